@@ -1,0 +1,24 @@
+"""What a run leaves and says beside its weights: grids, baselines, result, banner, progress."""
+
+from lightning_colorize.callbacks.banner import Banner
+from lightning_colorize.callbacks.baselines import BaselineMetrics
+from lightning_colorize.callbacks.config import SaveConfig
+from lightning_colorize.callbacks.grids import PictureGrids
+from lightning_colorize.callbacks.interrupt import GracefulStop, RunInterrupted
+from lightning_colorize.callbacks.predict_folder import PredictFolder
+from lightning_colorize.callbacks.progress import LineProgress, on_terminal, progress_callbacks
+from lightning_colorize.callbacks.result import RunResult
+
+__all__ = [
+    "Banner",
+    "BaselineMetrics",
+    "GracefulStop",
+    "LineProgress",
+    "PictureGrids",
+    "PredictFolder",
+    "RunInterrupted",
+    "RunResult",
+    "SaveConfig",
+    "on_terminal",
+    "progress_callbacks",
+]

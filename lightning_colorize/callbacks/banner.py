@@ -1,0 +1,48 @@
+"""What a run says when it begins."""
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+
+from lightning_colorize.loggers import describe_loggers
+from lightning_colorize.networks import parameter_count
+
+
+class Banner(Callback):
+    """Prints device, network, data, loggers and run folder, once, in the first process."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print."""
+        if not trainer.is_global_zero:
+            return
+        table = Table.grid(padding=(0, 2))
+        for name, value in banner_rows(trainer, pl_module):
+            table.add_row(f"[bold]{name}[/]", value)
+        Console().print(table)
+
+
+def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str, str]]:
+    """Return what the banner says, line by line."""
+    net: Any = pl_module.net
+    datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+    trainable, frozen = parameter_count(net)
+    device = pl_module.device.type
+    processes = trainer.world_size
+    accumulated = trainer.accumulate_grad_batches
+    effective = datamodule.batch_size * processes * accumulated
+    counts = ", ".join(f"{n:,} {split}" for split, n in datamodule.counts().items())
+    batch = f"{effective}"
+    if effective != datamodule.batch_size:
+        batch += f" = {datamodule.batch_size} x {processes} processes x {accumulated} accumulated"
+    return [
+        ("device", f"{device} x {processes}, precision {trainer.precision}"),
+        ("network", f"{trainable:,} parameters trainable, {frozen:,} frozen"),
+        ("encoder", f"{type(net.encoder).__name__}, weights: {net.encoder.weights_from}"),
+        ("pictures", f"{counts}; {datamodule.size} px"),
+        ("batch", batch),
+        ("loggers", describe_loggers(trainer.loggers)),
+        ("run", f"{Path(trainer.default_root_dir)}"),
+    ]

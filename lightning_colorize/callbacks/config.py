@@ -1,0 +1,30 @@
+"""The run's whole configuration, as the file that repeats it and in every logger."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.cli import SaveConfigCallback
+
+from lightning_colorize.loggers import log_config
+from lightning_colorize.run_folder import CONFIG, write_atomic
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes `config.yaml` into the run folder and gives the configuration to the loggers.
+
+    `fit --config RUN/config.yaml` trains the same in a new folder: the run's name is left out.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # A resumed run has the file already; it is replaced by an equal one.
+        super().__init__(*args, **{**kwargs, "save_to_log_dir": False})
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write and log."""
+        config = self.config.clone()
+        config["run.name"] = None
+        text = self.parser.dump(config, skip_none=False, format="yaml")
+        write_atomic(Path(trainer.default_root_dir) / CONFIG, text)
+        log_config(trainer.loggers, yaml.safe_load(text))

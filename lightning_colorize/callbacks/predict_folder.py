@@ -1,0 +1,49 @@
+"""Grey photographs of a folder, coloured at every validation."""
+
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lightning_colorize.data.files import PictureError, read_picture
+from lightning_colorize.data.sources.listing import list_pictures
+from lightning_colorize.errors import UsageError
+from lightning_colorize.loggers import log_pictures
+from lightning_colorize.tasks import ColorizationTask
+from lightning_colorize.tasks.prediction import colorize_picture
+
+# Larger pictures are shown at half or a quarter of their size: they are looked at, not kept.
+_SHOWN_SIDE = 256
+
+
+class PredictFolder(Callback):
+    """Colours the photographs of a folder after each validation, in the first process.
+
+    Args:
+        folder: With photographs, grey or not.
+        size: Pixels of the short side at which the network sees them.
+        limit: At most this many, by name.
+
+    Raises:
+        UsageError: If the folder has no picture that can be read.
+    """
+
+    def __init__(self, folder: Path, size: int, limit: int = 16) -> None:
+        self.size = size
+        self.pictures: dict[str, torch.Tensor] = {}
+        for name in list_pictures(folder)[:limit]:
+            try:
+                self.pictures[Path(name).stem] = read_picture(folder / name, _SHOWN_SIDE)
+            except PictureError as error:
+                print(f"Not coloured during training: {error}")
+        if not self.pictures:
+            raise UsageError(f"{folder} has no picture that can be read (run.predict_dir)")
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Colour and log."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, ColorizationTask)
+        for name, rgb in self.pictures.items():
+            colored = colorize_picture(pl_module, rgb, self.size)
+            log_pictures(trainer.loggers, f"predict/{name}", colored, trainer.global_step)

@@ -1,0 +1,62 @@
+"""Progress: a bar on a terminal, a line every 30 s elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import RichProgressBar
+
+_SHOWN = ("train/loss", "val/loss", "val/psnr", "val/ciede2000", "val/colorfulness_ratio")
+
+
+def on_terminal() -> bool:
+    """Return whether a person is looking."""
+    return sys.stdout.isatty()
+
+
+def progress_callbacks() -> list[Callback]:
+    """Return the bar where a person is looking, else lines."""
+    return [RichProgressBar()] if on_terminal() else [LineProgress()]
+
+
+class LineProgress(Callback):
+    """Prints a line every so many seconds and after each validation, for logs and pipes.
+
+    Args:
+        seconds: Between lines.
+    """
+
+    def __init__(self, seconds: float = 30.0) -> None:
+        self.seconds = seconds
+        self._last = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count."""
+        self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Print when it is time."""
+        if time.monotonic() - self._last >= self.seconds:
+            self._print(trainer, f"batch {batch_idx + 1}/{trainer.num_training_batches}")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print what validation found."""
+        if not trainer.sanity_checking:
+            self._print(trainer, "validated")
+
+    def _print(self, trainer: Trainer, what: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        self._last = time.monotonic()
+        # train/loss is logged each step; before its first epoch ends it is a progress-bar metric.
+        metrics = {**trainer.callback_metrics, **trainer.progress_bar_metrics}
+        values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
+        print(f"epoch {trainer.current_epoch + 1}, {what}: {values}", flush=True)

@@ -1,0 +1,96 @@
+"""The command `lightning-colorize`: looks at the first word, then imports what that word needs.
+
+Importing Lightning takes seconds; helps and wrong words are answered without it.
+"""
+
+import argparse
+import os
+import sys
+from importlib import import_module
+
+from lightning_colorize import __version__
+from lightning_colorize.errors import UsageError
+
+PROGRAM = "lightning-colorize"
+
+COMMANDS = (
+    "fit",
+    "resume",
+    "tune",
+    "evaluate",
+    "colorize",
+    "runs",
+    "dashboard",
+    "bench",
+    "init",
+)
+"""The commands in the order in which a person meets them; each is a module of `commands/`."""
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after the program's name; by default those it was called with.
+
+    Returns:
+        The exit code: 0 done, 1 done in part or failed at work, 2 wrong use, 130 interrupted
+        (checkpoint written), 143 terminated (checkpoint written).
+    """
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(words)
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else FAILED
+    except UsageError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return WRONG_USE
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing more to say, also not at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        _print_help()
+        return DONE if words else WRONG_USE
+    if words[0] in ("-V", "--version"):
+        print(f"{PROGRAM} {__version__}")
+        return DONE
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        raise UsageError(f"'{name}' is no command; there are {', '.join(COMMANDS)}")
+    module = import_module(f"lightning_colorize.commands.{name}")
+    if hasattr(module, "main"):
+        return int(module.main(rest))
+    parser = _Parser(prog=f"{PROGRAM} {name}", description=module.HELP)
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(rest)))
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse without the usage before an error."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UsageError(f"{self.prog.removeprefix(PROGRAM + ' ')}: {message}")
+
+
+def _print_help() -> None:
+    print(f"usage: {PROGRAM} COMMAND ...\n")
+    print("Train, compare and use models that colour black-and-white photographs.\n")
+    print("commands:")
+    for name in COMMANDS:
+        module = import_module(f"lightning_colorize.commands.{name}")
+        print(f"  {name:<10} {module.HELP}")
+    print(f"\n{PROGRAM} COMMAND --help says more. To begin:")
+    print(f"  {PROGRAM} fit --config experiments/quickstart.yaml")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""The only place that knows LAB: conversion in fp32, scale, gamut and the batch type."""
+
+from lightning_colorize.color.batch import ColorBatch, RawBatch
+from lightning_colorize.color.gamut import fit_gamut
+from lightning_colorize.color.lab import (
+    AB_SCALE,
+    LabScaling,
+    full_precision,
+    to_lab,
+    to_rgb,
+    to_unit,
+)
+
+__all__ = [
+    "AB_SCALE",
+    "ColorBatch",
+    "LabScaling",
+    "RawBatch",
+    "fit_gamut",
+    "full_precision",
+    "to_lab",
+    "to_rgb",
+    "to_unit",
+]

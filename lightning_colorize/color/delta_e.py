@@ -1,0 +1,73 @@
+"""The difference between two colours as people see it: CIEDE2000."""
+
+import math
+
+import torch
+from torch import Tensor
+
+# Hues closer to opposite than this count as exactly opposite, so that the rounding of fp32 does
+# not decide which way round the mean hue lies.
+_OPPOSITE = 2e-6
+
+
+def ciede2000(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the CIEDE2000 difference of each pixel, with all weights 1.
+
+    After Sharma, Wu & Dalal, "The CIEDE2000 color-difference formula", 2005. Finite everywhere,
+    grey and black included; a measure and not a loss: its gradient at equal colours is not.
+
+    Args:
+        first: What `to_lab` gives: L, (..., 1, H, W) in [0, 100], and ab, (..., 2, H, W) in LAB
+            units.
+        second: The same of the other picture.
+
+    Returns:
+        (..., 1, H, W), fp32, at least 0; about 1 is just noticeable.
+    """
+    return _ciede2000(*_channels(*first), *_channels(*second))
+
+
+def _channels(L: Tensor, ab: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Split into L, a and b, each (..., 1, H, W) in fp32."""
+    a, b = ab.float().chunk(2, dim=-3)
+    return L.float(), a, b
+
+
+def _ciede2000(L1: Tensor, a1: Tensor, b1: Tensor, L2: Tensor, a2: Tensor, b2: Tensor) -> Tensor:
+    """Follow the paper's equations 2 to 22, angles in radians."""
+    stretch = 1.5 - 0.5 * _high_chroma((torch.hypot(a1, b1) + torch.hypot(a2, b2)) / 2)
+    a1, a2 = a1 * stretch, a2 * stretch
+    C1, C2 = torch.hypot(a1, b1), torch.hypot(a2, b2)
+    h1, h2 = torch.atan2(b1, a1) % math.tau, torch.atan2(b2, a2) % math.tau
+
+    # Where a colour is grey its hue is arbitrary, but then all that depends on it is multiplied
+    # by the product of the chromas, which is 0.
+    hue_difference = h2 - h1
+    wraps = hue_difference.abs() > math.pi + _OPPOSITE
+    mean_hue = (h1 + h2) / 2 + math.pi * wraps
+    # The sine of half the angle changes its sign with a whole turn.
+    turn = torch.where(wraps, -1.0, 1.0)
+    dH = 2 * (C1 * C2).sqrt() * turn * torch.sin(hue_difference / 2)
+
+    lightness = ((L1 + L2) / 2 - 50) ** 2
+    mean_C = (C1 + C2) / 2
+    T = (
+        1
+        - 0.17 * torch.cos(mean_hue - math.radians(30))
+        + 0.24 * torch.cos(2 * mean_hue)
+        + 0.32 * torch.cos(3 * mean_hue + math.radians(6))
+        - 0.20 * torch.cos(4 * mean_hue - math.radians(63))
+    )
+    dL = (L2 - L1) / (1 + 0.015 * lightness / (20 + lightness).sqrt())
+    dC = (C2 - C1) / (1 + 0.045 * mean_C)
+    dH = dH / (1 + 0.015 * mean_C * T)
+
+    blue = torch.exp(-(((torch.rad2deg(mean_hue % math.tau) - 275) / 25) ** 2))
+    rotation = -2 * _high_chroma(mean_C) * torch.sin(math.radians(60) * blue)
+    return (dL**2 + dC**2 + dH**2 + rotation * dC * dH).clamp(min=0).sqrt()
+
+
+def _high_chroma(C: Tensor) -> Tensor:
+    """Return sqrt(C**7 / (C**7 + 25**7)): 0 for grey, towards 1 for strong colours."""
+    seventh = (C / 25) ** 7
+    return (seventh / (seventh + 1)).sqrt()

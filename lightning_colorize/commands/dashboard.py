@@ -1,0 +1,68 @@
+"""`lightning-colorize dashboard`: TensorBoard on the run folders."""
+
+import argparse
+import logging
+import os
+import socket
+import threading
+from pathlib import Path
+
+from lightning_colorize.errors import UsageError
+
+HELP = "show the curves and pictures of all runs in TensorBoard, on this machine only"
+
+_HOST = "127.0.0.1"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--root", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs are"
+    )
+    parser.add_argument(
+        "--port", type=int, default=6006, help="port to listen on; if taken, a free one is used"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until interrupted; return 130, the exit code of that."""
+    root: Path = args.root
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a folder; runs are looked for in it (--root FOLDER)")
+    if not 0 <= args.port < 65536:
+        raise UsageError(f"--port {args.port} is not in 0..65535")
+    port = _free_port(args.port)
+    if port != args.port != 0:
+        print(f"port {args.port} is taken")
+    try:
+        _serve(root, port)
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print()
+    return 130
+
+
+def _serve(root: Path, port: int) -> None:
+    # TensorBoard says on every start that it runs without TensorFlow, which it does well.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    from tensorboard.program import TensorBoard  # type: ignore[import-untyped]
+
+    board = TensorBoard()
+    # TensorBoard's other, faster reader is another process and by its own word experimental.
+    words = ("--logdir", str(root), "--host", _HOST, "--port", str(port), "--load_fast", "false")
+    board.configure(("", *words))
+    print(f"TensorBoard on {root}: {board.launch()} (Ctrl-C ends it)", flush=True)
+
+
+def _free_port(wish: int) -> int:
+    """Return the port if it can be listened on, else one that the system has free."""
+    for port in (wish, 0):
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((_HOST, port))
+            except OSError:
+                continue
+            return int(listener.getsockname()[1])
+    raise UsageError(f"no port is free on {_HOST}; give one with --port")

@@ -1,0 +1,38 @@
+"""`fit`: train in a new run folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning_colorize.training import ColorizeCLI
+
+HELP = "train an experiment in a new run folder"
+
+PROGRAM = "lightning-colorize fit"
+
+
+def main(words: list[str]) -> int:
+    """Train as the words say; returns the exit code."""
+    from lightning_colorize.commands.session import quiet, session
+
+    quiet()
+    with session(words, PROGRAM) as cli:
+        train(cli)
+    return 0
+
+
+def train(cli: "ColorizeCLI", checkpoint: Path | None = None) -> None:
+    """Fit, measure the best checkpoint on the test split, and say what came out.
+
+    Args:
+        cli: The run.
+        checkpoint: Go on from here.
+    """
+    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    if cli.trainer.fast_dev_run:
+        return
+    if cli.config_init.run.test and cli.datamodule.has("test"):
+        best = cli.trainer.checkpoint_callback.best_model_path
+        cli.trainer.test(
+            cli.model, cli.datamodule, ckpt_path=best or None, verbose=False, weights_only=True
+        )

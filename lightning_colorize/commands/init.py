@@ -1,0 +1,56 @@
+"""`lightning-colorize init`: a folder of one's own with the packaged experiments and sweeps."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from lightning_colorize.bundled import bundled
+from lightning_colorize.errors import UsageError
+
+HELP = "copy the packaged experiments and sweeps into a folder, to run and change them there"
+
+_FOLDERS = ("experiments", "sweeps")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("dir", type=Path, metavar="DIR", help="folder to fill; made if missing")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace files that are there and differ, and list them",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Copy the files and say what to do next."""
+    target: Path = args.dir
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file; give a folder")
+    copies = {
+        file: target / name / file.relative_to(bundled(name))
+        for name in _FOLDERS
+        for file in sorted(bundled(name).rglob("*"))
+        if file.is_file()
+    }
+    changed = [copy for file, copy in copies.items() if copy.exists() and not _same(file, copy)]
+    if changed and not args.force:
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise UsageError(
+            f"{changed[0]} is there already and differs{more}; nothing was copied; "
+            "give another folder, or --force to replace"
+        )
+    for file, copy in copies.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    for copy in changed:
+        print(f"replaced {copy}")
+    print(f"{len(copies)} files in {target / 'experiments'} and {target / 'sweeps'}. Next:")
+    if target.resolve() != Path.cwd():
+        print(f"  cd {target}")
+    print("  lightning-colorize fit --config experiments/quickstart.yaml")
+    return 0
+
+
+def _same(file: Path, copy: Path) -> bool:
+    return copy.is_file() and file.read_bytes() == copy.read_bytes()

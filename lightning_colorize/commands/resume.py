@@ -1,0 +1,46 @@
+"""`resume`: go on with a run that was stopped."""
+
+import argparse
+from pathlib import Path
+
+from lightning_colorize.errors import UsageError
+from lightning_colorize.run_folder import CONFIG, LAST, read_result
+
+HELP = "go on with a run that was interrupted or killed"
+
+PROGRAM = "lightning-colorize resume"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="the run's folder")
+    parser.add_argument(
+        "overrides",
+        metavar="--KEY VALUE",
+        nargs=argparse.REMAINDER,
+        help="changes to its configuration, such as --trainer.max_epochs 40 to train longer",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Go on in the same folder, W&B run and step; returns the exit code."""
+    folder: Path = args.run
+    if not (folder / CONFIG).is_file():
+        raise UsageError(f"{folder} is not a run: it has no {CONFIG}")
+    if not (folder / LAST).is_file():
+        raise UsageError(f"nothing to resume: {folder} has no {LAST}; train it anew with fit")
+    result = read_result(folder)
+    status = None if result is None else result["status"]
+    if status in ("finished", "stopped_early") and not args.overrides:
+        raise UsageError(
+            f"nothing to resume: {folder} is {status.replace('_', ' ')}; "
+            "to train longer add for instance --trainer.max_epochs N"
+        )
+
+    from lightning_colorize.commands.fit import train
+    from lightning_colorize.commands.session import quiet, session
+
+    quiet()
+    with session(["--config", str(folder / CONFIG), *args.overrides], PROGRAM, folder) as cli:
+        train(cli, folder / LAST)
+    return 0

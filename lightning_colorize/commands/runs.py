@@ -1,0 +1,171 @@
+"""`lightning-colorize runs list`: the runs beside each other."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_colorize.errors import UsageError
+from lightning_colorize.run_folder import find_runs, write_atomic
+from lightning_colorize.run_summary import (
+    RunSummary,
+    differences,
+    find_metric,
+    rank,
+    summarize,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HELP = "list the runs by best metric, with their status and what differs in configuration"
+
+_METRIC = "val/psnr"
+_COLUMNS = 6  # of what differs in configuration; more do not fit beside each other
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list")
+    listing = actions.add_parser("list", help=HELP, description=HELP)
+    listing.add_argument(
+        "--root", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs are"
+    )
+    listing.add_argument(
+        "--sort", metavar="METRIC", help="metric to sort by, best first (default: val/psnr)"
+    )
+    listing.add_argument("--experiment", metavar="NAME", help="only the runs of this experiment")
+    listing.add_argument("--json", type=Path, metavar="FILE", help="write the list as JSON too")
+    listing.add_argument(
+        "--all-keys",
+        action="store_true",
+        help="show everything that differs in configuration, names, paths and seeds too",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table; no runs is no error."""
+    folders = find_runs(args.root)
+    if args.experiment is not None:
+        experiments = sorted({folder.parent.name for folder in folders})
+        folders = [folder for folder in folders if folder.parent.name == args.experiment]
+        if not folders:
+            there = ", ".join(experiments) or "none"
+            raise UsageError(
+                f"--experiment {args.experiment}: no runs of it in {args.root}; there: {there}"
+            )
+    if not folders:
+        print(f"no runs in {args.root} yet; lightning-colorize fit starts one")
+        return 0
+    runs = [summarize(folder) for folder in folders]
+    metric = find_metric(runs, args.sort) if args.sort else _METRIC
+    runs = rank(runs, metric)
+    differing = differences(runs, everything=args.all_keys)
+    _print_table(runs, metric, differing)
+    if args.json is not None:
+        write_atomic(args.json, json.dumps(_as_json(runs, metric, differing), indent=2) + "\n")
+    return 0
+
+
+def _print_table(
+    runs: Sequence[RunSummary], metric: str, differing: Mapping[str, Sequence[str | None]]
+) -> None:
+    from rich.console import Console
+
+    console = Console()
+    unbounded = console.options.update(width=10_000)
+    if not console.is_terminal:
+        # Read by a file or another program: whole lines, however long.
+        console = Console(width=unbounded.max_width)
+    shown = list(differing)[:_COLUMNS]
+    table = _table(runs, metric, differing, shown, boxed=console.is_terminal)
+    while shown and console.measure(table, options=unbounded).maximum > console.width:
+        shown.pop()
+        table = _table(runs, metric, differing, shown, boxed=console.is_terminal)
+    console.print(table)
+    if len(differing) > len(shown):
+        hint = "a wider terminal shows more, --json FILE all of it"
+        more = len(differing) - len(shown)
+        console.print(f"{more} more settings differ; {hint}", highlight=False)
+
+
+def _table(
+    runs: Sequence[RunSummary],
+    metric: str,
+    differing: Mapping[str, Sequence[str | None]],
+    shown: Sequence[str],
+    *,
+    boxed: bool,
+) -> "Table":
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE if boxed else None, pad_edge=False)
+    for heading in ("run", "status", metric, "- grey", "epochs", "time"):
+        table.add_column(heading, justify="left" if heading in ("run", "status") else "right")
+    for name in shown:
+        table.add_column(_short(name, shown))
+    for i, run_ in enumerate(runs):
+        cells = [
+            run_.name,
+            run_.status,
+            _number(run_.metrics.get(metric), "{:.3f}"),
+            _number(run_.minus_grey(metric), "{:+.3f}"),
+            _number(run_.epochs, "{}"),
+            _time(run_.seconds),
+            *(_value(differing[name][i]) for name in shown),
+        ]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _as_json(
+    runs: Sequence[RunSummary], metric: str, differing: Mapping[str, Sequence[str | None]]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "folder": str(run_.folder),
+            "run": run_.name,
+            "status": run_.status,
+            "metric": metric,
+            "value": run_.metrics.get(metric),
+            "minus_grey": run_.minus_grey(metric),
+            "epochs": run_.epochs,
+            "seconds": run_.seconds,
+            "metrics": run_.metrics,
+            "differs": {name: values[i] for name, values in differing.items()},
+        }
+        for i, run_ in enumerate(runs)
+    ]
+
+
+def _short(name: str, names: Sequence[str]) -> str:
+    """Return a dotted name's last parts, as many as tell it from the other names."""
+    parts = _parts(name)
+    for count in range(1, len(parts)):
+        if sum(_parts(other)[-count:] == parts[-count:] for other in names) == 1:
+            return ".".join(parts[-count:])
+    return ".".join(parts)
+
+
+def _parts(name: str) -> list[str]:
+    # What only jsonargparse needs says nothing to a reader.
+    return [part for part in name.split(".") if part not in ("init_args", "class_path")]
+
+
+def _value(value: str | None) -> str:
+    if value is None:
+        return "-"
+    # Of a class path its last part says it; a number or a path has no such parts.
+    return value.rpartition(".")[2] if value.startswith("lightning_colorize.") else value
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _time(seconds: float | None) -> str:
+    return "-" if seconds is None else str(timedelta(seconds=round(seconds)))

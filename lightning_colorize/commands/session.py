@@ -1,0 +1,79 @@
+"""What surrounds every command that has a Trainer: messages, exit codes, the end of loggers."""
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentError
+from pytorch_lightning.trainer.states import TrainerStatus
+
+from lightning_colorize.callbacks import RunInterrupted
+from lightning_colorize.errors import UsageError
+from lightning_colorize.loggers import close_loggers
+from lightning_colorize.training import ColorizeCLI
+
+_NOISE = (
+    r".*LightningCLI's args parameter.*",
+    r".*does not have many workers.*",
+    r".*The number of training batches .* is smaller than the logging interval.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*Using a .* checkpoint without.*",
+)
+
+
+def quiet() -> None:
+    """Silence what Lightning says that the banner says better, or that nobody can act on."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
+
+
+@contextmanager
+def session(words: list[str], program: str, folder: Path | None = None) -> Iterator[ColorizeCLI]:
+    """Give the run that the words describe; turn its end into an exit code.
+
+    Args:
+        words: The command line after the command's name.
+        program: What messages call the command.
+        folder: The folder of a run that goes on.
+    """
+    try:
+        cli = ColorizeCLI(words, program, folder)
+    except ArgumentError as error:
+        raise UsageError(str(error)) from None
+    failed = True
+    try:
+        yield cli
+        failed = False
+    except RunInterrupted as error:
+        raise SystemExit(128 + error.signal) from None
+    except SystemExit as exit_:
+        # Lightning's own end after a second Ctrl-C, or one before training began.
+        if cli.trainer.state.status == TrainerStatus.INTERRUPTED:
+            raise SystemExit(128 + signal.SIGINT) from None
+        raise exit_
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        size = cli.datamodule.batch_size
+        print(
+            f"{program}: out of memory at batch size {size}: "
+            f"try --data.batch_size {max(1, size // 2)}",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from None
+    finally:
+        close_loggers(cli.trainer.loggers, failed=failed)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    texts = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        text in str(error).lower() for text in texts
+    )

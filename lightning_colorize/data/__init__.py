@@ -1,0 +1,1 @@
+"""Reading any picture file, sources, splits, and the one `ColorizationDataModule`."""

@@ -1,0 +1,118 @@
+"""A split's pictures as squares of uint8."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.v2 import functional as TF
+
+from lightning_colorize.color import RawBatch
+from lightning_colorize.data.files import PictureError
+from lightning_colorize.data.pictures import PictureSet
+
+
+def resize_short_side(rgb: Tensor, side: int) -> Tensor:
+    """Resize so that the short side has `side` pixels.
+
+    Args:
+        rgb: (3, H, W), uint8.
+        side: Pixels.
+
+    Returns:
+        (3, h, w), uint8, min(h, w) = side.
+    """
+    height, width = rgb.shape[-2:]
+    if min(height, width) == side:
+        return rgb
+    scale = side / min(height, width)
+    size = [max(side, round(height * scale)), max(side, round(width * scale))]
+    resized: Tensor = TF.resize(rgb, size, antialias=True)
+    return resized
+
+
+def crop_square(rgb: Tensor, side: int, position: float = 0.5) -> Tensor:
+    """Cut a square out of the picture.
+
+    Args:
+        rgb: (3, H, W) with H and W at least `side`.
+        side: Pixels.
+        position: Where along the free length: 0 start, 0.5 centre, 1 end.
+
+    Returns:
+        (3, side, side), a view.
+    """
+    height, width = rgb.shape[-2:]
+    top = round((height - side) * position)
+    left = round((width - side) * position)
+    return rgb[:, top : top + side, left : left + side]
+
+
+class Item(NamedTuple):
+    """One picture as the data set gives it.
+
+    Attributes:
+        rgb: (3, side, side), uint8; None for a broken picture that nothing replaces.
+        name: The picture's name.
+        broken: What could not be read on the way.
+    """
+
+    rgb: Tensor | None
+    name: str
+    broken: list[PictureError]
+
+
+class PictureDataset(Dataset[Item]):
+    """Squares of one split's pictures.
+
+    An item is asked for as (index, draw): the draw is a number of the loader's for this delivery,
+    from which training takes where along its long side the picture is cut. Items are thus the same
+    in every process and after every resume.
+
+    Args:
+        pictures: The split's pictures.
+        side: Height and width of the squares.
+        random_crop: Draw anew each time where the square is cut; else cut the centre.
+        replace_broken: In place of a broken picture give the next one, so that a training epoch
+            keeps its number of steps.
+    """
+
+    def __init__(
+        self,
+        pictures: PictureSet,
+        side: int,
+        random_crop: bool = False,
+        replace_broken: bool = False,
+    ) -> None:
+        self.pictures = pictures
+        self.side = side
+        self.random_crop = random_crop
+        self.replace_broken = replace_broken
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        index, draw = key
+        broken: list[PictureError] = []
+        for candidate in range(index, index + len(self)):
+            candidate %= len(self)
+            try:
+                rgb = resize_short_side(self.pictures.read(candidate, self.side), self.side)
+            except PictureError as error:
+                broken.append(error)
+                if self.replace_broken:
+                    continue
+                return Item(None, self.pictures.name(candidate), broken)
+            position = draw / 2**32 if self.random_crop else 0.5
+            return Item(
+                crop_square(rgb, self.side, position), self.pictures.name(candidate), broken
+            )
+        raise broken[0]
+
+
+def collate(items: list[Item]) -> tuple[RawBatch, list[PictureError]]:
+    """Stack items to a batch and gather what was broken; the batch may be empty."""
+    whole = [(item.rgb, item.name) for item in items if item.rgb is not None]
+    rgb = torch.stack([rgb for rgb, _ in whole]) if whole else torch.empty(0, dtype=torch.uint8)
+    return RawBatch(rgb, [name for _, name in whole]), [e for item in items for e in item.broken]

@@ -1,0 +1,218 @@
+"""The one data module: uint8 from the loader, (L, ab) on the device."""
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pytorch_lightning import LightningDataModule
+
+from lightning_colorize.color import ColorBatch, RawBatch
+from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.data.broken import BrokenPictures
+from lightning_colorize.data.cache import CachedPictures, fits_in_memory
+from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.dataset import PictureDataset
+from lightning_colorize.data.loader import EpochBatches, PictureLoader
+from lightning_colorize.data.pictures import PictureSet
+from lightning_colorize.data.sources import EmbeddedSource, FolderSource, Source, SourceError
+from lightning_colorize.data.sources.base import Splits
+
+Split = Literal["train", "val", "test"]
+
+# Training pictures are read this much larger than what is cropped from them.
+_MARGIN = 1.125
+
+
+class ColorizationDataModule(LightningDataModule):
+    """Photographs of any source, as (L, ab) on the device.
+
+    The loader ships uint8 RGB; flips, crops and the conversion to LAB happen on the device, in fp32
+    whatever the precision of training.
+
+    Args:
+        root: The folder with photographs (or what the source takes); without it the photographs
+            that scikit-image brings along are used.
+        source: How the photographs are found and split; a folder by default.
+        size: Height and width of the pictures in pixels.
+        batch_size: Pictures in a batch of one process.
+        flip: Training: probability of a mirror image.
+        crop_scale: Training: area of the random crop as a share of the picture's, from and to; null
+            to resize without cropping.
+        crop_ratio: Training: width over height of the random crop, from and to.
+        rotation: Training: largest rotation to either side in degrees.
+        grey_jitter: Training: probability that a picture's grey is drawn anew, as another film
+            would have it.
+        cache: Keep decoded pictures in memory: always, never, or where they fit (auto).
+        num_workers: Processes that read pictures; by default none where pictures are in memory,
+            else one a core, at most 8.
+        pin_memory: Ship batches from page-locked memory; by default where there is a GPU.
+        max_broken_share: The run stops where a larger share of a split cannot be read.
+        seed: Of order and crops; by default that of `seed_everything`.
+
+    Raises:
+        SourceError: At `setup`, if there is nothing to read.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        source: Source | None = None,
+        size: int = 128,
+        batch_size: int = 32,
+        flip: float = 0.5,
+        crop_scale: tuple[float, float] | None = (0.6, 1.0),
+        crop_ratio: tuple[float, float] = (0.8, 1.25),
+        rotation: float = 0.0,
+        grey_jitter: float = 0.0,
+        cache: Literal["auto", "always", "never"] = "auto",
+        num_workers: int | None = None,
+        pin_memory: bool | None = None,
+        max_broken_share: float = 0.01,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["source"])
+        self.root = None if root is None else Path(root).expanduser()
+        self.source = source or (EmbeddedSource() if root is None else FolderSource())
+        self.size = size
+        self.batch_size = batch_size
+        self.augmentation = Augmentation(size, flip, crop_scale, crop_ratio, rotation, grey_jitter)
+        self.cache = cache
+        self.num_workers = num_workers
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.max_broken_share = max_broken_share
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        self._splits: Splits = {}
+        self._pictures: dict[Split, PictureSet] = {}
+        self._broken: dict[Split, BrokenPictures] = {}
+
+    def prepare_data(self) -> None:
+        """Download what the source needs, in one process."""
+        self.source.prepare(self.root)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the pictures of each split; those of the stage are read where they fit in memory."""
+        if not self._splits:
+            self._splits = self.source.splits(self.root)
+        needed: dict[str | None, list[Split]] = {
+            "fit": ["train", "val"],
+            "validate": ["val"],
+            "test": ["test"],
+        }
+        for split in needed.get(stage, []):
+            if split in self._splits:
+                self.pictures(split)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of pictures of each split, broken ones counted until they are met."""
+        return {
+            name: len(self._pictures.get(name, pictures))  # type: ignore[call-overload]
+            for name, pictures in self._splits.items()
+        }
+
+    def has(self, split: Split) -> bool:
+        """Return whether the source has such a split."""
+        return split in self._splits
+
+    def pictures(self, split: Split) -> PictureSet:
+        """Return a split's pictures, from memory where they fit.
+
+        Raises:
+            SourceError: If the source has no such split, or none of its pictures can be read.
+        """
+        if split not in self._pictures:
+            if split not in self._splits:
+                raise SourceError(
+                    f"the data has no {split} pictures, only {', '.join(self._splits)}"
+                )
+            found = self._splits[split]
+            self._broken[split] = BrokenPictures(
+                split, len(found), self.max_broken_share, self._report_folder() / "broken.txt"
+            )
+            side = self._side(split)
+            fits = self.cache == "auto" and fits_in_memory(len(found), side)
+            if fits or self.cache == "always":
+                cached = CachedPictures(found, side)
+                self._broken[split].add(cached.broken)
+                found = cached
+            self._pictures[split] = found
+        return self._pictures[split]
+
+    def loader(self, split: Split) -> PictureLoader:
+        """Return a loader of uint8 batches: shuffled for training, each picture once otherwise."""
+        pictures = self.pictures(split)
+        training = split == "train"
+        rank, ranks = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        workers = self._workers(pictures)
+        return PictureLoader(
+            PictureDataset(
+                pictures, self._side(split), random_crop=training, replace_broken=training
+            ),
+            EpochBatches(
+                len(pictures),
+                self.batch_size,
+                shuffle=training,
+                weights=pictures.weights if training else None,
+                seed=self.seed,
+                rank=rank,
+                ranks=ranks,
+            ),
+            self._broken[split],
+            seed_batches=training,
+            num_workers=workers,
+            pin_memory=self.pin_memory,
+            persistent_workers=workers > 0,
+        )
+
+    def train_dataloader(self) -> PictureLoader:
+        """Return the shuffled, resumable loader of the training pictures."""
+        return self.loader("train")
+
+    def val_dataloader(self) -> PictureLoader:
+        """Return the loader of the validation pictures."""
+        return self.loader("val")
+
+    def test_dataloader(self) -> PictureLoader:
+        """Return the loader of the test pictures."""
+        return self.loader("test")
+
+    def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> ColorBatch:
+        """Convert on the device; augment where the Trainer is training."""
+        training = self.trainer is not None and self.trainer.training
+        return to_color_batch(batch, self.augmentation if training else None)
+
+    def color_batches(self, split: Split, limit: int | None = None) -> Iterator[ColorBatch]:
+        """Yield a split's pictures as (L, ab) without a Trainer or augmentation.
+
+        Args:
+            split: Which.
+            limit: At most this many pictures, drawn from the whole split, to full batches.
+        """
+        pictures = self.pictures(split)
+        some = limit is not None and limit < len(pictures)
+        loader = PictureLoader(
+            PictureDataset(pictures, self.size),
+            EpochBatches(len(pictures), self.batch_size, shuffle=some),
+            self._broken[split],
+            num_workers=self._workers(pictures),
+        )
+        count = max(1, limit // self.batch_size) if limit and some else None
+        for raw in islice(loader, count):
+            yield to_color_batch(raw)
+
+    def _side(self, split: Split) -> int:
+        return round(self.size * _MARGIN) if split == "train" else self.size
+
+    def _workers(self, pictures: PictureSet) -> int:
+        if self.num_workers is not None:
+            return self.num_workers
+        return 0 if isinstance(pictures, CachedPictures) else min(8, os.cpu_count() or 1)
+
+    def _report_folder(self) -> Path:
+        """Return the run's folder; where none is known, a place that survives the process."""
+        return Path(self.trainer.default_root_dir if self.trainer else Path.cwd())

@@ -1,0 +1,148 @@
+"""A split's pictures, by number: the contract between sources and the data set.
+
+Names of a split are held as one block of bytes with offsets, not as Python strings: with 1.3
+million names and forked workers, counting references would copy the pages of every string.
+"""
+
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from lightning_colorize.data.files import read_picture
+
+
+class NameList(Sequence[str]):
+    """An immutable list of strings in two arrays.
+
+    Args:
+        names: The strings.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        block = bytearray()
+        offsets = array("q", [0])
+        for name in names:
+            block += name.encode("utf-8", "surrogateescape")
+            offsets.append(len(block))
+        self._offsets = np.frombuffer(offsets, dtype=np.int64)
+        self._block = np.frombuffer(bytes(block), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, index: int) -> str:  # type: ignore[override]
+        index = range(len(self))[index]
+        start, stop = self._offsets[index], self._offsets[index + 1]
+        return self._block[start:stop].tobytes().decode("utf-8", "surrogateescape")
+
+
+class PictureSet(ABC):
+    """The pictures of one split.
+
+    Attributes:
+        weights: Relative frequency of each picture in training, (N,), or None for all alike.
+    """
+
+    weights: np.ndarray | None = None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """Return the picture's name, unique in its source and stable between runs."""
+
+    @abstractmethod
+    def read(self, index: int, min_side: int | None = None) -> Tensor:
+        """Return the picture: (3, H, W), uint8, sRGB.
+
+        Args:
+            index: Which one.
+            min_side: The short side may be decoded smaller than the file's, but not below this.
+
+        Raises:
+            PictureError: If the file cannot be read as a picture.
+        """
+
+
+class FilePictures(PictureSet):
+    """Picture files of one folder.
+
+    Args:
+        root: The folder.
+        names: File names relative to it, with forward slashes.
+        weights: Relative frequency of each picture in training, (N,), or None for all alike.
+        prefix: Put before the names that are reported, where several folders are mixed.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        names: Iterable[str],
+        weights: np.ndarray | None = None,
+        prefix: str = "",
+    ) -> None:
+        self.root = root
+        self.names = NameList(names)
+        self.weights = weights
+        self.prefix = prefix
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """Return the file's name relative to the folder."""
+        return self.prefix + self.names[index]
+
+    def read(self, index: int, min_side: int | None = None) -> Tensor:
+        """Return the picture: (3, H, W), uint8, sRGB."""
+        return read_picture(self.root / self.names[index], min_side=min_side)
+
+
+class ConcatPictures(PictureSet):
+    """The pictures of several sets, one set after the other.
+
+    Args:
+        parts: The sets, none of them empty, with names that do not clash.
+        shares: How often a picture is drawn from each set, relative to the others and whatever
+            the sets' sizes; within a set, its own weights hold. None: no weights.
+    """
+
+    def __init__(self, parts: Sequence[PictureSet], shares: Sequence[float] | None = None) -> None:
+        self.parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in parts])
+        if shares is not None:
+            self.weights = np.concatenate(
+                [share * _relative(part) for part, share in zip(parts, shares, strict=True)]
+            )
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def name(self, index: int) -> str:
+        """Return the name that the picture has in its own set."""
+        part, own = self._find(index)
+        return part.name(own)
+
+    def read(self, index: int, min_side: int | None = None) -> Tensor:
+        """Return the picture: (3, H, W), uint8, sRGB."""
+        part, own = self._find(index)
+        return part.read(own, min_side=min_side)
+
+    def _find(self, index: int) -> tuple[PictureSet, int]:
+        index = range(len(self))[index]
+        which = int(np.searchsorted(self._ends, index, side="right"))
+        part = self.parts[which]
+        return part, index - int(self._ends[which]) + len(part)
+
+
+def _relative(pictures: PictureSet) -> np.ndarray:
+    """Return the set's weights, adding up to 1."""
+    if pictures.weights is None:
+        return np.full(len(pictures), 1 / len(pictures))
+    relative: np.ndarray = pictures.weights / pictures.weights.sum()
+    return relative

@@ -1,0 +1,162 @@
+"""scikit-image's bundled colour photographs: something to train on without any download."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from skimage import data as bundled
+from torch import Tensor
+
+from lightning_colorize.data.pictures import PictureSet
+from lightning_colorize.data.sources.base import Source, SourceError, Splits
+
+PHOTOGRAPHS: dict[str, Callable[[], np.ndarray]] = {
+    "astronaut": bundled.astronaut,
+    "chelsea": bundled.chelsea,
+    "coffee": bundled.coffee,
+    "motorcycle_left": lambda: bundled.stereo_motorcycle()[0],  # type: ignore[no-untyped-call]
+    "rocket": bundled.rocket,
+}
+"""Functions that give (H, W, 3), uint8; of the motorcycle pair only the left one, since the other
+shows the same."""
+
+
+class Region(NamedTuple):
+    """A rectangle of a photograph, in pixels."""
+
+    photograph: str
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class RegionPictures(PictureSet):
+    """Rectangles of photographs that are held in memory.
+
+    Args:
+        photographs: By name, each (3, H, W), uint8; shared, not copied.
+        regions: The pictures of this set.
+    """
+
+    def __init__(self, photographs: dict[str, Tensor], regions: list[Region]) -> None:
+        self.photographs = photographs
+        self.regions = regions
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+    def name(self, index: int) -> str:
+        """Return photograph and place, as in `coffee/96x96+152+85` (width, height, left, top)."""
+        photograph, top, left, height, width = self.regions[index]
+        return f"{photograph}/{width}x{height}+{left}+{top}"
+
+    def read(self, index: int, min_side: int | None = None) -> Tensor:
+        """Return a copy of the region: (3, H, W), uint8, sRGB."""
+        photograph, top, left, height, width = self.regions[index]
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        return self.photographs[photograph][:, rows, columns].clone(
+            memory_format=torch.contiguous_format
+        )
+
+
+class EmbeddedSource(Source):
+    """scikit-image's five colour photographs, split by region; needs no folder and no network.
+
+    Of each photograph but one, two squares are validation: their centres stand at a third and at
+    two thirds of its height and width, on one diagonal or the other by turns. Training draws
+    overlapping windows from all around them, none of which holds a pixel of theirs. The photograph
+    that is left is the test split, whole, and unseen.
+
+    Args:
+        held_out: The unseen one: astronaut, chelsea, coffee, motorcycle_left or
+            rocket.
+        windows: Training windows over all photographs; one epoch sees each once.
+        window: Height and width of a training window, in pixels.
+        region: Height and width of a validation square, in pixels.
+    """
+
+    def __init__(
+        self, held_out: str = "chelsea", windows: int = 512, window: int = 112, region: int = 96
+    ) -> None:
+        if held_out not in PHOTOGRAPHS:
+            listed = ", ".join(PHOTOGRAPHS)
+            raise SourceError(f"held_out is '{held_out}': it must be one of {listed}")
+        if min(windows // (len(PHOTOGRAPHS) - 1), window, region) < 1:
+            raise SourceError(
+                f"windows ({windows}), window ({window}) and region ({region}) must be positive, "
+                "windows at least 4"
+            )
+        self.held_out = held_out
+        self.windows = windows
+        self.window = window
+        self.region = region
+
+    def splits(self, root: Path | None) -> Splits:
+        """Return windows ("train"), squares ("val") and the unseen photograph ("test").
+
+        Args:
+            root: Must be None.
+
+        Raises:
+            SourceError: If a folder was given, or sizes do not fit the photographs.
+        """
+        if root is not None:
+            raise SourceError(
+                f"EmbeddedSource reads scikit-image's photographs, not {root}: leave out "
+                "--data.root, or choose FolderSource"
+            )
+        photographs = {
+            name: torch.from_numpy(np.ascontiguousarray(load().transpose(2, 0, 1)))
+            for name, load in PHOTOGRAPHS.items()
+        }
+        height, width = photographs[self.held_out].shape[-2:]
+        unseen = Region(self.held_out, 0, 0, height, width)
+        train: list[Region] = []
+        val: list[Region] = []
+        seen = [name for name in photographs if name != self.held_out]
+        for number, name in enumerate(seen):
+            height, width = photographs[name].shape[-2:]
+            squares = _squares(name, height, width, self.region, falling=number % 2 == 0)
+            # Where windows do not divide evenly, the first photographs have one more.
+            count = (self.windows + len(seen) - 1 - number) // len(seen)
+            train += _windows(name, height, width, self.window, squares, count)
+            val += squares
+        return {
+            split: RegionPictures(photographs, regions)
+            for split, regions in {"train": train, "val": val, "test": [unseen]}.items()
+        }
+
+
+def _squares(name: str, height: int, width: int, side: int, falling: bool) -> list[Region]:
+    """Return two squares on the falling or the rising diagonal."""
+    if side > min(height, width) // 3:
+        raise SourceError(f"region is {side}: {name} has room for {min(height, width) // 3}")
+    return [
+        Region(name, row * height // 3 - side // 2, column * width // 3 - side // 2, side, side)
+        for row, column in zip((1, 2), (1, 2) if falling else (2, 1), strict=True)
+    ]
+
+
+def _windows(
+    name: str, height: int, width: int, side: int, avoided: list[Region], count: int
+) -> list[Region]:
+    """Draw windows that share no pixel with the regions to avoid, always the same ones."""
+    free = np.ones((max(0, height - side + 1), max(0, width - side + 1)), dtype=bool)
+    for region in avoided:
+        rows = slice(max(0, region.top - side + 1), region.top + region.height)
+        columns = slice(max(0, region.left - side + 1), region.left + region.width)
+        free[rows, columns] = False
+    places = np.flatnonzero(free)
+    if len(places) < count:
+        raise SourceError(
+            f"window is {side}: {name} has {len(places)} places for it beside the validation "
+            f"squares, {count} are needed"
+        )
+    drawn = np.random.default_rng(0).choice(places, size=count, replace=False)
+    return [
+        Region(name, int(place) // free.shape[1], int(place) % free.shape[1], side, side)
+        for place in drawn
+    ]

@@ -1,0 +1,125 @@
+"""The picture files of a folder, and what is said when there are none."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from fnmatch import translate
+from pathlib import Path
+
+from lightning_colorize.data.sources.base import SourceError
+
+_SUFFIXES = """
+.apng .avif .bmp .dib .gif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .mpo .pbm .pgm .png .pnm .ppm .qoi
+.tga .tif .tiff .webp
+"""
+
+PICTURE_SUFFIXES = frozenset(_SUFFIXES.split())
+"""Suffixes, in lower case, of files taken for pictures; what is in them is found out by reading."""
+
+
+def require_folder(root: Path | None, reader: str, option: str = "--data.root") -> Path:
+    """Return the folder, `~` expanded.
+
+    Args:
+        root: The folder given.
+        reader: What wants it, for the message.
+        option: Where it was given, for the message.
+
+    Raises:
+        SourceError: If none was given, or it is missing, or a file.
+    """
+    if root is None:
+        raise SourceError(f"{reader} needs a folder of pictures: pass {option} FOLDER")
+    folder = root.expanduser()
+    if folder.is_dir():
+        return folder
+    if not folder.exists():
+        raise SourceError(f"{folder} does not exist: {option} must name an existing folder")
+    hint = "ManifestSource reads a list in CSV" if folder.suffix == ".csv" else "name its folder"
+    raise SourceError(f"{folder} is a file, {reader} needs a folder of pictures: {hint}")
+
+
+def list_pictures(folder: Path) -> list[str]:
+    """Return the names of all picture files below a folder, sorted.
+
+    Hidden files and folders and `__MACOSX` are left out. Links are followed; a folder that is
+    reached twice (by a link to it, or by a loop) is listed once, under its own path if it has one
+    below the folder.
+
+    Args:
+        folder: An existing folder.
+
+    Returns:
+        Names relative to the folder, with forward slashes.
+
+    Raises:
+        SourceError: If there is no picture file, or a folder cannot be opened.
+    """
+    names: list[str] = []
+    others: Counter[str] = Counter()
+    visited: set[tuple[int, int]] = set()
+    folders = [""]
+    links: list[str] = []
+    while folders or links:
+        # Links wait until all real folders are listed, so that names do not depend on the order.
+        if not folders:
+            links.sort(reverse=True)
+        prefix = (folders or links).pop()
+        try:
+            place = os.stat(folder / prefix)
+            if (place.st_dev, place.st_ino) in visited:
+                continue
+            visited.add((place.st_dev, place.st_ino))
+            with os.scandir(folder / prefix) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.name == "__MACOSX":
+                        continue
+                    if entry.is_dir():
+                        (links if entry.is_symlink() else folders).append(f"{prefix}{entry.name}/")
+                        continue
+                    suffix = os.path.splitext(entry.name)[1].lower()
+                    if suffix in PICTURE_SUFFIXES and entry.is_file():
+                        names.append(prefix + entry.name)
+                    else:
+                        others[suffix or "no suffix"] += 1
+        except OSError as error:
+            raise SourceError(f"{folder / prefix} cannot be listed: {error.strerror}") from error
+    if not names:
+        raise SourceError(_nothing_found(folder, others))
+    names.sort()
+    return names
+
+
+def _nothing_found(folder: Path, others: Counter[str]) -> str:
+    if not others:
+        return f"{folder} is empty: put pictures into it, or pass another --data.root"
+    count = others.total()
+    suffixes = ", ".join(suffix for suffix, _ in others.most_common(5))
+    return f"{folder} holds {count} file{'s' * (count > 1)}, none of them a picture ({suffixes})"
+
+
+def matching(names: Iterable[str], patterns: str | list[str]) -> set[str]:
+    """Return the names whose file name or whole relative name matches one of the patterns.
+
+    Args:
+        names: Relative names with forward slashes.
+        patterns: Shell patterns such as `basset_hound_*` or `cats/*`; upper and lower case differ.
+    """
+    listed = [patterns] if isinstance(patterns, str) else patterns
+    match = re.compile("|".join(map(translate, listed))).match
+    return {name for name in names if match(name) or match(name.rpartition("/")[2])}
+
+
+def read_name_list(path: Path) -> set[str]:
+    """Read a text file of relative names, one a line; blank lines and `#` comments are skipped.
+
+    Raises:
+        SourceError: If the file cannot be read.
+    """
+    try:
+        text = path.expanduser().read_text("utf-8", "surrogateescape")
+    except OSError as error:
+        raise SourceError(f"exclude_list: {path} cannot be read: {error.strerror}") from error
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    return {line for line in lines if line.strip() and not line.startswith("#")}

@@ -1,0 +1,121 @@
+"""A list of photographs in a CSV file."""
+
+import csv
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lightning_colorize.data.pictures import FilePictures
+from lightning_colorize.data.sources.base import Source, SourceError, Splits
+from lightning_colorize.data.splits import SPLIT_NAMES, split_of
+
+_COLUMNS = "path,split or path,split,weight"
+
+
+class ManifestSource(Source):
+    """A list of photographs in a CSV file, which `data.root` names.
+
+    The first line is `path,split` or `path,split,weight`. A path is absolute or relative to the
+    file's folder, with forward slashes; a split is train, val (or valid, validation) or test; a
+    weight says how often a training picture is drawn, relative to the others (1 if the cell is
+    empty), and means nothing in validation and test.
+    """
+
+    def splits(self, root: Path | None) -> Splits:
+        """Return the pictures of each split; names are the paths of the list.
+
+        Args:
+            root: The CSV file.
+
+        Raises:
+            SourceError: If the file is missing, empty or wrong; with the line's number.
+        """
+        if root is None:
+            raise SourceError("ManifestSource needs a CSV file: pass --data.root FILE.csv")
+        manifest = root.expanduser()
+        if manifest.is_dir():
+            raise SourceError(
+                f"{manifest} is a folder, ManifestSource needs a CSV file: pass --data.root "
+                f"{manifest / 'FILE.csv'}, or use FolderSource"
+            )
+        rows = _read(manifest)
+        _require_files(manifest, rows)
+        splits: Splits = {}
+        for split in SPLIT_NAMES:
+            own = [row for row in rows if row.split == split]
+            weights = np.array([row.weight for row in own])
+            weighted = split == "train" and bool((weights != 1).any())
+            if weighted and weights.sum() == 0:
+                raise SourceError(f"{manifest}: the weights of all training pictures are 0")
+            if own:
+                names = (row.path for row in own)
+                splits[split] = FilePictures(manifest.parent, names, weights if weighted else None)
+        return splits
+
+
+class _Row(NamedTuple):
+    line: int
+    path: str
+    split: str
+    weight: float
+
+
+def _read(manifest: Path) -> list[_Row]:
+    """Return the checked rows; the files themselves are not looked at."""
+    rows: list[_Row] = []
+    lines: dict[str, int] = {}
+    try:
+        # utf-8-sig: spreadsheets put a byte-order mark at the start.
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            header = [cell.strip().lower() for cell in next(reader, [])]
+            if header not in (["path", "split"], ["path", "split", "weight"]):
+                raise SourceError(
+                    f"{manifest}, line 1: the header must be {_COLUMNS}, not '{','.join(header)}'"
+                    if header
+                    else f"{manifest} is empty: its first line must be {_COLUMNS}"
+                )
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    row = _row(f"{manifest}, line {reader.line_num}", reader.line_num, cells)
+                    first = lines.setdefault(row.path, row.line)
+                    if first != row.line:
+                        raise SourceError(
+                            f"{manifest}, line {row.line}: {row.path} is in line {first} already"
+                        )
+                    rows.append(row)
+    except OSError as error:
+        raise SourceError(f"{manifest} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{manifest} is no CSV file in UTF-8: {error}") from error
+    if not rows:
+        raise SourceError(f"{manifest} has a header and no pictures: add a line for each")
+    return rows
+
+
+def _row(where: str, line: int, cells: list[str]) -> _Row:
+    if not 2 <= len(cells) <= 3:
+        raise SourceError(f"{where}: {len(cells)} cells, {_COLUMNS} is needed")
+    path, named_split, named_weight = (*cells, "")[:3]
+    split = split_of(named_split)
+    if split is None:
+        raise SourceError(f"{where}: the split '{named_split}' is none of {', '.join(SPLIT_NAMES)}")
+    try:
+        weight = float(named_weight.strip() or 1)
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight < float("inf"):
+        raise SourceError(f"{where}: the weight '{named_weight}' is no number of at least 0")
+    return _Row(line, path.strip(), split, weight)
+
+
+def _require_files(manifest: Path, rows: list[_Row]) -> None:
+    missing = [row for row in rows if not os.path.isfile(manifest.parent / row.path)]
+    if missing:
+        others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise SourceError(
+            f"{manifest}, line {missing[0].line}: there is no file "
+            f"{manifest.parent / missing[0].path}{others}"
+        )

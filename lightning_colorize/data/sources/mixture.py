@@ -1,0 +1,110 @@
+"""Several folders, drawn from in given shares."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_colorize.data.pictures import ConcatPictures, FilePictures
+from lightning_colorize.data.sources.base import Source, SourceError, Splits
+from lightning_colorize.data.sources.folder import FolderSource
+from lightning_colorize.data.sources.listing import require_folder
+from lightning_colorize.data.splits import SPLIT_NAMES
+
+
+@dataclass
+class MixtureFolder:
+    """One folder of a mixture; all but `root` and `weight` as in FolderSource.
+
+    Args:
+        root: The folder, absolute or relative to `data.root` (or, without one, to the working
+            directory).
+        weight: How often a training picture is drawn from it, relative to the other folders.
+        include: Only pictures that match these shell patterns.
+        exclude: Leave out pictures that match these shell patterns.
+        exclude_list: Leave out pictures named in this text file.
+        splits: Shares or counts, for a folder without split sub-folders.
+        max_images: Train on at most so many of its pictures.
+        seed: Chooses which.
+    """
+
+    root: Path
+    weight: float = 1.0
+    include: str | list[str] | None = None
+    exclude: str | list[str] | None = None
+    exclude_list: Path | None = None
+    splits: dict[str, float] | None = None
+    max_images: int | None = None
+    seed: int = 0
+
+
+class MixtureSource(Source):
+    """Several folders, drawn from in given shares.
+
+    Each is split as FolderSource splits it. In training a picture comes from each folder as often
+    as its weight says, whatever the folders' sizes; validation and test hold all their pictures,
+    once each. Names begin with the folder's name, so that figures can be given per folder.
+
+    Args:
+        folders: Folders with their weights, `{photos/faces: 1, photos/landscapes: 2}`, or a list
+            of folders with further settings each.
+    """
+
+    def __init__(self, folders: dict[str, float] | list[MixtureFolder]) -> None:
+        if isinstance(folders, dict):
+            folders = [MixtureFolder(Path(root), weight) for root, weight in folders.items()]
+        if not folders:
+            raise SourceError("MixtureSource: folders is empty: name at least one folder")
+        for folder in folders:
+            if not folder.weight > 0:
+                raise SourceError(
+                    f"MixtureSource: the weight of {folder.root} is {folder.weight:g}: it must be "
+                    "above 0"
+                )
+        self.folders = folders
+
+    def splits(self, root: Path | None) -> Splits:
+        """Return the pictures of each split, those of training with weights.
+
+        Args:
+            root: Where relative folders are looked for; None for the working directory.
+
+        Raises:
+            SourceError: If a folder is missing, has no pictures or is named twice.
+        """
+        base = Path() if root is None else require_folder(root, "MixtureSource")
+        roots = [
+            require_folder(base / folder.root.expanduser(), "MixtureSource", "folders")
+            for folder in self.folders
+        ]
+        parts: dict[str, list[FilePictures]] = {split: [] for split in SPLIT_NAMES}
+        weights: list[float] = []
+        for folder, place, label in zip(self.folders, roots, _labels(roots), strict=True):
+            source = FolderSource(
+                folder.include,
+                folder.exclude,
+                folder.exclude_list,
+                folder.splits,
+                folder.max_images,
+                folder.seed,
+            )
+            names = source.split_names_of(place)
+            for split, part in names.items():
+                parts[split].append(FilePictures(place, part, prefix=f"{label}/"))
+            if "train" in names:
+                weights.append(folder.weight)
+        return {
+            split: ConcatPictures(sets, weights if split == "train" else None)
+            for split, sets in parts.items()
+            if sets
+        }
+
+
+def _labels(roots: list[Path]) -> list[str]:
+    """Return the folders' names, with those of their parents where the last ones are alike."""
+    parts = [root.resolve().parts for root in roots]
+    if len(set(parts)) < len(parts):
+        twice = next(root for i, root in enumerate(roots) if parts[i] in parts[:i])
+        raise SourceError(f"MixtureSource: {twice} is named twice: add its weights up")
+    depth = 1
+    while len({own[-depth:] for own in parts}) < len(parts):
+        depth += 1
+    return ["-".join(own[-depth:]) for own in parts]

@@ -1,0 +1,134 @@
+"""Names to splits, by a hash of the name: the same on every machine, at every run.
+
+A picture's place depends on its own name alone, so files that are added later move none of the
+old ones from training to validation. Python's `hash` and the order in which a file system lists
+its files have no part in it.
+"""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+
+import numpy as np
+
+from lightning_colorize.errors import UsageError
+
+SPLIT_NAMES = ("train", "val", "test")
+
+DEFAULT_SHARES: Mapping[str, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
+
+_ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def split_of(word: str) -> str | None:
+    """Return the split that a folder's name or a manifest's cell means, or None.
+
+    `valid` and `validation` mean "val"; upper and lower case are alike.
+    """
+    return _ALIASES.get(word.strip().lower())
+
+
+def name_hashes(names: Sequence[str], salt: str = "") -> np.ndarray:
+    """Return a number in [0, 1) for each name: (N,), float64.
+
+    Args:
+        names: Relative names with forward slashes.
+        salt: Another salt gives other, independent numbers.
+    """
+    key = salt.encode()
+    # NFC: a Mac may hand back the same accented name in its decomposed form.
+    digests = b"".join(
+        blake2b(
+            unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape"),
+            digest_size=8,
+            key=key,
+        ).digest()
+        for name in names
+    )
+    # 53 bits are what float64 holds exactly; more would round some up to 1.0.
+    hashes: np.ndarray = (np.frombuffer(digests, dtype=">u8") >> np.uint64(11)) / 2.0**53
+    return hashes
+
+
+def split_names(names: Sequence[str], splits: Mapping[str, float]) -> dict[str, list[str]]:
+    """Divide names among splits, by shares or by counts.
+
+    Numbers that add up to at most 1 are shares: each picture falls into its split by its own hash,
+    so the parts are near the shares, not exactly of that size; what is left over is not used.
+    Larger whole numbers are counts: exactly so many, in the order of the hash.
+
+    Args:
+        names: Relative names with forward slashes, in a fixed order.
+        splits: Share or count of "train", "val" and "test"; one that is missing gets nothing.
+
+    Returns:
+        Names of each split that has any, in the order of `names`.
+
+    Raises:
+        UsageError: If a split is unknown, a number makes no sense or names are too few.
+    """
+    unknown = [split for split in splits if split not in SPLIT_NAMES]
+    if unknown:
+        raise UsageError(f"splits: '{unknown[0]}' is none of {', '.join(SPLIT_NAMES)}")
+    total = sum(splits.values())
+    if total <= 0 or min(splits.values()) < 0:
+        raise UsageError(f"splits: {dict(splits)} must hold shares or counts of at least 0")
+    wanted = {split: splits[split] for split in SPLIT_NAMES if splits.get(split)}
+    if total <= 1 + 1e-6:
+        chosen = _by_share(name_hashes(names), wanted)
+    elif all(float(number).is_integer() for number in wanted.values()):
+        chosen = _by_count(
+            name_hashes(names), {split: int(count) for split, count in wanted.items()}
+        )
+    else:
+        raise UsageError(
+            f"splits: {dict(splits)} is neither shares (they add up to {total:g}, more than 1) "
+            "nor counts (whole numbers)"
+        )
+    return {split: [names[i] for i in indices] for split, indices in chosen.items() if len(indices)}
+
+
+def _by_share(hashes: np.ndarray, shares: Mapping[str, float]) -> dict[str, np.ndarray]:
+    bounds = np.cumsum([0.0, *shares.values()])
+    # Shares that mean all must take all, though 0.8 + 0.1 + 0.1 is a little below 1.
+    if abs(bounds[-1] - 1) < 1e-6:
+        bounds[-1] = 1.0
+    chosen = {
+        split: np.flatnonzero((hashes >= low) & (hashes < high))
+        for split, low, high in zip(shares, bounds, bounds[1:], strict=False)
+    }
+    # In a small folder the hash may leave a split empty; it gets the picture next to its border
+    # from the largest split. Training comes first: a single picture is for training.
+    for split, low in zip(shares, bounds, strict=False):
+        donor = max(chosen, key=lambda name: len(chosen[name]))
+        spare = len(chosen[donor]) - (0 if split == "train" else 1)
+        if len(chosen[split]) == 0 and spare > 0:
+            nearest = np.argmin(np.abs(hashes[chosen[donor]] - low))
+            chosen[split] = chosen[donor][[nearest]]
+            chosen[donor] = np.delete(chosen[donor], nearest)
+    return chosen
+
+
+def _by_count(hashes: np.ndarray, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
+    total = sum(counts.values())
+    if total > len(hashes):
+        listed = ", ".join(f"{split} {count}" for split, count in counts.items())
+        raise UsageError(f"splits: {total} pictures are asked for ({listed}), {len(hashes)} found")
+    order = np.argsort(hashes, kind="stable")
+    bounds = np.cumsum([0, *counts.values()])
+    return {
+        split: np.sort(order[low:high])
+        for split, low, high in zip(counts, bounds, bounds[1:], strict=False)
+    }
+
+
+def random_subset(names: Sequence[str], count: int, seed: int) -> list[str]:
+    """Return `count` of the names in their order, or all if there are no more.
+
+    Chosen by a hash keyed with the seed: random, the same at every run, and a smaller subset is
+    part of a larger one of the same seed, as learning curves over the number of pictures want it.
+    """
+    if count >= len(names):
+        return list(names)
+    order = np.argsort(name_hashes(names, salt=f"subset {seed}"), kind="stable")
+    return [names[i] for i in np.sort(order[:count])]

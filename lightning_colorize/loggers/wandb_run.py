@@ -1,0 +1,167 @@
+"""A Weights & Biases run that never asks, never waits for long and never stops the training."""
+
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import DummyLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lightning_colorize.loggers.base import Picture, RunLogger, is_first_process
+from lightning_colorize.loggers.options import LoggerOptions
+from lightning_colorize.loggers.wandb_mode import WandbMode
+from lightning_colorize.run_folder import METRIC_GOALS, WANDB_ID, write_atomic
+
+_log = logging.getLogger(__name__)
+
+_STEP = "trainer/global_step"  # Lightning's name for it
+_INIT_TIMEOUT = 20.0  # seconds; W&B's own 90 are most of a quickstart
+_FINISH_TIMEOUT = 60.0  # seconds; W&B's own default waits for ever
+
+
+class WandbRun(RunLogger, WandbLogger):
+    """Metrics, pictures and configuration into a W&B run, kept on disk in `<run>/wandb/`.
+
+    The run is started when something is first logged. If W&B fails, one line says so and the
+    training goes on: a run that cannot start online is kept offline, one that cannot start at all
+    is done without.
+
+    Args:
+        folder: The run folder; its name is the W&B run's.
+        options: Project, entity, group, tags and id.
+        mode: Online or offline.
+    """
+
+    def __init__(self, folder: Path, options: LoggerOptions, mode: WandbMode) -> None:
+        super().__init__(
+            name=folder.name,
+            save_dir=folder,
+            id=_run_id(folder, options),
+            project=options.project,
+            entity=options.entity,
+            group=options.group,
+            tags=list(options.tags),
+            mode=mode.mode,
+        )
+        del self._wandb_init["anonymous"]  # Lightning's None; W&B warns of whatever is given
+        self._folder = folder
+        self.mode = mode
+        self._warned = False
+        self._logged_before = -1
+
+    @property
+    def description(self) -> str:  # type: ignore[override]
+        """What the banner says: the mode, and why it is not online if it was to be."""
+        reason = f" ({self.mode.reason})" if self.mode.reason else ""
+        return f"W&B {self.mode.mode}{reason}"
+
+    @property
+    def experiment(self) -> Any:
+        """The `wandb.Run`; something that swallows every call on other ranks or without W&B."""
+        if is_first_process() and self._started():
+            return self._experiment
+        return DummyLogger().experiment
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log metrics; what the run has from before a resume is not logged a second time."""
+        with self._going_on():
+            if self._started() and not (step is not None and step < self._logged_before):
+                super().log_metrics(metrics, step)
+
+    @rank_zero_only
+    def log_config(self, config: Mapping[str, Any]) -> None:
+        """Give the configuration to the run."""
+        with self._going_on():
+            if self._started():
+                self.experiment.config.update(dict(config), allow_val_change=True)
+
+    @rank_zero_only
+    def log_picture(self, name: str, picture: Picture, step: int, caption: str | None) -> None:
+        """Log a picture."""
+        with self._going_on():
+            import wandb
+
+            self.log_metrics({name: wandb.Image(picture, caption=caption)}, step)
+
+    @rank_zero_only
+    def close(self, failed: bool) -> None:
+        """Finish the run; what could not be sent in a minute stays on disk for `wandb sync`."""
+        if self._experiment is not None:
+            with self._going_on():
+                self._experiment.finish(exit_code=int(failed))
+
+    def _started(self) -> bool:
+        """Start the run if it has not been tried; return whether there is one."""
+        if self._experiment is None and self.mode.mode == "online":
+            self._start(otherwise=WandbMode("offline"), what="the run is kept offline")
+        if self._experiment is None and self.mode.mode == "offline":
+            self._start(otherwise=WandbMode("disabled"), what="the run goes on without W&B")
+        return self._experiment is not None
+
+    def _start(self, otherwise: WandbMode, what: str) -> None:
+        # W&B would write about itself into the progress bar; the banner says what matters.
+        os.environ.setdefault("WANDB_SILENT", "true")
+        # W&B's telemetry about itself complains line by line when its server does not take it.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+        try:
+            self._wandb_init |= {"mode": self.mode.mode, "settings": _settings()}
+            self._set_up(super().experiment)
+        except Exception as error:
+            self._experiment = None
+            _teardown()
+            reason = _first_line(error)
+            _log.warning("W&B: %s could not be started, %s (%s)", self.mode.mode, what, reason)
+            self.mode = otherwise._replace(reason=reason)
+
+    def _set_up(self, run: Any) -> None:
+        for split in ("train", "val", "test"):
+            for metric, goal in METRIC_GOALS.items():
+                run.define_metric(f"{split}/{metric}", summary=goal, step_metric=_STEP)
+        # A run that is gone on with brings its summary along, and so the last step that it has.
+        self._logged_before = int(run.summary.get(_STEP) or -1)
+        write_atomic(self._folder / WANDB_ID, f"{run.id}\n")
+
+    @contextlib.contextmanager
+    def _going_on(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not self._warned:
+                _log.warning("W&B: could not log, the run goes on (%s)", _first_line(error))
+            self._warned = True
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _run_id(folder: Path, options: LoggerOptions) -> str:
+    """Return the id asked for, else a sweep's, else the one of this folder, else a new one."""
+    if chosen := options.wandb_id or os.environ.get("WANDB_RUN_ID"):
+        return chosen
+    kept = folder / WANDB_ID
+    return kept.read_text(encoding="utf-8").strip() if kept.is_file() else secrets.token_hex(4)
+
+
+def _teardown() -> None:
+    """Stop W&B's service, which would hold on to the id of the run that could not be started."""
+    with contextlib.suppress(Exception):
+        import wandb
+
+        wandb.teardown()
+
+
+def _settings() -> Any:
+    import wandb
+
+    settings: dict[str, Any] = {"console": "off", "init_timeout": _INIT_TIMEOUT}
+    # Not in the oldest W&B that is supported.
+    if "finish_timeout" in wandb.Settings.model_fields:
+        settings["finish_timeout"] = _FINISH_TIMEOUT
+    return wandb.Settings(**settings)

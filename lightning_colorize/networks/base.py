@@ -1,0 +1,75 @@
+"""The contracts between the parts of a network, after timm's `feature_info`.
+
+An encoder says what it gives (channels and reductions of each level), so a decoder needs nothing
+else; a head turns the decoder's map into a prediction and knows how to read it as ab.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class FeatureInfo(NamedTuple):
+    """What an encoder gives, finest level first.
+
+    Attributes:
+        channels: Channels of each level.
+        reductions: Input pixels per feature pixel of each level, strictly increasing: (2, 4, 8).
+    """
+
+    channels: tuple[int, ...]
+    reductions: tuple[int, ...]
+
+
+class Encoder(nn.Module, ABC):
+    """Grey photographs to features.
+
+    Attributes:
+        info: Channels and reductions of the levels that `forward` returns.
+        weights_from: In words, where the first weights came from.
+    """
+
+    info: FeatureInfo
+    weights_from: str = "random"
+
+    @abstractmethod
+    def forward(self, L: Tensor) -> list[Tensor]:
+        """Return one map per level, finest first: (B, channels[i], ~H/r[i], ~W/r[i]).
+
+        Args:
+            L: (B, 1, H, W) in [-1, 1]; H and W may be odd.
+        """
+
+
+class Decoder(nn.Module, ABC):
+    """Features to one map at (or a small factor below) the input's size.
+
+    Args:
+        info: What the encoder gives.
+
+    Attributes:
+        out_channels: Channels of the map that `forward` returns.
+    """
+
+    out_channels: int
+
+    @abstractmethod
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Return the decoded map: (B, out_channels, h, w)."""
+
+
+class Head(nn.Module, ABC):
+    """A decoded map to a prediction, and the prediction to ab."""
+
+    @abstractmethod
+    def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return the prediction at `size` (H, W), whatever the decoder's size was."""
+
+    @abstractmethod
+    def target(self, ab: Tensor) -> Tensor:
+        """Return true ab, (B, 2, H, W) in [-1, 1], in the form of the prediction."""
+
+    @abstractmethod
+    def to_ab(self, prediction: Tensor) -> Tensor:
+        """Decode a prediction to ab, (B, 2, H, W) in [-1, 1]."""

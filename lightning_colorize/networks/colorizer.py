@@ -1,0 +1,37 @@
+"""Encoder, decoder and head as one network from grey to colour."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_colorize.networks.base import Decoder, Encoder, Head
+
+
+class Colorizer(nn.Module):
+    """Grey photographs to predicted colours, at the input's height and width.
+
+    Sizes that the coarsest level does not divide are filled up at the right and lower edge by
+    repeating the last pixel, and the prediction is cropped: otherwise every odd size on the way
+    down would be rounded, and colours would shift by up to a coarsest pixel across the picture.
+
+    Args:
+        encoder: Grey to features.
+        decoder: The encoder's features to one map.
+        head: The map to a prediction.
+    """
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, head: Head) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.head = head
+
+    def forward(self, L: Tensor) -> Tensor:
+        """Return the head's prediction for L, (B, 1, H, W) in [-1, 1]."""
+        height, width = L.shape[-2:]
+        multiple = self.encoder.info.reductions[-1]
+        below, right = -height % multiple, -width % multiple
+        if below or right:
+            L = F.pad(L, (0, right, 0, below), mode="replicate")
+        decoded = self.decoder(self.encoder(L))
+        prediction: Tensor = self.head(decoded, (height + below, width + right))
+        return prediction[..., :height, :width]

@@ -1,0 +1,80 @@
+"""The decoder of pixel shuffles."""
+
+import torch
+from torch import nn
+
+from lightning_colorize.networks.base import FeatureInfo
+from lightning_colorize.networks.decoders.pyramid import PyramidDecoder
+from lightning_colorize.networks.layers import Norm, norm_layer
+
+
+class PixelShuffleDecoder(PyramidDecoder):
+    """Sub-pixel convolution at each step (Shi et al. 2016), started as nearest interpolation.
+
+    Args:
+        info: What the encoder gives.
+        widths: Channels after each step of 2, coarsest first; null: halved from the encoder's at
+            each step, but at least 32.
+        convs: Convolutions after each shuffle, for all steps or one number per step; 0: none.
+        bottom: Widths of convolutions before the first step; null: none.
+        skips: Join the encoder's level of the same size at each step.
+        norm: What follows each convolution.
+        separable: Depthwise and pointwise convolutions in place of full ones.
+        out_reduction: Stop at this many input pixels per map pixel; the head interpolates the rest.
+        blur: Average over 2x2 after each shuffle, against checkerboards (Sugawara et al. 2018).
+
+    Raises:
+        ValueError: If `widths`, `convs` or `out_reduction` do not fit the encoder.
+    """
+
+    def __init__(
+        self,
+        info: FeatureInfo,
+        widths: list[int] | None = None,
+        convs: int | list[int] = 1,
+        bottom: list[int] | None = None,
+        skips: bool = False,
+        norm: Norm = "batch",
+        separable: bool = False,
+        out_reduction: int = 1,
+        blur: bool = False,
+    ) -> None:
+        super().__init__(
+            info,
+            lambda channels, width: (PixelShuffleBlock(channels, width, norm, blur), width),
+            widths=widths,
+            convs=convs,
+            bottom=bottom,
+            skips=skips,
+            norm=norm,
+            separable=separable,
+            out_reduction=out_reduction,
+        )
+
+
+class PixelShuffleBlock(nn.Sequential):
+    """Pointwise convolution, shuffle, normalisation, ReLU: (B, C, h, w) to (.., 2h, 2w).
+
+    ICNR (Aitken et al. 2017): the four convolutions that fill a 2x2 block start alike.
+
+    Args:
+        in_channels: Channels that come in.
+        out_channels: Channels that go out.
+        norm: What follows the shuffle.
+        blur: Average over 2x2 at the end, at the same size.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm, blur: bool) -> None:
+        conv = nn.Conv2d(in_channels, 4 * out_channels, 1)
+        one = torch.empty(out_channels, in_channels, 1, 1)
+        nn.init.kaiming_normal_(one, nonlinearity="relu")
+        conv.weight.data = one.repeat_interleave(4, dim=0)
+        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        smoothing = [nn.ReplicationPad2d((1, 0, 1, 0)), nn.AvgPool2d(2, stride=1)] if blur else []
+        super().__init__(
+            conv,
+            nn.PixelShuffle(2),
+            norm_layer(norm, out_channels),
+            nn.ReLU(inplace=True),
+            *smoothing,
+        )

@@ -1,0 +1,122 @@
+"""What all decoders share: steps of 2 from the coarsest level up, with or without skips."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_colorize.networks.base import Decoder, FeatureInfo
+from lightning_colorize.networks.layers import ConvBlock, Norm
+
+Upsampling = Callable[[int, int], tuple[nn.Module, int]]
+"""Channels in and the step's width to a module that doubles the size, and its channels out."""
+
+
+class DecoderStep(nn.Module):
+    """One doubling, joined by the encoder's level of that size, then convolutions.
+
+    Args:
+        upsampling: Doubles height and width.
+        blocks: What follows.
+    """
+
+    def __init__(self, upsampling: nn.Module, blocks: nn.Module) -> None:
+        super().__init__()
+        self.upsampling = upsampling
+        self.blocks = blocks
+
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """Return (B, width, 2h, 2w), or at the skip's size, for x: (B, C, h, w)."""
+        x = self.upsampling(x)
+        if skip is not None:
+            # Odd sizes were rounded on the way down: 131 pixels are 65 at /2, and 130 up again.
+            if x.shape[-2:] != skip.shape[-2:]:
+                x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
+            x = torch.cat([x, skip], dim=1)
+        decoded: Tensor = self.blocks(x)
+        return decoded
+
+
+class PyramidDecoder(Decoder):
+    """Steps of 2 from the coarsest level to `out_reduction` input pixels per map pixel.
+
+    Args:
+        info: What the encoder gives; its coarsest reduction is a power of 2 times `out_reduction`.
+        upsampling: Builds what doubles the size.
+        widths: Channels after each step, coarsest first; null: halved from the encoder's (at most
+            512) at each step, but at least 32.
+        convs: Convolutions after each doubling, for all steps or one number per step.
+        bottom: Widths of convolutions before the first doubling.
+        skips: Join the encoder's level of the same size at each step.
+        norm: What follows each convolution.
+        separable: Depthwise and pointwise convolutions in place of full ones.
+        out_reduction: Where to stop; the head interpolates the rest.
+
+    Raises:
+        ValueError: If the numbers do not fit one another.
+    """
+
+    def __init__(
+        self,
+        info: FeatureInfo,
+        upsampling: Upsampling,
+        widths: list[int] | None,
+        convs: int | list[int],
+        bottom: list[int] | None,
+        skips: bool,
+        norm: Norm,
+        separable: bool,
+        out_reduction: int,
+    ) -> None:
+        super().__init__()
+        coarsest = info.reductions[-1]
+        count = _steps(coarsest, out_reduction)
+        if widths is None:
+            widths = [max(min(info.channels[-1], 512) >> (i + 1), 32) for i in range(count)]
+        counts = [convs] * count if isinstance(convs, int) else convs
+        for name, given in (("widths", widths), ("convs", counts)):
+            if len(given) != count:
+                raise ValueError(
+                    f"{name} has {len(given)} numbers; from /{coarsest} to /{out_reduction} "
+                    f"there are {count} steps"
+                )
+        by_reduction = {r: i for i, r in enumerate(info.reductions)}
+        channels = info.channels[-1]
+        blocks = []
+        for width in bottom or []:
+            blocks.append(ConvBlock(channels, width, norm, separable))
+            channels = width
+        self.bottom = nn.Sequential(*blocks)
+        self.levels: list[int | None] = []
+        steps = []
+        for step, (width, number) in enumerate(zip(widths, counts, strict=True)):
+            doubling, channels = upsampling(channels, width)
+            level = by_reduction.get(coarsest >> (step + 1)) if skips else None
+            channels += 0 if level is None else info.channels[level]
+            self.levels.append(level)
+            blocks = []
+            for _ in range(number):
+                blocks.append(ConvBlock(channels, width, norm, separable))
+                channels = width
+            steps.append(DecoderStep(doubling, nn.Sequential(*blocks)))
+        self.steps = nn.ModuleList(steps)
+        self.out_channels = channels
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Return (B, out_channels, ~H/out_reduction, ~W/out_reduction)."""
+        x: Tensor = self.bottom(features[-1])
+        for step, level in zip(self.steps, self.levels, strict=True):
+            x = step(x, None if level is None else features[level])
+        return x
+
+
+def _steps(coarsest: int, out_reduction: int) -> int:
+    """Return how many doublings lead from one reduction to the other."""
+    ratio, rest = divmod(coarsest, out_reduction)
+    if rest or ratio < 2 or ratio & (ratio - 1):
+        raise ValueError(
+            f"out_reduction is {out_reduction}; the encoder's coarsest level, /{coarsest}, must be "
+            "2, 4, 8, ... times that"
+        )
+    return ratio.bit_length() - 1

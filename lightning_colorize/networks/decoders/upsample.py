@@ -1,0 +1,54 @@
+"""The decoder that interpolates and convolves."""
+
+from typing import Literal
+
+from torch import nn
+
+from lightning_colorize.networks.base import FeatureInfo
+from lightning_colorize.networks.decoders.pyramid import PyramidDecoder
+from lightning_colorize.networks.layers import Norm
+
+
+class UpsampleDecoder(PyramidDecoder):
+    """Interpolation, then convolution, normalisation, ReLU at each step: no checkerboards.
+
+    Args:
+        info: What the encoder gives.
+        widths: Channels after each step of 2, coarsest first; null: halved from the encoder's at
+            each step, but at least 32.
+        convs: Convolutions after each interpolation, for all steps or one number per step; a
+            step with 0 has no width of its own.
+        bottom: Widths of convolutions before the first step; null: none.
+        skips: Join the encoder's level of the same size at each step.
+        norm: What follows each convolution.
+        separable: Depthwise and pointwise convolutions in place of full ones.
+        out_reduction: Stop at this many input pixels per map pixel; the head interpolates the rest.
+        mode: How to interpolate.
+
+    Raises:
+        ValueError: If `widths`, `convs` or `out_reduction` do not fit the encoder.
+    """
+
+    def __init__(
+        self,
+        info: FeatureInfo,
+        widths: list[int] | None = None,
+        convs: int | list[int] = 1,
+        bottom: list[int] | None = None,
+        skips: bool = False,
+        norm: Norm = "batch",
+        separable: bool = False,
+        out_reduction: int = 1,
+        mode: Literal["nearest", "bilinear"] = "bilinear",
+    ) -> None:
+        super().__init__(
+            info,
+            lambda channels, width: (nn.Upsample(scale_factor=2, mode=mode), channels),
+            widths=widths,
+            convs=convs,
+            bottom=bottom,
+            skips=skips,
+            norm=norm,
+            separable=separable,
+            out_reduction=out_reduction,
+        )

@@ -1,0 +1,43 @@
+"""The own stack of convolutions and pools: the encoder half of a U-Net."""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from lightning_colorize.networks.base import Encoder, FeatureInfo
+from lightning_colorize.networks.layers import ConvBlock, Norm
+
+
+class ConvEncoder(Encoder):
+    """Convolutions at each level, a pool of 2 between levels (Ronneberger et al. 2015).
+
+    Levels: before each pool, so /1, /2, /4 and so on; there is none after the last. With a
+    decoder's skips it is a U-Net, without them an autoencoder.
+
+    Args:
+        widths: Channels of each level, finest first.
+        convs: Convolutions of 3x3 per level.
+        norm: What follows each.
+    """
+
+    def __init__(
+        self, widths: list[int] | None = None, convs: int = 2, norm: Norm = "batch"
+    ) -> None:
+        super().__init__()
+        widths = [64, 128, 256, 512] if widths is None else widths
+        stages = []
+        for level, (before, width) in enumerate(pairwise([1, *widths])):
+            pool = [nn.MaxPool2d(2)] if level else []
+            blocks = [ConvBlock(before if i == 0 else width, width, norm) for i in range(convs)]
+            stages.append(nn.Sequential(*pool, *blocks))
+        self.stages = nn.ModuleList(stages)
+        self.info = FeatureInfo(tuple(widths), tuple(2**i for i in range(len(widths))))
+
+    def forward(self, L: Tensor) -> list[Tensor]:
+        """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
+        x = L
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features

@@ -1,0 +1,107 @@
+"""What all encoders with published weights share: freezing, batch norms, one grey channel."""
+
+from pathlib import Path
+from typing import Self
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lightning_colorize.networks.base import Encoder
+from lightning_colorize.networks.encoders.weights import (
+    WeightsError,
+    has_folded_norms,
+    weights_skipped,
+)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class PretrainedEncoder(Encoder):
+    """An encoder that can start from published weights, stay frozen, and keep its batch norms.
+
+    Batch norms of loaded weights keep their statistics by default (`norm_eval`). Some weights need
+    it: where a release has folded the statistics into the convolutions, its batch norms are left
+    as identity plus shift, and normalising by the batch again would undo the scale and shift of
+    every layer. With other weights it is common in fine-tuning with small batches, and faster.
+
+    Args:
+        pretrained: Published weights are wanted.
+        weights: A file of weights is given.
+        frozen: Train nothing, and let batch norms keep their statistics.
+        norm_eval: Keep the statistics while the weights train; null: where weights are loaded.
+
+    Raises:
+        WeightsError: If it would be frozen at random weights.
+    """
+
+    def __init__(
+        self, pretrained: bool, weights: Path | None, frozen: bool, norm_eval: bool | None
+    ) -> None:
+        super().__init__()
+        loads = pretrained or weights is not None
+        if frozen and not loads and not weights_skipped():
+            raise WeightsError(
+                "frozen: true without weights would freeze random numbers; "
+                "set pretrained: true or weights: PATH, or frozen: false"
+            )
+        self.frozen = frozen
+        self.norm_eval = loads if norm_eval is None else norm_eval
+
+    def settle(self) -> None:
+        """Apply `frozen` and `norm_eval`; to be called at the end of a subclass's constructor.
+
+        Raises:
+            WeightsError: If folded batch norms were to be trained.
+        """
+        if not self.norm_eval and not self.frozen and has_folded_norms(self):
+            raise WeightsError(
+                "these weights have their batch norms folded into the convolutions; "
+                "training them would undo that: set norm_eval: true"
+            )
+        self.requires_grad_(not self.frozen)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of training, but for what is frozen."""
+        super().train(mode and not self.frozen)
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+
+def normalize_grey(
+    L: Tensor,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+) -> Tensor:
+    """Return lightness as the one-channel input of a network pretrained on RGB.
+
+    The picture with R = G = B = L, normalised by the channels' average mean and standard deviation
+    (0.449 and 0.226 for ImageNet): with one constant for all three, the weights summed over RGB
+    see exactly what the three-channel weights would, at the zero-padded borders too. L* / 100 and
+    the sRGB value of a grey differ by at most 0.034.
+
+    Args:
+        L: (B, 1, H, W) in [-1, 1].
+        mean: The pretraining's mean per channel, of pictures in [0, 1].
+        std: Its standard deviation per channel.
+    """
+    grey = (L + 1) / 2
+    return (grey - sum(mean) / len(mean)) / (sum(std) / len(std))
+
+
+def to_one_channel(conv: nn.Conv2d) -> nn.Conv2d:
+    """Return a network's first convolution for one channel: its weights summed over RGB."""
+    summed = nn.Conv2d(
+        1,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        stride=conv.stride,  # type: ignore[arg-type]
+        padding=conv.padding,  # type: ignore[arg-type]
+        bias=False,
+    )
+    summed.weight.data = conv.weight.data.sum(dim=1, keepdim=True)
+    return summed

@@ -1,0 +1,81 @@
+"""ResNet-18 and ResNet-34 for one grey channel, to a chosen depth."""
+
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights, ResNet34_Weights, resnet18, resnet34
+
+from lightning_colorize.networks.base import FeatureInfo
+from lightning_colorize.networks.encoders.fetch import fetch_torchvision
+from lightning_colorize.networks.encoders.pretrained import (
+    PretrainedEncoder,
+    normalize_grey,
+    to_one_channel,
+)
+from lightning_colorize.networks.encoders.weights import load_weights, obtain_weights
+
+_PUBLISHED = {
+    18: (resnet18, ResNet18_Weights.IMAGENET1K_V1),
+    34: (resnet34, ResNet34_Weights.IMAGENET1K_V1),
+}
+
+
+class ResNetEncoder(PretrainedEncoder):
+    """torchvision's ResNet (He et al. 2016), conv1 summed over RGB.
+
+    Levels: after the first ReLU (/2, 64 channels), layer1 (/4, 64), layer2 (/8, 128), layer3
+    (/16, 256) and layer4 (/32, 512).
+
+    Args:
+        depth: Layers of the ResNet.
+        levels: How many levels; 3 are the first six children, 224 -> 28x28x128.
+        pretrained: Fetch torchvision's ImageNet weights.
+        weights: A state dict in torchvision's form, instead of fetching.
+        frozen: Train nothing; batch norms keep their statistics.
+        norm_eval: Batch norms keep their statistics while the rest trains; null: where weights
+            are loaded.
+
+    Raises:
+        WeightsError: If weights cannot be had or do not fit, or `frozen` has none.
+        ValueError: If `levels` is not 1 to 5.
+    """
+
+    def __init__(
+        self,
+        depth: Literal[18, 34] = 18,
+        levels: int = 3,
+        pretrained: bool = False,
+        weights: Path | None = None,
+        frozen: bool = False,
+        norm_eval: bool | None = None,
+    ) -> None:
+        super().__init__(pretrained, weights, frozen, norm_eval)
+        if not 1 <= levels <= 5:
+            raise ValueError(f"levels is {levels}; a ResNet has 1 to 5")
+        build, published = _PUBLISHED[depth]
+        network = build(weights=None)
+        state, self.weights_from = obtain_weights(
+            pretrained, weights, lambda: fetch_torchvision(published), f"torchvision {published}"
+        )
+        if state is not None:
+            load_weights(network, state, classifier="fc.")
+        stages = [
+            nn.Sequential(to_one_channel(network.conv1), network.bn1, network.relu),
+            nn.Sequential(network.maxpool, network.layer1),
+            network.layer2,
+            network.layer3,
+            network.layer4,
+        ]
+        self.stages = nn.ModuleList(stages[:levels])
+        self.info = FeatureInfo((64, 64, 128, 256, 512)[:levels], (2, 4, 8, 16, 32)[:levels])
+        self.settle()
+
+    def forward(self, L: Tensor) -> list[Tensor]:
+        """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
+        x = normalize_grey(L)
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features

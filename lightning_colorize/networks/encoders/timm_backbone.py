@@ -1,0 +1,116 @@
+"""Any backbone of timm."""
+
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from lightning_colorize.networks.base import FeatureInfo
+from lightning_colorize.networks.encoders.fetch import bounded_hub, bounded_sockets
+from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder, normalize_grey
+from lightning_colorize.networks.encoders.weights import State, check_weights, obtain_weights
+
+
+class TimmEncoder(PretrainedEncoder):
+    """A timm model's feature pyramid for one channel (its first weights summed over RGB).
+
+    Args:
+        name: timm's name, with or without a tag: `convnext_atto`, `resnet18.a1_in1k`.
+        levels: Which of the model's levels, finest is 0; null: all. A model whose levels have one
+            size (a plain ViT) takes one level only.
+        model_args: Further arguments of `timm.create_model`. Models made for one picture size need
+            one that lifts this: `{dynamic_img_size: true}` (ViT), `{strict_img_size: false}`
+            (Swin).
+        pretrained: Fetch timm's weights.
+        weights: A state dict in timm's form, with any number of classes, or its `.safetensors`,
+            instead of fetching.
+        frozen: Train nothing; batch norms keep their statistics.
+        norm_eval: Batch norms keep their statistics while the rest trains; null: where weights
+            are loaded.
+
+    Raises:
+        WeightsError: If weights cannot be had or do not fit, or `frozen` has none.
+        ValueError: If timm has no such model, or it gives no pyramid at any picture size.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        levels: list[int] | None = None,
+        model_args: dict[str, Any] | None = None,
+        pretrained: bool = False,
+        weights: Path | None = None,
+        frozen: bool = False,
+        norm_eval: bool | None = None,
+    ) -> None:
+        super().__init__(pretrained, weights, frozen, norm_eval)
+        if not timm.is_model(name):
+            nearest = get_close_matches(name, timm.list_models(), n=3, cutoff=0)
+            raise ValueError(f"timm has no model {name!r}; nearest: {', '.join(nearest)}")
+        arguments = {"in_chans": 1, **(model_args or {})}
+        features: dict[str, Any] = {"features_only": True}
+        if levels is not None:
+            features["out_indices"] = tuple(levels)
+
+        def fetch() -> Any:
+            with bounded_sockets(), bounded_hub():
+                return _create(name, pretrained=True, **features, **arguments)
+
+        loaded, self.weights_from = obtain_weights(pretrained, weights, fetch, f"timm {name}")
+        if loaded is None:
+            self.backbone = _create(name, **features, **arguments)
+        elif isinstance(loaded, nn.Module):
+            self.backbone = loaded
+        else:
+            _check_against_whole(name, loaded, model_args or {})
+            self.backbone = _create(
+                name,
+                pretrained=True,
+                pretrained_cfg_overlay={"state_dict": loaded},
+                **features,
+                **arguments,
+            )
+        published = self.backbone.pretrained_cfg
+        if published["fixed_input_size"] and not model_args:
+            raise ValueError(
+                f"timm's {name} takes pictures of {published['input_size'][1:]} only; lift that by "
+                "model_args: {dynamic_img_size: true} (ViT) or {strict_img_size: false} (Swin)"
+            )
+        self.mean: tuple[float, ...] = tuple(published["mean"])
+        self.std: tuple[float, ...] = tuple(published["std"])
+        info = self.backbone.feature_info
+        self.info = FeatureInfo(tuple(info.channels()), tuple(info.reduction()))
+        if any(fine >= coarse for fine, coarse in pairwise(self.info.reductions)):
+            raise ValueError(
+                f"timm's {name} has levels of one size, reductions {self.info.reductions}; "
+                "choose one, as in levels: [2]"
+            )
+        self.settle()
+
+    def forward(self, L: Tensor) -> list[Tensor]:
+        """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
+        features: list[Tensor] = self.backbone(normalize_grey(L, self.mean, self.std))
+        if str(getattr(self.backbone, "output_fmt", "NCHW")).endswith("NHWC"):
+            features = [feature.permute(0, 3, 1, 2) for feature in features]
+        return features
+
+
+def _create(name: str, **arguments: Any) -> Any:
+    """Return timm's model; a wrong tag, level or argument of it is a ValueError of one line."""
+    try:
+        return timm.create_model(name, **arguments)
+    except (RuntimeError, TypeError, IndexError, AssertionError) as error:
+        shown = {k: v for k, v in arguments.items() if k != "pretrained_cfg_overlay"}
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"timm could not build {name} with {shown}: {reason}") from error
+
+
+def _check_against_whole(name: str, state: State, model_args: dict[str, Any]) -> None:
+    """Raise WeightsError where a file does not fit: timm loads feature pyramids without asking."""
+    whole = _create(name, **model_args)
+    classifier = whole.pretrained_cfg.get("classifier") or ()
+    names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    check_weights(whole.state_dict(), state, tuple(f"{name}." for name in names))

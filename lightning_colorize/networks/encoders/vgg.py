@@ -1,0 +1,73 @@
+"""VGG16's convolutional base."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import VGG16_Weights, vgg16
+
+from lightning_colorize.networks.base import FeatureInfo
+from lightning_colorize.networks.encoders.fetch import fetch_torchvision
+from lightning_colorize.networks.encoders.pretrained import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    PretrainedEncoder,
+)
+from lightning_colorize.networks.encoders.weights import load_weights, obtain_weights
+
+
+class VGG16Encoder(PretrainedEncoder):
+    """torchvision's VGG16 (Simonyan and Zisserman 2015), all of `features`: 224 -> 7x7x512.
+
+    L is repeated to three channels and normalised as ImageNet's RGB is. Levels: after each of the
+    five pools, /2 (64 channels), /4 (128), /8 (256), /16 (512), /32 (512), so that the last is the
+    base's own output.
+
+    Args:
+        pretrained: Fetch torchvision's ImageNet weights (528 MB with the classifier).
+        weights: A state dict in torchvision's form, with or without the classifier, instead of
+            fetching.
+        frozen: Train nothing, as in the published system.
+
+    Raises:
+        WeightsError: If weights cannot be had or do not fit, or `frozen` has none.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, pretrained: bool = False, weights: Path | None = None, frozen: bool = False
+    ) -> None:
+        super().__init__(pretrained, weights, frozen, norm_eval=False)
+        # The classifier's 124 million numbers are never filled in.
+        with torch.device("meta"):
+            features = vgg16(weights=None).features
+        network = nn.ModuleDict({"features": features.to_empty(device="cpu")})
+        published = VGG16_Weights.IMAGENET1K_V1
+        state, self.weights_from = obtain_weights(
+            pretrained, weights, lambda: fetch_torchvision(published), f"torchvision {published}"
+        )
+        if state is not None:
+            load_weights(network, state, classifier="classifier.")
+        else:
+            for module in features.modules():
+                if isinstance(module, nn.Conv2d):  # as torchvision starts them
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                    nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        ends = [0, *(i + 1 for i, m in enumerate(features) if isinstance(m, nn.MaxPool2d))]
+        self.stages = nn.ModuleList(features[start:end] for start, end in pairwise(ends))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.info = FeatureInfo((64, 128, 256, 512, 512), (2, 4, 8, 16, 32))
+        self.settle()
+
+    def forward(self, L: Tensor) -> list[Tensor]:
+        """Return one map per level, finest first, for L: (B, 1, >=32, >=32) in [-1, 1]."""
+        x = ((L + 1) / 2 - self.mean) / self.std
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features

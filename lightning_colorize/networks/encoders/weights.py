@@ -1,0 +1,158 @@
+"""Where an encoder's first weights come from: a file, the network, or nowhere."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+_SKIPPED: ContextVar[bool] = ContextVar("skip_weights", default=False)
+
+State = dict[str, Tensor]
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be had or do not fit: what is wrong and what to do, in one line."""
+
+
+@contextmanager
+def skip_weights() -> Iterator[None]:
+    """Let encoders built here neither fetch nor read weights, nor ask for them.
+
+    For loading a checkpoint: its own state dict follows, and the file that training started from
+    may be gone.
+    """
+    token = _SKIPPED.set(True)
+    try:
+        yield
+    finally:
+        _SKIPPED.reset(token)
+
+
+def weights_skipped() -> bool:
+    """Return whether `skip_weights` is in force."""
+    return _SKIPPED.get()
+
+
+def obtain_weights(
+    pretrained: bool, weights: Path | None, fetch: Callable[[], Any], published: str
+) -> tuple[Any, str]:
+    """Return what was loaded and where it is from, in words; a file goes before a fetch.
+
+    Args:
+        pretrained: Fetch published weights.
+        weights: Read this file instead.
+        fetch: Fetches them; may raise anything.
+        published: The name of the published weights.
+
+    Returns:
+        The file's state dict, what `fetch` returned, or None for random weights and under
+        `skip_weights`; and the source in words.
+
+    Raises:
+        WeightsError: If the file cannot be read or nothing can be fetched.
+    """
+    if weights_skipped():
+        return None, "checkpoint"
+    if weights is not None:
+        return read_weights(weights), f"file {weights}"
+    if not pretrained:
+        return None, "random"
+    try:
+        return fetch(), published
+    except Exception as error:  # each library has errors of its own for a failed download
+        reason = " ".join(str(error).split())[:120]
+        raise WeightsError(
+            f"pretrained weights ({published}) could not be fetched: {reason}; "
+            "set weights: PATH to a downloaded file, or pretrained: false"
+        ) from error
+
+
+def read_weights(path: Path) -> State:
+    """Return a file's state dict, on the CPU; nothing in it is executed.
+
+    Args:
+        path: What `torch.save` wrote, or safetensors; bare or under `state_dict`.
+
+    Raises:
+        WeightsError: If it is not there or holds no state dict.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"weights: no file {path}; give an existing one, or pretrained: false")
+    try:
+        state = load_state_dict(str(path), use_ema=False, weights_only=True)
+        if not all(isinstance(value, Tensor) for value in state.values()):
+            raise TypeError("it holds other things than tensors")
+    except Exception as error:  # whatever a file that is no state dict makes torch.load raise
+        raise WeightsError(
+            f"weights: {path} is not a state dict written by torch.save or safetensors"
+        ) from error
+    return dict(state)
+
+
+def check_weights(
+    expected: Mapping[str, Tensor], state: State, classifier: str | tuple[str, ...]
+) -> None:
+    """Compare a state dict with the one that a network expects, but for its classifier.
+
+    Args:
+        expected: The network's own state dict.
+        state: What would be loaded.
+        classifier: Prefix, or prefixes, of the keys that do not matter.
+
+    Raises:
+        WeightsError: If keys are missing, unknown or of another shape; it names the first three.
+    """
+    wanted = {k: v for k, v in expected.items() if not k.startswith(classifier)}
+    given = {k: v for k, v in state.items() if not k.startswith(classifier)}
+    # Files from before torch 1.0 lack the counter; torch's own loading allows for that too.
+    missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in given if k not in wanted]
+    shapes = [
+        f"{k} {tuple(given[k].shape)} for {tuple(v.shape)}"
+        for k, v in wanted.items()
+        if k in given and given[k].shape != v.shape
+    ]
+    faults = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in (
+            ("missing", missing),
+            ("unknown", unknown),
+            ("of another shape", shapes),
+        )
+        if names
+    ]
+    if faults:
+        raise WeightsError(f"weights do not fit this encoder: {'; '.join(faults)}")
+
+
+def load_weights(network: nn.Module, state: State, classifier: str | tuple[str, ...]) -> None:
+    """Load a state dict into a network strictly, but for its classifier.
+
+    Args:
+        network: The whole network as its library builds it.
+        state: Of any floating type; the network's own type is kept.
+        classifier: Prefix, or prefixes, of the keys that do not matter.
+
+    Raises:
+        WeightsError: If it does not fit.
+    """
+    check_weights(network.state_dict(), state, classifier)
+    kept = {k: v for k, v in state.items() if not k.startswith(classifier)}
+    network.load_state_dict(kept, strict=False)
+
+
+def has_folded_norms(network: nn.Module) -> bool:
+    """Return whether every batch norm's statistics were folded into the convolutions before.
+
+    Folded batch norms have mean 0 and variance 1 like fresh ones, but a shift.
+    """
+    norms = [m.state_dict() for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    return bool(norms) and all(
+        bool((n["running_mean"] == 0).all() and (n["running_var"] == 1).all() and n["bias"].any())
+        for n in norms
+    )

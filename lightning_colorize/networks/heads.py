@@ -1,0 +1,57 @@
+"""Heads: what the decoder's map means."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_colorize.networks.base import Head
+
+
+class AbHead(Head):
+    """Regression of ab.
+
+    The map is always worked out for -1..1 and then shifted to `target_range`, so the same weights
+    give the same picture under either range. The last layer starts small: the first prediction is
+    almost grey. (A sigmoid over 0..1 is tanh here, since (tanh(x) + 1) / 2 = sigmoid(2x).)
+
+    Args:
+        in_channels: Channels of the decoder's map.
+        target_range: Range of targets and predictions; 0..1 has grey at 0.5.
+        activation: `tanh` keeps predictions within the range, `none` does not.
+        kernel_size: Side of the convolution to two channels; odd.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        target_range: Literal["-1..1", "0..1"] = "-1..1",
+        activation: Literal["tanh", "none"] = "tanh",
+        kernel_size: int = 3,
+    ) -> None:
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is {kernel_size}; the head needs an odd one")
+        self.target_range = target_range
+        self.activation = activation
+        self.conv = nn.Conv2d(in_channels, 2, kernel_size, padding=kernel_size // 2)
+        nn.init.normal_(self.conv.weight, std=1e-3)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return predicted ab in the target's range: (B, 2, H, W) at `size`."""
+        ab: Tensor = self.conv(decoded)
+        if ab.shape[-2:] != size:
+            ab = F.interpolate(ab, size=size, mode="bilinear", align_corners=False)
+        if self.activation == "tanh":
+            ab = torch.tanh(ab)
+        return self.target(ab)
+
+    def target(self, ab: Tensor) -> Tensor:
+        """Return ab of [-1, 1] in the target's range: (B, 2, H, W)."""
+        return (ab + 1) / 2 if self.target_range == "0..1" else ab
+
+    def to_ab(self, prediction: Tensor) -> Tensor:
+        """Return a prediction's ab in [-1, 1] (beyond it where nothing bounds): (B, 2, H, W)."""
+        return prediction * 2 - 1 if self.target_range == "0..1" else prediction

@@ -1,0 +1,7 @@
+"""LightningModules: they wire networks, losses and metrics, and compute nothing themselves."""
+
+from lightning_colorize.tasks.base import ColorizationTask
+from lightning_colorize.tasks.regression import RegressionTask
+from lightning_colorize.tasks.schedule import WarmupCosine
+
+__all__ = ["ColorizationTask", "RegressionTask", "WarmupCosine"]

@@ -1,0 +1,100 @@
+"""What all tasks share: validation, test and prediction, on the RGB that people see."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from lightning_colorize.color import ColorBatch, LabScaling
+from lightning_colorize.metrics import colorization_metrics
+from lightning_colorize.networks import Colorizer
+from lightning_colorize.tasks.schedule import WarmupCosine
+
+
+class ColorizationTask(LightningModule, ABC):
+    """Base of the LightningModules: it measures, subclasses train.
+
+    Validation and test steps return the predicted ab, (B, 2, H, W) in LAB units, so that callbacks
+    can draw it; metrics are updated after the step, where no autocast is in force.
+
+    Attributes:
+        net: The network from L in [-1, 1] to a prediction.
+        scaling: Between LAB units and the network's range; its constants are in the checkpoint.
+    """
+
+    net: Colorizer
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scaling = LabScaling()
+        self.val_metrics = colorization_metrics("val/")
+        self.test_metrics = colorization_metrics("test/")
+
+    def forward(self, L: Tensor) -> Tensor:
+        """Colour.
+
+        Args:
+            L: (B, 1, H, W) in [0, 100].
+
+        Returns:
+            ab: (B, 2, H, W) in LAB units, fp32.
+        """
+        return self.decode(self.net(self.scaling.normalise_L(L)))
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """Return a prediction of the network as ab in LAB units, fp32."""
+        return self.scaling.restore_ab(self.net.head.to_ab(prediction))
+
+    def with_target(self, batch: ColorBatch) -> ColorBatch:
+        """Return the batch with its true colours in the form that the head predicts."""
+        return batch.with_target(self.net.head.target(self.scaling.normalise_ab(batch.ab)))
+
+    @abstractmethod
+    def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
+        """Return what is logged as `val/loss`."""
+
+    def validation_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
+        """Log the loss and return the predicted ab."""
+        prediction = self.net(self.scaling.normalise_L(batch.L))
+        loss = self.validation_loss(prediction, self.with_target(batch))
+        self.log("val/loss", loss, batch_size=len(batch), sync_dist=True)
+        return self.decode(prediction)
+
+    def test_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
+        """Return the predicted ab."""
+        ab: Tensor = self(batch.L)
+        return ab
+
+    def on_validation_batch_end(
+        self, outputs: Tensor, batch: ColorBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Update the metrics, outside of autocast."""
+        self.val_metrics.update(batch.L, outputs, batch.ab)
+
+    def on_test_batch_end(
+        self, outputs: Tensor, batch: ColorBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Update the metrics, outside of autocast."""
+        self.test_metrics.update(batch.L, outputs, batch.ab)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        self._log_metrics(self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._log_metrics(self.test_metrics)
+
+    def _log_metrics(self, metrics: MetricCollection) -> None:
+        # Computed (and joined over processes) here: torchmetrics does it once for all names.
+        self.log_dict(metrics.compute(), prog_bar=False, sync_dist=False)
+        metrics.reset()
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Step a schedule; one over the run's budget is told where the run is."""
+        if isinstance(scheduler, WarmupCosine):
+            scheduler.follow(self.trainer)
+        else:
+            super().lr_scheduler_step(scheduler, metric)

@@ -1,0 +1,52 @@
+"""Optimisers and schedules as a YAML names them."""
+
+from collections.abc import Callable, Iterable
+
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from lightning_colorize.tasks.schedule import WarmupCosine
+
+OptimizerFactory = Callable[[Iterable], Optimizer]  # type: ignore[type-arg]
+"""Parameters (or groups of them) to an optimiser; in YAML a `class_path` with `init_args`."""
+
+SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+"""An optimiser to its schedule; in YAML a `class_path` with `init_args`."""
+
+
+def build_optimizer(
+    factory: OptimizerFactory, encoder: nn.Module, rest: nn.Module, encoder_lr_ratio: float = 1.0
+) -> Optimizer:
+    """Return an optimiser of all trainable parameters.
+
+    Args:
+        factory: Makes it.
+        encoder: Trained at `encoder_lr_ratio` times the optimiser's rate.
+        rest: Trained at the optimiser's rate; may contain the encoder.
+        encoder_lr_ratio: 0.1 is usual where the encoder is pretrained.
+    """
+    slow = [p for p in encoder.parameters() if p.requires_grad]
+    known = {id(p) for p in encoder.parameters()}
+    fast = [p for p in rest.parameters() if p.requires_grad and id(p) not in known]
+    if encoder_lr_ratio == 1.0 or not slow:
+        return factory(slow + fast)
+    optimizer = factory([{"params": slow}, {"params": fast}])
+    optimizer.param_groups[0]["lr"] *= encoder_lr_ratio
+    return optimizer
+
+
+def with_schedule(optimizer: Optimizer, factory: SchedulerFactory | None) -> OptimizerLRScheduler:
+    """Return what `configure_optimizers` returns; a schedule over the budget steps every batch."""
+    if factory is None:
+        return optimizer
+    scheduler = factory(optimizer)
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {
+            "scheduler": scheduler,
+            "interval": "step" if isinstance(scheduler, WarmupCosine) else "epoch",
+            "monitor": "val/loss",
+        },
+    }

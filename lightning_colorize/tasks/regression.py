@@ -1,0 +1,79 @@
+"""Regression of ab from L: an encoder, a decoder and a loss."""
+
+from collections.abc import Callable
+
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Adam
+
+from lightning_colorize.color import ColorBatch
+from lightning_colorize.losses import Loss
+from lightning_colorize.networks import AbHead, Colorizer, Decoder, Encoder, FeatureInfo, Head
+from lightning_colorize.networks.decoders import UpsampleDecoder
+from lightning_colorize.tasks.base import ColorizationTask
+from lightning_colorize.tasks.optimisation import (
+    OptimizerFactory,
+    SchedulerFactory,
+    build_optimizer,
+    with_schedule,
+)
+
+
+class RegressionTask(ColorizationTask):
+    """A CNN that predicts ab directly.
+
+    Args:
+        encoder: Grey to features.
+        loss: What a prediction costs.
+        decoder: Features to one map; built from what the encoder gives.
+        head: The decoder's map to a prediction; built from the map's channels.
+        optimizer: Built from the trainable parameters.
+        scheduler: Built from the optimiser; null for a constant rate.
+        encoder_lr_ratio: The encoder's rate as a share of the decoder's.
+        channels_last: Keep the network's maps channels last: faster on CPUs and on tensor cores.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        loss: Loss,
+        decoder: Callable[[FeatureInfo], Decoder] = UpsampleDecoder,
+        head: Callable[[int], Head] = AbHead,
+        optimizer: OptimizerFactory = Adam,
+        scheduler: SchedulerFactory | None = None,
+        encoder_lr_ratio: float = 1.0,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        built = decoder(encoder.info)
+        self.net = Colorizer(encoder, built, head(built.out_channels))
+        if channels_last:
+            self.net.to(memory_format=torch.channels_last)
+        self.loss = loss
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.encoder_lr_ratio = encoder_lr_ratio
+
+    def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
+        """Return the loss."""
+        batch = self.with_target(batch)
+        prediction = self.net(self.scaling.normalise_L(batch.L))
+        terms = self.loss.terms(prediction, batch)
+        loss = sum(terms.values()) if terms else self.loss(prediction, batch)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log_dict({f"train/{name}": term for name, term in terms.items()})
+        return loss
+
+    def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
+        """Return the training loss on validation pictures."""
+        loss: Tensor = self.loss(prediction, batch)
+        return loss
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimiser and its schedule."""
+        optimizer = build_optimizer(
+            self.optimizer, self.net.encoder, self.net, self.encoder_lr_ratio
+        )
+        return with_schedule(optimizer, self.scheduler)

@@ -1,0 +1,31 @@
+from dataclasses import FrozenInstanceError
+
+import pytest
+import torch
+
+from lightning_colorize.color import ColorBatch, RawBatch
+
+
+def test_a_batch_knows_its_size_and_its_target():
+    batch = ColorBatch(L=torch.zeros(3, 1, 4, 5), ab=torch.ones(3, 2, 4, 5), names=["a", "b", "c"])
+    assert len(batch) == 3
+    assert batch.target is None
+    target = torch.full((3, 2, 4, 5), 0.5)
+    with_target = batch.with_target(target)
+    assert with_target.target is target
+    assert with_target.L is batch.L
+    assert with_target.ab is batch.ab
+    assert with_target.names == ["a", "b", "c"]
+    assert batch.target is None
+
+
+def test_a_batch_cannot_be_changed_in_place():
+    batch = ColorBatch(L=torch.zeros(1, 1, 2, 2), ab=torch.zeros(1, 2, 2, 2), names=["a"])
+    with pytest.raises(FrozenInstanceError):
+        batch.L = torch.ones(1, 1, 2, 2)
+
+
+def test_the_loader_ships_pixels_then_names():
+    rgb, names = RawBatch(rgb=torch.zeros(2, 3, 4, 4, dtype=torch.uint8), names=["a", "b"])
+    assert rgb.shape == (2, 3, 4, 4)
+    assert names == ["a", "b"]

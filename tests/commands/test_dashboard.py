@@ -1,0 +1,96 @@
+import argparse
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from lightning_colorize.commands import dashboard
+from lightning_colorize.errors import UsageError
+
+_PROGRAM = """
+import argparse, sys
+from lightning_colorize.commands import dashboard
+parser = argparse.ArgumentParser()
+dashboard.add_arguments(parser)
+sys.exit(dashboard.run(parser.parse_args(sys.argv[1:])))
+"""
+
+
+def _parse(*words):
+    parser = argparse.ArgumentParser()
+    dashboard.add_arguments(parser)
+    return parser.parse_args(list(map(str, words)))
+
+
+def _shown_runs(url):
+    for _ in range(100):  # TensorBoard reads the folder after it has begun to answer
+        with urllib.request.urlopen(f"{url}data/runs", timeout=30) as answer:
+            if shown := json.load(answer):
+                return shown
+        time.sleep(0.1)
+    return []
+
+
+def test_serves_the_runs_on_this_machine_only_until_interrupted(tmp_path):
+    writer = EventFileWriter(str(tmp_path / "experiment" / "run" / "tensorboard"))
+    value = Summary.Value(tag="val/psnr", simple_value=22.0)
+    writer.add_event(Event(step=1, summary=Summary(value=[value])))
+    writer.close()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, "--root", str(tmp_path), "--port", str(port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout.readline() == f"port {port} is taken\n"
+            url = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+            assert url is not None
+            assert int(url[1]) != port
+            assert _shown_runs(url[0]) == ["experiment/run/tensorboard"]
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == ""
+
+
+def test_a_free_port_is_taken_as_it_is():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    assert dashboard._free_port(port) == port
+
+
+def test_wrong_use(tmp_path):
+    with pytest.raises(UsageError, match="nowhere"):
+        dashboard.run(_parse("--root", tmp_path / "nowhere"))
+    with pytest.raises(UsageError, match="65535"):
+        dashboard.run(_parse("--root", tmp_path, "--port", 70000))
+
+
+def test_reading_the_arguments_imports_nothing_heavy():
+    code = (
+        "import sys, argparse\n"
+        "for name in ('runs', 'dashboard', 'init'):\n"
+        "    module = __import__(f'lightning_colorize.commands.{name}', fromlist=['x'])\n"
+        "    module.add_arguments(argparse.ArgumentParser())\n"
+        "print(*sys.modules, sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "lightning_colorize.commands.runs" in loaded
+    assert not loaded & {"torch", "pytorch_lightning", "wandb", "rich", "tensorboard", "numpy"}

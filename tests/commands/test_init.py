@@ -1,0 +1,81 @@
+import argparse
+
+import pytest
+
+from lightning_colorize.bundled import bundled
+from lightning_colorize.commands import init
+from lightning_colorize.errors import UsageError
+
+
+@pytest.fixture
+def packaged(tmp_path, monkeypatch):
+    """Stand-ins for the packaged folders."""
+    root = tmp_path / "packaged"
+    (root / "experiments" / "loss").mkdir(parents=True)
+    (root / "experiments" / "base.yaml").write_text("a: 1\n")
+    (root / "experiments" / "loss" / "l1.yaml").write_text("b: 2\n")
+    (root / "sweeps").mkdir()
+    (root / "sweeps" / "quick.yaml").write_text("c: 3\n")
+    monkeypatch.setattr(init, "bundled", lambda name: root / name)
+    return root
+
+
+def _init(*words):
+    parser = argparse.ArgumentParser()
+    init.add_arguments(parser)
+    return init.run(parser.parse_args(list(map(str, words))))
+
+
+def _files(folder):
+    return {
+        str(file.relative_to(folder)): file.read_text()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_copies_everything_and_says_what_next(packaged, tmp_path, capsys):
+    assert _init(tmp_path / "mine") == 0
+    assert _files(tmp_path / "mine") == _files(packaged)
+    out = capsys.readouterr().out
+    assert f"cd {tmp_path / 'mine'}\n" in out
+    assert "fit --config experiments/quickstart.yaml" in out
+
+
+def test_a_second_time_is_fine_as_long_as_nothing_was_changed(packaged, tmp_path):
+    assert _init(tmp_path / "mine") == 0
+    (tmp_path / "mine" / "sweeps" / "own.yaml").write_text("d: 4\n")
+    assert _init(tmp_path / "mine") == 0
+    assert _files(tmp_path / "mine") == _files(packaged) | {"sweeps/own.yaml": "d: 4\n"}
+
+
+def test_nothing_is_overwritten_in_silence(packaged, tmp_path, capsys):
+    changed = tmp_path / "mine" / "experiments" / "base.yaml"
+    changed.parent.mkdir(parents=True)
+    changed.write_text("a: mine\n")
+    with pytest.raises(UsageError, match=r"base\.yaml is there already"):
+        _init(tmp_path / "mine")
+    assert _files(tmp_path / "mine") == {"experiments/base.yaml": "a: mine\n"}
+    assert _init(tmp_path / "mine", "--force") == 0
+    assert _files(tmp_path / "mine") == _files(packaged)
+    assert f"replaced {changed}\n" in capsys.readouterr().out
+
+
+def test_a_file_in_the_way_is_wrong_use(packaged, tmp_path):
+    (tmp_path / "mine").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        _init(tmp_path / "mine")
+
+
+def test_the_real_folders_are_found():
+    assert (bundled("experiments").name, bundled("sweeps").name) == ("experiments", "sweeps")
+    with pytest.raises(FileNotFoundError, match="lacks its nonsense/"):
+        bundled("nonsense")
+
+
+def test_an_installed_wheel_has_them_inside(tmp_path, monkeypatch):
+    inside = tmp_path / "package" / "_bundled" / "sweeps"
+    inside.mkdir(parents=True)
+    (tmp_path / "sweeps").mkdir()  # of something else that is installed beside it
+    monkeypatch.setattr("lightning_colorize.bundled._PACKAGE", tmp_path / "package")
+    assert bundled("sweeps") == inside

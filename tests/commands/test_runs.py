@@ -1,0 +1,189 @@
+import argparse
+import csv
+import json
+import time
+
+import pytest
+from rich.console import Console
+
+from lightning_colorize.commands import runs
+from lightning_colorize.errors import UsageError
+
+_CONFIG = """seed_everything: {seed}
+run:
+  name: {name}
+model:
+  lr: {lr}
+  encoder:
+    class_path: lightning_colorize.networks.encoders.{encoder}
+data:
+  root: /photographs/{seed}
+  size: 128
+"""
+
+
+def _make(root, experiment, name, psnr=None, *, lr=0.001, encoder="ResNet", seed=1, **result):
+    folder = root / experiment / name
+    folder.mkdir(parents=True)
+    config = _CONFIG.format(seed=seed, name=name, lr=lr, encoder=encoder)
+    (folder / "config.yaml").write_text(config)
+    if psnr is not None:
+        result = {
+            "status": "finished",
+            "metrics": {"val/psnr": psnr, "val/ciede2000": 30 - psnr},
+            "baselines": {"grey": {"val/psnr": 21.5}},
+            "epochs": 3,
+            "seconds": 3725.4,
+        } | result
+        (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+def _list(*words):
+    parser = argparse.ArgumentParser()
+    runs.add_arguments(parser)
+    return runs.run(parser.parse_args(["list", *map(str, words)]))
+
+
+def _rows(capsys):
+    lines = capsys.readouterr().out.splitlines()
+    return [line.split() for line in lines]
+
+
+def test_the_best_run_stands_first_and_the_unfinished_says_so(tmp_path, capsys):
+    _make(tmp_path, "a", "good", 23.25)
+    _make(tmp_path, "a", "diverged", float("nan"), status="failed")
+    _make(tmp_path, "b", "best", 24.0)
+    _make(tmp_path, "b", "going_on")
+    assert _list("--root", tmp_path) == 0
+    heading, *rows = _rows(capsys)
+    assert heading[:4] == ["run", "status", "val/psnr", "-"]
+    assert [row[0] for row in rows] == ["b/best", "a/good", "a/diverged", "b/going_on"]
+    assert rows[1][:6] == ["a/good", "finished", "23.250", "+1.750", "3", "1:02:05"]
+    assert rows[2][1] == "failed"
+    assert rows[3][1:4] == ["running", "or", "killed"]
+
+
+def test_a_metric_for_which_less_is_better_is_sorted_the_other_way(tmp_path, capsys):
+    for name, psnr in (("x", 22.0), ("z", 24.0), ("y", 23.0)):
+        _make(tmp_path, "a", name, psnr)
+    assert _list("--root", tmp_path, "--sort", "ciede2000") == 0
+    rows = _rows(capsys)
+    assert "val/ciede2000" in rows[0]
+    assert [(row[0], row[2]) for row in rows[1:]] == [
+        ("a/z", "6.000"),
+        ("a/y", "7.000"),
+        ("a/x", "8.000"),
+    ]
+
+
+def test_a_run_without_result_is_listed_with_its_best_so_far(tmp_path, capsys):
+    folder = _make(tmp_path, "a", "going_on")
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["step", "epoch", "val/psnr"], [0, 0, ""], [9, 0, 21], [19, 1, 23.5], [29, 2, 22]]
+        )
+    assert _list("--root", tmp_path, "--json", tmp_path / "list.json") == 0
+    (row,) = json.loads((tmp_path / "list.json").read_text())
+    assert row["value"] == 23.5
+    assert row["epochs"] == 2
+    assert row["seconds"] is None
+    capsys.readouterr()
+
+
+def test_what_differs_is_shown_but_names_paths_and_seeds_are_not(tmp_path, capsys):
+    _make(tmp_path, "a", "one", 24.0, lr=0.001, encoder="ResNet", seed=1)
+    _make(tmp_path, "a", "two", 23.0, lr=0.01, encoder="VGG16", seed=2)
+    _make(tmp_path, "a", "three", 22.0, lr=0.1, encoder="VGG16", seed=3)
+    assert _list("--root", tmp_path, "--json", tmp_path / "list.json") == 0
+    heading, *rows = _rows(capsys)
+    assert heading[-2:] == ["lr", "encoder"]
+    assert [row[-2:] for row in rows] == [
+        ["0.001", "ResNet"],
+        ["0.01", "VGG16"],
+        ["0.1", "VGG16"],
+    ]
+    first = json.loads((tmp_path / "list.json").read_text())[0]
+    assert first["differs"] == {
+        "model.lr": "0.001",
+        "model.encoder.class_path": "lightning_colorize.networks.encoders.ResNet",
+    }
+    assert _list("--root", tmp_path, "--all-keys") == 0
+    assert {"root", "seed_everything", "name"} <= set(_rows(capsys)[0])
+
+
+def test_equal_last_parts_are_told_apart(tmp_path, capsys):
+    for i in range(2):
+        folder = tmp_path / "a" / str(i)
+        folder.mkdir(parents=True)
+        text = f"encoder:\n  init_args:\n    width: {i}\ndecoder:\n  width: {i + 5}\n"
+        (folder / "config.yaml").write_text(text)
+    assert _list("--root", tmp_path) == 0
+    assert _rows(capsys)[0][-2:] == ["encoder.width", "decoder.width"]
+
+
+def test_a_narrow_terminal_shows_fewer_settings_but_whole_cells(tmp_path, capsys, monkeypatch):
+    for i in range(2):
+        folder = _make(tmp_path, "experiment", f"run{i}", 22.0 + i)
+        settings = "".join(f"setting_number_{k}: {i}\n" for k in range(9))
+        (folder / "config.yaml").write_text(settings)
+
+    for width, columns in ((105, 2), (400, 6)):
+        monkeypatch.setattr(
+            "rich.console.Console",
+            lambda width=width: Console(force_terminal=True, width=width, no_color=True),
+        )
+        assert _list("--root", tmp_path) == 0
+        text = capsys.readouterr().out
+        assert text.count("setting_number_") == columns
+        assert "experiment/run0" in text
+        assert f"{9 - columns} more settings differ" in text
+
+
+def test_one_broken_file_does_not_hide_the_other_runs(tmp_path, capsys):
+    (_make(tmp_path, "a", "broken", 22.0) / "result.json").write_text("{")
+    (_make(tmp_path, "a", "odd", 23.0) / "config.yaml").write_text("a: [")
+    _make(tmp_path, "a", "good", 24.0)
+    assert _list("--root", tmp_path) == 0
+    heading, *rows = _rows(capsys)
+    assert heading[-1] == "time"
+    assert [row[:2] for row in rows] == [
+        ["a/good", "finished"],
+        ["a/odd", "finished"],
+        ["a/broken", "unreadable"],
+    ]
+
+
+def test_no_runs_is_one_line_and_no_error(tmp_path, capsys):
+    assert _list("--root", tmp_path) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert "no runs" in out
+
+
+def test_wrong_use(tmp_path):
+    with pytest.raises(UsageError, match="nowhere"):
+        _list("--root", tmp_path / "nowhere")
+    _make(tmp_path, "a", "one", 22.0)
+    with pytest.raises(UsageError, match="there: val/ciede2000, val/psnr"):
+        _list("--root", tmp_path, "--sort", "lpips")
+    with pytest.raises(UsageError, match="there: a"):
+        _list("--root", tmp_path, "--experiment", "b")
+
+
+def test_only_one_experiment(tmp_path, capsys):
+    _make(tmp_path, "a", "one", 22.0)
+    _make(tmp_path, "b", "two", 23.0)
+    assert _list("--root", tmp_path, "--experiment", "a") == 0
+    assert [row[0] for row in _rows(capsys)] == ["run", "a/one"]
+
+
+def test_two_hundred_runs_take_no_time(tmp_path, capsys):
+    for i in range(200):
+        folder = _make(tmp_path, f"e{i % 3}", f"run{i}", 20 + i / 100, lr=i % 7)
+        with (folder / "config.yaml").open("a") as file:
+            file.writelines(f"option_{k}: {k}\n" for k in range(100))
+    start = time.process_time()
+    assert _list("--root", tmp_path) == 0
+    assert time.process_time() - start < 3.0  # measured: 0.5
+    assert len(_rows(capsys)) == 201

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+from skimage import data as bundled
+from skimage.morphology import dilation
+
+from lightning_colorize.data.sources import EmbeddedSource, SourceError
+from lightning_colorize.data.sources.embedded import PHOTOGRAPHS
+
+
+def masks(pictures):
+    """Which pixels of each photograph the pictures hold, from their names alone."""
+    held = {name: np.zeros(load().shape[:2], dtype=bool) for name, load in PHOTOGRAPHS.items()}
+    for i in range(len(pictures)):
+        photograph, place = pictures.name(i).split("/")
+        size, left, top = place.split("+")
+        width, height = map(int, size.split("x"))
+        held[photograph][int(top) : int(top) + height, int(left) : int(left) + width] = True
+    return held
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return EmbeddedSource().splits(None)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "window", "region"),
+    [("chelsea", 112, 96), ("rocket", 112, 96), ("coffee", 100, 64), ("astronaut", 64, 100)],
+)
+def test_no_validation_pixel_is_in_any_training_window(held_out, window, region):
+    splits = EmbeddedSource(held_out, windows=200, window=window, region=region).splits(None)
+    train, val = masks(splits["train"]), masks(splits["val"])
+    for name in PHOTOGRAPHS:
+        assert not (train[name] & val[name]).any()
+        assert train[name].any() == val[name].any() == (name != held_out)
+
+
+def test_pictures_are_what_their_names_say(splits):
+    for split in ("train", "val"):
+        for i in (0, len(splits[split]) - 1):
+            photograph, place = splits[split].name(i).split("/")
+            size, left, top = place.split("+")
+            width, height = map(int, size.split("x"))
+            whole = PHOTOGRAPHS[photograph]()
+            expected = whole[int(top) : int(top) + height, int(left) : int(left) + width]
+            picture = splits[split].read(i, min_side=32)
+            assert picture.dtype == torch.uint8
+            assert picture.is_contiguous()
+            assert np.array_equal(picture.numpy(), expected.transpose(2, 0, 1))
+
+
+def test_numbers_and_sizes(splits):
+    assert {split: len(p) for split, p in splits.items()} == {"train": 512, "val": 8, "test": 1}
+    assert {tuple(splits["train"].read(i).shape) for i in range(512)} == {(3, 112, 112)}
+    assert {tuple(splits["val"].read(i).shape) for i in range(8)} == {(3, 96, 96)}
+    names = [splits["train"].name(i) for i in range(512)]
+    assert len(set(names)) == 512
+    again = EmbeddedSource().splits(None)["train"]
+    assert [again.name(i) for i in range(512)] == names
+    assert len(EmbeddedSource(windows=7).splits(None)["train"]) == 7
+
+
+def test_unseen_photograph_is_whole(splits):
+    assert np.array_equal(splits["test"].read(0).numpy(), bundled.chelsea().transpose(2, 0, 1))
+    rocket = EmbeddedSource(held_out="rocket").splits(None)["test"]
+    assert np.array_equal(rocket.read(0).numpy(), bundled.rocket().transpose(2, 0, 1))
+
+
+def test_training_surrounds_the_validation_squares(splits):
+    """Most pixels within 48 of a square, and most of a photograph's, are trained on."""
+    train, val = masks(splits["train"]), masks(splits["val"])
+    for name in set(PHOTOGRAPHS) - {"chelsea"}:
+        near = dilation(val[name], np.ones((97, 97), dtype=bool)) & ~val[name]
+        assert train[name][near].mean() > 0.7
+        assert train[name][~val[name]].mean() > 0.8
+
+
+def test_a_changed_picture_does_not_change_the_photograph(splits):
+    splits["test"].read(0).zero_()
+    splits["val"].read(0).zero_()
+    assert splits["test"].read(0).any()
+    assert splits["val"].read(0).any()
+
+
+def test_splits_share_one_copy_of_the_photographs(splits):
+    assert splits["train"].photographs["coffee"] is splits["val"].photographs["coffee"]
+
+
+def test_wrong_use_is_one_line(tmp_path):
+    with pytest.raises(SourceError, match="'cat': it must be one of astronaut, chelsea, coffee"):
+        EmbeddedSource(held_out="cat")
+    with pytest.raises(SourceError, match=r"leave out --data\.root, or choose FolderSource"):
+        EmbeddedSource().splits(tmp_path)
+    with pytest.raises(SourceError, match="region is 150: coffee has room for 133"):
+        EmbeddedSource(region=150).splits(None)
+    with pytest.raises(SourceError, match="window is 400: astronaut has 0 places"):
+        EmbeddedSource(window=400).splits(None)
+    with pytest.raises(SourceError, match="windows at least 4"):
+        EmbeddedSource(windows=3)

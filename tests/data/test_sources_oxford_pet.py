@@ -1,0 +1,157 @@
+import functools
+import hashlib
+import http.server
+import io
+import socket
+import tarfile
+import threading
+import time
+
+import pytest
+from PIL import Image
+from torchvision.datasets import OxfordIIITPet
+
+from lightning_colorize.data.sources import OxfordPetSource, SourceError, oxford_pet
+
+
+def make_images(folder, **breeds):
+    folder.mkdir(parents=True)
+    for breed, count in breeds.items():
+        for i in range(1, count + 1):
+            (folder / f"{breed}_{i}.jpg").write_bytes(b"")
+    (folder / "Abyssinian_100.mat").write_bytes(b"")
+    return folder
+
+
+def counts(splits):
+    return {split: len(pictures) for split, pictures in splits.items()}
+
+
+@pytest.mark.parametrize("place", ["oxford-iiit-pet/images", "images"])
+def test_basset_hounds_as_published(tmp_path, place):
+    make_images(tmp_path / place, basset_hound=200, beagle=200)
+    source = OxfordPetSource()
+    source.prepare(tmp_path)
+    splits = source.splits(tmp_path)
+    assert counts(splits) == {"train": 134, "val": 36, "test": 30}
+    names = {p.name(i) for p in splits.values() for i in range(len(p))}
+    assert names == {f"basset_hound_{i}.jpg" for i in range(1, 201)}
+
+
+def test_other_breeds_and_all(tmp_path):
+    make_images(tmp_path / "images", american_bulldog=50, bulldog=20, Abyssinian=30)
+    assert sum(counts(OxfordPetSource("bulldog").splits(tmp_path)).values()) == 20
+    assert sum(counts(OxfordPetSource("American Bulldog").splits(tmp_path)).values()) == 50
+    assert sum(counts(OxfordPetSource(None).splits(tmp_path)).values()) == 100
+    chosen = OxfordPetSource("Abyssinian", splits={"train": 20, "val": 5}).splits(tmp_path)
+    assert counts(chosen) == {"train": 20, "val": 5}
+    with pytest.raises(SourceError, match="'poodle'; it has Abyssinian, american_bulldog, bulldog"):
+        OxfordPetSource("poodle").splits(tmp_path)
+
+
+def test_too_few_say_how_many(tmp_path):
+    make_images(tmp_path / "images", basset_hound=120)
+    with pytest.raises(SourceError, match=r"basset_hound: splits: 200 pictures .* 120 found"):
+        OxfordPetSource().splits(tmp_path)
+
+
+def test_absent_data_set_says_what_to_put_where(tmp_path):
+    wanted = f"put images.tar.gz from {oxford_pet.PAGE} into {tmp_path / 'oxford-iiit-pet'}"
+    source = OxfordPetSource(download=False)
+    source.prepare(tmp_path)
+    with pytest.raises(SourceError, match=wanted):
+        source.splits(tmp_path)
+    with pytest.raises(SourceError, match=r"pass --data\.root"):
+        source.splits(None)
+
+
+def test_offline_is_one_line_at_once(tmp_path, monkeypatch):
+    # Port 9 of this machine: nobody listens there.
+    monkeypatch.setattr(oxford_pet, "PAGE", "http://127.0.0.1:9/pets/")
+    start = time.monotonic()
+    with pytest.raises(SourceError, match=r"cannot be reached.*put images\.tar\.gz") as caught:
+        OxfordPetSource().prepare(tmp_path)
+    assert time.monotonic() - start < 5
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_host_that_never_answers_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        start = time.monotonic()
+        assert not oxford_pet.answers(f"http://127.0.0.1:{server.getsockname()[1]}/", seconds=0.3)
+        assert time.monotonic() - start < 2
+
+
+def test_a_name_that_is_looked_up_for_ever_is_given_up(monkeypatch):
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(10) and [])
+    start = time.monotonic()
+    assert not oxford_pet.answers("http://nowhere.invalid/", seconds=0.2)
+    assert time.monotonic() - start < 2
+    over.set()
+
+
+def test_a_page_that_has_moved_is_an_answer(published):
+    assert oxford_pet.answers(oxford_pet.PAGE + "moved")
+
+
+def archive(name, files):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for path, content in files.items():
+            entry = tarfile.TarInfo(f"{name}/{path}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Both archives, served by this machine in place of the data set's page."""
+    picture = io.BytesIO()
+    Image.new("RGB", (4, 4), (10, 200, 30)).save(picture, "PNG")
+    images = {f"beagle_{i}.jpg": picture.getvalue() for i in range(10)}
+    folder = tmp_path / "published"
+    folder.mkdir()
+    (folder / "images.tar.gz").write_bytes(archive("images", images))
+    lists = {"trainval.txt": b"beagle_1 1 1 1\n", "test.txt": b"beagle_2 1 1 1\n"}
+    (folder / "annotations.tar.gz").write_bytes(archive("annotations", lists))
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=functools.partial(server.serve_forever, 0.02), daemon=True).start()
+        page = f"http://127.0.0.1:{server.server_port}/"
+        monkeypatch.setattr(oxford_pet, "PAGE", page)
+        resources = [
+            (page + file.name, hashlib.md5(file.read_bytes()).hexdigest())
+            for file in sorted(folder.iterdir(), reverse=True)
+        ]
+        monkeypatch.setattr(OxfordIIITPet, "_RESOURCES", resources)
+        yield folder
+        server.shutdown()
+
+
+def test_fetched_through_torchvision(tmp_path, published):
+    source = OxfordPetSource("beagle", splits={"train": 6, "val": 4})
+    source.prepare(tmp_path / "new" / "root")
+    splits = source.splits(tmp_path / "new" / "root")
+    assert counts(splits) == {"train": 6, "val": 4}
+    assert splits["val"].read(0)[:, 0, 0].tolist() == [10, 200, 30]
+    assert socket.getdefaulttimeout() is None
+
+
+def test_a_fetch_that_breaks_leaves_no_half_set(tmp_path, published):
+    (published / "annotations.tar.gz").unlink()
+    source = OxfordPetSource("beagle")
+    with pytest.raises(
+        SourceError, match=r"fetching .* failed .*try again, or put images"
+    ) as caught:
+        source.prepare(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "oxford-iiit-pet" / "images").exists()
+    assert socket.getdefaulttimeout() is None

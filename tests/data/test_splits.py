@@ -1,0 +1,159 @@
+import subprocess
+import sys
+import unicodedata
+from hashlib import blake2b
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_colorize.data.splits import (
+    DEFAULT_SHARES,
+    name_hashes,
+    random_subset,
+    split_names,
+    split_of,
+)
+from lightning_colorize.errors import UsageError
+
+name_lists = st.lists(st.text(min_size=1), unique_by=lambda n: unicodedata.normalize("NFC", n))
+many = [f"cats/{i}.jpg" for i in range(4_000)]
+
+
+def test_hash_is_blake2_of_the_name():
+    digest = blake2b(b"cats/1.jpg", digest_size=8).digest()
+    expected = (int.from_bytes(digest, "big") >> 11) / 2**53
+    assert name_hashes(["cats/1.jpg"])[0] == expected
+    assert 0 <= expected < 1
+
+
+def test_composed_and_decomposed_names_hash_alike():
+    hashes = name_hashes(["caf\u00e9.jpg", "cafe\u0301.jpg", "cafe.jpg"])
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_hash_does_not_depend_on_the_process():
+    call = "split_names([*'abcdefgh'], {'train': 0.5, 'val': 0.5})"
+    code = f"from lightning_colorize.data.splits import split_names; print({call})"
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert outputs == {f"{split_names([*'abcdefgh'], {'train': 0.5, 'val': 0.5})}\n"}
+
+
+@given(name_lists)
+def test_shares_that_add_up_to_one_partition_the_names(names):
+    parts = split_names(names, DEFAULT_SHARES)
+    assert sorted(name for part in parts.values() for name in part) == sorted(names)
+    assert all(parts.values())
+
+
+@given(name_lists)
+def test_no_split_stays_empty_while_there_are_pictures_for_all(names):
+    parts = split_names(names, DEFAULT_SHARES)
+    if names:
+        assert "train" in parts
+    if len(names) >= 3:
+        assert set(parts) == {"train", "val", "test"}
+
+
+@given(st.lists(st.integers(0, 10_000), unique=True, min_size=30, max_size=60), st.integers(1, 29))
+def test_added_files_move_no_old_one(numbers, kept):
+    names = [f"{number}.png" for number in numbers]
+    first, both = (split_names(part, {"train": 0.5, "val": 0.5}) for part in (names[:kept], names))
+    # A split that was empty was given its neighbour; apart from this nothing may move.
+    natural = name_hashes(names) < 0.5
+    if natural[:kept].any() and not natural[:kept].all():
+        for split, part in first.items():
+            assert set(part) <= set(both[split])
+
+
+@given(st.tuples(*[st.floats(0.05, 0.3)] * 3))
+def test_parts_are_near_the_shares_and_the_rest_is_unused(shares):
+    wanted = dict(zip(("train", "val", "test"), shares, strict=True))
+    parts = split_names(many, wanted)
+    for split, share in wanted.items():
+        # Five standard deviations of a binomial of this many names.
+        assert abs(len(parts[split]) / len(many) - share) < 5 * np.sqrt(0.25 / len(many))
+    used = [name for part in parts.values() for name in part]
+    assert len(used) == len(set(used))
+
+
+@given(st.permutations([f"{i}.jpg" for i in range(30)]))
+def test_counts_are_exact_and_do_not_depend_on_the_order(names):
+    parts = split_names(names, {"train": 13, "val": 4, "test": 3})
+    assert {split: len(part) for split, part in parts.items()} == {"train": 13, "val": 4, "test": 3}
+    used = [name for part in parts.values() for name in part]
+    assert len(set(used)) == 20
+    again = split_names(sorted(names), {"test": 3, "val": 4, "train": 13})
+    assert {s: sorted(p) for s, p in parts.items()} == {s: sorted(p) for s, p in again.items()}
+
+
+def test_counts_go_by_the_order_of_the_hash():
+    parts = split_names(many[:10], {"train": 5, "test": 3})
+    by_hash = [many[i] for i in np.argsort(name_hashes(many[:10]))]
+    assert {split: set(part) for split, part in parts.items()} == {
+        "train": set(by_hash[:5]),
+        "test": set(by_hash[5:8]),
+    }
+
+
+def test_counts_may_come_as_floats_from_a_parsed_file():
+    parts = split_names([*"abcde"], {"train": 3.0, "val": 2.0})
+    assert {split: len(part) for split, part in parts.items()} == {"train": 3, "val": 2}
+
+
+def test_too_few_for_the_counts_says_how_many_there_are():
+    with pytest.raises(UsageError, match=r"200 pictures .*train 134, val 36, test 30.*150 found"):
+        split_names(many[:150], {"train": 134, "val": 36, "test": 30})
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"train": 0.9, "val": 0.3}, "neither shares .*1.2.* nor counts"),
+        ({"training": 0.9}, "'training' is none of train, val, test"),
+        ({"train": 1.2, "val": -0.2}, "at least 0"),
+        ({}, "at least 0"),
+    ],
+)
+def test_senseless_numbers_are_refused(splits, message):
+    with pytest.raises(UsageError, match=message):
+        split_names(many, splits)
+
+
+def test_everything_may_go_to_one_split():
+    assert split_names([*"abc"], {"test": 1}) == {"test": [*"abc"]}
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 5))
+def test_smaller_subsets_are_part_of_larger_ones(one, other, seed):
+    small, large = sorted((one, other))
+    few, more = (random_subset(many[:300], count, seed) for count in (small, large))
+    assert len(few) == small
+    assert set(few) <= set(more)
+    assert more == sorted(more, key=many.index)
+
+
+def test_subsets_differ_by_seed_and_not_by_split():
+    assert random_subset(many, 100, 0) != random_subset(many, 100, 1)
+    # Keyed apart from the split's hash: the subset of all must be spread over the splits.
+    chosen = random_subset(many, 1000, 0)
+    assert np.mean(name_hashes(chosen)) == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_subset_of_more_than_there_are_is_all():
+    assert random_subset([*"cab"], 3, 0) == random_subset([*"cab"], 9, 0) == [*"cab"]
+
+
+def test_words_for_splits():
+    words = ["train", "Val", "valid", " validation ", "TEST", "training"]
+    assert [split_of(word) for word in words] == ["train", "val", "val", "val", "test", None]

@@ -1,0 +1,108 @@
+"""Every encoder with every decoder, found by walking the registry."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_colorize.networks import (
+    AbHead,
+    Colorizer,
+    ConvEncoder,
+    Decoder,
+    Encoder,
+    TimmEncoder,
+    UpsampleDecoder,
+)
+
+
+def concrete(base):
+    """Return this package's classes below `base` that can be built."""
+    found = []
+    for cls in base.__subclasses__():
+        if cls.__module__.startswith("lightning_colorize") and not inspect.isabstract(cls):
+            found.append(cls)
+        found += concrete(cls)
+    return [cls for cls in found if cls.__name__ != "PyramidDecoder"]
+
+
+REQUIRED = {TimmEncoder: {"name": "test_convnext"}}
+ENCODERS = concrete(Encoder)
+DECODERS = concrete(Decoder)
+
+
+def build(encoder, decoder, **arguments):
+    torch.manual_seed(0)
+    encoder = encoder(**REQUIRED.get(encoder, {}))
+    decoder = decoder(encoder.info, **arguments)
+    return Colorizer(encoder, decoder, AbHead(decoder.out_channels))
+
+
+def test_registry_is_walked():
+    assert {"ResNetEncoder", "ConvEncoder", "VGG16Encoder"} <= {cls.__name__ for cls in ENCODERS}
+    assert {"UpsampleDecoder", "DeconvDecoder"} <= {cls.__name__ for cls in DECODERS}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("skips", [False, True])
+def test_every_pair_trains_at_odd_sizes(encoder, decoder, skips):
+    network = build(encoder, decoder, skips=skips, out_reduction=2)
+    prediction = network(torch.rand(2, 1, 35, 47) * 2 - 1)
+    assert tuple(prediction.shape) == (2, 2, 35, 47)
+    prediction.sum().backward()
+    # A parameter without a gradient would also stop data-parallel training.
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_parts_work_at_odd_sizes_without_the_whole(encoder):
+    network = build(encoder, UpsampleDecoder, skips=True, out_reduction=4).eval()
+    with torch.no_grad():
+        features = network.encoder(torch.rand(1, 1, 97, 131))
+        prediction = network.head(network.decoder(features), (97, 131))
+    assert tuple(prediction.shape) == (1, 2, 97, 131)
+    assert tuple(f.shape[1] for f in features) == network.encoder.info.channels
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 17), (97, 131), (64, 96)])
+def test_any_size_is_filled_up_by_its_edge_and_cropped(size):
+    torch.manual_seed(0)
+    encoder = ConvEncoder([4, 8, 8, 8])  # multiples of 8
+    network = Colorizer(encoder, UpsampleDecoder(encoder.info), AbHead(32)).eval()
+    L = torch.rand(1, 1, *size) * 2 - 1
+    below, right = (-size[0] % 8, -size[1] % 8)
+    filled = np.pad(L.numpy(), [(0, 0), (0, 0), (0, below), (0, right)], mode="edge")
+    with torch.no_grad():
+        decoded = network.decoder(encoder(torch.from_numpy(filled)))
+        whole = network.head(decoded, (filled.shape[2], filled.shape[3]))
+        torch.testing.assert_close(network(L), whole[..., : size[0], : size[1]])
+
+
+def test_half_precision_in_channels_last():
+    network = build(ConvEncoder, UpsampleDecoder, skips=True, separable=True, out_reduction=2)
+    network = network.to(memory_format=torch.channels_last)
+    L = (torch.rand(2, 1, 32, 32) * 2 - 1).to(memory_format=torch.channels_last)
+    exact = network(L)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network(L)
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), exact, atol=0.02, rtol=0.1)
+
+
+def test_learns_one_picture():
+    torch.manual_seed(0)
+    encoder = ConvEncoder([8, 16])
+    network = Colorizer(encoder, UpsampleDecoder(encoder.info, skips=True), AbHead(32))
+    L = torch.rand(1, 1, 16, 16) * 2 - 1
+    ab = torch.cat([L, -L], dim=1) * 0.5
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    errors = []
+    for _ in range(40):
+        loss = (network(L) - ab).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        errors.append(loss.item())
+    assert errors[-1] < errors[0] / 20

@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from lightning_colorize.networks import AbHead
+
+
+def pair(activation):
+    """The same weights for both ranges."""
+    torch.manual_seed(0)
+    wide = AbHead(4, target_range="-1..1", activation=activation)
+    unit = AbHead(4, target_range="0..1", activation=activation)
+    torch.nn.init.normal_(wide.conv.weight)
+    unit.load_state_dict(wide.state_dict())
+    return wide, unit
+
+
+@pytest.mark.parametrize("activation", ["tanh", "none"])
+def test_both_ranges_give_the_same_picture(activation):
+    wide, unit = pair(activation)
+    decoded = torch.randn(2, 4, 5, 6)
+    a, b = wide(decoded, (10, 12)), unit(decoded, (10, 12))
+    torch.testing.assert_close(b, a / 2 + 0.5)
+    torch.testing.assert_close(unit.to_ab(b), wide.to_ab(a))
+    # and the same loss, but for the factor of the range
+    ab = torch.rand(2, 2, 10, 12) * 2 - 1
+    errors = (a - wide.target(ab)).square().mean(), (b - unit.target(ab)).square().mean()
+    torch.testing.assert_close(errors[0], 4 * errors[1])
+
+
+@pytest.mark.parametrize(("target_range", "low", "high"), [("-1..1", -1, 1), ("0..1", 0, 1)])
+def test_targets_span_the_range(target_range, low, high):
+    head = AbHead(4, target_range=target_range)
+    ab = torch.tensor([-1.0, 0.0, 1.0]).view(1, 1, 1, 3).expand(1, 2, 1, 3)
+    target = head.target(ab)
+    assert (target.min(), target.max()) == (low, high)
+    torch.testing.assert_close(head.to_ab(target), ab)
+
+
+@pytest.mark.parametrize(("target_range", "low", "high"), [("-1..1", -1, 1), ("0..1", 0, 1)])
+def test_tanh_bounds_and_none_does_not(target_range, low, high):
+    decoded = torch.randn(1, 4, 8, 8) * 100
+    for activation in ("tanh", "none"):
+        head = AbHead(4, target_range=target_range, activation=activation)
+        torch.nn.init.ones_(head.conv.weight)
+        prediction = head(decoded, (8, 8))
+        inside = bool((prediction >= low).all() and (prediction <= high).all())
+        assert inside == (activation == "tanh")
+
+
+def test_unit_range_with_tanh_is_a_sigmoid():
+    _, unit = pair("tanh")
+    decoded = torch.randn(1, 4, 8, 8)
+    torch.testing.assert_close(unit(decoded, (8, 8)), torch.sigmoid(2 * unit.conv(decoded)))
+
+
+def test_interpolates_bilinearly_between_pixel_centres():
+    head = AbHead(1, activation="none", kernel_size=1)
+    torch.nn.init.ones_(head.conv.weight)
+    row = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
+    prediction = head(row, (1, 4))
+    torch.testing.assert_close(prediction[0, 0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))
+
+
+@pytest.mark.parametrize("target_range", ["-1..1", "0..1"])
+def test_starts_almost_grey(target_range):
+    torch.manual_seed(0)
+    head = AbHead(64, target_range=target_range)
+    ab = head.to_ab(head(torch.randn(2, 64, 16, 16), (16, 16)))
+    assert 0 < ab.abs().max() < 0.15  # 110 * 0.15 is still a pale grey-blue at the very worst
+    assert ab.std() < 0.03
+
+
+def test_kernel_is_odd():
+    with pytest.raises(ValueError, match="odd"):
+        AbHead(4, kernel_size=2)

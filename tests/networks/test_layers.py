@@ -1,0 +1,55 @@
+import pytest
+import torch
+from torch import nn
+
+from lightning_colorize.networks import ConvEncoder, parameter_count
+from lightning_colorize.networks.layers import ConvBlock, norm_layer
+
+
+def test_parameters_of_a_block():
+    assert parameter_count(ConvBlock(5, 7, "none"))[0] == 9 * 5 * 7 + 7
+    assert parameter_count(ConvBlock(5, 7, "batch"))[0] == 9 * 5 * 7 + 2 * 7
+    assert parameter_count(ConvBlock(5, 7, "batch", separable=True))[0] == 9 * 5 + 5 * 7 + 2 * 7
+
+
+@pytest.mark.parametrize("separable", [True, False])
+def test_start_keeps_the_signal(separable):
+    """Kaiming: before the ReLU the variance is twice the input's mean square, so half is left."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 64, 64, 64)
+    y = ConvBlock(64, 128, "none", separable)(x)[..., 1:-1, 1:-1]
+    assert 0.85 < y.square().mean() < 1.15
+
+
+def test_norms():
+    assert isinstance(norm_layer("batch", 6), nn.BatchNorm2d)
+    assert isinstance(norm_layer("none", 6), nn.Identity)
+    instance, x = norm_layer("instance", 6), torch.randn(3, 6, 8, 8) * 5 + 2
+    torch.testing.assert_close(instance(x).mean((2, 3)), torch.zeros(3, 6), atol=1e-5, rtol=0)
+    group = norm_layer("group", 48)
+    assert group.num_groups == 16
+    y = group(torch.randn(3, 48, 8, 8) * 5 + 2).view(3, 16, -1)
+    torch.testing.assert_close(y.var(-1, unbiased=False), torch.ones(3, 16), atol=1e-3, rtol=0)
+
+
+def test_conv_encoder():
+    encoder = ConvEncoder([4, 6], convs=2)
+    by_hand = 9 * (1 * 4 + 4 * 4) + 4 * 4 + 9 * (4 * 6 + 6 * 6) + 4 * 6
+    assert parameter_count(encoder) == (by_hand, 0)
+    assert encoder.info == ((4, 6), (1, 2))
+    assert [tuple(f.shape) for f in encoder(torch.zeros(2, 1, 9, 8))] == [
+        (2, 4, 9, 8),
+        (2, 6, 4, 4),
+    ]
+
+
+def test_conv_encoder_default_is_the_unet():
+    widths = [1, 64, 128, 256, 512]
+    by_hand = sum(9 * (a + b) * b + 4 * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+    assert parameter_count(ConvEncoder())[0] == by_hand
+
+
+def test_parameter_count_tells_frozen_ones():
+    block = ConvBlock(5, 7, "none")
+    block[0].bias.requires_grad_(False)
+    assert parameter_count(block) == (9 * 5 * 7, 7)

@@ -1,0 +1,89 @@
+from itertools import pairwise
+
+import pytest
+import torch
+import torchvision
+from torchvision.transforms.functional import normalize
+
+from lightning_colorize.networks import MobileNetV2Encoder, WeightsError, parameter_count
+
+# Sandler et al. 2018, table 2: expansion, channels, repeats.
+BLOCKS = [(1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1)]
+
+
+@pytest.fixture
+def folded_weights(tmp_path):
+    """A state dict whose batch norms are identity plus shift, float16, 1001 classes."""
+    torch.manual_seed(0)
+    network = torchvision.models.mobilenet_v2(num_classes=1001)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.bias)
+        if isinstance(module, torch.nn.Conv2d):
+            module.weight.data *= 0.7
+    path = tmp_path / "mobilenet_v2.pt"
+    torch.save(
+        {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}, path
+    )
+    network.load_state_dict({k: v.float() for k, v in torch.load(path).items()})
+    return path, network.eval()
+
+
+def test_levels():
+    encoder = MobileNetV2Encoder()
+    features = encoder(torch.zeros(1, 1, 64, 128))
+    assert [tuple(f.shape[1:]) for f in features] == [
+        (16, 32, 64), (24, 16, 32), (32, 8, 16), (96, 4, 8), (320, 2, 4),
+    ]  # fmt: skip
+    assert MobileNetV2Encoder(levels=4).info == ((16, 24, 32, 96), (2, 4, 8, 16))
+    with pytest.raises(ValueError, match="1 to 5"):
+        MobileNetV2Encoder(levels=6)
+
+
+@pytest.mark.parametrize(("levels", "groups"), [(5, 7), (4, 5)])
+def test_parameters(levels, groups):
+    total = 3 * 3 * 1 * 32 + 2 * 32
+    channels = 32
+    for expansion, width, repeats in BLOCKS[:groups]:
+        for before in [channels] + [width] * (repeats - 1):
+            hidden = before * expansion
+            if expansion > 1:
+                total += before * hidden + 2 * hidden
+            total += 9 * hidden + 2 * hidden + hidden * width + 2 * width
+        channels = width
+    assert parameter_count(MobileNetV2Encoder(levels=levels)) == (total, 0)
+
+
+def test_folded_half_precision_weights_give_torchvisions_features(folded_weights):
+    path, network = folded_weights
+    encoder = MobileNetV2Encoder(weights=path, normalization="half")  # in training mode
+    L = torch.rand(2, 1, 65, 96) * 2 - 1
+    with torch.no_grad():
+        ours = encoder(L)
+        x, ends = L.repeat(1, 3, 1, 1), (0, 2, 4, 7, 14, 18)
+        for level, (start, end) in enumerate(pairwise(ends)):
+            x = network.features[start:end](x)
+            torch.testing.assert_close(ours[level], x, rtol=1e-3, atol=1e-3)
+    assert encoder.stages[0][0][0].weight.dtype == torch.float32
+
+
+def test_folded_weights_refuse_to_train_their_norms(folded_weights):
+    with pytest.raises(WeightsError, match="norm_eval: true"):
+        MobileNetV2Encoder(weights=folded_weights[0], norm_eval=False)
+    MobileNetV2Encoder(weights=folded_weights[0], norm_eval=False, frozen=True)
+
+
+def test_fresh_norms_are_not_taken_for_folded_ones(tmp_path):
+    torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), tmp_path / "w.pth")
+    assert not MobileNetV2Encoder(weights=tmp_path / "w.pth", norm_eval=False).norm_eval
+
+
+def test_normalization():
+    torch.manual_seed(0)
+    half = MobileNetV2Encoder(normalization="half", levels=1).eval()
+    imagenet = MobileNetV2Encoder(normalization="imagenet", levels=1).eval()
+    imagenet.load_state_dict(half.state_dict())
+    L = torch.rand(1, 1, 32, 32) * 2 - 1
+    with torch.no_grad():
+        as_imagenet = normalize((L + 1) / 2, [0.449], [0.226])
+        torch.testing.assert_close(half(as_imagenet)[0], imagenet(L)[0])

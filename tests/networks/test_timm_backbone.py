@@ -1,0 +1,106 @@
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from lightning_colorize.networks import TimmEncoder, WeightsError
+
+TINY = ["test_resnet", "test_efficientnet", "test_convnext"]
+
+
+def renamed(state):
+    """timm flattens the first level of names in feature pyramids."""
+    return {k.replace("stages.", "stages_").replace("stem.", "stem_"): v for k, v in state.items()}
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("size", [(64, 64), (97, 131)])
+def test_info_is_what_forward_gives(name, size):
+    encoder = TimmEncoder(name)
+    features = encoder(torch.zeros(2, 1, *size))
+    assert tuple(f.shape[1] for f in features) == encoder.info.channels
+    for feature, reduction in zip(features, encoder.info.reductions, strict=True):
+        for got, side in zip(feature.shape[-2:], size, strict=True):
+            assert side // reduction <= got <= -(-side // reduction)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_file_gives_timms_features(name, suffix, tmp_path):
+    torch.manual_seed(0)
+    whole = timm.create_model(name, num_classes=7)
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(whole.state_dict(), path)
+    else:
+        safetensors.torch.save_file(whole.state_dict(), path)
+    encoder = TimmEncoder(name, weights=path).eval()
+
+    pyramid = timm.create_model(name, features_only=True).eval()
+    source = renamed(whole.state_dict()) if name == "test_convnext" else whole.state_dict()
+    assert not pyramid.load_state_dict(source, strict=False).missing_keys
+    L = torch.rand(2, 1, 64, 64) * 2 - 1
+    with torch.no_grad():  # both were trained on RGB / 127.5 - 1, which is L's own range
+        for ours, theirs in zip(encoder(L), pyramid(L.repeat(1, 3, 1, 1)), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_imagenet_normalization():
+    encoder = TimmEncoder("resnet10t", levels=[0])
+    assert encoder.mean == (0.485, 0.456, 0.406)
+    assert encoder.std == (0.229, 0.224, 0.225)
+
+
+def test_chosen_levels():
+    encoder = TimmEncoder("test_resnet", levels=[1, 3])
+    assert encoder.info.reductions == (4, 16)
+    assert [f.shape[-1] for f in encoder(torch.zeros(1, 1, 64, 64))] == [16, 4]
+
+
+def test_channels_last_models_are_turned():
+    encoder = TimmEncoder(
+        "swin_tiny_patch4_window7_224",
+        model_args={"strict_img_size": False, "depths": (1, 1, 1, 1), "embed_dim": 12},
+    )
+    assert [f.shape[1] for f in encoder(torch.zeros(1, 1, 64, 96))] == list(encoder.info.channels)
+
+
+def test_wrong_name_lists_three_nearest():
+    with pytest.raises(ValueError, match="convnext_ato.*nearest: convnext_atto, .*, .*") as caught:
+        TimmEncoder("convnext_ato")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet18.no_such_tag"}, "Invalid pretrained tag"),
+        ({"name": "test_resnet", "levels": [9]}, r"out_indices.*\(9,\)"),
+        ({"name": "test_vit"}, "160.*model_args"),
+        ({"name": "test_vit", "model_args": {"dynamic_img_size": True}}, r"levels: \[2\]"),
+    ],
+)
+def test_wrong_use_is_one_line(arguments, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        TimmEncoder(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_plain_vit_gives_one_level():
+    encoder = TimmEncoder("test_vit", levels=[2], model_args={"dynamic_img_size": True})
+    assert encoder(torch.zeros(1, 1, 64, 96))[0].shape[-2:] == (4, 6)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    torch.save(timm.create_model("test_efficientnet").state_dict(), tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="missing .*unknown"):
+        TimmEncoder("test_resnet", weights=tmp_path / "w.pth")
+
+
+def test_frozen_keeps_statistics(tmp_path):
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pth")
+    encoder = TimmEncoder("test_resnet", weights=tmp_path / "w.pth", frozen=True).train()
+    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    encoder(torch.rand(2, 1, 32, 32))
+    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+    assert not any(p.requires_grad for p in encoder.parameters())

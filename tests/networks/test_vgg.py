@@ -1,0 +1,65 @@
+import pytest
+import torch
+import torchvision
+
+from lightning_colorize.networks import VGG16Encoder, parameter_count
+
+WIDTHS = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+
+
+def test_whole_base_gives_7x7x512():
+    encoder = VGG16Encoder()
+    with torch.no_grad():
+        features = encoder(torch.zeros(1, 1, 224, 224))
+    assert tuple(features[-1].shape) == (1, 512, 7, 7)
+    assert [f.shape[1] for f in features] == list(encoder.info.channels)
+    assert [224 // f.shape[-1] for f in features] == list(encoder.info.reductions)
+
+
+def test_parameters_of_thirteen_convolutions(tmp_path):
+    by_hand = sum(3 * 3 * a * b + b for a, b in zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
+    assert by_hand == 14_714_688
+    encoder = VGG16Encoder()
+    assert parameter_count(encoder) == (by_hand, 0)
+    convolutions = [m for m in encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) == 13
+
+
+def test_weights_file_gives_torchvisions_features(tmp_path):
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        features = torchvision.models.vgg16(weights=None).features
+    features = features.to_empty(device="cpu")
+    for parameter in features.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    state = {f"features.{k}": v.half() for k, v in features.state_dict().items()}
+    state["classifier.0.weight"] = torch.zeros(3, 2)  # of another shape, and not wanted
+    torch.save(state, tmp_path / "vgg16.pth")
+    encoder = VGG16Encoder(weights=tmp_path / "vgg16.pth", frozen=True)
+
+    features.load_state_dict({k: v.half().float() for k, v in features.state_dict().items()})
+    L = torch.rand(1, 1, 64, 96) * 2 - 1
+    rgb = torchvision.transforms.functional.normalize(
+        ((L + 1) / 2).repeat(1, 3, 1, 1), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(L)[-1], features(rgb), rtol=1e-4, atol=1e-4)
+    assert parameter_count(encoder) == (0, 14_714_688)
+
+
+def test_random_weights_keep_the_variance():
+    # Memory that nothing was written to would be zeros, or anything.
+    with torch.no_grad():
+        last = VGG16Encoder()(torch.rand(2, 1, 64, 64) * 2 - 1)[-1]
+    assert 0.01 < last.std() < 100
+
+
+def test_mean_and_std_are_no_weights():
+    assert not [k for k in VGG16Encoder().state_dict() if "mean" in k or "std" in k]
+
+
+def test_odd_sizes_round_down():
+    shape = VGG16Encoder()(torch.zeros(1, 1, 33, 47))[-1].shape
+    assert tuple(shape) == (1, 512, 1, 1)
+    with pytest.raises(RuntimeError, match="too small"):
+        VGG16Encoder()(torch.zeros(1, 1, 31, 47))

@@ -1,0 +1,141 @@
+import pickle
+
+import pytest
+import torch
+import torchvision
+
+from lightning_colorize.networks import (
+    MobileNetV2Encoder,
+    ResNetEncoder,
+    TimmEncoder,
+    VGG16Encoder,
+    WeightsError,
+    skip_weights,
+)
+from lightning_colorize.networks.encoders import resnet
+
+
+@pytest.fixture(scope="module")
+def state():
+    torch.manual_seed(0)
+    return torchvision.models.resnet18(weights=None).state_dict()
+
+
+def load(state, tmp_path):
+    torch.save(state, tmp_path / "w.pth")
+    return ResNetEncoder(weights=tmp_path / "w.pth")
+
+
+def refusal(state, tmp_path):
+    with pytest.raises(WeightsError) as caught:
+        load(state, tmp_path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_forms_that_are_taken(state, tmp_path):
+    wanted = state["conv1.weight"].sum(1, keepdim=True)
+    no_counter = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    no_classifier = {k: v for k, v in state.items() if not k.startswith("fc.")}
+    for form in (state, {"state_dict": state, "epoch": 3}, no_counter, no_classifier):
+        assert torch.equal(load(form, tmp_path).stages[0][0].weight, wanted)
+
+
+def test_half_precision_is_widened(state, tmp_path):
+    encoder = load(
+        {k: v.half() if v.is_floating_point() else v for k, v in state.items()}, tmp_path
+    )
+    weight = encoder.stages[2][0].conv1.weight
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, state["layer2.0.conv1.weight"].half().float())
+
+
+def test_missing_keys_are_named_even_beyond_the_chosen_depth(state, tmp_path):
+    lacking = {k: v for k, v in state.items() if not k.startswith("layer4.1.conv")}
+    message = refusal(lacking, tmp_path)
+    assert "2 missing (layer4.1.conv1.weight, layer4.1.conv2.weight)" in message
+
+
+def test_unknown_keys_are_named_but_three_only(state, tmp_path):
+    message = refusal(state | {f"new.{i}": torch.zeros(1) for i in range(5)}, tmp_path)
+    assert "5 unknown (new.0, new.1, new.2, ...)" in message
+
+
+def test_wrong_shapes_are_named(state, tmp_path):
+    message = refusal(state | {"conv1.weight": torch.zeros(64, 1, 7, 7)}, tmp_path)
+    assert "1 of another shape (conv1.weight (64, 1, 7, 7) for (64, 3, 7, 7))" in message
+
+
+def test_other_files_are_refused(tmp_path):
+    class Anything:
+        def __reduce__(self):
+            return (print, ("executed",))
+
+    (tmp_path / "w.pth").write_bytes(pickle.dumps(Anything()))
+    with pytest.raises(WeightsError, match="is not a state dict"):
+        ResNetEncoder(weights=tmp_path / "w.pth")
+    assert "is not a state dict" in refusal({"epoch": 3}, tmp_path)
+    assert "is not a state dict" in refusal([torch.zeros(1)], tmp_path)
+    with pytest.raises(WeightsError, match=r"no file .*nothing\.pth.*pretrained: false"):
+        ResNetEncoder(weights=tmp_path / "nothing.pth")
+
+
+def test_nothing_in_a_file_is_executed(tmp_path, capsys):
+    test_other_files_are_refused(tmp_path)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_failed_fetch_names_both_ways_out(monkeypatch):
+    def offline(published):
+        raise OSError("Name or service\nnot known")
+
+    monkeypatch.setattr(resnet, "fetch_torchvision", offline)
+    with pytest.raises(WeightsError, match="Name or service not known") as caught:
+        ResNetEncoder(pretrained=True)
+    assert "weights: PATH" in str(caught.value)
+    assert "pretrained: false" in str(caught.value)
+
+
+def test_a_file_goes_before_a_fetch(state, tmp_path, monkeypatch):
+    monkeypatch.setattr(resnet, "fetch_torchvision", lambda published: pytest.fail("fetched"))
+    torch.save(state, tmp_path / "w.pth")
+    encoder = ResNetEncoder(pretrained=True, weights=tmp_path / "w.pth")
+    assert encoder.weights_from.startswith("file")
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments"),
+    [
+        (ResNetEncoder, {}),
+        (VGG16Encoder, {}),
+        (MobileNetV2Encoder, {}),
+        (TimmEncoder, {"name": "test_resnet"}),
+    ],
+)
+def test_skip_weights_rebuilds_without_any(cls, arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.socket", lambda *a, **k: pytest.fail("went to the network"))
+    with skip_weights():
+        encoders = [
+            cls(**arguments, pretrained=True, frozen=True),
+            cls(**arguments, weights=tmp_path / "gone.pth", frozen=True),
+            cls(**arguments, frozen=True),
+        ]
+    for encoder in encoders:
+        assert encoder.weights_from == "checkpoint"
+        assert not any(p.requires_grad for p in encoder.parameters())
+        assert not any(module.training for module in encoder.modules())
+
+
+def test_skip_weights_keeps_the_mode_of_training(state, tmp_path):
+    with_file = load(state, tmp_path)
+    with skip_weights():
+        rebuilt = ResNetEncoder(weights=tmp_path / "gone.pth")
+    assert [m.training for m in rebuilt.modules()] == [m.training for m in with_file.modules()]
+    assert rebuilt.norm_eval
+
+
+def test_skip_weights_ends_with_its_block(tmp_path):
+    with skip_weights():
+        pass
+    with pytest.raises(WeightsError, match="no file"):
+        ResNetEncoder(weights=tmp_path / "gone.pth")
