@@ -57,6 +57,6 @@ class LineProgress(Callback):
             return
         self._last = time.monotonic()
         # train/loss is logged each step; before its first epoch ends it is a progress-bar metric.
-        metrics = {**trainer.callback_metrics, **trainer.progress_bar_metrics}
+        metrics: dict[str, Any] = {**trainer.callback_metrics, **trainer.progress_bar_metrics}
         values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
         print(f"epoch {trainer.current_epoch + 1}, {what}: {values}", flush=True)

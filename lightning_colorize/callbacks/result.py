@@ -143,7 +143,8 @@ class RunResult(Callback):
 
     @staticmethod
     def _status(trainer: Trainer) -> str:
-        early = [c for c in trainer.callbacks if isinstance(c, EarlyStopping)]
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        early = [c for c in callbacks if isinstance(c, EarlyStopping)]
         return "stopped_early" if any(c.stopped_epoch for c in early) else "finished"
 
 

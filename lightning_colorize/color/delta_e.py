@@ -64,7 +64,7 @@ def _ciede2000(L1: Tensor, a1: Tensor, b1: Tensor, L2: Tensor, a2: Tensor, b2: T
 
     blue = torch.exp(-(((torch.rad2deg(mean_hue % math.tau) - 275) / 25) ** 2))
     rotation = -2 * _high_chroma(mean_C) * torch.sin(math.radians(60) * blue)
-    return (dL**2 + dC**2 + dH**2 + rotation * dC * dH).clamp(min=0).sqrt()
+    return (dL**2 + dC**2 + dH**2 + rotation * dC * dH).sqrt()
 
 
 def _high_chroma(C: Tensor) -> Tensor:

@@ -22,17 +22,15 @@ def main(words: list[str]) -> int:
 
 
 def train(cli: "ColorizeCLI", checkpoint: Path | None = None) -> None:
-    """Fit, measure the best checkpoint on the test split, and say what came out.
+    """Fit, and measure the best checkpoint on the test split.
 
     Args:
         cli: The run.
         checkpoint: Go on from here.
     """
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
-    if cli.trainer.fast_dev_run:
-        return
-    if cli.config_init.run.test and cli.datamodule.has("test"):
-        best = cli.trainer.checkpoint_callback.best_model_path
+    if cli.best is not None and cli.config_init.run.test and cli.datamodule.has("test"):
+        best = cli.best.best_model_path or None
         cli.trainer.test(
-            cli.model, cli.datamodule, ckpt_path=best or None, verbose=False, weights_only=True
+            cli.model, cli.datamodule, ckpt_path=best, verbose=False, weights_only=True
         )

@@ -2,9 +2,9 @@
 
 Lightning saves the position of a loader that has `state_dict`, but no state of the random number
 generators. So nothing here is carried over from batch to batch: the order of an epoch is drawn from
-(seed, epoch), what a picture's crop needs from (seed, epoch, place in the epoch), and before a batch is
-handed over the generator that the device-side augmentation and dropout draw from is seeded
-with (seed, epoch, batch, rank). A run that is resumed in mid-epoch then repeats the undisturbed one
+(seed, epoch), a picture's crop from (seed, epoch, place in the epoch), and before a batch is handed
+over, the generator from which device-side augmentation and dropout draw is seeded with
+(seed, epoch, batch, rank). A run that is resumed in mid-epoch then repeats the undisturbed one
 bit for bit, with any number of workers.
 """
 

@@ -145,9 +145,6 @@ class ColorizationDataModule(LightningDataModule):
         """Return a loader of uint8 batches: shuffled for training, each picture once otherwise."""
         pictures = self.pictures(split)
         training = split == "train"
-        rank, ranks = (
-            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        )
         workers = self._workers(pictures)
         return PictureLoader(
             PictureDataset(
@@ -159,8 +156,8 @@ class ColorizationDataModule(LightningDataModule):
                 shuffle=training,
                 weights=pictures.weights if training else None,
                 seed=self.seed,
-                rank=rank,
-                ranks=ranks,
+                rank=self.trainer.global_rank if self.trainer else 0,
+                ranks=self.trainer.world_size if self.trainer else 1,
             ),
             self._broken[split],
             seed_batches=training,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from lightning_colorize.color import ColorBatch
@@ -35,4 +36,4 @@ class WeightedSum(Loss):
 
     def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
         """Return the sum of the weighted losses."""
-        return sum(self.terms(prediction, batch).values(), start=prediction.new_zeros(()).float())
+        return torch.stack([*self.terms(prediction, batch).values()]).sum()

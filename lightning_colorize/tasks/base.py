@@ -67,13 +67,13 @@ class ColorizationTask(LightningModule, ABC):
         ab: Tensor = self(batch.L)
         return ab
 
-    def on_validation_batch_end(
+    def on_validation_batch_end(  # type: ignore[override]
         self, outputs: Tensor, batch: ColorBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Update the metrics, outside of autocast."""
         self.val_metrics.update(batch.L, outputs, batch.ab)
 
-    def on_test_batch_end(
+    def on_test_batch_end(  # type: ignore[override]
         self, outputs: Tensor, batch: ColorBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Update the metrics, outside of autocast."""
@@ -89,7 +89,8 @@ class ColorizationTask(LightningModule, ABC):
 
     def _log_metrics(self, metrics: MetricCollection) -> None:
         # Computed (and joined over processes) here: torchmetrics does it once for all names.
-        self.log_dict(metrics.compute(), prog_bar=False, sync_dist=False)
+        for name, value in metrics.compute().items():
+            self.log(name, value, prog_bar=name == "val/psnr")
         metrics.reset()
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:

@@ -61,7 +61,7 @@ class RegressionTask(ColorizationTask):
         batch = self.with_target(batch)
         prediction = self.net(self.scaling.normalise_L(batch.L))
         terms = self.loss.terms(prediction, batch)
-        loss = sum(terms.values()) if terms else self.loss(prediction, batch)
+        loss = torch.stack([*terms.values()]).sum() if terms else self.loss(prediction, batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
         return loss

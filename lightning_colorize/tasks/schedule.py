@@ -53,7 +53,7 @@ def run_progress(trainer: Trainer) -> float:
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
         steps = trainer.max_epochs * trainer.num_training_batches / trainer.accumulate_grad_batches
         shares.append(trainer.global_step / steps)
-    for callback in trainer.callbacks:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
             elapsed = callback.time_elapsed()
             shares.append(elapsed / max(1e-9, elapsed + left))

@@ -33,6 +33,10 @@ def test_every_argument_is_given_and_commented(path):
     assert all(" # " in line for line in lines if line.startswith("  "))
 
 
+def instantiate(parser, config):
+    return getattr(parser, "instantiate", parser.instantiate_classes)(config)  # renamed in 4.49
+
+
 @pytest.mark.parametrize("path", ENCODERS, ids=lambda path: path.stem)
 def test_encoder_builds_through_jsonargparse(path):
     fragment = yaml.safe_load(path.read_text())
@@ -40,7 +44,7 @@ def test_encoder_builds_through_jsonargparse(path):
         fragment["init_args"][key] = False  # nothing is fetched here
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--encoder", type=Encoder)
-    built = parser.instantiate_classes(parser.parse_object({"encoder": fragment}))
+    built = instantiate(parser, parser.parse_object({"encoder": fragment}))
     assert isinstance(built.encoder, Encoder)
 
 
@@ -49,5 +53,5 @@ def test_decoder_builds_through_jsonargparse(path):
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--decoder", type=Callable[[FeatureInfo], Decoder])
     fragment = yaml.safe_load(path.read_text())
-    built = parser.instantiate_classes(parser.parse_object({"decoder": fragment}))
+    built = instantiate(parser, parser.parse_object({"decoder": fragment}))
     assert isinstance(built.decoder(FeatureInfo((8, 16), (2, 4))), Decoder)

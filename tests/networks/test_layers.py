@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -45,7 +47,7 @@ def test_conv_encoder():
 
 def test_conv_encoder_default_is_the_unet():
     widths = [1, 64, 128, 256, 512]
-    by_hand = sum(9 * (a + b) * b + 4 * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+    by_hand = sum(9 * (a + b) * b + 4 * b for a, b in pairwise(widths))
     assert parameter_count(ConvEncoder())[0] == by_hand
 
 

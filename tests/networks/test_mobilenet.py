@@ -6,6 +6,7 @@ import torchvision
 from torchvision.transforms.functional import normalize
 
 from lightning_colorize.networks import MobileNetV2Encoder, WeightsError, parameter_count
+from lightning_colorize.networks.encoders.mobilenet import Float32DepthwiseConv2d
 
 # Sandler et al. 2018, table 2: expansion, channels, repeats.
 BLOCKS = [(1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1)]
@@ -87,3 +88,30 @@ def test_normalization():
     with torch.no_grad():
         as_imagenet = normalize((L + 1) / 2, [0.449], [0.226])
         torch.testing.assert_close(half(as_imagenet)[0], imagenet(L)[0])
+
+
+@pytest.mark.parametrize("size", [(16, 16), (9, 12)])
+def test_fp32_depthwise_equals_the_convolution_it_replaces(size):
+    """Under bf16 autocast it is the more exact of the two, and of the same type."""
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(6, 6, 3, stride=2, padding=1, groups=6, bias=False)
+    ours = Float32DepthwiseConv2d(conv)
+    x = torch.randn(2, 6, *size, requires_grad=True)
+    grads = [torch.autograd.grad(m(x).square().sum(), [x, conv.weight]) for m in (conv, ours)]
+    torch.testing.assert_close(ours(x), conv(x))
+    torch.testing.assert_close(grads[1], grads[0])
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = ours(x.bfloat16())
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough, conv(x.bfloat16().float()).bfloat16())
+
+
+def test_every_depthwise_convolution_of_stride_2_stays_in_fp32():
+    encoder = MobileNetV2Encoder()
+    left = [
+        m
+        for m in encoder.modules()
+        if isinstance(m, torch.nn.Conv2d) and m.groups > 1 and m.stride == (2, 2)
+    ]
+    assert not left
+    assert sum(isinstance(m, Float32DepthwiseConv2d) for m in encoder.modules()) == 4

@@ -66,7 +66,7 @@ def test_channels_last_models_are_turned():
 
 
 def test_wrong_name_lists_three_nearest():
-    with pytest.raises(ValueError, match="convnext_ato.*nearest: convnext_atto, .*, .*") as caught:
+    with pytest.raises(ValueError, match=r"convnext_ato.*nearest: convnext_atto, .*, .*") as caught:
         TimmEncoder("convnext_ato")
     assert "\n" not in str(caught.value)
 
@@ -93,7 +93,7 @@ def test_plain_vit_gives_one_level():
 
 def test_weights_of_another_model_are_refused(tmp_path):
     torch.save(timm.create_model("test_efficientnet").state_dict(), tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="missing .*unknown"):
+    with pytest.raises(WeightsError, match=r"missing .*unknown"):
         TimmEncoder("test_resnet", weights=tmp_path / "w.pth")
 
 

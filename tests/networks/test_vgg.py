@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 import torchvision
@@ -16,8 +18,8 @@ def test_whole_base_gives_7x7x512():
     assert [224 // f.shape[-1] for f in features] == list(encoder.info.reductions)
 
 
-def test_parameters_of_thirteen_convolutions(tmp_path):
-    by_hand = sum(3 * 3 * a * b + b for a, b in zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
+def test_parameters_of_thirteen_convolutions():
+    by_hand = sum(3 * 3 * a * b + b for a, b in pairwise(WIDTHS))
     assert by_hand == 14_714_688
     encoder = VGG16Encoder()
     assert parameter_count(encoder) == (by_hand, 0)

@@ -1,0 +1,53 @@
+"""Where a new run goes: a folder that is no other run's, the same in all of its processes."""
+
+import os
+import time
+from pathlib import Path
+
+from lightning_colorize.errors import UsageError
+from lightning_colorize.run_folder import CONFIG, RESULT
+
+# Where the first process tells those that it starts which folder the run has.
+_VARIABLE = "LIGHTNING_COLORIZE_RUN_FOLDER"
+
+
+def new_run_folder(root: Path, experiment: str, name: str | None) -> Path:
+    """Return the folder of a new run.
+
+    Args:
+        root: Folder of all runs.
+        experiment: Name of the folder below it.
+        name: Name of the run; by default the time.
+
+    Raises:
+        UsageError: If there is such a run already: nothing is overwritten.
+    """
+    rank = _rank()
+    if rank and _VARIABLE in os.environ:
+        return Path(os.environ[_VARIABLE])
+    folder = root / experiment / (name or _default_name())
+    if not rank and ((folder / CONFIG).exists() or (folder / RESULT).exists()):
+        raise UsageError(
+            f"{folder} holds a run already; give another --run.name, "
+            f"or go on with it: lightning-colorize resume {folder}"
+        )
+    os.environ[_VARIABLE] = str(folder)
+    return folder
+
+
+def _rank() -> int:
+    """Return this process's number, before any process group is there."""
+    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if value := os.environ.get(variable):
+            return int(value)
+    return 0
+
+
+def _default_name() -> str:
+    """Return the time; where a launcher started several processes at once, its job's name."""
+    if job := os.environ.get("TORCHELASTIC_RUN_ID"):
+        return job
+    if int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        return os.environ["SLURM_JOB_ID"]
+    # The process number keeps apart two runs that start in the same second.
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid():x}"
