@@ -157,7 +157,7 @@ class ColorizeCLI(LightningCLI):
         steps = options.save_every_n_steps
         return [
             *callbacks,
-            RunResult(self.folder, baselines, self.best),
+            RunResult(self.folder, baselines, options.monitor, options.mode),
             self.best,
             ModelCheckpoint(filename="last", every_n_train_steps=steps, **checkpoint),
             ModelCheckpoint(filename="last", every_n_epochs=1, **checkpoint),

@@ -5,15 +5,15 @@ import subprocess
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping
 
 from lightning_colorize.callbacks.baselines import BaselineMetrics
 from lightning_colorize.callbacks.interrupt import RunInterrupted
 from lightning_colorize.networks import parameter_count
-from lightning_colorize.run_folder import RESULT, write_atomic
+from lightning_colorize.run_folder import BEST, RESULT, write_atomic
 
 _VERSIONS = ("lightning-colorize", "torch", "torchvision", "pytorch-lightning", "kornia")
 
@@ -27,13 +27,22 @@ class RunResult(Callback):
     Args:
         folder: The run folder.
         baselines: Whose table is part of the result.
-        best: Whose checkpoint is the run's best.
+        monitor: The metric that says which epoch's validation metrics are kept: the best one's.
+        mode: Whether more of it is better, or less.
     """
 
-    def __init__(self, folder: Path, baselines: BaselineMetrics, best: ModelCheckpoint) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        baselines: BaselineMetrics,
+        monitor: str,
+        mode: Literal["max", "min"],
+    ) -> None:
         self.folder = folder
         self.baselines = baselines
-        self.best = best
+        self.monitor = monitor
+        self.mode = mode
+        self.best: float | None = None
         self.metrics: dict[str, float] = {}
         self.batches = 0
         self.images = 0
@@ -61,6 +70,7 @@ class RunResult(Callback):
         """Keep the metrics of the epoch that is best so far."""
         if trainer.sanity_checking or not trainer.training:
             return
+        self._keep_best(trainer)
         self._stop_clock()
         self.write(trainer, pl_module, "interrupted")
 
@@ -86,6 +96,7 @@ class RunResult(Callback):
         self._stop_clock()
         return {
             "metrics": self.metrics,
+            "best": self.best,
             "batches": self.batches,
             "images": self.images,
             "seconds": self.seconds,
@@ -95,6 +106,7 @@ class RunResult(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the account of the resumed run."""
         self.metrics = state_dict["metrics"]
+        self.best = state_dict["best"]
         self.batches = state_dict["batches"]
         self.images = state_dict["images"]
         self.seconds = state_dict["seconds"]
@@ -104,20 +116,15 @@ class RunResult(Callback):
         """Write `result.json`, in the first process."""
         if not trainer.is_global_zero:
             return
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.metrics |= {n: v for n, v in logged.items() if n.startswith(("train/", "test/"))}
-        score = self.best.best_model_score
-        is_best = score is None or logged.get(self.best.monitor or "") == float(score)
-        if is_best:
-            self.metrics |= {n: v for n, v in logged.items() if n.startswith("val/")}
+        self.metrics |= _logged(trainer, "train/", "test/")
         trainable, frozen = parameter_count(pl_module)
         result = {
             "status": status,
             "metrics": self.metrics,
             "baselines": self.baselines.table,
-            "best_checkpoint": self._relative(self.best.best_model_path),
-            "best_metric": None if score is None else float(score),
-            "monitor": self.best.monitor,
+            "best_checkpoint": BEST if (self.folder / BEST).is_file() else None,
+            "best_metric": self.best,
+            "monitor": self.monitor,
             "epochs": trainer.current_epoch,
             "batches": self.batches,
             "images_seen": self.images,
@@ -131,8 +138,12 @@ class RunResult(Callback):
         }
         write_atomic(self.folder / RESULT, json.dumps(result, indent=2) + "\n")
 
-    def _relative(self, path: str) -> str | None:
-        return str(Path(path).relative_to(self.folder)) if path else None
+    def _keep_best(self, trainer: Trainer) -> None:
+        found = _logged(trainer, "val/")
+        value = found.get(self.monitor)
+        if value is None or self.best is None or (value > self.best) == (self.mode == "max"):
+            self.best = value
+            self.metrics |= found
 
     def _stop_clock(self, last: bool = False) -> None:
         if self._since is None:
@@ -146,6 +157,12 @@ class RunResult(Callback):
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         early = [c for c in callbacks if isinstance(c, EarlyStopping)]
         return "stopped_early" if any(c.stopped_epoch for c in early) else "finished"
+
+
+def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:
+    """Return the last value of each metric whose name begins with one of the prefixes."""
+    metrics = trainer.callback_metrics
+    return {name: float(value) for name, value in metrics.items() if name.startswith(prefixes)}
 
 
 def git_commit() -> str | None:

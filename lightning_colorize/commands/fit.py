@@ -28,9 +28,12 @@ def train(cli: "ColorizeCLI", checkpoint: Path | None = None) -> None:
         cli: The run.
         checkpoint: Go on from here.
     """
+    import torch
+
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
     if cli.best is not None and cli.config_init.run.test and cli.datamodule.has("test"):
-        best = cli.best.best_model_path or None
-        cli.trainer.test(
-            cli.model, cli.datamodule, ckpt_path=best, verbose=False, weights_only=True
-        )
+        if best := cli.best.best_model_path:
+            # Not through `ckpt_path`, which would set the callbacks back to that epoch too.
+            state = torch.load(best, map_location="cpu", weights_only=True)
+            cli.model.load_state_dict(state["state_dict"])
+        cli.trainer.test(cli.model, cli.datamodule, verbose=False)

@@ -144,7 +144,9 @@ class ColorizationDataModule(LightningDataModule):
     def loader(self, split: Split) -> PictureLoader:
         """Return a loader of uint8 batches: shuffled for training, each picture once otherwise."""
         pictures = self.pictures(split)
-        training = split == "train"
+        # Lightning's overfit_batches wants the same pictures in every epoch.
+        overfit = self.trainer is not None and self.trainer.overfit_batches > 0
+        training = split == "train" and not overfit
         workers = self._workers(pictures)
         return PictureLoader(
             PictureDataset(

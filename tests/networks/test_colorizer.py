@@ -32,10 +32,11 @@ ENCODERS = concrete(Encoder)
 DECODERS = concrete(Decoder)
 
 
-def build(encoder, decoder, **arguments):
+def build(encoder, decoder, steps=2, **arguments):
+    """Build a network whose decoder doubles `steps` times."""
     torch.manual_seed(0)
     encoder = encoder(**REQUIRED.get(encoder, {}))
-    decoder = decoder(encoder.info, **arguments)
+    decoder = decoder(encoder.info, out_reduction=encoder.info.reductions[-1] >> steps, **arguments)
     return Colorizer(encoder, decoder, AbHead(decoder.out_channels))
 
 
@@ -48,7 +49,7 @@ def test_registry_is_walked():
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("skips", [False, True])
 def test_every_pair_trains_at_odd_sizes(encoder, decoder, skips):
-    network = build(encoder, decoder, skips=skips, out_reduction=2)
+    network = build(encoder, decoder, skips=skips)
     prediction = network(torch.rand(2, 1, 35, 47) * 2 - 1)
     assert tuple(prediction.shape) == (2, 2, 35, 47)
     prediction.sum().backward()
@@ -58,7 +59,7 @@ def test_every_pair_trains_at_odd_sizes(encoder, decoder, skips):
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_parts_work_at_odd_sizes_without_the_whole(encoder):
-    network = build(encoder, UpsampleDecoder, skips=True, out_reduction=4).eval()
+    network = build(encoder, UpsampleDecoder, steps=3, skips=True).eval()
     with torch.no_grad():
         features = network.encoder(torch.rand(1, 1, 97, 131))
         prediction = network.head(network.decoder(features), (97, 131))
@@ -81,7 +82,7 @@ def test_any_size_is_filled_up_by_its_edge_and_cropped(size):
 
 
 def test_half_precision_in_channels_last():
-    network = build(ConvEncoder, UpsampleDecoder, skips=True, separable=True, out_reduction=2)
+    network = build(ConvEncoder, UpsampleDecoder, skips=True, separable=True)
     network = network.to(memory_format=torch.channels_last)
     L = (torch.rand(2, 1, 32, 32) * 2 - 1).to(memory_format=torch.channels_last)
     exact = network(L)

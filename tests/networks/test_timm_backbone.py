@@ -4,6 +4,7 @@ import timm
 import torch
 
 from lightning_colorize.networks import TimmEncoder, WeightsError
+from lightning_colorize.networks.encoders import fetch
 
 TINY = ["test_resnet", "test_efficientnet", "test_convnext"]
 
@@ -104,3 +105,17 @@ def test_frozen_keeps_statistics(tmp_path):
     encoder(torch.rand(2, 1, 32, 32))
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
     assert not any(p.requires_grad for p in encoder.parameters())
+
+
+def test_pretrained_takes_what_timm_fetches(monkeypatch):
+    create, asked = timm.create_model, []
+
+    def fetching(name, pretrained=False, **arguments):
+        asked.append(pretrained)
+        return create(name, **arguments)
+
+    monkeypatch.setattr(timm, "create_model", fetching)
+    monkeypatch.setattr(fetch, "answers", lambda url: True)
+    encoder = TimmEncoder("test_resnet", pretrained=True, frozen=True)
+    assert asked == [True]
+    assert encoder.weights_from == "timm test_resnet"

@@ -26,8 +26,7 @@ class MobileNetV2Encoder(PretrainedEncoder):
     the widening to 1280 channels for the classifier is left away.
 
     Args:
-        levels: How many levels; 4 leave away a third of the work at small pictures and three
-            quarters of the parameters.
+        levels: How many levels; 4 leave away 1.3 of the 1.8 million parameters.
         normalization: What the weights were trained on: `imagenet` (torchvision's mean and standard
             deviation) or `half` (RGB / 127.5 - 1, TensorFlow's).
         pretrained: Fetch torchvision's ImageNet weights.

@@ -1,0 +1,53 @@
+"""What a figure depends on, written beside it."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_colorize.callbacks.result import git_commit
+from lightning_colorize.run_folder import write_atomic
+
+_PACKAGES = (
+    "lightning-colorize",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "kornia",
+    "Pillow",
+    "scikit-image",
+    "numpy",
+)
+
+
+def environment() -> dict[str, Any]:
+    """Return commit, versions, processor, cores, and how busy they are."""
+    return {
+        "git_commit": git_commit(),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in _PACKAGES},
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "load_average": os.getloadavg(),
+    }
+
+
+def write_report(path: Path, command: str, report: dict[str, Any]) -> None:
+    """Write a report as JSON, with the command that made it and where it ran."""
+    full = {"command": command} | report | {"environment": environment()}
+    write_atomic(path, json.dumps(full, indent=2) + "\n")
+
+
+def _cpu_name() -> str:
+    """Return the processor's model; only Linux has it in a file."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

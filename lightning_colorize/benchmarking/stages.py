@@ -1,0 +1,241 @@
+"""The way of a picture through training, measured part by part and then as a whole."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from lightning_colorize.benchmarking.timing import Timing, measure
+from lightning_colorize.benchmarking.training import BareTraining, small_task
+from lightning_colorize.color import RawBatch
+from lightning_colorize.data.cache import fits_in_memory
+from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.loader import PictureLoader
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.pictures import FilePictures
+from lightning_colorize.data.sources import Source
+from lightning_colorize.data.sources.base import Splits
+from lightning_colorize.data.sources.listing import list_pictures, require_folder
+from lightning_colorize.data.splits import random_subset
+
+Kind = Literal["loader", "memory", "lab", "augment", "step", "together"]
+
+# Enough to measure reading from memory; decoding more would only take longer.
+_IN_MEMORY = 512
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the way.
+
+    Attributes:
+        kind: Which.
+        detail: How it was done, in words.
+        timing: What was measured.
+        workers: Of a loader from files, its processes.
+    """
+
+    kind: Kind
+    detail: str
+    timing: Timing
+    workers: int | None = None
+
+    @property
+    def rate(self) -> float:
+        """Pictures per second, the median."""
+        return self.timing.rate
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the stage for JSON."""
+        described = {"stage": self.kind, "detail": self.detail, "workers": self.workers}
+        return described | self.timing.as_dict()
+
+
+class Settings(NamedTuple):
+    """What is measured, and for how long.
+
+    Attributes:
+        size: Height and width that the network sees, in pixels.
+        batch_size: Pictures in a batch.
+        workers: Numbers of loading processes.
+        seconds: Of measuring, for each stage.
+        device: Where to convert and train.
+    """
+
+    size: int
+    batch_size: int
+    workers: list[int]
+    seconds: float
+    device: torch.device
+
+
+class Bench:
+    """Measures the stages.
+
+    Args:
+        folder: Photographs, of any depth.
+        settings: What is measured.
+
+    Attributes:
+        count: Pictures in the folder.
+        in_memory: Whether `fit` would keep them in memory.
+
+    Raises:
+        SourceError: If there is no picture in the folder.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = require_folder(folder, "bench", option="--data")
+        self.settings = settings
+        self.names = list_pictures(self.folder)
+        self.count = len(self.names)
+        self.side = self._data("never").loader("train").dataset.side  # type: ignore[attr-defined]
+        self.in_memory = fits_in_memory(self.count, self.side)
+
+    def stages(self) -> Iterator[Stage]:
+        """Measure one stage after the other; the last is all of them together."""
+        loaders = []
+        for workers in self.settings.workers:
+            loaders.append(self._loader(workers))
+            yield loaders[-1]
+        memory = self._data("always")
+        yield self._loading("memory", "decoded pictures kept in memory", memory.loader("train"))
+        yield from self._on_device(memory)
+        best = max(loaders, key=lambda stage: stage.rate)
+        data = memory if self.in_memory else self._data("never", best.workers or 0)
+        yield self._together("memory" if self.in_memory else best.detail, data)
+
+    def _data(self, cache: Literal["always", "never"], workers: int = 0) -> ColorizationDataModule:
+        names = self.names
+        if cache == "always":
+            names = random_subset(names, _IN_MEMORY, seed=0)
+        data = ColorizationDataModule(
+            root=str(self.folder),
+            source=_Found({"train": FilePictures(self.folder, names)}),
+            size=self.settings.size,
+            batch_size=self.settings.batch_size,
+            cache=cache,
+            num_workers=workers,
+            # Each number of workers reads in another order. In the same, the first would fetch
+            # from the disk what the others then find in the system's memory.
+            seed=workers,
+        )
+        data.setup()
+        return data
+
+    def _loader(self, workers: int) -> Stage:
+        detail = {0: "files, no worker", 1: "files, 1 worker"}.get(
+            workers, f"files, {workers} workers"
+        )
+        loader = self._data("never", workers).loader("train")
+        return self._loading("loader", detail, loader, workers)
+
+    def _loading(
+        self, kind: Kind, detail: str, loader: PictureLoader, workers: int | None = None
+    ) -> Stage:
+        batches = endless(loader)
+        timing = measure(
+            lambda: len(next(batches).rgb), self.settings.seconds, warm_up=_ahead(loader)
+        )
+        return Stage(kind, detail, timing, workers)
+
+    def _on_device(self, data: ColorizationDataModule) -> Iterator[Stage]:
+        device = self.settings.device
+        raw = next(endless(data.loader("train")))
+        batch = to_color_batch(_moved(raw, device), data.augmentation)
+        training = BareTraining(small_task(), device)
+        works: list[tuple[Kind, str, Callable[[], object]]] = [
+            (
+                "lab",
+                f"to {device}, (L, ab) at {self.side} px",
+                lambda: to_color_batch(_moved(raw, device)),
+            ),
+            (
+                "augment",
+                f"the same with flip and crop to {self.settings.size} px",
+                lambda: to_color_batch(_moved(raw, device), data.augmentation),
+            ),
+            ("step", "MobileNetV2, light decoder, fp32", lambda: training.step(batch)),
+        ]
+        for kind, detail, work in works:
+            yield Stage(kind, detail, self._measured(work, len(raw.rgb)))
+
+    def _measured(self, work: Callable[[], object], pictures: int) -> Timing:
+        def counted() -> int:
+            work()
+            return pictures
+
+        return measure(counted, self.settings.seconds, warm_up=2, device=self.settings.device)
+
+    def _together(self, detail: str, data: ColorizationDataModule) -> Stage:
+        device = self.settings.device
+        training = BareTraining(small_task(), device)
+        loader = data.loader("train")
+        batches = endless(loader)
+
+        def work() -> int:
+            raw = next(batches)
+            training.step(to_color_batch(_moved(raw, device), data.augmentation))
+            return len(raw.rgb)
+
+        timing = measure(work, self.settings.seconds, warm_up=_ahead(loader), device=device)
+        return Stage("together", detail, timing)
+
+
+class _Found(Source):
+    """Pictures that are known already."""
+
+    def __init__(self, found: Splits) -> None:
+        self._found = found
+
+    def splits(self, root: Path | None) -> Splits:
+        return self._found
+
+
+def default_workers() -> list[int]:
+    """Return 0, 1, 2, 4, ... and the number of cores."""
+    cores = os.cpu_count() or 1
+    return sorted({0, *(2**i for i in range(cores.bit_length())), cores} & {*range(cores + 1)})
+
+
+def endless(loader: PictureLoader) -> Iterator[RawBatch]:
+    """Yield a loader's batches, epoch after epoch."""
+    while True:
+        yield from loader
+
+
+def conclusion(stages: list[Stage]) -> str:
+    """Return one line that says what limits training, and how far the rest is from it.
+
+    Args:
+        stages: All that were measured; of the loaders, the one that `together` used counts.
+    """
+    last = stages[-1]
+    loader = max(
+        (s for s in stages if s.kind == ("memory" if last.detail == "memory" else "loader")),
+        key=lambda stage: stage.rate,
+    )
+    names = {
+        "the training step": next(s for s in stages if s.kind == "step"),
+        f"the loader ({last.detail})": loader,
+        "LAB and augmentation": next(s for s in stages if s.kind == "augment"),
+    }
+    limit, *others = sorted(names, key=lambda name: names[name].rate)
+    slowest = names[limit].rate
+    faster = ", ".join(f"{name} {names[name].rate / slowest:.1f} times" for name in others)
+    return (
+        f"{limit[0].upper()}{limit[1:]} limits: {slowest:.0f} pictures/s; that much gives "
+        f"{faster}; all together {last.rate:.0f}"
+    )
+
+
+def _ahead(loader: PictureLoader) -> int:
+    """Return how many batches workers may have ready before the clock runs, and two more."""
+    return 2 + 2 * loader.num_workers
+
+
+def _moved(raw: RawBatch, device: torch.device) -> RawBatch:
+    return raw._replace(rgb=raw.rgb.to(device, non_blocking=True))

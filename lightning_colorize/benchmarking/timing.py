@@ -1,0 +1,84 @@
+"""Repeated timings of the same work."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+@dataclass
+class Timing:
+    """Repeated measurements of the same work.
+
+    Attributes:
+        pictures: Pictures worked on in each repeat.
+        seconds: Time that each repeat took.
+    """
+
+    pictures: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def add(self, pictures: int, seconds: float) -> None:
+        """Add a repeat."""
+        self.pictures.append(pictures)
+        self.seconds.append(seconds)
+
+    @property
+    def rates(self) -> list[float]:
+        """Pictures per second of each repeat."""
+        return [n / s for n, s in zip(self.pictures, self.seconds, strict=True)]
+
+    @property
+    def rate(self) -> float:
+        """Their median."""
+        return statistics.median(self.rates)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return median, range and raw times."""
+        return {
+            "pictures_per_second": summary(self.rates),
+            "raw": {"pictures": self.pictures, "seconds": self.seconds},
+        }
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Return median and range."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def measure(
+    work: Callable[[], int],
+    seconds: float,
+    repeats: int = 5,
+    warm_up: int = 1,
+    device: torch.device | None = None,
+) -> Timing:
+    """Time some work over and over, at least one call in each repeat.
+
+    Args:
+        work: Does it, and returns the number of pictures that it worked on.
+        seconds: Of all repeats together, about.
+        repeats: Measurements.
+        warm_up: Calls before the first of them.
+        device: Where the work runs; its queue is emptied before each look at the clock.
+    """
+    for _ in range(warm_up):
+        work()
+    timing = Timing()
+    for _ in range(repeats):
+        synchronize(device)
+        start, pictures = time.perf_counter(), 0
+        while pictures == 0 or time.perf_counter() - start < seconds / repeats:
+            pictures += work()
+        synchronize(device)
+        timing.add(pictures, time.perf_counter() - start)
+    return timing
+
+
+def synchronize(device: torch.device | None) -> None:
+    """Wait until an accelerator has done what it was given."""
+    if device is not None and device.type != "cpu":
+        torch.accelerator.synchronize()

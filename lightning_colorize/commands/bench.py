@@ -1,0 +1,129 @@
+"""`lightning-colorize bench`: how fast this machine loads, converts and trains, and what limits."""
+
+import argparse
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_colorize.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from lightning_colorize.benchmarking.stages import Stage
+
+HELP = "measure what this machine loads, converts and trains per second, and what limits it"
+
+_COUNT, _WIDTH, _HEIGHT = 128, 500, 375  # of the pictures that are made where none are given
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="photographs (default: some are made)"
+    )
+    parser.add_argument("--size", type=int, default=128, help="pixels (default: 128)")
+    parser.add_argument("--batch-size", type=int, default=32, help="pictures (default: 32)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="numbers of loading processes; 0: none besides the one that trains "
+        "(default: 0, 1, 2, 4, ... up to the cores)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="of measuring for each line (default: 2)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, mps, ... (default: the GPU if there is one)")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the numbers with all raw times too"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print each line as it is known, and the conclusion."""
+    for name in ("size", "batch_size", "seconds"):
+        if getattr(args, name) <= 0:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} is {getattr(args, name)}; it must be above 0")
+    if args.workers is not None and min(args.workers) < 0:
+        raise UsageError(f"--workers is {min(args.workers)}; it must be 0 or more")
+
+    from lightning_colorize.benchmarking import write_photographs, write_report
+    from lightning_colorize.benchmarking.stages import (
+        Bench,
+        Settings,
+        conclusion,
+        default_workers,
+    )
+
+    settings = Settings(
+        args.size,
+        args.batch_size,
+        sorted(set(args.workers or default_workers())),
+        args.seconds,
+        _device(args.device),
+    )
+    with tempfile.TemporaryDirectory() as made:
+        if args.data is None:
+            write_photographs(Path(made), _COUNT, _WIDTH, _HEIGHT)
+        bench = Bench(args.data or Path(made), settings)
+        files = f"{args.data}, {bench.count:,} pictures"
+        if args.data is None:
+            files = f"{bench.count} JPEGs of {_WIDTH} x {_HEIGHT}, made from scikit-image's"
+        print(f"{files}; {args.size} px, batch size {args.batch_size}, {settings.device}\n")
+        print(f"{'':<14}{'':<46}{'pictures/s':>10}  range")
+        stages = []
+        for stage in bench.stages():
+            print(_line(stage), flush=True)
+            stages.append(stage)
+    print(f"\n{conclusion(stages)}")
+    if args.json is not None:
+        report = {
+            "data": files,
+            "size": args.size,
+            "batch_size": args.batch_size,
+            "device": str(settings.device),
+            "stages": [stage.as_dict() for stage in stages],
+            "conclusion": conclusion(stages),
+        }
+        write_report(args.json, f"lightning-colorize {shlex.join(sys.argv[1:])}", report)
+    return 0
+
+
+_NAMES = {
+    "loader": "loader",
+    "memory": "loader",
+    "lab": "LAB",
+    "augment": "augmentation",
+    "step": "training step",
+    "together": "all together",
+}
+
+
+def _line(stage: "Stage") -> str:
+    rates = stage.timing.rates
+    spread = f"{min(rates):.0f} to {max(rates):.0f}"
+    if stage.workers:
+        spread += f"; {stage.rate / stage.workers:.0f} per worker"
+    return f"{_NAMES[stage.kind]:<14}{stage.detail:<46}{stage.rate:>10.0f}  {spread}"
+
+
+def _device(name: str | None) -> "torch.device":
+    """Return the device of that name, or the GPU if there is one.
+
+    Raises:
+        UsageError: If this machine has no such device.
+    """
+    import torch
+
+    if name is None:
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        return torch.empty(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {name} cannot be used here: {reason}") from None

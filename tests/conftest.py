@@ -1,0 +1,144 @@
+"""What all tests share: no network, one thread, small photographs, and the real command."""
+
+import os
+import socket
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+_LOOPBACK = ("127.", "::1", "localhost")
+
+TINY_NETWORK = {
+    "--model": "lightning_colorize.tasks.RegressionTask",
+    "--model.encoder": "lightning_colorize.networks.ConvEncoder",
+    "--model.encoder.widths": "[4,8]",
+    "--model.loss": "lightning_colorize.losses.L1",
+    "--model.optimizer": "torch.optim.Adam",
+    "--model.optimizer.lr": "0.01",
+}
+TINY_RUN = {
+    "--data.size": "32",
+    "--data.batch_size": "4",
+    "--data.num_workers": "0",
+    "--trainer.max_epochs": "2",
+    "--trainer.log_every_n_steps": "1",
+    "--trainer.accelerator": "cpu",
+    "--run.experiment": "tiny",
+    "--run.loggers.wandb": "disabled",
+    "--run.grid_pictures": "2",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Small tensors are slower on several threads, and sums would depend on their number."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Connections that leave the machine fail at once, with a name that says why."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        host = address[0] if isinstance(address, tuple) else "localhost"
+        if not str(host).startswith(_LOOPBACK):
+            raise OSError(f"tests do not use the network: {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch):
+    """What one run says to the processes that it starts is not heard by the next test."""
+    monkeypatch.setattr(os, "environ", os.environ)
+    before = dict(os.environ)
+    yield
+    for name in set(os.environ) - set(before):
+        if name.startswith(("LIGHTNING_COLORIZE_", "PL_", "WANDB_")):
+            del os.environ[name]
+
+
+def make_picture(number: int, width: int, height: int) -> Image.Image:
+    """Return a sky over ground in colours of the number's own, with a disc in a third."""
+    random = np.random.default_rng(number)
+    top, bottom, disc = random.integers(20, 236, size=(3, 3))
+    rows = np.linspace(0, 1, height)[:, None, None]
+    pixels = np.broadcast_to((1 - rows) * top + rows * bottom, (height, width, 3)).copy()
+    y, x = np.mgrid[:height, :width]
+    centre = random.uniform(0.3, 0.7, size=2) * (height, width)
+    pixels[np.hypot(y - centre[0], x - centre[1]) < min(height, width) / 4] = disc
+    pixels += random.normal(0, 6, size=pixels.shape)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def write_pictures(folder: Path, count: int, first: int = 0) -> None:
+    """Write JPEG and PNG files of various sizes: `000.jpg`, `001.png`, ..."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        width, height = 40 + 7 * (number % 5), 36 + 9 * (number % 4)
+        suffix = ".jpg" if number % 2 else ".png"
+        make_picture(number, width, height).save(folder / f"{number:03d}{suffix}", quality=95)
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory) -> Path:
+    """Twelve pictures for training, five for validation, three for the test; read only."""
+    folder = tmp_path_factory.mktemp("photos")
+    write_pictures(folder / "train", 12)
+    write_pictures(folder / "val", 5, first=20)
+    write_pictures(folder / "test", 3, first=30)
+    return folder
+
+
+class Commands:
+    """The command, in this process, on a tiny network and small pictures.
+
+    Attributes:
+        photos: What it trains on.
+        root: Folder of the runs.
+    """
+
+    def __init__(self, photos: Path, root: Path) -> None:
+        self.photos = photos
+        self.root = root
+
+    def __call__(self, *words: object) -> int:
+        """Call the command with these words; returns the exit code."""
+        from lightning_colorize.cli import main
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            return main([str(word) for word in words])
+
+    def words(self, name: str, *more: object) -> list[str]:
+        """Return the words after `fit` for a tiny run; later ones override."""
+        defaults = {**TINY_NETWORK, "--data.root": self.photos, **TINY_RUN}
+        defaults |= {"--run.root": self.root, "--run.name": name}
+        return [str(word) for pair in defaults.items() for word in pair] + [str(w) for w in more]
+
+    def fit(self, name: str, *more: object) -> Path:
+        """Train a tiny run and return its folder."""
+        assert self("fit", *self.words(name, *more)) == 0
+        return self.root / "tiny" / name
+
+
+@pytest.fixture
+def command(photo_folder, tmp_path) -> Commands:
+    """The command, with a folder of runs of this test's own."""
+    return Commands(photo_folder, tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def finished_run(photo_folder, tmp_path_factory) -> Path:
+    """The folder of a run of two epochs that is through; read only."""
+    return Commands(photo_folder, tmp_path_factory.mktemp("finished")).fit("one")
