@@ -14,6 +14,7 @@ from lightning_colorize.callbacks import (
     Banner,
     BaselineMetrics,
     GracefulStop,
+    LastCheckpoint,
     PictureGrids,
     PredictFolder,
     RunResult,
@@ -67,24 +68,32 @@ class ColorizeCLI(LightningCLI):
     Args:
         words: The command line after `fit`.
         prog: What the help calls the command.
-        folder: The folder of a run that goes on; by default a new one is made.
+        resumed: The folder of a run that goes on; by default a new one is made.
+        scratch: The folder for what Lightning cannot help writing, for work that is no run.
 
     Attributes:
-        folder: The run folder.
-        best: Keeps the run's best checkpoint; None under `fast_dev_run`, which writes nothing.
+        folder: The run folder, or `scratch`.
+        best: Keeps the run's best checkpoint; None where nothing is kept (`fast_dev_run`).
     """
 
     best: ModelCheckpoint | None = None
 
-    def __init__(self, words: list[str], prog: str, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        words: list[str],
+        prog: str,
+        resumed: Path | None = None,
+        scratch: Path | None = None,
+    ) -> None:
         self.words = words
-        self.resumed = folder is not None
-        self.folder = folder or Path()
+        self.resumed = resumed is not None
+        self.is_run = scratch is None
+        self.folder = resumed or scratch or Path()
         super().__init__(
             ColorizationTask,
             ColorizationDataModule,
             subclass_mode_model=True,
-            save_config_callback=SaveConfig,
+            save_config_callback=SaveConfig if scratch is None else None,
             seed_everything_default=42,
             trainer_defaults={
                 "num_sanity_val_steps": 0,
@@ -112,7 +121,7 @@ class ColorizeCLI(LightningCLI):
         if options.experiment is None:
             given = config_path(self.words)
             options.experiment = "fit" if given is None else given.stem
-        if not self.resumed:
+        if self.is_run and not self.resumed:
             self.folder = new_run_folder(Path(options.root), options.experiment, options.name)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -120,13 +129,14 @@ class ColorizeCLI(LightningCLI):
         config = self.config_init.trainer
         baselines = BaselineMetrics()
         callbacks: list[Callback] = [Banner(), baselines, *progress_callbacks()]
-        if not config.fast_dev_run:
+        if self.is_run and not config.fast_dev_run:
             self.folder.mkdir(parents=True, exist_ok=True)
             config.logger = config.logger or self._loggers()
             callbacks += self._writing_callbacks(baselines)
         # The bar is ours, on a terminal only; Lightning would add one everywhere.
         config.enable_progress_bar = config.enable_progress_bar is not False and on_terminal()
-        config.callbacks = [*(config.callbacks or []), *callbacks]
+        # Ours first: at the end of a validation, averaged weights are still in place for them.
+        config.callbacks = [*callbacks, *(config.callbacks or [])]
         trainer: Trainer = super().instantiate_trainer(default_root_dir=str(self.folder), **kwargs)
         return trainer
 
@@ -140,34 +150,40 @@ class ColorizeCLI(LightningCLI):
         callbacks: list[Callback] = [LearningRateMonitor()]
         if options.patience is not None:
             callbacks.append(
-                EarlyStopping(options.monitor, mode=options.mode, patience=options.patience)
+                EarlyStopping(
+                    options.monitor,
+                    mode=options.mode,
+                    patience=options.patience,
+                    # After validations: an epoch that is cut short has none.
+                    check_on_train_epoch_end=False,
+                )
             )
         if options.grid_pictures:
             callbacks.append(PictureGrids(options.grid_pictures, options.grid_every_n_epochs))
         if options.predict_dir is not None:
             callbacks.append(PredictFolder(Path(options.predict_dir), self.datamodule.size))
-        checkpoint: dict[str, Any] = {
-            "dirpath": self.folder / CHECKPOINTS,
-            "enable_version_counter": False,
-            "auto_insert_metric_name": False,
-        }
         self.best = ModelCheckpoint(
-            filename="best", monitor=options.monitor, mode=options.mode, **checkpoint
+            dirpath=self.folder / CHECKPOINTS,
+            filename="best",
+            monitor=options.monitor,
+            mode=options.mode,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
         )
-        steps = options.save_every_n_steps
+        last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
         return [
             *callbacks,
             RunResult(self.folder, baselines, options.monitor, options.mode),
             self.best,
-            ModelCheckpoint(filename="last", every_n_train_steps=steps, **checkpoint),
-            ModelCheckpoint(filename="last", every_n_epochs=1, **checkpoint),
-            GracefulStop(self.folder / LAST),
+            last,
+            GracefulStop(last),
         ]
 
 
 def config_path(words: list[str]) -> Path | None:
     """Return the first configuration file on a command line."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         if word in ("--config", "-c"):
             return Path(following)
         if word.startswith("--config="):

@@ -221,14 +221,15 @@ def conclusion(stages: list[Stage]) -> str:
     names = {
         "the training step": next(s for s in stages if s.kind == "step"),
         f"the loader ({last.detail})": loader,
-        "LAB and augmentation": next(s for s in stages if s.kind == "augment"),
+        "the conversion": next(s for s in stages if s.kind == "augment"),
     }
-    limit, *others = sorted(names, key=lambda name: names[name].rate)
+    limit, second, third = sorted(names, key=lambda name: names[name].rate)
     slowest = names[limit].rate
-    faster = ", ".join(f"{name} {names[name].rate / slowest:.1f} times" for name in others)
     return (
-        f"{limit[0].upper()}{limit[1:]} limits: {slowest:.0f} pictures/s; that much gives "
-        f"{faster}; all together {last.rate:.0f}"
+        f"{limit[0].upper()}{limit[1:]} limits: {slowest:.0f} pictures/s; "
+        f"{second} gives {names[second].rate / slowest:.1f} times that, "
+        f"{third} {names[third].rate / slowest:.1f} times; "
+        f"all together {last.rate:.0f} pictures/s"
     )
 
 

@@ -5,6 +5,7 @@ from lightning_colorize.callbacks.baselines import BaselineMetrics
 from lightning_colorize.callbacks.config import SaveConfig
 from lightning_colorize.callbacks.grids import PictureGrids
 from lightning_colorize.callbacks.interrupt import GracefulStop, RunInterrupted
+from lightning_colorize.callbacks.last_checkpoint import LastCheckpoint
 from lightning_colorize.callbacks.predict_folder import PredictFolder
 from lightning_colorize.callbacks.progress import LineProgress, on_terminal, progress_callbacks
 from lightning_colorize.callbacks.result import RunResult
@@ -13,6 +14,7 @@ __all__ = [
     "Banner",
     "BaselineMetrics",
     "GracefulStop",
+    "LastCheckpoint",
     "LineProgress",
     "PictureGrids",
     "PredictFolder",

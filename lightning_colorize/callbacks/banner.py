@@ -5,7 +5,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from lightning_colorize.loggers import describe_loggers
 from lightning_colorize.networks import parameter_count
@@ -18,10 +18,10 @@ class Banner(Callback):
         """Print."""
         if not trainer.is_global_zero:
             return
-        table = Table.grid(padding=(0, 2))
+        console = Console()
         for name, value in banner_rows(trainer, pl_module):
-            table.add_row(f"[bold]{name}[/]", value)
-        Console().print(table)
+            # Whole lines, however narrow the terminal: a path is copied from here.
+            console.print(Text.assemble((f"{name:<10}", "bold"), value), soft_wrap=True)
 
 
 def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str, str]]:

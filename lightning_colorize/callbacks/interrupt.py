@@ -2,12 +2,13 @@
 
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+
+from lightning_colorize.callbacks.last_checkpoint import LastCheckpoint, resumable
 
 
 class RunInterrupted(BaseException):
@@ -26,15 +27,17 @@ class GracefulStop(Checkpoint):
     """Writes a checkpoint and ends the run when it is interrupted or terminated.
 
     Lightning's own reaction to Ctrl-C writes none and may stop in the middle of an optimiser's
-    step; to SIGTERM it exits with 0. This one waits for the end of the batch. A second Ctrl-C stops
-    at once. (A `Checkpoint`, because Lightning calls those after all other callbacks.)
+    step; to SIGTERM it exits with 0. This one waits for the end of the batch, or of the validation
+    that is at work. A second Ctrl-C stops at once. (A `Checkpoint`, because Lightning calls those
+    after all other callbacks.)
 
     Args:
-        path: The checkpoint.
+        last: Writes the checkpoint.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, last: LastCheckpoint) -> None:
+        self.last = last
+        self._saved = False
         self._received: signal.Signals | None = None
         self._former: dict[signal.Signals, Any] = {}
 
@@ -51,20 +54,40 @@ class GracefulStop(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save and leave if a signal came to any process."""
-        if trainer.world_size > 1:
-            stop = trainer.strategy.reduce_boolean_decision(bool(self._received), all=False)
-        else:
-            stop = self._received is not None
-        if stop:
-            trainer.save_checkpoint(self.path)
-            raise RunInterrupted(self._received or signal.SIGTERM)
+        """Save if a signal came to any process."""
+        if resumable(trainer, batch_idx) and self._is_told_to_stop(trainer):
+            self.last.save(trainer)
+            self._saved = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note that the epoch's own checkpoint will do."""
+        self._saved = self._is_told_to_stop(trainer)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Leave: not before here is what the last batch has logged with the loggers."""
+        self._leave_if_saved()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave."""
+        self._leave_if_saved()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop listening."""
         for number, handler in self._former.items():
             signal.signal(number, handler)
         self._former = {}
+
+    def _is_told_to_stop(self, trainer: Trainer) -> bool:
+        told = self._received is not None
+        if trainer.world_size > 1:
+            told = trainer.strategy.reduce_boolean_decision(told, all=False)
+        return told
+
+    def _leave_if_saved(self) -> None:
+        if self._saved:
+            raise RunInterrupted(self._received or signal.SIGTERM)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None and number == signal.SIGINT:

@@ -1,6 +1,7 @@
 """`result.json`: what came out of a run, for programs."""
 
 import json
+import math
 import subprocess
 import time
 from importlib.metadata import version
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.callbacks.baselines import BaselineMetrics
 from lightning_colorize.callbacks.interrupt import RunInterrupted
@@ -68,14 +70,14 @@ class RunResult(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the metrics of the epoch that is best so far."""
-        if trainer.sanity_checking or not trainer.training:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         self._keep_best(trainer)
         self._stop_clock()
         self.write(trainer, pl_module, "interrupted")
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the outcome."""
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the outcome, also when there was nothing left to train (killed during the test)."""
         self._stop_clock(last=True)
         self.write(trainer, pl_module, self._status(trainer))
 
@@ -141,7 +143,11 @@ class RunResult(Callback):
     def _keep_best(self, trainer: Trainer) -> None:
         found = _logged(trainer, "val/")
         value = found.get(self.monitor)
-        if value is None or self.best is None or (value > self.best) == (self.mode == "max"):
+        if value is None or self.best is None or math.isnan(self.best):
+            better = True
+        else:
+            better = value > self.best if self.mode == "max" else value < self.best
+        if better:
             self.best = value
             self.metrics |= found
 

@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             "stages": [stage.as_dict() for stage in stages],
             "conclusion": conclusion(stages),
         }
-        write_report(args.json, f"lightning-colorize {shlex.join(sys.argv[1:])}", report)
+        write_report(args.json, _command(args), report)
     return 0
 
 
@@ -110,6 +109,16 @@ def _line(stage: "Stage") -> str:
     if stage.workers:
         spread += f"; {stage.rate / stage.workers:.0f} per worker"
     return f"{_NAMES[stage.kind]:<14}{stage.detail:<46}{stage.rate:>10.0f}  {spread}"
+
+
+def _command(args: argparse.Namespace) -> str:
+    """Return the command with all its options, defaults written out."""
+    words = ["lightning-colorize", "bench"]
+    for name, value in vars(args).items():
+        if value is not None:
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return shlex.join(words)
 
 
 def _device(name: str | None) -> "torch.device":

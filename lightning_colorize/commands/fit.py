@@ -22,7 +22,7 @@ def main(words: list[str]) -> int:
 
 
 def train(cli: "ColorizeCLI", checkpoint: Path | None = None) -> None:
-    """Fit, and measure the best checkpoint on the test split.
+    """Fit, measure the best checkpoint on the test split, and say what came out.
 
     Args:
         cli: The run.
@@ -30,10 +30,18 @@ def train(cli: "ColorizeCLI", checkpoint: Path | None = None) -> None:
     """
     import torch
 
+    from lightning_colorize.evaluation import print_result
+    from lightning_colorize.run_folder import read_result
+
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
-    if cli.best is not None and cli.config_init.run.test and cli.datamodule.has("test"):
+    if cli.best is None:
+        return
+    if cli.config_init.run.test and cli.datamodule.has("test"):
         if best := cli.best.best_model_path:
             # Not through `ckpt_path`, which would set the callbacks back to that epoch too.
             state = torch.load(best, map_location="cpu", weights_only=True)
             cli.model.load_state_dict(state["state_dict"])
         cli.trainer.test(cli.model, cli.datamodule, verbose=False)
+    result = read_result(cli.folder)
+    if cli.trainer.is_global_zero and result is not None:
+        print_result(result, cli.folder)

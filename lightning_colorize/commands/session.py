@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentError
 from pytorch_lightning.trainer.states import TrainerStatus
+from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-defined]
+    MisconfigurationException,
+)
 
 from lightning_colorize.callbacks import RunInterrupted
+from lightning_colorize.commands.messages import explain, is_bad_input
 from lightning_colorize.errors import UsageError
 from lightning_colorize.loggers import close_loggers
 from lightning_colorize.training import ColorizeCLI
@@ -23,6 +26,7 @@ _NOISE = (
     r".*The number of training batches .* is smaller than the logging interval.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*Using a .* checkpoint without.*",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
 )
 
 
@@ -35,18 +39,26 @@ def quiet() -> None:
 
 
 @contextmanager
-def session(words: list[str], program: str, folder: Path | None = None) -> Iterator[ColorizeCLI]:
+def session(
+    words: list[str],
+    program: str,
+    resumed: Path | None = None,
+    scratch: Path | None = None,
+) -> Iterator[ColorizeCLI]:
     """Give the run that the words describe; turn its end into an exit code.
 
     Args:
         words: The command line after the command's name.
         program: What messages call the command.
-        folder: The folder of a run that goes on.
+        resumed: The folder of a run that goes on.
+        scratch: The folder for work that is no run.
     """
     try:
-        cli = ColorizeCLI(words, program, folder)
-    except ArgumentError as error:
-        raise UsageError(str(error)) from None
+        cli = ColorizeCLI(words, program, resumed, scratch)
+    except Exception as error:
+        if not is_bad_input(error):
+            raise
+        raise UsageError(explain(error, words)) from None
     failed = True
     try:
         yield cli
@@ -58,6 +70,9 @@ def session(words: list[str], program: str, folder: Path | None = None) -> Itera
         if cli.trainer.state.status == TrainerStatus.INTERRUPTED:
             raise SystemExit(128 + signal.SIGINT) from None
         raise exit_
+    except MisconfigurationException as error:
+        # What Lightning can only check when it meets it, such as a metric to monitor.
+        raise UsageError(explain(error, words)) from None
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise

@@ -122,6 +122,10 @@ class PictureLoader(DataLoader[Any]):
         self._position = state["position"]
         self._resumed = True
 
+    def end_epoch(self) -> None:
+        """Make the next iteration a new epoch, also after a resume from here."""
+        self._position = len(self)
+
     def __iter__(self) -> Iterator[RawBatch]:  # type: ignore[override]
         if self._position >= len(self) or (self._position and not self._resumed):
             # The last iteration ended, or was left early: this one is the next epoch.

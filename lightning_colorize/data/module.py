@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -19,6 +19,7 @@ from lightning_colorize.data.loader import EpochBatches, PictureLoader
 from lightning_colorize.data.pictures import PictureSet
 from lightning_colorize.data.sources import EmbeddedSource, FolderSource, Source, SourceError
 from lightning_colorize.data.sources.base import Splits
+from lightning_colorize.errors import UsageError
 
 Split = Literal["train", "val", "test"]
 
@@ -74,6 +75,9 @@ class ColorizationDataModule(LightningDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
+        for name, number in {"size": size, "batch_size": batch_size}.items():
+            if number < 1:
+                raise UsageError(f"--data.{name} is {number}: it must be at least 1")
         self.save_hyperparameters(ignore=["source"])
         self.root = None if root is None else Path(root).expanduser()
         self.source = source or (EmbeddedSource() if root is None else FolderSource())
@@ -88,6 +92,8 @@ class ColorizationDataModule(LightningDataModule):
         self._splits: Splits = {}
         self._pictures: dict[Split, PictureSet] = {}
         self._broken: dict[Split, BrokenPictures] = {}
+        self._train_loader: PictureLoader | None = None
+        self._resume_from: dict[str, int] | None = None
 
     def prepare_data(self) -> None:
         """Download what the source needs, in one process."""
@@ -162,7 +168,7 @@ class ColorizationDataModule(LightningDataModule):
                 ranks=self.trainer.world_size if self.trainer else 1,
             ),
             self._broken[split],
-            seed_batches=training,
+            seed_batches=split == "train",
             num_workers=workers,
             pin_memory=self.pin_memory,
             persistent_workers=workers > 0,
@@ -170,7 +176,22 @@ class ColorizationDataModule(LightningDataModule):
 
     def train_dataloader(self) -> PictureLoader:
         """Return the shuffled, resumable loader of the training pictures."""
-        return self.loader("train")
+        self._train_loader = self.loader("train")
+        if self._resume_from is not None:
+            self._train_loader.load_state_dict(self._resume_from)
+            self._resume_from = None
+        return self._train_loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position in the training pictures.
+
+        Lightning keeps the loader's own state too, but brings it back in mid-epoch only.
+        """
+        return {} if self._train_loader is None else self._train_loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a position in the training pictures."""
+        self._resume_from = state_dict or None
 
     def val_dataloader(self) -> PictureLoader:
         """Return the loader of the validation pictures."""

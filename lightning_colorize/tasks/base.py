@@ -4,7 +4,9 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from pytorch_lightning import LightningModule
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MetricCollection
 
 from lightning_colorize.color import ColorBatch, LabScaling
@@ -83,6 +85,18 @@ class ColorizationTask(LightningModule, ABC):
         """Log the validation metrics."""
         self._log_metrics(self.val_metrics)
 
+    def on_validation_end(self) -> None:
+        """Step the schedules that wait for a plateau of `val/loss`.
+
+        Here and not where Lightning does it, behind the epoch's checkpoint: a resumed run would
+        miss a step.
+        """
+        if self.trainer.state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
+            return
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, ReduceLROnPlateau):
+                config.scheduler.step(self.trainer.callback_metrics["val/loss"])
+
     def on_test_epoch_end(self) -> None:
         """Log the test metrics."""
         self._log_metrics(self.test_metrics)
@@ -97,5 +111,5 @@ class ColorizationTask(LightningModule, ABC):
         """Step a schedule; one over the run's budget is told where the run is."""
         if isinstance(scheduler, WarmupCosine):
             scheduler.follow(self.trainer)
-        else:
+        elif not isinstance(scheduler, ReduceLROnPlateau):
             super().lr_scheduler_step(scheduler, metric)

@@ -1,11 +1,22 @@
 """One photograph of any size through a network that was trained on small squares."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_colorize.color import fit_gamut, full_precision, to_lab, to_rgb
+from lightning_colorize.color import fit_gamut, to_lab, to_rgb
+from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.tasks.base import ColorizationTask
+
+# Conversion at full resolution goes strip by strip: 12 megapixels as a whole take 1.9 GB, and three
+# times as long, because nothing fits the processor's cache.
+_STRIP_PIXELS = 2**17
+
+# The network sees at most this many times its size along the long side; otherwise a picture of one
+# row and some thousand columns would be blown up to gigabytes.
+_LONGEST = 4
 
 
 @torch.inference_mode()
@@ -20,12 +31,51 @@ def colorize_picture(task: ColorizationTask, rgb: Tensor, size: int) -> Tensor:
     Returns:
         (3, H, W), uint8, on the CPU.
     """
-    L, _ = to_lab(rgb.unsqueeze(0).to(task.device))
-    height, width = L.shape[-2:]
-    scale = size / min(height, width)
-    small = (max(size, round(height * scale)), max(size, round(width * scale)))
-    with full_precision(L):
-        seen = F.interpolate(L, small, mode="bilinear", antialias=True, align_corners=False)
-        ab = F.interpolate(task(seen), (height, width), mode="bilinear", align_corners=False)
-    colored = to_rgb(L, fit_gamut(L, ab))[0]
-    return (colored * 255).round().to(torch.uint8).cpu()
+    height, width = rgb.shape[-2:]
+    seen = resize_short_side(rgb, seen_side(height, width, size))
+    L, _ = to_lab(seen.unsqueeze(0).to(task.device))
+    ab = task(L)
+    colored = torch.empty((3, height, width), dtype=torch.uint8)
+    for rows, ab_rows in upsampled_strips(ab, height, width, max(1, _STRIP_PIXELS // width)):
+        L_rows, _ = to_lab(rgb[:, rows].unsqueeze(0).to(task.device))
+        unit = to_rgb(L_rows, fit_gamut(L_rows, ab_rows))[0]
+        colored[:, rows] = (unit * 255).round().to(torch.uint8).cpu()
+    return colored
+
+
+def seen_side(height: int, width: int, size: int) -> int:
+    """Return the short side in pixels at which the network sees a picture: `size`, or less.
+
+    It is less for pictures more than four times as long as they are wide.
+    """
+    short, long = sorted((height, width))
+    return max(1, min(size, _LONGEST * size * short // long))
+
+
+def upsampled_strips(
+    ab: Tensor, height: int, width: int, rows: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Resize ab, bilinearly with align_corners=False, and give it in horizontal strips.
+
+    Together they equal `F.interpolate` of the whole, but for rounding.
+
+    Args:
+        ab: (1, 2, h, w).
+        height: Of the result.
+        width: Of the result.
+        rows: Of one strip.
+
+    Yields:
+        The rows of a strip, and their ab: (1, 2, up to `rows`, width).
+    """
+    wide = F.interpolate(ab, (ab.shape[2], width), mode="bilinear", align_corners=False)
+    last = ab.shape[2] - 1
+    for top in range(0, height, rows):
+        strip = slice(top, min(top + rows, height))
+        row = torch.arange(strip.start, strip.stop, device=ab.device, dtype=torch.float64)
+        # Pixel centres lie at halves; beyond the outermost ones the edge is repeated.
+        source = ((row + 0.5) * (ab.shape[2] / height) - 0.5).clamp(0, last)
+        above = source.long()
+        below = (above + 1).clamp(max=last)
+        share = (source - above).to(ab.dtype)[:, None]
+        yield strip, torch.lerp(wide[:, :, above], wide[:, :, below], share)

@@ -51,8 +51,9 @@ def run_progress(trainer: Trainer) -> float:
     if trainer.max_steps > 0:
         shares.append(trainer.global_step / trainer.max_steps)
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        steps = trainer.max_epochs * trainer.num_training_batches / trainer.accumulate_grad_batches
-        shares.append(trainer.global_step / steps)
+        # An epoch's last batch is a step too, however few batches it accumulates.
+        steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        shares.append(trainer.global_step / (trainer.max_epochs * steps))
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
             elapsed = callback.time_elapsed()

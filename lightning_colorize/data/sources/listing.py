@@ -7,15 +7,8 @@ from collections.abc import Iterable
 from fnmatch import translate
 from pathlib import Path
 
+from lightning_colorize.data.files import PICTURE_SUFFIXES
 from lightning_colorize.data.sources.base import SourceError
-
-_SUFFIXES = """
-.apng .avif .bmp .dib .gif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .mpo .pbm .pgm .png .pnm .ppm .qoi
-.tga .tif .tiff .webp
-"""
-
-PICTURE_SUFFIXES = frozenset(_SUFFIXES.split())
-"""Suffixes, in lower case, of files taken for pictures; what is in them is found out by reading."""
 
 
 def require_folder(root: Path | None, reader: str, option: str = "--data.root") -> Path:

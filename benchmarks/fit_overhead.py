@@ -1,0 +1,177 @@
+"""What `fit` costs beside a bare PyTorch loop over the same network, loader and loss.
+
+    python benchmarks/fit_overhead.py [--experiment quickstart] [--pairs 15] [--json FILE] [--quick]
+
+One `lightning-colorize fit` with the callbacks and loggers that every run has (W&B offline). Every
+so many steps it is held up, and a bare loop takes as many steps of its own, in the same process and
+on the same threads: pairs of neighbours, which a disturbance hits alike. A measured piece is as
+long as from one logged step to the next, so each holds one of them; validation and checkpoints
+stand at the end of an epoch and are no part of it. The ratio of a pair is fit's time over the bare
+loop's.
+"""
+
+import argparse
+import copy
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lightning_colorize.benchmarking import BareTraining, summary, synchronize, write_report
+from lightning_colorize.benchmarking.stages import endless
+from lightning_colorize.bundled import bundled
+from lightning_colorize.color import ColorBatch
+from lightning_colorize.commands.fit import PROGRAM, train
+from lightning_colorize.commands.session import quiet, session
+from lightning_colorize.tasks import RegressionTask
+
+RESULT = Path(__file__).parent / "results" / "fit_overhead.json"
+
+# Steps of a measured piece, and from one logged step to the next.
+STEPS, QUICK_STEPS = 20, 4
+
+# Steps after each change of turns that are not measured: caches belong to the other one still.
+SETTLE = 2
+
+
+class BareLoop:
+    """The loop that a person would write: load, convert and augment, step.
+
+    Args:
+        task: Trained; not the Trainer's own.
+        trainer: Whose data, device and precision are used.
+    """
+
+    def __init__(self, task: RegressionTask, trainer: Trainer) -> None:
+        self.data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self.device = trainer.strategy.root_device
+        self.training = BareTraining(task, self.device, bf16=trainer.precision == "bf16-mixed")
+        self.batches = self._batches()
+
+    def _batches(self) -> Iterator[ColorBatch]:
+        for raw in endless(self.data.train_dataloader()):
+            moved = raw._replace(rgb=raw.rgb.to(self.device, non_blocking=True))
+            yield self.data.on_after_batch_transfer(moved, 0)
+
+    def seconds(self, steps: int) -> float:
+        """Take some steps, of which the first ones are not measured."""
+        for _ in range(SETTLE):
+            self.training.step(next(self.batches))
+        synchronize(self.device)
+        start = time.perf_counter()
+        for _ in range(steps):
+            self.training.step(next(self.batches))
+        synchronize(self.device)
+        return time.perf_counter() - start
+
+
+class Interleave(Callback):
+    """Times pieces of `fit`, and between them as many steps of a bare loop.
+
+    Args:
+        task: For the bare loop.
+        steps: Measured steps of a piece.
+
+    Attributes:
+        fit: Seconds of each piece of `fit`.
+        bare: Seconds of the bare loop's piece after it.
+    """
+
+    def __init__(self, task: RegressionTask, steps: int) -> None:
+        self.task = task
+        self.steps = steps
+        self.fit: list[float] = []
+        self.bare: list[float] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Build the bare loop and run it in."""
+        self.loop = BareLoop(self.task, trainer)
+        self.loop.seconds(SETTLE)
+        self.start = 0.0
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the clock at the same place of the loop; at the end of a piece change turns."""
+        place = batch_idx % (SETTLE + self.steps)
+        if place == 0 and batch_idx:
+            synchronize(self.loop.device)
+            self.fit.append(time.perf_counter() - self.start)
+            self.bare.append(self.loop.seconds(self.steps))
+        if place == SETTLE:
+            synchronize(self.loop.device)
+            self.start = time.perf_counter()
+
+
+def words(args: argparse.Namespace, folder: str, steps: int) -> list[str]:
+    """The command line of a `fit` whose only epoch has as many batches as are needed."""
+    pictures = args.batch_size * (args.pairs * (steps + SETTLE) + 1)
+    given = {
+        "config": bundled("experiments") / f"{args.experiment}.yaml",
+        "data.source": "lightning_colorize.data.sources.EmbeddedSource",
+        "data.source.windows": pictures,
+        "data.batch_size": args.batch_size,
+        "trainer.log_every_n_steps": steps,
+        "trainer.max_epochs": 1,
+        "trainer.max_time": "null",
+        "trainer.check_val_every_n_epoch": 1,
+        "run.root": folder,
+        "run.test": "false",
+        "run.loggers.wandb": "offline",
+    }
+    if args.quick:
+        given |= {"data.size": 32, "run.loggers.wandb": "disabled"}
+    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print, write."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--experiment", default="quickstart", help="(default: quickstart)")
+    parser.add_argument("--batch-size", type=int, default=16, help="(default: 16)")
+    parser.add_argument("--pairs", type=int, default=15, help="(default: 15)")
+    parser.add_argument("--json", type=Path, default=RESULT, help="(default: benchmarks/results)")
+    parser.add_argument("--quick", action="store_true", help="small pictures, for tests")
+    args = parser.parse_args(argv)
+    quiet()
+    steps = QUICK_STEPS if args.quick else STEPS
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        session(words(args, folder, steps), PROGRAM) as cli,
+    ):
+        callback = Interleave(copy.deepcopy(cli.model), steps)
+        cli.trainer.callbacks.append(callback)
+        train(cli)
+    ratios = [fit / bare for fit, bare in zip(callback.fit, callback.bare, strict=True)]
+    extra = [
+        1000 * (fit - bare) / steps for fit, bare in zip(callback.fit, callback.bare, strict=True)
+    ]
+    report = {
+        "experiment": args.experiment,
+        "batch_size": args.batch_size,
+        "size": cli.datamodule.size,
+        "precision": str(cli.trainer.precision),
+        "steps": steps,
+        "pairs": len(ratios),
+        "ratio": summary(ratios),
+        "milliseconds_per_step": {
+            "fit": 1000 * statistics.median(callback.fit) / steps,
+            "bare": 1000 * statistics.median(callback.bare) / steps,
+            "difference": summary(extra),
+        },
+        "raw_seconds": {"fit": callback.fit, "bare": callback.bare},
+    }
+    for name in ("ratio", "milliseconds_per_step"):
+        print(name, report[name])
+    write_report(args.json, shlex.join(["python", "benchmarks/fit_overhead.py", *argv]), report)
+
+
+if __name__ == "__main__":
+    main()

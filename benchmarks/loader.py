@@ -1,0 +1,213 @@
+"""The package's loader beside the one of the usual notebook: times as many pictures per core.
+
+    python benchmarks/loader.py [--pairs 15] [--size 256] [--json FILE] [--quick]
+
+The notebook opens, converts and resizes by Pillow and converts to LAB by scikit-image, all in
+`__getitem__`; ours ships uint8 and leaves LAB to the device. Both are DataLoaders without workers,
+on one thread, and read the same JPEGs by turns. Times are of the process's CPU, so that what else
+the machine does matters little; those of the clock are written too.
+"""
+
+import argparse
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from skimage.color import rgb2lab
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+
+from lightning_colorize.benchmarking import Timing, summary, write_photographs, write_report
+from lightning_colorize.color import to_lab
+from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.loader import PictureLoader
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.sources import FolderSource
+
+RESULT = Path(__file__).parent / "results" / "loader.json"
+
+# (width, height, pictures): what ImageNet and Pascal VOC have, and a camera's 12 megapixels.
+SIZES = ((500, 375, 64), (4000, 3000, 6))
+QUICK_SIZES = ((500, 375, 4), (800, 600, 2))
+
+BATCH_SIZE = 32
+
+
+class NotebookDataset(Dataset[tuple[Tensor, Tensor]]):
+    """The usual notebook's data set.
+
+    Args:
+        paths: The pictures.
+        size: Height and width that come out; the short side is resized to it, the centre is cut.
+        mode: Filter; most notebooks name bicubic, torchvision's default is bilinear.
+    """
+
+    def __init__(self, paths: list[Path], size: int, mode: InterpolationMode) -> None:
+        self.paths = paths
+        self.square = transforms.Compose(
+            [transforms.Resize(size, mode), transforms.CenterCrop(size)]
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def pixels(self, index: int) -> np.ndarray:
+        """The resized photograph: (size, size, 3), uint8."""
+        return np.array(self.square(Image.open(self.paths[index]).convert("RGB")))
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """L in [0, 100], (1, size, size), and ab, (2, size, size)."""
+        lab = rgb2lab(self.pixels(index)).astype("float32")
+        channels = transforms.ToTensor()(lab)
+        return channels[[0]], channels[[1, 2]]
+
+
+def our_loader(folder: Path, size: int) -> PictureLoader:
+    """The data module's loader, nothing kept in memory, no worker."""
+    data = ColorizationDataModule(
+        root=str(folder),
+        source=FolderSource(splits={"val": 1.0}),
+        size=size,
+        batch_size=BATCH_SIZE,
+        cache="never",
+        num_workers=0,
+        pin_memory=False,
+    )
+    data.setup()
+    return data.loader("val")
+
+
+def read_all(loader: DataLoader) -> None:
+    """Up to the batch that leaves the loader."""
+    for _ in loader:
+        pass
+
+
+def read_and_convert(loader: PictureLoader) -> None:
+    """Up to (L, ab), converted on this core instead of a GPU."""
+    for raw in loader:
+        to_color_batch(raw)
+
+
+def interleaved(
+    ways: dict[str, Callable[[], None]], pictures: int, pairs: int
+) -> tuple[dict[str, Timing], dict[str, Timing]]:
+    """Time all ways in turn, so that a disturbance hits them alike; every other round backwards.
+
+    Returns:
+        By CPU time, and by the clock.
+    """
+    cpu = {name: Timing() for name in ways}
+    clock = {name: Timing() for name in ways}
+    for work in ways.values():
+        work()
+    for pair in range(pairs):
+        for name in sorted(ways, reverse=bool(pair % 2)):
+            start, cpu_start = time.perf_counter(), time.process_time()
+            ways[name]()
+            cpu[name].add(pictures, time.process_time() - cpu_start)
+            clock[name].add(pictures, time.perf_counter() - start)
+    return cpu, clock
+
+
+def ratio(timings: dict[str, Timing], ours: str, theirs: str) -> dict[str, float]:
+    """How many times as fast ours is, over the pairs."""
+    pairs = zip(timings[ours].rates, timings[theirs].rates, strict=True)
+    return summary([a / b for a, b in pairs])
+
+
+def differences(loader: PictureLoader, notebook: NotebookDataset) -> dict[str, float]:
+    """How far the two ways' (L, ab) are apart, in LAB units.
+
+    `lab_max`: by the LAB conversion alone, from the same pixels. `pixels_mean` and `pixels_max`: by
+    decoding and resizing alone, in 8-bit steps.
+    """
+    lab, pixels = [], []
+    shipped = torch.cat([raw.rgb for raw in loader])
+    for index in range(len(notebook)):
+        theirs = notebook.pixels(index)
+        same = torch.from_numpy(theirs).permute(2, 0, 1)
+        L, ab = to_lab(same.unsqueeze(0))
+        expected = torch.cat(notebook[index])
+        lab.append((torch.cat([L, ab], dim=1)[0] - expected).abs().max().item())
+        pixels.append((shipped[index].float() - same.float()).abs())
+    return {
+        "lab_max": max(lab),
+        "pixels_mean": torch.stack(pixels).mean().item(),
+        "pixels_max": torch.stack(pixels).max().item(),
+    }
+
+
+def compare(folder: Path, width: int, height: int, count: int, size: int, pairs: int) -> dict:
+    """One row of the result."""
+    paths = write_photographs(folder, count, width, height)
+    ours = our_loader(folder, size)
+    bicubic = NotebookDataset(paths, size, InterpolationMode.BICUBIC)
+    bilinear = NotebookDataset(paths, size, InterpolationMode.BILINEAR)
+    theirs = {
+        "notebook": DataLoader(bicubic, batch_size=BATCH_SIZE),
+        "notebook_bilinear": DataLoader(bilinear, batch_size=BATCH_SIZE),
+    }
+    cpu, clock = interleaved(
+        {
+            "uint8": lambda: read_all(ours),
+            "lab": lambda: read_and_convert(ours),
+            **{name: lambda loader=loader: read_all(loader) for name, loader in theirs.items()},
+        },
+        count,
+        pairs,
+    )
+    return {
+        "width": width,
+        "height": height,
+        "pictures": count,
+        "bytes": round(sum(path.stat().st_size for path in paths) / count),
+        "ratio": {
+            f"{way}/{other}": ratio(cpu, way, other) for way in ("uint8", "lab") for other in theirs
+        },
+        "ratio_by_clock": {"uint8/notebook": ratio(clock, "uint8", "notebook")},
+        "difference": differences(ours, bilinear),
+        "ways": {
+            name: timing.as_dict() | {"clock_seconds": clock[name].seconds}
+            for name, timing in cpu.items()
+        },
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print, write."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=15, help="rounds (default: 15)")
+    parser.add_argument("--size", type=int, default=256, help="pixels (default: 256)")
+    parser.add_argument("--json", type=Path, default=RESULT, help="(default: benchmarks/results)")
+    parser.add_argument("--quick", action="store_true", help="few and small pictures, for tests")
+    args = parser.parse_args(argv)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows = []
+    for width, height, count in QUICK_SIZES if args.quick else SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            row = compare(Path(folder), width, height, count, args.size, args.pairs)
+        rows.append(row)
+        print(f"{width} x {height}, {row['bytes'] / 1000:.0f} kB a JPEG")
+        for name, way in row["ways"].items():
+            print(f"  {name:<20}{way['pictures_per_second']['median']:8.1f} pictures/s a core")
+        for name, times in row["ratio"].items():
+            print(f"  {name:<26}{times['median']:.2f} ({times['low']:.2f} to {times['high']:.2f})")
+        print(f"  differences {row['difference']}")
+    report = {"size": args.size, "batch_size": BATCH_SIZE, "pairs": args.pairs, "rows": rows}
+    write_report(args.json, shlex.join(["python", "benchmarks/loader.py", *argv]), report)
+    torch.set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    main()

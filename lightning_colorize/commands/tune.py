@@ -1,0 +1,74 @@
+"""`tune`: look for a learning rate and write it as a fragment that `fit` takes."""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from lightning_colorize.errors import UsageError
+
+if TYPE_CHECKING:
+    from lightning_colorize.training import ColorizeCLI
+
+HELP = "look for a learning rate; what it finds is a fragment for fit"
+
+PROGRAM = "lightning-colorize tune"
+
+
+def main(words: list[str]) -> int:
+    """Run Lightning's learning-rate finder on an experiment; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Raise the learning rate batch by batch and suggest the one at which the loss "
+        "falls fastest (Smith 2017). Everything else is as in fit: --config, --data.root, ...",
+    )
+    parser.add_argument("--output", type=Path, default=Path("tuned.yaml"), help="the fragment")
+    parser.add_argument("--min-lr", type=float, default=1e-6, help="where to begin")
+    parser.add_argument("--max-lr", type=float, default=1.0, help="where to end")
+    parser.add_argument("--steps", type=int, default=100, help="batches, one rate each")
+    args, rest = parser.parse_known_args(words)
+    if args.output.exists():
+        raise UsageError(f"{args.output} is there already; name another --output")
+    if args.steps < 20:
+        raise UsageError(f"--steps {args.steps} is too few to see a slope; take at least 20")
+    if not 0 < args.min_lr < args.max_lr:
+        raise UsageError(f"--min-lr {args.min_lr} must lie between 0 and --max-lr {args.max_lr}")
+
+    from lightning_colorize.commands.session import quiet, session
+
+    quiet()
+    with TemporaryDirectory() as scratch, session(rest, PROGRAM, scratch=Path(scratch)) as cli:
+        lr = find_rate(cli, args.min_lr, args.max_lr, args.steps)
+    if lr is None:
+        raise UsageError("the loss fell nowhere: give more --steps or another --min-lr, --max-lr")
+    write_fragment(args.output, cli.config.model.as_dict(), lr)
+    print(f"Learning rate {lr:.3g}, written to {args.output}. Use it after the experiment:")
+    print(f"  lightning-colorize fit {' '.join(rest)} --config {args.output}")
+    return 0
+
+
+def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> float | None:
+    """Return the rate at which the loss falls fastest, or None."""
+    from pytorch_lightning.tuner.tuning import Tuner
+
+    finder = Tuner(cli.trainer).lr_find(
+        cli.model,
+        datamodule=cli.datamodule,
+        min_lr=min_lr,
+        max_lr=max_lr,
+        num_training=steps,
+        update_attr=False,
+    )
+    return None if finder is None else finder.suggestion()
+
+
+def write_fragment(path: Path, model: dict[str, Any], lr: float) -> None:
+    """Write the model's optimiser with another rate, as a configuration for `--config`."""
+    import yaml
+
+    optimizer = dict(model["init_args"]["optimizer"])
+    optimizer["init_args"] = {**optimizer.get("init_args", {}), "lr": float(f"{lr:.3g}")}
+    fragment = {"model": {"class_path": model["class_path"], "init_args": {"optimizer": optimizer}}}
+    text = yaml.safe_dump(fragment, sort_keys=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"# Found by {PROGRAM}.\n{text}", encoding="utf-8")

@@ -1,0 +1,103 @@
+"""The pictures that are evaluated, read exactly as `fit` reads its test pictures."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from lightning_colorize.color import ColorBatch, RawBatch
+from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.pictures import ConcatPictures, PictureSet
+from lightning_colorize.data.sources import FolderSource, Source, SourceError, Splits
+from lightning_colorize.data.sources.listing import require_folder
+from lightning_colorize.data.splits import split_of
+from lightning_colorize.errors import UsageError
+
+SplitName = Literal["train", "val", "test", "all"]
+
+_WHOLE = {"test": 1.0}
+
+
+@dataclass(frozen=True)
+class EvaluationPictures:
+    """Pictures to evaluate.
+
+    Attributes:
+        pictures: The pictures.
+        split: Which split of the folder they are.
+        in_split_folders: Whether their names begin with the folder of a split.
+    """
+
+    pictures: PictureSet
+    split: SplitName
+    in_split_folders: bool
+
+    def group(self, name: str) -> str:
+        """Return a picture's category: the first folder of its name, below that of the split."""
+        parts = name.split("/")[:-1]
+        if self.in_split_folders and parts and split_of(parts[0]):
+            parts = parts[1:]
+        return parts[0] if parts else "."
+
+    def batches(self, size: int, batch_size: int, device: torch.device) -> Iterator[ColorBatch]:
+        """Yield the pictures as (L, ab) on the device; broken ones are named and left out.
+
+        Args:
+            size: Height and width in pixels.
+            batch_size: Pictures in a batch.
+            device: Where they are converted.
+        """
+        datamodule = ColorizationDataModule(
+            source=_Given(self.pictures), size=size, batch_size=batch_size, max_broken_share=1.0
+        )
+        datamodule.setup("test")
+        for raw in datamodule.loader("test"):
+            yield to_color_batch(RawBatch(raw.rgb.to(device), raw.names))
+
+
+class _Given(Source):
+    """Pictures that are found already."""
+
+    def __init__(self, pictures: PictureSet) -> None:
+        self.pictures = pictures
+
+    def splits(self, root: Path | None) -> Splits:
+        return {"test": self.pictures}
+
+
+def find_pictures(folder: Path, split: SplitName | None = None) -> EvaluationPictures:
+    """Find what is to be evaluated in a folder.
+
+    Args:
+        folder: With train, val and test, or any other folder of pictures.
+        split: By default the test split of the former and all of the latter; a split of the latter
+            is the one that `fit` makes by hash.
+
+    Raises:
+        UsageError: If there is nothing to read, or no such split.
+    """
+    require_folder(folder, "evaluate", "--data")
+    try:
+        # It is refused for a folder that is split already, which is what is to be found out; any
+        # other fault shows again below.
+        splits = FolderSource(splits=_WHOLE).splits(folder)
+        whole = True
+    except SourceError:
+        splits = FolderSource().splits(folder)
+        whole = False
+    if split == "all" or (whole and split is None):
+        parts = list(splits.values())
+        pictures = parts[0] if len(parts) == 1 else ConcatPictures(parts)
+        return EvaluationPictures(pictures, "all", not whole)
+    if whole:
+        splits = FolderSource().splits(folder)
+    chosen: SplitName = split or "test"
+    if chosen not in splits:
+        raise UsageError(
+            f"{folder} has no {chosen} pictures, only {', '.join(splits)}; "
+            "choose with --split, or --split all"
+        )
+    return EvaluationPictures(splits[chosen], chosen, not whole)

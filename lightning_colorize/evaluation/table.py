@@ -1,0 +1,70 @@
+"""Metrics as a table for people: rounded, the best in bold."""
+
+import math
+from collections.abc import Mapping
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lightning_colorize.run_folder import metric_goal
+
+FORMATS = {
+    "psnr": "{:.2f}",
+    "ssim": "{:.4f}",
+    "ciede2000": "{:.2f}",
+    "mse_ab": "{:.1f}",
+    "colorfulness": "{:.1f}",
+    "colorfulness_ratio": "{:.3f}",
+    "hue_r": "{:.3f}",
+}
+"""The metrics in the order of their columns, and how each is rounded."""
+
+
+def metrics_table(rows: Mapping[str, Mapping[str, float]], title: str | None = None) -> Table:
+    """Return a table with a row for each network or baseline and a column for each metric.
+
+    The best value of a column is bold where more, or less, of it is better; several are where they
+    are equal after rounding.
+
+    Args:
+        rows: By name, metrics by name without `val/` and the like; other names are left out.
+        title: Stands above the names of the rows.
+    """
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column(title or "", no_wrap=True)
+    columns = [name for name in FORMATS if any(name in row for row in rows.values())]
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    best = {
+        name: _best(name, [row[name] for row in rows.values() if name in row]) for name in columns
+    }
+    for label, row in rows.items():
+        cells = [_cell(name, row.get(name), best[name]) for name in columns]
+        table.add_row(Text(label), *cells)
+    return table
+
+
+def print_plain(console: Console, table: Table) -> None:
+    """Print a table; without lines and however wide where no person at a terminal reads it."""
+    if not console.is_terminal:
+        table.box = None
+        console = Console(file=console.file, width=10_000)
+    console.print(table)
+
+
+def _best(name: str, values: list[float]) -> str | None:
+    """Return the best value as it is shown; None where neither way is better."""
+    goal = metric_goal(name)
+    numbers = [value for value in values if not math.isnan(value)]
+    if goal is None or not numbers:
+        return None
+    return FORMATS[name].format(max(numbers) if goal == "max" else min(numbers))
+
+
+def _cell(name: str, value: float | None, best: str | None) -> Text:
+    if value is None:
+        return Text("-")
+    shown = FORMATS[name].format(value)
+    return Text(shown, style="bold" if shown == best else "")

@@ -1,0 +1,123 @@
+"""Which picture goes into which file."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from lightning_colorize.data.files import PICTURE_SUFFIXES
+from lightning_colorize.data.sources import SourceError
+from lightning_colorize.data.sources.listing import list_pictures
+from lightning_colorize.errors import UsageError
+
+Format = Literal["png", "jpg", "same"]
+
+WRITABLE = {
+    ".bmp": "BMP",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+"""Suffixes in lower case of the files that are written, and what Pillow calls their formats."""
+
+
+class Job(NamedTuple):
+    """One picture to colour.
+
+    Attributes:
+        source: The file to read.
+        target: The file to write.
+    """
+
+    source: Path
+    target: Path
+
+
+def plan_jobs(source: Path, output: Path, form: Format = "same") -> tuple[list[Job], Path | None]:
+    """Find the pictures and name their results; no two get the same name.
+
+    Args:
+        source: A picture, or a folder of any depth, whose structure is kept. What lies in `output`
+            is left out, where that is a folder inside.
+        output: A folder; for a single picture also a file name.
+        form: Write PNG, JPEG, or what the picture's suffix says (PNG where that cannot be written).
+
+    Returns:
+        The jobs, and the folder that their manifest belongs into: None for a single file name.
+
+    Raises:
+        UsageError: If there is nothing to colour or the output cannot be what is asked for.
+    """
+    if source.is_file():
+        if _is_file_name(output):
+            return [_named(source, output, form)], None
+        return [Job(source, output / (source.stem + _suffix(source.name, form)))], output
+    if not source.is_dir():
+        raise UsageError(f"{source} does not exist; give a picture or a folder of pictures")
+    if output.resolve() == source.resolve():
+        raise UsageError(f"OUTPUT is INPUT ({source}); give another folder")
+    names = _names(source, output)
+    return [Job(source / name, output / new) for name, new in _new_names(names, form)], output
+
+
+def _names(source: Path, output: Path) -> list[str]:
+    try:
+        names = list_pictures(source)
+    except SourceError as error:
+        if error.__cause__ is not None:
+            raise
+        names = []
+    if output.resolve().is_relative_to(source.resolve()):
+        own = output.resolve().relative_to(source.resolve()).as_posix() + "/"
+        names = [name for name in names if not name.startswith(own)]
+    if not names:
+        raise UsageError(f"{source} holds no pictures; give a picture or a folder of pictures")
+    return names
+
+
+def _new_names(names: list[str], form: Format) -> list[tuple[str, str]]:
+    """Return old and new names; of a.jpg and a.tif, both to be .png, come a.jpg.png and a.tif.png.
+
+    A name that would be given twice keeps the old suffix for all who share it, so that the names
+    do not depend on which is first.
+    """
+    wished = [_stem(name) + _suffix(name, form) for name in names]
+    count = Counter(wished)
+    taken = {new for new in wished if count[new] == 1}
+    renamed = []
+    for name, new in zip(names, wished, strict=True):
+        if count[new] > 1:
+            new = name + _suffix(name, form)
+            while new in taken:
+                new += _suffix(name, form)
+            taken.add(new)
+        renamed.append((name, new))
+    return renamed
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(Path(name).suffix)
+
+
+def _suffix(name: str, form: Format) -> str:
+    if form != "same":
+        return f".{form}"
+    own = Path(name).suffix
+    return own if own.lower() in WRITABLE else ".png"
+
+
+def _is_file_name(output: Path) -> bool:
+    return not output.is_dir() and output.suffix.lower() in PICTURE_SUFFIXES
+
+
+def _named(source: Path, output: Path, form: Format) -> Job:
+    written = WRITABLE.get(output.suffix.lower())
+    if written is None:
+        raise UsageError(f"{output}: only {', '.join(sorted(WRITABLE))} can be written")
+    if form != "same" and written != WRITABLE[f".{form}"]:
+        raise UsageError(f"{output} is not what --format {form} asks for; leave one of them out")
+    if output.resolve() == source.resolve():
+        raise UsageError(f"OUTPUT is INPUT ({source}); give another name")
+    return Job(source, output)

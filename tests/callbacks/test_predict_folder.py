@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.color import rgb2lab
+
+from lightning_colorize.callbacks import PredictFolder
+from lightning_colorize.errors import UsageError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three grey photographs, one of them broken."""
+    path = tmp_path / "old"
+    path.mkdir()
+    ramp = np.linspace(40, 200, 60 * 80).reshape(60, 80).astype(np.uint8)
+    Image.fromarray(ramp).save(path / "a.png")
+    Image.fromarray(ramp.T.copy()).save(path / "b.jpg")
+    (path / "c.jpg").write_bytes(b"no picture")
+    return path
+
+
+def test_they_are_coloured_at_each_validation(command, folder, capsys):
+    run = command.fit("old", "--run.predict_dir", folder)
+    names = sorted(path.name for path in (run / "images").glob("predict_*"))
+    assert names == [f"predict_{n}_{step:08d}.png" for n in "ab" for step in (3, 6)]
+    coloured = np.asarray(Image.open(run / "images" / names[1])).astype(int)
+    assert coloured.shape == (60, 80, 3)
+    assert (coloured.max(axis=2) - coloured.min(axis=2)).mean() > 3
+    grey = np.asarray(Image.open(folder / "a.png").convert("RGB"))
+    lightness = [rgb2lab(picture.astype(np.uint8))[..., 0] for picture in (coloured, grey)]
+    assert np.abs(lightness[0] - lightness[1]).max() < 1
+    assert "Not coloured during training" in capsys.readouterr().out
+
+
+def test_nothing_to_colour_is_wrong_use(folder):
+    for name in ("a.png", "b.jpg"):
+        (folder / name).unlink()
+    with pytest.raises(UsageError, match="no picture that can be read"):
+        PredictFolder(folder, 32)
+
+
+def test_at_most_so_many_by_name(folder):
+    assert list(PredictFolder(folder, 32, limit=1).pictures) == ["a"]

@@ -1,0 +1,121 @@
+import argparse
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightning_colorize.benchmarking import Timing
+from lightning_colorize.benchmarking.stages import Stage, conclusion, default_workers
+from lightning_colorize.commands import bench
+from lightning_colorize.errors import UsageError
+
+
+def _bench(*words):
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    return bench.run(parser.parse_args([str(word) for word in words]))
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    folder = tmp_path / "photos" / "inner"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for number in range(6):
+        pixels = random.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.jpg")
+    return folder.parent
+
+
+def test_every_stage_is_measured_and_one_line_says_what_limits(photographs, tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    words = ("--data", photographs, "--size", 32, "--batch-size", 4, "--seconds", 0.05)
+    assert _bench(*words, "--workers", 1, 0, "--device", "cpu", "--json", path) == 0
+    out = capsys.readouterr().out.splitlines()
+    report = json.loads(path.read_text())
+    assert "6 pictures" in out[0]
+    assert out[-1] == report["conclusion"]
+    stages = report["stages"]
+    assert [(s["stage"], s["workers"]) for s in stages] == [
+        ("loader", 0),
+        ("loader", 1),
+        ("memory", None),
+        ("lab", None),
+        ("augment", None),
+        ("step", None),
+        ("together", None),
+    ]
+    for stage, line in zip(stages, out[3:], strict=False):
+        raw = stage["raw"]
+        rates = np.divide(raw["pictures"], raw["seconds"])
+        assert len(rates) == 5
+        assert stage["pictures_per_second"]["median"] == pytest.approx(np.median(rates))
+        assert f" {np.median(rates):.0f} " in line
+    # No part of the way is slower than the whole way, but for noise.
+    assert stages[-1]["pictures_per_second"]["low"] < 1.5 * max(
+        s["pictures_per_second"]["high"] for s in stages if s["stage"] == "step"
+    )
+    assert report["environment"]["cpu_count"] == os.cpu_count()
+    assert report["command"].startswith("lightning-colorize bench --data ")
+    assert "--batch-size 4 --workers 1 0 --seconds 0.05" in report["command"]
+
+
+def test_without_a_folder_it_makes_pictures_and_says_so(capsys, monkeypatch):
+    monkeypatch.setattr(bench, "_COUNT", 4)
+    assert _bench("--size", 32, "--batch-size", 2, "--seconds", 0.01, "--workers", 0) == 0
+    assert capsys.readouterr().out.startswith("4 JPEGs of 500 x 375, made from scikit-image's")
+
+
+def _stages(**rates):
+    details = {"together": "memory"}
+    return [
+        Stage(kind, details.get(kind, kind), Timing([rate], [1.0])) for kind, rate in rates.items()
+    ]
+
+
+def test_the_slowest_part_limits():
+    text = conclusion(_stages(loader=900, memory=320, lab=640, augment=640, step=64, together=55))
+    assert text == (
+        "The training step limits: 64 pictures/s; the loader (memory) gives 5.0 times that, "
+        "the conversion 10.0 times; all together 55 pictures/s"
+    )
+
+
+def test_pictures_that_do_not_fit_in_memory_come_from_files():
+    stages = _stages(loader=100, memory=9000, lab=900, augment=800, step=400)
+    stages.append(Stage("together", "files, 2 workers", Timing([95], [1.0])))
+    text = conclusion(stages)
+    assert text.startswith("The loader (files, 2 workers) limits: 100 pictures/s; the training ")
+    assert "step gives 4.0 times that, the conversion 8.0 times" in text
+
+
+@pytest.mark.parametrize(
+    ("cores", "expected"), [(1, [0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 4, 6]), (8, [0, 1, 2, 4, 8])]
+)
+def test_workers_are_tried_up_to_the_cores(monkeypatch, cores, expected):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert default_workers() == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--size", "0"], "--size is 0"),
+        (["--batch-size", "-1"], "--batch-size is -1"),
+        (["--seconds", "0"], "--seconds is 0"),
+        (["--workers", "2", "-1"], "--workers is -1"),
+        (["--device", "abacus"], "--device abacus"),
+        (["--data", "nowhere"], "nowhere does not exist: --data"),
+    ],
+)
+def test_wrong_use_is_one_line(words, said):
+    with pytest.raises(UsageError, match=said) as error:
+        _bench(*words)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_pictures(tmp_path):
+    with pytest.raises(UsageError, match="is empty"):
+        _bench("--data", tmp_path)

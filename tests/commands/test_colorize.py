@@ -1,0 +1,111 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.color import rgb2lab
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two pictures, one in a sub-folder."""
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    y, x = np.mgrid[:45, :60]
+    pixels = np.stack([2 * x + y, 3 * y + 20, 4 * x], axis=2).astype(np.uint8)
+    Image.fromarray(pixels).save(folder / "a.jpg", quality=95)
+    Image.fromarray(pixels[::-1]).save(folder / "sub/b.png")
+    return folder
+
+
+def _lines(folder):
+    return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_a_folder_is_coloured_once(command, finished_run, pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ("colorize", pictures, out, "--checkpoint", finished_run, "--device", "cpu")
+    assert command(*words) == 0
+    assert capsys.readouterr().out == f"2 coloured, 0 skipped, 0 failed -> {out}\n"
+    assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == [
+        "a.jpg", "manifest.jsonl", "sub/b.png",
+    ]  # fmt: skip
+    before, after = (
+        rgb2lab(np.asarray(Image.open(folder / "sub/b.png"))) for folder in (pictures, out)
+    )
+    assert np.abs(before[..., 0] - after[..., 0]).max() < 1
+    assert np.abs(before[..., 1:] - after[..., 1:]).mean() > 3
+    assert [line["status"] for line in _lines(out)] == ["ok", "ok"]
+    assert [line["size"] for line in _lines(out)] == [32, 32]
+
+    stamp = (out / "a.jpg").stat().st_mtime_ns
+    assert command(*words) == 0
+    assert "0 coloured, 2 skipped" in capsys.readouterr().out
+    assert (out / "a.jpg").stat().st_mtime_ns == stamp
+    assert [line["status"] for line in _lines(out)] == ["ok", "ok", "skipped", "skipped"]
+
+    assert command(*words, "--overwrite", "--size", 48) == 0
+    assert "2 coloured" in capsys.readouterr().out
+    assert (out / "a.jpg").stat().st_mtime_ns > stamp
+    assert [line["size"] for line in _lines(out)][-2:] == [48, 48]
+
+
+def test_one_picture_to_one_file(command, finished_run, pictures, tmp_path):
+    target = tmp_path / "new" / "coloured.webp"
+    checkpoint = finished_run / "checkpoints/last.ckpt"
+    assert command("colorize", pictures / "a.jpg", target, "--checkpoint", checkpoint) == 0
+    assert Image.open(target).format == "WEBP"
+    assert [path.name for path in target.parent.iterdir()] == ["coloured.webp"]
+
+
+def test_results_may_lie_inside_the_input(command, finished_run, pictures):
+    words = ("colorize", pictures, pictures / "out", "--checkpoint", finished_run)
+    assert command(*words, "--format", "png") == 0
+    assert command(*words, "--format", "jpg") == 0
+    assert [line["input"] for line in _lines(pictures / "out")] == [
+        str(pictures / "a.jpg"), str(pictures / "sub/b.png"),
+    ] * 2  # fmt: skip
+    assert (pictures / "out/sub/b.jpg").exists()
+
+
+def test_broken_pictures_are_named_and_the_rest_is_done(
+    command, finished_run, pictures, tmp_path, capsys
+):
+    for number in range(7):
+        (pictures / f"broken{number}.jpg").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    assert command("colorize", pictures, out, "--checkpoint", finished_run) == 1
+    output = capsys.readouterr()
+    assert "2 coloured, 0 skipped, 7 failed" in output.out
+    assert f"not coloured: {pictures / 'broken0.jpg'}: not a picture" in output.err
+    assert "... and 2 more" in output.err
+    assert [line["status"] for line in _lines(out)].count("failed") == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nowhere", "out", "--checkpoint", "RUN"), "nowhere does not exist"),
+        (("IN", "out", "--checkpoint", "nowhere"), "nowhere does not exist"),
+        (("IN", "out", "--checkpoint", "IN/a.jpg"), "not a checkpoint"),
+        (("IN", "IN/a.jpg", "--checkpoint", "RUN"), "OUTPUT"),
+        (("IN", "out", "--checkpoint", "RUN", "--size", "0"), "--size 0"),
+        (("IN", "out"), "--checkpoint"),
+        (("IN/text", "out", "--checkpoint", "RUN"), "no pictures"),
+        (("IN/broken", "out", "--checkpoint", "RUN"), "none of 1 pictures can be read"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    command, finished_run, pictures, tmp_path, monkeypatch, capsys, words, message
+):
+    monkeypatch.chdir(tmp_path)
+    for name, content in (("text/a.txt", b""), ("broken/a.png", b"no picture")):
+        (pictures / name).parent.mkdir()
+        (pictures / name).write_bytes(content)
+    replaced = [w.replace("IN", str(pictures)).replace("RUN", str(finished_run)) for w in words]
+    assert command("colorize", *replaced) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("lightning-colorize: ")
+    assert output.err.count("\n") == 1
+    assert message in output.err
+    assert output.out == ""

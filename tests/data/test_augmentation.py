@@ -1,0 +1,131 @@
+import pytest
+import torch
+from kornia.color import rgb_to_lab
+from torch.nn import functional as F
+
+from lightning_colorize.color import RawBatch, to_lab
+from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.data.convert import to_color_batch
+
+
+def smooth(count=4, size=24, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 4, 4, generator=generator) * 255
+    return F.interpolate(coarse, size=(size, size), mode="bilinear").to(torch.uint8)
+
+
+def raw(rgb):
+    return RawBatch(rgb, [str(number) for number in range(len(rgb))])
+
+
+def none(size=24, **options):
+    """An augmentation that does nothing but what is asked for."""
+    return Augmentation(size, **{"flip": 0.0, "scale": None, **options})
+
+
+def test_without_anything_it_is_a_resize():
+    rgb = smooth()
+    batch = to_color_batch(raw(rgb), none())
+    L, ab = to_lab(rgb)
+    torch.testing.assert_close(batch.L, L)
+    torch.testing.assert_close(batch.ab, ab)
+    assert none(16).geometry(rgb).shape == (4, 3, 16, 16)
+
+
+def test_flipping_mirrors_L_and_ab_alike():
+    rgb = smooth()
+    batch = to_color_batch(raw(rgb), none(flip=1.0))
+    L, ab = to_lab(rgb.flip(-1))
+    torch.testing.assert_close(batch.L, L, atol=1e-3, rtol=0)
+    torch.testing.assert_close(batch.ab, ab, atol=1e-3, rtol=0)
+
+
+def test_about_half_the_pictures_are_flipped():
+    torch.manual_seed(0)
+    rgb = smooth(1).expand(200, -1, -1, -1)
+    flipped = none(flip=0.5).geometry(rgb)
+    same = (flipped - rgb / 255).flatten(1).abs().amax(dim=1) < 1e-4
+    assert 70 < int(same.sum()) < 130
+
+
+@pytest.mark.parametrize("options", [{"scale": (0.5, 0.8)}, {"rotation": 10.0}, {"flip": 0.5}])
+def test_geometry_moves_L_and_ab_alike(options):
+    # L + a + b is a function of the pixel in these greens and reds: 2 colours, hard-edged.
+    rgb = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
+    rgb[:, 0], rgb[:, 1, :, 16:] = 200, 180
+    torch.manual_seed(0)
+    batch = to_color_batch(raw(rgb), none(32, **options))
+    lab = rgb_to_lab(torch.tensor([[200, 0, 0], [200, 180, 0]]).view(2, 3, 1, 1) / 255).flatten(1)
+    pixels = torch.cat([batch.L, batch.ab], dim=1).movedim(1, -1).reshape(-1, 3)
+    nearest = torch.cdist(pixels, lab).amin(dim=1)
+    # All but the interpolated edge is exactly one of the two colours.
+    assert (nearest < 0.5).float().mean() > 0.85
+    assert not torch.allclose(batch.L[0], batch.L[1])
+
+
+def test_crops_have_the_area_and_ratio_that_were_asked_for():
+    torch.manual_seed(0)
+    size = 100
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    grid = torch.stack([x, y, x]).to(torch.uint8).expand(300, -1, -1, -1)
+    cropped = none(50, scale=(0.3, 0.6), ratio=(0.5, 2.0)).geometry(grid) * 255
+    width = cropped[:, 0].amax(dim=(1, 2)) - cropped[:, 0].amin(dim=(1, 2)) + 1
+    height = cropped[:, 1].amax(dim=(1, 2)) - cropped[:, 1].amin(dim=(1, 2)) + 1
+    area = (width * height) / size**2
+    assert 0.27 < area.min() < 0.36
+    assert 0.54 < area.max() < 0.63
+    assert 0.45 < (width / height).min() < 0.7
+    assert 1.4 < (width / height).max() < 2.2
+
+
+def test_rotation_fills_the_corners_by_reflection():
+    torch.manual_seed(0)
+    rgb = torch.full((16, 3, 24, 24), 200, dtype=torch.uint8)
+    assert none(rotation=45.0).geometry(rgb).min() > 0.77  # 200 / 255, no black corner
+
+
+def test_grey_jitter_changes_L_and_leaves_the_colours():
+    rgb = smooth(64)
+    torch.manual_seed(0)
+    batch = to_color_batch(raw(rgb), none(grey_jitter=1.0))
+    L, ab = to_lab(rgb)
+    torch.testing.assert_close(batch.ab, ab)
+    moved = (batch.L - L).abs().mean(dim=(1, 2, 3))
+    assert moved.min() > 0.05
+    assert moved.mean() > 3
+    assert batch.L.min() >= 0
+    assert batch.L.max() <= 100
+
+
+def test_grey_jitter_keeps_white_and_black_and_reaches_only_its_share():
+    extremes = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    extremes[1] = 255
+    torch.manual_seed(0)
+    L = to_color_batch(raw(extremes), none(8, grey_jitter=1.0)).L
+    torch.testing.assert_close(L[0], torch.zeros(1, 8, 8), atol=1e-2, rtol=0)
+    torch.testing.assert_close(L[1], torch.full((1, 8, 8), 100.0), atol=1e-2, rtol=0)
+    rgb = smooth(1).expand(200, -1, -1, -1)
+    batch = to_color_batch(raw(rgb), none(grey_jitter=0.25))
+    share = ((batch.L - to_lab(rgb)[0]).abs().amax(dim=(1, 2, 3)) > 1e-2).float().mean()
+    assert 0.15 < float(share) < 0.35
+
+
+def test_red_may_become_darker_or_lighter_than_blue():
+    # As on orthochromatic film and through a red filter.
+    rgb = torch.zeros(100, 3, 2, 2, dtype=torch.uint8)
+    rgb[:, 0, :, 0], rgb[:, 2, :, 1] = 255, 255
+    torch.manual_seed(0)
+    L = to_color_batch(raw(rgb), none(2, grey_jitter=1.0)).L
+    lighter = (L[..., 0] > L[..., 1]).float().mean()
+    assert 0.3 < float(lighter) < 0.7
+
+
+def test_a_seed_decides_everything():
+    augmentation = Augmentation(16, 0.5, (0.6, 1.0), rotation=5.0, grey_jitter=0.5)
+    batches = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        batches.append(to_color_batch(raw(smooth()), augmentation))
+    assert torch.equal(batches[0].L, batches[1].L)
+    assert torch.equal(batches[0].ab, batches[1].ab)
+    assert not torch.allclose(batches[0].ab, batches[2].ab)

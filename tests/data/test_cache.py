@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_colorize.data import cache
+from lightning_colorize.data.cache import CachedPictures, fits_in_memory
+from lightning_colorize.data.dataset import resize_short_side
+from lightning_colorize.data.pictures import FilePictures
+
+
+@pytest.fixture
+def folder(tmp_path):
+    random = np.random.default_rng(0)
+    for name, (height, width) in {"a": (40, 60), "b": (90, 30), "long": (20, 200)}.items():
+        pixels = random.integers(0, 256, size=(height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    return tmp_path
+
+
+def test_pictures_are_as_read_and_resized(folder):
+    files = FilePictures(folder, ["b.png", "a.png"])
+    cached = CachedPictures(files, 16)
+    assert [cached.name(index) for index in range(len(cached))] == ["b.png", "a.png"]
+    # b is three times as high as wide: 48 pixels, of which the middle 32 are kept.
+    assert torch.equal(cached.read(0), resize_short_side(files.read(0), 16)[:, 8:40])
+    assert torch.equal(cached.read(1), resize_short_side(files.read(1), 16))
+    assert cached.read(1).shape == (3, 16, 24)
+
+
+def test_pictures_are_read_once(folder):
+    files = FilePictures(folder, ["a.png"])
+    cached = CachedPictures(files, 16)
+    (folder / "a.png").unlink()
+    assert cached.read(0).shape == (3, 16, 24)
+
+
+def test_of_a_panorama_the_middle_is_kept(folder):
+    files = FilePictures(folder, ["long.png"])
+    whole = resize_short_side(files.read(0), 16)
+    assert whole.shape == (3, 16, 160)
+    assert torch.equal(CachedPictures(files, 16).read(0), whole[:, :, 64:96])
+
+
+def test_broken_pictures_are_left_out_with_their_weights(folder):
+    weights = np.array([1.0, 2.0, 3.0])
+    cached = CachedPictures(FilePictures(folder, ["a.png", "bad.png", "b.png"], weights), 16)
+    assert [cached.name(i) for i in range(len(cached))] == ["a.png", "b.png"]
+    assert cached.weights.tolist() == [1.0, 3.0]
+    assert [error.path.name for error in cached.broken] == ["bad.png"]
+    assert torch.equal(cached.read(1), CachedPictures(FilePictures(folder, ["b.png"]), 16).read(0))
+
+
+def test_a_set_of_broken_pictures_is_empty(folder):
+    assert len(CachedPictures(FilePictures(folder, ["bad.png"]), 16)) == 0
+
+
+def test_what_fits_into_a_quarter_of_the_memory(monkeypatch):
+    monkeypatch.setattr(cache, "_memory", lambda: 4 * 1000 * 3 * 1.5 * 100**2)
+    assert fits_in_memory(1000, 100)
+    assert not fits_in_memory(1001, 100)
+    assert not fits_in_memory(1000, 101)
+
+
+def test_the_memory_is_a_control_groups_where_there_is_one(monkeypatch, tmp_path):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(cache, "Path", lambda _: limit)
+    installed = cache._memory()
+    limit.write_text("1048576\n")
+    assert cache._memory() == 2**20
+    limit.write_text("max\n")
+    assert cache._memory() == installed > 2**20

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_colorize.data.dataset import (
+    Item,
+    PictureDataset,
+    collate,
+    crop_square,
+    resize_short_side,
+)
+from lightning_colorize.data.files import PictureError
+from lightning_colorize.data.pictures import FilePictures
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side", "expected"),
+    [
+        (100, 200, 50, (50, 100)),
+        (200, 100, 50, (100, 50)),
+        (33, 50, 64, (64, 97)),  # 64 / 33 * 50 = 96.97
+        (64, 64, 64, (64, 64)),
+        (1000, 3, 2, (667, 2)),
+    ],
+)
+def test_the_short_side_is_exact_and_the_shape_kept(height, width, side, expected):
+    resized = resize_short_side(torch.zeros(3, height, width, dtype=torch.uint8), side)
+    assert resized.shape == (3, *expected)
+    assert resized.dtype == torch.uint8
+
+
+def test_reducing_averages_as_pillow_does():
+    pixels = np.random.default_rng(0).integers(0, 256, size=(80, 120, 3), dtype=np.uint8)
+    theirs = Image.fromarray(pixels).resize((30, 20), Image.Resampling.BILINEAR)
+    ours = resize_short_side(torch.from_numpy(pixels).permute(2, 0, 1), 20)
+    difference = ours.permute(1, 2, 0).int().numpy() - np.asarray(theirs, dtype=int)
+    assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize(("position", "start"), [(0.0, 0), (0.5, 5), (1.0, 10)])
+def test_squares_are_cut_along_the_long_side(position, start):
+    ramp = torch.arange(14).expand(3, 4, 14)
+    assert crop_square(ramp, 4, position)[0, 0].tolist() == list(range(start, start + 4))
+    assert crop_square(ramp.mT, 4, position)[0, :, 0].tolist() == list(range(start, start + 4))
+
+
+@pytest.fixture
+def files(tmp_path):
+    for number in range(3):
+        pixels = np.full((8, 24, 3), 10 * number, dtype=np.uint8) + np.arange(24)[None, :, None]
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    return tmp_path
+
+
+def test_the_draw_says_where_a_training_picture_is_cut(files):
+    pictures = FilePictures(files, ["0.png"])
+    training = PictureDataset(pictures, 8, random_crop=True)
+    starts = [int(training[0, draw].rgb[0, 0, 0]) for draw in (0, 2**31, 2**32 - 1)]
+    assert starts == [0, 8, 16]
+    evaluation = PictureDataset(pictures, 8)
+    assert int(evaluation[0, 0].rgb[0, 0, 0]) == int(evaluation[0, 2**32 - 1].rgb[0, 0, 0]) == 8
+
+
+def test_a_broken_picture_is_replaced_by_the_next_or_reported(files):
+    pictures = FilePictures(files, ["bad.png", "bad.png", "2.png"])
+    item = PictureDataset(pictures, 8, replace_broken=True)[0, 0]
+    assert item.name == "2.png"
+    assert [error.path.name for error in item.broken] == ["bad.png", "bad.png"]
+    item = PictureDataset(pictures, 8)[1, 0]
+    assert item.rgb is None
+    assert len(item.broken) == 1
+
+
+def test_replacement_goes_round_and_ends(files):
+    around = FilePictures(files, ["0.png", "bad.png"])
+    assert PictureDataset(around, 8, replace_broken=True)[1, 0].name == "0.png"
+    hopeless = FilePictures(files, ["bad.png", "bad.png"])
+    with pytest.raises(PictureError, match=r"bad\.png"):
+        PictureDataset(hopeless, 8, replace_broken=True)[0, 0]
+
+
+def test_batches_are_made_of_what_is_whole():
+    error = PictureError(Path("b"), "no")
+    items = [Item(torch.ones(3, 2, 2, dtype=torch.uint8), "a", []), Item(None, "b", [error])]
+    raw, broken = collate(items)
+    assert raw.rgb.shape == (1, 3, 2, 2)
+    assert raw.rgb.dtype == torch.uint8
+    assert raw.names == ["a"]
+    assert broken == [error]
+    raw, broken = collate(items[1:])
+    assert len(raw.rgb) == 0
+    assert broken == [error]

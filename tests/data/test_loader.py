@@ -1,0 +1,234 @@
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_colorize.data.broken import BrokenPictures
+from lightning_colorize.data.dataset import PictureDataset
+from lightning_colorize.data.files import PictureError
+from lightning_colorize.data.loader import EpochBatches, PictureLoader
+from lightning_colorize.data.pictures import PictureSet
+
+
+class Numbered(PictureSet):
+    """Wide pictures whose columns count up from the picture's number; some are broken."""
+
+    def __init__(self, count, broken=()):
+        self.count = count
+        self.broken = set(broken)
+
+    def __len__(self):
+        return self.count
+
+    def name(self, index):
+        return str(index)
+
+    def read(self, index, min_side=None):
+        if index in self.broken:
+            raise PictureError(Path(str(index)), "not a picture")
+        columns = (torch.arange(20) + 5 * index).to(torch.uint8)
+        return columns.expand(3, 4, 20)
+
+
+def make_loader(count=10, batch_size=3, *, broken=(), report=Path("unused"), share=1.0, **options):
+    shuffle = options.pop("shuffle", True)
+    sampler = {
+        name: options.pop(name) for name in ("weights", "seed", "rank", "ranks") if name in options
+    }
+    pictures = Numbered(count, broken)
+    return PictureLoader(
+        PictureDataset(pictures, 4, random_crop=shuffle, replace_broken=shuffle),
+        EpochBatches(count, batch_size, shuffle=shuffle, **sampler),
+        BrokenPictures("train" if shuffle else "val", count, share, report),
+        seed_batches=shuffle,
+        **options,
+    )
+
+
+def numbers(batches):
+    """The pictures' numbers, batch by batch."""
+    return [[int(name) for name in batch.names] for batch in batches]
+
+
+def joined(lists):
+    return [number for numbers in lists for number in numbers]
+
+
+def flat(batches):
+    return joined(numbers(batches))
+
+
+def delivered(loader):
+    """Everything that training could see: names, pixels, and what is drawn after the batch."""
+    return [(b.names, b.rgb.tolist(), torch.rand(3).tolist()) for b in loader]
+
+
+def test_an_epoch_has_every_picture_once():
+    assert sorted(flat(make_loader(12, 3))) == list(range(12))
+
+
+def test_an_epoch_leaves_out_what_fills_no_batch_but_not_always_the_same():
+    loader = make_loader(10, 3)
+    left_out = set()
+    for _ in range(20):
+        seen = flat(loader)
+        assert len(seen) == len(set(seen)) == 9
+        left_out |= set(range(10)) - set(seen)
+    assert len(left_out) > 3
+
+
+def test_fewer_pictures_than_a_batch_are_a_batch():
+    assert len(make_loader(2, 3)) == 1
+    assert sorted(flat(make_loader(2, 3))) == [0, 1]
+
+
+def test_each_epoch_has_another_order_and_the_seed_decides_it():
+    loader = make_loader(12, 3, seed=7)
+    epochs = [flat(loader) for _ in range(4)]
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    again = make_loader(12, 3, seed=7)
+    assert [flat(again) for _ in range(4)] == epochs
+    assert flat(make_loader(12, 3, seed=8)) != epochs[0]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_share_an_epoch_without_overlap_in_the_batches_of_one_process(ranks):
+    alone = make_loader(26, 6, seed=3)
+    group = [make_loader(26, 6 // ranks, seed=3, rank=rank, ranks=ranks) for rank in range(ranks)]
+    for _ in range(2):
+        parts = [numbers(loader) for loader in group]
+        together = [[n for part in batch for n in part] for batch in zip(*parts, strict=True)]
+        one = numbers(alone)
+        assert [sorted(batch) for batch in together] == [sorted(batch) for batch in one]
+        assert len(joined(together)) == len(set(joined(together))) == 24
+
+
+def test_evaluation_takes_every_picture_once_over_all_ranks_without_padding():
+    group = [make_loader(11, 2, shuffle=False, rank=rank, ranks=3) for rank in range(3)]
+    parts = [flat(loader) for loader in group]
+    assert sorted(joined(parts)) == list(range(11))
+    assert [len(part) for part in parts] == [4, 4, 3]
+    assert [len(loader) for loader in group] == [2, 2, 2]
+    assert flat(make_loader(11, 2, shuffle=False)) == list(range(11))
+
+
+def test_weights_are_relative_frequencies():
+    loader = make_loader(4, 4, weights=np.array([6.0, 3.0, 1.0, 0.0]))
+    counts = Counter(n for _ in range(1000) for n in flat(loader))
+    assert counts[3] == 0
+    shares = [counts[n] / 4000 for n in range(3)]
+    assert shares == pytest.approx([0.6, 0.3, 0.1], abs=0.03)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stop_at", [1, 2])
+def test_resumed_in_mid_epoch_it_gives_the_remaining_batches_and_draws(workers, stop_at):
+    options = {"num_workers": workers, "persistent_workers": workers > 0}
+    undisturbed = make_loader(12, 3, **options)
+    delivered(undisturbed)
+    second, third = delivered(undisturbed), delivered(undisturbed)
+
+    stopped = make_loader(12, 3, **options)
+    delivered(stopped)
+    iterator = iter(stopped)
+    for _ in range(stop_at):
+        next(iterator)
+    state = stopped.state_dict()
+    assert state == {"epoch": 1, "position": stop_at}
+
+    resumed = make_loader(12, 3, **options)
+    resumed.load_state_dict(state)
+    torch.manual_seed(99)
+    assert delivered(resumed) == second[stop_at:]
+    assert delivered(resumed) == third
+
+
+def test_crops_follow_from_seed_epoch_and_place():
+    first, again = make_loader(6, 3), make_loader(6, 3)
+    epochs = [delivered(first), delivered(first)]
+    assert [delivered(again), delivered(again)] == epochs
+    # The first column says which picture it is (5 apart) and where it was cut (0 to 16).
+    offsets = set()
+    for _ in range(10):
+        for batch in first:
+            numbers_ = torch.tensor([int(name) for name in batch.names])
+            offsets |= set((batch.rgb[:, 0, 0, 0] - 5 * numbers_).tolist())
+    assert offsets <= set(range(17))
+    assert len(offsets) > 5
+
+
+def test_evaluation_cuts_the_centre():
+    batch = next(iter(make_loader(3, 3, shuffle=False)))
+    assert batch.rgb[:, 0, 0, 0].tolist() == [8, 13, 18]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_only_training_seeds_what_is_drawn_after_a_batch(training):
+    draws = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        draws.append(delivered(make_loader(3, 3, shuffle=training))[0][2])
+    assert (draws[0] == draws[1]) == training
+
+
+def test_each_batch_draws_numbers_of_its_own():
+    draws = {tuple(drawn) for _, _, drawn in delivered(make_loader(12, 3))}
+    assert len(draws) == 4
+
+
+def test_ranks_draw_different_numbers_in_the_same_batch():
+    draws = [delivered(make_loader(12, 3, rank=rank, ranks=2))[0][2] for rank in range(2)]
+    assert draws[0] != draws[1]
+
+
+def test_an_epoch_that_is_left_early_is_followed_by_the_next():
+    undisturbed = make_loader(12, 3)
+    epochs = [numbers(undisturbed) for _ in range(2)]
+    loader = make_loader(12, 3)
+    assert numbers(islice(loader, 2)) == epochs[0][:2]
+    assert numbers(loader) == epochs[1]
+
+
+def test_resumed_at_the_end_of_an_epoch_it_begins_the_next():
+    loader = make_loader(12, 3)
+    numbers(loader)
+    state = loader.state_dict()
+    expected = numbers(loader)
+    resumed = make_loader(12, 3)
+    resumed.load_state_dict(state)
+    assert numbers(resumed) == expected
+
+
+def test_resumed_after_an_epoch_that_was_closed_early_it_begins_the_next():
+    loader = make_loader(12, 3)
+    list(islice(loader, 2))
+    loader.end_epoch()
+    resumed = make_loader(12, 3)
+    resumed.load_state_dict(loader.state_dict())
+    assert numbers(resumed) == numbers(loader)
+
+
+def test_broken_pictures_are_replaced_in_training(tmp_path, capsys):
+    report = tmp_path / "broken.txt"
+    loader = make_loader(12, 3, broken=[4, 5], report=report)
+    seen = Counter(flat(loader))
+    assert seen == Counter({n: 1 for n in range(12) if n not in (4, 5, 6)} | {6: 3})
+    assert sorted(report.read_text().splitlines()) == ["4\tnot a picture", "5\tnot a picture"]
+    flat(loader)
+    assert len(report.read_text().splitlines()) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "broken train picture(s)" in err
+    assert str(report) in err
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_broken_pictures_are_dropped_in_evaluation(tmp_path, workers):
+    loader = make_loader(
+        9, 3, shuffle=False, broken=[1, 3, 4, 5], report=tmp_path / "b.txt", num_workers=workers
+    )
+    assert numbers(loader) == [[0, 2], [6, 7, 8]]
+    assert len((tmp_path / "b.txt").read_text().splitlines()) == 4

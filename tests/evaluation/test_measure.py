@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+from skimage.color import deltaE_ciede2000, lab2rgb
+from skimage.metrics import peak_signal_noise_ratio
+from torch import nn
+
+from lightning_colorize.color import ColorBatch, to_lab
+from lightning_colorize.evaluation import evaluate
+from lightning_colorize.metrics import Baselines
+
+
+class HalfColour(nn.Module):
+    """Stands in for a task: half of the true ab, whatever it is shown."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, batches):
+        super().__init__()
+        self.truth = [batch.ab for batch in batches]
+        self.calls = 0
+
+    def forward(self, L):
+        self.calls += 1
+        return self.truth[self.calls - 1] / 2
+
+
+def _batches(sizes):
+    generator = torch.Generator().manual_seed(3)
+    for number, size in enumerate(sizes):
+        L, ab = to_lab(0.2 + 0.6 * torch.rand(size, 3, 16, 12, generator=generator))
+        yield ColorBatch(L, ab, [f"{'ab'[i % 2]}/{number}-{i}.png" for i in range(size)])
+
+
+def test_against_scikit_image():
+    batches = list(_batches([3, 2]))
+    baselines = Baselines()
+    for batch in batches:
+        baselines.update(batch)
+    baselines.finish()
+    task = HalfColour(batches)
+    result = evaluate(task, baselines, batches)
+    assert task.calls == 2
+    assert result.pictures == 5
+    assert len(result.model_seconds) == 2
+    assert list(result.rows) == ["model", "grey", "mean", "lut"]
+
+    for row, factor in (("model", 0.5), ("grey", 0.0)):
+        psnr, ciede = [], []
+        for batch in batches:
+            for L, ab in zip(batch.L.double(), batch.ab.double(), strict=True):
+                true, predicted = (
+                    torch.cat([L, f * ab]).permute(1, 2, 0).numpy() for f in (1.0, factor)
+                )
+                rgb, rgb_hat = lab2rgb(true), lab2rgb(predicted)
+                psnr.append(peak_signal_noise_ratio(rgb, rgb_hat, data_range=1.0))
+                ciede.append(deltaE_ciede2000(true, predicted).mean())
+        assert result.rows[row]["psnr"] == pytest.approx(np.mean(psnr), abs=0.02)
+        # Predictions outside sRGB are clipped before they are compared.
+        assert result.rows[row]["ciede2000"] == pytest.approx(np.mean(ciede), rel=0.02)
+        mse = np.mean(
+            [((1 - factor) * b.ab[i]).square().mean() for b in batches for i in range(len(b))]
+        )
+        assert result.rows[row]["mse_ab"] == pytest.approx(mse, rel=1e-4)
+
+
+def test_groups_hold_their_own_pictures_only():
+    batches = list(_batches([3, 2]))
+    result = evaluate(HalfColour(batches), None, batches, lambda name: name[0])
+    assert list(result.rows) == ["model"]
+    assert result.counts == {"a": 3, "b": 2}
+    for name, chosen in (("a", [(0, 0), (0, 2), (1, 0)]), ("b", [(0, 1), (1, 1)])):
+        mse = np.mean([(batches[b].ab[i] / 2).square().mean() for b, i in chosen])
+        assert result.groups[name]["model"]["mse_ab"] == pytest.approx(mse, rel=1e-5)
+
+
+def test_no_picture_no_rows():
+    assert evaluate(HalfColour([]), None, []).rows == {}

@@ -1,0 +1,67 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lightning_colorize.evaluation import print_result
+
+_RESULT = {
+    "status": "stopped_early",
+    "metrics": {"train/loss": 0.1, "val/psnr": 23.0, "val/loss": 0.2, "test/psnr": 22.5},
+    "baselines": {"grey": {"val/psnr": 21.5, "test/psnr": 21.25}, "lut": {"val/psnr": 22.0}},
+    "best_checkpoint": "checkpoints/best.ckpt",
+    "epochs": 12,
+    "images_seen": 58000,
+    "seconds": 902.4,
+    "images_per_second": 64.27,
+}
+
+
+def _printed(result, folder):
+    file = io.StringIO()
+    print_result(result, folder, Console(file=file, width=60))
+    return file.getvalue()
+
+
+def test_what_a_run_came_to():
+    text = _printed(_RESULT, Path("runs/experiment/name"))
+    lines = [line.split() for line in text.splitlines()]
+    assert ["validation,", "best", "epoch", "psnr"] in lines
+    assert ["test", "psnr"] in lines
+    assert ["model", "23.00"] in lines
+    assert ["model", "22.50"] in lines
+    assert ["grey", "21.25"] in lines
+    assert "stopped early 12 epochs, 58,000 pictures in 0:15:02 (64 a second)\n" in text
+    assert "runs/experiment/name/checkpoints/best.ckpt\n" in text
+    assert "lightning-colorize colorize INPUT OUTPUT --checkpoint runs/experiment/name\n" in text
+    assert "runs/experiment/name/images\n" in text
+    assert "lightning-colorize dashboard\n" in text
+    assert "lightning-colorize runs list\n" in text
+
+
+def test_commands_name_another_root_and_long_paths_stay_whole():
+    folder = Path("/a/rather/long/path/to/all/of/the/runs/that/there/are/[e]/name")
+    text = _printed(_RESULT, folder)
+    assert f"{folder}/images\n" in text
+    assert f"dashboard --root {folder.parent.parent}\n" in text
+
+
+@pytest.mark.parametrize("metrics", [{}, {"train/loss": 0.1}])
+def test_a_run_that_ended_before_its_first_validation(metrics):
+    result = _RESULT | {
+        "status": "interrupted", "metrics": metrics, "best_checkpoint": None, "epochs": 1,
+        "images_per_second": None, "seconds": 0.0,
+    }  # fmt: skip
+    text = _printed(result, Path("runs/e/n"))
+    assert "psnr" not in text
+    assert "best.ckpt" not in text
+    assert "1 epoch," in text
+
+
+def test_a_real_run(finished_run):
+    text = _printed(json.loads((finished_run / "result.json").read_text()), finished_run)
+    assert text.splitlines()[0].split()[:3] == ["validation,", "best", "epoch"]
+    assert text.count("model ") == 2
+    assert text.count("\nlut ") == 2

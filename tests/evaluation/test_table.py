@@ -1,0 +1,64 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from lightning_colorize.evaluation import metrics_table, print_plain
+
+_ROWS = {
+    "model": {"psnr": 23.456, "ciede2000": 11.004, "colorfulness": 20.0, "hue_r": 0.4, "loss": 1.0},
+    "grey": {"psnr": 21.98, "ciede2000": 12.18, "colorfulness": 0.0, "hue_r": float("nan")},
+    "[lut]": {"psnr": 23.4561, "ciede2000": 11.005, "colorfulness": 9.0},
+}
+
+
+def _styles(table):
+    return {
+        column.header: [getattr(cell, "style", "") for cell in column.cells]
+        for column in table.columns
+    }
+
+
+def test_rounding_order_and_the_best_in_bold_by_direction():
+    table = metrics_table(_ROWS, "test")
+    assert [c.header for c in table.columns] == [
+        "test", "psnr", "ciede2000", "colorfulness", "hue_r",
+    ]  # fmt: skip
+    cells = [[str(cell) for cell in column.cells] for column in table.columns]
+    assert cells == [
+        ["model", "grey", "[lut]"],
+        ["23.46", "21.98", "23.46"],
+        ["11.00", "12.18", "11.01"],
+        ["20.0", "0.0", "9.0"],
+        ["0.400", "nan", "-"],
+    ]
+    styles = _styles(table)
+    assert styles["psnr"] == ["bold", "", "bold"]
+    assert styles["ciede2000"] == ["bold", "", ""]
+    # More colour is not always better.
+    assert styles["colorfulness"] == ["", "", ""]
+    assert styles["hue_r"] == ["bold", "", ""]
+
+
+@pytest.mark.parametrize("name", ["psnr", "ssim"])
+def test_a_metric_that_was_never_a_number_has_no_best(name):
+    assert _styles(metrics_table({"model": {name: float("nan")}}))[name] == [""]
+
+
+def test_off_a_terminal_it_is_plain_text_in_whole_lines(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    file = io.StringIO()
+    print_plain(Console(file=file), metrics_table(_ROWS))
+    lines = file.getvalue().splitlines()
+    assert len(lines) == 4
+    assert lines[0].split() == ["psnr", "ciede2000", "colorfulness", "hue_r"]
+    assert lines[3].split() == ["[lut]", "23.46", "11.01", "9.0", "-"]
+    assert "\x1b" not in file.getvalue()
+
+
+def test_on_a_terminal_it_is_bold_and_no_color_takes_no_more_than_colour(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    file = io.StringIO()
+    print_plain(Console(file=file, force_terminal=True, width=90), metrics_table(_ROWS))
+    assert "\x1b[1m23.46\x1b[0m" in file.getvalue()
+    assert "\x1b[3" not in file.getvalue()

@@ -1,0 +1,193 @@
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.color import rgb2lab
+
+from lightning_colorize.inference import Job, colorize_files, load_task
+from lightning_colorize.inference import colorize as module
+from lightning_colorize.inference.colorize import open_manifest, save_picture
+
+
+@pytest.fixture(scope="module")
+def loaded(finished_run):
+    return load_task(finished_run)
+
+
+def _pixels(height=37, width=51, channels=3):
+    y, x, c = np.mgrid[:height, :width, :channels]
+    return (30 + 180 * ((x + 2 * y + 9 * c) % 40) / 40).astype(np.uint8)
+
+
+def _colorize(loaded, *jobs, **options):
+    return list(colorize_files(loaded, [Job(*job) for job in jobs], 32, **options))
+
+
+def _lightness(path):
+    return rgb2lab(np.asarray(Image.open(path).convert("RGB")))[..., 0]
+
+
+def test_pictures_of_every_kind(loaded, tmp_path):
+    rgb = _pixels()
+    expected = {"rgb": rgb, "grey": np.repeat(rgb[..., :1], 3, axis=2)}
+    # Half transparent over white.
+    expected["rgba"] = np.round(rgb * (128 / 255) + 255 * (127 / 255)).astype(np.uint8)
+    expected["sixteen"] = expected["grey"]
+    Image.fromarray(rgb).save(tmp_path / "rgb.png")
+    Image.fromarray(rgb[..., 0]).save(tmp_path / "grey.png")
+    alpha = np.full((37, 51, 1), 128, dtype=np.uint8)
+    Image.fromarray(np.concatenate([rgb, alpha], axis=2)).save(tmp_path / "rgba.png")
+    Image.fromarray(rgb[..., 0].astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
+    for name, pixels in expected.items():
+        target = tmp_path / "out" / f"{name}.png"
+        (record,) = _colorize(loaded, (tmp_path / f"{name}.png", target))
+        assert (record.status, record.reason, record.fallbacks) == ("ok", "", [])
+        assert (record.height, record.width) == (37, 51)
+        assert Image.open(target).size == (51, 37)
+        assert np.abs(_lightness(target) - rgb2lab(pixels)[..., 0]).max() < 1.5
+        colored = np.asarray(Image.open(target)).astype(int)
+        assert np.ptp(colored, axis=2).max() > 2  # it is not grey
+
+
+def test_a_turned_photograph_comes_out_upright(loaded, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(_pixels()).save(tmp_path / "a.jpg", exif=exif)
+    (record,) = _colorize(loaded, (tmp_path / "a.jpg", tmp_path / "b.jpg"))
+    assert (record.height, record.width) == (51, 37)
+    assert Image.open(tmp_path / "b.jpg").size == (37, 51)
+    assert Image.open(tmp_path / "b.jpg").getexif().get(0x0112, 1) == 1
+
+
+def test_each_picture_has_a_line_and_a_broken_one_stops_nothing(loaded, tmp_path):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+    (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff not a photograph")
+    Image.fromarray(_pixels(40, 4)).save(tmp_path / "c.png")
+    manifest = io.StringIO()
+    jobs = [(tmp_path / name, tmp_path / "out" / name) for name in ("a.png", "b.jpg", "c.png")]
+    _colorize(loaded, *jobs, manifest=manifest)
+    a, b, c = map(json.loads, manifest.getvalue().splitlines())
+    assert list(a) == [
+        "input", "output", "status", "reason", "width", "height",
+        "model", "size", "seconds", "fallbacks",
+    ]  # fmt: skip
+    assert a["input"] == str(tmp_path / "a.png")
+    assert a["output"] == str(tmp_path / "out/a.png")
+    assert (a["status"], a["width"], a["height"], a["size"]) == ("ok", 51, 37, 32)
+    assert a["model"] == str(loaded.path)
+    assert 0 < a["seconds"] < 60
+    assert (b["status"], b["width"]) == ("failed", None)
+    assert b["reason"]
+    assert not (tmp_path / "out/b.jpg").exists()
+    assert (c["status"], c["fallbacks"]) == ("ok", ["seen at 12 px because it is so long"])
+
+
+def test_nothing_is_overwritten_unless_asked(loaded, tmp_path):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+    target = tmp_path / "out.png"
+    target.write_bytes(b"mine")
+    (record,) = _colorize(loaded, (tmp_path / "a.png", target))
+    assert (record.status, record.reason) == ("skipped", "the output is there already")
+    assert target.read_bytes() == b"mine"
+    (record,) = _colorize(loaded, (tmp_path / "a.png", target), overwrite=True)
+    assert record.status == "ok"
+    assert Image.open(target).size == (51, 37)
+
+
+def test_what_cannot_be_written_leaves_nothing_and_the_old_file_as_it_was(
+    loaded, tmp_path, monkeypatch
+):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+    target = tmp_path / "out" / "a.webp"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+
+    def full(self, path, **options):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    (record,) = _colorize(loaded, (tmp_path / "a.png", target), overwrite=True)
+    assert record.status == "failed"
+    assert record.reason == "cannot be written: No space left on device"
+    assert [path.name for path in target.parent.iterdir()] == ["a.webp"]
+    assert target.read_bytes() == b"old"
+
+
+def test_out_of_memory_is_the_picture_s_fault_any_other_error_is_ours(
+    loaded, tmp_path, monkeypatch
+):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+    job = (tmp_path / "a.png", tmp_path / "b.png")
+
+    def fail(error):
+        def colorize_picture(*_):
+            raise error
+
+        monkeypatch.setattr(module, "colorize_picture", colorize_picture)
+
+    for error in (
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ):
+        fail(error)
+        (record,) = _colorize(loaded, job)
+        assert (record.status, record.reason) == ("failed", "out of memory at 51 x 37 pixels")
+    fail(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="mat1"):
+        _colorize(loaded, job)
+
+
+@pytest.mark.parametrize("suffix", sorted(module.WRITABLE))
+def test_every_format_holds_the_picture(tmp_path, suffix):
+    y, x, c = np.mgrid[:37, :51, :3]
+    pixels = (40 * c + 3 * y + 2 * x).astype(np.uint8)
+    path = tmp_path / "new" / f"a{suffix.upper()}"
+    save_picture(torch.from_numpy(pixels).permute(2, 0, 1), path)
+    image = Image.open(path)
+    assert image.format == module.WRITABLE[suffix]
+    error = np.abs(np.asarray(image.convert("RGB")).astype(int) - pixels)
+    assert error.mean() < (2 if image.format in ("JPEG", "WEBP") else 1e-9)
+
+
+def test_a_picture_with_more_pixels_than_its_format_has_room_for(loaded, tmp_path):
+    Image.fromarray(_pixels(1, 70000)).save(tmp_path / "a.png")
+    (record,) = _colorize(loaded, (tmp_path / "a.png", tmp_path / "out/b.jpg"))
+    assert record.status == "failed"
+    assert record.reason.startswith("cannot be written: ")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_manifest_goes_on_after_half_a_line(tmp_path):
+    for content, expected in [
+        (None, "new\n"),
+        ("", "new\n"),
+        ("one\n", "one\nnew\n"),
+        ('one\n{"inp', 'one\n{"inp\nnew\n'),
+    ]:
+        folder = tmp_path / str(len(os.listdir(tmp_path)))
+        if content is not None:
+            folder.mkdir()
+            (folder / "manifest.jsonl").write_text(content)
+        with open_manifest(folder) as file:
+            file.write("new\n")
+        assert (folder / "manifest.jsonl").read_text() == expected
+
+
+@pytest.mark.slow
+def test_twelve_megapixels_take_little_memory(loaded, tmp_path):
+    import resource
+
+    small = Image.fromarray(_pixels(30, 40))
+    small.resize((4000, 3000), Image.Resampling.BICUBIC).save(tmp_path / "a.jpg")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (record,) = _colorize(loaded, (tmp_path / "a.jpg", tmp_path / "b.jpg"))
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert (record.status, record.width) == ("ok", 4000)
+    # Some copies of 36 MB each, and strips; converted as a whole it takes more than 1 GB.
+    assert grown < 250 * 1024

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from lightning_colorize.errors import UsageError
+from lightning_colorize.inference import plan_jobs
+
+
+def _touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def _targets(folder, output, form="same"):
+    jobs, manifest = plan_jobs(folder, output, form)
+    assert manifest == output
+    return {
+        str(job.source.relative_to(folder)): str(job.target.relative_to(output)) for job in jobs
+    }
+
+
+def test_a_folder_keeps_its_structure(tmp_path):
+    folder = _touch(tmp_path / "in", "a.jpg", "x/y/b.PNG", "x/c.gif", "x/notes.txt", "d.v2.webp")
+    assert _targets(folder, tmp_path / "out") == {
+        "a.jpg": "a.jpg",
+        "x/y/b.PNG": "x/y/b.PNG",
+        "x/c.gif": "x/c.png",
+        "d.v2.webp": "d.v2.webp",
+    }
+    assert _targets(folder, tmp_path / "out", "jpg")["x/c.gif"] == "x/c.jpg"
+    assert _targets(folder, tmp_path / "out", "png")["d.v2.webp"] == "d.v2.png"
+
+
+def test_no_two_pictures_get_one_name(tmp_path):
+    folder = _touch(tmp_path / "in", "a.jpg", "a.tif", "a.png", "x/a.jpg", "b.jpg", "a.jpg.png")
+    targets = _targets(folder, tmp_path / "out", "png")
+    assert targets == {
+        "a.jpg": "a.jpg.png.png",
+        "a.jpg.png": "a.jpg.png",
+        "a.tif": "a.tif.png",
+        "a.png": "a.png.png",
+        "x/a.jpg": "x/a.png",
+        "b.jpg": "b.png",
+    }
+
+
+def test_results_inside_the_input_are_not_coloured_again(tmp_path):
+    folder = _touch(tmp_path / "in", "a.jpg", "out/a.jpg", "out/x/b.jpg", "outside/c.jpg")
+    assert set(_targets(folder, folder / "out")) == {"a.jpg", "outside/c.jpg"}
+
+
+def test_one_picture(tmp_path, monkeypatch):
+    picture = _touch(tmp_path, "a.jpg") / "a.jpg"
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for output, form, target, manifest in [
+        ("new", "same", "new/a.jpg", "new"),
+        ("there", "png", "there/a.png", "there"),
+        ("v1.2", "same", "v1.2/a.jpg", "v1.2"),
+        ("x/b.png", "same", "x/b.png", None),
+        ("b.JPEG", "jpg", "b.JPEG", None),
+    ]:
+        jobs, folder = plan_jobs(picture, Path(output), form)
+        assert [(j.source, j.target) for j in jobs] == [(picture, Path(target))]
+        assert folder == (None if manifest is None else Path(manifest))
+
+
+def test_wrong_use(tmp_path):
+    folder = _touch(tmp_path / "in", "a.jpg", "b/c.txt")
+    (tmp_path / "empty").mkdir()
+    for source, output, form, message in [
+        (tmp_path / "nowhere", tmp_path / "out", "same", "nowhere does not exist"),
+        (tmp_path / "empty", tmp_path / "out", "same", "empty holds no pictures"),
+        (folder / "b", tmp_path / "out", "same", "holds no pictures"),
+        (folder, folder, "same", "OUTPUT is INPUT"),
+        (folder, tmp_path / "x" / ".." / "in", "same", "OUTPUT is INPUT"),
+        (folder / "a.jpg", folder / "a.jpg", "same", "OUTPUT is INPUT"),
+        (folder / "a.jpg", tmp_path / "a.gif", "same", "can be written"),
+        (folder / "a.jpg", tmp_path / "a.png", "jpg", "--format jpg"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            plan_jobs(source, output, form)

@@ -1,0 +1,27 @@
+import time
+
+from lightning_colorize.inference import progress
+
+
+def test_off_a_terminal_there_is_a_line_now_and_then(capsys, monkeypatch):
+    now = iter([0.0, 10.0, 31.0, 40.0, 62.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    assert list(progress("abcd", 4, "colouring")) == list("abcd")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "colouring: 2/4, 0.0645/s, 0:00:31 left",
+        "colouring: 4/4, 0.0645/s, 0:00:00 left",
+    ]
+
+
+def test_on_a_terminal_there_is_a_bar_which_knows_no_color(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert list(progress(range(3), 3, "colouring")) == [0, 1, 2]
+    shown = capsys.readouterr().err
+    assert "colouring" in shown
+    assert "\x1b[38" in shown or "\x1b[3" in shown
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert list(progress(range(3), 3, "colouring")) == [0, 1, 2]
+    shown = capsys.readouterr().err
+    assert "colouring" in shown
+    assert "\x1b[3" not in shown

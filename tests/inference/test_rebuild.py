@@ -1,0 +1,143 @@
+import sys
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_colorize.errors import UsageError
+from lightning_colorize.inference.rebuild import build_task, check_class_paths, class_paths
+from lightning_colorize.losses import L1, WeightedSum
+from lightning_colorize.networks import ConvEncoder
+from lightning_colorize.tasks import RegressionTask
+
+_TRAP = "lightning_colorize_trap"
+
+
+@pytest.fixture
+def trap(tmp_path, monkeypatch):
+    """A module that leaves a file behind when it is imported."""
+    sprung = tmp_path / "sprung"
+    text = (
+        "from pathlib import Path\n"
+        f"Path({str(sprung)!r}).touch()\n"
+        "from lightning_colorize.networks import ConvEncoder\n"
+        "class Trap(ConvEncoder): pass\n"
+    )
+    (tmp_path / f"{_TRAP}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield sprung
+    sys.modules.pop(_TRAP, None)
+
+
+def _hyperparameters(**changes):
+    return {
+        "_class_path": "lightning_colorize.tasks.RegressionTask",
+        "_instantiator": "pytorch_lightning.cli.instantiate_module",
+        "encoder": {
+            "class_path": "lightning_colorize.networks.ConvEncoder",
+            "init_args": {"widths": [4, 8]},
+        },
+        "loss": {"class_path": "lightning_colorize.losses.L1"},
+        **changes,
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*is an instance of `nn.Module`.*")
+def test_builds_objects_factories_and_what_is_nested_in_dictionaries():
+    task = build_task(
+        _hyperparameters(
+            loss={
+                "class_path": "lightning_colorize.losses.WeightedSum",
+                "init_args": {
+                    "losses": {"l1": {"class_path": "lightning_colorize.losses.L1"}},
+                    "weights": {"l1": 3.0},
+                },
+            },
+            optimizer={"class_path": "torch.optim.SGD", "init_args": {"lr": 0.25}},
+            scheduler={
+                "class_path": "torch.optim.lr_scheduler.StepLR",
+                "init_args": {"step_size": 7},
+            },
+            encoder_lr_ratio=0.5,
+        )
+    )
+    assert type(task) is RegressionTask
+    assert type(task.net.encoder) is ConvEncoder
+    assert task.net.encoder.info.channels == (4, 8)
+    assert type(task.loss) is WeightedSum
+    assert type(task.loss.losses["l1"]) is L1
+    assert task.loss.weights == {"l1": 3.0}
+    # The default SchedulerFactory is optional, the optimiser's is not: both stay factories.
+    optimizer = task.optimizer([nn.Parameter(torch.zeros(1))])
+    assert isinstance(task.scheduler, partial)
+    assert type(optimizer) is torch.optim.SGD
+    assert optimizer.param_groups[0]["lr"] == 0.25
+    assert task.scheduler(optimizer).step_size == 7
+    assert task.encoder_lr_ratio == 0.5
+
+
+def test_all_class_paths_are_found_however_deep():
+    nested = {"_class_path": "a.A", "x": [{"y": ({"class_path": "b.B"},)}, {"class_path": "c.C"}]}
+    assert list(class_paths(nested)) == ["a.A", "b.B", "c.C"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "os.system",
+        "subprocess.Popen",
+        "builtins.eval",
+        "torch.hub.load",
+        "torch.utils.cpp_extension.load",
+        "lightning_colorize_trap.Trap",
+        "torch.optimist.Adam",
+        "lightning_colorize.__main__.main",
+        "lightning_colorize.cli.main",
+    ],
+)
+def test_other_class_paths_are_refused_before_anything_is_imported(path, trap):
+    for place in (
+        {"_class_path": path},
+        {"encoder": {"class_path": path}},
+        {"loss": {"class_path": "lightning_colorize.losses.L1", "init_args": {"x": [[
+            {"class_path": path}]]}}},
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=f"asks for the class {path}.*--allow-class {path}"):
+            build_task(_hyperparameters(**place))
+    assert not trap.exists()
+    assert _TRAP not in sys.modules
+
+
+@pytest.mark.parametrize("text", [f"{_TRAP}.Trap", f'{{"class_path": "{_TRAP}.Trap"}}'])
+@pytest.mark.filterwarnings("ignore:.*is an instance of `nn.Module`.*")
+def test_a_string_is_never_taken_for_a_class(text, trap):
+    """jsonargparse, through which Lightning rebuilds checkpoints, imports what both name."""
+    with pytest.raises((AttributeError, TypeError)):
+        build_task(_hyperparameters(encoder=text))
+    assert not trap.exists()
+
+
+def test_classes_that_our_modules_import_from_elsewhere_are_refused():
+    path = "lightning_colorize.networks.encoders.weights.Path"
+    with pytest.raises(UsageError, match="a class of pathlib"):
+        build_task(_hyperparameters(encoder={"class_path": path, "init_args": {}}))
+
+
+@pytest.mark.parametrize("allowed", [f"{_TRAP}.Trap", _TRAP])
+@pytest.mark.filterwarnings("ignore:.*is an instance of `nn.Module`.*")
+def test_a_class_is_allowed_by_its_name_or_its_module(allowed, trap):
+    encoder = {"class_path": f"{_TRAP}.Trap", "init_args": {"widths": [4, 8]}}
+    task = build_task(_hyperparameters(encoder=encoder), [allowed])
+    assert type(task.net.encoder).__name__ == "Trap"
+    assert trap.exists()
+
+
+def test_allowing_one_class_allows_no_other():
+    with pytest.raises(UsageError, match=r"other\.Class"):
+        check_class_paths({"class_path": "other.Class"}, ["other.Cl", "another.Class"])
+
+
+def test_a_class_that_is_gone_is_an_import_error():
+    with pytest.raises(ImportError, match=r"networks\.Gone"):
+        build_task(_hyperparameters(encoder={"class_path": "lightning_colorize.networks.Gone"}))

@@ -1,0 +1,173 @@
+from functools import partial
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch.nn import functional as F
+from torch.optim import SGD
+
+from lightning_colorize.color import ColorBatch, RawBatch, to_lab
+from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.losses import L1, MSE, WeightedSum
+from lightning_colorize.networks import AbHead, ConvEncoder
+from lightning_colorize.tasks import RegressionTask
+
+
+def make_task(loss=None, seed=0, **options):
+    torch.manual_seed(seed)
+    return RegressionTask(ConvEncoder(widths=[4, 8]), loss or MSE(), **options)
+
+
+def make_batch(size=16):
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(4, 3, 4, 4, generator=generator) * 255
+    rgb = F.interpolate(coarse, size=(size, size), mode="bilinear").to(torch.uint8)
+    return to_color_batch(RawBatch(rgb, list("abcd")))
+
+
+def head(**options):
+    return lambda channels: AbHead(channels, **options)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "none"])
+def test_either_range_of_targets_gives_the_same_picture(activation):
+    batch = make_batch()
+    symmetric, unit = (
+        make_task(head=head(target_range=target_range, activation=activation))
+        for target_range in ("-1..1", "0..1")
+    )
+    unit.load_state_dict(symmetric.state_dict())
+    for task in (symmetric, unit):
+        task.net.head.conv.weight.data.mul_(1000)  # away from grey
+    ab, ab_unit = symmetric(batch.L), unit(batch.L)
+    assert ab.std() > 5
+    torch.testing.assert_close(ab_unit, ab, atol=1e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("target_range", "scale"), [("-1..1", 1.0), ("0..1", 0.25)])
+def test_the_loss_is_in_the_targets_range(target_range, scale):
+    batch = make_batch()
+    task = make_task(head=head(target_range=target_range))
+    task.log = task.log_dict = lambda *args, **kwargs: None
+    task.eval()
+    loss = task.training_step(batch, 0)
+    expected = ((task(batch.L) - batch.ab) / 110).square().mean() * scale
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_forward_takes_and_gives_lab_units():
+    task = make_task().eval()
+    task.net.head.conv.weight.data.zero_()
+    task.net.head.conv.bias.data.copy_(torch.tensor([0.3, -0.2]).atanh())
+    ab = task(make_batch(15).L)
+    assert ab.shape == (4, 2, 15, 15)
+    torch.testing.assert_close(ab[:, 0], torch.full((4, 15, 15), 33.0))
+    torch.testing.assert_close(ab[:, 1], torch.full((4, 15, 15), -22.0))
+
+
+def test_weighted_terms_are_logged_and_add_up():
+    logged = {}
+    task = make_task(WeightedSum({"mse": MSE(), "l1": L1()}, {"mse": 10.0, "l1": 0.5}))
+    task.log = lambda name, value, **_: logged.update({name: value})
+    task.log_dict = lambda values, **_: logged.update(values)
+    loss = task.training_step(make_batch(), 0)
+    assert sorted(logged) == ["train/l1", "train/loss", "train/mse"]
+    assert logged["train/loss"] is loss
+    total = logged["train/l1"] + logged["train/mse"]
+    assert loss.item() == pytest.approx(total.item(), rel=1e-6)
+
+
+def test_channels_last_is_only_a_layout():
+    usual, last = make_task().eval(), make_task(channels_last=True).eval()
+    assert last.net.encoder.stages[1][1][0].weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(usual(make_batch().L), last(make_batch().L))
+
+
+class FixedAb(RegressionTask):
+    """Predicts the same ab whatever the precision: L's own structure, coloured."""
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val/loss", batch.L.mean(), batch_size=len(batch))
+        return torch.cat([0.3 * batch.L, 10 - 0.2 * batch.L], dim=1)
+
+
+def trainer(tmp_path, **options):
+    return Trainer(
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
+
+
+@pytest.fixture
+def data(photo_folder):
+    return ColorizationDataModule(str(photo_folder), size=32, batch_size=4, num_workers=0)
+
+
+def test_metrics_of_the_same_colours_do_not_depend_on_the_precision(data, tmp_path):
+    task = FixedAb(ConvEncoder(widths=[4, 8]), MSE())
+    found = [
+        trainer(tmp_path, precision=precision).validate(task, data, verbose=False)[0]
+        for precision in ("32-true", "bf16-mixed")
+    ]
+    assert found[0]["val/ssim"] < 0.99
+    for name in ("mse_ab", "psnr", "ssim", "ciede2000", "colorfulness", "hue_r"):
+        assert found[1][f"val/{name}"] == found[0][f"val/{name}"], name
+
+
+def test_metrics_are_means_over_pictures_not_batches(data, tmp_path):
+    # Five pictures in batches of 4 and 1.
+    task = FixedAb(ConvEncoder(widths=[4, 8]), MSE())
+    found = trainer(tmp_path).validate(task, data, verbose=False)[0]
+    batches = list(data.color_batches("val"))
+    assert [len(batch) for batch in batches] == [4, 1]
+    L, ab = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("L", "ab"))
+    ab_hat = torch.cat([0.3 * L, 10 - 0.2 * L], dim=1)
+    by_hand = (ab_hat - ab).square().mean(dim=(1, 2, 3)).mean()
+    assert found["val/mse_ab"] == pytest.approx(by_hand.item(), rel=1e-5)
+    assert found["val/loss"] == pytest.approx(L.mean().item(), rel=1e-5)
+
+
+def test_each_validation_is_measured_alone(data, tmp_path):
+    task, fresh = make_task(), make_task()
+    trainer(tmp_path).validate(task, data, verbose=False)
+    for one in (task, fresh):
+        one.net.head.conv.weight.data.mul_(1000)
+    again, alone = (
+        trainer(tmp_path).validate(one, data, verbose=False)[0] for one in (task, fresh)
+    )
+    assert again == alone
+
+
+def test_a_frozen_encoder_is_left_alone_by_training(data, tmp_path):
+    task = make_task(optimizer=partial(SGD, lr=1.0))
+    task.net.encoder.requires_grad_(False)
+    before = [p.clone() for p in task.net.encoder.parameters()]
+    head_before = task.net.head.conv.weight.clone()
+    trainer(tmp_path, max_steps=2, log_every_n_steps=1).fit(task, data)
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, task.net.encoder.parameters(), strict=True)
+    )
+    assert not torch.equal(head_before, task.net.head.conv.weight)
+
+
+def test_training_learns_a_constant_colour(tmp_path):
+    # The whole chain of scales and signs: orange pictures become orange.
+    orange = torch.tensor([230, 140, 40], dtype=torch.uint8).view(1, 3, 1, 1).expand(4, 3, 16, 16)
+    L, ab = to_lab(orange)
+    task = make_task(L1(), optimizer=partial(torch.optim.Adam, lr=0.03))
+    task.log = task.log_dict = lambda *args, **kwargs: None
+    optimizer = task.configure_optimizers()
+    for _ in range(60):
+        optimizer.zero_grad()
+        task.training_step(ColorBatch(L, ab, list("abcd")), 0).backward()
+        optimizer.step()
+    predicted = task(L).mean(dim=(0, 2, 3))
+    torch.testing.assert_close(predicted, ab.mean(dim=(0, 2, 3)), atol=6.0, rtol=0)

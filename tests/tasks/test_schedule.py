@@ -1,0 +1,95 @@
+import math
+from datetime import timedelta
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import Timer
+
+from lightning_colorize.tasks.schedule import WarmupCosine, run_progress
+
+
+class FakeTrainer:
+    """What the schedule looks at."""
+
+    def __init__(self, step=0, *, max_steps=-1, max_epochs=None, batches=10, accumulate=1):
+        self.global_step = step
+        self.max_steps = max_steps
+        self.max_epochs = max_epochs
+        self.num_training_batches = batches
+        self.accumulate_grad_batches = accumulate
+        self.callbacks = []
+
+
+def make(warmup=0.1, final=0.01, rates=(1.0,)):
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
+    return WarmupCosine(torch.optim.SGD(groups, lr=1.0), warmup, final)
+
+
+def rates(schedule):
+    return [group["lr"] for group in schedule.optimizer.param_groups]
+
+
+@pytest.mark.parametrize(
+    ("progress", "factor"),
+    [
+        (0.0, 0.01),  # not zero: the first step should do something
+        (0.05, 0.5),
+        (0.1, 1.0),
+        (0.325, 0.01 + 0.99 * (1 + math.cos(math.pi / 4)) / 2),
+        (0.55, 0.505),
+        (1.0, 0.01),
+        (1.5, 0.01),
+    ],
+)
+def test_it_is_a_ramp_and_half_a_cosine(progress, factor):
+    assert make().factor(progress) == pytest.approx(factor)
+
+
+def test_without_warm_up_it_begins_at_the_top():
+    assert make(warmup=0.0).factor(0.0) == 1.0
+    assert make(warmup=1.0).factor(1.0) == 1.0
+
+
+def test_each_group_keeps_its_share():
+    schedule = make(rates=(0.1, 1.0))
+    for step in range(21):
+        schedule.follow(FakeTrainer(step, max_steps=20))
+        slow, fast = rates(schedule)
+        assert slow == pytest.approx(fast / 10)
+        assert fast == pytest.approx(schedule.factor(step / 20))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "progress"),
+    [
+        (FakeTrainer(5, max_steps=20), 0.25),
+        (FakeTrainer(5, max_epochs=4, batches=10), 0.125),
+        (FakeTrainer(6, max_epochs=4, batches=5, accumulate=2), 0.5),  # 3 steps an epoch
+        (FakeTrainer(5, max_steps=10, max_epochs=100), 0.5),
+        (FakeTrainer(5, max_epochs=-1), 0.0),
+        (FakeTrainer(50, max_steps=20), 1.0),
+    ],
+)
+def test_the_progress_is_that_of_the_budget_used_up_most(trainer, progress):
+    assert run_progress(trainer) == pytest.approx(progress)
+
+
+def test_time_is_a_budget_too(monkeypatch):
+    timer = Timer(timedelta(seconds=100))
+    monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 30.0)
+    trainer = FakeTrainer(5, max_steps=100)
+    trainer.callbacks.append(timer)
+    assert run_progress(trainer) == pytest.approx(0.3)
+
+
+def test_a_resumed_schedule_goes_on():
+    undisturbed, stopped = make(), make()
+    for schedule in (undisturbed, stopped):
+        schedule.follow(FakeTrainer(3, max_steps=20))
+    resumed = make()
+    resumed.optimizer.load_state_dict(stopped.optimizer.state_dict())
+    resumed.load_state_dict(stopped.state_dict())
+    assert rates(resumed) == rates(undisturbed)
+    for schedule in (undisturbed, resumed):
+        schedule.follow(FakeTrainer(4, max_steps=20))
+    assert rates(resumed) == rates(undisturbed) == [pytest.approx(undisturbed.factor(0.2))]

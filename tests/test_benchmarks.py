@@ -1,0 +1,185 @@
+"""The scripts of benchmarks/ at toy size, and the documents' tables against their results."""
+
+import importlib.util
+import json
+import os
+import statistics
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_colorize.benchmarking import Timing, measure, write_photographs
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def _script(name):
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _near(summary, values):
+    assert summary["median"] == pytest.approx(statistics.median(values))
+    assert (summary["low"], summary["high"]) == pytest.approx((min(values), max(values)))
+
+
+def _check_origin(report, script):
+    assert report["command"].startswith(f"python benchmarks/{script}.py --quick")
+    where = report["environment"]
+    assert where["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert where["cpu_count"] == os.cpu_count()
+    assert where["cpu"]
+
+
+def test_rates_are_pictures_over_seconds_and_their_median_is_not_their_mean():
+    timing = Timing()
+    for pictures, seconds in ((10, 1.0), (10, 2.0), (30, 1.0)):
+        timing.add(pictures, seconds)
+    assert timing.rates == [10, 5, 30]
+    report = timing.as_dict()
+    assert report["pictures_per_second"] == {"median": 10, "low": 5, "high": 30}
+    assert report["raw"] == {"pictures": [10, 10, 30], "seconds": [1.0, 2.0, 1.0]}
+
+
+def test_warm_up_is_not_measured_and_every_repeat_has_at_least_one_call(monkeypatch):
+    clock = [0.0]
+    durations = iter([100.0, 100.0, 1.0, 1.0, 5.0, 1.0, 1.0])
+
+    def work():
+        clock[0] += next(durations)
+        return 8
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    timing = measure(work, seconds=6.0, repeats=3, warm_up=2)
+    assert timing.seconds == [2.0, 5.0, 2.0]
+    assert timing.pictures == [16, 8, 16]
+
+
+def test_generated_photographs_are_as_hard_to_decode_as_cameras(tmp_path):
+    (small, other), (large,) = (
+        write_photographs(tmp_path, 2, 500, 375),
+        write_photographs(tmp_path, 1, 2000, 1500),
+    )
+    assert Image.open(other).size == (500, 375)
+    assert Image.open(large).size == (2000, 1500)
+    assert 0.1 < large.stat().st_size / (2000 * 1500) < 0.5  # bytes a pixel
+    pixels = np.asarray(Image.open(other), np.float32)
+    assert np.ptp(pixels, axis=2).mean() > 10  # colourful
+    assert small.name == large.name  # written over: the same names each time
+
+
+def test_loader_benchmark(tmp_path, capsys):
+    threads = torch.get_num_threads()
+    path = tmp_path / "loader.json"
+    _script("loader").main(["--quick", "--pairs", "3", "--size", "192", "--json", str(path)])
+    report = json.loads(path.read_text())
+    _check_origin(report, "loader")
+    assert torch.get_num_threads() == threads
+    for row in report["rows"]:
+        assert set(row["ways"]) == {"uint8", "lab", "notebook", "notebook_bilinear"}
+        assert all(len(way["raw"]["seconds"]) == 3 for way in row["ways"].values())
+        # From the same pixels both ways end at the same (L, ab).
+        assert row["difference"]["lab_max"] < 0.01
+        assert row["difference"]["pixels_mean"] < 2.0
+        rates = {
+            name: np.divide(way["raw"]["pictures"], way["raw"]["seconds"])
+            for name, way in row["ways"].items()
+        }
+        for name, ratio in row["ratio"].items():
+            ours, theirs = name.split("/")
+            _near(ratio, list(rates[ours] / rates[theirs]))
+        assert row["ratio"]["uint8/notebook"]["median"] > 1.0
+    assert report["rows"][0]["difference"]["pixels_max"] <= 2
+
+
+def test_fit_overhead_benchmark(tmp_path, capsys):
+    path = tmp_path / "fit_overhead.json"
+    words = ["--quick", "--pairs", "3", "--batch-size", "4", "--json", str(path)]
+    with mock.patch.dict(os.environ):
+        _script("fit_overhead").main(words)
+    report = json.loads(path.read_text())
+    _check_origin(report, "fit_overhead")
+    assert (report["experiment"], report["size"], report["pairs"]) == ("quickstart", 32, 3)
+    fit, bare = (np.array(report["raw_seconds"][name]) for name in ("fit", "bare"))
+    assert len(fit) == len(bare) == 3
+    assert (fit > 0).all()
+    _near(report["ratio"], list(fit / bare))
+    step = report["milliseconds_per_step"]
+    assert step["fit"] == pytest.approx(1000 * np.median(fit) / report["steps"])
+    # A piece of fit must not hold the bare loop's piece as well, nor only a part of its own steps.
+    assert 0.3 < report["ratio"]["median"] < 4.0
+
+
+def test_documents_say_what_the_results_say():
+    tables = _script("tables")
+    for path in tables.DOCUMENTS:
+        text = path.read_text()
+        assert tables.missing(text) == []
+        assert tables.render(text) == text, f"{path}: run python benchmarks/tables.py"
+    page = (BENCHMARKS.parent / "docs" / "performance.md").read_text()
+    for name in ("bench", "fit_overhead", "loader"):
+        assert f"<!-- table: {name} -->\n\n| " in page
+
+
+def test_a_wrong_number_in_a_document_is_noticed():
+    tables = _script("tables")
+    report = json.loads((BENCHMARKS / "results" / "fit_overhead.json").read_text())
+    median = f"{report['ratio']['median']:.3f}"
+    right = tables.render("before\n<!-- table: fit_overhead -->\n<!-- end -->\nafter\n")
+    assert right.startswith("before\n")
+    assert right.endswith("after\n")
+    assert f"| {median} (" in right
+    wrong = right.replace(f"| {median} (", "| 0.500 (")
+    assert tables.render(wrong) == right
+
+
+def test_a_marker_that_cannot_be_filled_is_an_error():
+    tables = _script("tables")
+    with pytest.raises(ValueError, match="no table speed"):
+        tables.render("<!-- table: speed -->\n<!-- end -->")
+    with pytest.raises(ValueError, match="lacks its"):
+        tables.render("<!-- table: loader -->\n")
+
+
+def test_metrics_are_rounded_and_baselines_stand_below(tmp_path):
+    tables = _script("tables")
+    metrics = {"ssim": 0.92345, "ciede2000": 11.5, "colorfulness_ratio": 0.4567, "hue_r": 0.3}
+    report = {
+        "command": "lightning-colorize evaluate ...",
+        "metrics": {
+            "fine-tuned": metrics | {"psnr": 22.987},
+            "grey": metrics | {"psnr": 21.98, "colorfulness_ratio": 0.0, "hue_r": 0.0},
+        },
+        "environment": {
+            "git_commit": "0123456789abcdef",
+            "versions": {"torch": "2.11.0"},
+            "cpu": "a CPU",
+            "cpu_count": 2,
+        },
+    }
+    text = "<!-- table: photos_cpu -->\n<!-- end -->\n"
+    assert tables.missing(text, tmp_path) == ["photos_cpu"]
+    assert tables.render(text, tmp_path) == text
+    (tmp_path / "photos_cpu.json").write_text(json.dumps(report))
+    lines = tables.render(text, tmp_path).splitlines()
+    assert lines[2] == "|  | psnr | ssim | ciede2000 | colorfulness_ratio | hue_r |"
+    assert lines[4] == "| fine-tuned | 22.99 | 0.9234 | 11.50 | 0.457 | 0.300 |"
+    assert lines[5] == "| grey | 21.98 | 0.9234 | 11.50 | 0.000 | 0.000 |"
+    assert "commit 0123456789, 2 cores of a CPU, torch 2.11.0" in lines[7]
+
+
+def test_results_name_command_commit_and_versions_but_no_place_on_a_disk():
+    for path in (BENCHMARKS / "results").glob("*.json"):
+        text = path.read_text()
+        report = json.loads(text)
+        assert report["command"]
+        assert {"git_commit", "versions", "cpu", "cpu_count"} <= set(report["environment"])
+        assert "/home" not in text
+        assert "/tmp" not in text
+        assert "/work" not in text

@@ -1,0 +1,108 @@
+"""The command's words and exit codes; what single commands do is tested beside them."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from lightning_colorize import __version__, cli
+from lightning_colorize.errors import UsageError
+
+
+@pytest.fixture
+def fake_command(monkeypatch):
+    """Return a function that replaces all commands by one that does this."""
+
+    def replace(run, **more):
+        def add_arguments(parser):
+            parser.add_argument("--number", type=int)
+
+        module = SimpleNamespace(HELP="it", add_arguments=add_arguments, run=run, **more)
+        monkeypatch.setattr(cli, "import_module", lambda name: module)
+
+    return replace
+
+
+def raiser(error):
+    def run(args):
+        raise error
+
+    return run
+
+
+def test_the_help_names_every_command(capsys):
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for name in cli.COMMANDS:
+        assert f"\n  {name} " in out
+    assert cli.main([]) == 2
+    assert capsys.readouterr().out == out
+
+
+def test_the_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"lightning-colorize {__version__}\n"
+
+
+def test_a_word_that_is_no_command(capsys):
+    assert cli.main(["train"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("lightning-colorize: 'train' is no command; there are fit, resume")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (UsageError("no such thing; give another"), 2, "lightning-colorize: no such thing; give"),
+        (KeyboardInterrupt(), 130, "lightning-colorize: interrupted\n"),
+        (SystemExit(143), 143, ""),
+        (SystemExit("text"), 1, ""),
+    ],
+)
+def test_ends_are_exit_codes(fake_command, capsys, error, code, says):
+    fake_command(raiser(error))
+    assert cli.main(["runs"]) == code
+    err = capsys.readouterr().err
+    assert err.startswith(says)
+    assert err.count("\n") <= 1
+
+
+def test_what_a_command_returns_is_the_exit_code(fake_command):
+    fake_command(lambda args: args.number)
+    assert [cli.main(["runs", "--number", str(code)]) for code in (0, 1)] == [0, 1]
+
+
+def test_wrong_options_of_a_command_are_one_line(fake_command, capsys):
+    fake_command(lambda args: 0)
+    assert cli.main(["runs", "--number", "many"]) == 2
+    err = capsys.readouterr().err
+    assert err == "lightning-colorize: runs: argument --number: invalid int value: 'many'\n"
+
+
+def test_bugs_are_not_hidden(fake_command):
+    fake_command(raiser(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["runs"])
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    done = subprocess.run(
+        f"{sys.executable} -u -m lightning_colorize --help | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "usage: lightning-colorize COMMAND ...\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["fit", "resume"])
+def test_the_commands_that_train_have_a_help(capsys, name):
+    assert cli.main([name, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"lightning-colorize {name}" in out
+    assert ("--data.root" in out) == (name == "fit")

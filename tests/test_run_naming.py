@@ -1,0 +1,56 @@
+import pytest
+
+from lightning_colorize.errors import UsageError
+from lightning_colorize.run_naming import new_run_folder
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_a_run_lies_below_its_experiment(tmp_path):
+    assert new_run_folder(tmp_path, "unet", "first") == tmp_path / "unet/first"
+    unnamed = new_run_folder(tmp_path, "unet", None)
+    assert unnamed.parent == tmp_path / "unet"
+    assert unnamed.name
+
+
+@pytest.mark.parametrize("left", ["config.yaml", "result.json"])
+def test_a_run_of_the_same_name_is_not_overwritten(tmp_path, left):
+    folder = tmp_path / "unet/first"
+    folder.mkdir(parents=True)
+    (folder / left).touch()
+    with pytest.raises(UsageError, match=r"holds a run already; .*--run\.name") as error:
+        new_run_folder(tmp_path, "unet", "first")
+    assert f"resume {folder}" in str(error.value)
+    assert new_run_folder(tmp_path, "unet", "second") == tmp_path / "unet/second"
+
+
+def test_a_folder_without_a_run_may_be_used(tmp_path):
+    (tmp_path / "unet/first/images").mkdir(parents=True)
+    assert new_run_folder(tmp_path, "unet", "first") == tmp_path / "unet/first"
+
+
+def test_the_other_processes_get_the_first_ones_folder(tmp_path, monkeypatch):
+    folder = new_run_folder(tmp_path, "unet", None)
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").touch()  # the first process may have written it by now
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert new_run_folder(tmp_path, "unet", None) == folder
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "elastic"}, "elastic"),
+        ({"SLURM_NTASKS": "2", "SLURM_JOB_ID": "77"}, "77"),
+    ],
+)
+def test_processes_that_are_started_at_once_agree_by_their_job(
+    tmp_path, monkeypatch, variables, name
+):
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    assert new_run_folder(tmp_path, "unet", None).name == name
