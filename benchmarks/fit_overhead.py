@@ -7,7 +7,8 @@ so many steps it is held up, and a bare loop takes as many steps of its own, in 
 on the same threads: pairs of neighbours, which a disturbance hits alike. A measured piece is as
 long as from one logged step to the next, so each holds one of them; validation and checkpoints
 stand at the end of an epoch and are no part of it. The ratio of a pair is fit's time over the bare
-loop's.
+loop's, by the clock; on a machine that does other things too, that of the process's CPU time, which
+is written as well, says more.
 """
 
 import argparse
@@ -19,8 +20,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_colorize.benchmarking import BareTraining, summary, synchronize, write_report
@@ -38,6 +40,25 @@ STEPS, QUICK_STEPS = 20, 4
 
 # Steps after each change of turns that are not measured: caches belong to the other one still.
 SETTLE = 2
+
+
+class Times(NamedTuple):
+    """Seconds of a piece, by the clock and of this process's CPU time."""
+
+    clock: float
+    cpu: float
+
+
+def now(device: torch.device) -> Times:
+    """When the device has done what it was given."""
+    synchronize(device)
+    return Times(time.perf_counter(), time.process_time())
+
+
+def since(start: Times, device: torch.device) -> Times:
+    """What has gone by."""
+    end = now(device)
+    return Times(end.clock - start.clock, end.cpu - start.cpu)
 
 
 class BareLoop:
@@ -59,16 +80,14 @@ class BareLoop:
             moved = raw._replace(rgb=raw.rgb.to(self.device, non_blocking=True))
             yield self.data.on_after_batch_transfer(moved, 0)
 
-    def seconds(self, steps: int) -> float:
+    def timed(self, steps: int) -> Times:
         """Take some steps, of which the first ones are not measured."""
         for _ in range(SETTLE):
             self.training.step(next(self.batches))
-        synchronize(self.device)
-        start = time.perf_counter()
+        start = now(self.device)
         for _ in range(steps):
             self.training.step(next(self.batches))
-        synchronize(self.device)
-        return time.perf_counter() - start
+        return since(start, self.device)
 
 
 class Interleave(Callback):
@@ -79,21 +98,20 @@ class Interleave(Callback):
         steps: Measured steps of a piece.
 
     Attributes:
-        fit: Seconds of each piece of `fit`.
-        bare: Seconds of the bare loop's piece after it.
+        fit: Of each piece of `fit`.
+        bare: Of the bare loop's piece after it.
     """
 
     def __init__(self, task: RegressionTask, steps: int) -> None:
         self.task = task
         self.steps = steps
-        self.fit: list[float] = []
-        self.bare: list[float] = []
+        self.fit: list[Times] = []
+        self.bare: list[Times] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Build the bare loop and run it in."""
         self.loop = BareLoop(self.task, trainer)
-        self.loop.seconds(SETTLE)
-        self.start = 0.0
+        self.loop.timed(SETTLE)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -101,12 +119,10 @@ class Interleave(Callback):
         """Look at the clock at the same place of the loop; at the end of a piece change turns."""
         place = batch_idx % (SETTLE + self.steps)
         if place == 0 and batch_idx:
-            synchronize(self.loop.device)
-            self.fit.append(time.perf_counter() - self.start)
-            self.bare.append(self.loop.seconds(self.steps))
+            self.fit.append(since(self.start, self.loop.device))
+            self.bare.append(self.loop.timed(self.steps))
         if place == SETTLE:
-            synchronize(self.loop.device)
-            self.start = time.perf_counter()
+            self.start = now(self.loop.device)
 
 
 def words(args: argparse.Namespace, folder: str, steps: int) -> list[str]:
@@ -149,26 +165,29 @@ def main(argv: list[str] | None = None) -> None:
         callback = Interleave(copy.deepcopy(cli.model), steps)
         cli.trainer.callbacks.append(callback)
         train(cli)
-    ratios = [fit / bare for fit, bare in zip(callback.fit, callback.bare, strict=True)]
-    extra = [
-        1000 * (fit - bare) / steps for fit, bare in zip(callback.fit, callback.bare, strict=True)
-    ]
+    pairs = list(zip(callback.fit, callback.bare, strict=True))
     report = {
         "experiment": args.experiment,
         "batch_size": args.batch_size,
         "size": cli.datamodule.size,
         "precision": str(cli.trainer.precision),
         "steps": steps,
-        "pairs": len(ratios),
-        "ratio": summary(ratios),
+        "pairs": len(pairs),
+        "ratio": summary([fit.clock / bare.clock for fit, bare in pairs]),
+        "ratio_of_cpu_time": summary([fit.cpu / bare.cpu for fit, bare in pairs]),
         "milliseconds_per_step": {
-            "fit": 1000 * statistics.median(callback.fit) / steps,
-            "bare": 1000 * statistics.median(callback.bare) / steps,
-            "difference": summary(extra),
+            "fit": 1000 * statistics.median(fit.clock for fit, _ in pairs) / steps,
+            "bare": 1000 * statistics.median(bare.clock for _, bare in pairs) / steps,
+            "difference": summary([1000 * (f.clock - b.clock) / steps for f, b in pairs]),
         },
-        "raw_seconds": {"fit": callback.fit, "bare": callback.bare},
+        "raw_seconds": {
+            "fit": [fit.clock for fit, _ in pairs],
+            "bare": [bare.clock for _, bare in pairs],
+            "fit_cpu": [fit.cpu for fit, _ in pairs],
+            "bare_cpu": [bare.cpu for _, bare in pairs],
+        },
     }
-    for name in ("ratio", "milliseconds_per_step"):
+    for name in ("ratio", "ratio_of_cpu_time", "milliseconds_per_step"):
         print(name, report[name])
     write_report(args.json, shlex.join(["python", "benchmarks/fit_overhead.py", *argv]), report)
 

@@ -99,24 +99,30 @@ def read_faults() -> list[Fault]:
     ]
 
 
-def run_tests(folder: Path, fault: Fault | None, tests: Sequence[str]) -> None:
-    """Run tests on a copy of the repository and exit with pytest's code.
+def copy_repository(folder: Path) -> None:
+    """Copy what the tests need into a new folder."""
+    folder.mkdir()
+    ignored = shutil.ignore_patterns("__pycache__", ".*")
+    for name in _COPIED:
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy(source, folder / name)
+
+
+def run_tests(source: Path, folder: Path, fault: Fault | None, tests: Sequence[str]) -> None:
+    """Run tests on a copy of the sources and exit with pytest's code.
 
     Args:
+        source: What is copied.
         folder: Is made for the copy; `folder.log` is what pytest prints.
         fault: What is planted; None for nothing.
         tests: As pytest takes them, relative to the repository.
     """
     import pytest
 
-    ignored = shutil.ignore_patterns("__pycache__", ".*")
-    for name in _COPIED:
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=ignored)
-        elif source.is_file():
-            folder.mkdir(exist_ok=True)
-            shutil.copy(source, folder / name)
+    shutil.copytree(source, folder)
     if fault is not None:
         (folder / fault.file).write_text(fault.planted(folder), encoding="utf-8")
     os.chdir(folder)
@@ -131,26 +137,33 @@ def run_tests(folder: Path, fault: Fault | None, tests: Sequence[str]) -> None:
     sys.exit(pytest.main([*options, *first_only, *tests]))
 
 
-def run_all(work: Sequence[tuple[Fault | None, Sequence[str]]], jobs: int = 1) -> Iterator[Outcome]:
-    """Run tests under faults, each in a process of its own; yield outcomes as they come."""
+def run_all(
+    source: Path, work: Sequence[tuple[Fault | None, Sequence[str]]], jobs: int = 1
+) -> Iterator[Outcome]:
+    """Run tests under faults, each in a process of its own; yield outcomes as they come.
+
+    Args:
+        source: What the faults are planted in; copies are made beside it.
+        work: Faults, or None for none, and the tests of each.
+        jobs: How many at the same time.
+    """
     start = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn").Process
-    with TemporaryDirectory(prefix="mutants-") as scratch:
-        running: dict[int, tuple] = {}
-        waiting = list(enumerate(work))
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                number, (fault, tests) = waiting.pop(0)
-                folder = Path(scratch, str(number)).resolve()
-                process = start(target=run_tests, args=(folder, fault, tests))
-                process.start()
-                running[process.sentinel] = (process, fault, folder, time.monotonic())
-            for sentinel in wait(list(running)):
-                process, fault, folder, since = running.pop(sentinel)
-                process.join()
-                log = folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
-                failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", log, re.MULTILINE)
-                yield Outcome(fault, process.exitcode, time.monotonic() - since, failed, log)
-                shutil.rmtree(folder, ignore_errors=True)
+    running: dict[int, tuple] = {}
+    waiting = list(enumerate(work))
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            number, (fault, tests) = waiting.pop(0)
+            folder = source.with_name(str(number))
+            process = start(target=run_tests, args=(source, folder, fault, tests))
+            process.start()
+            running[process.sentinel] = (process, fault, folder, time.monotonic())
+        for sentinel in wait(list(running)):
+            process, fault, folder, since = running.pop(sentinel)
+            process.join()
+            log = folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
+            failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", log, re.MULTILINE)
+            yield Outcome(fault, process.exitcode, time.monotonic() - since, failed, log)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def preload() -> None:
@@ -162,6 +175,28 @@ def preload() -> None:
     for name in _HEAVY:
         importlib.import_module(name)
     importlib.import_module("torch").set_num_threads(1)
+
+
+def plant(source: Path, faults: Sequence[Fault], jobs: int) -> int:
+    """Plant faults and print what became of them; returns the exit code."""
+    everything = list(dict.fromkeys(test for fault in faults for test in fault.tests))
+    print(f"Running {len(everything)} test files without a fault ...", flush=True)
+    (sound,) = run_all(source, [(None, everything)])
+    if sound.code != _PASSED:
+        print(sound.log[-4000:])
+        print("The tests fail without any fault: nothing can be said.")
+        return 2
+    survived = 0
+    for outcome in run_all(source, [(fault, fault.tests) for fault in faults], jobs):
+        caught = outcome.code == _FAILED
+        survived += not caught
+        word = "caught" if caught else "SURVIVED" if outcome.code == _PASSED else "BROKEN"
+        by = outcome.failed[0].removeprefix("tests/") if outcome.failed else ""
+        print(f"{word:<8} {outcome.seconds:5.1f} s  {outcome.fault.name:<52} {by}", flush=True)
+        if word == "BROKEN":
+            print(outcome.log[-2000:])
+    print(f"{len(faults) - survived} caught, {survived} survived")
+    return min(survived, 1)
 
 
 def main() -> int:
@@ -182,22 +217,11 @@ def main() -> int:
         return 0
 
     preload()
-    (sound,) = run_all([(None, list(dict.fromkeys(t for f in faults for t in f.tests)))])
-    if sound.code != _PASSED:
-        print(sound.log[-4000:])
-        print("The tests fail without any fault: nothing can be said.")
-        return 2
-    survived = 0
-    for outcome in run_all([(f, f.tests) for f in faults], arguments.jobs):
-        caught = outcome.code == _FAILED
-        survived += not caught
-        word = "caught" if caught else "SURVIVED" if outcome.code == _PASSED else "BROKEN"
-        by = outcome.failed[0].removeprefix("tests/") if outcome.failed else ""
-        print(f"{word:<8} {outcome.seconds:5.1f} s  {outcome.fault.name:<52} {by}", flush=True)
-        if word == "BROKEN":
-            print(outcome.log[-2000:])
-    print(f"{len(faults) - survived} caught, {survived} survived")
-    return min(survived, 1)
+    with TemporaryDirectory(prefix="mutants-") as scratch:
+        # The repository as it is now, whatever is edited in it from here on.
+        source = Path(scratch, "source").resolve()
+        copy_repository(source)
+        return plant(source, faults, arguments.jobs)
 
 
 if __name__ == "__main__":

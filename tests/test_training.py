@@ -302,3 +302,6 @@ def test_wrong_use_is_told_before_any_work(command, capsys, words, says):
     assert "Traceback" not in captured.err
     assert "usage:" not in captured.err
     assert "epoch 1" not in captured.out
+    # The name is free: mended, the same line trains.
+    right = ("--trainer.max_epochs", 1, "--run.test", "false", "--run.grid_pictures", 0)
+    command.fit("wrong", *right)

@@ -50,10 +50,12 @@ class RunResult(Callback):
         self.images = 0
         self.seconds = 0.0
         self.restarts = 0
+        self._begun = False
         self._since: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
+        self._begun = True
         self._since = time.monotonic()
 
     def on_train_batch_end(
@@ -88,7 +90,9 @@ class RunResult(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Say that the run did not finish."""
+        """Say that the run did not finish, if it had begun: wrong use leaves no run."""
+        if not self._begun:
+            return
         self._stop_clock(last=True)
         stopped = isinstance(exception, (RunInterrupted, KeyboardInterrupt))
         self.write(trainer, pl_module, "interrupted" if stopped else "failed")

@@ -151,7 +151,7 @@ class ColorizationDataModule(LightningDataModule):
         """Return a loader of uint8 batches: shuffled for training, each picture once otherwise."""
         pictures = self.pictures(split)
         # Lightning's overfit_batches wants the same pictures in every epoch.
-        overfit = self.trainer is not None and self.trainer.overfit_batches > 0
+        overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
         training = split == "train" and not overfit
         workers = self._workers(pictures)
         return PictureLoader(

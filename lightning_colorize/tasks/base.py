@@ -7,7 +7,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 
 from lightning_colorize.color import ColorBatch, LabScaling
 from lightning_colorize.metrics import colorization_metrics
@@ -31,6 +31,8 @@ class ColorizationTask(LightningModule, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.scaling = LabScaling()
+        # Lightning's own mean over processes rounds the number of pictures down.
+        self.val_loss = MeanMetric()
         self.val_metrics = colorization_metrics("val/")
         self.test_metrics = colorization_metrics("test/")
 
@@ -58,10 +60,10 @@ class ColorizationTask(LightningModule, ABC):
         """Return what is logged as `val/loss`."""
 
     def validation_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
-        """Log the loss and return the predicted ab."""
+        """Measure the loss and return the predicted ab."""
         prediction = self.net(self.scaling.normalise_L(batch.L))
         loss = self.validation_loss(prediction, self.with_target(batch))
-        self.log("val/loss", loss, batch_size=len(batch), sync_dist=True)
+        self.val_loss.update(loss, len(batch))
         return self.decode(prediction)
 
     def test_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
@@ -82,7 +84,9 @@ class ColorizationTask(LightningModule, ABC):
         self.test_metrics.update(batch.L, outputs, batch.ab)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation metrics."""
+        """Log the validation loss and metrics."""
+        self.log("val/loss", self.val_loss.compute())
+        self.val_loss.reset()
         self._log_metrics(self.val_metrics)
 
     def on_validation_end(self) -> None:

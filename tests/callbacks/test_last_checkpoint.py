@@ -54,6 +54,22 @@ def test_it_is_written_at_the_first_chance_after_so_many_steps(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
+def test_an_epoch_that_is_over_is_so_in_its_checkpoint(tmp_path):
+    done = []
+
+    def save(path):
+        done.append("saved")
+        path.touch()
+
+    loader = SimpleNamespace(end_epoch=lambda: done.append("closed"))
+    trainer = SimpleNamespace(
+        train_dataloader=loader, save_checkpoint=save, is_global_zero=True, global_step=2
+    )
+    LastCheckpoint(tmp_path / "last.ckpt", every_n_steps=100).on_train_epoch_end(trainer, None)
+    assert done == ["closed", "saved"]
+    assert (tmp_path / "last.ckpt").exists()
+
+
 def test_a_crash_while_writing_leaves_the_former_file(tmp_path):
     path = tmp_path / "last.ckpt"
     path.write_text("whole")

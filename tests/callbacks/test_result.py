@@ -111,6 +111,9 @@ def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, 
 def test_an_exception_is_an_outcome(tmp_path, exception, status):
     result = RunResult(tmp_path, BaselineMetrics(), "val/x", "max")
     result.on_exception(fake_trainer({}), torch.nn.Linear(1, 1), exception)
+    assert not list(tmp_path.iterdir())  # the run had not begun
+    result.on_train_start(fake_trainer({}), torch.nn.Linear(1, 1))
+    result.on_exception(fake_trainer({}), torch.nn.Linear(1, 1), exception)
     written = json.loads((tmp_path / "result.json").read_text())
     assert written["status"] == status
     assert written["parameters"] == 2

@@ -94,7 +94,7 @@ def test_skips_are_used_where_they_fit():
     levels = [f.requires_grad_() for f in features(32, 32)]
     decoder(levels).sum().backward()
     assert levels[0].grad is None  # finer than the output
-    assert levels[1].grad is not None
+    assert levels[1].grad.any()
     plain = UpsampleDecoder(INFO, skips=False, out_reduction=4)
     levels = [f.requires_grad_() for f in features(32, 32)]
     plain(levels).sum().backward()

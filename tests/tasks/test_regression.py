@@ -88,7 +88,7 @@ class FixedAb(RegressionTask):
     """Predicts the same ab whatever the precision: L's own structure, coloured."""
 
     def validation_step(self, batch, batch_idx):
-        self.log("val/loss", batch.L.mean(), batch_size=len(batch))
+        self.val_loss.update(batch.L.mean(), len(batch))
         return torch.cat([0.3 * batch.L, 10 - 0.2 * batch.L], dim=1)
 
 

@@ -1,0 +1,396 @@
+"""Every YAML of experiments/: parsed, commented, run for a step, and fragments as they stand."""
+
+import csv
+import importlib
+import inspect
+import itertools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from lightning_colorize.cli import main
+from lightning_colorize.training import ColorizeCLI
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+SYSTEMS = sorted(path for path in EXPERIMENTS.glob("*.yaml") if path.stem != "base")
+DEBUG = sorted((EXPERIMENTS / "debug").glob("*.yaml"))
+SLOTS = {
+    "encoder": "model",
+    "decoder": "model",
+    "loss": "model",
+    "optimizer": "model",
+    "source": "data",
+}
+FRAGMENTS = {slot: sorted((EXPERIMENTS / slot).glob("*.yaml")) for slot in SLOTS}
+EVERY = sorted(EXPERIMENTS.rglob("*.yaml"))
+
+# What the encoders' fragments want to fetch is not there in a test.
+OFFLINE = ["--model.encoder.pretrained", "false"]
+FROZEN = ["--model.encoder.frozen", "false"]
+
+
+def stem(path):
+    return str(path.relative_to(EXPERIMENTS).with_suffix(""))
+
+
+class _Parsed(Exception):
+    pass
+
+
+class ParserOnly(ColorizeCLI):
+    def before_instantiate_classes(self):
+        raise _Parsed
+
+
+@pytest.fixture(scope="module")
+def parser():
+    """`fit`'s own parser; building it once makes a parse take some 50 ms."""
+    cli = ParserOnly.__new__(ParserOnly)
+    with pytest.raises(_Parsed):
+        cli.__init__(["--config", str(EXPERIMENTS / "quickstart.yaml")], "fit")
+    return cli.parser
+
+
+def parse(parser, *words):
+    return parser.parse_args([str(word) for word in words]).as_dict()
+
+
+def without_origin(value):
+    """Return a configuration without the note of the file that a part came from."""
+    if isinstance(value, dict):
+        return {k: without_origin(v) for k, v in value.items() if not k.startswith("__")}
+    return value
+
+
+def test_every_system_has_its_experiment():
+    published = {
+        "resnet34_upsample",
+        "resnet18_deconv",
+        "vgg16_upsample",
+        "cnn_autoencoder",
+        "cnn_unet",
+    }
+    assert published | {"quickstart", "photos_cpu"} <= {path.stem for path in SYSTEMS}
+    assert {path.stem for path in DEBUG} == {"one_batch", "overfit", "profile"}
+
+
+@pytest.mark.parametrize("path", EVERY, ids=stem)
+def test_every_key_is_commented(path):
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# "), "the head says what it is"
+    for above, line in itertools.pairwise(lines):
+        if re.match(r"\s*[\w.]+: \S", line):  # a key with its value on the line
+            assert re.search(r"\S # \S", line) or above.startswith("# "), f"no comment: {line}"
+
+
+@pytest.mark.parametrize("path", EVERY, ids=stem)
+def test_lines_are_short_and_names_are_public(path):
+    text = path.read_text()
+    assert max(map(len, text.splitlines())) <= 105
+    for class_path in re.findall(r"class_path: (lightning_colorize\S+)", text):
+        module, name = class_path.rsplit(".", 1)
+        assert name in importlib.import_module(module).__all__
+
+
+@pytest.mark.parametrize("path", SYSTEMS, ids=stem)
+def test_head_says_data_layout_and_command(path):
+    head = path.read_text().split("\n\n")[0]
+    assert f"lightning-colorize fit --config experiments/{path.name}" in head
+    if path.stem != "quickstart":
+        assert "ROOT" in head
+        assert "--data.root ROOT" in head
+
+
+@pytest.mark.parametrize(
+    ("name", "data_set"),
+    [
+        ("resnet34_upsample", "ImageNet"),
+        ("resnet18_deconv", "Oxford-IIIT Pet"),
+        ("vgg16_upsample", "landscape pictures"),
+        ("cnn_autoencoder", "Google's universal image embeddings"),
+        ("cnn_unet", "Google's universal image embeddings"),
+    ],
+)
+def test_head_names_the_data_set_published_with(name, data_set):
+    head = (EXPERIMENTS / f"{name}.yaml").read_text().split("\n\n")[0].replace("\n# ", " ")
+    assert data_set in head
+
+
+def test_published_settings(parser):
+    """The numbers of the publications, key by key."""
+    published = {
+        "resnet34_upsample": {
+            "data.size": 224,
+            "model.encoder.class_path": "lightning_colorize.networks.ResNetEncoder",
+            "model.encoder.depth": 34,
+            "model.encoder.levels": 3,
+            "model.encoder.pretrained": True,
+            "model.loss.class_path": "lightning_colorize.losses.MSE",
+            "model.head.target_range": "0..1",
+            "model.optimizer.class_path": "torch.optim.Adam",
+            "run.monitor": "val/loss",
+            "run.mode": "min",
+        },
+        "resnet18_deconv": {
+            "data.size": 224,
+            "model.encoder.depth": 18,
+            "model.encoder.levels": 3,
+            "model.encoder.pretrained": True,
+            "model.decoder.class_path": "lightning_colorize.networks.DeconvDecoder",
+            "model.loss.class_path": "lightning_colorize.losses.MSE",
+            "model.optimizer.class_path": "torch.optim.Adam",
+        },
+        "vgg16_upsample": {
+            "data.size": 224,
+            "data.batch_size": 16,
+            "trainer.max_epochs": 2000,
+            "model.encoder.class_path": "lightning_colorize.networks.VGG16Encoder",
+            "model.encoder.pretrained": True,
+            "model.encoder.frozen": True,
+            "model.head.activation": "tanh",
+            "model.loss.class_path": "lightning_colorize.losses.MSE",
+            "model.optimizer.class_path": "torch.optim.Adam",
+        },
+        "cnn_autoencoder": {
+            "data.size": 128,
+            "trainer.max_epochs": 20,
+            "model.decoder.skips": False,
+            "model.loss.class_path": "lightning_colorize.losses.MSE",
+        },
+        "cnn_unet": {
+            "data.size": 128,
+            "trainer.max_epochs": 20,
+            "model.decoder.skips": True,
+            "model.loss.class_path": "lightning_colorize.losses.MSE",
+        },
+    }
+    for name, settings in published.items():
+        config = parse(parser, "--config", EXPERIMENTS / f"{name}.yaml")
+        for key, value in settings.items():
+            assert look_up(config, key) == value, f"{name}: {key}"
+    assert parse(parser, "--config", EXPERIMENTS / "resnet34_upsample.yaml")["run"]["patience"] > 0
+
+
+def look_up(config, key):
+    for part in key.split("."):
+        config = config[part] if part in config else config["init_args"][part]
+    return config
+
+
+def test_basset_hounds_are_divided_as_published(parser):
+    config = parse(
+        parser,
+        "--config",
+        EXPERIMENTS / "resnet18_deconv.yaml",
+        "--data.source",
+        EXPERIMENTS / "source" / "basset_hounds.yaml",
+    )
+    source = config["data"]["source"]["init_args"]
+    assert source["breed"] == "basset_hound"
+    assert source["splits"] == {"train": 134, "val": 36, "test": 30}
+
+
+@pytest.mark.parametrize("slot", ["loss", "source"])
+def test_fragments_list_all_arguments(slot):
+    """One that is left out would keep the value of the class that the fragment replaces."""
+    for path in FRAGMENTS[slot]:
+        fragment = yaml.safe_load(path.read_text())
+        module, name = fragment["class_path"].rsplit(".", 1)
+        cls = getattr(importlib.import_module(module), name)
+        named = (
+            {} if cls.__init__ is torch.nn.Module.__init__ else inspect.signature(cls).parameters
+        )
+        assert set(fragment.get("init_args", {})) == set(named), path.name
+
+
+@pytest.mark.parametrize("path", SYSTEMS, ids=stem)
+def test_fragments_resolve_as_they_do_alone(parser, path):
+    """Init_args of the class before must not survive in the class that replaces it."""
+    alone = {
+        fragment: without_origin(slot_config(parser, slot, fragment))
+        for slot, fragments in FRAGMENTS.items()
+        for fragment in fragments
+    }
+    for number in range(max(map(len, FRAGMENTS.values()))):
+        chosen = {slot: files[number % len(files)] for slot, files in FRAGMENTS.items()}
+        words = [w for slot, f in chosen.items() for w in (f"--{SLOTS[slot]}.{slot}", f)]
+        config = parse(parser, "--config", path, *words)
+        for slot, fragment in chosen.items():
+            where = config["model"]["init_args"] if SLOTS[slot] == "model" else config["data"]
+            assert without_origin(where[slot]) == alone[fragment], f"{path.stem} x {fragment}"
+
+
+_alone = {}
+
+
+def slot_config(parser, slot, fragment):
+    """Return what a fragment is over a model that has nothing but defaults."""
+    if fragment not in _alone:
+        bare = {"encoder": "ConvEncoder", "loss": "L1"}
+        words = ["--model", "RegressionTask"]
+        for name, value in bare.items():
+            words += [f"--model.{name}", fragment if name == slot else value]
+        if slot not in bare:
+            words += [f"--{SLOTS[slot]}.{slot}", fragment]
+        config = parse(parser, *words)
+        where = config["model"]["init_args"] if SLOTS[slot] == "model" else config["data"]
+        _alone[fragment] = where[slot]
+    return _alone[fragment]
+
+
+@pytest.mark.parametrize("preset", DEBUG, ids=stem)
+def test_debug_presets_parse_over_every_experiment(parser, preset):
+    wanted = yaml.safe_load(preset.read_text())["trainer"]
+    for path in SYSTEMS:
+        config = parse(parser, "--config", path, "--config", preset)
+        for key, value in wanted.items():
+            if not isinstance(value, dict):
+                assert config["trainer"][key] == value
+
+
+def test_command_line_reaches_into_fragments(parser):
+    config = parse(
+        parser,
+        "--config",
+        EXPERIMENTS / "photos_cpu.yaml",
+        "--model.encoder",
+        EXPERIMENTS / "encoder" / "conv.yaml",
+        "--model.encoder.widths",
+        "[8,16]",
+        "--model.loss",
+        EXPERIMENTS / "loss" / "l1_mse_sum.yaml",
+        "--model.loss.weights.l1",
+        "3",
+    )
+    assert config["model"]["init_args"]["encoder"]["init_args"]["widths"] == [8, 16]
+    loss = config["model"]["init_args"]["loss"]["init_args"]
+    assert loss["weights"] == {"l1": 3.0, "mse": 1.0}
+
+
+def test_fragments_are_found_beside_the_experiment_and_saved_resolved(parser, tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text(
+        "class_path: lightning_colorize.losses.Huber\ninit_args:\n  delta: 0.25\n"
+    )
+    (tmp_path / "mine.yaml").write_text(
+        "model:\n"
+        "  class_path: lightning_colorize.tasks.RegressionTask\n"
+        "  init_args:\n"
+        "    encoder: ConvEncoder\n"
+        "    loss: loss/mine.yaml\n"
+    )
+    config = parser.parse_args(["--config", str(tmp_path / "mine.yaml")])
+    saved = yaml.safe_load(parser.dump(config))["model"]["init_args"]["loss"]
+    assert saved == {"class_path": "lightning_colorize.losses.Huber", "init_args": {"delta": 0.25}}
+
+
+# Running.
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A plain folder of small pictures, without sub-folders."""
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for number in range(12):
+        corners = random.integers(0, 256, (2, 3, 3), dtype=np.uint8)
+        Image.fromarray(corners).resize((60, 44), Image.Resampling.BILINEAR).save(
+            folder / f"{number}.png"
+        )
+    return folder
+
+
+@pytest.fixture
+def fit(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+    def run(path, *words, size=32):
+        configured = yaml.safe_load(path.read_text())["model"]["init_args"]["encoder"]
+        settings = configured.get("init_args", {})
+        offline = [*(OFFLINE if "pretrained" in settings else [])]
+        offline += FROZEN if "frozen" in settings else []
+        return main(
+            [
+                *("fit", "--config", str(path)),
+                *("--data.root", str(pictures), "--data.size", str(size)),
+                *("--data.batch_size", "2", "--trainer.accelerator", "cpu"),
+                *offline,
+                *map(str, words),
+            ]
+        )
+
+    return run
+
+
+QUICK = {"quickstart", "photos_cpu", "cnn_autoencoder", "cnn_unet", "resnet18_deconv"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[] if path.stem in QUICK else pytest.mark.slow, id=path.stem)
+        for path in SYSTEMS
+    ],
+)
+def test_experiment_runs_a_step_on_a_plain_folder(fit, path, tmp_path):
+    preset = EXPERIMENTS / "debug" / "one_batch.yaml"
+    assert fit(path, "--config", preset) == 0
+    assert not (tmp_path / "runs").exists(), "one_batch writes nothing"
+
+
+@pytest.mark.parametrize("loss", FRAGMENTS["loss"], ids=stem)
+def test_loss_fragments_run(fit, loss):
+    quickstart = EXPERIMENTS / "quickstart.yaml"
+    assert fit(quickstart, "--model.loss", loss, "--trainer.fast_dev_run", "1") == 0
+
+
+@pytest.mark.slow
+def test_overfit_preset_learns_its_batch(fit, tmp_path):
+    preset = EXPERIMENTS / "debug" / "overfit.yaml"
+    quickstart = EXPERIMENTS / "quickstart.yaml"
+    words = ["--trainer.max_epochs", "60", "--run.name", "run", "--model.scheduler", "null"]
+    assert fit(quickstart, "--config", preset, *words) == 0
+    with (tmp_path / "runs" / "quickstart" / "run" / "metrics.csv").open() as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert len(losses) == 60
+    assert np.mean(losses[-5:]) < 0.3 * losses[0]
+
+
+@pytest.mark.slow
+def test_profile_preset_leaves_a_table(fit, tmp_path):
+    preset = EXPERIMENTS / "debug" / "profile.yaml"
+    quickstart = EXPERIMENTS / "quickstart.yaml"
+    words = ["--trainer.max_steps", "3", "--run.name", "run"]
+    assert fit(quickstart, "--config", preset, *words) == 0
+    table = (tmp_path / "runs" / "quickstart" / "run" / "fit-profile.txt").read_text()
+    assert "run_training_batch" in table
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_quickstart_as_the_readme_says_it(tmp_path):
+    """Beats grey where it did not train, in colour, within three minutes."""
+    command = [sys.executable, "-m", "lightning_colorize", "fit", "--run.name", "run"]
+    command += ["--config", str(EXPERIMENTS / "quickstart.yaml")]
+    command += ["--run.loggers.wandb", "disabled"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
+    run = tmp_path / "runs" / "quickstart" / "run"
+    result = json.loads((run / "result.json").read_text())
+    grey = result["baselines"]["grey"]
+    assert result["metrics"]["val/psnr"] > grey["val/psnr"] + 0.5
+    assert result["metrics"]["val/ciede2000"] < 0.95 * grey["val/ciede2000"]
+    grid = np.asarray(
+        Image.open(sorted((run / "images").glob("val_grid_*.png"))[-1]).convert("LAB")
+    )
+    third = grid.shape[1] // 3
+    ab = grid[:, third : 2 * third, 1:].astype(np.int8).astype(float)
+    assert np.hypot(ab[..., 0], ab[..., 1]).mean() >= 5
