@@ -1,4 +1,4 @@
-"""Runs on a folder of photographs side by side: a table, their curves, and public pictures coloured.
+"""Runs on a folder of photographs side by side: table, curves, and public pictures coloured.
 
     python benchmarks/photos.py --data FOLDER pretrained=RUN scratch=RUN --command '...'
 

@@ -13,6 +13,7 @@ from lightning_colorize.bundled import bundled
 from lightning_colorize.callbacks import (
     Banner,
     BaselineMetrics,
+    FinalValidation,
     GracefulStop,
     LastCheckpoint,
     PictureGrids,
@@ -175,6 +176,7 @@ class ColorizeCLI(LightningCLI):
         return [
             *callbacks,
             RunResult(self.folder, baselines, options.monitor, options.mode),
+            FinalValidation(),
             self.best,
             last,
             GracefulStop(last),

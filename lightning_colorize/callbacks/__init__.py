@@ -3,6 +3,7 @@
 from lightning_colorize.callbacks.banner import Banner
 from lightning_colorize.callbacks.baselines import BaselineMetrics
 from lightning_colorize.callbacks.config import SaveConfig
+from lightning_colorize.callbacks.final_validation import FinalValidation
 from lightning_colorize.callbacks.grids import PictureGrids
 from lightning_colorize.callbacks.interrupt import GracefulStop, RunInterrupted
 from lightning_colorize.callbacks.last_checkpoint import LastCheckpoint
@@ -13,6 +14,7 @@ from lightning_colorize.callbacks.result import RunResult
 __all__ = [
     "Banner",
     "BaselineMetrics",
+    "FinalValidation",
     "GracefulStop",
     "LastCheckpoint",
     "LineProgress",

@@ -1,5 +1,7 @@
 """Pictures that show at a glance whether anything is learnt: grey, prediction, truth."""
 
+from typing import Any
+
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -21,6 +23,7 @@ class PictureGrids(Callback):
         self.count = count
         self.every_n_epochs = every_n_epochs
         self._rows: list[Tensor] = []
+        self._seen = 0
 
     def on_validation_batch_end(
         self,
@@ -31,12 +34,18 @@ class PictureGrids(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the first pictures of the split."""
-        missing = self.count - len(self._rows)
-        if missing <= 0 or not self._is_due(trainer):
+        """Draw pictures from all over the split: neighbours by name are often alike."""
+        if not self._is_due(trainer):
             return
-        rows = grid_rows(batch.L[:missing], outputs[:missing], batch.ab[:missing])
-        self._rows.extend(rows.cpu().unbind())
+        numbers = range(self._seen, self._seen + len(batch))
+        self._seen += len(batch)
+        loader: Any = trainer.val_dataloaders
+        step = max(1, len(loader.dataset) // trainer.world_size // self.count)
+        free = self.count - len(self._rows)
+        shown = [i for i, number in enumerate(numbers) if number % step == 0][:free]
+        if shown:
+            rows = grid_rows(batch.L[shown], outputs[shown], batch.ab[shown])
+            self._rows.extend(rows.cpu().unbind())
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the grid."""
@@ -44,6 +53,7 @@ class PictureGrids(Callback):
             grid = make_grid(self._rows, nrow=1, padding=2, pad_value=255)
             log_pictures(trainer.loggers, "val/grid", grid, trainer.global_step)
             self._rows = []
+        self._seen = 0
 
     def _is_due(self, trainer: Trainer) -> bool:
         epoch = trainer.current_epoch + 1

@@ -7,6 +7,7 @@ from PIL import Image
 from skimage.color import lab2rgb
 
 from lightning_colorize.callbacks.grids import PictureGrids, grid_rows
+from lightning_colorize.color import ColorBatch
 
 
 def pictures(seed=0, count=2):
@@ -84,7 +85,7 @@ def test_they_are_shown_every_so_many_epochs_and_at_the_end(monkeypatch, every, 
         lambda loggers, name, picture, step: logged.append((step, picture.shape)),
     )
     grids = PictureGrids(count=3, every_n_epochs=every)
-    batch = SimpleNamespace(L=pictures()[0], ab=pictures()[2])
+    batch = ColorBatch(L=pictures()[0], ab=pictures()[2], names=["a", "b"])
     for epoch in range(7):
         trainer = SimpleNamespace(
             current_epoch=epoch,
@@ -92,6 +93,8 @@ def test_they_are_shown_every_so_many_epochs_and_at_the_end(monkeypatch, every, 
             should_stop=False,
             is_global_zero=True,
             sanity_checking=False,
+            world_size=1,
+            val_dataloaders=SimpleNamespace(dataset=range(6)),
             loggers=[],
             global_step=epoch + 1,
         )
@@ -100,6 +103,35 @@ def test_they_are_shown_every_so_many_epochs_and_at_the_end(monkeypatch, every, 
         grids.on_validation_epoch_end(trainer, None)
     assert [step for step, _ in logged] == shown
     assert {shape for _, shape in logged} == {(3, 3 * (6 + 2) + 2, 15 + 4)}
+
+
+def test_they_come_from_all_over_the_split(monkeypatch):
+    logged = []
+    monkeypatch.setattr(
+        "lightning_colorize.callbacks.grids.log_pictures",
+        lambda loggers, name, picture, step: logged.append(picture),
+    )
+    trainer = SimpleNamespace(
+        current_epoch=0,
+        max_epochs=1,
+        should_stop=False,
+        is_global_zero=True,
+        sanity_checking=False,
+        world_size=1,
+        val_dataloaders=SimpleNamespace(dataset=range(10)),
+        loggers=[],
+        global_step=1,
+    )
+    L, ab_hat, ab = pictures(count=10)
+    grids = PictureGrids(count=3)
+    for start, stop in ((0, 4), (4, 8), (8, 10)):
+        part = slice(start, stop)
+        batch = ColorBatch(L[part], ab[part], ["name"] * (stop - start))
+        grids.on_validation_batch_end(trainer, None, ab_hat[part], batch, 0)
+    grids.on_validation_epoch_end(trainer, None)
+    expected = grid_rows(L[[0, 3, 6]], ab_hat[[0, 3, 6]], ab[[0, 3, 6]])
+    rows = [logged[0][:, 2 + 8 * i : 8 + 8 * i, 2:17] for i in range(3)]
+    assert torch.equal(torch.stack(rows), expected)
 
 
 def test_no_pictures_are_no_grids(command):

@@ -1,0 +1,13 @@
+import json
+
+
+def test_a_run_that_its_time_ends_is_validated(command):
+    run = command.fit(
+        "timed",
+        *("--trainer.max_time", "00:00:00:02", "--trainer.max_epochs", "-1"),
+        *("--trainer.check_val_every_n_epoch", "100000", "--run.test", "false"),
+    )
+    result = json.loads((run / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert "val/psnr" in result["metrics"]
+    assert (run / result["best_checkpoint"]).is_file()
