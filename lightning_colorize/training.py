@@ -24,6 +24,7 @@ from lightning_colorize.callbacks import (
     progress_callbacks,
 )
 from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.errors import UsageError
 from lightning_colorize.loggers import LoggerOptions, build_loggers
 from lightning_colorize.run_folder import CHECKPOINTS, LAST
 from lightning_colorize.run_naming import new_run_folder
@@ -131,8 +132,12 @@ class ColorizeCLI(LightningCLI):
         baselines = BaselineMetrics()
         callbacks: list[Callback] = [Banner(), baselines, *progress_callbacks()]
         if self.is_run and not config.fast_dev_run:
+            self._check_monitor()
             self.folder.mkdir(parents=True, exist_ok=True)
-            config.logger = config.logger or self._loggers()
+            if config.logger is None:
+                config.logger = self._loggers()
+            if config.logger:
+                callbacks.append(LearningRateMonitor())
             callbacks += self._writing_callbacks(baselines)
         # The bar is ours, on a terminal only; Lightning would add one everywhere.
         config.enable_progress_bar = config.enable_progress_bar is not False and on_terminal()
@@ -141,6 +146,14 @@ class ColorizeCLI(LightningCLI):
         trainer: Trainer = super().instantiate_trainer(default_root_dir=str(self.folder), **kwargs)
         return trainer
 
+    def _check_monitor(self) -> None:
+        """Refuse a metric that is never logged now, not after the first epoch."""
+        monitor, names = self.config_init.run.monitor, self.model.metric_names()
+        if monitor not in names:
+            raise UsageError(
+                f"run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}"
+            )
+
     def _loggers(self) -> Any:
         step = checkpoint_step(self.folder / LAST) if self.resumed else None
         return build_loggers(self.folder, self.config_init.run.loggers, step)
@@ -148,7 +161,7 @@ class ColorizeCLI(LightningCLI):
     def _writing_callbacks(self, baselines: BaselineMetrics) -> list[Callback]:
         """Return the callbacks that leave something in the run folder, or stop the run early."""
         options: RunOptions = self.config_init.run
-        callbacks: list[Callback] = [LearningRateMonitor()]
+        callbacks: list[Callback] = []
         if options.patience is not None:
             callbacks.append(
                 EarlyStopping(

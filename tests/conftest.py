@@ -35,6 +35,26 @@ TINY_RUN = {
 }
 
 
+REQUIRED = set(filter(None, os.environ.get("LC_REQUIRE", "").split(",")))
+
+
+def pytest_configure(config):
+    """Refuse a marker that does not exist: its tests would be required in vain."""
+    markers = {line.partition(":")[0] for line in config.getini("markers")}
+    if unknown := REQUIRED - markers:
+        raise pytest.UsageError(f"LC_REQUIRE names {sorted(unknown)}, markers are {sorted(markers)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Turn a skip into a failure where LC_REQUIRE names one of the test's markers."""
+    report = yield
+    if report.skipped and REQUIRED & {marker.name for marker in item.iter_markers()}:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but LC_REQUIRE wants it: {report.longrepr}"
+    return report
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Small tensors are slower on several threads, and sums would depend on their number."""

@@ -305,3 +305,17 @@ def test_wrong_use_is_told_before_any_work(command, capsys, words, says):
     # The name is free: mended, the same line trains.
     right = ("--trainer.max_epochs", 1, "--run.test", "false", "--run.grid_pictures", 0)
     command.fit("wrong", *right)
+
+
+def test_a_metric_that_is_never_logged_is_refused_before_anything_is_written(command, capsys):
+    assert command("fit", *command.words("bad", "--run.monitor", "val/pnsr")) == 2
+    message = capsys.readouterr().err
+    assert "val/pnsr" in message
+    assert "val/psnr" in message
+    assert not (command.root / "tiny" / "bad").exists()
+
+
+def test_a_run_without_loggers_leaves_its_result(command):
+    run = command.fit("silent", "--trainer.logger", "false", "--trainer.max_epochs", 1)
+    assert (run / "result.json").is_file()
+    assert not (run / "metrics.csv").exists()

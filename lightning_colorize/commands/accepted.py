@@ -109,13 +109,13 @@ def class_names(hint: Any) -> list[str]:
         and not inspect.isabstract(cls)
         # Lightning wraps optimisers in use in classes that it makes up: LightningAdam.
         and not cls.__name__.startswith(("_", "Lightning"))
-        and not (cls.__subclasses__() and (cls in bases or _is_ours(cls)))
+        and not (cls.__subclasses__() if cls in bases else _is_built_upon(cls))
     }
     return sorted(names)
 
 
-def _is_ours(cls: type) -> bool:
-    return cls.__module__.startswith("lightning_colorize.")
+def _is_built_upon(cls: type) -> bool:
+    return any(sub.__module__.startswith("lightning_colorize.") for sub in cls.__subclasses__())
 
 
 def _subclasses(base: type) -> set[type]:

@@ -21,26 +21,27 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def train(cli: "ColorizeCLI", checkpoint: Path | None = None) -> None:
+def train(cli: "ColorizeCLI", resume_from: Path | None = None) -> None:
     """Fit, measure the best checkpoint on the test split, and say what came out.
 
     Args:
         cli: The run.
-        checkpoint: Go on from here.
+        resume_from: The checkpoint to go on from.
     """
     import torch
 
     from lightning_colorize.evaluation import print_result
-    from lightning_colorize.run_folder import read_result
+    from lightning_colorize.run_folder import BEST, read_result
 
-    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume_from, weights_only=True)
     if cli.best is None:
         return
     if cli.config_init.run.test and cli.datamodule.has("test"):
-        if best := cli.best.best_model_path:
-            # Not through `ckpt_path`, which would set the callbacks back to that epoch too.
-            state = torch.load(best, map_location="cpu", weights_only=True)
-            cli.model.load_state_dict(state["state_dict"])
+        # Not through `ckpt_path`, which would set the callbacks back to that epoch too.
+        best = cli.folder / BEST
+        if best.is_file():
+            checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+            cli.model.load_state_dict(checkpoint["state_dict"])
         cli.trainer.test(cli.model, cli.datamodule, verbose=False)
     result = read_result(cli.folder)
     if cli.trainer.is_global_zero and result is not None:

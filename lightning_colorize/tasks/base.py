@@ -55,6 +55,10 @@ class ColorizationTask(LightningModule, ABC):
         """Return the batch with its true colours in the form that the head predicts."""
         return batch.with_target(self.net.head.target(self.scaling.normalise_ab(batch.ab)))
 
+    def metric_names(self) -> list[str]:
+        """Return the names under which validation logs: what a run may be judged by."""
+        return ["val/loss", *self.val_metrics.keys()]
+
     @abstractmethod
     def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
         """Return what is logged as `val/loss`."""

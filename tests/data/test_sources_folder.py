@@ -193,12 +193,10 @@ def test_built_from_yaml(tmp_path):
         "  splits: {train: 3, val: 2}\n"
     )
     arguments = [f"--source={tmp_path / 'c.yaml'}"]
-    # The new name where there is one; the oldest supported version knows the old alone.
-    build = getattr(parser, "instantiate", parser.instantiate_classes)
-    source = build(parser.parse_args(arguments)).source
+    source = parser.instantiate(parser.parse_args(arguments)).source
     touch(tmp_path, *(f"basset_hound_{i}.jpg" for i in range(10)), "beagle_2.jpg")
     splits = source.splits(tmp_path)
     assert {split: len(pictures) for split, pictures in splits.items()} == {"train": 3, "val": 2}
     assert not {"basset_hound_1.jpg", "beagle_2.jpg"} & set(all_names(splits))
     on_the_line = parser.parse_args([*arguments, "--source.include=*.jpg"])
-    assert build(on_the_line).source.include == "*.jpg"
+    assert parser.instantiate(on_the_line).source.include == "*.jpg"

@@ -90,8 +90,7 @@ def test_mixture_built_from_yaml(tmp_path, folders):
         f"init_args: {{folders: {folders}}}\n"
     )
     config = parser.parse_args([f"--source={tmp_path / 'c.yaml'}"])
-    build = getattr(parser, "instantiate", parser.instantiate_classes)
-    splits = build(config).source.splits(tmp_path)
+    splits = parser.instantiate(config).source.splits(tmp_path)
     assert splits["train"].weights == pytest.approx([1, 2.5])
 
 

@@ -34,7 +34,7 @@ def test_every_argument_is_given_and_commented(path):
 
 
 def instantiate(parser, config):
-    return getattr(parser, "instantiate", parser.instantiate_classes)(config)  # renamed in 4.49
+    return parser.instantiate(config)
 
 
 @pytest.mark.parametrize("path", ENCODERS, ids=lambda path: path.stem)
