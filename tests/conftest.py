@@ -42,7 +42,9 @@ def pytest_configure(config):
     """Refuse a marker that does not exist: its tests would be required in vain."""
     markers = {line.partition(":")[0] for line in config.getini("markers")}
     if unknown := REQUIRED - markers:
-        raise pytest.UsageError(f"LC_REQUIRE names {sorted(unknown)}, markers are {sorted(markers)}")
+        raise pytest.UsageError(
+            f"LC_REQUIRE names {sorted(unknown)}, markers are {sorted(markers)}"
+        )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,8 @@
 """`tune`: look for a learning rate and write it as a fragment that `fit` takes."""
 
 import argparse
+import os
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -34,10 +36,15 @@ def main(words: list[str]) -> int:
     if not 0 < args.min_lr < args.max_lr:
         raise UsageError(f"--min-lr {args.min_lr} must lie between 0 and --max-lr {args.max_lr}")
 
+    if not sys.stdout.isatty():
+        # Read when tqdm is imported, which draws the finder's bar.
+        os.environ["TQDM_DISABLE"] = "1"
     from lightning_colorize.commands.session import quiet, session
 
     quiet()
-    with TemporaryDirectory() as scratch, session(rest, PROGRAM, scratch=Path(scratch)) as cli:
+    # As many batches as there are rates, however many epochs that takes.
+    endless = [*rest, "--trainer.max_epochs=-1", "--trainer.max_time=null"]
+    with TemporaryDirectory() as scratch, session(endless, PROGRAM, scratch=Path(scratch)) as cli:
         lr = find_rate(cli, args.min_lr, args.max_lr, args.steps)
     if lr is None:
         raise UsageError("the loss fell nowhere: give more --steps or another --min-lr, --max-lr")

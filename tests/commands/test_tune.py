@@ -1,0 +1,43 @@
+import pytest
+import yaml
+
+
+def test_what_it_finds_is_taken_by_fit(command, tmp_path, capsys):
+    fragment = tmp_path / "found" / "lr.yaml"
+    found = command("tune", *command.words("x"), "--output", fragment, "--steps", 25)
+    assert found == 0
+    optimizer = yaml.safe_load(fragment.read_text())["model"]["init_args"]["optimizer"]
+    assert optimizer["class_path"] == "torch.optim.Adam"
+    assert 1e-6 <= optimizer["init_args"]["lr"] <= 1
+    assert f"--config {fragment}" in capsys.readouterr().out
+    # It is no run: nothing was left in the folder of runs.
+    assert not command.root.exists()
+    words = command.words("y", "--trainer.max_epochs", 1)
+    at = words.index("--model.optimizer")
+    del words[at : at + 4]  # the optimiser and its rate: the fragment's hold
+    assert command("fit", *words, "--config", fragment) == 0
+    config = yaml.safe_load((command.root / "tiny" / "y" / "config.yaml").read_text())
+    assert config["model"]["init_args"]["optimizer"]["init_args"]["lr"] == pytest.approx(
+        optimizer["init_args"]["lr"]
+    )
+
+
+def test_an_existing_file_is_not_overwritten(command, tmp_path, capsys):
+    (tmp_path / "lr.yaml").write_text("mine")
+    assert command("tune", *command.words("x"), "--output", tmp_path / "lr.yaml") == 2
+    assert "lr.yaml is there already" in capsys.readouterr().err
+    assert (tmp_path / "lr.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(("--steps", 5), "at least 20"), (("--min-lr", 2, "--max-lr", 1), "--min-lr 2")],
+)
+def test_bounds_without_sense_are_refused(command, tmp_path, capsys, words, named):
+    assert command("tune", *command.words("x"), "--output", tmp_path / "lr.yaml", *words) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_help_says_where_the_rest_is(command, capsys):
+    assert command("tune", "--help") == 0
+    assert "Everything else is as in fit" in " ".join(capsys.readouterr().out.split())
