@@ -26,7 +26,7 @@ from lightning_colorize.data.dataset import crop_square, resize_short_side
 from lightning_colorize.data.sources import EmbeddedSource
 from lightning_colorize.evaluation import evaluate, find_pictures
 from lightning_colorize.inference import LoadedTask, load_task
-from lightning_colorize.run_folder import METRICS, read_result
+from lightning_colorize.run_folder import LAST, METRICS, read_result
 from lightning_colorize.tasks.prediction import colorize_picture
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +54,8 @@ def main() -> None:
 def compare(args: argparse.Namespace) -> None:
     """Write the table, the curves, and the public photographs as each run colours them."""
     runs = {name: Path(folder) for name, _, folder in (run.partition("=") for run in args.runs)}
-    tasks = {name: load_task(folder) for name, folder in runs.items()}
+    # The weights at the end of the budget: nothing is chosen by any metric.
+    tasks = {name: load_task(folder / LAST) for name, folder in runs.items()}
     report = measure(tasks, args.data) | {"runs": {n: account(f) for n, f in runs.items()}}
     write_report(ROOT / "benchmarks" / "results" / "photos_cpu.json", args.command, report)
     draw_curves(runs)
@@ -62,7 +63,7 @@ def compare(args: argparse.Namespace) -> None:
         EmbeddedSource(held_out=name).splits(None)["test"].read(0)
         for name in ("astronaut", "chelsea", "coffee", "rocket")
     ]
-    write_png(side_by_side(whole, tasks.values(), side=192), str(IMAGES / "results.png"))
+    write_png(side_by_side(whole, tasks.values(), side=160), str(IMAGES / "results.png"))
 
 
 def draw_quickstart(args: argparse.Namespace) -> None:
