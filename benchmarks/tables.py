@@ -111,10 +111,11 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 def origin(report: dict[str, Any]) -> str:
     """Where the figures come from."""
     where = report["environment"]
+    timed = "" if "metrics" in report else " Median (range)."
     commit = where["git_commit"][:10] if where["git_commit"] else "before the first"
     return (
         f"\n`{report['command']}`, commit {commit}, {where['cpu_count']} cores of {where['cpu']}, "
-        f"torch {where['versions']['torch']}. Median (range).\n"
+        f"torch {where['versions']['torch']}.{timed}\n"
     )
 
 

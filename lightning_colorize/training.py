@@ -151,7 +151,7 @@ class ColorizeCLI(LightningCLI):
         monitor, names = self.config_init.run.monitor, self.model.metric_names()
         if monitor not in names:
             raise UsageError(
-                f"run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}"
+                f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}"
             )
 
     def _loggers(self) -> Any:
