@@ -3,15 +3,13 @@
 Importing Lightning takes seconds; helps and wrong words are answered without it.
 """
 
-import argparse
 import os
 import sys
 from importlib import import_module
 
 from lightning_colorize import __version__
+from lightning_colorize.commands.parser import PROGRAM, Parser
 from lightning_colorize.errors import UsageError
-
-PROGRAM = "lightning-colorize"
 
 COMMANDS = (
     "fit",
@@ -69,16 +67,9 @@ def _run(words: list[str]) -> int:
     module = import_module(f"lightning_colorize.commands.{name}")
     if hasattr(module, "main"):
         return int(module.main(rest))
-    parser = _Parser(prog=f"{PROGRAM} {name}", description=module.HELP)
+    parser = Parser(prog=f"{PROGRAM} {name}", description=module.HELP)
     module.add_arguments(parser)
     return int(module.run(parser.parse_args(rest)))
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse without the usage before an error."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise UsageError(f"{self.prog.removeprefix(PROGRAM + ' ')}: {message}")
 
 
 def _print_help() -> None:

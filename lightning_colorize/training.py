@@ -1,5 +1,6 @@
 """From a configuration to a Trainer: a thin LightningCLI and what every run brings along."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from lightning_colorize.callbacks import (
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.errors import UsageError
 from lightning_colorize.loggers import LoggerOptions, build_loggers
+from lightning_colorize.networks import skip_weights
 from lightning_colorize.run_folder import CHECKPOINTS, LAST
 from lightning_colorize.run_naming import new_run_folder
 from lightning_colorize.tasks import ColorizationTask
@@ -62,6 +64,15 @@ class RunOptions:
     grid_every_n_epochs: int = 1
     predict_dir: str | None = None
     loggers: LoggerOptions = field(default_factory=LoggerOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers without sense."""
+        least = {"save_every_n_steps": 1, "grid_every_n_epochs": 1, "grid_pictures": 0}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise UsageError(
+                    f"--run.{name}: {getattr(self, name)}\naccepted: {smallest} or more"
+                )
 
 
 class ColorizeCLI(LightningCLI):
@@ -126,21 +137,28 @@ class ColorizeCLI(LightningCLI):
         if self.is_run and not self.resumed:
             self.folder = new_run_folder(Path(options.root), options.experiment, options.name)
 
+    def instantiate_classes(self) -> None:
+        """Build what the configuration says; a resumed run's weights are in its checkpoint."""
+        with skip_weights() if self.resumed else nullcontext():
+            super().instantiate_classes()
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the run's folder, loggers and callbacks to the Trainer's configuration."""
         config = self.config_init.trainer
         baselines = BaselineMetrics()
-        callbacks: list[Callback] = [Banner(), baselines, *progress_callbacks()]
+        callbacks: list[Callback] = [Banner(), baselines]
+        if config.enable_progress_bar is not False:
+            callbacks += progress_callbacks()
+        # The bar is ours, on a terminal only; Lightning would add one everywhere.
+        config.enable_progress_bar = config.enable_progress_bar is not False and on_terminal()
         if self.is_run and not config.fast_dev_run:
             self._check_monitor()
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             if config.logger is None:
                 config.logger = self._loggers()
             if config.logger:
                 callbacks.append(LearningRateMonitor())
             callbacks += self._writing_callbacks(baselines)
-        # The bar is ours, on a terminal only; Lightning would add one everywhere.
-        config.enable_progress_bar = config.enable_progress_bar is not False and on_terminal()
         # Ours first: at the end of a validation, averaged weights are still in place for them.
         config.callbacks = [*callbacks, *(config.callbacks or [])]
         trainer: Trainer = super().instantiate_trainer(default_root_dir=str(self.folder), **kwargs)
@@ -194,6 +212,20 @@ class ColorizeCLI(LightningCLI):
             last,
             GracefulStop(last),
         ]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a run's folder.
+
+    Raises:
+        UsageError: If it cannot be made there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be made: {error.strerror}; give another --run.root"
+        ) from error
 
 
 def config_path(words: list[str]) -> Path | None:

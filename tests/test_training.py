@@ -319,3 +319,39 @@ def test_a_run_without_loggers_leaves_its_result(command):
     run = command.fit("silent", "--trainer.logger", "false", "--trainer.max_epochs", 1)
     assert (run / "result.json").is_file()
     assert not (run / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize("option", ["grid_every_n_epochs", "save_every_n_steps"])
+def test_numbers_without_sense_are_refused(command, capsys, option):
+    assert command("fit", *command.words("bad", f"--run.{option}", 0)) == 2
+    assert "accepted: 1 or more" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(command, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert command("fit", *command.words("bad", "--run.root", tmp_path / "file")) == 2
+    assert "give another --run.root" in capsys.readouterr().err
+
+
+def test_a_resumed_run_needs_no_file_of_first_weights(command, tmp_path):
+    from torchvision.models import mobilenet_v2
+
+    weights = tmp_path / "weights.pth"
+    torch.save(mobilenet_v2(weights=None).state_dict(), weights)
+    words = command.words("moved", "--trainer.max_epochs", 1)
+    at = words.index("--model.encoder")
+    words[at : at + 4] = [
+        *("--model.encoder", "lightning_colorize.networks.MobileNetV2Encoder"),
+        *("--model.encoder.levels", "2", "--model.encoder.weights", str(weights)),
+    ]
+    assert command("fit", *words) == 0
+    weights.unlink()
+    run = command.root / "tiny" / "moved"
+    assert command("resume", run, "--trainer.max_epochs", 2) == 0
+    assert read_result(run)["restarts"] == 1
+
+
+def test_the_last_epoch_is_validated_whatever_its_turn(command):
+    run = command.fit("turns", "--trainer.max_epochs", 3, "--trainer.check_val_every_n_epoch", 2)
+    validated = [row["epoch"] for row in rows(run) if row.get("val/psnr")]
+    assert validated == ["1", "2"]

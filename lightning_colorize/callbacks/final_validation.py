@@ -9,9 +9,10 @@ from pytorch_lightning.callbacks import Checkpoint
 class FinalValidation(Checkpoint):
     """Lets a run end with a validation, whatever `check_val_every_n_epoch` says.
 
-    Lightning validates a run that is stopped (by `max_time`, say) only if its epoch's turn has
-    come; all that was learnt since would be left out of best.ckpt. (A `Checkpoint`, because
-    Lightning calls those after all other callbacks, the timer among them.)
+    Lightning validates the last epoch, and one that is stopped (by `max_time`, say), only if its
+    turn has come; all that was learnt since would be left out of best.ckpt. A run that `max_steps`
+    ends in the middle of an epoch is not validated there. (A `Checkpoint`, because Lightning calls
+    those after all other callbacks, the timer among them.)
     """
 
     def on_train_batch_end(
@@ -22,6 +23,6 @@ class FinalValidation(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Make it this epoch's turn if this was the last batch."""
-        if trainer.should_stop:
+        """Make it this epoch's turn if it is the last one."""
+        if trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
             trainer.check_val_every_n_epoch = 1

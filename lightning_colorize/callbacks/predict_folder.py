@@ -33,7 +33,8 @@ class PredictFolder(Callback):
         self.pictures: dict[str, torch.Tensor] = {}
         for name in list_pictures(folder)[:limit]:
             try:
-                self.pictures[Path(name).stem] = read_picture(folder / name, _SHOWN_SIDE)
+                rgb = read_picture(folder / name, _SHOWN_SIDE)
+                self.pictures[str(Path(name).with_suffix(""))] = rgb
             except PictureError as error:
                 print(f"Not coloured during training: {error}")
         if not self.pictures:

@@ -126,8 +126,8 @@ class RunResult(Callback):
         trainable, frozen = parameter_count(pl_module)
         result = {
             "status": status,
-            "metrics": self.metrics,
-            "baselines": self.baselines.table,
+            "metrics": _finite(self.metrics),
+            "baselines": {name: _finite(row) for name, row in self.baselines.table.items()},
             "best_checkpoint": BEST if (self.folder / BEST).is_file() else None,
             "best_metric": self.best,
             "monitor": self.monitor,
@@ -167,6 +167,11 @@ class RunResult(Callback):
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         early = [c for c in callbacks if isinstance(c, EarlyStopping)]
         return "stopped_early" if any(c.stopped_epoch for c in early) else "finished"
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    """Return metrics with null for what is not a number: JSON has no NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:

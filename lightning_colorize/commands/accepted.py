@@ -115,7 +115,8 @@ def class_names(hint: Any) -> list[str]:
 
 
 def _is_built_upon(cls: type) -> bool:
-    return any(sub.__module__.startswith("lightning_colorize.") for sub in cls.__subclasses__())
+    above: list[type] = cls.__subclasses__()
+    return any(sub.__module__.startswith("lightning_colorize.") for sub in above)
 
 
 def _subclasses(base: type) -> set[type]:

@@ -26,6 +26,7 @@ _NOISE = (
     r".*The number of training batches .* is smaller than the logging interval.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*Using a .* checkpoint without.*",
+    r".*recommended to use `self.log\(.*sync_dist=True\)`.*",
     r".*module\(s\) in eval mode at the start of training.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
 )

@@ -1,12 +1,13 @@
 """`tune`: look for a learning rate and write it as a fragment that `fit` takes."""
 
-import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from lightning_colorize.commands.parser import Parser
 from lightning_colorize.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ PROGRAM = "lightning-colorize tune"
 
 def main(words: list[str]) -> int:
     """Run Lightning's learning-rate finder on an experiment; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
         description="Raise the learning rate batch by batch and suggest the one at which the loss "
         "falls fastest (Smith 2017). Everything else is as in fit: --config, --data.root, ...",
@@ -50,7 +51,7 @@ def main(words: list[str]) -> int:
         raise UsageError("the loss fell nowhere: give more --steps or another --min-lr, --max-lr")
     write_fragment(args.output, cli.config.model.as_dict(), lr)
     print(f"Learning rate {lr:.3g}, written to {args.output}. Use it after the experiment:")
-    print(f"  lightning-colorize fit {' '.join(rest)} --config {args.output}")
+    print(f"  lightning-colorize fit {shlex.join([*rest, '--config', str(args.output)])}")
     return 0
 
 

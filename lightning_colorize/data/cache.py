@@ -12,12 +12,9 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from lightning_colorize.data.dataset import resize_short_side
+from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.pictures import PictureSet
-
-# A panorama is kept at most this many times as long as it is wide.
-_LONGEST = 2
 
 # Fewer are read before a bar could be seen.
 _BAR_FROM = 500
@@ -81,19 +78,9 @@ class CachedPictures(PictureSet):
 
 def _load(pictures: PictureSet, index: int, side: int) -> Tensor | PictureError:
     try:
-        rgb = resize_short_side(pictures.read(index, side), side)
+        return resize_short_side(limit_length(pictures.read(index, side)), side)
     except PictureError as error:
         return error
-    height, width = rgb.shape[-2:]
-    if max(height, width) > _LONGEST * side:
-        rgb = _centre(rgb, _LONGEST * side)
-    return rgb
-
-
-def _centre(rgb: Tensor, longest: int) -> Tensor:
-    height, width = rgb.shape[-2:]
-    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
-    return rgb[:, top : top + longest, left : left + longest]
 
 
 def fits_in_memory(count: int, side: int, share: float = 0.25) -> bool:

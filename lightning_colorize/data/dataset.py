@@ -31,6 +31,17 @@ def resize_short_side(rgb: Tensor, side: int) -> Tensor:
     return resized
 
 
+def limit_length(rgb: Tensor, longest: int = 4) -> Tensor:
+    """Return the middle of a picture that is more than `longest` times as long as it is wide.
+
+    To be called before resizing: a strip of one row would become gigabytes.
+    """
+    height, width = rgb.shape[-2:]
+    most = longest * min(height, width)
+    top, left = max(0, height - most) // 2, max(0, width - most) // 2
+    return rgb[:, top : top + most, left : left + most]
+
+
 def crop_square(rgb: Tensor, side: int, position: float = 0.5) -> Tensor:
     """Cut a square out of the picture.
 
@@ -98,7 +109,8 @@ class PictureDataset(Dataset[Item]):
         for candidate in range(index, index + len(self)):
             candidate %= len(self)
             try:
-                rgb = resize_short_side(self.pictures.read(candidate, self.side), self.side)
+                read = limit_length(self.pictures.read(candidate, self.side))
+                rgb = resize_short_side(read, self.side)
             except PictureError as error:
                 broken.append(error)
                 if self.replace_broken:

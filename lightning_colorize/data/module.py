@@ -109,8 +109,7 @@ class ColorizationDataModule(LightningDataModule):
             "test": ["test"],
         }
         for split in needed.get(stage, []):
-            if split in self._splits:
-                self.pictures(split)
+            self.pictures(split)
 
     def counts(self) -> dict[str, int]:
         """Return the number of pictures of each split, broken ones counted until they are met."""

@@ -19,7 +19,8 @@ def picture_path(folder: Path, name: str, step: int) -> Path:
     Everything but letters, digits, dots and hyphens becomes an underscore; the step is padded so
     that a file manager shows pictures in their order.
     """
-    return folder / IMAGES / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}_{step:08d}.png"
+    safe = re.sub(r"[^\w.-]+", "_", name)
+    return folder / IMAGES / f"{safe}_{step:08d}.png"
 
 
 class PictureFiles(RunLogger):

@@ -42,6 +42,9 @@ class AbHead(Head):
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
         """Return predicted ab in the target's range: (B, 2, H, W) at `size`."""
         ab: Tensor = self.conv(decoded)
+        if ab.dtype in (torch.bfloat16, torch.float16):
+            # Near 0.5 a step of bf16 is almost a unit of ab: 0..1 would be coarser than -1..1.
+            ab = ab.float()
         if ab.shape[-2:] != size:
             ab = F.interpolate(ab, size=size, mode="bilinear", align_corners=False)
         if self.activation == "tanh":

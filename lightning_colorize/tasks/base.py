@@ -57,7 +57,7 @@ class ColorizationTask(LightningModule, ABC):
 
     def metric_names(self) -> list[str]:
         """Return the names under which validation logs: what a run may be judged by."""
-        return ["val/loss", *self.val_metrics.keys()]
+        return ["val/loss", *map(str, self.val_metrics.keys())]
 
     @abstractmethod
     def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:

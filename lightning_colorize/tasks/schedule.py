@@ -41,7 +41,11 @@ class WarmupCosine(LRScheduler):
 
     def follow(self, trainer: Trainer) -> None:
         """Set the rates to where the run is."""
-        self.progress = run_progress(trainer)
+        progress = run_progress(trainer)
+        if trainer.world_size > 1:
+            # Each process has its own clock; rates that differ would let the weights drift apart.
+            progress = trainer.strategy.broadcast(progress)
+        self.progress = progress
         self.step()
 
 

@@ -10,6 +10,7 @@ from lightning_colorize.data.dataset import (
     PictureDataset,
     collate,
     crop_square,
+    limit_length,
     resize_short_side,
 )
 from lightning_colorize.data.files import PictureError
@@ -94,3 +95,11 @@ def test_batches_are_made_of_what_is_whole():
     raw, broken = collate(items[1:])
     assert len(raw.rgb) == 0
     assert broken == [error]
+
+
+def test_a_strip_is_cut_before_it_is_enlarged():
+    strip = torch.arange(400, dtype=torch.uint8).expand(3, 1, 400)
+    assert limit_length(strip).tolist() == strip[:, :, 198:202].tolist()
+    assert limit_length(strip.mT).shape == (3, 4, 1)
+    whole = torch.zeros(3, 5, 9, dtype=torch.uint8)
+    assert limit_length(whole).shape == whole.shape

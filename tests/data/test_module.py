@@ -236,5 +236,13 @@ def test_overfitting_gives_the_same_pictures_in_every_epoch(photo_folder, tmp_pa
 
 def test_a_source_of_ones_own_is_used(photo_folder):
     datamodule = data(photo_folder, source=FolderSource(include=["train/*", "val/020*"]))
-    datamodule.setup("test")
+    datamodule.setup("fit")
     assert datamodule.counts() == {"train": 12, "val": 1}
+
+
+@pytest.mark.parametrize("stage", ["fit", "test"])
+def test_a_split_that_a_stage_needs_is_missed_before_it_begins(photo_folder, stage):
+    source = FolderSource()
+    source.split_names_of = lambda folder: {"train": ["train/000.png"]}
+    with pytest.raises(SourceError, match="only train"):
+        data(photo_folder, source=source).setup(stage)

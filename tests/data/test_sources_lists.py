@@ -76,6 +76,9 @@ def test_mixture_says_what_is_wrong(tmp_path):
         MixtureSource({})
     with pytest.raises(SourceError, match="gone does not exist: folders must name"):
         MixtureSource({"a": 1, "gone": 1}).splits(tmp_path)
+    touch(tmp_path, "a/faces/1.jpg")
+    with pytest.raises(SourceError, match=r"faces lies inside .*a: name one"):
+        MixtureSource({"a": 1, "a/faces": 1}).splits(tmp_path)
     with pytest.raises(SourceError, match="named twice"):
         MixtureSource({"a": 1, "./a": 1}).splits(tmp_path)
 
@@ -139,6 +142,7 @@ def test_manifest_without_weights(tmp_path):
         ("path,split,weight\n1.jpg,train,nan\n", r"line 2: the weight 'nan'"),
         ("path,split,weight\n1.jpg,train,0\n", r"weights of all training pictures are 0"),
         ("path,split\n1.jpg,train\n\n1.jpg,val\n", r"line 4: 1\.jpg is in line 2 already"),
+        ("path,split\n1.jpg,train\n./1.jpg,val\n", r"line 3: \./1\.jpg is in line 2 already"),
         (
             "path,split\n1.jpg,train\n9.jpg,train\n8.jpg,val\n",
             r"line 3: there is no file .*9\.jpg \(and 1 more\)",

@@ -18,6 +18,7 @@ class FakeTrainer:
         self.num_training_batches = batches
         self.accumulate_grad_batches = accumulate
         self.callbacks = []
+        self.world_size = 1
 
 
 def make(warmup=0.1, final=0.01, rates=(1.0,)):

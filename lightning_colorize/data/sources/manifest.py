@@ -80,7 +80,9 @@ def _read(manifest: Path) -> list[_Row]:
             for cells in reader:
                 if any(cell.strip() for cell in cells):
                     row = _row(f"{manifest}, line {reader.line_num}", reader.line_num, cells)
-                    first = lines.setdefault(row.path, row.line)
+                    # One file may be written in several ways: a.jpg, ./a.jpg, /photos/a.jpg.
+                    place = os.path.abspath(manifest.parent / row.path)
+                    first = lines.setdefault(place, row.line)
                     if first != row.line:
                         raise SourceError(
                             f"{manifest}, line {row.line}: {row.path} is in line {first} already"

@@ -104,6 +104,13 @@ def _labels(roots: list[Path]) -> list[str]:
     if len(set(parts)) < len(parts):
         twice = next(root for i, root in enumerate(roots) if parts[i] in parts[:i])
         raise SourceError(f"MixtureSource: {twice} is named twice: add its weights up")
+    for outer in parts:
+        for inner in parts:
+            if inner != outer and inner[: len(outer)] == outer:
+                # Each is split by itself: a test picture of one could be trained on in the other.
+                raise SourceError(
+                    f"MixtureSource: {Path(*inner)} lies inside {Path(*outer)}: name one of them"
+                )
     depth = 1
     while len({own[-depth:] for own in parts}) < len(parts):
         depth += 1
