@@ -9,7 +9,7 @@ from importlib import import_module
 
 from lightning_colorize import __version__
 from lightning_colorize.commands.parser import PROGRAM, Parser
-from lightning_colorize.errors import UsageError
+from lightning_colorize.errors import UsageError, WorkError
 
 COMMANDS = (
     "fit",
@@ -17,6 +17,8 @@ COMMANDS = (
     "tune",
     "evaluate",
     "colorize",
+    "compare",
+    "study",
     "runs",
     "dashboard",
     "bench",
@@ -45,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return WRONG_USE
+    except WorkError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED

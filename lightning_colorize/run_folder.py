@@ -6,7 +6,8 @@ run only through these files.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ IMAGES = "images"
 TENSORBOARD = "tensorboard"
 WANDB = "wandb"
 WANDB_ID = "wandb/id"
+LOCK = ".lock"
 
 METRIC_GOALS: dict[str, Literal["min", "max"]] = {
     "loss": "min",
@@ -109,6 +111,43 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into a run folder until this one is done, or has ended.
+
+    Raises:
+        UsageError: If another process has it.
+    """
+    from filelock import FileLock, Timeout
+
+    run_lock = FileLock(folder / LOCK)
+    try:
+        # A listing tries each lock for an instant; the workers of a killed process's loader, who
+        # share it, take 5 s to find out.
+        run_lock.acquire(timeout=8)
+    except Timeout:
+        raise UsageError(f"another process is writing into {folder} now") from None
+    try:
+        yield
+    finally:
+        run_lock.release()
+
+
+def is_running(folder: Path) -> bool:
+    """Return whether a process, here or on a machine that shares the folder, trains this run."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / LOCK).is_file():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False  # the folder is only readable
 
 
 def checkpoint_of(path: Path) -> Path:

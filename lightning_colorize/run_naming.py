@@ -44,10 +44,29 @@ def _rank() -> int:
 
 
 def _default_name() -> str:
-    """Return the time; where a launcher started several processes at once, its job's name."""
-    if job := os.environ.get("TORCHELASTIC_RUN_ID"):
-        return job
+    """Return the time; where a launcher started several processes at once, what they agree on."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        return _from_torchrun()
     if int(os.environ.get("SLURM_NTASKS", 1)) > 1:
         return os.environ["SLURM_JOB_ID"]
+    return _now()
+
+
+def _from_torchrun() -> str:
+    """Return the first process's time, through the store by which torchrun's processes meet.
+
+    torchrun's own name for a job is `none` unless one is given.
+    """
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(address, port, is_master=False)
+    key = f"lightning_colorize/run/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    if _rank() == 0:
+        store.set(key, _now())
+    return store.get(key).decode()
+
+
+def _now() -> str:
     # The process number keeps apart two runs that start in the same second.
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid():x}"

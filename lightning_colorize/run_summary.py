@@ -10,12 +10,14 @@ from lightning_colorize.errors import UsageError
 from lightning_colorize.run_folder import (
     METRICS,
     flatten,
+    is_running,
     metric_goal,
     read_config,
     read_result,
 )
 
-UNFINISHED = "running or killed"
+RUNNING = "running"
+KILLED = "killed"
 UNREADABLE = "unreadable"
 
 _MISSING = object()
@@ -28,7 +30,8 @@ class RunSummary:
 
     Attributes:
         folder: The run folder.
-        status: As in result.json; `running or killed` without one.
+        status: As in result.json; `running` while a process trains it, `killed` where it left no
+            result, `unreadable` where that is broken.
         metrics: Values by name: the result's; of a run without result the best so far.
         grey: The same metrics of the baseline without colour, where they are known.
         epochs: Epochs trained.
@@ -60,12 +63,13 @@ def summarize(folder: Path) -> RunSummary:
         result = read_result(folder)
     except UsageError:
         return RunSummary(folder, UNREADABLE, {}, {}, None, None)
+    running = is_running(folder)
     if result is None:
         metrics, epochs = _so_far(folder / METRICS)
-        return RunSummary(folder, UNFINISHED, metrics, {}, epochs, None)
+        return RunSummary(folder, RUNNING if running else KILLED, metrics, {}, epochs, None)
     return RunSummary(
         folder,
-        str(result.get("status")),
+        RUNNING if running else str(result.get("status")),
         result.get("metrics") or {},
         (result.get("baselines") or {}).get("grey") or {},
         result.get("epochs"),

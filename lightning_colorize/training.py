@@ -1,5 +1,7 @@
 """From a configuration to a Trainer: a thin LightningCLI and what every run brings along."""
 
+import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +28,7 @@ from lightning_colorize.callbacks import (
 )
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.errors import UsageError
-from lightning_colorize.loggers import LoggerOptions, build_loggers
+from lightning_colorize.loggers import LoggerOptions, build_loggers, is_first_process
 from lightning_colorize.networks import skip_weights
 from lightning_colorize.run_folder import CHECKPOINTS, LAST
 from lightning_colorize.run_naming import new_run_folder
@@ -41,7 +43,7 @@ class RunOptions:
         root: Folder of all runs.
         name: Folder of this run below its experiment's; by default the time of its start.
         experiment: Folder of the runs of one kind; by default the name of the configuration file.
-        monitor: The metric by which the best checkpoint is chosen.
+        monitor: The metric by which the best checkpoint is chosen; null: it is the last.
         mode: Whether more of it is better, or less.
         patience: Stop after this many validations without a better `monitor`; null: never.
         save_every_n_steps: Write last.ckpt this often, besides at the end of every epoch.
@@ -55,7 +57,7 @@ class RunOptions:
     root: str = "runs"
     name: str | None = None
     experiment: str | None = None
-    monitor: str = "val/psnr"
+    monitor: str | None = "val/psnr"
     mode: Literal["max", "min"] = "max"
     patience: int | None = None
     save_every_n_steps: int = 500
@@ -83,6 +85,7 @@ class ColorizeCLI(LightningCLI):
         prog: What the help calls the command.
         resumed: The folder of a run that goes on; by default a new one is made.
         scratch: The folder for what Lightning cannot help writing, for work that is no run.
+        claim: Takes the run's folder for this process before anything is written there.
 
     Attributes:
         folder: The run folder, or `scratch`.
@@ -97,8 +100,10 @@ class ColorizeCLI(LightningCLI):
         prog: str,
         resumed: Path | None = None,
         scratch: Path | None = None,
+        claim: Callable[[Path], None] = lambda folder: None,
     ) -> None:
         self.words = words
+        self.claim = claim
         self.resumed = resumed is not None
         self.is_run = scratch is None
         self.folder = resumed or scratch or Path()
@@ -131,11 +136,19 @@ class ColorizeCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Name the run, so that its configuration can be saved with its experiment's name."""
         options = self.config.run
+        # Whole paths: a run is resumed, and its configuration used again, from any folder.
+        self.config.data.root = absolute(self.config.data.root)
+        options.predict_dir = absolute(options.predict_dir)
+        # The depth of some encoders follows from the size of the pictures; others have no such key.
+        encoder = self.config.model.init_args.encoder.init_args
+        if "size" in encoder:
+            encoder.size = self.config.data.size
         if options.experiment is None:
             given = config_path(self.words)
             options.experiment = "fit" if given is None else given.stem
         if self.is_run and not self.resumed:
-            self.folder = new_run_folder(Path(options.root), options.experiment, options.name)
+            root = Path(options.root).expanduser()
+            self.folder = new_run_folder(root, options.experiment, options.name)
 
     def instantiate_classes(self) -> None:
         """Build what the configuration says; a resumed run's weights are in its checkpoint."""
@@ -145,6 +158,7 @@ class ColorizeCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the run's folder, loggers and callbacks to the Trainer's configuration."""
         config = self.config_init.trainer
+        self.model.check(config, self.datamodule.size)
         baselines = BaselineMetrics()
         callbacks: list[Callback] = [Banner(), baselines]
         if config.enable_progress_bar is not False:
@@ -154,6 +168,8 @@ class ColorizeCLI(LightningCLI):
         if self.is_run and not config.fast_dev_run:
             self._check_monitor()
             make_folder(self.folder)
+            if is_first_process():
+                self.claim(self.folder)
             if config.logger is None:
                 config.logger = self._loggers()
             if config.logger:
@@ -167,7 +183,12 @@ class ColorizeCLI(LightningCLI):
     def _check_monitor(self) -> None:
         """Refuse a metric that is never logged now, not after the first epoch."""
         monitor, names = self.config_init.run.monitor, self.model.metric_names()
-        if monitor not in names:
+        if monitor is None and self.config_init.run.patience is not None:
+            raise UsageError(
+                f"--run.patience: {self.config_init.run.patience}\n"
+                "accepted: null where --run.monitor is null: there is no metric to wait for"
+            )
+        if monitor is not None and monitor not in names:
             raise UsageError(
                 f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}"
             )
@@ -206,12 +227,17 @@ class ColorizeCLI(LightningCLI):
         last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
         return [
             *callbacks,
-            RunResult(self.folder, baselines, options.monitor, options.mode),
+            RunResult(self.folder, baselines, options.monitor, options.mode, options.test),
             FinalValidation(),
             self.best,
             last,
             GracefulStop(last),
         ]
+
+
+def absolute(path: str | None) -> str | None:
+    """Return a path with its home folder and from the root on."""
+    return None if path is None else os.path.abspath(os.path.expanduser(path))
 
 
 def make_folder(folder: Path) -> None:

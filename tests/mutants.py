@@ -1,4 +1,4 @@
-"""Plants the faults of faults.toml in a copy of the package, one at a time.
+"""Plants the faults of faults/*.toml in a copy of the package, one at a time.
 
     python tests/mutants.py               every fault
     python tests/mutants.py --only EXIF   those with this word in their name or file
@@ -25,7 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FAULTS = Path(__file__).with_name("faults.toml")
+FAULTS = Path(__file__).with_name("faults")
 
 _COPIED = ("lightning_colorize", "experiments", "sweeps", "tests", "pyproject.toml")
 
@@ -85,8 +85,7 @@ class Outcome:
 
 
 def read_faults() -> list[Fault]:
-    """Return the faults that are listed."""
-    entries = tomllib.loads(FAULTS.read_text(encoding="utf-8"))
+    """Return the faults that are listed, file by file."""
     return [
         Fault(
             name,
@@ -95,7 +94,8 @@ def read_faults() -> list[Fault]:
             entry["new"].strip("\n"),
             tuple(f"tests/{test}" for test in entry["tests"]),
         )
-        for name, entry in entries.items()
+        for file in sorted(FAULTS.glob("*.toml"))
+        for name, entry in tomllib.loads(file.read_text(encoding="utf-8")).items()
     ]
 
 

@@ -61,6 +61,20 @@ def test_warm_up_is_not_measured_and_every_repeat_has_at_least_one_call(monkeypa
     assert timing.pictures == [16, 8, 16]
 
 
+def test_long_measuring_says_so_every_half_minute(monkeypatch, capsys):
+    clock = [0.0]
+
+    def work():
+        clock[0] += 20.0
+        return 1
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    measure(work, seconds=100.0, repeats=1, warm_up=0)
+    output = capsys.readouterr()
+    assert output.err.splitlines() == ["measuring: 40 of 100 s", "measuring: 80 of 100 s"]
+    assert output.out == ""
+
+
 def test_generated_photographs_are_as_hard_to_decode_as_cameras(tmp_path):
     (small, other), (large,) = (
         write_photographs(tmp_path, 2, 500, 375),

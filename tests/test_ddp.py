@@ -2,8 +2,10 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -81,3 +83,49 @@ def test_rows_are_written_once(runs):
         with (run / "metrics.csv").open() as file:
             tables.append([(row["step"], bool(row["val/psnr"])) for row in csv.DictReader(file)])
     assert tables[0] == tables[1]
+
+
+# Batch norm, crops and momentum, over two processes that each see their own pictures.
+STATEFUL = ["--trainer.devices", 2, "--trainer.strategy", "ddp", "--data.batch_size", 2]
+
+
+def start(*words):
+    """Start the command as a process of its own, which starts the second one."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "lightning_colorize", *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_processes_that_are_terminated_go_on_where_they_were(photo_folder, tmp_path):
+    from tests.conftest import Commands
+
+    command = Commands(photo_folder, tmp_path)
+    options = [*STATEFUL, "--trainer.max_epochs", 16]
+    whole = start("fit", *command.words("whole", *options))
+    assert whole.wait(timeout=300) == 0, whole.stderr.read()
+    run = command.root / "tiny" / "told"
+    told = start("fit", *command.words("told", *options))
+    deadline = time.monotonic() + 200
+    while not (run / "metrics.csv").exists() or (run / "metrics.csv").read_text().count("\n") < 3:
+        assert told.poll() is None, told.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    told.send_signal(signal.SIGTERM)
+    _, err = told.communicate(timeout=120)
+    assert told.returncode == 143, err
+    result = read_result(run)
+    assert result["status"] == "interrupted"
+    assert result["epochs"] < 16
+    resumed = start("resume", run)
+    assert resumed.wait(timeout=300) == 0, resumed.stderr.read()
+    assert read_result(run)["status"] == "finished"
+    first, second = (
+        torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for folder in (command.root / "tiny" / "whole", run)
+    )
+    for name, value in first.items():
+        assert torch.equal(second[name], value), name

@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -348,10 +349,78 @@ def test_experiment_runs_a_step_on_a_plain_folder(fit, path, tmp_path):
     assert not (tmp_path / "runs").exists(), "one_batch writes nothing"
 
 
-@pytest.mark.parametrize("loss", FRAGMENTS["loss"], ids=stem)
-def test_loss_fragments_run(fit, loss):
+# Each encoder with one decoder, loss and optimiser after the other, so that every fragment runs.
+LARGE = {"timm_convnext", "unet"}
+COMBINED = [
+    pytest.param(number, marks=pytest.mark.slow if path.stem in LARGE else [], id=path.stem)
+    for number, path in enumerate(FRAGMENTS["encoder"])
+]
+
+
+def in_turn(slot, number):
+    return FRAGMENTS[slot][number % len(FRAGMENTS[slot])]
+
+
+def decoder_for(encoder, number):
+    """Return the decoder of the encoder's name, else one of those that fit any."""
+    names = {path.stem for path in FRAGMENTS["encoder"]}
+    own = [path for path in FRAGMENTS["decoder"] if path.stem == encoder.stem]
+    any_encoder = [path for path in FRAGMENTS["decoder"] if path.stem not in names]
+    return [*own, any_encoder[number % len(any_encoder)]][0]
+
+
+@pytest.mark.parametrize("number", COMBINED)
+def test_network_loss_and_optimizer_fragments_run_a_step(fit, number):
+    encoder = FRAGMENTS["encoder"][number]
+    words = ["--model.encoder", encoder]
+    settings = yaml.safe_load(encoder.read_text())["init_args"]
+    words += [word for pair in (OFFLINE, FROZEN) if pair[0][16:] in settings for word in pair]
+    words += ["--model.decoder", decoder_for(encoder, number)]
+    for slot in ("loss", "optimizer"):
+        words += [f"--model.{slot}", in_turn(slot, number)]
     quickstart = EXPERIMENTS / "quickstart.yaml"
-    assert fit(quickstart, "--model.loss", loss, "--trainer.fast_dev_run", "1") == 0
+    size = 256 if encoder.stem == "unet" else 64
+    assert fit(quickstart, *words, "--trainer.fast_dev_run", "1", size=size) == 0
+
+
+def test_the_combinations_leave_out_no_fragment():
+    numbers = [param.values[0] for param in COMBINED]
+    decoders = {decoder_for(FRAGMENTS["encoder"][number], number) for number in numbers}
+    assert decoders == set(FRAGMENTS["decoder"])
+    for slot in ("loss", "optimizer"):
+        assert {in_turn(slot, number) for number in numbers} == set(FRAGMENTS[slot])
+
+
+def lay_out(name, pictures, folder):
+    """Put pictures as the source of that name wants them; returns what `data.root` is then."""
+    files = sorted(pictures.iterdir())
+    if name == "folder":
+        return pictures
+    if name == "embedded":
+        return "null"
+    if name == "manifest":
+        rows = [f"{file},{'val' if i % 4 == 0 else 'train'}" for i, file in enumerate(files)]
+        (folder / "list.csv").write_text("\n".join(["path,split", *rows]))
+        return folder / "list.csv"
+    names = {
+        "mixture": [f"{part}/{i}.png" for part in ("faces", "landscapes") for i in range(6)],
+        "imagenet": [f"{part}/{i}.JPEG" for part in ("train/n01", "train/n02", "val")
+                     for i in range(4)],
+        "basset_hounds": [f"oxford-iiit-pet/images/basset_hound_{i}.jpg" for i in range(1, 201)],
+    }[name]  # fmt: skip
+    for number, relative in enumerate(names):
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(files[number % len(files)], path)
+    return folder
+
+
+@pytest.mark.parametrize("source", FRAGMENTS["source"], ids=stem)
+def test_source_fragments_run_a_step_on_their_layout(fit, pictures, tmp_path, source):
+    quickstart = EXPERIMENTS / "quickstart.yaml"
+    root = lay_out(source.stem, pictures, tmp_path)
+    words = ["--data.root", root, "--data.source", source, "--data.num_workers", "0"]
+    assert fit(quickstart, *words, "--trainer.fast_dev_run", "1") == 0
 
 
 @pytest.mark.slow

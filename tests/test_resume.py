@@ -13,7 +13,7 @@ from pytorch_lightning import Callback
 from torch.nn import functional as F
 
 from lightning_colorize.networks.decoders import UpsampleDecoder
-from lightning_colorize.run_folder import read_result
+from lightning_colorize.run_folder import is_running, lock, read_result
 
 # Everything that draws or remembers: crops, flips, grey jitter, momentum, a schedule.
 STATEFUL = [
@@ -179,6 +179,27 @@ def test_what_cannot_be_resumed_is_wrong_use(command, finished_run, tmp_path, ca
     assert "required: RUN" in refusal()
 
 
+def test_a_run_that_another_process_writes_is_left_alone(command, capsys, monkeypatch):
+    stop_at = command.root / "tiny" / "busy"
+    stop_at.mkdir(parents=True)
+    with lock(stop_at):
+        assert is_running(stop_at)
+        assert command("fit", *command.words("busy")) == 2
+    assert f"another process is writing into {stop_at} now" in capsys.readouterr().err
+    assert not is_running(stop_at)
+    run = command.fit("busy")
+    assert not is_running(run)
+
+
+def test_a_run_is_resumed_from_any_folder(command, stop_in, monkeypatch, tmp_path):
+    monkeypatch.chdir(command.photos.parent)
+    stop_in(2)
+    words = command.words("moved", "--data.root", command.photos.name)
+    assert command("fit", *words) == 130
+    monkeypatch.chdir(tmp_path)
+    assert command("resume", command.root / "tiny" / "moved") == 0
+
+
 def test_a_finished_run_can_be_trained_longer(command):
     options = ["--model.scheduler", "torch.optim.lr_scheduler.StepLR"]
     options += ["--model.scheduler.step_size", 1]
@@ -202,7 +223,7 @@ def test_a_run_that_was_killed_before_its_test_is_completed(command, monkeypatch
         patched.setattr(Trainer, "test", killed)
         assert command("fit", *command.words("untested")) == 137
     run = command.root / "tiny" / "untested"
-    (run / "result.json").unlink()  # as if killed before it was written
+    assert read_result(run)["status"] == "interrupted"
     assert command("resume", run) == 0
     result = read_result(run)
     assert result["status"] == "finished"

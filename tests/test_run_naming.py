@@ -1,12 +1,16 @@
 import pytest
 
+from lightning_colorize import run_naming
 from lightning_colorize.errors import UsageError
 from lightning_colorize.run_naming import new_run_folder
 
 
+_AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
+
+
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch):
-    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID"):
+    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "SLURM_NTASKS", _AGENT_STORE):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -44,7 +48,6 @@ def test_the_other_processes_get_the_first_ones_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("variables", "name"),
     [
-        ({"TORCHELASTIC_RUN_ID": "elastic"}, "elastic"),
         ({"SLURM_NTASKS": "2", "SLURM_JOB_ID": "77"}, "77"),
     ],
 )
@@ -54,3 +57,20 @@ def test_processes_that_are_started_at_once_agree_by_their_job(
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     assert new_run_folder(tmp_path, "unet", None).name == name
+
+
+def test_the_processes_of_torchrun_agree_on_the_first_ones_time(tmp_path, monkeypatch):
+    from torch.distributed import TCPStore
+
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv(_AGENT_STORE, "True")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(store.port))
+    names = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.delenv("LIGHTNING_COLORIZE_RUN_FOLDER", raising=False)
+        monkeypatch.setattr(run_naming, "_now", lambda rank=rank: f"time of {rank}")
+        names.append(new_run_folder(tmp_path, "unet", None).name)
+    assert names == ["time of 0", "time of 0"]

@@ -219,6 +219,19 @@ def test_a_dry_run_writes_nothing(command):
     assert not (command.root / "tiny" / "dry").exists()
 
 
+@pytest.mark.parametrize(("precision", "within"), [("bf16-true", 2.0), ("64-true", 0.01)])
+def test_a_network_of_another_precision_is_measured_in_fp32(
+    command, finished_run, precision, within
+):
+    run = command.fit(precision, "--trainer.precision", precision)
+    expected = read_result(finished_run)
+    measured = read_result(run)
+    assert measured["baselines"] == expected["baselines"]
+    assert measured["metrics"]["test/psnr"] == pytest.approx(
+        expected["metrics"]["test/psnr"], abs=within
+    )
+
+
 def test_training_in_lower_precision_works(command):
     run = command.fit("bf16", "--trainer.precision", "bf16-mixed", "--trainer.max_epochs", 1)
     state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]

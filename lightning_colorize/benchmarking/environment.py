@@ -3,25 +3,13 @@
 import json
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lightning_colorize.callbacks.result import git_commit
+from lightning_colorize.provenance import git_commit, versions
 from lightning_colorize.run_folder import write_atomic
-
-_PACKAGES = (
-    "lightning-colorize",
-    "torch",
-    "torchvision",
-    "pytorch-lightning",
-    "kornia",
-    "Pillow",
-    "scikit-image",
-    "numpy",
-)
 
 
 def environment() -> dict[str, Any]:
@@ -29,7 +17,7 @@ def environment() -> dict[str, Any]:
     return {
         "git_commit": git_commit(),
         "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in _PACKAGES},
+        | versions("Pillow", "scikit-image", "numpy"),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),
         "cpu_count": os.cpu_count(),

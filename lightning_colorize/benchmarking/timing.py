@@ -1,12 +1,15 @@
 """Repeated timings of the same work."""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
+_QUIET = 30.0  # seconds at most without a line
 
 
 @dataclass
@@ -58,6 +61,8 @@ def measure(
 ) -> Timing:
     """Time some work over and over, at least one call in each repeat.
 
+    Where that takes long, a line on stderr says so every 30 s; a moving bar would take time itself.
+
     Args:
         work: Does it, and returns the number of pictures that it worked on.
         seconds: Of all repeats together, about.
@@ -68,11 +73,17 @@ def measure(
     for _ in range(warm_up):
         work()
     timing = Timing()
+    begun = said = time.perf_counter()
     for _ in range(repeats):
         synchronize(device)
-        start, pictures = time.perf_counter(), 0
-        while pictures == 0 or time.perf_counter() - start < seconds / repeats:
+        start = now = time.perf_counter()
+        pictures = 0
+        while pictures == 0 or now - start < seconds / repeats:
             pictures += work()
+            now = time.perf_counter()
+            if now - said >= _QUIET:
+                said = now
+                print(f"measuring: {now - begun:.0f} of {seconds:.0f} s", file=sys.stderr)
         synchronize(device)
         timing.add(pictures, time.perf_counter() - start)
     return timing

@@ -5,6 +5,7 @@ import sys
 from types import FrameType
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
@@ -31,12 +32,17 @@ class GracefulStop(Checkpoint):
     that is at work. A second Ctrl-C stops at once. (A `Checkpoint`, because Lightning calls those
     after all other callbacks.)
 
+    Several processes ask one another whether a signal came only every so many batches, and at the
+    end of each epoch: each time, a GPU waits for the slowest of them.
+
     Args:
         last: Writes the checkpoint.
+        every_n_batches: How often several processes ask.
     """
 
-    def __init__(self, last: LastCheckpoint) -> None:
+    def __init__(self, last: LastCheckpoint, every_n_batches: int = 16) -> None:
         self.last = last
+        self.every_n_batches = every_n_batches
         self._saved = False
         self._received: signal.Signals | None = None
         self._former: dict[signal.Signals, Any] = {}
@@ -55,6 +61,8 @@ class GracefulStop(Checkpoint):
         batch_idx: int,
     ) -> None:
         """Save if a signal came to any process."""
+        if trainer.world_size > 1 and (batch_idx + 1) % self.every_n_batches:
+            return
         if resumable(trainer, batch_idx) and self._is_told_to_stop(trainer):
             self.last.save(trainer)
             self._saved = True
@@ -80,14 +88,15 @@ class GracefulStop(Checkpoint):
         self._former = {}
 
     def _is_told_to_stop(self, trainer: Trainer) -> bool:
-        told = self._received is not None
         if trainer.world_size > 1:
-            told = trainer.strategy.reduce_boolean_decision(told, all=False)
-        return told
+            number = torch.tensor(self._received or 0, device=trainer.strategy.root_device)
+            received = int(trainer.strategy.reduce(number, reduce_op="max"))
+            self._received = signal.Signals(received) if received else None
+        return self._received is not None
 
     def _leave_if_saved(self) -> None:
-        if self._saved:
-            raise RunInterrupted(self._received or signal.SIGTERM)
+        if self._saved and self._received is not None:
+            raise RunInterrupted(self._received)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None and number == signal.SIGINT:

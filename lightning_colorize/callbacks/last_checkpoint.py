@@ -77,7 +77,9 @@ def resumable(trainer: Trainer, batch_idx: int) -> bool:
 
     Not so where a validation follows, nor with gradients that no optimiser has seen yet.
     """
-    if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
+    if trainer.is_last_batch or trainer.should_stop:
+        return False
+    if (batch_idx + 1) % trainer.accumulate_grad_batches:
         return False
     interval = trainer.val_check_batch
     if interval is None:

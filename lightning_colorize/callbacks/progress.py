@@ -44,19 +44,53 @@ class LineProgress(Callback):
         batch_idx: int,
     ) -> None:
         """Print when it is time."""
-        if time.monotonic() - self._last >= self.seconds:
-            self._print(trainer, f"batch {batch_idx + 1}/{trainer.num_training_batches}")
+        if self._is_due(trainer):
+            place = f"batch {batch_idx + 1}/{trainer.num_training_batches}"
+            self._print(_in_epoch(trainer, place))
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Print when it is time."""
+        if self._is_due(trainer):
+            batches = sum(map(int, trainer.num_val_batches))
+            place = f"validating, batch {batch_idx + 1}/{batches}"
+            self._print(_in_epoch(trainer, place))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print what validation found."""
-        if not trainer.sanity_checking:
-            self._print(trainer, "validated")
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            self._print(_in_epoch(trainer, "validated"))
 
-    def _print(self, trainer: Trainer, what: str) -> None:
-        if not trainer.is_global_zero:
-            return
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Print when it is time."""
+        if self._is_due(trainer):
+            self._print(f"testing, batch {batch_idx + 1}/{sum(map(int, trainer.num_test_batches))}")
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        return trainer.is_global_zero and time.monotonic() - self._last >= self.seconds
+
+    def _print(self, line: str) -> None:
         self._last = time.monotonic()
-        # train/loss is logged each step; before its first epoch ends it is a progress-bar metric.
-        metrics: dict[str, Any] = {**trainer.callback_metrics, **trainer.progress_bar_metrics}
-        values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
-        print(f"epoch {trainer.current_epoch + 1}, {what}: {values}", flush=True)
+        print(line, flush=True)
+
+
+def _in_epoch(trainer: Trainer, place: str) -> str:
+    # train/loss is logged each step; before its first epoch ends it is a progress-bar metric.
+    metrics: dict[str, Any] = {**trainer.callback_metrics, **trainer.progress_bar_metrics}
+    values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
+    return f"epoch {trainer.current_epoch + 1}, {place}: {values}"

@@ -24,26 +24,30 @@ class RunResult(Callback):
     """Keeps the account of a run over its resumes and writes `result.json`.
 
     The file is written at every validation and at the end, so that a killed run leaves one too
-    (with status `interrupted`).
+    (with status `interrupted`). A run that is to be tested is not finished before.
 
     Args:
         folder: The run folder.
         baselines: Whose table is part of the result.
-        monitor: The metric that says which epoch's validation metrics are kept: the best one's.
+        monitor: The metric that says which epoch's validation metrics are kept: the best one's;
+            None: the last one's.
         mode: Whether more of it is better, or less.
+        test: Whether the run ends with a test, where the data has pictures for one.
     """
 
     def __init__(
         self,
         folder: Path,
         baselines: BaselineMetrics,
-        monitor: str,
+        monitor: str | None,
         mode: Literal["max", "min"],
+        test: bool = False,
     ) -> None:
         self.folder = folder
         self.baselines = baselines
         self.monitor = monitor
         self.mode = mode
+        self.test = test
         self.best: float | None = None
         self.metrics: dict[str, float] = {}
         self.batches = 0
@@ -79,9 +83,11 @@ class RunResult(Callback):
         self.write(trainer, pl_module, "interrupted")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the outcome, also when there was nothing left to train (killed during the test)."""
+        """Write the outcome, also when there was nothing left to train (killed in the test)."""
         self._stop_clock(last=True)
-        self.write(trainer, pl_module, self._status(trainer))
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        untested = self.test and datamodule.has("test")
+        self.write(trainer, pl_module, "interrupted" if untested else self._status(trainer))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the test metrics."""
@@ -146,7 +152,7 @@ class RunResult(Callback):
 
     def _keep_best(self, trainer: Trainer) -> None:
         found = _logged(trainer, "val/")
-        value = found.get(self.monitor)
+        value = None if self.monitor is None else found.get(self.monitor)
         if value is None or self.best is None or math.isnan(self.best):
             better = True
         else:

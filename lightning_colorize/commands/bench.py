@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_colorize.commands.parser import expanded_path, require_positive
 from lightning_colorize.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _COUNT, _WIDTH, _HEIGHT = 128, 500, 375  # of the pictures that are made where n
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="photographs (default: some are made)"
+        "--data", type=expanded_path, metavar="FOLDER", help="photographs (default: some are made)"
     )
     parser.add_argument("--size", type=int, default=128, help="pixels (default: 128)")
     parser.add_argument("--batch-size", type=int, default=32, help="pictures (default: 32)")
@@ -38,16 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="cpu, cuda, mps, ... (default: the GPU if there is one)")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the numbers with all raw times too"
+        "--json",
+        type=expanded_path,
+        metavar="FILE",
+        help="write the numbers with all raw times too",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print each line as it is known, and the conclusion."""
-    for name in ("size", "batch_size", "seconds"):
-        if getattr(args, name) <= 0:
-            option = name.replace("_", "-")
-            raise UsageError(f"--{option} is {getattr(args, name)}; it must be above 0")
+    require_positive(args, "size", "batch_size", "seconds")
     if args.workers is not None and min(args.workers) < 0:
         raise UsageError(f"--workers is {min(args.workers)}; it must be 0 or more")
 

@@ -4,9 +4,14 @@ import argparse
 import sys
 from collections import Counter
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_colorize.commands.parser import (
+    add_checkpoint,
+    add_network_options,
+    expanded_path,
+    require_positive,
+)
 from lightning_colorize.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,27 +25,16 @@ _SHOWN_FAILURES = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "input", metavar="INPUT", type=Path, help="a picture, or a folder of any depth"
+        "input", metavar="INPUT", type=expanded_path, help="a picture, or a folder of any depth"
     )
     parser.add_argument(
         "output",
         metavar="OUTPUT",
-        type=Path,
+        type=expanded_path,
         help="folder for the results, in INPUT's structure; for one picture also a file name",
     )
-    parser.add_argument(
-        "--checkpoint",
-        metavar="CKPT_OR_RUN",
-        type=Path,
-        required=True,
-        help="a checkpoint, or a run folder: then its best",
-    )
-    parser.add_argument(
-        "--size",
-        metavar="N",
-        type=int,
-        help="pixels of the short side at which the network sees the picture (default: as trained)",
-    )
+    add_checkpoint(parser, "--checkpoint")
+    add_network_options(parser, "pixels of the short side at which the network sees the picture")
     parser.add_argument(
         "--format",
         choices=("png", "jpg", "same"),
@@ -52,20 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace results that are there already; else they are skipped",
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument(
-        "--allow-class",
-        metavar="CLASS",
-        action="append",
-        default=[],
-        help="a class, module or package that the checkpoint may import besides our own",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Colour; returns 1 if some of the pictures could not be coloured."""
-    if args.size is not None and args.size < 1:
-        raise UsageError(f"--size {args.size} is not a number of pixels")
+    """Colour; returns 1 if some of the pictures, or all, could not be coloured."""
+    require_positive(args, "size")
     from lightning_colorize.inference import (
         choose_device,
         colorize_files,
@@ -94,9 +79,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace, count: Counter[str], failures: "list[Record]") -> int:
-    if len(failures) == count.total() and all(record.width is None for record in failures):
-        first = f"{failures[0].input}: {failures[0].reason}"
-        raise UsageError(f"none of {len(failures)} pictures can be read; the first is {first}")
     for record in failures[:_SHOWN_FAILURES]:
         print(f"not coloured: {record.input}: {record.reason}", file=sys.stderr)
     if len(failures) > _SHOWN_FAILURES:

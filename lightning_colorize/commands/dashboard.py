@@ -7,6 +7,7 @@ import socket
 import threading
 from pathlib import Path
 
+from lightning_colorize.commands.parser import expanded_path
 from lightning_colorize.errors import UsageError
 
 HELP = "show the curves and pictures of all runs in TensorBoard, on this machine only"
@@ -17,7 +18,7 @@ _HOST = "127.0.0.1"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--root", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs are"
+        "--root", type=expanded_path, default="runs", metavar="FOLDER", help="where the runs are"
     )
     parser.add_argument(
         "--port", type=int, default=6006, help="port to listen on; if taken, a free one is used"

@@ -4,39 +4,39 @@ import argparse
 import json
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_colorize.commands.parser import (
+    add_checkpoint,
+    add_network_options,
+    expanded_path,
+    require_positive,
+)
 from lightning_colorize.errors import UsageError
+from lightning_colorize.provenance import versions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lightning_colorize.evaluation import Evaluation, EvaluationPictures
-    from lightning_colorize.inference import LoadedTask
+    from lightning_colorize.inference import LoadedTask, TrainingData
 
 HELP = "measure a checkpoint beside its baselines, per folder on wish"
-
-_VERSIONS = ("lightning-colorize", "torch", "torchvision", "pytorch-lightning", "kornia")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
+    add_checkpoint(parser, "checkpoint")
     parser.add_argument(
-        "checkpoint",
-        metavar="CKPT_OR_RUN",
-        type=Path,
-        help="a checkpoint, or a run folder: then its best",
-    )
-    parser.add_argument(
-        "--data", metavar="FOLDER", type=Path, required=True, help="photographs in colour"
+        "--data", metavar="FOLDER", type=expanded_path, required=True, help="photographs in colour"
     )
     parser.add_argument(
         "--split",
         choices=("test", "val", "train", "all"),
-        help="default: test where FOLDER has train, val and test, else all; "
-        "in another folder the splits are those that fit makes",
+        help="of the folder that the checkpoint was trained on, as it was split then; of another, "
+        "as fit would split it (default: test of the former and of a folder with train, val and "
+        "test, else all)",
     )
     parser.add_argument(
         "--group-by",
@@ -44,34 +44,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure each sub-folder (category) by itself too",
     )
     parser.add_argument(
-        "--size", metavar="N", type=int, help="height and width in pixels (default: as trained)"
+        "--json", metavar="FILE", type=expanded_path, help="write the numbers, not rounded"
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the numbers, not rounded")
     parser.add_argument("--batch-size", metavar="N", type=int, default=32)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument(
-        "--allow-class",
-        metavar="CLASS",
-        action="append",
-        default=[],
-        help="a class, module or package that the checkpoint may import besides our own",
-    )
+    add_network_options(parser, "height and width in pixels")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; returns 1 if some of the pictures could not be read."""
-    for name in ("size", "batch_size"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} {value}: it must be at least 1")
+    require_positive(args, "size", "batch_size")
     from rich.console import Console
 
     from lightning_colorize.evaluation import evaluate, find_pictures
-    from lightning_colorize.inference import choose_device, load_task, progress
+    from lightning_colorize.inference import choose_device, load_task, progress, training_data
 
-    found = find_pictures(args.data, args.split)
     device = choose_device(args.device)
     loaded = load_task(args.checkpoint, args.allow_class, device)
+    trained = training_data(loaded.path)
+    own = trained is not None and _same(trained.root, args.data)
+    source = trained.source(args.allow_class) if trained is not None and own else None
+    found = find_pictures(args.data, args.split, source)
     size = args.size or loaded.size
     start = time.perf_counter()
     batches = found.batches(size, args.batch_size, device)
@@ -86,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     if not result.pictures:
         raise UsageError(f"none of {len(found.pictures)} pictures in {args.data} can be read")
     _print(Console(), args, result, found, size, seconds)
-    _warn(args, loaded, found)
+    for line in _remarks(args, loaded, trained, found):
+        print(line, file=sys.stderr)
     if args.json is not None:
         from lightning_colorize.run_folder import write_atomic
 
@@ -117,15 +110,47 @@ def _print(
     )
 
 
-def _warn(args: argparse.Namespace, loaded: "LoadedTask", found: "EvaluationPictures") -> None:
-    root = loaded.data_root
-    if found.split == "all" and root and Path(root).expanduser().resolve() == args.data.resolve():
-        print(
-            "most of these are its training pictures: --split test takes only those it never saw",
-            file=sys.stderr,
-        )
+def _same(root: Path | None, data: Path) -> bool:
+    return root is not None and root.resolve() == data.resolve()
+
+
+def _remarks(
+    args: argparse.Namespace,
+    loaded: "LoadedTask",
+    trained: "TrainingData | None",
+    found: "EvaluationPictures",
+) -> list[str]:
+    """Return what is to be known about the figures: who was trained on what, and is missing."""
+    lines = []
+    if trained is None:
+        root = None if loaded.data_root is None else expanded_path(loaded.data_root)
+        if root is not None and _overlap(root.resolve(), args.data.resolve()):
+            split = "" if found.split == "all" else "this is fit's default split, and "
+            lines.append(
+                f"{loaded.path} lies in no run folder whose config.yaml says how {root} was split: "
+                f"{split}some of these may have been trained on"
+            )
+    elif found.split != "train" and (count := _count_trained(trained, found, args.allow_class)):
+        hint = "; --split test takes none of them" if _same(trained.root, args.data) else ""
+        lines.append(f"{count:,} of these {len(found.pictures):,} were trained on{hint}")
     if loaded.baselines is None:
-        print("the checkpoint has no baselines, so there are no rows of them", file=sys.stderr)
+        lines.append("the checkpoint has no baselines, so there are no rows of them")
+    return lines
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def _count_trained(trained: "TrainingData", found: "EvaluationPictures", allow: list[str]) -> int:
+    """Return how many of the pictures were trained on; 0 where the training pictures are gone."""
+    from lightning_colorize.evaluation import count_common
+
+    try:
+        splits = trained.source(allow).splits(trained.root)
+    except UsageError:
+        return 0
+    return count_common(found.pictures, splits["train"]) if "train" in splits else 0
 
 
 def _as_json(
@@ -151,5 +176,5 @@ def _as_json(
         "seconds": seconds,
         "model_seconds": result.model_seconds,
         "device": str(loaded.task.device),
-        "versions": {name: version(name) for name in _VERSIONS},
+        "versions": versions(),
     }

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from lightning_colorize.commands.parser import expanded_path
 from lightning_colorize.training import base_config
 
 
@@ -27,7 +28,8 @@ def plain(key: str) -> list[str]:
 
 def config_files(words: list[str]) -> list[Path]:
     """Return the configuration files of a command line, the last one first, `base.yaml` last."""
-    files = [Path(v) for key, v in options(words) if key in ("config", "c") and v is not None]
+    given_files = [value for key, value in options(words) if key in ("config", "c")]
+    files = [expanded_path(value) for value in given_files if value is not None]
     return [*reversed(files), base_config(words)]
 
 

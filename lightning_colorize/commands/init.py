@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from lightning_colorize.bundled import bundled
+from lightning_colorize.commands.parser import expanded_path
 from lightning_colorize.errors import UsageError
 
 HELP = "copy the packaged experiments and sweeps into a folder, to run and change them there"
@@ -14,7 +15,9 @@ _FOLDERS = ("experiments", "sweeps")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("dir", type=Path, metavar="DIR", help="folder to fill; made if missing")
+    parser.add_argument(
+        "dir", type=expanded_path, metavar="DIR", help="folder to fill; made if missing"
+    )
     parser.add_argument(
         "--force",
         action="store_true",

@@ -7,7 +7,6 @@ signatures and from what the user typed.
 
 import dataclasses
 import re
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError
@@ -27,6 +26,7 @@ from lightning_colorize.commands.accepted import (
     nearest,
 )
 from lightning_colorize.commands.given import Given, config_files, given, options, plain, settings
+from lightning_colorize.commands.parser import expanded_path
 from lightning_colorize.errors import UsageError
 
 _START = "--config experiments/quickstart.yaml"
@@ -162,7 +162,7 @@ def _bad_value(parts: list[str], class_paths: list[str], text: str, words: list[
         fault = f"{_shown(found.value)} is not accepted"
         return _refusal(found, fault, [accepted] if accepted else [], value, choices=accepted)
     if value.endswith((".yaml", ".yml")):
-        path = Path(value)
+        path = expanded_path(value)
         beside = sorted(str(path.parent / file.name) for file in path.parent.glob("*.yaml"))
         if not path.is_file():
             return _refusal(found, f"there is no file {value}", [*names, *beside], value)
@@ -222,11 +222,11 @@ def _config_fault(text: str, words: list[str]) -> list[str] | None:
     """Explain a configuration file that is missing, or no YAML; None where that is not it."""
     values = [value for key, value in options(words) if key in ("config", "c") and value]
     if text.startswith('Parser key "config"'):
-        path = next(value for value in values if not Path(value).is_file())
-        there = sorted(str(file) for file in Path(path).parent.glob("*.yaml"))
-        what = "a folder" if Path(path).is_dir() else "not there"
+        path = next(path for path in map(expanded_path, values) if not path.is_file())
+        there = sorted(str(file) for file in path.parent.glob("*.yaml"))
+        what = "a folder" if path.is_dir() else "not there"
         there = there or ["a YAML file; `lightning-colorize init .` puts experiments/ here"]
-        return _refusal(Given(path, "--config"), f"{path} is {what}", there, path)
+        return _refusal(Given(path, "--config"), f"{path} is {what}", there, str(path))
     if text.startswith("Problems parsing config"):
         place = ", ".join(re.findall(r"line \d+, column \d+", text)[-1:])
         reason = text.partition("config: ")[2].splitlines()

@@ -4,9 +4,9 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_colorize.commands.parser import expanded_path
 from lightning_colorize.errors import UsageError
 from lightning_colorize.run_folder import find_runs, write_atomic
 from lightning_colorize.run_summary import (
@@ -31,13 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list")
     listing = actions.add_parser("list", help=HELP, description=HELP)
     listing.add_argument(
-        "--root", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs are"
+        "--root", type=expanded_path, default="runs", metavar="FOLDER", help="where the runs are"
     )
     listing.add_argument(
         "--sort", metavar="METRIC", help="metric to sort by, best first (default: val/psnr)"
     )
     listing.add_argument("--experiment", metavar="NAME", help="only the runs of this experiment")
-    listing.add_argument("--json", type=Path, metavar="FILE", help="write the list as JSON too")
+    listing.add_argument(
+        "--json", type=expanded_path, metavar="FILE", help="write the list as JSON too"
+    )
     listing.add_argument(
         "--all-keys",
         action="store_true",

@@ -5,7 +5,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from lightning_colorize.callbacks import RunInterrupted
 from lightning_colorize.commands.messages import explain, is_bad_input
 from lightning_colorize.errors import UsageError
 from lightning_colorize.loggers import close_loggers
+from lightning_colorize.run_folder import lock
 from lightning_colorize.training import ColorizeCLI
 
 _NOISE = (
@@ -55,9 +56,15 @@ def session(
         resumed: The folder of a run that goes on.
         scratch: The folder for work that is no run.
     """
+    locks = ExitStack()
+
+    def claim(folder: Path) -> None:
+        locks.enter_context(lock(folder))
+
     try:
-        cli = ColorizeCLI(words, program, resumed, scratch)
+        cli = ColorizeCLI(words, program, resumed, scratch, claim)
     except Exception as error:
+        locks.close()
         if not is_bad_input(error):
             raise
         raise UsageError(explain(error, words)) from None
@@ -66,7 +73,9 @@ def session(
         yield cli
         failed = False
     except RunInterrupted as error:
-        raise SystemExit(128 + error.signal) from None
+        # The first process's code is the run's. Lightning, where it started the others, would kill
+        # the first one in the midst of its work if another ended with a code of its own.
+        raise SystemExit(128 + error.signal if cli.trainer.is_global_zero else 0) from None
     except SystemExit as exit_:
         # Lightning's own end after a second Ctrl-C, or one before training began.
         if cli.trainer.state.status == TrainerStatus.INTERRUPTED:
@@ -87,6 +96,7 @@ def session(
         raise SystemExit(1) from None
     finally:
         close_loggers(cli.trainer.loggers, failed=failed)
+        locks.close()
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.parser import Parser
+from lightning_colorize.commands.parser import Parser, expanded_path
 from lightning_colorize.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def main(words: list[str]) -> int:
         description="Raise the learning rate batch by batch and suggest the one at which the loss "
         "falls fastest (Smith 2017). Everything else is as in fit: --config, --data.root, ...",
     )
-    parser.add_argument("--output", type=Path, default=Path("tuned.yaml"), help="the fragment")
+    parser.add_argument("--output", type=expanded_path, default="tuned.yaml", help="the fragment")
     parser.add_argument("--min-lr", type=float, default=1e-6, help="where to begin")
     parser.add_argument("--max-lr", type=float, default=1.0, help="where to end")
     parser.add_argument("--steps", type=int, default=100, help="batches, one rate each")

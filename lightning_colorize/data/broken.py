@@ -2,53 +2,105 @@
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from lightning_colorize.data.files import PictureError
-from lightning_colorize.errors import UsageError
+from lightning_colorize.data.sources.listing import read_name_list
+from lightning_colorize.errors import UsageError, WorkError
+
+# So many are named where no file lists them.
+_NAMED = 5
+
+
+class TooManyBroken(WorkError):
+    """More pictures cannot be read than `data.max_broken_share` allows, found out at work."""
+
+
+class Broken(NamedTuple):
+    """A picture that cannot be read.
+
+    Attributes:
+        name: Its name in its source.
+        error: What is wrong.
+    """
+
+    name: str
+    error: PictureError
 
 
 class BrokenPictures:
-    """The broken pictures of one split.
+    """The broken pictures of a whole set, all its splits together.
+
+    One broken picture is always tolerated: of a small set it would be a large share. Of several
+    processes each counts those that it meets itself, against the whole set: over the epochs each
+    meets nearly all training pictures.
 
     Args:
-        split: Its name, for the messages.
-        total: Its number of pictures.
+        total: Pictures of all splits.
         max_share: The largest share that may be broken.
-        report: The file that lists them.
+        report: The file that lists them, in the form that `exclude_list` takes: the name, under a
+            comment that says what is wrong. None for no file; then up to five are named.
     """
 
-    def __init__(self, split: str, total: int, max_share: float, report: Path) -> None:
-        self.split = split
+    def __init__(self, total: int, max_share: float, report: Path | None = None) -> None:
         self.total = total
         self.max_share = max_share
         self.report = report
-        self._reasons: dict[str, str] = {}
+        self._found: dict[str, PictureError] = {}
 
-    def add(self, errors: list[PictureError]) -> None:
+    def add(
+        self,
+        broken: list[Broken],
+        failure: type[Exception] = UsageError,
+        told_elsewhere: bool = False,
+    ) -> None:
         """Take note of pictures that could not be read.
 
+        Args:
+            broken: What could not be read.
+            failure: What is raised where there are too many: wrong use as long as nothing has
+                begun.
+            told_elsewhere: Another process has met the same pictures and tells of them.
+
         Raises:
-            UsageError: If their share is now above `max_share`.
+            Exception: `failure`, if they are now too many.
         """
-        new = {str(e.path): e.reason for e in errors if str(e.path) not in self._reasons}
+        new = dict(item for item in broken if item.name not in self._found)
         if not new:
             return
-        first_time = not self._reasons
-        self._reasons |= new
-        self.report.parent.mkdir(parents=True, exist_ok=True)
-        with self.report.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.writelines(f"{path}\t{reason}\n" for path, reason in new.items())
-        found = len(self._reasons)
-        if found > self.max_share * self.total:
-            path, reason = next(iter(self._reasons.items()))
-            raise UsageError(
-                f"{found} of {self.total} {self.split} pictures cannot be read "
-                f"(first: {path}: {reason}; all in {self.report}); "
+        before = len(self._found)
+        self._found |= new
+        if self.report is not None and not told_elsewhere:
+            _append(self.report, new)
+        found = len(self._found)
+        if found > max(1, self.max_share * self.total):
+            all_in = "" if self.report is None else f"; all in {self.report}"
+            raise failure(
+                f"{found} of {self.total} pictures cannot be read "
+                f"(first: {next(iter(self._found.values()))}{all_in}); "
                 f"mend or remove them, or allow more with data.max_broken_share "
                 f"(now {self.max_share:g})"
             )
-        if first_time:
-            print(
-                f"Skipping {found} broken {self.split} picture(s), listed in {self.report}",
-                file=sys.stderr,
-            )
+        if told_elsewhere:
+            return
+        pictures = "picture" if len(new) == 1 else "pictures"
+        if self.report is None and before < _NAMED:
+            named = [str(error) for error in new.values()][: _NAMED - before]
+            more = f" and {len(new) - len(named)} more" if len(new) > len(named) else ""
+            _say(f"Skipping {len(new)} broken {pictures}: {', '.join(named)}{more}")
+        elif self.report is not None and not before:
+            _say(f"Skipping {len(new)} broken {pictures}, listed in {self.report}")
+
+
+def _append(report: Path, new: dict[str, PictureError]) -> None:
+    """Add to the list what it does not hold yet, from another process or before a resume."""
+    listed = read_name_list(report) if report.is_file() else set()
+    report.parent.mkdir(parents=True, exist_ok=True)
+    with report.open("a", encoding="utf-8", errors="surrogateescape") as file:
+        file.writelines(
+            f"# {error.reason}\n{name}\n" for name, error in new.items() if name not in listed
+        )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,7 +1,6 @@
 """Pictures kept in memory, decoded and resized once: the fastest loader where they fit."""
 
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import repeat
@@ -9,21 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
+from lightning_colorize.data.broken import Broken
 from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.pictures import PictureSet
+from lightning_colorize.data.progress import reading
 
-# Fewer are read before a bar could be seen.
-_BAR_FROM = 500
+# Bytes of a block: some 700 pictures of 3:2 at 144 px.
+_BLOCK = 2**26
+
+# Of the machine's memory, or of the control group's limit.
+_SHARE = 0.25
 
 
 class CachedPictures(PictureSet):
-    """A set's pictures in one block of memory, with the short side at `side`; broken ones left out.
+    """A set's pictures in memory, decoded, with the short side at `side`; broken ones left out.
 
-    One block, and no object per picture: forked workers share it without copying a page.
+    In a few large blocks and no object per picture: forked workers share them without copying a
+    page, and no second copy is made while they fill.
 
     Args:
         pictures: Read once, in threads (decoding leaves Python's lock free).
@@ -34,31 +38,34 @@ class CachedPictures(PictureSet):
     """
 
     def __init__(self, pictures: PictureSet, side: int) -> None:
-        self.broken: list[PictureError] = []
+        self.broken: list[Broken] = []
+        self._pictures = pictures
+        self._blocks: list[Tensor] = []
         indices: list[int] = []
         shapes: list[tuple[int, int]] = []
-        blocks: list[Tensor] = []
+        places: list[tuple[int, int]] = []
+        free = 0
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
             loaded = threads.map(_load, repeat(pictures), range(len(pictures)), repeat(side))
-            bar = track(
-                loaded,
-                total=len(pictures),
-                description="Reading pictures into memory",
-                transient=True,
-                disable=len(pictures) < _BAR_FROM or not sys.stderr.isatty(),
-            )
-            for index, result in enumerate(bar):
+            for index, result in enumerate(reading(loaded, len(pictures))):
                 if isinstance(result, PictureError):
-                    self.broken.append(result)
+                    self.broken.append(Broken(pictures.name(index), result))
                     continue
+                size = result.numel()
+                if size > free:
+                    # Memory that is never written to is never taken.
+                    self._blocks.append(torch.empty(max(_BLOCK, size), dtype=torch.uint8))
+                    free = len(self._blocks[-1])
+                block = self._blocks[-1]
+                start = len(block) - free
+                block[start : start + size] = result.flatten()
+                free -= size
                 indices.append(index)
                 shapes.append((result.shape[1], result.shape[2]))
-                blocks.append(result.flatten())
-        self._pictures = pictures
+                places.append((len(self._blocks) - 1, start))
         self._indices = np.array(indices, dtype=np.int64)
         self._shapes = np.array(shapes, dtype=np.int64).reshape(-1, 2)
-        self._starts = np.concatenate([[0], np.cumsum(3 * self._shapes.prod(axis=1))])
-        self._block = torch.cat(blocks) if blocks else torch.empty(0, dtype=torch.uint8)
+        self._places = np.array(places, dtype=np.int64).reshape(-1, 2)
         weights = pictures.weights
         self.weights = None if weights is None else weights[self._indices]
 
@@ -71,9 +78,10 @@ class CachedPictures(PictureSet):
 
     def read(self, index: int, min_side: int | None = None) -> Tensor:
         """Return the picture at the cached size, a view: (3, h, w), uint8."""
-        start, stop = self._starts[index], self._starts[index + 1]
+        block, start = self._places[index]
         height, width = self._shapes[index]
-        return self._block[start:stop].view(3, height, width)
+        stored: Tensor = self._blocks[block][start : start + 3 * height * width]
+        return stored.view(3, height, width)
 
 
 def _load(pictures: PictureSet, index: int, side: int) -> Tensor | PictureError:
@@ -83,15 +91,26 @@ def _load(pictures: PictureSet, index: int, side: int) -> Tensor | PictureError:
         return error
 
 
-def fits_in_memory(count: int, side: int, share: float = 0.25) -> bool:
-    """Return whether that many pictures take at most a share of the memory.
+def bytes_needed(count: int, side: int) -> float:
+    """Return what that many pictures take in memory.
 
     Args:
         count: Pictures.
         side: Pixels of their short side; the long side is taken as 1.5 times that.
-        share: Of the machine's memory, or of the control group's limit.
     """
-    return count * 3 * 1.5 * side**2 <= share * _memory()
+    return count * 3 * 1.5 * side**2
+
+
+def fits_in_memory(count: int, side: int, taken: float = 0.0, processes: int = 1) -> bool:
+    """Return whether pictures fit into this process's part of a quarter of the memory.
+
+    Args:
+        count: Pictures.
+        side: Pixels of their short side.
+        taken: Bytes of that part that other pictures take already.
+        processes: Processes on this machine, each of which keeps pictures of its own.
+    """
+    return taken + bytes_needed(count, side) <= _SHARE * _memory() / processes
 
 
 def _memory() -> int:

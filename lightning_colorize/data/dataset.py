@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.color import RawBatch
+from lightning_colorize.data.broken import Broken
 from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.pictures import PictureSet
 
@@ -70,7 +71,7 @@ class Item(NamedTuple):
 
     rgb: Tensor | None
     name: str
-    broken: list[PictureError]
+    broken: list[Broken]
 
 
 class PictureDataset(Dataset[Item]):
@@ -105,26 +106,26 @@ class PictureDataset(Dataset[Item]):
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
         index, draw = key
-        broken: list[PictureError] = []
+        broken: list[Broken] = []
         for candidate in range(index, index + len(self)):
             candidate %= len(self)
             try:
                 read = limit_length(self.pictures.read(candidate, self.side))
                 rgb = resize_short_side(read, self.side)
             except PictureError as error:
-                broken.append(error)
-                if self.replace_broken:
-                    continue
-                return Item(None, self.pictures.name(candidate), broken)
+                broken.append(Broken(self.pictures.name(candidate), error))
+                if not self.replace_broken:
+                    break
+                continue
             position = draw / 2**32 if self.random_crop else 0.5
             return Item(
                 crop_square(rgb, self.side, position), self.pictures.name(candidate), broken
             )
-        raise broken[0]
+        return Item(None, self.pictures.name(index), broken)
 
 
-def collate(items: list[Item]) -> tuple[RawBatch, list[PictureError]]:
+def collate(items: list[Item]) -> tuple[RawBatch, list[Broken]]:
     """Stack items to a batch and gather what was broken; the batch may be empty."""
     whole = [(item.rgb, item.name) for item in items if item.rgb is not None]
     rgb = torch.stack([rgb for rgb, _ in whole]) if whole else torch.empty(0, dtype=torch.uint8)
-    return RawBatch(rgb, [name for _, name in whole]), [e for item in items for e in item.broken]
+    return RawBatch(rgb, [name for _, name in whole]), [b for item in items for b in item.broken]

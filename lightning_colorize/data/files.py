@@ -23,14 +23,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import tifffile
 import torch
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from lightning_colorize.data.c_stderr import silent_c_stderr
 from lightning_colorize.data.pillow_modes import scale_to_eight_bits, srgb_transform, to_srgb
+
+try:
+    from torchvision.io import decode_jpeg
+except ImportError:  # torchvision 0.29 announces its end; without it Pillow reads every JPEG
+    decode_jpeg = None
 
 PICTURE_SUFFIXES = frozenset(
     {
@@ -165,10 +168,12 @@ def _decode(data: bytes, min_side: int | None) -> Tensor:
 
 def _decode_plain_jpeg(data: bytes) -> Tensor | None:
     """Decode by torchvision; None where it cannot, so that Pillow reads it or says why not."""
+    if decode_jpeg is None:
+        return None
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
         with silent_c_stderr():
-            pixels: Tensor = decode_jpeg(encoded, mode=ImageReadMode.RGB)
+            pixels: Tensor = decode_jpeg(encoded, mode="RGB")
     except RuntimeError:
         return None
     return pixels
@@ -204,6 +209,8 @@ def _pillow_misreads(image: Image.Image) -> bool:
 
 def _open_unusual_tiff(file: BinaryIO) -> Image.Image:
     """Read by tifffile what Pillow has no mode for: float RGB, 64 bits, planes of 16 bits, ..."""
+    import tifffile  # takes longer to import than all else here, and is seldom needed
+
     file.seek(0)
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from lightning_colorize.color import RawBatch
-from lightning_colorize.data.broken import BrokenPictures
+from lightning_colorize.data.broken import BrokenPictures, TooManyBroken
 from lightning_colorize.data.dataset import PictureDataset, collate
 
 Key = tuple[int, int]
@@ -133,14 +133,18 @@ class PictureLoader(DataLoader[Any]):
             self._position = 0
         self._resumed = False
         self.batches.position = self._position
+        nothing = True
         for raw, broken in super().__iter__():
-            self.broken.add(broken)
+            self.broken.add(broken, TooManyBroken)
             self._position += 1
             if not len(raw.rgb):
                 continue
+            nothing = False
             if self.seed_batches:
                 self._seed_batch()
             yield raw
+        if nothing and self.broken.max_share < 1:
+            raise TooManyBroken("none of the pictures at hand can be read")
 
     def _seed_batch(self) -> None:
         b = self.batches

@@ -12,14 +12,14 @@ from pytorch_lightning import LightningDataModule
 from lightning_colorize.color import ColorBatch, RawBatch
 from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.broken import BrokenPictures
-from lightning_colorize.data.cache import CachedPictures, fits_in_memory
+from lightning_colorize.data.cache import CachedPictures, bytes_needed, fits_in_memory
+from lightning_colorize.data.checks import require, require_least, require_range, require_share
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import PictureDataset
 from lightning_colorize.data.loader import EpochBatches, PictureLoader
 from lightning_colorize.data.pictures import PictureSet
 from lightning_colorize.data.sources import EmbeddedSource, FolderSource, Source, SourceError
 from lightning_colorize.data.sources.base import Splits
-from lightning_colorize.errors import UsageError
 
 Split = Literal["train", "val", "test"]
 
@@ -46,15 +46,18 @@ class ColorizationDataModule(LightningDataModule):
         rotation: Training: largest rotation to either side in degrees.
         grey_jitter: Training: probability that a picture's grey is drawn anew, as another film
             would have it.
-        cache: Keep decoded pictures in memory: always, never, or where they fit (auto).
+        cache: Keep decoded pictures in memory: always, never, or where they fit and are read
+            more than once (auto).
         num_workers: Processes that read pictures; by default none where pictures are in memory,
-            else one a core, at most 8.
+            else one a core (shared among the processes of the machine), at most 8.
         pin_memory: Ship batches from page-locked memory; by default where there is a GPU.
-        max_broken_share: The run stops where a larger share of a split cannot be read.
+        max_broken_share: The run stops where a larger share of all pictures (and more than one)
+            cannot be read.
         seed: Of order and crops; by default that of `seed_everything`.
 
     Raises:
-        SourceError: At `setup`, if there is nothing to read.
+        UsageError: If a number makes no sense.
+        SourceError: At `setup`, if there is nothing to read, or too little for the processes.
     """
 
     def __init__(
@@ -75,9 +78,13 @@ class ColorizationDataModule(LightningDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        for name, number in {"size": size, "batch_size": batch_size}.items():
-            if number < 1:
-                raise UsageError(f"--data.{name} is {number}: it must be at least 1")
+        require_least(1, size=size, batch_size=batch_size)
+        require_least(0, num_workers=num_workers)
+        require_share(flip=flip, grey_jitter=grey_jitter, max_broken_share=max_broken_share)
+        require("rotation", rotation, "from 0 to 180 degrees", 0 <= rotation <= 180)
+        require_range("crop_ratio", crop_ratio)
+        if crop_scale is not None:
+            require_range("crop_scale", crop_scale, most=1)
         self.save_hyperparameters(ignore=["source"])
         self.root = None if root is None else Path(root).expanduser()
         self.source = source or (EmbeddedSource() if root is None else FolderSource())
@@ -91,7 +98,7 @@ class ColorizationDataModule(LightningDataModule):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self._splits: Splits = {}
         self._pictures: dict[Split, PictureSet] = {}
-        self._broken: dict[Split, BrokenPictures] = {}
+        self._kept_bytes = 0.0
         self._train_loader: PictureLoader | None = None
         self._resume_from: dict[str, int] | None = None
 
@@ -103,6 +110,8 @@ class ColorizationDataModule(LightningDataModule):
         """Find the pictures of each split; those of the stage are read where they fit in memory."""
         if not self._splits:
             self._splits = self.source.splits(self.root)
+            total = sum(len(pictures) for pictures in self._splits.values())
+            self._broken = BrokenPictures(total, self.max_broken_share, self._broken_list())
         needed: dict[str | None, list[Split]] = {
             "fit": ["train", "val"],
             "validate": ["val"],
@@ -110,6 +119,12 @@ class ColorizationDataModule(LightningDataModule):
         }
         for split in needed.get(stage, []):
             self.pictures(split)
+        for name, count in self.counts().items():
+            if count < self._processes:
+                raise SourceError(
+                    f"{count} {name} picture{'s' * (count != 1)} for {self._processes} processes, "
+                    f"each needs at least one: pass --trainer.devices {count}, or add pictures"
+                )
 
     def counts(self) -> dict[str, int]:
         """Return the number of pictures of each split, broken ones counted until they are met."""
@@ -134,16 +149,7 @@ class ColorizationDataModule(LightningDataModule):
                     f"the data has no {split} pictures, only {', '.join(self._splits)}"
                 )
             found = self._splits[split]
-            self._broken[split] = BrokenPictures(
-                split, len(found), self.max_broken_share, self._report_folder() / "broken.txt"
-            )
-            side = self._side(split)
-            fits = self.cache == "auto" and fits_in_memory(len(found), side)
-            if fits or self.cache == "always":
-                cached = CachedPictures(found, side)
-                self._broken[split].add(cached.broken)
-                found = cached
-            self._pictures[split] = found
+            self._pictures[split] = self._cached(split, found) if self._keeps(split) else found
         return self._pictures[split]
 
     def loader(self, split: Split) -> PictureLoader:
@@ -163,10 +169,10 @@ class ColorizationDataModule(LightningDataModule):
                 shuffle=training,
                 weights=pictures.weights if training else None,
                 seed=self.seed,
-                rank=self.trainer.global_rank if self.trainer else 0,
-                ranks=self.trainer.world_size if self.trainer else 1,
+                rank=self._rank,
+                ranks=self._processes,
             ),
-            self._broken[split],
+            self._broken,
             seed_batches=split == "train",
             num_workers=workers,
             pin_memory=self.pin_memory,
@@ -210,14 +216,17 @@ class ColorizationDataModule(LightningDataModule):
 
         Args:
             split: Which.
-            limit: At most this many pictures, drawn from the whole split, to full batches.
+            limit: At most this many pictures, drawn from the whole split, to full batches. With
+                the Trainer's `fast_dev_run`, no more than its batches.
         """
         pictures = self.pictures(split)
+        if self.trainer is not None and self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            limit = self.batch_size * self.trainer.fast_dev_run  # type: ignore[attr-defined]
         some = limit is not None and limit < len(pictures)
         loader = PictureLoader(
             PictureDataset(pictures, self.size),
             EpochBatches(len(pictures), self.batch_size, shuffle=some),
-            self._broken[split],
+            self._broken,
             num_workers=self._workers(pictures),
         )
         count = max(1, limit // self.batch_size) if limit and some else None
@@ -227,11 +236,59 @@ class ColorizationDataModule(LightningDataModule):
     def _side(self, split: Split) -> int:
         return round(self.size * _MARGIN) if split == "train" else self.size
 
+    def _keeps(self, split: Split) -> bool:
+        """Return whether a split's pictures are to be kept in memory."""
+        if self.cache != "auto":
+            return self.cache == "always"
+        count = len(self._splits[split])
+        fits = fits_in_memory(count, self._side(split), self._kept_bytes, self._local_processes)
+        return fits and not self._takes_a_few(split, count)
+
+    def _takes_a_few(self, split: Split, count: int) -> bool:
+        """Return whether the Trainer is told to stop before it has met each picture once."""
+        if self.trainer is None:
+            return False
+        batches = getattr(self.trainer, f"limit_{split}_batches")
+        passes = self.trainer.max_epochs if split == "train" else 1
+        if not isinstance(batches, int) or passes in (None, -1):
+            return False
+        return batches * self.batch_size * self._processes * passes < count
+
+    def _cached(self, split: Split, found: PictureSet) -> CachedPictures:
+        """Read a split's pictures into memory."""
+        cached = CachedPictures(found, self._side(split))
+        if not len(cached):
+            raise SourceError(
+                f"none of {len(found)} pictures for {split} can be read "
+                f"(first: {cached.broken[0].error})"
+            )
+        # Each process reads them all, and one tells.
+        self._broken.add(cached.broken, told_elsewhere=self._rank > 0)
+        self._kept_bytes += bytes_needed(len(cached), self._side(split))
+        return cached
+
     def _workers(self, pictures: PictureSet) -> int:
         if self.num_workers is not None:
             return self.num_workers
-        return 0 if isinstance(pictures, CachedPictures) else min(8, os.cpu_count() or 1)
+        if isinstance(pictures, CachedPictures):
+            return 0
+        return max(1, min(8, (os.cpu_count() or 1) // self._local_processes))
 
-    def _report_folder(self) -> Path:
-        """Return the run's folder; where none is known, a place that survives the process."""
-        return Path(self.trainer.default_root_dir if self.trainer else Path.cwd())
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def _processes(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    @property
+    def _local_processes(self) -> int:
+        """Processes of this run on this machine."""
+        return self.trainer.num_devices if self.trainer else 1
+
+    def _broken_list(self) -> Path | None:
+        """Return the file in the run's folder; None where no run leaves one."""
+        if self.trainer is None or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return None
+        return Path(self.trainer.default_root_dir) / "broken.txt"

@@ -1,5 +1,6 @@
 """The pictures that are evaluated, read exactly as `fit` reads its test pictures."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from lightning_colorize.color import ColorBatch, RawBatch
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.pictures import ConcatPictures, PictureSet
+from lightning_colorize.data.pictures import ConcatPictures, FilePictures, PictureSet
 from lightning_colorize.data.sources import FolderSource, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import require_folder
 from lightning_colorize.data.splits import split_of
@@ -68,17 +69,24 @@ class _Given(Source):
         return {"test": self.pictures}
 
 
-def find_pictures(folder: Path, split: SplitName | None = None) -> EvaluationPictures:
+def find_pictures(
+    folder: Path, split: SplitName | None = None, source: Source | None = None
+) -> EvaluationPictures:
     """Find what is to be evaluated in a folder.
 
     Args:
         folder: With train, val and test, or any other folder of pictures.
         split: By default the test split of the former and all of the latter; a split of the latter
             is the one that `fit` makes by hash.
+        source: What split the folder for training: its splits are taken then, by default the test
+            split.
 
     Raises:
         UsageError: If there is nothing to read, or no such split.
     """
+    if source is not None:
+        splits = source.splits(folder)
+        return _chosen(folder, splits, split or "test", _in_split_folders(splits))
     require_folder(folder, "evaluate", "--data")
     try:
         # It is refused for a folder that is split already, which is what is to be found out; any
@@ -88,16 +96,43 @@ def find_pictures(folder: Path, split: SplitName | None = None) -> EvaluationPic
     except SourceError:
         splits = FolderSource().splits(folder)
         whole = False
-    if split == "all" or (whole and split is None):
+    if whole and split not in (None, "all"):
+        splits = FolderSource().splits(folder)
+    return _chosen(folder, splits, split or ("all" if whole else "test"), not whole)
+
+
+def _chosen(
+    folder: Path, splits: Splits, split: SplitName, in_split_folders: bool
+) -> EvaluationPictures:
+    if split == "all":
         parts = list(splits.values())
         pictures = parts[0] if len(parts) == 1 else ConcatPictures(parts)
-        return EvaluationPictures(pictures, "all", not whole)
-    if whole:
-        splits = FolderSource().splits(folder)
-    chosen: SplitName = split or "test"
-    if chosen not in splits:
+        return EvaluationPictures(pictures, "all", in_split_folders)
+    if split not in splits:
         raise UsageError(
-            f"{folder} has no {chosen} pictures, only {', '.join(splits)}; "
+            f"{folder} has no {split} pictures, only {', '.join(splits)}; "
             "choose with --split, or --split all"
         )
-    return EvaluationPictures(splits[chosen], chosen, not whole)
+    return EvaluationPictures(splits[split], split, in_split_folders)
+
+
+def _in_split_folders(splits: Splits) -> bool:
+    """Return whether pictures lie in folders named after splits; one of each split is looked at."""
+    return all(split_of(part.name(0).partition("/")[0]) for part in splits.values())
+
+
+def count_common(first: PictureSet, second: PictureSet) -> int:
+    """Return how many files of the first set are in the second too, under whatever name."""
+    files = set(_files(second))
+    return sum(file in files for file in _files(first))
+
+
+def _files(pictures: PictureSet) -> Iterator[str]:
+    """Yield the files of a set; one that is no files, such as regions in memory, has none."""
+    if isinstance(pictures, ConcatPictures):
+        for part in pictures.parts:
+            yield from _files(part)
+    elif isinstance(pictures, FilePictures):
+        folder = os.path.realpath(pictures.root)
+        for name in pictures.names:
+            yield os.path.normpath(os.path.join(folder, name))

@@ -1,4 +1,4 @@
-"""A task from the class paths in its checkpoint; only classes that may be named are imported.
+"""A task, or a source, from its class paths; only classes that may be named are imported.
 
 Importing a module runs it, and so does building a class with arguments of someone else's choice: a
 checkpoint from elsewhere must not decide what that is. LightningCLI would rebuild it through
@@ -7,13 +7,16 @@ files that strings hold; there, looking at the `class_path` keys would not be en
 is a string, and what is checked is what is built.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from lightning_colorize.data.sources import Source
 from lightning_colorize.errors import UsageError
 from lightning_colorize.tasks import ColorizationTask
 
@@ -21,10 +24,11 @@ ROOTS = (
     "lightning_colorize.tasks",
     "lightning_colorize.networks",
     "lightning_colorize.losses",
+    "lightning_colorize.data.sources",
     "torch.nn",
     "torch.optim",
 )
-"""Packages whose classes may be built: what a task of ours is made of, and torch's layers,
+"""Packages whose classes may be built: what a task of ours is made of, sources, and torch's layers,
 optimisers and schedules."""
 
 
@@ -53,7 +57,7 @@ def check_class_paths(hyperparameters: Any, allow: Sequence[str] = ()) -> None:
     for path in class_paths(hyperparameters):
         if not _within(path, [*ROOTS, *allow]):
             raise UsageError(
-                f"the checkpoint asks for the class {path}, which loading would import and run; "
+                f"it asks for the class {path}, which loading would import and run; "
                 f"if you trust it, add --allow-class {path}"
             )
 
@@ -78,6 +82,24 @@ def build_task(hyperparameters: dict[str, Any], allow: Sequence[str] = ()) -> Co
     return task
 
 
+def build_source(spec: dict[str, Any], allow: Sequence[str] = ()) -> Source:
+    """Build the source that a run's configuration describes.
+
+    Args:
+        spec: With `class_path` and, where there are any, `init_args`.
+        allow: Classes, modules or packages that may be imported besides `ROOTS`.
+
+    Raises:
+        UsageError: If a class path is refused, or the outermost is not of a source.
+        ImportError: If a class path leads nowhere.
+    """
+    check_class_paths(spec, allow)
+    if not issubclass(_import_class(spec["class_path"], allow), Source):
+        raise UsageError(f"it holds a {spec['class_path']}, which is no source")
+    source: Source = _build(spec, allow)()
+    return source
+
+
 _OF_LIGHTNING = ("_class_path", "_instantiator")
 
 
@@ -90,15 +112,24 @@ def _build(spec: dict[str, Any], allow: Sequence[str]) -> "partial[Any]":
 
 
 def _value(value: Any, hint: Any, allow: Sequence[str]) -> Any:
-    """Return an argument with the specs in it built, as factories where the hint asks for one."""
+    """Return an argument as its hint asks for it, with the specs in it built.
+
+    A spec is a factory where the hint asks for one; a path is text in YAML, and a dataclass a
+    dictionary.
+    """
+    options = _options(hint)
     if isinstance(value, dict) and "class_path" in value:
         factory = _build(value, allow)
-        return factory if _is_factory(hint) else factory()
+        return factory if any(get_origin(o) is Callable for o in options) else factory()
     if isinstance(value, dict):
-        return {k: _value(v, None, allow) for k, v in value.items()}
+        made: Any = next(filter(dataclasses.is_dataclass, options), None)
+        hints = {} if made is None else get_type_hints(made)
+        fields = {k: _value(v, hints.get(k), allow) for k, v in value.items()}
+        return fields if made is None else made(**fields)
     if isinstance(value, list):
-        return [_value(v, None, allow) for v in value]
-    return value
+        of = next((get_args(o)[0] for o in options if get_origin(o) is list), None)
+        return [_value(v, of, allow) for v in value]
+    return Path(value) if isinstance(value, str) and Path in options else value
 
 
 def _import_class(path: str, allow: Sequence[str]) -> type:
@@ -108,7 +139,7 @@ def _import_class(path: str, allow: Sequence[str]) -> type:
         raise ImportError(f"there is no class {path}")
     # What our modules import from elsewhere is not ours.
     if not _within(path, allow) and not _within(cls.__module__, ROOTS):
-        raise UsageError(f"the checkpoint asks for {path}, a class of {cls.__module__}: refused")
+        raise UsageError(f"it asks for {path}, a class of {cls.__module__}: refused")
     return cls
 
 
@@ -126,9 +157,6 @@ def _hints(cls: type) -> dict[str, Any]:
     return hints
 
 
-def _is_factory(hint: Any) -> bool:
-    """Return whether a hint asks for a callable, maybe an optional one."""
-    origin = get_origin(hint)
-    if origin in (Union, UnionType):
-        return any(_is_factory(option) for option in get_args(hint))
-    return origin is Callable
+def _options(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a hint allows."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)

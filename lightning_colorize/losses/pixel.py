@@ -1,5 +1,6 @@
 """Losses on single pixels' ab: MSE, L1 and Huber, in the head's range."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -8,10 +9,11 @@ from lightning_colorize.losses.base import Loss
 
 
 def _pair(prediction: Tensor, batch: ColorBatch) -> tuple[Tensor, Tensor]:
-    """Return prediction and truth in fp32: a bf16 sum over a batch loses half of its digits."""
+    """Return prediction and truth in fp32 at least: a bf16 sum loses half of its digits."""
     if batch.target is None:
         raise ValueError("batch.target is None: give the batch the head's target first")
-    return prediction.float(), batch.target.float()
+    dtype = torch.promote_types(prediction.dtype, torch.float32)
+    return prediction.to(dtype), batch.target.to(dtype)
 
 
 class MSE(Loss):

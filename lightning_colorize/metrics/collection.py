@@ -15,8 +15,8 @@ from lightning_colorize.metrics.pictures import PictureValues, measure
 
 # Below this (in LAB units) the spread of mean colours over pictures is rounding.
 _CONSTANT = 1e-3
-# Colourfulness on the scale of 0..255 that a truth without any colour is taken to have.
-_COLORLESS = 0.1
+COLORLESS = 0.1
+"""Colourfulness on the scale of 0..255 that a truth without any colour is taken to have."""
 
 
 def colorization_metrics(prefix: str = "") -> MetricCollection:
@@ -91,7 +91,7 @@ class ColorfulnessRatio(PictureMetric):
     def compute(self) -> Tensor:
         """Return the ratio; a truth without any colour counts as 0.1 of 255."""
         values = self.values()
-        truth = values.true_colorfulness.mean().clamp(min=_COLORLESS)
+        truth = values.true_colorfulness.mean().clamp(min=COLORLESS)
         return values.colorfulness.mean() / truth
 
 
@@ -106,12 +106,12 @@ class HueCorrelation(PictureMetric):
         """Return the smaller of the two correlations."""
         values = self.values()
         return torch.minimum(
-            _correlation(values.mean_a, values.true_mean_a),
-            _correlation(values.mean_b, values.true_mean_b),
+            correlation(values.mean_a, values.true_mean_a),
+            correlation(values.mean_b, values.true_mean_b),
         )
 
 
-def _correlation(first: Tensor, second: Tensor) -> Tensor:
+def correlation(first: Tensor, second: Tensor) -> Tensor:
     """Return Pearson's r of two (N,), 0 where one is constant."""
     # torchmetrics' PearsonCorrCoef would take the rounding of constants for a signal, and
     # torch.corrcoef is a matrix product, which autocast lowers.

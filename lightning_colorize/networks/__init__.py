@@ -1,24 +1,31 @@
-"""Plain networks: encoders, decoders and heads, usable without Lightning or the rest of ours."""
+"""Plain networks, usable without Lightning or the rest of ours.
 
-from lightning_colorize.networks.base import Decoder, Encoder, FeatureInfo, Head
+Encoders, decoders and heads colour; discriminators judge.
+"""
+
+from lightning_colorize.networks.base import Decoder, Discriminator, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.colorizer import Colorizer
 from lightning_colorize.networks.decoders import (
     DeconvDecoder,
     PixelShuffleDecoder,
     PyramidDecoder,
+    UNetDecoder,
     UpsampleDecoder,
 )
+from lightning_colorize.networks.discriminators import PatchDiscriminator
 from lightning_colorize.networks.encoders import (
     ConvEncoder,
     MobileNetV2Encoder,
     PretrainedEncoder,
     ResNetEncoder,
     TimmEncoder,
+    UNetEncoder,
     VGG16Encoder,
     WeightsError,
     skip_weights,
 )
-from lightning_colorize.networks.heads import AbHead
+from lightning_colorize.networks.heads import AbHead, DeconvHead
+from lightning_colorize.networks.initialisation import init_normal
 from lightning_colorize.networks.parameters import parameter_count
 
 __all__ = [
@@ -27,18 +34,24 @@ __all__ = [
     "ConvEncoder",
     "Decoder",
     "DeconvDecoder",
+    "DeconvHead",
+    "Discriminator",
     "Encoder",
     "FeatureInfo",
     "Head",
     "MobileNetV2Encoder",
+    "PatchDiscriminator",
     "PixelShuffleDecoder",
     "PretrainedEncoder",
     "PyramidDecoder",
     "ResNetEncoder",
     "TimmEncoder",
+    "UNetDecoder",
+    "UNetEncoder",
     "UpsampleDecoder",
     "VGG16Encoder",
     "WeightsError",
+    "init_normal",
     "parameter_count",
     "skip_weights",
 ]

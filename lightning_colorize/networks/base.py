@@ -59,6 +59,24 @@ class Decoder(nn.Module, ABC):
         """Return the decoded map: (B, out_channels, h, w)."""
 
 
+class Discriminator(nn.Module, ABC):
+    """Tells true colours from predicted ones, given the grey photograph."""
+
+    @property
+    @abstractmethod
+    def smallest(self) -> int:
+        """The smallest height and width of a picture that can be judged."""
+
+    @abstractmethod
+    def forward(self, L: Tensor, ab: Tensor) -> Tensor:
+        """Return logits, higher for what looks true: (B, 1, h, w).
+
+        Args:
+            L: (B, 1, H, W) in [-1, 1].
+            ab: (B, 2, H, W) in [-1, 1].
+        """
+
+
 class Head(nn.Module, ABC):
     """A decoded map to a prediction, and the prediction to ab."""
 

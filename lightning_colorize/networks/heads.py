@@ -7,37 +7,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_colorize.networks.base import Head
+from lightning_colorize.networks.initialisation import init_normal
 
 
-class AbHead(Head):
-    """Regression of ab.
+class RegressionHead(Head):
+    """What all heads that regress ab share.
 
     The map is always worked out for -1..1 and then shifted to `target_range`, so the same weights
-    give the same picture under either range. The last layer starts small: the first prediction is
-    almost grey. (A sigmoid over 0..1 is tanh here, since (tanh(x) + 1) / 2 = sigmoid(2x).)
+    give the same picture under either range. (A sigmoid over 0..1 is tanh here, since
+    (tanh(x) + 1) / 2 = sigmoid(2x).)
 
     Args:
-        in_channels: Channels of the decoder's map.
+        conv: The decoder's map to two channels.
         target_range: Range of targets and predictions; 0..1 has grey at 0.5.
         activation: `tanh` keeps predictions within the range, `none` does not.
-        kernel_size: Side of the convolution to two channels; odd.
     """
 
     def __init__(
         self,
-        in_channels: int,
-        target_range: Literal["-1..1", "0..1"] = "-1..1",
-        activation: Literal["tanh", "none"] = "tanh",
-        kernel_size: int = 3,
+        conv: nn.Conv2d | nn.ConvTranspose2d,
+        target_range: Literal["-1..1", "0..1"],
+        activation: Literal["tanh", "none"],
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {kernel_size}; the head needs an odd one")
         self.target_range = target_range
         self.activation = activation
-        self.conv = nn.Conv2d(in_channels, 2, kernel_size, padding=kernel_size // 2)
-        nn.init.normal_(self.conv.weight, std=1e-3)
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        self.conv = conv
 
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
         """Return predicted ab in the target's range: (B, 2, H, W) at `size`."""
@@ -58,3 +53,50 @@ class AbHead(Head):
     def to_ab(self, prediction: Tensor) -> Tensor:
         """Return a prediction's ab in [-1, 1] (beyond it where nothing bounds): (B, 2, H, W)."""
         return prediction * 2 - 1 if self.target_range == "0..1" else prediction
+
+
+class AbHead(RegressionHead):
+    """Regression of ab by one convolution.
+
+    It starts small: the first prediction is almost grey.
+
+    Args:
+        in_channels: Channels of the decoder's map.
+        target_range: Range of targets and predictions; 0..1 has grey at 0.5.
+        activation: `tanh` keeps predictions within the range, `none` does not.
+        kernel_size: Side of the convolution to two channels; odd.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        target_range: Literal["-1..1", "0..1"] = "-1..1",
+        activation: Literal["tanh", "none"] = "tanh",
+        kernel_size: int = 3,
+    ) -> None:
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is {kernel_size}; the head needs an odd one")
+        conv = nn.Conv2d(in_channels, 2, kernel_size, padding=kernel_size // 2)
+        nn.init.normal_(conv.weight, std=1e-3)
+        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        super().__init__(conv, target_range, activation)
+
+
+class DeconvHead(RegressionHead):
+    """ReLU, transposed convolution 4x4 of stride 2, tanh: the last step of pix2pix's generator.
+
+    For a decoder that stops at /2, as `UNetDecoder` does.
+
+    Args:
+        in_channels: Channels of the decoder's map.
+        target_range: Range of targets and predictions; 0..1 has grey at 0.5.
+    """
+
+    def __init__(self, in_channels: int, target_range: Literal["-1..1", "0..1"] = "-1..1") -> None:
+        conv = nn.ConvTranspose2d(in_channels, 2, 4, stride=2, padding=1)
+        super().__init__(conv, target_range, activation="tanh")
+        init_normal(self)
+
+    def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return predicted ab in the target's range: (B, 2, H, W) at `size`."""
+        return super().forward(F.relu(decoded), size)

@@ -1,11 +1,12 @@
 """What all tasks share: validation, test and prediction, on the RGB that people see."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning import LightningModule
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 
@@ -36,6 +37,22 @@ class ColorizationTask(LightningModule, ABC):
         self.val_metrics = colorization_metrics("val/")
         self.test_metrics = colorization_metrics("test/")
 
+    @property
+    def inference_net(self) -> nn.Module:
+        """The network that predicts; a task may train one and use its average."""
+        return self.net
+
+    def check(self, trainer: Mapping[str, Any], size: int) -> None:
+        """Refuse settings of the run that the task cannot work with.
+
+        Args:
+            trainer: The Trainer's arguments.
+            size: Height and width of the pictures in pixels.
+
+        Raises:
+            UsageError: If there is one.
+        """
+
     def forward(self, L: Tensor) -> Tensor:
         """Colour.
 
@@ -45,7 +62,13 @@ class ColorizationTask(LightningModule, ABC):
         Returns:
             ab: (B, 2, H, W) in LAB units, fp32.
         """
-        return self.decode(self.net(self.scaling.normalise_L(L)))
+        return self.decode(self.predict(L))
+
+    def predict(self, L: Tensor) -> Tensor:
+        """Return the network's prediction, in its head's form, for L: (B, 1, H, W) in [0, 100]."""
+        # The batch is fp32 always; the network's parameters are not under `precision: bf16-true`.
+        prediction: Tensor = self.inference_net(self.scaling.normalise_L(L).to(self.dtype))
+        return prediction
 
     def decode(self, prediction: Tensor) -> Tensor:
         """Return a prediction of the network as ab in LAB units, fp32."""
@@ -65,7 +88,7 @@ class ColorizationTask(LightningModule, ABC):
 
     def validation_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Measure the loss and return the predicted ab."""
-        prediction = self.net(self.scaling.normalise_L(batch.L))
+        prediction = self.predict(batch.L)
         loss = self.validation_loss(prediction, self.with_target(batch))
         self.val_loss.update(loss, len(batch))
         return self.decode(prediction)

@@ -1,7 +1,9 @@
 """Optimisers and schedules as a YAML names them."""
 
 from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
+from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim import Optimizer
@@ -14,6 +16,9 @@ OptimizerFactory = Callable[[Iterable], Optimizer]  # type: ignore[type-arg]
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 """An optimiser to its schedule; in YAML a `class_path` with `init_args`."""
+
+Interval = Literal["step", "epoch"]
+"""What a schedule counts."""
 
 
 def build_optimizer(
@@ -46,7 +51,24 @@ def with_schedule(optimizer: Optimizer, factory: SchedulerFactory | None) -> Opt
         "optimizer": optimizer,
         "lr_scheduler": {
             "scheduler": scheduler,
-            "interval": "step" if isinstance(scheduler, WarmupCosine) else "epoch",
+            "interval": _interval(scheduler),
             "monitor": "val/loss",
         },
     }
+
+
+def step_schedules(trainer: Trainer, interval: Interval, step: Callable[[Any, None], None]) -> None:
+    """Step a run's schedules as Lightning does, which leaves it to modules that step by hand.
+
+    Args:
+        trainer: Of the run.
+        interval: What is over.
+        step: The module's `lr_scheduler_step`.
+    """
+    for config in trainer.lr_scheduler_configs:
+        if _interval(config.scheduler) == interval:
+            step(config.scheduler, None)
+
+
+def _interval(scheduler: LRScheduler | ReduceLROnPlateau) -> Interval:
+    return "step" if isinstance(scheduler, WarmupCosine) else "epoch"

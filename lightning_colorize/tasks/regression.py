@@ -59,7 +59,7 @@ class RegressionTask(ColorizationTask):
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Return the loss."""
         batch = self.with_target(batch)
-        prediction = self.net(self.scaling.normalise_L(batch.L))
+        prediction = self.predict(batch.L)
         terms = self.loss.terms(prediction, batch)
         loss = torch.stack([*terms.values()]).sum() if terms else self.loss(prediction, batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))

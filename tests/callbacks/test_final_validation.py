@@ -1,3 +1,4 @@
+import csv
 import json
 
 
@@ -11,3 +12,11 @@ def test_a_run_that_its_time_ends_is_validated(command):
     assert result["status"] == "finished"
     assert "val/psnr" in result["metrics"]
     assert (run / result["best_checkpoint"]).is_file()
+
+
+def test_a_run_that_its_steps_end_in_mid_epoch_is_validated(command):
+    run = command.fit("steps", "--trainer.max_steps", 5, "--trainer.max_epochs", "-1")
+    with (run / "metrics.csv").open() as file:
+        validated = [int(row["step"]) for row in csv.DictReader(file) if row["val/psnr"]]
+    # Three batches an epoch: after the first epoch, and after the last step.
+    assert validated == [2, 4]

@@ -9,7 +9,7 @@ def at(batch_idx, **options):
     """A trainer at the end of a batch of an epoch of ten."""
     defaults = {"accumulate_grad_batches": 1, "val_check_batch": 10, "check_val_every_n_epoch": 1}
     trainer = SimpleNamespace(**{**defaults, **options})
-    trainer.is_last_batch = batch_idx == 9
+    trainer.is_last_batch, trainer.should_stop = batch_idx == 9, False
     trainer.fit_loop = SimpleNamespace(total_batch_idx=10 + batch_idx)
     return trainer
 

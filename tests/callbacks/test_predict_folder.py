@@ -21,8 +21,11 @@ def folder(tmp_path):
 
 def test_they_are_coloured_at_each_validation(command, folder, capsys):
     run = command.fit("old", "--run.predict_dir", folder)
-    names = sorted(path.name for path in (run / "images").glob("predict_*"))
+    names = sorted(path.name for path in (run / "images").glob("predict_[ab]_*"))
     assert names == [f"predict_{n}_{step:08d}.png" for n in "ab" for step in (3, 6)]
+    # The best weights colour them once more.
+    best = sorted(path.name for path in (run / "images").glob("predict_best_*"))
+    assert best == [f"predict_best_{n}_00000006.png" for n in "ab"]
     coloured = np.asarray(Image.open(run / "images" / names[1])).astype(int)
     assert coloured.shape == (60, 80, 3)
     assert (coloured.max(axis=2) - coloured.min(axis=2)).mean() > 3
@@ -39,5 +42,11 @@ def test_nothing_to_colour_is_wrong_use(folder):
         PredictFolder(folder, 32)
 
 
-def test_at_most_so_many_by_name(folder):
+def test_at_most_so_many_by_name(folder, capsys):
     assert list(PredictFolder(folder, 32, limit=1).pictures) == ["a"]
+    assert capsys.readouterr().out == f"{folder}: the first 1 of 3 pictures are coloured in training\n"
+
+
+def test_large_pictures_are_shown_smaller(folder):
+    Image.new("RGB", (800, 600), "red").save(folder / "a.png")
+    assert PredictFolder(folder, 32).pictures["a"].shape == (3, 256, 341)

@@ -102,9 +102,9 @@ def test_workers_are_tried_up_to_the_cores(monkeypatch, cores, expected):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--size", "0"], "--size is 0"),
-        (["--batch-size", "-1"], "--batch-size is -1"),
-        (["--seconds", "0"], "--seconds is 0"),
+        (["--size", "0"], "--size 0: it must be above 0"),
+        (["--batch-size", "-1"], "--batch-size -1"),
+        (["--seconds", "0"], "--seconds 0"),
         (["--workers", "2", "-1"], "--workers is -1"),
         (["--device", "abacus"], "--device abacus"),
         (["--data", "nowhere"], "nowhere does not exist: --data"),

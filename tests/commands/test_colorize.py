@@ -82,6 +82,22 @@ def test_broken_pictures_are_named_and_the_rest_is_done(
     assert [line["status"] for line in _lines(out)].count("failed") == 7
 
 
+def test_where_none_can_be_coloured_the_work_failed(command, finished_run, tmp_path, capsys):
+    """Exit 2 is for what is found wrong before any work."""
+    folder, out = tmp_path / "broken", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg"):
+        (folder / name).write_bytes(b"no picture")
+    assert command("colorize", folder, out, "--checkpoint", finished_run) == 1
+    output = capsys.readouterr()
+    assert output.out == f"0 coloured, 0 skipped, 2 failed -> {out}\n"
+    assert output.err.count("not coloured: ") == 2
+    assert [line["status"] for line in _lines(out)] == ["failed", "failed"]
+    target = tmp_path / "a.png"
+    assert command("colorize", folder / "a.png", target, "--checkpoint", finished_run) == 1
+    assert not target.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -92,16 +108,16 @@ def test_broken_pictures_are_named_and_the_rest_is_done(
         (("IN", "out", "--checkpoint", "RUN", "--size", "0"), "--size 0"),
         (("IN", "out"), "--checkpoint"),
         (("IN/text", "out", "--checkpoint", "RUN"), "no pictures"),
-        (("IN/broken", "out", "--checkpoint", "RUN"), "none of 1 pictures can be read"),
+        (("IN/empty", "out", "--checkpoint", "RUN"), "no pictures"),
     ],
 )
 def test_wrong_use_is_one_line(
     command, finished_run, pictures, tmp_path, monkeypatch, capsys, words, message
 ):
     monkeypatch.chdir(tmp_path)
-    for name, content in (("text/a.txt", b""), ("broken/a.png", b"no picture")):
-        (pictures / name).parent.mkdir()
-        (pictures / name).write_bytes(content)
+    (pictures / "text").mkdir()
+    (pictures / "text/a.txt").touch()
+    (pictures / "empty").mkdir()
     replaced = [w.replace("IN", str(pictures)).replace("RUN", str(finished_run)) for w in words]
     assert command("colorize", *replaced) == 2
     output = capsys.readouterr()

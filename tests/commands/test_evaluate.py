@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+import yaml
 
 from lightning_colorize.metrics import BASELINES
 
@@ -120,18 +121,117 @@ def test_broken_pictures_are_left_out_and_said(
     assert "none of 4 pictures" in capsys.readouterr().err
 
 
-def test_training_pictures_among_them_are_said(command, photo_folder, tmp_path, capsys):
-    run = command.fit("plain", "--data.root", photo_folder / "train", "--trainer.max_epochs", 1)
-    capsys.readouterr()
-    assert command("evaluate", run, "--data", photo_folder / "train") == 0
-    assert "--split test" in capsys.readouterr().err
-    code, numbers = _evaluate(
-        command, tmp_path, run, "--data", photo_folder / "train", "--split", "test"
+@pytest.fixture
+def run_on(finished_run, tmp_path):
+    """A function that returns a copy of a run whose configuration has other data."""
+
+    def change(root, source=None):
+        run = tmp_path / "runs" / "tiny" / "copy"
+        shutil.copytree(finished_run, run, dirs_exist_ok=True)
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["data"] |= {"root": str(root), "source": source}
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        return run
+
+    return change
+
+
+def test_the_split_is_that_of_the_run_and_so_are_the_numbers(command, photo_folder, tmp_path):
+    """By counts, which fit's default division by shares knows nothing of."""
+    folder = photo_folder / "train"
+    source = (
+        "--data.source",
+        "FolderSource",
+        "--data.source.splits",
+        "{train: 5, val: 2, test: 5}",
     )
-    assert code == 0
-    assert "--split test" not in capsys.readouterr().err
+    run = command.fit("counts", "--data.root", folder, *source, "--trainer.max_epochs", 1)
     psnr = json.loads((run / "result.json").read_text())["metrics"]["test/psnr"]
-    assert numbers["metrics"]["model"]["psnr"] == pytest.approx(psnr, rel=1e-4)
+    for words in ((), ("--split", "test")):
+        code, numbers = _evaluate(command, tmp_path, run, "--data", folder, *words)
+        assert (code, numbers["split"], numbers["pictures"]) == (0, "test", 5)
+        assert numbers["metrics"]["model"]["psnr"] == pytest.approx(psnr, rel=1e-4)
+
+
+_SOURCES = "lightning_colorize.data.sources"
+
+
+def test_a_manifest_and_a_mixture_split_as_they_did(command, photo_folder, run_on, tmp_path):
+    listed = tmp_path / "list.csv"
+    files = sorted(photo_folder.glob("train/*"))[:5]
+    rows = [f"{file},{'train' if i < 3 else 'test'}" for i, file in enumerate(files)]
+    listed.write_text("\n".join(["path,split", *rows]))
+    run = run_on(listed, {"class_path": f"{_SOURCES}.ManifestSource", "init_args": {}})
+    _, numbers = _evaluate(command, tmp_path, run, "--data", listed)
+    assert (numbers["split"], numbers["pictures"]) == ("test", 2)
+    _, numbers = _evaluate(command, tmp_path, run, "--data", listed, "--split", "all")
+    assert (numbers["split"], numbers["pictures"]) == ("all", 5)
+
+    sets = tmp_path / "sets"
+    shutil.copytree(photo_folder / "train", sets / "faces")
+    shutil.copytree(photo_folder / "val", sets / "hills")
+    folders = [
+        {"root": "faces", "include": "*.png", "splits": {"train": 2, "test": 4}},
+        {"root": "hills", "weight": 2.0, "splits": {"train": 4, "test": 1}, "exclude_list": None},
+    ]
+    mixture = {"class_path": f"{_SOURCES}.MixtureSource", "init_args": {"folders": folders}}
+    words = (run_on(sets, mixture), "--data", sets, "--group-by", "folder")
+    _, numbers = _evaluate(command, tmp_path, *words)
+    counts = {name: group["pictures"] for name, group in numbers["groups"].items()}
+    assert counts == {"faces": 4, "hills": 1}
+
+
+def test_pictures_that_were_trained_on_are_counted(
+    command, finished_run, photo_folder, run_on, capsys
+):
+    def says(*words):
+        assert command("evaluate", *words) == 0
+        return capsys.readouterr().err
+
+    hint = "--split test takes none of them"
+    for run, data, split, remark in [
+        (finished_run, photo_folder, "all", f"12 of these 20 were trained on; {hint}\n"),
+        (finished_run, photo_folder, "test", ""),
+        (finished_run, photo_folder, "train", ""),
+        (finished_run, photo_folder / "train", "all", "12 of these 12 were trained on\n"),
+        (finished_run, photo_folder / "test", "all", ""),
+        # The training pictures are elsewhere now, or on another machine.
+        (run_on("/nowhere"), photo_folder, "all", ""),
+    ]:
+        assert says(run, "--data", data, "--split", split) == remark
+
+
+def test_a_checkpoint_by_itself_does_not_say_what_it_was_trained_on(
+    command, finished_run, photo_folder, tmp_path, capsys
+):
+    alone = shutil.copy(finished_run / "checkpoints/best.ckpt", tmp_path / "best.ckpt")
+    for data, default_split in ((photo_folder, True), (photo_folder / "train", False)):
+        assert command("evaluate", alone, "--data", data) == 0
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert "some of these may have been trained on" in err
+        assert ("this is fit's default split" in err) == default_split
+    other = shutil.copytree(photo_folder / "test", tmp_path / "other")
+    assert command("evaluate", alone, "--data", other) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_configuration_imports_no_class_of_others(command, photo_folder, run_on, capsys):
+    run = run_on(photo_folder, {"class_path": "os.system", "init_args": {"command": "false"}})
+    assert command("evaluate", run, "--data", photo_folder) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "config.yaml: it asks for the class os.system" in err
+    # For pictures of another folder its source is not needed.
+    assert command("evaluate", run, "--data", photo_folder / "test") == 0
+
+
+def test_a_home_folder_is_expanded(command, finished_run, photo_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(photo_folder / "test", tmp_path / "photos")
+    shutil.copytree(finished_run, tmp_path / "run")
+    assert command("evaluate", "~/run", "--data=~/photos", "--json=~/numbers.json") == 0
+    assert json.loads((tmp_path / "numbers.json").read_text())["pictures"] == 3
 
 
 @pytest.mark.parametrize(

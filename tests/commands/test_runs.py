@@ -1,6 +1,7 @@
 import argparse
 import csv
 import json
+import shutil
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from lightning_colorize.commands import runs
 from lightning_colorize.errors import UsageError
+from lightning_colorize.run_folder import checkpoint_of, lock
 
 _CONFIG = """seed_everything: {seed}
 run:
@@ -54,14 +56,45 @@ def test_the_best_run_stands_first_and_the_unfinished_says_so(tmp_path, capsys):
     _make(tmp_path, "a", "good", 23.25)
     _make(tmp_path, "a", "diverged", float("nan"), status="failed")
     _make(tmp_path, "b", "best", 24.0)
-    _make(tmp_path, "b", "going_on")
+    _make(tmp_path, "b", "gone")
     assert _list("--root", tmp_path) == 0
     heading, *rows = _rows(capsys)
     assert heading[:4] == ["run", "status", "val/psnr", "-"]
-    assert [row[0] for row in rows] == ["b/best", "a/good", "a/diverged", "b/going_on"]
+    assert [row[0] for row in rows] == ["b/best", "a/good", "a/diverged", "b/gone"]
     assert rows[1][:6] == ["a/good", "finished", "23.250", "+1.750", "3", "1:02:05"]
     assert rows[2][1] == "failed"
-    assert rows[3][1:4] == ["running", "or", "killed"]
+    assert rows[3][1] == "killed"
+
+
+def test_a_run_that_a_process_trains_is_running_with_and_without_a_result(tmp_path, capsys):
+    new, old = _make(tmp_path, "a", "new"), _make(tmp_path, "a", "old", 22.0, status="interrupted")
+    with lock(new), lock(old):
+        assert _list("--root", tmp_path) == 0
+    _, *rows = _rows(capsys)
+    assert [row[:2] for row in rows] == [["a/old", "running"], ["a/new", "running"]]
+    assert rows[0][2] == "22.000"
+    assert _list("--root", tmp_path) == 0
+    assert [row[1] for row in _rows(capsys)[1:]] == ["interrupted", "killed"]
+
+
+def test_a_run_that_was_moved_keeps_its_score_and_its_best_checkpoint(
+    finished_run, tmp_path, capsys
+):
+    result = json.loads((finished_run / "result.json").read_text())
+    moved = tmp_path / "elsewhere" / "renamed" / "run"
+    shutil.copytree(finished_run, moved)
+    assert str(finished_run) not in (moved / "result.json").read_text()
+    assert _list("--root", tmp_path / "elsewhere", "--json", tmp_path / "list.json") == 0
+    (row,) = json.loads((tmp_path / "list.json").read_text())
+    assert (row["folder"], row["value"]) == (str(moved), result["metrics"]["val/psnr"])
+    assert checkpoint_of(moved) == moved / result["best_checkpoint"]
+
+
+def test_a_home_folder_is_expanded_in_root_and_json(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _make(tmp_path / "runs", "a", "one", 22.0)
+    assert _list("--root=~/runs", "--json=~/list.json") == 0
+    assert json.loads((tmp_path / "list.json").read_text())[0]["run"] == "a/one"
 
 
 def test_a_metric_for_which_less_is_better_is_sorted_the_other_way(tmp_path, capsys):

@@ -2,43 +2,91 @@ from pathlib import Path
 
 import pytest
 
-from lightning_colorize.data.broken import BrokenPictures
+from lightning_colorize.data.broken import Broken, BrokenPictures, TooManyBroken
 from lightning_colorize.data.files import PictureError
+from lightning_colorize.data.sources.listing import read_name_list
 from lightning_colorize.errors import UsageError
 
 
 def errors(*names):
-    return [PictureError(Path(name), f"reason of {name}") for name in names]
+    return [Broken(name, PictureError(Path("/photos") / name, f"not {name}")) for name in names]
 
 
 def test_they_are_listed_with_their_reasons_and_one_line_says_where(tmp_path, capsys):
     report = tmp_path / "run" / "broken.txt"
-    broken = BrokenPictures("val", 1000, 0.01, report)
+    broken = BrokenPictures(1000, 0.01, report)
     broken.add([])
     assert not report.exists()
-    broken.add(errors("a.jpg", "b.jpg"))
-    broken.add(errors("b.jpg", "c.jpg"))
+    broken.add(errors("a.jpg", "val/b.jpg"))
+    broken.add(errors("val/b.jpg", "c.jpg"))
     assert report.read_text() == (
-        "a.jpg\treason of a.jpg\nb.jpg\treason of b.jpg\nc.jpg\treason of c.jpg\n"
+        "# not a.jpg\na.jpg\n# not val/b.jpg\nval/b.jpg\n# not c.jpg\nc.jpg\n"
     )
-    assert capsys.readouterr().err == f"Skipping 2 broken val picture(s), listed in {report}\n"
+    assert capsys.readouterr().err == f"Skipping 2 broken pictures, listed in {report}\n"
+    assert read_name_list(report) == {"a.jpg", "val/b.jpg", "c.jpg"}
+
+
+def test_a_list_that_is_there_is_gone_on_with(tmp_path):
+    report = tmp_path / "broken.txt"
+    for names in (["a.jpg"], ["a.jpg", "b.jpg"]):
+        BrokenPictures(1000, 0.01, report).add(errors(*names))
+    assert report.read_text() == "# not a.jpg\na.jpg\n# not b.jpg\nb.jpg\n"
+
+
+def test_without_a_file_up_to_five_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    broken = BrokenPictures(1000, 0.01)
+    broken.add(errors("a"))
+    broken.add(errors(*"bcdefgh"))
+    broken.add(errors("i"))
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().err.splitlines() == [
+        "Skipping 1 broken picture: /photos/a: not a",
+        "Skipping 7 broken pictures: "
+        + ", ".join(f"/photos/{name}: not {name}" for name in "bcde")
+        + " and 3 more",
+    ]
+
+
+def test_what_another_process_tells_is_counted_only(tmp_path, capsys):
+    report = tmp_path / "broken.txt"
+    broken = BrokenPictures(10, 0.0, report)
+    broken.add(errors("a"), told_elsewhere=True)
+    assert not report.exists()
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UsageError):
+        broken.add(errors("b"), told_elsewhere=True)
 
 
 def test_too_large_a_share_stops_the_run(tmp_path):
     report = tmp_path / "broken.txt"
-    broken = BrokenPictures("train", 200, 0.01, report)
+    broken = BrokenPictures(200, 0.01, report)
     broken.add(errors("a.jpg", "b.jpg"))  # exactly 1 %
     with pytest.raises(UsageError) as raised:
         broken.add(errors("c.jpg"))
     message = str(raised.value)
-    assert message.startswith("3 of 200 train pictures cannot be read (first: a.jpg: reason of a")
-    assert str(report) in message
+    assert message.startswith("3 of 200 pictures cannot be read (first: /photos/a.jpg: not a.jpg")
+    assert f"all in {report}" in message
     assert "data.max_broken_share (now 0.01)" in message
     assert "\n" not in message
-    assert len(report.read_text().splitlines()) == 3
+    assert len(read_name_list(report)) == 3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01])
+def test_one_is_always_tolerated(share):
+    broken = BrokenPictures(30, share)
+    broken.add(errors("a.jpg"))
+    with pytest.raises(UsageError, match="2 of 30"):
+        broken.add(errors("b.jpg"))
+
+
+def test_at_work_too_many_are_no_wrong_use():
+    assert not issubclass(TooManyBroken, UsageError)
+    with pytest.raises(TooManyBroken, match="2 of 30"):
+        BrokenPictures(30, 0.01).add(errors("a", "b"), TooManyBroken)
 
 
 def test_a_picture_that_is_met_again_counts_once(tmp_path):
-    broken = BrokenPictures("train", 100, 0.01, tmp_path / "broken.txt")
+    broken = BrokenPictures(100, 0.01, tmp_path / "broken.txt")
     for _ in range(5):
         broken.add(errors("a.jpg"))

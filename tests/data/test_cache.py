@@ -1,12 +1,15 @@
+import time
+import weakref
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from lightning_colorize.data import cache
-from lightning_colorize.data.cache import CachedPictures, fits_in_memory
+from lightning_colorize.data.cache import CachedPictures, bytes_needed, fits_in_memory
 from lightning_colorize.data.dataset import resize_short_side
-from lightning_colorize.data.pictures import FilePictures
+from lightning_colorize.data.pictures import FilePictures, PictureSet
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def test_broken_pictures_are_left_out_with_their_weights(folder):
     cached = CachedPictures(FilePictures(folder, ["a.png", "bad.png", "b.png"], weights), 16)
     assert [cached.name(i) for i in range(len(cached))] == ["a.png", "b.png"]
     assert cached.weights.tolist() == [1.0, 3.0]
-    assert [error.path.name for error in cached.broken] == ["bad.png"]
+    assert [(b.name, b.error.path) for b in cached.broken] == [("bad.png", folder / "bad.png")]
     assert torch.equal(cached.read(1), CachedPictures(FilePictures(folder, ["b.png"]), 16).read(0))
 
 
@@ -63,6 +66,53 @@ def test_what_fits_into_a_quarter_of_the_memory(monkeypatch):
     assert fits_in_memory(1000, 100)
     assert not fits_in_memory(1001, 100)
     assert not fits_in_memory(1000, 101)
+
+
+def test_of_that_quarter_each_process_has_its_part_and_other_pictures_theirs(monkeypatch):
+    monkeypatch.setattr(cache, "_memory", lambda: 4 * bytes_needed(1000, 100))
+    assert fits_in_memory(500, 100, processes=2)
+    assert not fits_in_memory(501, 100, processes=2)
+    assert fits_in_memory(300, 100, taken=bytes_needed(700, 100))
+    assert not fits_in_memory(301, 100, taken=bytes_needed(700, 100))
+
+
+def test_many_blocks_hold_what_one_holds(folder, monkeypatch):
+    files = FilePictures(folder, ["b.png", "a.png", "bad.png", "long.png", "a.png"])
+    whole = CachedPictures(files, 16)
+    for block in (1, 2500, 4000):
+        monkeypatch.setattr(cache, "_BLOCK", block)
+        parts = CachedPictures(files, 16)
+        assert [parts.name(i) for i in range(4)] == ["b.png", "a.png", "long.png", "a.png"]
+        assert all(torch.equal(parts.read(i), whole.read(i)) for i in range(4))
+
+
+class Watched(PictureSet):
+    """Pictures of which it is known how many are alive beside the cache's own memory."""
+
+    def __init__(self, count):
+        self.count = count
+        self.given = []
+        self.most = 0
+
+    def __len__(self):
+        return self.count
+
+    def name(self, index):
+        return str(index)
+
+    def read(self, index, min_side=None):
+        time.sleep(0.002)
+        pixels = np.full((3, 8, 8), index, dtype=np.uint8)
+        self.given.append(weakref.ref(pixels))
+        self.most = max(self.most, sum(ref() is not None for ref in self.given))
+        return torch.from_numpy(pixels)
+
+
+def test_there_is_no_second_copy_while_it_fills():
+    watched = Watched(100)
+    cached = CachedPictures(watched, 8)
+    assert [int(cached.read(i)[0, 0, 0]) for i in (0, 50, 99)] == [0, 50, 99]
+    assert watched.most < 50
 
 
 def test_the_memory_is_a_control_groups_where_there_is_one(monkeypatch, tmp_path):

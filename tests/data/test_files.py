@@ -354,3 +354,19 @@ def test_pixels_can_be_written_to(pictures, tmp_path):
         path = tmp_path / kind
         getattr(pictures, f"write_{kind}")(path)
         read_picture(path).zero_()
+
+
+def test_tifffile_is_imported_where_it_is_needed():
+    code = "import sys, lightning_colorize.data.files; print('tifffile' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_without_torchvision_s_decoder_pillow_reads(tmp_path, pictures, monkeypatch):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(pictures.sample()).save(path, quality=95)
+    usual = read_picture(path)
+    monkeypatch.setattr(files, "decode_jpeg", None)
+    expected = np.asarray(Image.open(path).convert("RGB"))
+    assert difference(read_picture(path), expected) == 0
+    assert difference(usual, expected) <= 1

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_colorize.data.broken import BrokenPictures
+from lightning_colorize.data.broken import BrokenPictures, TooManyBroken
 from lightning_colorize.data.dataset import PictureDataset
 from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.loader import EpochBatches, PictureLoader
 from lightning_colorize.data.pictures import PictureSet
+from lightning_colorize.data.sources.listing import read_name_list
 
 
 class Numbered(PictureSet):
@@ -33,7 +34,7 @@ class Numbered(PictureSet):
         return columns.expand(3, 4, 20)
 
 
-def make_loader(count=10, batch_size=3, *, broken=(), report=Path("unused"), share=1.0, **options):
+def make_loader(count=10, batch_size=3, *, broken=(), report=None, share=1.0, **options):
     shuffle = options.pop("shuffle", True)
     sampler = {
         name: options.pop(name) for name in ("weights", "seed", "rank", "ranks") if name in options
@@ -42,7 +43,7 @@ def make_loader(count=10, batch_size=3, *, broken=(), report=Path("unused"), sha
     return PictureLoader(
         PictureDataset(pictures, 4, random_crop=shuffle, replace_broken=shuffle),
         EpochBatches(count, batch_size, shuffle=shuffle, **sampler),
-        BrokenPictures("train" if shuffle else "val", count, share, report),
+        BrokenPictures(count, share, report),
         seed_batches=shuffle,
         **options,
     )
@@ -216,12 +217,12 @@ def test_broken_pictures_are_replaced_in_training(tmp_path, capsys):
     loader = make_loader(12, 3, broken=[4, 5], report=report)
     seen = Counter(flat(loader))
     assert seen == Counter({n: 1 for n in range(12) if n not in (4, 5, 6)} | {6: 3})
-    assert sorted(report.read_text().splitlines()) == ["4\tnot a picture", "5\tnot a picture"]
+    assert read_name_list(report) == {"4", "5"}
     flat(loader)
-    assert len(report.read_text().splitlines()) == 2
+    assert len(report.read_text().splitlines()) == 4
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "broken train picture(s)" in err
+    assert "broken picture" in err
     assert str(report) in err
 
 
@@ -231,4 +232,17 @@ def test_broken_pictures_are_dropped_in_evaluation(tmp_path, workers):
         9, 3, shuffle=False, broken=[1, 3, 4, 5], report=tmp_path / "b.txt", num_workers=workers
     )
     assert numbers(loader) == [[0, 2], [6, 7, 8]]
-    assert len((tmp_path / "b.txt").read_text().splitlines()) == 4
+    assert read_name_list(tmp_path / "b.txt") == {"1", "3", "4", "5"}
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_too_many_broken_pictures_are_a_failure_at_work(shuffle):
+    with pytest.raises(TooManyBroken, match="of 9 pictures cannot be read"):
+        flat(make_loader(9, 3, shuffle=shuffle, broken=[1, 3, 4, 5], share=0.1))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_not_one_readable_picture_is_a_failure_at_work(shuffle):
+    with pytest.raises(TooManyBroken, match="none of the pictures at hand can be read"):
+        flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=0.1))
+    assert flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=1.0)) == []

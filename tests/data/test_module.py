@@ -4,9 +4,13 @@ from PIL import Image
 from pytorch_lightning import LightningModule, Trainer
 
 from lightning_colorize.color import ColorBatch, to_lab
+from lightning_colorize.data.broken import TooManyBroken
+from lightning_colorize.data.cache import CachedPictures, bytes_needed
 from lightning_colorize.data.dataset import crop_square, resize_short_side
 from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.pictures import FilePictures
 from lightning_colorize.data.sources import FolderSource, SourceError
+from lightning_colorize.data.sources.listing import read_name_list
 from lightning_colorize.errors import UsageError
 
 
@@ -37,7 +41,7 @@ class Recorder(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def run(datamodule, tmp_path, **options):
+def run(datamodule, tmp_path, test=True, **options):
     recorder = Recorder()
     trainer = Trainer(
         accelerator="cpu",
@@ -52,7 +56,8 @@ def run(datamodule, tmp_path, **options):
         **{"max_epochs": 1, **options},
     )
     trainer.fit(recorder, datamodule)
-    trainer.test(recorder, datamodule, verbose=False)
+    if test:
+        trainer.test(recorder, datamodule, verbose=False)
     return recorder
 
 
@@ -161,6 +166,136 @@ def test_workers_are_none_for_memory_and_some_for_files(photo_folder, monkeypatc
     assert loader.persistent_workers
 
 
+class Processes:
+    """As much of a Trainer of several processes as the data module asks for."""
+
+    fast_dev_run = overfit_batches = global_rank = 0
+    limit_train_batches = limit_val_batches = limit_test_batches = 1.0
+    max_epochs = 1
+
+    def __init__(self, processes, folder, **options):
+        self.world_size = self.num_devices = processes
+        self.default_root_dir = folder
+        vars(self).update(options)
+
+
+def among(processes, folder, tmp_path, trainer=None, **options):
+    datamodule = data(folder, **options)
+    datamodule.trainer = Processes(processes, tmp_path, **(trainer or {}))
+    return datamodule
+
+
+@pytest.mark.parametrize(("processes", "workers"), [(1, 8), (4, 5), (32, 1)])
+def test_processes_share_the_cores(photo_folder, tmp_path, monkeypatch, processes, workers):
+    monkeypatch.setattr("os.cpu_count", lambda: 20)
+    datamodule = among(processes, photo_folder, tmp_path, num_workers=None, cache="never")
+    datamodule._splits = FolderSource().splits(photo_folder)
+    assert datamodule._workers(datamodule.pictures("train")) == workers
+
+
+@pytest.mark.parametrize(
+    ("processes", "kept"), [(1, {"train", "val"}), (2, {"train"}), (3, {"val"})]
+)
+def test_processes_and_splits_share_the_memory(
+    photo_folder, tmp_path, monkeypatch, processes, kept
+):
+    # In each of two processes there is room for training alone, in each of three for validation.
+    room = 4 * 2 * bytes_needed(12, 27)
+    monkeypatch.setattr("lightning_colorize.data.cache._memory", lambda: room)
+    datamodule = among(processes, photo_folder, tmp_path)
+    datamodule.setup("fit")
+    assert {
+        split
+        for split in ("train", "val")
+        if isinstance(datamodule.pictures(split), CachedPictures)
+    } == kept
+
+
+@pytest.mark.parametrize("stage", ["fit", "test"])
+def test_a_split_smaller_than_the_processes_is_refused_before_training(
+    photo_folder, tmp_path, stage
+):
+    among(3, photo_folder, tmp_path).setup(stage)
+    with pytest.raises(SourceError) as raised:
+        among(4, photo_folder, tmp_path).setup(stage)
+    assert str(raised.value) == (
+        "3 test pictures for 4 processes, each needs at least one: "
+        "pass --trainer.devices 3, or add pictures"
+    )
+
+
+def test_later_processes_do_not_list_what_the_first_does(tmp_path, capsys):
+    folder = with_broken(tmp_path, broken=[2])
+    among(2, folder, tmp_path, trainer={"global_rank": 1}).setup("fit")
+    assert not (tmp_path / "broken.txt").exists()
+    assert capsys.readouterr().err == ""
+    among(2, folder, tmp_path).setup("fit")
+    assert read_name_list(tmp_path / "broken.txt") == {"val/2.png"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "cached"),
+    [
+        ({"limit_train_batches": 2, "limit_val_batches": 1}, False),
+        ({"limit_train_batches": 3, "limit_val_batches": 2}, True),
+        ({"limit_train_batches": 0.1, "limit_val_batches": 0.1}, True),
+        ({"limit_train_batches": 1, "limit_val_batches": 3, "max_epochs": -1}, True),
+    ],
+)
+def test_pictures_of_which_few_are_wanted_are_not_kept(photo_folder, tmp_path, limits, cached):
+    datamodule = among(1, photo_folder, tmp_path, trainer=limits)
+    datamodule.setup("fit")
+    for split in ("train", "val"):
+        assert isinstance(datamodule.pictures(split), CachedPictures) == cached
+
+
+def test_a_fast_run_reads_what_it_shows_and_leaves_nothing(photo_folder, tmp_path, monkeypatch):
+    read = []
+    picture = FilePictures.read
+
+    def counted(self, index, min_side=None):
+        read.append(self.name(index))
+        return picture(self, index, min_side)
+
+    monkeypatch.setattr(FilePictures, "read", counted)
+    datamodule = data(photo_folder, batch_size=2)
+    run(datamodule, tmp_path / "run", fast_dev_run=True)
+    assert len(read) == 6  # a batch of each split
+    assert sum(len(batch) for batch in datamodule.color_batches("train", 8)) == 2
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "accepted"),
+    [
+        ("size", 0, "at least 1"),
+        ("batch_size", -1, "at least 1"),
+        ("num_workers", -1, "at least 0"),
+        ("flip", 1.5, "from 0 to 1"),
+        ("flip", float("nan"), "from 0 to 1"),
+        ("grey_jitter", -0.1, "from 0 to 1"),
+        ("max_broken_share", 2, "from 0 to 1"),
+        ("rotation", -3, "from 0 to 180 degrees"),
+        ("crop_scale", (0, 5), "[from, to], above 0 and at most 1, the smaller number first"),
+        ("crop_scale", (0.9, 0.5), "[from, to], above 0 and at most 1, the smaller number first"),
+        ("crop_scale", (-0.5, 1), "[from, to], above 0 and at most 1, the smaller number first"),
+        ("crop_ratio", (2, 0.5), "[from, to], above 0, the smaller number first"),
+        ("crop_ratio", (0.0, 1.0), "[from, to], above 0, the smaller number first"),
+        ("crop_ratio", (1.0, float("inf")), "[from, to], above 0, the smaller number first"),
+    ],
+)
+def test_numbers_without_sense_are_refused(key, value, accepted):
+    shown = list(value) if isinstance(value, tuple) else value
+    with pytest.raises(UsageError) as raised:
+        ColorizationDataModule(**{key: value})
+    assert str(raised.value) == f"--data.{key} is {shown}: it must be {accepted}"
+
+
+def test_the_ends_of_what_is_accepted():
+    ends = {"flip": 1, "grey_jitter": 1.0, "max_broken_share": 0, "rotation": 180}
+    ColorizationDataModule(**ends, num_workers=0, crop_scale=(1.0, 1.0), crop_ratio=(1, 1))
+
+
 def test_without_a_seed_it_is_that_of_seed_everything(photo_folder, monkeypatch):
     monkeypatch.setenv("PL_GLOBAL_SEED", "11")
     assert data(photo_folder).seed == 11
@@ -194,16 +329,51 @@ def test_broken_validation_pictures_are_left_out_even_whole_batches(tmp_path, ca
     trainer.validate(recorder, datamodule, verbose=False)
     names = [name for batch in recorder.batches["val"] for name in batch.names]
     assert names == ["val/4.png", "val/5.png", "val/7.png"]
-    listed = (tmp_path / "run" / "broken.txt").read_text().splitlines()
-    assert sorted(line.split("\t")[0][-5:] for line in listed) == [
-        f"{n}.png" for n in (0, 1, 2, 3, 6)
-    ]
+    listed = read_name_list(tmp_path / "run" / "broken.txt")
+    assert listed == {f"val/{n}.png" for n in (0, 1, 2, 3, 6)}
+
+
+def test_one_broken_picture_does_not_stop_a_small_set(tmp_path):
+    for cache in ("always", "never"):
+        datamodule = data(with_broken(tmp_path / cache, broken=[2]), cache=cache)
+        recorder = run(datamodule, tmp_path / cache, test=False)
+        assert sum(len(batch) for batch in recorder.batches["val"]) == 7
 
 
 def test_a_large_share_of_broken_pictures_stops_before_training(tmp_path):
-    datamodule = data(with_broken(tmp_path, broken=[2]), cache="always")
-    with pytest.raises(UsageError, match="1 of 8 val pictures cannot be read"):
+    datamodule = data(with_broken(tmp_path, broken=[2, 3]), cache="always")
+    with pytest.raises(UsageError, match="2 of 16 pictures cannot be read"):
         run(datamodule, tmp_path)
+
+
+def test_broken_pictures_of_all_splits_are_counted_together(tmp_path):
+    folder = with_broken(tmp_path, broken=[2])
+    (folder / "train" / "5.png").write_bytes(b"")
+    with pytest.raises(UsageError, match="2 of 16 pictures cannot be read"):
+        data(folder).setup("fit")
+
+
+def test_once_at_work_a_large_share_is_no_wrong_use(tmp_path):
+    datamodule = data(with_broken(tmp_path, broken=[2, 3]), cache="never")
+    with pytest.raises(TooManyBroken, match="2 of 16 pictures cannot be read"):
+        run(datamodule, tmp_path)
+
+
+def test_a_split_without_a_readable_picture_is_refused(tmp_path):
+    folder = with_broken(tmp_path, broken=range(8))
+    with pytest.raises(
+        SourceError, match=r"none of 8 pictures for val can be read \(first: .*0\.png"
+    ):
+        data(folder, max_broken_share=1.0).setup("fit")
+
+
+def test_without_a_run_no_list_is_left_in_the_working_directory(tmp_path, monkeypatch, capsys):
+    folder = with_broken(tmp_path, broken=[2])
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    data(folder).setup("fit")
+    assert list((tmp_path / "here").iterdir()) == []
+    assert f"Skipping 1 broken picture: {folder / 'val/2.png'}: " in capsys.readouterr().err
 
 
 def test_the_position_travels_with_a_checkpoint(photo_folder):

@@ -5,6 +5,8 @@ import pytest
 from jsonargparse import ArgumentParser
 from PIL import Image
 
+from lightning_colorize.data.broken import BrokenPictures
+from lightning_colorize.data.cache import CachedPictures
 from lightning_colorize.data.sources import FolderSource, Source, SourceError
 from lightning_colorize.data.sources.listing import list_pictures
 from lightning_colorize.data.splits import name_hashes
@@ -64,13 +66,18 @@ def test_split_stays_when_files_are_added_and_when_the_folder_moves(tmp_path):
         assert [name for name in second[split] if name in FLAT] == names
 
 
-def test_sub_folders_are_the_splits(tmp_path):
+def test_sub_folders_are_the_splits_and_what_lies_beside_them_is_said(tmp_path, capsys):
     touch(tmp_path, "train/a/1.jpg", "Valid/2.jpg", "test/3.jpg", "unused/4.jpg", "5.jpg")
     assert names_of(FolderSource().splits(tmp_path)) == {
         "train": ["train/a/1.jpg"],
         "val": ["Valid/2.jpg"],
         "test": ["test/3.jpg"],
     }
+    unused = "2 pictures beside Valid/, test/, train/ not used (first: 5.jpg)"
+    assert capsys.readouterr().err == f"{tmp_path}: {unused}\n"
+    (tmp_path / "5.jpg").unlink()
+    FolderSource(exclude="unused/*").splits(tmp_path)
+    assert capsys.readouterr().err == ""
 
 
 def test_missing_val_is_split_off_train_and_missing_test_is_absent(tmp_path):
@@ -137,6 +144,16 @@ def test_exclude_list(tmp_path):
     assert sum(map(len, FolderSource(exclude_list=listed).splits(tmp_path / "data").values())) == 3
     with pytest.raises(SourceError, match=r"gone\.txt cannot be read: No such file"):
         FolderSource(exclude_list=tmp_path / "gone.txt").splits(tmp_path / "data")
+
+
+def test_the_list_of_a_run_s_broken_pictures_excludes_them(tmp_path):
+    touch(tmp_path / "data", "train/1.jpg", "train/2.jpg", "val/3.jpg")
+    broken = BrokenPictures(3, 1.0, tmp_path / "broken.txt")
+    for pictures in FolderSource().splits(tmp_path / "data").values():
+        broken.add(CachedPictures(pictures, 8).broken)
+    Image.new("RGB", (2, 2)).save(tmp_path / "data" / "train" / "4.png")
+    source = FolderSource(exclude_list=tmp_path / "broken.txt")
+    assert all_names(source.splits(tmp_path / "data")) == ["train/4.png"]
 
 
 def test_max_images_takes_from_training_alone(tmp_path):

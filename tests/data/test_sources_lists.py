@@ -60,6 +60,20 @@ def test_mixture_of_folders_with_settings_of_their_own(tmp_path):
     assert share_of(splits["train"], "b-images/") == pytest.approx(2 / 3)
 
 
+def test_mixture_leaves_out_what_a_list_names_with_its_folder(tmp_path):
+    for folder in ("faces", "hills"):
+        touch(tmp_path / folder, *(f"train/{i}.jpg" for i in range(3)), "val/1.jpg")
+    listed = tmp_path / "broken.txt"
+    listed.write_text("# truncated\nfaces/train/1.jpg\n# truncated\nhills/val/1.jpg\n")
+    splits = MixtureSource({"faces": 1, "hills": 1}, exclude_list=listed).splits(tmp_path)
+    every = {f"{f}/train/{i}.jpg" for f in ("faces", "hills") for i in range(3)}
+    names = [name for part in names_of(splits).values() for name in part]
+    assert set(names) == every - {"faces/train/1.jpg"} | {"faces/val/1.jpg"}
+    listed.write_text("train/1.jpg\n")
+    with pytest.raises(SourceError, match=r"no name in .*broken\.txt begins with faces/ or hills/"):
+        MixtureSource({"faces": 1, "hills": 1}, exclude_list=listed).splits(tmp_path)
+
+
 def test_mixture_without_root_is_relative_to_the_working_directory(tmp_path, monkeypatch):
     Image.new("RGB", (2, 2), (9, 8, 7)).save(touch(tmp_path, "train/x.png") / "train" / "x.png")
     monkeypatch.chdir(tmp_path.parent)

@@ -1,12 +1,18 @@
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from lightning_colorize.errors import UsageError
-from lightning_colorize.inference.rebuild import build_task, check_class_paths, class_paths
+from lightning_colorize.inference.rebuild import (
+    build_source,
+    build_task,
+    check_class_paths,
+    class_paths,
+)
 from lightning_colorize.losses import L1, WeightedSum
 from lightning_colorize.networks import ConvEncoder
 from lightning_colorize.tasks import RegressionTask
@@ -141,3 +147,21 @@ def test_allowing_one_class_allows_no_other():
 def test_a_class_that_is_gone_is_an_import_error():
     with pytest.raises(ImportError, match=r"networks\.Gone"):
         build_task(_hyperparameters(encoder={"class_path": "lightning_colorize.networks.Gone"}))
+
+
+def test_a_source_has_its_paths_and_the_settings_of_its_folders():
+    path = "lightning_colorize.data.sources.MixtureSource"
+    folders = [{"root": "a", "weight": 2.0, "exclude_list": "b.txt", "include": ["*.png"]}]
+    (folder,) = build_source({"class_path": path, "init_args": {"folders": folders}}).folders
+    assert (folder.root, folder.exclude_list) == (Path("a"), Path("b.txt"))
+    assert (folder.weight, folder.include, folder.splits) == (2.0, ["*.png"], None)
+    (folder,) = build_source({"class_path": path, "init_args": {"folders": {"c": 3.0}}}).folders
+    assert (folder.root, folder.weight) == (Path("c"), 3.0)
+
+
+def test_what_is_no_source_is_refused(trap):
+    with pytest.raises(UsageError, match=f"{_TRAP}.Trap.*--allow-class"):
+        build_source({"class_path": f"{_TRAP}.Trap"})
+    assert not trap.exists()
+    with pytest.raises(UsageError, match="is no source"):
+        build_source({"class_path": "lightning_colorize.losses.L1"})

@@ -13,6 +13,7 @@ from lightning_colorize.networks import (
     Decoder,
     Encoder,
     TimmEncoder,
+    UNetEncoder,
     UpsampleDecoder,
 )
 
@@ -27,29 +28,43 @@ def concrete(base):
     return [cls for cls in found if cls.__name__ != "PyramidDecoder"]
 
 
-REQUIRED = {TimmEncoder: {"name": "test_convnext"}}
+ARGUMENTS = {TimmEncoder: {"name": "test_convnext"}, UNetEncoder: {"width": 8}}
 ENCODERS = concrete(Encoder)
 DECODERS = concrete(Decoder)
 
 
+def has(decoder, argument):
+    return argument in inspect.signature(decoder).parameters
+
+
 def build(encoder, decoder, steps=2, **arguments):
-    """Build a network whose decoder doubles `steps` times."""
+    """Build a network whose decoder doubles `steps` times, if it can be told."""
     torch.manual_seed(0)
-    encoder = encoder(**REQUIRED.get(encoder, {}))
-    decoder = decoder(encoder.info, out_reduction=encoder.info.reductions[-1] >> steps, **arguments)
+    encoder = encoder(**ARGUMENTS.get(encoder, {}))
+    if has(decoder, "out_reduction"):
+        arguments["out_reduction"] = encoder.info.reductions[-1] >> steps
+    decoder = decoder(encoder.info, **arguments)
     return Colorizer(encoder, decoder, AbHead(decoder.out_channels))
 
 
 def test_registry_is_walked():
-    assert {"ResNetEncoder", "ConvEncoder", "VGG16Encoder"} <= {cls.__name__ for cls in ENCODERS}
-    assert {"UpsampleDecoder", "DeconvDecoder"} <= {cls.__name__ for cls in DECODERS}
+    encoders = {"ResNetEncoder", "ConvEncoder", "VGG16Encoder", "UNetEncoder"}
+    assert encoders <= {cls.__name__ for cls in ENCODERS}
+    decoders = {"UpsampleDecoder", "DeconvDecoder", "UNetDecoder"}
+    assert decoders <= {cls.__name__ for cls in DECODERS}
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize("skips", [False, True])
-def test_every_pair_trains_at_odd_sizes(encoder, decoder, skips):
-    network = build(encoder, decoder, skips=skips)
+@pytest.mark.parametrize(
+    ("decoder", "arguments"),
+    [
+        pytest.param(cls, arguments, id="-".join([cls.__name__, *map(str, arguments.values())]))
+        for cls in DECODERS
+        for arguments in ([{"skips": False}, {"skips": True}] if has(cls, "skips") else [{}])
+    ],
+)
+def test_every_pair_trains_at_odd_sizes(encoder, decoder, arguments):
+    network = build(encoder, decoder, **arguments)
     prediction = network(torch.rand(2, 1, 35, 47) * 2 - 1)
     assert tuple(prediction.shape) == (2, 2, 35, 47)
     prediction.sum().backward()

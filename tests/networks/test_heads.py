@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_colorize.networks import AbHead
+from lightning_colorize.networks import AbHead, DeconvHead
 
 
 def pair(activation):
@@ -85,3 +85,50 @@ def test_both_ranges_are_as_fine_in_half_precision():
         ab = [head.to_ab(head(decoded, (64, 64))) for head in (symmetric, unit)]
     # Half a unit of ab is 0.0045 here; bf16 near 0.5 has steps of 0.004 to 0.008 in ab.
     assert (ab[0] - ab[1]).abs().max() < 1e-5
+
+
+def deconv_pair():
+    torch.manual_seed(0)
+    wide, unit = DeconvHead(4, "-1..1"), DeconvHead(4, "0..1")
+    torch.nn.init.normal_(wide.conv.weight)
+    unit.load_state_dict(wide.state_dict())
+    return wide, unit
+
+
+def test_deconv_head_is_relu_transposed_convolution_and_tanh():
+    wide, unit = deconv_pair()
+    decoded = torch.randn(2, 4, 5, 6)
+    by_hand = torch.zeros(2, 2, 12, 14)  # with the margin of 1 that padding takes off
+    weight = wide.conv.weight.detach()
+    for row in range(5):
+        for column in range(6):
+            pixel = decoded[:, :, row, column].clamp(min=0)
+            patch = torch.einsum("bc,cdhw->bdhw", pixel, weight)
+            by_hand[..., 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] += patch
+    expected = by_hand[..., 1:-1, 1:-1].tanh()
+    prediction = wide(decoded, (10, 12))
+    torch.testing.assert_close(prediction, expected)
+    torch.testing.assert_close(unit(decoded, (10, 12)), expected / 2 + 0.5)
+    torch.testing.assert_close(unit.to_ab(unit(decoded, (10, 12))), wide.to_ab(prediction))
+
+
+@pytest.mark.parametrize("size", [(10, 12), (11, 13), (5, 6), (40, 17)])
+def test_deconv_head_gives_the_size_that_is_asked_for(size):
+    wide, _ = deconv_pair()
+    assert wide(torch.randn(1, 4, 5, 6), size).shape == (1, 2, *size)
+
+
+def test_deconv_head_leaves_the_decoders_map_and_half_precision():
+    wide, _ = deconv_pair()
+    decoded = torch.randn(1, 4, 5, 6)
+    before = decoded.clone()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert wide(decoded, (10, 12)).dtype == torch.float32
+    assert torch.equal(decoded, before)
+
+
+def test_deconv_head_starts_as_published():
+    torch.manual_seed(0)
+    conv = DeconvHead(128).conv
+    assert conv.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not conv.bias.any()

@@ -1,6 +1,10 @@
 """A folder of photographs, of any depth."""
 
+import sys
+from collections.abc import Collection
 from pathlib import Path
+
+from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.data.pictures import FilePictures
 from lightning_colorize.data.sources.base import Source, SourceError, Splits
@@ -23,18 +27,19 @@ from lightning_colorize.errors import UsageError
 class FolderSource(Source):
     """A folder of photographs, of any depth.
 
-    Sub-folders `train`, `val` (or `valid`, `validation`) and `test` are the splits, and what lies
-    beside them is not used. Without `val`, a tenth of `train` is split off by hash; without
-    `test` there is no test split. Folders of these names count as splits if `train` is among
-    them or if there are no other sub-folders; else, and in any other folder, pictures are split by
-    a hash of their relative name, which stays as it is when files are added.
+    Sub-folders `train`, `val` (or `valid`, `validation`) and `test` are the splits; what lies
+    beside them is not used, and one line says how many pictures that are. Without `val`, a tenth
+    of `train` is split off by hash; without `test` there is no test split. Folders of these names
+    count as splits if `train` is among them or if there are no other sub-folders; else, and in any
+    other folder, pictures are split by a hash of their relative name, which stays as it is when
+    files are added.
 
     Args:
         include: Only pictures whose file name or relative name matches this shell pattern, or one
             of a list of them: `basset_hound_*`, `cats/*`.
         exclude: Leave out pictures that match, likewise.
         exclude_list: Leave out the pictures named in this text file: names relative to the
-            folder, one a line, `#` comments allowed; `audit --exclude-to` writes such a file.
+            folder, one a line, `#` comments allowed; the `broken.txt` of a run is such a file.
         splits: How to split a folder without split sub-folders: shares that add up to at most 1
             (default `{train: 0.8, val: 0.1, test: 0.1}`), or counts
             (`{train: 134, val: 36, test: 30}`), taken in the order of the hash.
@@ -74,9 +79,9 @@ class FolderSource(Source):
         names = self.split_names_of(folder)
         return {split: FilePictures(folder, part) for split, part in names.items()}
 
-    def split_names_of(self, folder: Path) -> dict[str, list[str]]:
-        """Return the names of each split of an existing folder."""
-        names = self._chosen(folder, list_pictures(folder))
+    def split_names_of(self, folder: Path, excluded: Collection[str] = ()) -> dict[str, list[str]]:
+        """Return the names of each split of an existing folder, but for those excluded."""
+        names = self._chosen(folder, list_pictures(folder), set(excluded))
         splits = self._by_sub_folder(folder, names)
         if splits is None:
             try:
@@ -87,16 +92,16 @@ class FolderSource(Source):
             splits["train"] = random_subset(splits["train"], self.max_images, self.seed)
         return splits
 
-    def _chosen(self, folder: Path, names: list[str]) -> list[str]:
+    def _chosen(self, folder: Path, names: list[str], excluded: set[str]) -> list[str]:
         found = len(names)
-        excluded: set[str] = set()
         if self.exclude_list is not None:
-            excluded = read_name_list(self.exclude_list)
+            listed = read_name_list(self.exclude_list)
             # Most likely names relative to another folder, which would exclude nothing in silence.
-            if excluded and excluded.isdisjoint(names):
+            if listed and listed.isdisjoint(names):
                 raise SourceError(
                     f"exclude_list: no name in {self.exclude_list} is of a picture in {folder}"
                 )
+            excluded |= listed
         if self.exclude is not None:
             excluded |= matching(names, self.exclude)
         if self.include is not None:
@@ -114,12 +119,12 @@ class FolderSource(Source):
     def _by_sub_folder(self, folder: Path, names: list[str]) -> dict[str, list[str]] | None:
         parts: dict[str, list[str]] = {}
         tops: dict[str, str] = {}
-        others = False
+        others: list[str] = []
         for name in names:
             top, slash, _ = name.partition("/")
             split = split_of(top) if slash else None
             if split is None:
-                others = True
+                others.append(name)
             elif tops.setdefault(split, top) != top:
                 raise SourceError(
                     f"{folder} has both {tops[split]}/ and {top}/: keep one as the {split} split"
@@ -133,6 +138,17 @@ class FolderSource(Source):
                 f"{folder} is split already, into {', '.join(f'{top}/' for top in tops.values())}: "
                 "leave out splits (null), or move the pictures out of these folders"
             )
+        if others:
+            _say_unused(folder, others, [f"{top}/" for top in tops.values()])
         if "val" not in parts and "train" in parts:
             parts |= split_names(parts["train"], {"train": 0.9, "val": 0.1})
         return {split: parts[split] for split in SPLIT_NAMES if split in parts}
+
+
+@rank_zero_only
+def _say_unused(folder: Path, names: list[str], tops: list[str]) -> None:
+    """Say in the first process which pictures are left out although nobody asked for that."""
+    count = f"{len(names):,} picture{'s' * (len(names) > 1)}"
+    print(
+        f"{folder}: {count} beside {', '.join(tops)} not used (first: {names[0]})", file=sys.stderr
+    )

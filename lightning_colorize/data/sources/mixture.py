@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning_colorize.data.pictures import ConcatPictures, FilePictures
 from lightning_colorize.data.sources.base import Source, SourceError, Splits
 from lightning_colorize.data.sources.folder import FolderSource
-from lightning_colorize.data.sources.listing import require_folder
+from lightning_colorize.data.sources.listing import read_name_list, require_folder
 from lightning_colorize.data.splits import SPLIT_NAMES
 
 
@@ -46,9 +46,15 @@ class MixtureSource(Source):
     Args:
         folders: Folders with their weights, `{photos/faces: 1, photos/landscapes: 2}`, or a list
             of folders with further settings each.
+        exclude_list: Leave out the pictures named in this text file, with names as they are
+            reported, those of the folders in front: the `broken.txt` of a run is one.
     """
 
-    def __init__(self, folders: dict[str, float] | list[MixtureFolder]) -> None:
+    def __init__(
+        self,
+        folders: dict[str, float] | list[MixtureFolder],
+        exclude_list: Path | None = None,
+    ) -> None:
         if isinstance(folders, dict):
             folders = [MixtureFolder(Path(root), weight) for root, weight in folders.items()]
         if not folders:
@@ -60,6 +66,7 @@ class MixtureSource(Source):
                     "above 0"
                 )
         self.folders = folders
+        self.exclude_list = exclude_list
 
     def splits(self, root: Path | None) -> Splits:
         """Return the pictures of each split, those of training with weights.
@@ -75,9 +82,17 @@ class MixtureSource(Source):
             require_folder(base / folder.root.expanduser(), "MixtureSource", "folders")
             for folder in self.folders
         ]
+        excluded = set() if self.exclude_list is None else read_name_list(self.exclude_list)
         parts: dict[str, list[FilePictures]] = {split: [] for split in SPLIT_NAMES}
         weights: list[float] = []
-        for folder, place, label in zip(self.folders, roots, _labels(roots), strict=True):
+        labels = _labels(roots)
+        if excluded and not any(
+            name.startswith(f"{label}/") for name in excluded for label in labels
+        ):
+            raise SourceError(
+                f"exclude_list: no name in {self.exclude_list} begins with {'/ or '.join(labels)}/"
+            )
+        for folder, place, label in zip(self.folders, roots, labels, strict=True):
             source = FolderSource(
                 folder.include,
                 folder.exclude,
@@ -86,7 +101,10 @@ class MixtureSource(Source):
                 folder.max_images,
                 folder.seed,
             )
-            names = source.split_names_of(place)
+            own = {
+                name.removeprefix(f"{label}/") for name in excluded if name.startswith(f"{label}/")
+            }
+            names = source.split_names_of(place, own)
             for split, part in names.items():
                 parts[split].append(FilePictures(place, part, prefix=f"{label}/"))
             if "train" in names:

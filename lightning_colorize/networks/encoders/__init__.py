@@ -5,6 +5,7 @@ from lightning_colorize.networks.encoders.mobilenet import MobileNetV2Encoder
 from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder
 from lightning_colorize.networks.encoders.resnet import ResNetEncoder
 from lightning_colorize.networks.encoders.timm_backbone import TimmEncoder
+from lightning_colorize.networks.encoders.unet import UNetEncoder
 from lightning_colorize.networks.encoders.vgg import VGG16Encoder
 from lightning_colorize.networks.encoders.weights import WeightsError, skip_weights
 
@@ -14,6 +15,7 @@ __all__ = [
     "PretrainedEncoder",
     "ResNetEncoder",
     "TimmEncoder",
+    "UNetEncoder",
     "VGG16Encoder",
     "WeightsError",
     "skip_weights",

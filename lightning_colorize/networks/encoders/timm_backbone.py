@@ -5,7 +5,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import timm
 from torch import Tensor, nn
 
 from lightning_colorize.networks.base import FeatureInfo
@@ -46,6 +45,9 @@ class TimmEncoder(PretrainedEncoder):
         frozen: bool = False,
         norm_eval: bool | None = None,
     ) -> None:
+        # Here and below, not at the top: the import takes nearly two seconds.
+        import timm
+
         super().__init__(pretrained, weights, frozen, norm_eval)
         if not timm.is_model(name):
             nearest = get_close_matches(name, timm.list_models(), n=3, cutoff=0)
@@ -100,6 +102,8 @@ class TimmEncoder(PretrainedEncoder):
 
 def _create(name: str, **arguments: Any) -> Any:
     """Return timm's model; a wrong tag, level or argument of it is a ValueError of one line."""
+    import timm
+
     try:
         return timm.create_model(name, **arguments)
     except (RuntimeError, TypeError, IndexError, AssertionError) as error:

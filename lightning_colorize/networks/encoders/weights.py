@@ -6,7 +6,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
 _SKIPPED: ContextVar[bool] = ContextVar("skip_weights", default=False)
@@ -80,6 +79,9 @@ def read_weights(path: Path) -> State:
     Raises:
         WeightsError: If it is not there or holds no state dict.
     """
+    # timm takes nearly two seconds to import, which no help and no other run needs to wait for.
+    from timm.models import load_state_dict
+
     path = Path(path).expanduser()
     if not path.is_file():
         raise WeightsError(f"weights: no file {path}; give an existing one, or pretrained: false")

@@ -1,0 +1,133 @@
+"""Which pictures are compared: those that every system has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lightning_colorize.data.files import PictureError
+from lightning_colorize.data.pictures import FilePictures, PictureSet
+from lightning_colorize.data.sources import FolderSource
+from lightning_colorize.data.splits import random_subset
+from lightning_colorize.errors import UsageError
+from lightning_colorize.evaluation.comparison.systems import Given, Network, System
+from lightning_colorize.evaluation.data import (
+    EvaluationPictures,
+    SplitName,
+    count_common,
+    find_pictures,
+)
+from lightning_colorize.inference import TrainingData, training_data
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Pictures that a system does not have.
+
+    Attributes:
+        system: Its name.
+        names: The true pictures'.
+    """
+
+    system: str
+    names: list[str]
+
+
+def find_truth(
+    data: Path, split: SplitName | None, systems: Sequence[System], allow: Sequence[str]
+) -> EvaluationPictures:
+    """Find the true pictures, as `evaluate` does.
+
+    If a network was trained on this folder, it was split then, and the first such one says how.
+
+    Args:
+        data: The folder.
+        split: Which split of it.
+        systems: What is compared.
+        allow: Classes, modules or packages that configurations may name besides ours.
+
+    Raises:
+        UsageError: If there is nothing to read, or no such split.
+    """
+    for trained in _training(systems).values():
+        if trained.root is not None and trained.root.resolve() == data.resolve():
+            source = trained.source(allow)
+            if isinstance(source, FolderSource):
+                return find_pictures(data, split, source)
+    return find_pictures(data, split)
+
+
+def choose_pictures(
+    data: Path,
+    found: EvaluationPictures,
+    systems: Sequence[System],
+    most: int | None,
+    seed: int,
+) -> tuple[EvaluationPictures, list[Missing]]:
+    """Return the pictures that all systems have, at most so many, and what is missing where.
+
+    Args:
+        data: The folder of the true pictures.
+        found: All of them.
+        systems: Networks have all of them.
+        most: Take a random subset of this size, where there are more.
+        seed: Chooses the subset.
+
+    Raises:
+        UsageError: If no picture is left.
+    """
+    names = [found.pictures.name(i) for i in range(len(found.pictures))]
+    missing = []
+    for system in systems:
+        if isinstance(system, Given):
+            without = [name for name in names if system.pictures.find(name) is None]
+            if len(without) == len(names):
+                raise UsageError(
+                    f"{system.place} has none of the {len(names)} pictures; they are found by "
+                    f"their relative names without suffix, such as {names[0]}"
+                )
+            if without:
+                missing.append(Missing(system.name, without))
+    lost = {name for each in missing for name in each.names}
+    common = [name for name in names if name not in lost]
+    if not common:
+        raise UsageError("there is no picture that all systems have")
+    chosen = common if most is None else random_subset(common, most, seed)
+    return replace(found, pictures=FilePictures(data, chosen)), missing
+
+
+def trained_on(
+    found: EvaluationPictures, systems: Sequence[System], allow: Sequence[str]
+) -> dict[str, int]:
+    """Return how many of the pictures each network was trained on, where that is known and any.
+
+    Args:
+        found: The pictures that are compared.
+        systems: What is compared.
+        allow: Classes, modules or packages that configurations may name besides ours.
+    """
+    counts = {}
+    for name, trained in _training(systems).items():
+        try:
+            splits = trained.source(allow).splits(trained.root)
+        except UsageError:  # its training pictures are not here
+            continue
+        counts[name] = count_common(found.pictures, splits["train"]) if "train" in splits else 0
+    return {name: count for name, count in counts.items() if count}
+
+
+def colorless(pictures: PictureSet) -> bool:
+    """Return whether none of the pictures has a colour; reads until it finds one that has."""
+    for index in range(len(pictures)):
+        try:
+            rgb = pictures.read(index)
+        except PictureError:
+            continue
+        if (rgb.amax(dim=0) != rgb.amin(dim=0)).any():
+            return False
+    return True
+
+
+def _training(systems: Sequence[System]) -> dict[str, TrainingData]:
+    """Return what is known of the networks' training pictures, by the systems' names."""
+    data = {s.name: training_data(s.loaded.path) for s in systems if isinstance(s, Network)}
+    return {name: each for name, each in data.items() if each is not None}

@@ -1,0 +1,125 @@
+"""From systems and pictures to a folder with a page, sheets and, on wish, a study."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lightning_colorize.errors import UsageError
+from lightning_colorize.evaluation.comparison.choice import Missing
+from lightning_colorize.evaluation.comparison.entries import SHEETS, Entries
+from lightning_colorize.evaluation.comparison.measured import measure_systems
+from lightning_colorize.evaluation.comparison.page import Frame, Report, build_report, render_page
+from lightning_colorize.evaluation.comparison.sheets import thumbnail_side
+from lightning_colorize.evaluation.comparison.systems import Network, System
+from lightning_colorize.evaluation.data import EvaluationPictures
+from lightning_colorize.inference import progress
+from lightning_colorize.run_folder import write_atomic
+
+INDEX = "index.html"
+
+_DEFAULT_SIZE = 256  # where no network says what it was trained on
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be compared.
+
+    Attributes:
+        systems: In the order of the page; differences are taken from the first.
+        found: The pictures that all of them have.
+        missing: What was left out because a system does not have it.
+        data: The folder of the true pictures, as it was given.
+        out: The folder of the page.
+        size: Pixels.
+        batch_size: Pictures at a time.
+        seed: Of the bootstrap, and of the study.
+        device: Where networks work.
+        truth: Whether the pictures' own colours are the truth.
+        study: Whether a study page is to stand beside it.
+    """
+
+    systems: Sequence[System]
+    found: EvaluationPictures
+    missing: Sequence[Missing]
+    data: Path
+    out: Path
+    size: int
+    batch_size: int
+    seed: int
+    device: torch.device
+    truth: bool
+    study: bool
+
+
+def default_size(systems: Sequence[System]) -> int:
+    """Return the size that the first network was trained at; 256 where there is none."""
+    sizes = [system.loaded.size for system in systems if isinstance(system, Network)]
+    return sizes[0] if sizes else _DEFAULT_SIZE
+
+
+def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -> Report:
+    """Colour, measure, and write the page; it appears last, when all else is there.
+
+    Args:
+        plan: What is to be compared.
+        settings: Configuration's dotted names that differ, with each run's value.
+
+    Raises:
+        UsageError: If none of the pictures can be read.
+    """
+    count = len(plan.found.pictures)
+    tiles = count * (len(plan.systems) + 1 + plan.truth)
+    side = thumbnail_side(plan.size, tiles)
+    for old in (plan.out / SHEETS).glob("*.jpg"):
+        old.unlink()
+    collected = Entries(plan.out, [s.name for s in plan.systems], side, plan.found.group)
+    batches = plan.found.batches(plan.size, plan.batch_size, plan.device)
+    measured = measure_systems(
+        plan.systems,
+        progress(batches, -(-count // plan.batch_size), "comparing"),
+        collected.add,
+        truth=plan.truth,
+    )
+    if not measured.names:
+        raise UsageError(f"none of {count} pictures in {plan.data} can be read")
+    for entry, apart in zip(collected.entries, measured.disagreement.tolist(), strict=True):
+        entry.disagreement = round(apart, 3)
+    report = build_report(measured, plan.systems, plan.seed)
+    frame = Frame(
+        str(plan.data),
+        "" if plan.found.split == "all" else plan.found.split,
+        plan.size,
+        side,
+        plan.study,
+        warnings(plan, count - len(measured.names)),
+        settings,
+    )
+    write_atomic(plan.out / INDEX, render_page(report, plan.systems, collected.entries, frame))
+    return report
+
+
+def warnings(plan: Plan, unread: int) -> list[str]:
+    """Return what a reader has to know before the numbers, a line each.
+
+    Args:
+        plan: What was compared.
+        unread: Pictures that could not be read.
+    """
+    lines = []
+    for missing in plan.missing:
+        lines.append(
+            f"{missing.system} has no picture for {len(missing.names)} of them "
+            f"(first: {missing.names[0]}): these are left out for all"
+        )
+    if unread:
+        lines.append(f"{unread} could not be read and are left out for all")
+    if lines:
+        lines.append(f"{len(plan.found.pictures) - unread} pictures are compared")
+    networks = [system for system in plan.systems if isinstance(system, Network)]
+    others = [s for s in networks if s.loaded.size != plan.size]
+    if others:
+        sizes = ", ".join(f"{system.name} at {system.loaded.size}" for system in others)
+        lines.append(f"all are compared at {plan.size} pixels, but trained was {sizes}")
+    return lines

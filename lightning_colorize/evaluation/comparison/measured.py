@@ -1,0 +1,177 @@
+"""All systems on the same pictures: what each picture's colours are worth, and the pictures."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_colorize.color import ColorBatch, fit_gamut, full_precision, to_lab, to_rgb
+from lightning_colorize.color.delta_e import ciede2000
+from lightning_colorize.data.files import PictureError
+from lightning_colorize.evaluation.comparison.systems import Colored, Network, System
+from lightning_colorize.metrics import BASELINES, Baselines, colorfulness
+from lightning_colorize.metrics.pictures import PictureValues, _psnr, _ssim
+
+
+class Tiles(NamedTuple):
+    """One picture as everybody colours it, as people see it: (3, S, S), uint8, on the CPU.
+
+    Attributes:
+        name: The picture's.
+        grey: Without colour.
+        systems: In the order of the systems.
+        truth: None where there is none.
+    """
+
+    name: str
+    grey: Tensor
+    systems: list[Tensor]
+    truth: Tensor | None
+
+
+@dataclass
+class Measured:
+    """What came out, picture by picture.
+
+    Attributes:
+        systems: Names of the systems.
+        baselines: Names of the baselines, whose rows follow those of the systems.
+        names: The pictures'.
+        values: (rows, fields of `PictureValues`, pictures); None without truth.
+        disagreement: How far systems are from their common mean, in LAB units, mean over systems
+            and pixels: (pictures,).
+        broken: What could not be read of the systems' own pictures.
+    """
+
+    systems: list[str]
+    baselines: list[str]
+    names: list[str] = field(default_factory=list)
+    values: np.ndarray | None = None
+    disagreement: np.ndarray = field(default_factory=lambda: np.empty(0))
+    broken: list[PictureError] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[str]:
+        """Names of systems and baselines."""
+        return [*self.systems, *self.baselines]
+
+
+@torch.inference_mode()
+def measure_systems(
+    systems: Sequence[System],
+    batches: Iterable[ColorBatch],
+    show: Callable[[Tiles, Tensor | None], None],
+    *,
+    truth: bool = True,
+) -> Measured:
+    """Colour and measure batch by batch; nothing but numbers is kept.
+
+    Args:
+        systems: On the batches' device.
+        batches: The true pictures, squares of one size.
+        show: Called with each picture, and its values: (systems, fields); None without truth.
+        truth: Whether the pictures' own colours are the truth.
+    """
+    baselines = _baselines(systems)
+    extra = ["grey"] if baselines is None else list(BASELINES)
+    result = Measured([s.name for s in systems], extra if truth else [])
+    values: list[Tensor] = []
+    disagreement: list[Tensor] = []
+    for whole in batches:
+        batch = _readable(systems, whole, result.broken)
+        if not len(batch):
+            continue
+        colored = [system.color(batch) for system in systems]
+        disagreement.append(_disagreement(colored))
+        result.names += batch.names
+        of_batch = None
+        if truth:
+            rows = [*colored, *(Colored(batch.L, _baseline(n, baselines, batch)) for n in extra)]
+            of_batch = torch.stack([torch.stack(measure_colored(c, batch)) for c in rows]).cpu()
+            values.append(of_batch)
+        for i, tiles in enumerate(_tiles(batch, systems, colored, truth)):
+            show(tiles, None if of_batch is None else of_batch[: len(systems), :, i])
+    if result.names:
+        result.disagreement = torch.cat(disagreement).cpu().numpy()
+        if truth:
+            result.values = torch.cat(values, dim=2).double().numpy()
+    return result
+
+
+def measure_colored(colored: Colored, batch: ColorBatch) -> PictureValues:
+    """Measure pictures that may have a lightness of their own.
+
+    With the true lightness it is what `metrics.measure` gives; a picture coloured elsewhere is
+    measured as it is, so that a change of lightness counts as the error that people see.
+    """
+    with full_precision(batch.L):
+        rgb_hat, rgb = to_rgb(*colored), to_rgb(batch.L, batch.ab)
+        mean_a, mean_b = colored.ab.float().mean(dim=(2, 3)).unbind(1)
+        true_mean_a, true_mean_b = batch.ab.mean(dim=(2, 3)).unbind(1)
+        return PictureValues(
+            mse_ab=(colored.ab.float() - batch.ab).square().mean(dim=(1, 2, 3)),
+            psnr=_psnr(rgb_hat, rgb),
+            ssim=_ssim(rgb_hat, rgb),
+            ciede2000=ciede2000(to_lab(rgb_hat), to_lab(rgb)).mean(dim=(1, 2, 3)),
+            colorfulness=colorfulness(rgb_hat),
+            true_colorfulness=colorfulness(rgb),
+            mean_a=mean_a,
+            mean_b=mean_b,
+            true_mean_a=true_mean_a,
+            true_mean_b=true_mean_b,
+        )
+
+
+def as_bytes(colored: Colored) -> Tensor:
+    """Return pictures as people see them: (B, 3, H, W), uint8, on the CPU.
+
+    Colours outside sRGB lose chroma, as in all pictures that the package writes.
+    """
+    rgb = to_rgb(colored.L, fit_gamut(colored.L, colored.ab))
+    return (rgb * 255).round().to(torch.uint8).cpu()
+
+
+def _baselines(systems: Sequence[System]) -> Baselines | None:
+    """Return what the first network that has any learnt from its training pictures."""
+    for system in systems:
+        if isinstance(system, Network) and system.loaded.baselines is not None:
+            return system.loaded.baselines
+    return None
+
+
+def _baseline(name: str, baselines: Baselines | None, batch: ColorBatch) -> Tensor:
+    if baselines is None or name == "grey":
+        return torch.zeros_like(batch.ab)
+    return baselines.predict(name, batch.L)
+
+
+def _readable(
+    systems: Sequence[System], batch: ColorBatch, broken: list[PictureError]
+) -> ColorBatch:
+    """Return the batch without the pictures that some system cannot give."""
+    side = batch.L.shape[-1]
+    found = [error for system in systems for error in system.load(batch.names, side)]
+    broken += found
+    lost = {str(error.path) for error in found}
+    keep = [i for i, name in enumerate(batch.names) if name not in lost]
+    return ColorBatch(batch.L[keep], batch.ab[keep], [batch.names[i] for i in keep])
+
+
+def _disagreement(colored: Sequence[Colored]) -> Tensor:
+    lab = torch.stack([torch.cat(pair, dim=1) for pair in colored])
+    return (lab - lab.mean(dim=0)).norm(dim=2).mean(dim=(0, 2, 3))
+
+
+def _tiles(
+    batch: ColorBatch, systems: Sequence[System], colored: Sequence[Colored], truth: bool
+) -> Iterable[Tiles]:
+    grey = as_bytes(Colored(batch.L, torch.zeros_like(batch.ab)))
+    of_systems = [as_bytes(each) for each in colored]
+    true = as_bytes(Colored(batch.L, batch.ab)) if truth else None
+    for i, name in enumerate(batch.names):
+        yield Tiles(
+            name, grey[i], [rgb[i] for rgb in of_systems], None if true is None else true[i]
+        )

@@ -1,0 +1,69 @@
+"""What a checkpoint was trained on, as the run folder says in which it lies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.sources import Source
+from lightning_colorize.errors import UsageError
+from lightning_colorize.inference.rebuild import build_source
+from lightning_colorize.run_folder import CHECKPOINTS, CONFIG, read_config
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The data of a run.
+
+    Attributes:
+        config: The run's configuration file.
+        root: The folder, or what else its source takes; None where none was given.
+        spec: Class path and arguments of its source; None for the default one.
+    """
+
+    config: Path
+    root: Path | None
+    spec: dict[str, Any] | None
+
+    def source(self, allow: Sequence[str] = ()) -> Source:
+        """Build the source, which knows how the pictures were split.
+
+        Args:
+            allow: Classes, modules or packages that the configuration may name besides ours.
+
+        Raises:
+            UsageError: If the configuration names a class that is not allowed, or does not fit the
+                classes as they are now.
+        """
+        try:
+            source = None if self.spec is None else build_source(self.spec, allow)
+        except UsageError as error:
+            raise UsageError(f"{self.config}: {error}") from None
+        except (ImportError, TypeError) as error:
+            raise UsageError(
+                f"{self.config} does not fit this version of lightning-colorize: {error}"
+            ) from error
+        root = None if self.root is None else str(self.root)
+        return ColorizationDataModule(root=root, source=source).source
+
+
+def training_data(checkpoint: Path) -> TrainingData | None:
+    """Return the data of the run that a checkpoint lies in; None where it lies in none.
+
+    Args:
+        checkpoint: The file.
+
+    Raises:
+        UsageError: If the run's configuration cannot be read.
+    """
+    folder = checkpoint.resolve().parent
+    config = read_config(folder.parent) if folder.name == CHECKPOINTS else {}
+    if "data" not in config:
+        return None
+    root = config["data"].get("root")
+    return TrainingData(
+        folder.parent / CONFIG,
+        None if root is None else Path(root).expanduser(),
+        config["data"].get("source"),
+    )

@@ -1,0 +1,8 @@
+"""What the two sides of a GAN pay for a discriminator's logits: one loss a file."""
+
+from lightning_colorize.losses.adversarial.base import AdversarialLoss
+from lightning_colorize.losses.adversarial.bce import BCEAdversarial
+from lightning_colorize.losses.adversarial.hinge import Hinge
+from lightning_colorize.losses.adversarial.lsgan import LSGAN
+
+__all__ = ["LSGAN", "AdversarialLoss", "BCEAdversarial", "Hinge"]

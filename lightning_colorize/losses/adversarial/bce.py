@@ -1,0 +1,42 @@
+"""The loss of the first GANs and of pix2pix."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_colorize.losses.adversarial.base import AdversarialLoss, at_least_fp32
+
+
+class BCEAdversarial(AdversarialLoss):
+    """Binary cross-entropy (Goodfellow et al. 2014), non-saturating for the generator.
+
+    Args:
+        label_smoothing: The discriminator is asked to say 1 less this of true colours (Salimans
+            et al. 2016); predicted ones stay at 0, and the generator's aim at 1.
+
+    Raises:
+        ValueError: If `label_smoothing` is not from 0 up to, but not including, 0.5.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing must be from 0 to below 0.5, not {label_smoothing}")
+        self.label_smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, real: bool) -> Tensor:
+        """Return what the discriminator pays: the mean over logits."""
+        return _cross_entropy(logits, 1 - self.label_smoothing if real else 0.0)
+
+    def generator(self, logits: Tensor) -> Tensor:
+        """Return what the generator pays: the mean over logits."""
+        return _cross_entropy(logits, 1.0)
+
+    def score(self, logits: Tensor) -> Tensor:
+        """Return the probability of being true colours: (B, 1, h, w)."""
+        return at_least_fp32(logits).sigmoid()
+
+
+def _cross_entropy(logits: Tensor, label: float) -> Tensor:
+    logits = at_least_fp32(logits)
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))

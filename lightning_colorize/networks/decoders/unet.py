@@ -1,0 +1,98 @@
+"""The expanding path of pix2pix's U-Net."""
+
+from typing import Literal
+
+from torch import nn
+
+from lightning_colorize.networks.base import FeatureInfo
+from lightning_colorize.networks.decoders.pyramid import PyramidDecoder
+from lightning_colorize.networks.initialisation import init_normal
+from lightning_colorize.networks.layers import norm_layer
+
+_OUT_REDUCTION = 2
+
+
+class UNetDecoder(PyramidDecoder):
+    """Transposed convolutions, joined by the encoder's level of the same size at each step.
+
+    The generator's second half (Isola et al. 2017) but for its last convolution, which is
+    `DeconvHead`: it stops at /2. Each step is as wide as the level that it joins. As in the
+    authors' PyTorch code, convolutions have a bias with instance norm only.
+
+    With another encoder, steps join the levels that it has from /2 on; a finer one is not used.
+
+    Args:
+        info: What the encoder gives.
+        dropout: Share of values dropped in the steps that are as wide as the coarsest level,
+            except the first: 2 steps of a U-Net at 128, 3 at 256, none where each level is wider
+            than the one before.
+        norm: What follows each convolution.
+
+    Raises:
+        ValueError: If the encoder's coarsest level is not /4, /8, /16, ...
+    """
+
+    def __init__(
+        self,
+        info: FeatureInfo,
+        dropout: float = 0.5,
+        norm: Literal["batch", "instance"] = "batch",
+    ) -> None:
+        coarsest = info.reductions[-1]
+        if coarsest < 2 * _OUT_REDUCTION:
+            raise ValueError(
+                f"the encoder's coarsest level is /{coarsest}; UNetDecoder needs /4, /8, /16, ..."
+            )
+        channels_at = dict(zip(info.reductions, info.channels, strict=True))
+        widths = []
+        reduction = coarsest // 2
+        while reduction >= _OUT_REDUCTION:
+            widths.append(channels_at.get(reduction, info.channels[0]))
+            reduction //= 2
+
+        def step(channels: int, width: int) -> tuple[nn.Module, int]:
+            # The first step's channels come from the coarsest level alone: nothing is joined yet.
+            inner = channels > width == info.channels[-1]
+            return ExpandingBlock(channels, width, norm, dropout if inner else 0.0), width
+
+        super().__init__(
+            info,
+            step,
+            widths=widths,
+            convs=0,
+            bottom=None,
+            skips=True,
+            norm=norm,
+            separable=False,
+            out_reduction=_OUT_REDUCTION,
+        )
+        init_normal(self)
+
+
+class ExpandingBlock(nn.Sequential):
+    """ReLU, transposed convolution 4x4 of stride 2, normalisation, dropout.
+
+    (B, C, h, w) to (B, out_channels, 2h, 2w).
+
+    Args:
+        in_channels: Channels that come in.
+        out_channels: Channels that go out.
+        norm: What follows the convolution.
+        dropout: Share of values dropped.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm: Literal["batch", "instance"],
+        dropout: float,
+    ) -> None:
+        super().__init__(
+            nn.ReLU(),  # not in place: what comes in may be the encoder's own map
+            nn.ConvTranspose2d(
+                in_channels, out_channels, 4, stride=2, padding=1, bias=norm == "instance"
+            ),
+            norm_layer(norm, out_channels),
+            nn.Dropout(dropout),
+        )

@@ -1,0 +1,76 @@
+"""PatchGAN, the discriminator of pix2pix."""
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from lightning_colorize.networks.base import Discriminator
+from lightning_colorize.networks.initialisation import init_normal
+from lightning_colorize.networks.layers import Norm
+from lightning_colorize.networks.leaky import LeakyBlock
+
+
+class PatchDiscriminator(Discriminator):
+    """Judges overlapping patches of a picture, not the whole (Isola et al. 2017).
+
+    Args:
+        layers: Convolutions of stride 2, 1 to 5; patches of 16, 34, 70, 142 or 286 pixels.
+        width: Channels of the first convolution, doubled by each further one up to 8 times.
+        norm: What follows each convolution between the first and the last; `spectral` divides
+            the weights of all convolutions by their largest singular value instead (Miyato et
+            al. 2018).
+
+    Raises:
+        ValueError: If `layers` is not 1 to 5.
+    """
+
+    def __init__(
+        self,
+        layers: int = 3,
+        width: int = 64,
+        norm: Literal["batch", "instance", "group", "spectral"] = "batch",
+    ) -> None:
+        super().__init__()
+        if not 1 <= layers <= 5:
+            raise ValueError(f"layers is {layers}; a PatchDiscriminator has 1 to 5")
+        self.layers = layers
+        between: Norm = "none" if norm == "spectral" else norm
+        bias = norm in ("instance", "spectral")
+        widths = [width * min(2**i, 8) for i in range(layers + 1)]
+        blocks = [LeakyBlock(3, width, "none", bias=True)]
+        for number, (before, after) in enumerate(pairwise(widths), start=1):
+            stride = 2 if number < layers else 1
+            blocks.append(LeakyBlock(before, after, between, bias, stride))
+        self.blocks = nn.Sequential(*blocks)
+        self.last = nn.Conv2d(widths[-1], 1, 4, padding=1)
+        init_normal(self)
+        if norm == "spectral":
+            for part in [*self.modules()]:
+                if isinstance(part, nn.Conv2d):
+                    spectral_norm(part)
+
+    @property
+    def receptive_field(self) -> int:
+        """Height and width in pixels of the patch that a logit judges."""
+        field = 7  # of the two convolutions of stride 1
+        for _ in range(self.layers):
+            field = 2 * field + 2
+        return field
+
+    @property
+    def smallest(self) -> int:
+        """The smallest height and width of a picture that leave a logit."""
+        return 3 << self.layers
+
+    def forward(self, L: Tensor, ab: Tensor) -> Tensor:
+        """Return a logit per patch: (B, 1, h, w), h and w being H and W / 2**layers, less 2.
+
+        Args:
+            L: (B, 1, H, W) in [-1, 1].
+            ab: (B, 2, H, W) in [-1, 1].
+        """
+        logits: Tensor = self.last(self.blocks(torch.cat([L, ab], dim=1)))
+        return logits

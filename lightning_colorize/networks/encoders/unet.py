@@ -1,0 +1,94 @@
+"""The contracting path of pix2pix's U-Net."""
+
+from itertools import pairwise
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_colorize.networks.base import Encoder, FeatureInfo
+from lightning_colorize.networks.initialisation import init_normal
+from lightning_colorize.networks.leaky import LeakyBlock
+
+_SHALLOWEST, _DEEPEST = 3, 8
+
+
+class UNetEncoder(Encoder):
+    """Strided convolutions down to one pixel, the generator's first half (Isola et al. 2017).
+
+    Levels: after each LeakyReLU, so /2, /4, /8 and so on, of 1, 2, 4, 8, 8, ... times `width`
+    channels. Neither the first nor the innermost convolution is normalised. As in the authors'
+    PyTorch code, convolutions have a bias with instance norm only.
+
+    Args:
+        size: Height and width of the training pictures; linked to data.size by the command.
+        depth: How often the size is halved; null: as often as the size can be, but at most 8
+            times, which is 7 at 128 and 8 at 256.
+        width: Channels of the finest level.
+        norm: What follows each convolution between the first and the innermost.
+
+    Raises:
+        ValueError: If the size cannot be halved that often, or fewer than 3 times.
+    """
+
+    def __init__(
+        self,
+        size: int = 128,
+        depth: int | None = None,
+        width: int = 64,
+        norm: Literal["batch", "instance"] = "batch",
+    ) -> None:
+        super().__init__()
+        depth = _depth(size, depth)
+        widths = [width * min(2**level, 8) for level in range(depth)]
+        stages = []
+        for level, (before, after) in enumerate(pairwise([1, *widths])):
+            normed = 0 < level < depth - 1
+            stages.append(LeakyBlock(before, after, norm if normed else "none", norm == "instance"))
+        self.stages = nn.ModuleList(stages)
+        self.info = FeatureInfo(tuple(widths), tuple(2 ** (i + 1) for i in range(depth)))
+        init_normal(self)
+
+    def forward(self, L: Tensor) -> list[Tensor]:
+        """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1].
+
+        Maps of pictures smaller than 2**depth are filled up by repeating their last row and column.
+        """
+        x = L
+        features = []
+        for stage in self.stages:
+            # No map may vanish, and of a single pixel an instance norm would leave nothing.
+            smallest = 2 if stage is self.stages[-1] else 4
+            below, right = (max(smallest - side, 0) for side in x.shape[-2:])
+            if below or right:
+                x = F.pad(x, (0, right, 0, below), mode="replicate")
+            x = stage(x)
+            features.append(x)
+        return features
+
+
+def _depth(size: int, depth: int | None) -> int:
+    """Return how often a size is halved, or say what does not fit."""
+    largest = min((size & -size).bit_length() - 1, _DEEPEST)
+    if depth is None:
+        if largest >= _SHALLOWEST:
+            return largest
+        raise ValueError(
+            f"a U-Net takes sizes that are multiples of {2**_SHALLOWEST}, not {size}: "
+            f"write size {_multiple(size, _SHALLOWEST)}"
+        )
+    if depth < _SHALLOWEST:
+        raise ValueError(f"depth is {depth}; a U-Net halves the size at least {_SHALLOWEST} times")
+    if size % 2**depth:
+        instead = f"depth: {largest}, or " if largest >= _SHALLOWEST else ""
+        raise ValueError(
+            f"a U-Net of depth {depth} takes sizes that are multiples of {2**depth}, not {size}: "
+            f"write {instead}size {_multiple(size, depth)}"
+        )
+    return depth
+
+
+def _multiple(size: int, depth: int) -> int:
+    """Return the smallest size from this one on that can be halved `depth` times."""
+    multiple = 1 << depth
+    return -(-max(size, 1) // multiple) * multiple

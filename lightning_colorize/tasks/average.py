@@ -1,0 +1,38 @@
+"""The running average of a generator's weights."""
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+_Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+class AveragedNetwork(AveragedModel):
+    """An exponential moving average of a network, updated once for each of its steps.
+
+    Its early steps count more, as (1 + n) / (10 + n) is less than the decay: the first weights,
+    which are noise, are soon forgotten. The statistics of batch norm are averaged like weights, so
+    that they belong to them; counters of batches are copied.
+
+    Args:
+        network: What is averaged; copied, without gradients.
+        decay: Share of the former average that is kept at each update, once it is warm.
+
+    Raises:
+        ValueError: If the decay is not from 0 to below 1.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"ema_decay must be from 0 to below 1, not {decay}")
+
+        def average(averaged: _Tensors, current: _Tensors, updates: Tensor | int) -> None:
+            if not averaged[0].is_floating_point():
+                torch._foreach_copy_(averaged, current)
+                return
+            done = float(updates)
+            kept = min(decay, (1 + done) / (10 + done))
+            torch._foreach_lerp_(averaged, current, 1 - kept)
+
+        super().__init__(network, multi_avg_fn=average, use_buffers=True)
+        self.requires_grad_(False)

@@ -1,0 +1,272 @@
+"""A conditional GAN: a generator of ab from L, and a discriminator that judges it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from lightning_colorize.color import ColorBatch
+from lightning_colorize.errors import UsageError
+from lightning_colorize.losses import L1, AdversarialLoss
+from lightning_colorize.metrics import batch_figures
+from lightning_colorize.networks import (
+    Colorizer,
+    Decoder,
+    DeconvHead,
+    Discriminator,
+    Encoder,
+    FeatureInfo,
+    Head,
+)
+from lightning_colorize.networks.decoders import UNetDecoder
+from lightning_colorize.tasks.average import AveragedNetwork
+from lightning_colorize.tasks.base import ColorizationTask
+from lightning_colorize.tasks.optimisation import (
+    OptimizerFactory,
+    SchedulerFactory,
+    build_optimizer,
+    step_schedules,
+)
+from lightning_colorize.tasks.stages import Stage, stage_of
+from lightning_colorize.tasks.start import load_network
+
+
+def _adam(parameters: Iterable[Any]) -> Adam:
+    return Adam(parameters, lr=2e-4, betas=(0.5, 0.999))
+
+
+class CGANTask(ColorizationTask):
+    """pix2pix (Isola et al. 2017) on (L, ab), with stages, an average and figures of its health.
+
+    Per batch the generator works once; the discriminator judges the true colours, then the
+    predicted ones, detached, and once more after its own step, for the generator. Lightning counts
+    one step a batch: the generator's, or the discriminator's where the generator makes none. So
+    `max_steps` and the axes of curves mean batches.
+
+    Args:
+        encoder: Of the generator: grey to features.
+        discriminator: Judges (L, ab).
+        adversarial_loss: What both sides pay.
+        decoder: Of the generator; built from what the encoder gives.
+        head: Of the generator; built from the decoder's channels.
+        l1_weight: Of the mean absolute error of ab, beside the generator's adversarial loss.
+        halve_discriminator_loss: (real + fake) / 2, as in pix2pix's code; else real + fake.
+        generator_optimizer: Built from the generator's trainable parameters; null: Adam at 2e-4
+            with a beta1 of 0.5, as published.
+        discriminator_optimizer: The same, from the discriminator's parameters.
+        generator_scheduler: Built from the generator's optimiser; null for a constant rate.
+        discriminator_scheduler: The same for the discriminator.
+        encoder_lr_ratio: The encoder's rate as a share of the decoder's.
+        generator_every_n_batches: The generator's step is left out of the other batches.
+        discriminator_every_n_batches: The same; one of the two is 1.
+        generator_epochs: At first the generator is trained alone, on L1.
+        discriminator_epochs: Then the discriminator alone (with `generator_epochs`: DeOldify's
+            NoGAN), then both.
+        gradient_clip_val: Largest norm of each network's gradient; null for no limit.
+        ema_decay: Of the generator's running average, which is validated, tested and used for
+            colouring; null: the generator itself.
+        generator_checkpoint: A run or checkpoint whose network, of the same encoder, decoder and
+            head, is the generator's start.
+        channels_last: Keep maps channels last: faster on CPUs and on tensor cores.
+
+    Raises:
+        ValueError: If numbers do not fit.
+        UsageError: If `generator_checkpoint` does not fit.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        discriminator: Discriminator,
+        adversarial_loss: AdversarialLoss,
+        decoder: Callable[[FeatureInfo], Decoder] = UNetDecoder,
+        head: Callable[[int], Head] = DeconvHead,
+        l1_weight: float = 100.0,
+        halve_discriminator_loss: bool = False,
+        generator_optimizer: OptimizerFactory | None = None,
+        discriminator_optimizer: OptimizerFactory | None = None,
+        generator_scheduler: SchedulerFactory | None = None,
+        discriminator_scheduler: SchedulerFactory | None = None,
+        encoder_lr_ratio: float = 1.0,
+        generator_every_n_batches: int = 1,
+        discriminator_every_n_batches: int = 1,
+        generator_epochs: int = 0,
+        discriminator_epochs: int = 0,
+        gradient_clip_val: float | None = None,
+        ema_decay: float | None = 0.999,
+        generator_checkpoint: str | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        if min(generator_every_n_batches, discriminator_every_n_batches) != 1:
+            raise ValueError(
+                "generator_every_n_batches and discriminator_every_n_batches are "
+                f"{generator_every_n_batches} and {discriminator_every_n_batches}: one must be 1"
+            )
+        if min(generator_epochs, discriminator_epochs, l1_weight) < 0:
+            raise ValueError(
+                "generator_epochs, discriminator_epochs and l1_weight must not be negative"
+            )
+        self.save_hyperparameters()
+        self.automatic_optimization = False
+        built = decoder(encoder.info)
+        self.net = Colorizer(encoder, built, head(built.out_channels))
+        if generator_checkpoint is not None:
+            load_network(self.net, Path(generator_checkpoint))
+        self.discriminator = discriminator
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+        self.averaged = None if ema_decay is None else AveragedNetwork(self.net, ema_decay)
+        self.adversarial_loss = adversarial_loss
+        self.l1 = L1()
+        self.l1_weight = l1_weight
+        self.discriminator_loss_scale = 0.5 if halve_discriminator_loss else 1.0
+        self.generator_optimizer = generator_optimizer or _adam
+        self.discriminator_optimizer = discriminator_optimizer or _adam
+        self.generator_scheduler = generator_scheduler
+        self.discriminator_scheduler = discriminator_scheduler
+        self.encoder_lr_ratio = encoder_lr_ratio
+        self.generator_every_n_batches = generator_every_n_batches
+        self.discriminator_every_n_batches = discriminator_every_n_batches
+        self.generator_epochs = generator_epochs
+        self.discriminator_epochs = discriminator_epochs
+        self.gradient_clip_val = gradient_clip_val
+
+    @property
+    def inference_net(self) -> nn.Module:
+        """The generator in training, else its average where there is one."""
+        return self.net if self.training or self.averaged is None else self.averaged.module
+
+    @property
+    def stage(self) -> Stage:
+        """Which of the two networks is trained in this epoch."""
+        return stage_of(self.current_epoch, self.generator_epochs, self.discriminator_epochs)
+
+    def check(self, trainer: Mapping[str, Any], size: int) -> None:
+        """Refuse what two optimisers, stepped by hand, cannot take, and what is too small."""
+        for key in ("gradient_clip_val", "gradient_clip_algorithm"):
+            if trainer[key] is not None:
+                raise UsageError(
+                    f"--trainer.{key}: {trainer[key]}\naccepted: null: a GAN clips the gradient of "
+                    "each network by itself; write --model.gradient_clip_val NORM"
+                )
+        if trainer["accumulate_grad_batches"] != 1:
+            raise UsageError(
+                f"--trainer.accumulate_grad_batches: {trainer['accumulate_grad_batches']}\n"
+                "accepted: 1: a GAN steps in every batch; write a larger --data.batch_size"
+            )
+        if trainer["precision"] in ("16-mixed", 16, "16"):
+            raise UsageError(
+                f"--trainer.precision: {trainer['precision']}\naccepted: bf16-mixed, 32-true: two "
+                "optimisers cannot share the scale of 16-mixed"
+            )
+        if size < self.discriminator.smallest:
+            raise UsageError(
+                f"--data.size: {size}\naccepted: {self.discriminator.smallest} or more with this "
+                "discriminator; or give it fewer --model.discriminator.layers"
+            )
+
+    def training_step(self, batch: ColorBatch, batch_idx: int) -> None:
+        """Step the networks whose turn it is."""
+        batch = self.with_target(batch)
+        steps_g, steps_d = self._turns()
+        with torch.set_grad_enabled(steps_g):
+            prediction = self.predict(batch.L)
+        L = self.scaling.normalise_L(batch.L)
+        ab_hat = self.net.head.to_ab(prediction)
+        if steps_d:
+            self._step_discriminator(L, self.scaling.normalise_ab(batch.ab), ab_hat, not steps_g)
+        if steps_g:
+            self._step_generator(L, ab_hat, prediction, batch)
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            figures = batch_figures(batch.L, self.scaling.restore_ab(ab_hat), batch.ab)
+            self.log_dict({f"train/{name}": value for name, value in figures.items()})
+        step_schedules(self.trainer, "step", self.lr_scheduler_step)
+
+    def _turns(self) -> tuple[bool, bool]:
+        """Return whether the generator and the discriminator take a step in this batch."""
+        if self.stage is not Stage.BOTH:
+            return self.stage is Stage.GENERATOR, self.stage is Stage.DISCRIMINATOR
+        batch = self.global_step
+        return (
+            batch % self.generator_every_n_batches == 0,
+            batch % self.discriminator_every_n_batches == 0,
+        )
+
+    def _step_discriminator(self, L: Tensor, ab: Tensor, ab_hat: Tensor, counted: bool) -> None:
+        real = self._judge(L, ab)
+        fake = self._judge(L, ab_hat.detach())
+        loss = self.adversarial_loss(real, real=True) + self.adversarial_loss(fake, real=False)
+        loss = self.discriminator_loss_scale * loss
+        norm = self._step(loss, 1, self.discriminator, counted)
+        right = [(real > self.adversarial_loss.boundary), (fake <= self.adversarial_loss.boundary)]
+        self.log_dict(
+            {
+                "train/d_loss": loss,
+                "train/d_real": self.adversarial_loss.score(real).mean(),
+                "train/d_fake": self.adversarial_loss.score(fake).mean(),
+                "train/d_accuracy": torch.stack([calls.float().mean() for calls in right]).mean(),
+                "train/d_grad_norm": norm,
+            }
+        )
+
+    def _step_generator(
+        self, L: Tensor, ab_hat: Tensor, prediction: Tensor, batch: ColorBatch
+    ) -> None:
+        l1 = self.l1(prediction, batch)
+        loss = self.l1_weight * l1
+        if self.stage is Stage.BOTH:
+            # The discriminator's own gradient is not wanted here, and costs a third of the pass.
+            self.discriminator.requires_grad_(False)
+            adversarial = self.adversarial_loss.generator(self._judge(L, ab_hat))
+            self.discriminator.requires_grad_(True)
+            loss = loss + adversarial
+            self.log("train/g_adversarial", adversarial)
+        norm = self._step(loss, 0, self.net, counted=True)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.net)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log_dict({"train/l1": l1, "train/g_grad_norm": norm})
+
+    def _judge(self, L: Tensor, ab: Tensor) -> Tensor:
+        logits: Tensor = self.discriminator(L.to(self.dtype), ab.to(self.dtype))
+        return logits
+
+    def _step(self, loss: Tensor, number: int, network: nn.Module, counted: bool) -> Tensor:
+        """Step one network; returns the norm of its gradient before it was clipped."""
+        optimizer: LightningOptimizer = self.optimizers()[number]  # type: ignore[index,assignment]
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        limit = float("inf") if self.gradient_clip_val is None else self.gradient_clip_val
+        norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
+        # What stands behind Lightning's optimiser takes a step that Lightning does not count.
+        (optimizer if counted else optimizer.optimizer).step()
+        return norm
+
+    def on_train_epoch_end(self) -> None:
+        """Step the schedules that count epochs."""
+        step_schedules(self.trainer, "epoch", self.lr_scheduler_step)
+
+    def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
+        """Return the mean absolute error of ab on validation pictures, not weighted."""
+        l1: Tensor = self.l1(prediction, batch)
+        return l1
+
+    def configure_optimizers(self) -> Any:
+        """Return both optimisers, the generator's first, and their schedules."""
+        generator = build_optimizer(
+            self.generator_optimizer, self.net.encoder, self.net, self.encoder_lr_ratio
+        )
+        discriminator = self.discriminator_optimizer(self.discriminator.parameters())
+        return [generator, discriminator], [
+            factory(optimizer)
+            for factory, optimizer in (
+                (self.generator_scheduler, generator),
+                (self.discriminator_scheduler, discriminator),
+            )
+            if factory is not None
+        ]

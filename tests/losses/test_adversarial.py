@@ -1,0 +1,136 @@
+import importlib
+import inspect
+import math
+from pathlib import Path
+
+import jsonargparse
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from lightning_colorize.losses import LSGAN, AdversarialLoss, BCEAdversarial, Hinge, Loss
+
+FRAGMENTS = sorted((Path(__file__).parents[2] / "experiments/adversarial").glob("*.yaml"))
+LOSSES = AdversarialLoss.__subclasses__()
+
+# sigmoid(log 3) = 3/4, so the four are called real with 3/4, 1/4, 1/2 and 3/4.
+LOG3 = math.log(3)
+LOGITS = torch.tensor([LOG3, -LOG3, 0.0, LOG3]).view(1, 1, 2, 2)
+LOG4 = math.log(4)
+
+REAL = (2 * -math.log(3 / 4) + LOG4 + math.log(2)) / 4
+FAKE = (2 * LOG4 - math.log(3 / 4) + math.log(2)) / 4
+
+
+@pytest.mark.parametrize(
+    ("loss", "real", "fake", "generator"),
+    [
+        (BCEAdversarial(), REAL, FAKE, REAL),
+        # 0.8 of the label stays, 0.2 goes over; the generator still aims at 1.
+        (BCEAdversarial(0.2), 0.8 * REAL + 0.2 * FAKE, FAKE, REAL),
+    ],
+)
+def test_cross_entropy_by_hand(loss, real, fake, generator):
+    assert loss(LOGITS, real=True).item() == pytest.approx(real, rel=1e-6)
+    assert loss(LOGITS, real=False).item() == pytest.approx(fake, rel=1e-6)
+    assert loss.generator(LOGITS).item() == pytest.approx(generator, rel=1e-6)
+
+
+SIMPLE = torch.tensor([2.0, 0.5, -0.5, -3.0]).view(1, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "real", "fake", "generator"),
+    [
+        (
+            LSGAN(),
+            (1 + 0.25 + 2.25 + 16) / 4,
+            (4 + 0.25 + 0.25 + 9) / 4,
+            (1 + 0.25 + 2.25 + 16) / 4,
+        ),
+        (Hinge(), (0 + 0.5 + 1.5 + 4) / 4, (3 + 1.5 + 0.5 + 0) / 4, 0.25),
+    ],
+)
+def test_least_squares_and_hinge_by_hand(loss, real, fake, generator):
+    assert loss(SIMPLE, real=True).item() == pytest.approx(real, rel=1e-6)
+    assert loss(SIMPLE, real=False).item() == pytest.approx(fake, rel=1e-6)
+    assert loss.generator(SIMPLE).item() == pytest.approx(generator, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_each_side_pulls_its_way(loss):
+    """The discriminator lifts logits of true colours and lowers the others; the generator lifts."""
+    loss = loss()
+
+    def gradient(function):
+        logits = torch.zeros(2, 1, 3, 3, requires_grad=True)
+        function(logits).backward()
+        return logits.grad
+
+    assert (gradient(lambda logits: loss(logits, real=True)) < 0).all()
+    # LSGAN is content with a logit of 0 for what is false.
+    fake = gradient(lambda logits: loss(logits + 0.1, real=False))
+    assert (fake > 0).all()
+    assert (gradient(loss.generator) < 0).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_sure_discriminator_still_teaches_the_generator(loss):
+    """Non-saturating: at a logit of -8 the fine for being false would have a gradient of 3e-4."""
+    logits = torch.full((1, 1, 2, 2), -8.0, requires_grad=True)
+    loss().generator(logits).backward()
+    assert logits.grad.sum().abs() > 0.9
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_in_full_precision_whatever_the_autocast(loss):
+    loss = loss()
+    logits = torch.randn(4, 1, 30, 30, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        low = [loss(logits, real=True), loss(logits, real=False), loss.generator(logits)]
+    exact = logits.double()
+    full = [loss(exact, real=True), loss(exact, real=False), loss.generator(exact)]
+    for ours, theirs in zip(low, full, strict=True):
+        assert (ours.dtype, theirs.dtype) == (torch.float32, torch.float64)
+        assert ours.shape == ()
+        assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("loss", "boundary"), [(BCEAdversarial, 0), (Hinge, 0), (LSGAN, 0.5)])
+def test_at_the_boundary_both_answers_cost_the_same(loss, boundary):
+    logits = torch.full((1, 1, 1, 1), float(boundary))
+    assert loss.boundary == boundary
+    assert loss()(logits, real=True).item() == pytest.approx(loss()(logits, real=False).item())
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 0.5, 1.0])
+def test_smoothing_stays_on_the_right_side(smoothing):
+    with pytest.raises(ValueError, match=r"label_smoothing must be from 0 to below 0\.5, not"):
+        BCEAdversarial(smoothing)
+
+
+def test_it_is_not_a_loss_of_predictions():
+    assert not issubclass(AdversarialLoss, Loss)
+    assert {loss.__name__ for loss in LOSSES} >= {"BCEAdversarial", "LSGAN", "Hinge"}
+    with pytest.raises(TypeError, match="abstract"):
+        AdversarialLoss()
+
+
+def test_every_loss_has_a_fragment():
+    named = [yaml.safe_load(path.read_text())["class_path"].rsplit(".", 1)[1] for path in FRAGMENTS]
+    assert sorted(named) == sorted(loss.__name__ for loss in LOSSES)
+
+
+@pytest.mark.parametrize("path", FRAGMENTS, ids=lambda path: path.stem)
+def test_fragments_name_every_argument_and_build(path):
+    fragment = yaml.safe_load(path.read_text())
+    module, name = fragment["class_path"].rsplit(".", 1)
+    cls = getattr(importlib.import_module(module), name)
+    plain = cls.__init__ is nn.Module.__init__
+    expected = set() if plain else set(inspect.signature(cls).parameters)
+    assert set(fragment.get("init_args", {})) == expected
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--adversarial", type=AdversarialLoss)
+    built = parser.instantiate(parser.parse_object({"adversarial": fragment}))
+    assert type(built.adversarial) is cls

@@ -1,0 +1,130 @@
+import pytest
+import torch
+from torch import nn
+
+from lightning_colorize.networks import Discriminator, PatchDiscriminator, parameter_count
+
+FIELDS = {1: 16, 2: 34, 3: 70, 4: 142, 5: 286}
+
+
+def picture(side, batch=1):
+    return torch.rand(batch, 1, side, side) * 2 - 1, torch.rand(batch, 2, side, side) * 2 - 1
+
+
+def test_as_many_parameters_as_the_published_one():
+    by_hand = 16 * 3 * 64 + 64  # first, with a bias and without a norm
+    by_hand += 16 * (64 * 128 + 128 * 256 + 256 * 512) + 2 * (128 + 256 + 512)
+    by_hand += 16 * 512 + 1
+    assert by_hand == 2_765_633
+    assert parameter_count(PatchDiscriminator()) == (by_hand, 0)
+
+
+@pytest.mark.parametrize("layers", FIELDS)
+def test_receptive_field_by_gradient(layers):
+    """How far the pixels lie apart that the middle logit depends on."""
+    torch.manual_seed(0)
+    discriminator = PatchDiscriminator(layers, width=2).eval().double()
+    side = 2 * FIELDS[layers]
+    L, ab = (map_.double().requires_grad_() for map_ in picture(side))
+    logits = discriminator(L, ab)
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
+    for gradient in (L.grad, ab.grad):
+        rows, columns = gradient.abs().sum(dim=(0, 1)).nonzero().unbind(1)
+        assert rows.max() - rows.min() + 1 == FIELDS[layers]
+        assert columns.max() - columns.min() + 1 == FIELDS[layers]
+    assert discriminator.receptive_field == FIELDS[layers]
+
+
+@pytest.mark.parametrize(
+    ("layers", "channels"),
+    [
+        (1, [3, 4, 8, 1]),
+        (3, [3, 4, 8, 16, 32, 1]),
+        (5, [3, 4, 8, 16, 32, 32, 32, 1]),
+    ],
+)
+def test_channels(layers, channels):
+    convs = [m for m in PatchDiscriminator(layers, 4).modules() if isinstance(m, nn.Conv2d)]
+    assert [convs[0].in_channels, *(conv.out_channels for conv in convs)] == channels
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "group", "spectral"])
+@pytest.mark.parametrize("layers", FIELDS)
+def test_the_smallest_picture(layers, norm):
+    discriminator = PatchDiscriminator(layers, width=2, norm=norm)
+    smallest = discriminator.smallest
+    assert discriminator(*picture(smallest, batch=2)).shape == (2, 1, 1, 1)
+    with pytest.raises((RuntimeError, ValueError)):
+        discriminator(*picture(smallest - 1, batch=2))
+
+
+def test_a_logit_per_patch():
+    assert PatchDiscriminator(width=2)(*picture(128, batch=3)).shape == (3, 1, 14, 14)
+    logits = PatchDiscriminator(width=2)(torch.zeros(2, 1, 96, 131), torch.zeros(2, 2, 96, 131))
+    assert logits.shape == (2, 1, 10, 14)
+
+
+@pytest.mark.parametrize("layers", [0, 6])
+def test_layers_are_1_to_5(layers):
+    with pytest.raises(ValueError, match=f"layers is {layers}; a PatchDiscriminator has 1 to 5"):
+        PatchDiscriminator(layers)
+
+
+@pytest.mark.parametrize(
+    ("norm", "cls"),
+    [("batch", nn.BatchNorm2d), ("instance", nn.InstanceNorm2d), ("group", nn.GroupNorm)],
+)
+def test_norms_lie_between_the_first_and_the_last(norm, cls):
+    order = [
+        "norm" if isinstance(m, cls) else "conv"
+        for m in PatchDiscriminator(width=4, norm=norm).modules()
+        if isinstance(m, cls | nn.Conv2d)
+    ]
+    assert order == ["conv", *["conv", "norm"] * 3, "conv"]
+
+
+def test_spectral_norm_bounds_every_convolution():
+    torch.manual_seed(0)
+    discriminator = PatchDiscriminator(width=8, norm="spectral")
+    convs = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        for conv in convs:
+            conv.parametrizations.weight.original.mul_(50)
+        for _ in range(20):  # an iteration of the power method each
+            discriminator(*picture(24))
+    for conv in convs:
+        assert torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item() == pytest.approx(1, 0.05)
+        assert conv.bias is not None
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral"])
+def test_weights_start_as_published(norm):
+    torch.manual_seed(0)
+    discriminator = PatchDiscriminator(norm=norm)
+    for name, parameter in discriminator.named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any()
+        else:
+            assert parameter.std().item() == pytest.approx(0.02, rel=0.15)
+
+
+def test_it_learns_to_tell_colours_that_fit_from_others():
+    torch.manual_seed(0)
+    discriminator = PatchDiscriminator(1, width=8)
+    optimizer = torch.optim.Adam(discriminator.parameters(), 2e-3, betas=(0.5, 0.999))
+    L, _ = picture(24, batch=8)
+    true = torch.cat([L, -L], dim=1)
+    for _ in range(30):
+        real, fake = discriminator(L, true), discriminator(L, true.flip(1))
+        loss = nn.functional.softplus(-real).mean() + nn.functional.softplus(fake).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    # Both kinds have the same colours: only with L beside them can they be told apart.
+    assert (real > 0).float().mean() > 0.95
+    assert (fake < 0).float().mean() > 0.95
+
+
+def test_the_contract_is_abstract():
+    with pytest.raises(TypeError, match="abstract"):
+        Discriminator()

@@ -1,0 +1,252 @@
+"""pix2pix's generator: UNetEncoder, UNetDecoder and DeconvHead."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lightning_colorize.networks import (
+    Colorizer,
+    ConvEncoder,
+    DeconvHead,
+    FeatureInfo,
+    ResNetEncoder,
+    UNetDecoder,
+    UNetEncoder,
+    UpsampleDecoder,
+    parameter_count,
+)
+
+
+def generator(size=128, depth=None, width=64, norm="batch", dropout=0.5):
+    torch.manual_seed(0)
+    encoder = UNetEncoder(size, depth, width, norm)
+    decoder = UNetDecoder(encoder.info, dropout, norm)
+    return Colorizer(encoder, decoder, DeconvHead(decoder.out_channels))
+
+
+def kinds(network, *classes):
+    return [m for m in network.modules() if isinstance(m, classes)]
+
+
+@pytest.mark.parametrize(
+    ("size", "down", "up"),
+    [
+        (128, [1, 64, 128, 256, 512, 512, 512, 512], [512, 512, 512, 256, 128, 64]),
+        (256, [1, 64, 128, 256, 512, 512, 512, 512, 512], [512, 512, 512, 512, 256, 128, 64]),
+    ],
+)
+def test_as_many_parameters_as_the_published_generator(size, down, up):
+    """By hand: no biases but the last one's, two numbers per normalised channel."""
+    by_hand = sum(16 * a * b for a, b in pairwise(down))
+    by_hand += sum(2 * channels for channels in down[2:-1])  # neither the first nor the last
+    joined = [512, *(2 * channels for channels in up)]
+    by_hand += sum(16 * a * b + 2 * b for a, b in zip(joined[:-1], up, strict=True))
+    by_hand += 16 * joined[-1] * 2 + 2
+    assert parameter_count(generator(size)) == (by_hand, 0)
+    # The figures of the authors' code are for 3 channels in and out: 41.829 and 54.414 million.
+    rgb = by_hand + 2 * 16 * 64 + 16 * 128 + 1
+    assert rgb == {128: 41_828_995, 256: 54_413_955}[size]
+
+
+class Level(nn.Module):
+    """A level of the U-Net with all that lies below it, as the authors nest them."""
+
+    def __init__(self, channels_in, channels_out, inner, below, dropout=0.0):
+        super().__init__()
+        outermost, innermost = channels_in == 1, below is None
+        self.down = [] if outermost else [nn.LeakyReLU(0.2)]
+        self.down += [nn.Conv2d(channels_in, inner, 4, 2, 1, bias=False)]
+        self.down += [] if outermost or innermost else [nn.BatchNorm2d(inner)]
+        up = nn.ConvTranspose2d(inner * (2 - innermost), channels_out, 4, 2, 1, bias=outermost)
+        self.up = [nn.ReLU(), up]
+        self.up += [nn.Tanh()] if outermost else [nn.BatchNorm2d(channels_out)]
+        self.up += [nn.Dropout(dropout)] if dropout else []
+        self.layers = nn.ModuleList([*self.down, *self.up])
+        self.below = below
+
+    def forward(self, x):
+        y = nn.Sequential(*self.down)(x)
+        if self.below is not None:
+            # The authors join the other way round, which only renumbers the channels.
+            y = torch.cat([self.below(y), y], dim=1)
+        return nn.Sequential(*self.up)(y)
+
+
+def reference(depth, width):
+    """Return the levels of the published network, outermost first; that one is all of it."""
+    levels = [Level(8 * width, 8 * width, 8 * width, None)]
+    for _ in range(depth - 5):
+        levels.insert(0, Level(8 * width, 8 * width, 8 * width, levels[0], dropout=0.5))
+    for inner in (8, 4, 2):
+        outer = inner // 2 * width
+        levels.insert(0, Level(outer, outer, inner * width, levels[0]))
+    levels.insert(0, Level(1, 2, width, levels[0]))
+    return levels
+
+
+@pytest.mark.parametrize("depth", [6, 7, 8])
+def test_the_same_network_as_the_published_one(depth):
+    """In training and out of it; with the same seed even dropout's draws are the same."""
+    network = generator(2**depth, width=2)
+    levels = reference(depth, width=2)
+    convs, norms = (nn.Conv2d, nn.ConvTranspose2d), (nn.BatchNorm2d,)
+    for classes in (convs, norms):
+        down = [m for level in levels for m in level.down if isinstance(m, classes)]
+        up = [m for level in reversed(levels) for m in level.up if isinstance(m, classes)]
+        for target, source in zip(down + up, kinds(network, *classes), strict=True):
+            target.load_state_dict(source.state_dict())
+    L = torch.rand(2, 1, 2**depth, 2**depth) * 2 - 1
+    for training in (True, False):
+        network.train(training)
+        levels[0].train(training)
+        predictions = []
+        for model in (network, levels[0]):
+            torch.manual_seed(1)
+            predictions.append(model(L))
+        torch.testing.assert_close(*predictions)
+        assert predictions[0].std() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("size", "depth"), [(128, 7), (256, 8), (512, 8), (64, 6), (96, 5), (224, 5), (8, 3), (72, 3)]
+)
+def test_depth_follows_from_the_size(size, depth):
+    encoder = UNetEncoder(size, width=1)
+    assert len(encoder.stages) == depth
+    assert encoder.info.reductions == tuple(2**i for i in range(1, depth + 1))
+
+
+@pytest.mark.parametrize(
+    ("size", "depth", "message"),
+    [
+        (96, 7, "multiples of 128, not 96: write depth: 5, or size 128"),
+        (200, 4, "multiples of 16, not 200: write depth: 3, or size 208"),
+        (100, 7, "multiples of 128, not 100: write size 128"),
+        (256, 9, "multiples of 512, not 256: write depth: 8, or size 512"),
+        (100, None, "multiples of 8, not 100: write size 104"),
+        (4, None, "multiples of 8, not 4: write size 8"),
+        (128, 2, "depth is 2; a U-Net halves the size at least 3 times"),
+    ],
+)
+def test_a_size_that_does_not_fit_is_refused_with_what_to_write(size, depth, message):
+    with pytest.raises(ValueError, match=message):
+        UNetEncoder(size, depth)
+
+
+def test_depth_can_be_given():
+    assert UNetEncoder(128, depth=4, width=2).info == ((2, 4, 8, 16), (2, 4, 8, 16))
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_norm_and_bias(norm):
+    network = generator(64, width=4, norm=norm)
+    cls = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}[norm]
+    assert [bool(kinds(stage, cls)) for stage in network.encoder.stages] == [0, 1, 1, 1, 1, 0]
+    assert [len(kinds(step, cls)) for step in network.decoder.steps] == [1] * 5
+    convs = kinds(nn.ModuleList([network.encoder, network.decoder]), nn.Conv2d, nn.ConvTranspose2d)
+    assert {conv.bias is not None for conv in convs} == {norm == "instance"}
+
+
+@pytest.mark.parametrize(
+    ("size", "steps"), [(256, [1, 2, 3]), (128, [1, 2]), (64, [1]), (32, []), (16, [])]
+)
+def test_dropout_in_the_inner_steps(size, steps):
+    def dropping(network):
+        shares = [kinds(step, nn.Dropout)[0].p for step in network.decoder.steps]
+        return [(i, share) for i, share in enumerate(shares) if share]
+
+    assert dropping(generator(size, width=2)) == [(i, 0.5) for i in steps]
+    assert dropping(generator(size, width=2, dropout=0.25)) == [(i, 0.25) for i in steps]
+    assert dropping(generator(size, width=2, dropout=0.0)) == []
+
+
+def test_dropout_makes_training_random_and_nothing_else():
+    network = generator(64, width=4)
+    L = torch.rand(2, 1, 64, 64) * 2 - 1
+    assert not torch.equal(network(L), network(L))
+    network.eval()
+    assert torch.equal(network(L), network(L))
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (97, 131), (35, 47), (128, 64)])
+def test_parts_take_any_size(norm, size):
+    network = generator(width=2, norm=norm).eval()
+    with torch.no_grad():
+        features = network.encoder(torch.rand(1, 1, *size) * 2 - 1)
+        alone = network.head(network.decoder(features), size)
+        assert alone.shape == network(torch.rand(1, 1, *size)).shape == (1, 2, *size)
+    for number, feature in enumerate(features, start=1):
+        for side, whole in zip(feature.shape[-2:], size, strict=True):
+            assert side == whole >> number or side <= 2, "rounded down"
+    assert alone.isfinite().all()
+
+
+def test_tiny_maps_are_filled_up_by_their_edge():
+    encoder = UNetEncoder(8, width=2).eval()
+    L = torch.rand(1, 1, 2, 3)
+    filled = F.pad(L, (0, 1, 0, 2), mode="replicate")
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(L)[0], encoder(filled)[0])
+
+
+@pytest.mark.parametrize("decoder", [UNetDecoder, UpsampleDecoder])
+def test_features_are_left_as_they_were(decoder):
+    encoder = UNetEncoder(32, width=4)
+    features = encoder(torch.rand(2, 1, 32, 32))
+    before = [feature.clone() for feature in features]
+    decoder(encoder.info)(features)
+    assert all(map(torch.equal, features, before))
+    assert all((feature < 0).any() for feature in features), "a ReLU in place would show"
+
+
+def test_all_skips_are_joined():
+    encoder = UNetEncoder(32, width=4)
+    decoder = UNetDecoder(encoder.info).eval()
+    sizes = zip(encoder.info.channels, encoder.info.reductions, strict=True)
+    levels = [torch.randn(1, c, 32 // r, 32 // r).requires_grad_() for c, r in sizes]
+    decoded = decoder(levels)
+    assert decoded.shape == (1, 8, 16, 16)
+    torch.testing.assert_close(decoded[:, 4:], levels[0])
+    decoded[:, :4].sum().backward()
+    assert [bool(level.grad.any()) for level in levels] == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "widths"),
+    [
+        (lambda: ConvEncoder([4, 8, 16, 32]), [16, 8]),  # /1 is finer than where it stops
+        (lambda: ResNetEncoder(18, levels=5), [256, 128, 64, 64]),
+    ],
+)
+def test_other_encoders(encoder, widths):
+    encoder = encoder()
+    decoder = UNetDecoder(encoder.info)
+    assert [up.out_channels for up in kinds(decoder, nn.ConvTranspose2d)] == widths
+    assert decoder.out_channels == 2 * widths[-1]
+
+
+def test_an_encoder_without_the_finest_levels():
+    decoder = UNetDecoder(FeatureInfo((6, 12), (4, 8)))
+    features = [torch.zeros(2, 6, 8, 8), torch.zeros(2, 12, 4, 4)]
+    assert decoder(features).shape == (2, 6, 16, 16)
+    assert decoder.out_channels == 6
+
+
+def test_an_encoder_that_is_too_shallow():
+    with pytest.raises(ValueError, match="coarsest level is /2; UNetDecoder needs /4, /8"):
+        UNetDecoder(ConvEncoder([4, 8]).info)
+
+
+def test_weights_start_as_published():
+    torch.manual_seed(0)
+    network = generator(norm="instance")
+    for conv in kinds(network, nn.Conv2d, nn.ConvTranspose2d):
+        assert conv.weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert not conv.bias.any()
+    scales = torch.cat([norm.weight for norm in kinds(network, nn.InstanceNorm2d)])
+    assert scales.std().item() == pytest.approx(0.02, rel=0.1)
+    assert scales.mean().item() == pytest.approx(1, abs=0.005)
