@@ -9,14 +9,16 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from lightning_colorize.bundled import bundled
 from lightning_colorize.callbacks import (
     Banner,
     BaselineMetrics,
+    BestCheckpoint,
     FinalValidation,
+    GANHealth,
     GracefulStop,
     LastCheckpoint,
     PictureGrids,
@@ -28,11 +30,12 @@ from lightning_colorize.callbacks import (
 )
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.errors import UsageError
-from lightning_colorize.loggers import LoggerOptions, build_loggers, is_first_process
+from lightning_colorize.loggers import LoggerOptions, build_loggers
 from lightning_colorize.networks import skip_weights
-from lightning_colorize.run_folder import CHECKPOINTS, LAST
+from lightning_colorize.processes import is_first_process
+from lightning_colorize.run_folder import LAST
 from lightning_colorize.run_naming import new_run_folder
-from lightning_colorize.tasks import ColorizationTask
+from lightning_colorize.tasks import CGANTask, ColorizationTask
 
 
 @dataclass
@@ -51,6 +54,7 @@ class RunOptions:
         grid_pictures: Validation pictures shown as grey, prediction, truth; 0 for none.
         grid_every_n_epochs: How often they are shown.
         predict_dir: Folder of grey photographs that are coloured at each validation.
+        health: What happens when a GAN falls over: a warning, an end of the run, nothing.
         loggers: Which loggers.
     """
 
@@ -65,6 +69,7 @@ class RunOptions:
     grid_pictures: int = 8
     grid_every_n_epochs: int = 1
     predict_dir: str | None = None
+    health: Literal["warn", "stop", "off"] = "warn"
     loggers: LoggerOptions = field(default_factory=LoggerOptions)
 
     def __post_init__(self) -> None:
@@ -92,7 +97,7 @@ class ColorizeCLI(LightningCLI):
         best: Keeps the run's best checkpoint; None where nothing is kept (`fast_dev_run`).
     """
 
-    best: ModelCheckpoint | None = None
+    best: BestCheckpoint | None = None
 
     def __init__(
         self,
@@ -201,7 +206,7 @@ class ColorizeCLI(LightningCLI):
         """Return the callbacks that leave something in the run folder, or stop the run early."""
         options: RunOptions = self.config_init.run
         callbacks: list[Callback] = []
-        if options.patience is not None:
+        if options.monitor is not None and options.patience is not None:
             callbacks.append(
                 EarlyStopping(
                     options.monitor,
@@ -211,19 +216,13 @@ class ColorizeCLI(LightningCLI):
                     check_on_train_epoch_end=False,
                 )
             )
+        if isinstance(self.model, CGANTask) and options.health != "off":
+            callbacks.append(GANHealth(stop=options.health == "stop"))
         if options.grid_pictures:
             callbacks.append(PictureGrids(options.grid_pictures, options.grid_every_n_epochs))
         if options.predict_dir is not None:
             callbacks.append(PredictFolder(Path(options.predict_dir), self.datamodule.size))
-        self.best = ModelCheckpoint(
-            dirpath=self.folder / CHECKPOINTS,
-            filename="best",
-            monitor=options.monitor,
-            mode=options.mode,
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-            auto_insert_metric_name=False,
-        )
+        self.best = BestCheckpoint(self.folder, options.monitor, options.mode)
         last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
         return [
             *callbacks,
@@ -258,9 +257,9 @@ def config_path(words: list[str]) -> Path | None:
     """Return the first configuration file on a command line."""
     for word, following in zip(words, [*words, ""][1:], strict=True):
         if word in ("--config", "-c"):
-            return Path(following)
+            return Path(following).expanduser()
         if word.startswith("--config="):
-            return Path(word.partition("=")[2])
+            return Path(word.partition("=")[2]).expanduser()
     return None
 
 

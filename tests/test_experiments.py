@@ -23,13 +23,24 @@ from lightning_colorize.training import ColorizeCLI
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SYSTEMS = sorted(path for path in EXPERIMENTS.glob("*.yaml") if path.stem != "base")
-DEBUG = sorted((EXPERIMENTS / "debug").glob("*.yaml"))
+PRESETS = sorted(path for kind in ("debug", "trainer") for path in (EXPERIMENTS / kind).glob("*"))
 SLOTS = {
     "encoder": "model",
     "decoder": "model",
     "loss": "model",
     "optimizer": "model",
+    "adversarial_loss": "model",
+    "discriminator": "model",
     "source": "data",
+}
+# The slots that a model must have filled, for either kind of task.
+BARE = {
+    "RegressionTask": {"encoder": "ConvEncoder", "loss": "L1"},
+    "CGANTask": {
+        "encoder": "UNetEncoder",
+        "discriminator": "PatchDiscriminator",
+        "adversarial_loss": "LSGAN",
+    },
 }
 FRAGMENTS = {slot: sorted((EXPERIMENTS / slot).glob("*.yaml")) for slot in SLOTS}
 EVERY = sorted(EXPERIMENTS.rglob("*.yaml"))
@@ -65,10 +76,21 @@ def parse(parser, *words):
     return parser.parse_args([str(word) for word in words]).as_dict()
 
 
+def in_turn(slot, number):
+    return FRAGMENTS[slot][number % len(FRAGMENTS[slot])]
+
+
 def without_origin(value):
-    """Return a configuration without the note of the file that a part came from."""
+    """Return a configuration without the note of the file that a part came from.
+
+    A class that takes no arguments may have an empty mapping of them, or none.
+    """
     if isinstance(value, dict):
-        return {k: without_origin(v) for k, v in value.items() if not k.startswith("__")}
+        return {
+            k: without_origin(v)
+            for k, v in value.items()
+            if not k.startswith("__") and not (k == "init_args" and not v)
+        }
     return value
 
 
@@ -79,9 +101,12 @@ def test_every_system_has_its_experiment():
         "vgg16_upsample",
         "cnn_autoencoder",
         "cnn_unet",
+        "cgan_pix2pix",
+        "cgan_faces_landscapes",
+        "cgan_staged",
     }
     assert published | {"quickstart", "photos_cpu"} <= {path.stem for path in SYSTEMS}
-    assert {path.stem for path in DEBUG} == {"one_batch", "overfit", "profile"}
+    assert {path.stem for path in PRESETS} == {"one_batch", "overfit", "profile", "multi_gpu"}
 
 
 @pytest.mark.parametrize("path", EVERY, ids=stem)
@@ -221,8 +246,10 @@ def test_fragments_resolve_as_they_do_alone(parser, path):
         for slot, fragments in FRAGMENTS.items()
         for fragment in fragments
     }
+    model = parse(parser, "--config", path)["model"]
+    slots = [slot for slot in SLOTS if SLOTS[slot] == "data" or slot in model["init_args"]]
     for number in range(max(map(len, FRAGMENTS.values()))):
-        chosen = {slot: files[number % len(files)] for slot, files in FRAGMENTS.items()}
+        chosen = {slot: in_turn(slot, number) for slot in slots}
         words = [w for slot, f in chosen.items() for w in (f"--{SLOTS[slot]}.{slot}", f)]
         config = parse(parser, "--config", path, *words)
         for slot, fragment in chosen.items():
@@ -236,8 +263,9 @@ _alone = {}
 def slot_config(parser, slot, fragment):
     """Return what a fragment is over a model that has nothing but defaults."""
     if fragment not in _alone:
-        bare = {"encoder": "ConvEncoder", "loss": "L1"}
-        words = ["--model", "RegressionTask"]
+        task = "CGANTask" if slot in BARE["CGANTask"] and slot != "encoder" else "RegressionTask"
+        bare = BARE[task]
+        words = ["--model", task]
         for name, value in bare.items():
             words += [f"--model.{name}", fragment if name == slot else value]
         if slot not in bare:
@@ -248,8 +276,8 @@ def slot_config(parser, slot, fragment):
     return _alone[fragment]
 
 
-@pytest.mark.parametrize("preset", DEBUG, ids=stem)
-def test_debug_presets_parse_over_every_experiment(parser, preset):
+@pytest.mark.parametrize("preset", PRESETS, ids=stem)
+def test_presets_parse_over_every_experiment(parser, preset):
     wanted = yaml.safe_load(preset.read_text())["trainer"]
     for path in SYSTEMS:
         config = parse(parser, "--config", path, "--config", preset)
@@ -343,9 +371,11 @@ QUICK = {"quickstart", "photos_cpu", "cnn_autoencoder", "cnn_unet", "resnet18_de
         for path in SYSTEMS
     ],
 )
-def test_experiment_runs_a_step_on_a_plain_folder(fit, path, tmp_path):
-    preset = EXPERIMENTS / "debug" / "one_batch.yaml"
-    assert fit(path, "--config", preset) == 0
+def test_experiment_runs_a_step_on_a_plain_folder(fit, path, pictures, tmp_path):
+    words = ["--config", EXPERIMENTS / "debug" / "one_batch.yaml"]
+    if path.stem == "cgan_faces_landscapes":
+        words += ["--data.root", lay_out("mixture", pictures, tmp_path)]
+    assert fit(path, *words) == 0
     assert not (tmp_path / "runs").exists(), "one_batch writes nothing"
 
 
@@ -355,10 +385,6 @@ COMBINED = [
     pytest.param(number, marks=pytest.mark.slow if path.stem in LARGE else [], id=path.stem)
     for number, path in enumerate(FRAGMENTS["encoder"])
 ]
-
-
-def in_turn(slot, number):
-    return FRAGMENTS[slot][number % len(FRAGMENTS[slot])]
 
 
 def decoder_for(encoder, number):
@@ -383,7 +409,17 @@ def test_network_loss_and_optimizer_fragments_run_a_step(fit, number):
     assert fit(quickstart, *words, "--trainer.fast_dev_run", "1", size=size) == 0
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_adversarial_and_discriminator_fragments_run_a_step(fit, number):
+    words = ["--model.encoder.width", 4]
+    for slot in ("adversarial_loss", "discriminator"):
+        words += [f"--model.{slot}", in_turn(slot, number)]
+    assert fit(EXPERIMENTS / "cgan_pix2pix.yaml", *words, "--trainer.fast_dev_run", "1") == 0
+
+
 def test_the_combinations_leave_out_no_fragment():
+    for slot in ("adversarial_loss", "discriminator"):
+        assert len(FRAGMENTS[slot]) == 3
     numbers = [param.values[0] for param in COMBINED]
     decoders = {decoder_for(FRAGMENTS["encoder"][number], number) for number in numbers}
     assert decoders == set(FRAGMENTS["decoder"])
@@ -403,7 +439,8 @@ def lay_out(name, pictures, folder):
         (folder / "list.csv").write_text("\n".join(["path,split", *rows]))
         return folder / "list.csv"
     names = {
-        "mixture": [f"{part}/{i}.png" for part in ("faces", "landscapes") for i in range(6)],
+        "mixture": [f"{part}/{i}.png" for part in ("faces", "landscapes", "mixed")
+                    for i in range(6)],
         "imagenet": [f"{part}/{i}.JPEG" for part in ("train/n01", "train/n02", "val")
                      for i in range(4)],
         "basset_hounds": [f"oxford-iiit-pet/images/basset_hound_{i}.jpg" for i in range(1, 201)],

@@ -35,19 +35,20 @@ EXCEPT = {("inference", "callbacks")}
 
 # Helpers in the package's own folder: what they import of ours, and who may import them.
 HELPERS = {"errors": set(), "bundled": set(), "provenance": set(), "run_folder": {"errors"}}
+HELPERS |= {"processes": set(), "progress": {"processes"}}
 HELPERS |= {"run_naming": {"errors", "run_folder"}, "run_summary": {"errors", "run_folder"}}
 MAY_HAVE_HELPERS: dict[str, set[str]] = {
     "color": set(),
     "networks": set(),
-    "data": {"errors"},
+    "data": {"errors", "processes", "progress"},
     "losses": {"errors"},
     "metrics": {"errors"},
-    "tasks": {"errors"},
-    "loggers": {"errors", "run_folder"},
-    "callbacks": {"errors", "run_folder", "provenance"},
-    "inference": {"errors", "run_folder", "bundled", "provenance"},
-    "evaluation": {"errors", "run_folder", "bundled", "provenance"},
-    "benchmarking": {"errors", "run_folder", "bundled", "provenance"},
+    "tasks": {"errors", "run_folder"},
+    "loggers": {"errors", "run_folder", "processes"},
+    "callbacks": {"errors", "run_folder", "provenance", "processes", "progress"},
+    "inference": {"errors", "run_folder", "bundled", "provenance", "progress"},
+    "evaluation": {"errors", "run_folder", "bundled", "provenance", "progress"},
+    "benchmarking": {"errors", "run_folder", "bundled", "provenance", "progress"},
     "search": {"errors", "run_folder"},
     "commands": {*HELPERS, "training"},
 }

@@ -4,7 +4,6 @@ from lightning_colorize import run_naming
 from lightning_colorize.errors import UsageError
 from lightning_colorize.run_naming import new_run_folder
 
-
 _AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
 
 

@@ -2,8 +2,10 @@
 
 from lightning_colorize.callbacks.banner import Banner
 from lightning_colorize.callbacks.baselines import BaselineMetrics
+from lightning_colorize.callbacks.best_checkpoint import BestCheckpoint
 from lightning_colorize.callbacks.config import SaveConfig
 from lightning_colorize.callbacks.final_validation import FinalValidation
+from lightning_colorize.callbacks.gan_health import GANHealth
 from lightning_colorize.callbacks.grids import PictureGrids
 from lightning_colorize.callbacks.interrupt import GracefulStop, RunInterrupted
 from lightning_colorize.callbacks.last_checkpoint import LastCheckpoint
@@ -14,7 +16,9 @@ from lightning_colorize.callbacks.result import RunResult
 __all__ = [
     "Banner",
     "BaselineMetrics",
+    "BestCheckpoint",
     "FinalValidation",
+    "GANHealth",
     "GracefulStop",
     "LastCheckpoint",
     "LineProgress",

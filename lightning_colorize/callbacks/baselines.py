@@ -9,6 +9,7 @@ from torchmetrics import MetricCollection
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.metrics import BASELINES, Baselines, colorization_metrics
+from lightning_colorize.progress import progress
 
 
 class BaselineMetrics(Callback):
@@ -35,8 +36,11 @@ class BaselineMetrics(Callback):
         if self.baselines.pixels:
             return
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        pictures = min(self.limit, len(datamodule.pictures("train")))
+        count = max(1, pictures // datamodule.batch_size)
+        batches = datamodule.color_batches("train", self.limit)
         with torch.no_grad():
-            for batch in datamodule.color_batches("train", self.limit):
+            for batch in progress(batches, count, "Measuring baselines, batches", bar_from=20):
                 self.baselines.update(batch)
         self.baselines.finish()
 

@@ -18,7 +18,7 @@ class SaveConfig(SaveConfigCallback):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # A resumed run has the file already; it is replaced by an equal one.
+        # A resumed run has the file already; it is replaced, with what `resume` was given to change.
         super().__init__(*args, **{**kwargs, "save_to_log_dir": False})
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -9,7 +9,8 @@ from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.files import PictureError, read_picture
 from lightning_colorize.data.sources.listing import list_pictures
 from lightning_colorize.errors import UsageError
-from lightning_colorize.loggers import is_first_process, log_pictures
+from lightning_colorize.loggers import log_pictures
+from lightning_colorize.processes import is_first_process
 from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.tasks.prediction import colorize_picture
 

@@ -2,9 +2,7 @@
 
 import json
 import math
-import subprocess
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +11,11 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.callbacks.baselines import BaselineMetrics
+from lightning_colorize.callbacks.gan_health import GANHealth
 from lightning_colorize.callbacks.interrupt import RunInterrupted
 from lightning_colorize.networks import parameter_count
+from lightning_colorize.provenance import git_commit, versions
 from lightning_colorize.run_folder import BEST, RESULT, write_atomic
-
-_VERSIONS = ("lightning-colorize", "torch", "torchvision", "pytorch-lightning", "kornia")
 
 
 class RunResult(Callback):
@@ -144,7 +142,7 @@ class RunResult(Callback):
             "images_per_second": round(self.images / self.seconds, 2) if self.seconds else None,
             "parameters": trainable + frozen,
             "trainable_parameters": trainable,
-            "versions": {name: version(name) for name in _VERSIONS},
+            "versions": versions(),
             "git_commit": git_commit(),
             "restarts": self.restarts,
         }
@@ -171,8 +169,12 @@ class RunResult(Callback):
     @staticmethod
     def _status(trainer: Trainer) -> str:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        early = [c for c in callbacks if isinstance(c, EarlyStopping)]
-        return "stopped_early" if any(c.stopped_epoch for c in early) else "finished"
+        early = any(
+            (isinstance(callback, EarlyStopping) and callback.stopped_epoch)
+            or (isinstance(callback, GANHealth) and callback.stopped)
+            for callback in callbacks
+        )
+        return "stopped_early" if early else "finished"
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
@@ -184,14 +186,3 @@ def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:
     """Return the last value of each metric whose name begins with one of the prefixes."""
     metrics = trainer.callback_metrics
     return {name: float(value) for name, value in metrics.items() if name.startswith(prefixes)}
-
-
-def git_commit() -> str | None:
-    """Return the commit of the working directory, or None outside a repository."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

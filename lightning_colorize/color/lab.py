@@ -8,7 +8,6 @@ lower: hence every conversion of the package goes through this file.
 from contextlib import AbstractContextManager
 
 import torch
-from kornia.color import lab_to_rgb, rgb_to_lab
 from torch import Tensor, nn
 
 AB_SCALE = 110.0
@@ -48,6 +47,8 @@ def to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         TypeError: For any other dtype (kornia would take it and return nonsense).
     """
+    from kornia.color import rgb_to_lab  # takes most of a second, which helps and messages save
+
     with full_precision(rgb):
         lab = rgb_to_lab(to_unit(rgb))
     return lab[:, :1], lab[:, 1:]
@@ -64,6 +65,8 @@ def to_rgb(L: Tensor, ab: Tensor, *, clip: bool = True) -> Tensor:
     Returns:
         sRGB, (B, 3, H, W), fp32, in 0..1 where `clip`.
     """
+    from kornia.color import lab_to_rgb
+
     with full_precision(L):
         rgb: Tensor = lab_to_rgb(torch.cat([L.float(), ab.float()], dim=1), clip=clip)
     return rgb

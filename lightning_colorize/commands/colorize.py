@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
         load_task,
         open_manifest,
         plan_jobs,
-        progress,
     )
+    from lightning_colorize.progress import progress
 
     jobs, folder = plan_jobs(args.input, args.output, args.format)
     loaded = load_task(args.checkpoint, args.allow_class, choose_device(args.device))

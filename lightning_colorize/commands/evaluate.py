@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lightning_colorize.evaluation import evaluate, find_pictures
-    from lightning_colorize.inference import choose_device, load_task, progress, training_data
+    from lightning_colorize.inference import choose_device, load_task, training_data
+    from lightning_colorize.progress import progress
 
     device = choose_device(args.device)
     loaded = load_task(args.checkpoint, args.allow_class, device)

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from lightning_colorize.commands.parser import expanded_path
 from lightning_colorize.errors import UsageError
 from lightning_colorize.run_folder import CONFIG, LAST, read_result
 
@@ -13,7 +14,7 @@ PROGRAM = "lightning-colorize resume"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="the run's folder")
+    parser.add_argument("run", metavar="RUN", type=expanded_path, help="the run's folder")
     parser.add_argument(
         "overrides",
         metavar="--KEY VALUE",

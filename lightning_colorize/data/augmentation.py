@@ -1,7 +1,6 @@
 """Augmentation of training pictures on the device, by kornia."""
 
 import torch
-from kornia import augmentation as K
 from torch import Tensor, nn
 
 from lightning_colorize.color import to_lab, to_unit
@@ -33,6 +32,8 @@ class Augmentation(nn.Module):
         rotation: float = 0.0,
         grey_jitter: float = 0.0,
     ) -> None:
+        from kornia import augmentation as K  # takes most of a second, which help texts save
+
         super().__init__()
         steps: list[nn.Module] = []
         if flip:

@@ -14,10 +14,13 @@ from lightning_colorize.data.broken import Broken
 from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.pictures import PictureSet
-from lightning_colorize.data.progress import reading
+from lightning_colorize.progress import progress
 
 # Bytes of a block: some 700 pictures of 3:2 at 144 px.
 _BLOCK = 2**26
+
+# Fewer pictures are read before a bar could be seen.
+_BAR_FROM = 500
 
 # Of the machine's memory, or of the control group's limit.
 _SHARE = 0.25
@@ -47,7 +50,9 @@ class CachedPictures(PictureSet):
         free = 0
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
             loaded = threads.map(_load, repeat(pictures), range(len(pictures)), repeat(side))
-            for index, result in enumerate(reading(loaded, len(pictures))):
+            doing = "Reading pictures into memory"
+            shown = progress(loaded, len(pictures), doing, bar_from=_BAR_FROM)
+            for index, result in enumerate(shown):
                 if isinstance(result, PictureError):
                     self.broken.append(Broken(pictures.name(index), result))
                     continue

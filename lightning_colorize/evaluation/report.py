@@ -11,7 +11,6 @@ from lightning_colorize.evaluation.measure import MODEL
 from lightning_colorize.evaluation.table import metrics_table, print_plain
 from lightning_colorize.run_folder import IMAGES
 
-_SPLITS = {"val": "validation, best epoch", "test": "test"}
 
 
 def print_result(result: Mapping[str, Any], folder: Path, console: Console | None = None) -> None:
@@ -23,7 +22,8 @@ def print_result(result: Mapping[str, Any], folder: Path, console: Console | Non
         console: Where to; by default stdout.
     """
     console = console or Console()
-    for split, title in _SPLITS.items():
+    epoch = "last epoch" if result["monitor"] is None else "best epoch"
+    for split, title in {"val": f"validation, {epoch}", "test": "test"}.items():
         rows = {
             name: _of_split(metrics, split)
             for name, metrics in {MODEL: result["metrics"], **result["baselines"]}.items()
@@ -35,7 +35,7 @@ def print_result(result: Mapping[str, Any], folder: Path, console: Console | Non
         console.print(value, markup=False, highlight=False, soft_wrap=True)
 
 
-def _of_split(metrics: Mapping[str, float], split: str) -> dict[str, float]:
+def _of_split(metrics: Mapping[str, float | None], split: str) -> dict[str, float | None]:
     prefix = f"{split}/"
     return {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
 

@@ -22,14 +22,17 @@ FORMATS = {
 """The metrics in the order of their columns, and how each is rounded."""
 
 
-def metrics_table(rows: Mapping[str, Mapping[str, float]], title: str | None = None) -> Table:
+def metrics_table(
+    rows: Mapping[str, Mapping[str, float | None]], title: str | None = None
+) -> Table:
     """Return a table with a row for each network or baseline and a column for each metric.
 
     The best value of a column is bold where more, or less, of it is better; several are where they
     are equal after rounding.
 
     Args:
-        rows: By name, metrics by name without `val/` and the like; other names are left out.
+        rows: By name, metrics by name without `val/` and the like; other names are left out. None,
+            as JSON has it for what is no number, is shown as a dash.
         title: Stands above the names of the rows.
     """
     table = Table(box=SIMPLE, pad_edge=False)
@@ -54,10 +57,10 @@ def print_plain(console: Console, table: Table) -> None:
     console.print(table)
 
 
-def _best(name: str, values: list[float]) -> str | None:
+def _best(name: str, values: list[float | None]) -> str | None:
     """Return the best value as it is shown; None where neither way is better."""
     goal = metric_goal(name)
-    numbers = [value for value in values if not math.isnan(value)]
+    numbers = [value for value in values if value is not None and not math.isnan(value)]
     if goal is None or not numbers:
         return None
     return FORMATS[name].format(max(numbers) if goal == "max" else min(numbers))

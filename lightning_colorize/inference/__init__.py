@@ -4,7 +4,6 @@ from lightning_colorize.inference.checkpoint import LoadedTask, load_task
 from lightning_colorize.inference.colorize import Record, colorize_files, open_manifest
 from lightning_colorize.inference.device import choose_device
 from lightning_colorize.inference.jobs import Job, plan_jobs
-from lightning_colorize.inference.progress import progress
 from lightning_colorize.inference.training_data import TrainingData, training_data
 
 __all__ = [
@@ -17,6 +16,5 @@ __all__ = [
     "load_task",
     "open_manifest",
     "plan_jobs",
-    "progress",
     "training_data",
 ]

@@ -1,6 +1,6 @@
 """Weights & Biases, TensorBoard, CSV and pictures on disk, set up alike for every run."""
 
-from lightning_colorize.loggers.base import Picture, RunLogger, is_first_process
+from lightning_colorize.loggers.base import Picture, RunLogger
 from lightning_colorize.loggers.build import (
     build_loggers,
     close_loggers,
@@ -17,7 +17,6 @@ __all__ = [
     "build_loggers",
     "close_loggers",
     "describe_loggers",
-    "is_first_process",
     "log_config",
     "log_pictures",
 ]

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 Picture = npt.NDArray[np.uint8]
@@ -62,8 +61,3 @@ def as_picture(picture: Picture | Tensor) -> Picture:
             f"with channels last this one is {picture.shape}"
         )
     return np.ascontiguousarray(picture)
-
-
-def is_first_process() -> bool:
-    """Return whether this is the process that logs: the only one, or rank 0 of several."""
-    return getattr(rank_zero_only, "rank", 0) == 0

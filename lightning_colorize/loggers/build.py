@@ -8,13 +8,14 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
-from lightning_colorize.loggers.base import Picture, RunLogger, as_picture, is_first_process
+from lightning_colorize.loggers.base import Picture, RunLogger, as_picture
 from lightning_colorize.loggers.csv_file import CsvRun
 from lightning_colorize.loggers.options import LoggerOptions
 from lightning_colorize.loggers.picture_files import PictureFiles
 from lightning_colorize.loggers.tensorboard import TensorBoardRun
 from lightning_colorize.loggers.wandb_mode import WandbMode, wandb_mode
 from lightning_colorize.loggers.wandb_run import WandbRun
+from lightning_colorize.processes import is_first_process
 from lightning_colorize.run_folder import flatten
 
 _log = logging.getLogger(__name__)

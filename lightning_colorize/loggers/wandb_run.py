@@ -12,9 +12,10 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_colorize.loggers.base import Picture, RunLogger, is_first_process
+from lightning_colorize.loggers.base import Picture, RunLogger
 from lightning_colorize.loggers.options import LoggerOptions
 from lightning_colorize.loggers.wandb_mode import WandbMode
+from lightning_colorize.processes import is_first_process
 from lightning_colorize.run_folder import METRIC_GOALS, WANDB_ID, write_atomic
 
 _log = logging.getLogger(__name__)

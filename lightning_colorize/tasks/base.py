@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
@@ -85,6 +86,15 @@ class ColorizationTask(LightningModule, ABC):
     @abstractmethod
     def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
         """Return what is logged as `val/loss`."""
+
+    def on_validation_start(self) -> None:
+        """Give all processes the first one's buffers: each has its own statistics of batch norm.
+
+        DDP does so before each training step, and the first one's are in the checkpoint.
+        """
+        if self.trainer.world_size > 1:
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Measure the loss and return the predicted ab."""

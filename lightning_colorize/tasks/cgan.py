@@ -146,6 +146,11 @@ class CGANTask(ColorizationTask):
         """Which of the two networks is trained in this epoch."""
         return stage_of(self.current_epoch, self.generator_epochs, self.discriminator_epochs)
 
+    @property
+    def chance_loss(self) -> float:
+        """The loss of a discriminator that cannot tell the two kinds of colours apart."""
+        return self.discriminator_loss_scale * self.adversarial_loss.chance()
+
     def check(self, trainer: Mapping[str, Any], size: int) -> None:
         """Refuse what two optimisers, stepped by hand, cannot take, and what is too small."""
         for key in ("gradient_clip_val", "gradient_clip_algorithm"):
@@ -238,7 +243,7 @@ class CGANTask(ColorizationTask):
 
     def _step(self, loss: Tensor, number: int, network: nn.Module, counted: bool) -> Tensor:
         """Step one network; returns the norm of its gradient before it was clipped."""
-        optimizer: LightningOptimizer = self.optimizers()[number]  # type: ignore[index,assignment]
+        optimizer: LightningOptimizer = self.optimizers()[number]  # type: ignore[index]
         optimizer.zero_grad()
         self.manual_backward(loss)
         limit = float("inf") if self.gradient_clip_val is None else self.gradient_clip_val

@@ -44,7 +44,9 @@ def test_nothing_to_colour_is_wrong_use(folder):
 
 def test_at_most_so_many_by_name(folder, capsys):
     assert list(PredictFolder(folder, 32, limit=1).pictures) == ["a"]
-    assert capsys.readouterr().out == f"{folder}: the first 1 of 3 pictures are coloured in training\n"
+    assert (
+        capsys.readouterr().out == f"{folder}: the first 1 of 3 pictures are coloured in training\n"
+    )
 
 
 def test_large_pictures_are_shown_smaller(folder):

@@ -100,13 +100,13 @@ ON_THE_COMMAND_LINE = {
         [
             "--model.encoder",
             "'ResNetEncodr' is no Encoder",
-            "ConvEncoder, MobileNetV2Encoder, ResNetEncoder, TimmEncoder, VGG16Encoder",
+            "accepted: ConvEncoder, MobileNetV2Encoder, ResNetEncoder, TimmEncoder, ",
             "did you mean ResNetEncoder?",
         ],
     ),
     "unknown decoder": (
         ["--model.decoder", "Nope"],
-        ["--model.decoder", "'Nope'", "DeconvDecoder, PixelShuffleDecoder, UpsampleDecoder"],
+        ["--model.decoder", "'Nope'", "accepted: DeconvDecoder, PixelShuffleDecoder, "],
     ),
     "unknown task": (["--model", "NopeTask"], ["--model", "'NopeTask'", "RegressionTask"]),
     "unknown source": (

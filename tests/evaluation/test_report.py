@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ _RESULT = {
     "metrics": {"train/loss": 0.1, "val/psnr": 23.0, "val/loss": 0.2, "test/psnr": 22.5},
     "baselines": {"grey": {"val/psnr": 21.5, "test/psnr": 21.25}, "lut": {"val/psnr": 22.0}},
     "best_checkpoint": "checkpoints/best.ckpt",
+    "monitor": "val/psnr",
     "epochs": 12,
     "images_seen": 58000,
     "seconds": 902.4,
@@ -39,6 +41,13 @@ def test_what_a_run_came_to():
     assert "runs/experiment/name/images\n" in text
     assert "lightning-colorize dashboard\n" in text
     assert "lightning-colorize runs list\n" in text
+
+
+def test_a_run_whose_weights_are_no_numbers_has_its_table():
+    lost = {"val/psnr": None, "val/hue_r": None}
+    text = _printed(_RESULT | {"metrics": lost, "monitor": None}, Path("runs/e/n"))
+    assert re.search(r"^validation, last epoch", text, re.MULTILINE)
+    assert re.search(r"^model +- +-$", text, re.MULTILINE)
 
 
 def test_commands_name_another_root_and_long_paths_stay_whole():

@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_colorize.losses import LSGAN, AdversarialLoss, BCEAdversarial, Hinge, Loss
 
-FRAGMENTS = sorted((Path(__file__).parents[2] / "experiments/adversarial").glob("*.yaml"))
+FRAGMENTS = sorted((Path(__file__).parents[2] / "experiments/adversarial_loss").glob("*.yaml"))
 LOSSES = AdversarialLoss.__subclasses__()
 
 # sigmoid(log 3) = 3/4, so the four are called real with 3/4, 1/4, 1/2 and 3/4.

@@ -84,9 +84,7 @@ def read_answers(files: Sequence[Path]) -> Answers:
         person = read_participant(file)
         first = next(iter(people.values()), person)
         if person.page != first.page:
-            raise UsageError(
-                f"{file} is of another study page than {first.file}; score them apart"
-            )
+            raise UsageError(f"{file} is of another study page than {first.file}; score them apart")
         if person.name in people:
             duplicates.append(file)
         else:

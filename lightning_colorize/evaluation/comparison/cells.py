@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from lightning_colorize.evaluation.comparison.charts import Interval, interval_chart
+from lightning_colorize.evaluation.comparison.charts import MINUS, Interval, interval_chart
 from lightning_colorize.evaluation.comparison.report import Report
 from lightning_colorize.evaluation.comparison.statistics import METRICS, Difference
 from lightning_colorize.evaluation.table import FORMATS
@@ -25,15 +25,22 @@ _ARROWS = {"max": "↑", "min": "↓", None: ""}
 
 
 def metric_head(name: str) -> dict[str, str]:
+    """Return a column's heading: `name`, `help`, `arrow`, `goal`."""
     goal = metric_goal(name)
     return {"name": name, "help": _HELP[name], "arrow": _ARROWS[goal], "goal": goal or ""}
 
 
 def metric_rows(report: Report, names: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of the table of metrics; none without truth.
+
+    Args:
+        report: The numbers.
+        names: Name and style of each system.
+    """
     if report.metrics is None:
         return []
     shown = [
-        [FORMATS[name].format(value) for name, value in zip(METRICS, row, strict=True)]
+        [_rounded(name, value) for name, value in zip(METRICS, row, strict=True)]
         for row in report.metrics
     ]
     best = [_best(report.metrics[: len(names), i], METRICS[i]) for i in range(len(METRICS))]
@@ -60,27 +67,28 @@ def _best(values: np.ndarray, metric: str) -> str | None:
     goal = metric_goal(metric)
     if goal is None or len(values) < 2:
         return None
-    return FORMATS[metric].format(values.max() if goal == "max" else values.min())
+    return _rounded(metric, values.max() if goal == "max" else values.min())
 
 
 def _difference(report: Report, row: int, column: int) -> dict[str, str]:
-    difference, form = report.differences[row][column], _signed(METRICS[column])
+    difference, metric = report.differences[row][column], METRICS[column]
     interval = ""
     if difference.low is not None and difference.high is not None:
-        interval = f"[{form.format(difference.low)}, {form.format(difference.high)}]"
+        ends = (_rounded(metric, end, signed=True) for end in (difference.low, difference.high))
+        interval = f"[{', '.join(ends)}]"
     return {
-        "difference": _minus(form.format(difference.value)),
-        "interval": _minus(interval),
-        "verdict": _verdict(difference, METRICS[column]),
+        "difference": _rounded(metric, difference.value, signed=True),
+        "interval": interval,
+        "verdict": _verdict(difference, metric),
     }
 
 
-def _signed(metric: str) -> str:
-    return FORMATS[metric].replace("{:", "{:+")
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
+def _rounded(metric: str, value: float, *, signed: bool = False) -> str:
+    """Return a value as it is shown; what is rounded to 0 has no sign."""
+    text = FORMATS[metric].format(value)
+    if float(text) == 0:
+        return text.lstrip("-")
+    return ("+" if signed and value > 0 else "") + text.replace("-", MINUS)
 
 
 def _verdict(difference: Difference, metric: str) -> str:
@@ -95,6 +103,12 @@ def _verdict(difference: Difference, metric: str) -> str:
 def interval_charts(
     report: Report, names: Sequence[Mapping[str, Any]]
 ) -> list[tuple[dict[str, str], Markup]]:
+    """Return, for each metric, its heading and the chart of differences from the first system.
+
+    Args:
+        report: The numbers.
+        names: Name and style of each system; none for a single one.
+    """
     if report.metrics is None or len(names) < 2:
         return []
     charts = []
@@ -123,12 +137,13 @@ def interval_charts(
 
 
 def seed_rows(report: Report) -> list[dict[str, Any]]:
+    """Return the rows of the table over seeds."""
     return [
         {
             "names": [report.measured.systems[i] for i in group.members],
             "seeds": group.seeds,
             "cells": [
-                {"mean": FORMATS[m].format(mean), "spread": FORMATS[m].format(spread)}
+                {"mean": _rounded(m, mean), "spread": _rounded(m, spread)}
                 for m, (mean, spread) in zip(METRICS, spreads, strict=True)
             ],
         }

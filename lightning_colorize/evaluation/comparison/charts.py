@@ -9,6 +9,8 @@ from markupsafe import Markup, escape
 STYLES = 10
 """Colours of lines, then they begin again with dashes: classes `s0` to `s9`, and `dashed`."""
 
+MINUS = "\N{MINUS SIGN}"
+
 _WIDTH, _HEIGHT = 380, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 10, 38
 
@@ -154,13 +156,14 @@ def _tick(value: float, marks: Sequence[float], *, sign: bool = False) -> str:
     if abs(marks[-1]) >= 10_000:
         return f"{value / 1000:g}k"
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    return f"{value:{'+' if sign and value else ''}.{decimals}f}".replace("-", "−")
+    return f"{value:{'+' if sign and value else ''}.{decimals}f}".replace("-", MINUS)
 
 
 def _text(
     x: float | str, y: float | str, text: str, anchor: str, dy: str = "0", kind: str = "tick"
 ) -> str:
-    return f'<text class="{kind}" x="{x}" y="{y}" dy="{dy}" text-anchor="{anchor}">{escape(text)}</text>'
+    place = f'x="{x}" y="{y}" dy="{dy}" text-anchor="{anchor}"'
+    return f'<text class="{kind}" {place}>{escape(text)}</text>'
 
 
 def _svg(width: int, height: int, title: str, parts: Sequence[str], kind: str) -> Markup:

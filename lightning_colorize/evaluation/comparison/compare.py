@@ -10,11 +10,12 @@ from lightning_colorize.errors import UsageError
 from lightning_colorize.evaluation.comparison.choice import Missing
 from lightning_colorize.evaluation.comparison.entries import SHEETS, Entries
 from lightning_colorize.evaluation.comparison.measured import measure_systems
-from lightning_colorize.evaluation.comparison.page import Frame, Report, build_report, render_page
+from lightning_colorize.evaluation.comparison.page import Frame, render_page
+from lightning_colorize.evaluation.comparison.report import Report, build_report
 from lightning_colorize.evaluation.comparison.sheets import thumbnail_side
 from lightning_colorize.evaluation.comparison.systems import Network, System
 from lightning_colorize.evaluation.data import EvaluationPictures
-from lightning_colorize.inference import progress
+from lightning_colorize.progress import progress
 from lightning_colorize.run_folder import write_atomic
 
 INDEX = "index.html"
@@ -30,6 +31,7 @@ class Plan:
         systems: In the order of the page; differences are taken from the first.
         found: The pictures that all of them have.
         missing: What was left out because a system does not have it.
+        trained_on: How many of them each network was trained on, where any.
         data: The folder of the true pictures, as it was given.
         out: The folder of the page.
         size: Pixels.
@@ -43,6 +45,7 @@ class Plan:
     systems: Sequence[System]
     found: EvaluationPictures
     missing: Sequence[Missing]
+    trained_on: Mapping[str, int]
     data: Path
     out: Path
     size: int
@@ -72,8 +75,9 @@ def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -
     count = len(plan.found.pictures)
     tiles = count * (len(plan.systems) + 1 + plan.truth)
     side = thumbnail_side(plan.size, tiles)
-    for old in (plan.out / SHEETS).glob("*.jpg"):
-        old.unlink()
+    if (plan.out / INDEX).exists():
+        for old in (plan.out / SHEETS).glob(f"{'[0-9]' * 5}.jpg"):
+            old.unlink()
     collected = Entries(plan.out, [s.name for s in plan.systems], side, plan.found.group)
     batches = plan.found.batches(plan.size, plan.batch_size, plan.device)
     measured = measure_systems(
@@ -93,14 +97,14 @@ def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -
         plan.size,
         side,
         plan.study,
-        warnings(plan, count - len(measured.names)),
+        remarks(plan, count - len(measured.names)),
         settings,
     )
     write_atomic(plan.out / INDEX, render_page(report, plan.systems, collected.entries, frame))
     return report
 
 
-def warnings(plan: Plan, unread: int) -> list[str]:
+def remarks(plan: Plan, unread: int) -> list[str]:
     """Return what a reader has to know before the numbers, a line each.
 
     Args:
@@ -117,6 +121,9 @@ def warnings(plan: Plan, unread: int) -> list[str]:
         lines.append(f"{unread} could not be read and are left out for all")
     if lines:
         lines.append(f"{len(plan.found.pictures) - unread} pictures are compared")
+    count = f"{len(plan.found.pictures):,}"
+    for name, known in plan.trained_on.items():
+        lines.append(f"{name} was trained on {known:,} of these {count} pictures")
     networks = [system for system in plan.systems if isinstance(system, Network)]
     others = [s for s in networks if s.loaded.size != plan.size]
     if others:

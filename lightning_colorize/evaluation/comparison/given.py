@@ -97,7 +97,7 @@ class GivenPictures:
         return broken
 
     def squares(self, names: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return L and ab of pictures that were loaded: (B, 1, side, side) and (B, 2, side, side)."""
+        """Return L, (B, 1, S, S), and ab, (B, 2, S, S), of pictures that were loaded."""
         return to_lab(torch.stack([self._loaded[name] for name in names]).to(device))
 
 

@@ -162,7 +162,8 @@ def _readable(
 
 def _disagreement(colored: Sequence[Colored]) -> Tensor:
     lab = torch.stack([torch.cat(pair, dim=1) for pair in colored])
-    return (lab - lab.mean(dim=0)).norm(dim=2).mean(dim=(0, 2, 3))
+    apart: Tensor = (lab - lab.mean(dim=0)).norm(dim=2).mean(dim=(0, 2, 3))
+    return apart
 
 
 def _tiles(

@@ -1,7 +1,6 @@
 """The page: numbers in words, charts, and one HTML file without an address outside."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -10,37 +9,30 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lightning_colorize.evaluation.comparison.charts import (
-    Interval,
-    Line,
-    interval_chart,
-    line_chart,
-    style_class,
+from lightning_colorize.evaluation.comparison.cells import (
+    interval_charts,
+    metric_head,
+    metric_rows,
+    seed_rows,
 )
+from lightning_colorize.evaluation.comparison.charts import Line, line_chart, style_class
 from lightning_colorize.evaluation.comparison.entries import Entry
 from lightning_colorize.evaluation.comparison.history import (
     CURVES,
-    Group,
-    group_seeds,
+    Curves,
     read_budget,
     read_curves,
 )
 from lightning_colorize.evaluation.comparison.measured import Measured
-from lightning_colorize.evaluation.comparison.statistics import (
-    CONFIDENCE,
-    METRICS,
-    Difference,
-    differences_from_first,
-    mean_and_spread,
-    metrics_over,
-)
-from lightning_colorize.evaluation.comparison.systems import System
-from lightning_colorize.evaluation.table import FORMATS
+from lightning_colorize.evaluation.comparison.report import Report
+from lightning_colorize.evaluation.comparison.statistics import CONFIDENCE, METRICS
+from lightning_colorize.evaluation.comparison.systems import Given, System
 from lightning_colorize.provenance import git_commit, versions
-from lightning_colorize.run_folder import metric_goal
 
+_UNKNOWN = "-"
 _DIFFER = 8  # pictures shown where systems differ most
 _EXTREMES = 4  # best, and worst, pictures of each system
+
 
 class Frame(NamedTuple):
     """What is said about a comparison as a whole.
@@ -107,7 +99,7 @@ def render_page(
         "count": len(entries),
         "size": frame.size,
         "thumb": frame.thumb,
-        "columns": len(systems) + 1 + bool(report.metrics is not None),
+        "columns": len(systems) + 1 + (report.metrics is not None),
         "version": versions()["lightning-colorize"],
         "commit": git_commit(),
         "confidence": f"{100 * CONFIDENCE:g}",
@@ -153,9 +145,7 @@ def _differ(entries: Sequence[Entry]) -> list[Entry]:
     return sorted(apart, key=lambda entry: -entry.disagreement)[:_DIFFER]
 
 
-def _extremes(
-    entries: Sequence[Entry], names: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def _extremes(entries: Sequence[Entry], names: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     extremes = []
     for number, system in enumerate(names):
         ranked = sorted(entries, key=lambda entry: entry.ciede2000[number])
@@ -167,56 +157,52 @@ def _extremes(
 
 
 def _curves(systems: Sequence[System]) -> list[tuple[str, list[tuple[str, Markup]]]]:
+    """Return, for each axis that there is, its charts."""
     curves = [(i, s.name, read_curves(s.run)) for i, s in enumerate(systems) if s.run]
     axes = []
     for axis, x_name in (("epochs", "epoch"), ("pictures", "pictures seen")):
         charts = []
         for metric in CURVES:
-            lines = [
-                Line(
-                    name,
-                    number,
-                    [
-                        (x, y)
-                        for x, y in zip(
-                            getattr(curve, axis) or [], curve.metrics.get(metric, []), strict=False
-                        )
-                        if y is not None and np.isfinite(y)
-                    ],
-                )
-                for number, name, curve in curves
-            ]
-            if any(line.points for line in lines):
-                said = "; ".join(f"{n.name} ends at {n.points[-1][1]:.4g}" for n in lines if n.points)
-                title = f"{metric} over {x_name}: {said}"
+            lines = [Line(name, i, _points(curve, axis, metric)) for i, name, curve in curves]
+            ends = [f"{n.name} ends at {n.points[-1][1]:.4g}" for n in lines if n.points]
+            if ends:
+                title = f"{metric} over {x_name}: {'; '.join(ends)}"
                 charts.append((metric, line_chart(lines, title, x_name)))
         if charts:
             axes.append((f"by {x_name}", charts))
     return axes
 
 
-def _budgets(
-    systems: Sequence[System], names: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def _points(curve: Curves, axis: str, metric: str) -> list[tuple[float, float]]:
+    xs, ys = getattr(curve, axis), curve.metrics.get(metric)
+    if not xs or not ys:
+        return []
+    # A run that diverged has rows without a number.
+    return [(x, y) for x, y in zip(xs, ys, strict=True) if y is not None and np.isfinite(y)]
+
+
+def _budgets(systems: Sequence[System], names: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for system, name in zip(systems, names, strict=True):
         if system.run is None:
-            rows.append({"system": name, "cells": ["–"] * 4 + ["coloured elsewhere"]})
+            elsewhere = isinstance(system, Given)
+            why = "coloured elsewhere" if elsewhere else "a checkpoint without its run"
+            rows.append({"system": name, "cells": [*[_UNKNOWN] * 4, why]})
             continue
         cost = read_budget(system.run)
         time = None if cost.seconds is None else str(timedelta(seconds=round(cost.seconds)))
         counts = [
-            "–" if count is None else f"{count:,}"
+            _UNKNOWN if count is None else f"{count:,}"
             for count in (cost.pictures, cost.parameters, cost.epochs)
         ]
-        status = (cost.status or "running or killed").replace("_", " ")
-        rows.append({"system": name, "cells": [counts[0], time or "–", *counts[1:], status]})
+        status = (cost.status or "no result").replace("_", " ")
+        rows.append({"system": name, "cells": [counts[0], time or _UNKNOWN, *counts[1:], status]})
     return rows
 
 
 def _settings(settings: Mapping[str, Sequence[str | None]]) -> list[tuple[str, list[str]]]:
     return [
-        (key, ["–" if value is None else value for value in values])
+        (key, [_UNKNOWN if value is None else value for value in values])
         for key, values in settings.items()
     ]
 

@@ -85,7 +85,9 @@ def to_image(rgb: Tensor) -> Image.Image:
 
 
 def _fitted(
-    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     width: int,
 ) -> str:
     """Return a text, shortened at its end where it is too long."""

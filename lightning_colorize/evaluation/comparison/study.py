@@ -16,12 +16,14 @@ from lightning_colorize.data.dataset import crop_square, limit_length, resize_sh
 from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.pictures import FilePictures
 from lightning_colorize.data.splits import random_subset
+from lightning_colorize.errors import UsageError
 from lightning_colorize.evaluation.comparison.answers import FORMAT, VERSION
 from lightning_colorize.evaluation.comparison.compare import Plan
 from lightning_colorize.evaluation.comparison.entries import printable
 from lightning_colorize.evaluation.comparison.page import render
+from lightning_colorize.evaluation.comparison.plan import Question, make_plan
 from lightning_colorize.evaluation.comparison.sheets import to_image
-from lightning_colorize.inference import progress
+from lightning_colorize.progress import progress
 from lightning_colorize.run_folder import write_atomic
 
 STUDY = "study.html"
@@ -31,6 +33,8 @@ _COUNT = 60  # pictures: enough that nobody sees one twice
 _SIDE = 384  # pixels that people are shown, where the photograph has them
 _TRIALS = 24  # of each question
 _CHECKS = 3  # of each question
+_PLANS = 100  # of which each participant draws one
+_DIGEST = 12  # bytes of a picture's name
 _PATCHES = 4  # of wrong colour along each side
 _CHROMA = 55.0
 
@@ -43,11 +47,15 @@ def write_study(plan: Plan) -> None:
 
     Args:
         plan: Systems and pictures.
+
+    Raises:
+        UsageError: If none of the pictures can be read.
     """
     folder = plan.out / PICTURES
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.jpg"):
-        old.unlink()
+    if (plan.out / STUDY).exists():
+        for old in folder.glob(f"{'[0-9a-f]' * 2 * _DIGEST}.jpg"):
+            old.unlink()
     every = [plan.found.pictures.name(i) for i in range(len(plan.found.pictures))]
     chosen = FilePictures(plan.data, balanced_subset(every, plan.found.group, _COUNT, plan.seed))
     pictures = []
@@ -56,18 +64,25 @@ def write_study(plan: Plan) -> None:
             pictures.append(_write(plan, chosen, index, folder))
         except PictureError:  # the comparison will name it
             continue
+    if not pictures:
+        raise UsageError(f"none of {len(chosen)} pictures in {plan.data} can be read")
+    questions: list[Question] = ["real"] if plan.truth else []
+    if len(plan.systems) > 1:
+        questions.append("better")
+    categories = [picture["category"] for picture in pictures]
     study = {
         "format": FORMAT,
         "version": VERSION,
         "systems": [system.name for system in plan.systems],
-        "questions": (["real"] if plan.truth else [])
-        + (["better"] if len(plan.systems) > 1 else []),
-        "trials": _TRIALS,
-        "checks": _CHECKS,
+        "questions": questions,
         "pictures": pictures,
+        "plans": [
+            make_plan(len(plan.systems), categories, questions, _TRIALS, _CHECKS, plan.seed + i)
+            for i in range(_PLANS)
+        ],
     }
     study["page"] = blake2b(json.dumps(study).encode(), digest_size=8).hexdigest()
-    page = render("study.html.jinja", ["study.css"], ["plan.js", "study.js"], study=study)
+    page = render("study.html.jinja", ["study.css"], ["study.js"], study=study)
     write_atomic(plan.out / STUDY, page)
 
 
@@ -131,7 +146,7 @@ def _write(plan: Plan, chosen: FilePictures, index: int, folder: Path) -> dict[s
 def _save(rgb: Tensor, folder: Path, seed: int) -> str:
     data = BytesIO()
     to_image(rgb).save(data, "JPEG", quality=92, subsampling=0)
-    digest = blake2b(data.getvalue(), digest_size=12, key=str(seed).encode()).hexdigest()
+    digest = blake2b(data.getvalue(), digest_size=_DIGEST, key=str(seed).encode()).hexdigest()
     path = f"{digest}.jpg"
     (folder / path).write_bytes(data.getvalue())
     return f"{folder.name}/{path}"

@@ -155,7 +155,9 @@ def open_systems(
         if [other for other, _ in named].count(name) > 1:
             raise UsageError(f"two systems are called {name}; give each a NAME= of its own")
         if name in RESERVED:
-            raise UsageError(f"{name} is what the page calls something of its own; choose another NAME")
+            raise UsageError(
+                f"{name} is what the page calls something of its own; choose another NAME"
+            )
         if not place.exists():
             raise UsageError(
                 f"{place} does not exist; give NAME= and a run folder, a checkpoint, "
@@ -177,7 +179,7 @@ def split_word(word: str) -> tuple[str, Path]:
 
 
 def run_of(place: Path) -> Path | None:
-    """Return the run folder that a place is, or that a checkpoint lies in; None if there is none."""
+    """Return the run folder that a place is, or a checkpoint lies in; None if there is none."""
     folder = place.parent.parent if place.parent.name == CHECKPOINTS else place
     return folder if folder.is_dir() and _is_run(folder) else None
 
@@ -187,9 +189,7 @@ def _is_run(folder: Path) -> bool:
     return any((folder / name).is_file() for name in files) or (folder / CHECKPOINTS).is_dir()
 
 
-def _open(
-    name: str, place: Path, data: Path, allow: Sequence[str], device: torch.device
-) -> System:
+def _open(name: str, place: Path, data: Path, allow: Sequence[str], device: torch.device) -> System:
     if place.is_file() or _is_run(place):
         return Network(name, place, load_task(place, allow, device))
     try:

@@ -38,6 +38,11 @@ class AdversarialLoss(nn.Module, ABC):
         loss: Tensor = self(logits, real=True)
         return loss
 
+    def chance(self) -> float:
+        """Return what a discriminator pays, for true and predicted colours, that cannot tell."""
+        logits = torch.full((1, 1, 1, 1), self.boundary)
+        return float(self(logits, real=True) + self(logits, real=False))
+
     def score(self, logits: Tensor) -> Tensor:
         """Return how true colours look to the discriminator, (B, 1, h, w), for curves."""
         return at_least_fp32(logits)

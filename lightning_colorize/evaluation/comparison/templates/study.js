@@ -13,10 +13,11 @@ const QUESTIONS = {
     text: "A computer has coloured both. Choose the one whose colours you like better, or believe more.",
   },
 };
+const QUESTION_BEFORE_DELETING = "Have the answers been saved? They are deleted from this browser.";
 const SOONEST = 250; // milliseconds; what comes earlier was meant for the pair before
 
 let state = null;
-let plan = [];
+let plan = []; // of the state's plan, each trial as an object
 let shownAt = null;
 
 const screens = [...document.querySelectorAll("[data-screen]")];
@@ -39,23 +40,26 @@ function randomWords(count) {
 }
 
 function begin() {
+  if (done() && !confirm(QUESTION_BEFORE_DELETING)) return;
   const id = randomWords(2).map((word) => word.toString(16).padStart(8, "0")).join("");
-  state = { participant: id, seed: randomWords(1)[0], started: new Date().toISOString(), answers: [] };
+  const number = randomWords(1)[0] % study.plans.length;
+  state = { participant: id, plan: number, started: new Date().toISOString(), answers: [] };
   remember();
   resume();
 }
 function resume() {
-  plan = makePlan(study, state.seed);
+  plan = study.plans[state.plan].map(([question, check, picture, left, right]) => (
+    { question, check, picture, left, right }));
   next();
 }
 
-const done = () => state.answers.length;
+const done = () => state?.answers?.length ?? 0;
 const file = (trial, side) => {
   const picture = study.pictures[trial.picture];
   const who = trial[side];
-  return typeof who === "number" ? picture.systems[who] : picture[who];
+  return who >= 0 ? picture.systems[who] : picture[named(who)];
 };
-const named = (who) => (typeof who === "number" ? study.systems[who] : who);
+const named = (who) => study.systems[who] ?? { [-1]: "truth", [-2]: "broken" }[who];
 
 function next() {
   shownAt = null;
@@ -117,7 +121,7 @@ function finish() {
     version: study.version,
     page: study.page,
     participant: state.participant,
-    seed: state.seed,
+    plan: state.plan,
     started: state.started,
     finished: state.finished,
     systems: study.systems,
@@ -152,7 +156,7 @@ part("copy").addEventListener("click", async () => {
   part("copied").textContent = "Copied.";
 });
 part("again").addEventListener("click", () => {
-  if (!confirm("Have the answers been saved? They are deleted from this browser.")) return;
+  if (!confirm(QUESTION_BEFORE_DELETING)) return;
   try { localStorage.removeItem(key); } catch { /* there were none */ }
   location.reload();
 });
@@ -164,9 +168,9 @@ document.addEventListener("keydown", (event) => {
 });
 
 state = recall();
-const total = makePlan(study, 1).length;
+const total = study.plans[0].length;
 part("length").textContent = `${total} pairs, about ${Math.max(1, Math.round(total * 5 / 60))} minutes`;
-if (state?.answers?.length) {
+if (done()) {
   const through = Boolean(state.finished);
   part("resume").hidden = false;
   part("resume").textContent = through ? "Show my answers" : `Go on where you stopped (${done()} of ${total})`;

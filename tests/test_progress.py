@@ -1,6 +1,9 @@
 import time
 
-from lightning_colorize.inference import progress
+import pytest
+from lightning_utilities.core.rank_zero import rank_zero_only
+
+from lightning_colorize.progress import progress
 
 
 def test_off_a_terminal_there_is_a_line_now_and_then(capsys, monkeypatch):
@@ -25,3 +28,17 @@ def test_on_a_terminal_there_is_a_bar_which_knows_no_color(capsys, monkeypatch):
     shown = capsys.readouterr().err
     assert "colouring" in shown
     assert "\x1b[3" not in shown
+
+
+def test_few_items_have_no_bar(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    list(progress(range(3), 3, "reading", bar_from=4))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("forced", ["", "1"])
+def test_only_the_first_process_tells(capsys, monkeypatch, forced):
+    monkeypatch.setenv("FORCE_COLOR", forced)
+    monkeypatch.setattr(rank_zero_only, "rank", 1, raising=False)
+    assert list(progress(range(3), 3, "reading", seconds=0.0)) == [0, 1, 2]
+    assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Progress over many pictures: a bar on a terminal, a line every 30 s elsewhere."""
+"""Progress over many things: a bar on a terminal, a line every 30 s elsewhere."""
 
 import sys
 import time
@@ -9,22 +9,28 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import track
 
+from lightning_colorize.processes import is_first_process
+
 Item = TypeVar("Item")
 
 
 def progress(
-    items: Iterable[Item], total: int, doing: str, seconds: float = 30.0
+    items: Iterable[Item], total: int, doing: str, seconds: float = 30.0, bar_from: int = 0
 ) -> Iterator[Item]:
-    """Yield the items and show on stderr how many are done.
+    """Yield the items and show on stderr, in the first process, how many are done.
 
     Args:
         items: Worked on one after the other.
         total: Their number.
         doing: What is being done, in a word or two.
         seconds: Between two lines where no terminal shows a bar.
+        bar_from: Fewer items have no bar: they are done before it could be seen.
     """
+    if not is_first_process():
+        yield from items
+        return
     console = Console(stderr=True)
-    if console.is_terminal:
+    if console.is_terminal and total >= bar_from:
         yield from track(items, doing, total, console=console, transient=True)
         return
     start = last = time.monotonic()
@@ -35,4 +41,5 @@ def progress(
             last = now
             rate = done / (now - start)
             left = timedelta(seconds=round((total - done) / rate))
-            print(f"{doing}: {done}/{total}, {rate:.3g}/s, {left} left", file=sys.stderr)
+            line = f"{doing}: {done:,}/{total:,}, {rate:.3g}/s, {left} left"
+            print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,160 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightning_colorize.callbacks import GANHealth
+from lightning_colorize.losses import LSGAN, BCEAdversarial
+from lightning_colorize.networks import PatchDiscriminator, UNetEncoder
+from lightning_colorize.run_folder import read_result
+from lightning_colorize.tasks import CGANTask
+from lightning_colorize.tasks.stages import Stage
+
+SOUND = {"d_loss": 0.9, "d_accuracy": 0.8, "colorfulness_ratio": 0.8, "diversity": 0.7}
+FAILURES = {
+    "collapsed": {"d_loss": 1.5, "d_accuracy": 0.5},
+    "winning": {"d_loss": 0.1, "d_accuracy": 0.99},
+    "saturated": {"colorfulness_ratio": 2.1},
+    "tinted": {"diversity": 0.1},
+}
+
+
+class Trainer(SimpleNamespace):
+    """Lets batches pass, with figures that are logged in every tenth."""
+
+    def __init__(self):
+        strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
+        super().__init__(
+            global_step=0,
+            log_every_n_steps=10,
+            callback_metrics={},
+            is_global_zero=True,
+            should_stop=False,
+            strategy=strategy,
+        )
+
+
+@pytest.fixture(scope="module")
+def task():
+    return CGANTask(UNetEncoder(16, width=1), PatchDiscriminator(1, width=1), BCEAdversarial())
+
+
+def let_pass(health, trainer, task, batches, **figures):
+    figures = {f"train/{name}": torch.tensor(float(v)) for name, v in {**SOUND, **figures}.items()}
+    for _ in range(batches):
+        trainer.global_step += 1
+        trainer.callback_metrics = figures
+        health.on_train_batch_end(trainer, task, None, None, trainer.global_step)
+
+
+def test_a_sound_training_is_left_alone(task, capsys):
+    health, trainer = GANHealth(stop=True), Trainer()
+    let_pass(health, trainer, task, 500)
+    assert health.warnings == {}
+    assert not trainer.should_stop
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize("stop", [False, True])
+def test_each_failure_is_told_once_and_may_end_the_run(task, capsys, kind, stop):
+    health, trainer = GANHealth(stop=stop), Trainer()
+    let_pass(health, trainer, task, 100)
+    let_pass(health, trainer, task, 200, **FAILURES[kind])
+    assert set(health.warnings) == {kind}
+    err = capsys.readouterr().err
+    # Colours must be wrong in two windows of 50 batches in a row.
+    assert f"Health, batch {150 if 'd_loss' in FAILURES[kind] else 200}: " in err
+    assert err.count("\n") == 1
+    assert trainer.should_stop == health.stopped == stop
+
+
+def test_single_batches_may_swing(task):
+    health, trainer = GANHealth(), Trainer()
+    for _ in range(20):
+        let_pass(health, trainer, task, 10, d_loss=3.0, d_accuracy=0.4)
+        let_pass(health, trainer, task, 40, d_loss=0.2, d_accuracy=1.0)
+    for _ in range(5):
+        let_pass(health, trainer, task, 50, colorfulness_ratio=3.0)
+        let_pass(health, trainer, task, 50)
+    assert health.warnings == {}
+
+
+def test_pale_pictures_have_no_tint_and_equal_truths_say_nothing(task):
+    health, trainer = GANHealth(), Trainer()
+    let_pass(health, trainer, task, 200, diversity=0.0, colorfulness_ratio=0.2)
+    let_pass(health, trainer, task, 200, diversity=math.nan)
+    assert health.warnings == {}
+
+
+def test_a_loss_that_is_no_number_is_a_collapse(task):
+    health, trainer = GANHealth(), Trainer()
+    let_pass(health, trainer, task, 50, d_loss=math.inf)
+    assert "collapsed" in health.warnings
+
+
+def test_only_while_both_are_trained(task, monkeypatch):
+    monkeypatch.setattr(CGANTask, "stage", Stage.DISCRIMINATOR)
+    health, trainer = GANHealth(), Trainer()
+    let_pass(health, trainer, task, 500, d_loss=9.0)
+    assert health.warnings == {}
+
+
+def test_chance_is_what_a_discriminator_pays_that_cannot_tell():
+    halved = CGANTask(
+        UNetEncoder(16, width=1),
+        PatchDiscriminator(1, width=1),
+        LSGAN(),
+        halve_discriminator_loss=True,
+    )
+    assert halved.chance_loss == pytest.approx(0.25)
+    assert BCEAdversarial().chance() == pytest.approx(2 * math.log(2))
+
+
+GAN = {
+    "--model": "CGANTask",
+    "--model.encoder": "UNetEncoder",
+    "--model.encoder.width": "16",
+    "--model.discriminator": "PatchDiscriminator",
+    "--model.discriminator.width": "16",
+    "--model.adversarial_loss": "BCEAdversarial",
+    "--model.generator_optimizer": "torch.optim.Adam",
+    "--model.generator_optimizer.lr": "0.0002",
+    "--model.generator_optimizer.betas": "[0.5, 0.999]",
+    "--model.discriminator_optimizer": "torch.optim.Adam",
+    "--model.discriminator_optimizer.lr": "0.0002",
+    "--model.discriminator_optimizer.betas": "[0.5, 0.999]",
+    "--data.size": "64",
+    "--data.batch_size": "8",
+    "--data.num_workers": "0",
+    "--trainer.accelerator": "cpu",
+    "--trainer.max_epochs": "-1",
+    "--trainer.max_steps": "200",
+    "--trainer.limit_val_batches": "1",
+    "--run.experiment": "health",
+    "--run.name": "run",
+    "--run.test": "false",
+    "--run.loggers.wandb": "disabled",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "kinds"),
+    [
+        ({}, set()),
+        ({"--model.discriminator_optimizer.lr": "0.02"}, {"collapsed"}),
+    ],
+    ids=["sound", "discriminator's rate x 100"],
+)
+def test_real_fits(command, tmp_path, capsys, change, kinds):
+    """On the photographs that scikit-image brings along."""
+    words = {**GAN, "--run.root": tmp_path, "--run.health": "stop", **change}
+    assert command("fit", *[word for pair in words.items() for word in pair]) == 0
+    result = read_result(tmp_path / "health" / "run")
+    assert result["status"] == ("stopped_early" if kinds else "finished")
+    assert (result["batches"] < 200) == bool(kinds)
+    err = capsys.readouterr().err
+    assert ("Health, batch" in err) == bool(kinds)
+    assert ("has collapsed" in err) == ("collapsed" in kinds)

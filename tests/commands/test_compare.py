@@ -1,0 +1,284 @@
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightning_colorize.metrics import BASELINES
+
+METRICS = {
+    "mse_ab", "psnr", "ssim", "ciede2000", "colorfulness", "colorfulness_ratio", "hue_r",
+}  # fmt: skip
+
+
+@pytest.fixture
+def compare(command, tmp_path):
+    """Calls the command; returns exit code, numbers and the folder of the page."""
+
+    def call(*words, data=command.photos):
+        numbers = tmp_path / "numbers.json"
+        out = tmp_path / "page"
+        options = ("--data", data, "--out", out, "--json", numbers, "--device", "cpu")
+        code = command("compare", *words, *options)
+        return code, json.loads(numbers.read_text()) if numbers.exists() else {}, out
+
+    return call
+
+
+@pytest.fixture
+def colored_elsewhere(photo_folder, tmp_path):
+    """The test pictures without colour, as somebody else's PNG files."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for file in (photo_folder / "test").iterdir():
+        Image.open(file).convert("L").convert("RGB").save(folder / f"{file.stem}.png")
+    return folder
+
+
+def test_the_numbers_are_those_of_evaluate(command, compare, finished_run, tmp_path, capsys):
+    code, numbers, out = compare(f"net={finished_run}")
+    assert code == 0
+    path = tmp_path / "evaluate.json"
+    assert command("evaluate", finished_run, "--data", command.photos, "--json", path) == 0
+    expected = json.loads(path.read_text())["metrics"]
+    assert list(numbers["metrics"]) == ["net", *BASELINES]
+    for row, name in (("net", "model"), *zip(BASELINES, BASELINES, strict=True)):
+        assert numbers["metrics"][row] == pytest.approx(expected[name], rel=1e-4, abs=1e-4)
+        assert numbers["metrics"][row].keys() == METRICS
+    assert (numbers["pictures"], numbers["split"], numbers["size"]) == (3, "test", 32)
+    assert str(out / "index.html") in capsys.readouterr().out
+    psnr = [picture["psnr"] for picture in numbers["per_picture"]["net"].values()]
+    assert np.mean(psnr) == pytest.approx(expected["model"]["psnr"], rel=1e-4)
+
+
+def test_a_run_against_itself_differs_by_nothing(compare, finished_run, recwarn):
+    code, numbers, out = compare(f"a={finished_run}", f"b={finished_run}/checkpoints/best.ckpt")
+    assert code == 0
+    for row in ("a", "b"):
+        assert set(numbers["differences"][row]) == METRICS
+        for of in numbers["differences"][row].values():
+            assert of == {"value": 0, "low": 0, "high": 0}
+    assert set(numbers["disagreement"].values()) == {0}
+    assert numbers["seeds"] == []
+    assert not [str(w.message) for w in recwarn if "scipy" in str(w.filename)]
+    html = (out / "index.html").read_text()
+    assert "nan" not in re.sub('data:[^"]*', "", html).lower()
+    assert 'id="differ"' not in html
+
+
+def test_beside_pictures_coloured_elsewhere(compare, finished_run, colored_elsewhere):
+    # Grey pictures in the place of somebody's: they are as good as the baseline without colour.
+    code, numbers, out = compare(f"theirs={colored_elsewhere}", f"net={finished_run}")
+    assert code == 0
+    assert numbers["metrics"]["theirs"]["colorfulness"] == pytest.approx(0, abs=0.05)
+    assert numbers["metrics"]["theirs"]["mse_ab"] == pytest.approx(
+        numbers["metrics"]["grey"]["mse_ab"], rel=1e-3
+    )
+    assert numbers["systems"]["theirs"] == {"place": str(colored_elsewhere), "run": None}
+    assert numbers["systems"]["net"]["run"] == str(finished_run)
+    assert numbers["size"] == 32
+    assert len(list((out / "sheets").iterdir())) == 3
+    html = (out / "index.html").read_text()
+    for section in ("metrics", "differ", "extremes", "curves", "budgets", "pictures", "method"):
+        assert f'id="{section}"' in html
+    assert "coloured elsewhere" in html
+
+
+def test_the_truth_itself_is_perfect(compare, command):
+    code, numbers, _ = compare(f"truth itself={command.photos}", "--size", "24")
+    assert code == 0
+    assert numbers["metrics"]["truth itself"]["ciede2000"] == pytest.approx(0, abs=1e-3)
+    assert numbers["metrics"]["truth itself"]["colorfulness_ratio"] == pytest.approx(1, abs=1e-4)
+    assert list(numbers["metrics"]) == ["truth itself", "grey"]
+
+
+def test_only_pictures_that_all_have_are_compared(compare, finished_run, colored_elsewhere, capsys):
+    gone = sorted(colored_elsewhere.iterdir())[1]
+    gone.unlink()
+    code, numbers, out = compare(f"net={finished_run}", f"theirs={colored_elsewhere}")
+    assert code == 0
+    assert numbers["pictures"] == 2
+    assert [name.partition(".")[0] for name in numbers["missing"]["theirs"]] == [
+        f"test/{gone.stem}"
+    ]
+    said = capsys.readouterr().err
+    assert f"theirs has no picture for 1 of them (first: test/{gone.stem}" in said
+    assert "2 pictures are compared" in said
+    assert (
+        f"theirs has no picture for 1 of them (first: test/{gone.stem}"
+        in (out / "index.html").read_text()
+    )
+
+
+def test_what_cannot_be_read_is_left_out_for_all(compare, finished_run, colored_elsewhere, capsys):
+    broken = sorted(colored_elsewhere.iterdir())[0]
+    broken.write_bytes(b"no picture")
+    code, numbers, _ = compare(f"net={finished_run}", f"theirs={colored_elsewhere}")
+    assert code == 1
+    assert (numbers["pictures"], numbers["unreadable"]) == (2, 1)
+    assert f"left out: test/{broken.stem}" in capsys.readouterr().err
+
+
+def test_runs_of_several_seeds_are_one_row_with_a_spread(compare, finished_run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(finished_run, other)
+    config = other / "config.yaml"
+    config.write_text(re.sub("seed_everything: .*", "seed_everything: 1234", config.read_text()))
+    code, numbers, out = compare(f"a={finished_run}", f"b={other}")
+    assert code == 0
+    (group,) = numbers["seeds"]
+    assert group["systems"] == ["a", "b"]
+    assert group["seeds"][1] == "1234"
+    # The same weights under another seed: the mean is that of both, and nothing is spread.
+    psnr = numbers["metrics"]["a"]["psnr"]
+    assert group["metrics"]["psnr"] == {"mean": pytest.approx(psnr), "spread": pytest.approx(0)}
+    assert 'id="seeds"' in (out / "index.html").read_text()
+
+
+def test_what_differs_in_configuration_is_on_the_page(compare, finished_run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(finished_run, other)
+    config = other / "config.yaml"
+    config.write_text(config.read_text().replace("losses.L1", "losses.MSE"))
+    _, numbers, out = compare(f"a={finished_run}", f"b={other}")
+    html = (out / "index.html").read_text()
+    assert numbers["seeds"] == []
+    assert "model.init_args.loss.class_path" in html
+    assert "lightning_colorize.losses.MSE" in html
+
+
+def test_training_pictures_among_them_are_said(compare, finished_run, command, capsys):
+    _, numbers, _ = compare(f"net={finished_run}", data=command.photos / "train")
+    assert numbers["trained_on"] == {"net": 12}
+    assert "net was trained on 12 of these 12 pictures" in capsys.readouterr().err
+
+
+def test_grey_pictures_have_no_metrics(compare, finished_run, colored_elsewhere, capsys):
+    code, numbers, out = compare(f"a={finished_run}", f"b={finished_run}", data=colored_elsewhere)
+    assert code == 0
+    assert "metrics" not in numbers
+    assert "no metrics" in capsys.readouterr().out
+    html = (out / "index.html").read_text()
+    assert 'id="metrics"' not in html
+    assert "in truth" not in html
+    # grey | a | b
+    assert Image.open(out / "sheets" / "00000.jpg").width < 4 * 160
+
+
+def test_colours_may_be_declared_no_truth(compare, finished_run):
+    code, numbers, _ = compare(f"a={finished_run}", "--no-truth")
+    assert code == 0
+    assert "metrics" not in numbers
+
+
+def test_a_subset_is_the_same_at_every_call(compare, finished_run, command):
+    names = []
+    for seed in (0, 0, 1):
+        _, numbers, out = compare(
+            f"a={finished_run}", "--max-pictures", 5, "--seed", seed, "--overwrite", "--split",
+            "all",
+        )  # fmt: skip
+        names.append(set(numbers["disagreement"]))
+        assert len(list((out / "sheets").iterdir())) == len(names[-1]) == 5
+    assert names[0] == names[1] != names[2]
+
+
+def test_nothing_is_overwritten_unless_asked(compare, finished_run, tmp_path, capsys):
+    own = tmp_path / "page" / "sheets" / "mine.jpg"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert compare(f"a={finished_run}")[0] == 0
+    before = (tmp_path / "page" / "index.html").read_bytes()
+    assert compare(f"b={finished_run}")[0] == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "page" / "index.html").read_bytes() == before
+    assert compare(f"b={finished_run}", "--overwrite")[0] == 0
+    assert (tmp_path / "page" / "index.html").read_bytes() != before
+    assert own.exists()
+
+
+def _study(html):
+    return json.loads(re.search(r'id="study">(.*?)</script>', html, re.DOTALL).group(1))
+
+
+def test_a_study_does_not_give_itself_away(compare, finished_run, colored_elsewhere):
+    words = (f"net={finished_run}", f"theirs={colored_elsewhere}", "--study")
+    code, _, out = compare(*words)
+    assert code == 0
+    html = (out / "study.html").read_text()
+    study = _study(html)
+    assert study["systems"] == ["net", "theirs"]
+    assert study["questions"] == ["real", "better"]
+    assert len(study["pictures"]) == 3
+    files = []
+    for picture in study["pictures"]:
+        shown = [picture["truth"], picture["broken"], *picture["systems"]]
+        files += shown
+        images = [Image.open(out / file) for file in shown]
+        # Neither name nor form tells which is which.
+        assert len({(i.size, i.format, str(i.quantization), str(i.info)) for i in images}) == 1
+        assert len(set(shown)) == 4
+    assert all(re.fullmatch(r"study/[0-9a-f]{24}\.jpg", file) for file in files)
+    assert sorted(f"study/{p.name}" for p in (out / "study").iterdir()) == sorted(files)
+    # Their order on disk follows from the contents alone.
+    assert sorted(files) != files
+    assert {len(plan) for plan in study["plans"]} == {54}
+    assert "net" not in html[: html.index('id="study"')]
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", html)
+    assert 'href="study.html"' in (out / "index.html").read_text()
+
+
+def test_a_study_of_the_true_pictures_shows_them(compare, finished_run, photo_folder):
+    _, _, out = compare(f"net={finished_run}", "--study")
+    picture = _study((out / "study.html").read_text())["pictures"][0]
+    truth = np.asarray(Image.open(photo_folder / picture["name"]).convert("RGB"), dtype=float)
+    side = min(truth.shape[:2])
+    top, left = (round((length - side) / 2) for length in truth.shape[:2])
+    truth = truth[top : top + side, left : left + side]
+    shown = np.asarray(Image.open(out / picture["truth"]), dtype=float)
+    (colored,) = (np.asarray(Image.open(out / file), dtype=float) for file in picture["systems"])
+    assert np.abs(shown - truth).mean() < 6
+    assert np.abs(colored - truth).mean() > 12
+    # Both have the photograph's own lightness.
+    grey = np.array([0.2126, 0.7152, 0.0722])
+    assert np.abs(colored @ grey - truth @ grey).mean() < 8
+
+
+def test_a_study_without_truth_asks_what_looks_better(compare, finished_run, colored_elsewhere):
+    words = (f"a={finished_run}", f"b={finished_run}", "--study")
+    _, _, out = compare(*words, data=colored_elsewhere)
+    study = _study((out / "study.html").read_text())
+    assert study["questions"] == ["better"]
+    assert study["pictures"][0]["truth"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("a=RUN", "a=RUN"), "two systems are called a"),
+        (("a=nowhere",), "nowhere does not exist"),
+        (("a=RUN", "--data", "nowhere"), "nowhere does not exist"),
+        (("a=RUN", "--size", "0"), "--size 0"),
+        (("a=RUN", "--max-pictures", "0"), "--max-pictures 0"),
+        (("a=RUN", "other=PHOTOS/val"), "has none of the 3 pictures"),
+        (("a=RUN", "--no-truth", "--study"), "--study needs the true colours, or two systems"),
+        (("a=RUN", "--out", "FILE"), "is a file"),
+        ((), "compare"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    command, finished_run, photo_folder, tmp_path, capsys, words, message
+):
+    (tmp_path / "file").touch()
+    places = {"RUN": finished_run, "PHOTOS": photo_folder, "FILE": tmp_path / "file"}
+    for name, place in places.items():
+        words = [word.replace(name, str(place)) for word in words]
+    defaults = ["--data", photo_folder, "--out", tmp_path / "page"]
+    assert command("compare", *defaults, *words) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("lightning-colorize: ")
+    assert output.err.count("\n") == 1
+    assert message in output.err
+    assert not (tmp_path / "page").exists()

@@ -1,0 +1,116 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio
+
+from lightning_colorize.color import ColorBatch, to_lab
+from lightning_colorize.data.files import PictureError
+from lightning_colorize.evaluation.comparison.measured import (
+    Colored,
+    measure_colored,
+    measure_systems,
+)
+from lightning_colorize.metrics.pictures import PictureValues, measure
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(4)
+    L, ab = to_lab(0.2 + 0.6 * torch.rand(3, 3, 16, 12, generator=generator))
+    return ColorBatch(L, ab, ["a.jpg", "b.jpg", "c.jpg"])
+
+
+class Stub:
+    """A system that gives what it is told to."""
+
+    def __init__(self, name, colored, broken=()):
+        self.name = name
+        self.colored = colored
+        self.broken = broken
+
+    def load(self, names, side):
+        return [PictureError(name, "broken") for name in self.broken if name in names]
+
+    def color(self, batch):
+        return self.colored(batch)
+
+
+def _rgb(L, ab):
+    return lab2rgb(torch.cat([L, ab], dim=0).permute(1, 2, 0).double().numpy())
+
+
+def test_with_the_true_lightness_it_is_what_the_metrics_measure(batch):
+    ours = measure_colored(Colored(batch.L, batch.ab * 0.5), batch)
+    expected = measure(batch.L, batch.ab * 0.5, batch.ab)
+    for value, other in zip(ours, expected, strict=True):
+        assert torch.equal(value, other)
+
+
+def test_a_lightness_of_its_own_is_an_error_that_counts(batch):
+    darker = Colored(batch.L - 10, batch.ab)
+    values = measure_colored(darker, batch)
+    assert values.mse_ab.max() == 0
+    for i in range(3):
+        seen, truth = _rgb(darker.L[i], darker.ab[i]), _rgb(batch.L[i], batch.ab[i])
+        psnr = peak_signal_noise_ratio(truth, seen, data_range=1)
+        assert values.psnr[i].item() == pytest.approx(psnr, abs=0.01)
+        delta = deltaE_ciede2000(rgb2lab(truth), rgb2lab(seen)).mean()
+        assert values.ciede2000[i].item() == pytest.approx(delta, abs=0.05)
+
+
+def test_rows_fields_and_pictures_are_in_their_order(batch):
+    systems = [
+        Stub("half", lambda b: Colored(b.L, b.ab / 2)),
+        Stub("truth", lambda b: Colored(b.L, b.ab)),
+    ]
+    shown = []
+    result = measure_systems(systems, [batch], lambda tiles, values: shown.append((tiles, values)))
+    assert result.rows == ["half", "truth", "grey"]
+    assert result.names == batch.names
+    assert result.values.shape == (3, len(PictureValues._fields), 3)
+    mse = result.values[:, PictureValues._fields.index("mse_ab")]
+    energy = batch.ab.square().mean(dim=(1, 2, 3)).numpy()
+    np.testing.assert_allclose(mse, [energy / 4, 0 * energy, energy], rtol=1e-5)
+    for i, (tiles, values) in enumerate(shown):
+        assert tiles.name == batch.names[i]
+        np.testing.assert_allclose(values.numpy(), result.values[:2, :, i], rtol=1e-6)
+        assert torch.equal(tiles.systems[1], tiles.truth)
+        truth = _rgb(batch.L[i], batch.ab[i]) * 255
+        assert np.abs(tiles.truth.permute(1, 2, 0).numpy() - truth).max() < 1.5
+        assert (tiles.grey.amax(0) - tiles.grey.amin(0)).max() <= 1
+
+
+def test_disagreement_is_the_distance_from_the_mean_of_all(batch):
+    systems = [
+        Stub("left", lambda b: Colored(b.L, b.ab + 3)),
+        Stub("right", lambda b: Colored(b.L, b.ab - 3)),
+    ]
+    result = measure_systems(systems, [batch], lambda *_: None)
+    assert result.disagreement == pytest.approx(3 * 2**0.5, rel=1e-4)
+    alone = measure_systems(systems[:1], [batch], lambda *_: None)
+    assert alone.disagreement.max() == 0
+
+
+def test_a_picture_that_one_cannot_give_is_measured_for_nobody(batch):
+    systems = [
+        Stub("one", lambda b: Colored(b.L, b.ab), broken=["b.jpg"]),
+        Stub("other", lambda b: Colored(b.L, b.ab / 2)),
+    ]
+    result = measure_systems(systems, [batch], lambda *_: None)
+    assert result.names == ["a.jpg", "c.jpg"]
+    assert result.values.shape[-1] == 2
+    assert [str(error.path) for error in result.broken] == ["b.jpg"]
+
+
+def test_without_truth_nothing_is_measured(batch):
+    seen = []
+    system = SimpleNamespace(
+        name="half", load=lambda names, side: [], color=lambda b: Colored(b.L, b.ab / 2)
+    )
+    result = measure_systems([system], [batch], lambda *shown: seen.append(shown), truth=False)
+    assert result.values is None
+    assert result.rows == ["half"]
+    assert {(tiles.truth, values) for tiles, values in seen} == {(None, None)}

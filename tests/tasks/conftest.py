@@ -1,0 +1,163 @@
+"""A tiny GAN for the tests of its task, and an account of what each of its batches did."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import torch
+from pytorch_lightning import Callback, Trainer
+from torch.optim import SGD
+
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.losses import BCEAdversarial
+from lightning_colorize.networks import PatchDiscriminator, UNetEncoder
+from lightning_colorize.tasks import CGANTask
+from tests.conftest import TINY_NETWORK, Commands
+
+TINY_GAN = {
+    "--model": "lightning_colorize.tasks.CGANTask",
+    "--model.encoder": "lightning_colorize.networks.UNetEncoder",
+    "--model.encoder.depth": "3",
+    "--model.encoder.width": "4",
+    "--model.discriminator": "lightning_colorize.networks.PatchDiscriminator",
+    "--model.discriminator.layers": "1",
+    "--model.discriminator.width": "4",
+    "--model.adversarial_loss": "lightning_colorize.losses.BCEAdversarial",
+}
+
+STILL = partial(SGD, lr=0.0)
+PLAIN = partial(SGD, lr=1.0)
+
+
+def make_gan(*, discriminator=None, loss=None, **options):
+    """Return a GAN for 32 pixels with the same first weights each time; no average by default."""
+    torch.manual_seed(0)
+    return CGANTask(
+        UNetEncoder(32, depth=3, width=4),
+        discriminator or PatchDiscriminator(layers=1, width=4),
+        loss or BCEAdversarial(),
+        **{"ema_decay": None, **options},
+    )
+
+
+def paint(net, a, b):
+    """Make a generator give everything this colour, in LAB units."""
+    net.head.conv.weight.data.zero_()
+    net.head.conv.bias.data.copy_((torch.tensor([a, b]) / 110).atanh())
+
+
+def state(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(before, after, prefix=""):
+    """Return the names, of those with a prefix, whose values differ."""
+    return {
+        name
+        for name in before
+        if name.startswith(prefix) and not torch.equal(before[name], after[name])
+    }
+
+
+@dataclass
+class Step:
+    """One step of one optimiser, and the weights on both sides of it."""
+
+    batch: int
+    network: str
+    before: dict
+    after: dict | None = None
+
+
+class Diary(Callback):
+    """Keeps batches, what was logged in each, steps, and the state after each batch."""
+
+    def __init__(self):
+        self.batches = []
+        self.logged = []
+        self.steps = []
+        self.states = []
+
+    def on_train_start(self, trainer, pl_module):
+        def log(name, value, **_):
+            self.logged[-1][name] = value.item()
+
+        pl_module.log = log
+        self.states.append(state(pl_module))
+        for network, optimizer in zip(("generator", "discriminator"), trainer.optimizers):
+            optimizer.register_step_pre_hook(partial(self._begin, pl_module, network))
+            optimizer.register_step_post_hook(partial(self._end, pl_module))
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.batches.append(batch)
+        self.logged.append({})
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.states.append(state(pl_module))
+
+    def _begin(self, task, network, *_):
+        self.steps.append(Step(len(self.batches) - 1, network, state(task)))
+
+    def _end(self, task, *_):
+        self.steps[-1].after = state(task)
+
+    def batches_of(self, network):
+        """Return the numbers of the batches in which a network made a step."""
+        return [step.batch for step in self.steps if step.network == network]
+
+
+def make_trainer(**options):
+    return Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        **{"log_every_n_steps": 1, **options},
+    )
+
+
+def train(task, data, **options):
+    """Train without validation; returns the diary, with its trainer."""
+    diary = Diary()
+    trainer = make_trainer(limit_val_batches=0, callbacks=[diary], **options)
+    trainer.fit(task, data)
+    diary.trainer = trainer
+    return diary
+
+
+@pytest.fixture
+def data(photo_folder):
+    """Three batches of four pictures an epoch, augmented."""
+    return ColorizationDataModule(str(photo_folder), size=32, batch_size=4, num_workers=0)
+
+
+class OneBatch(ColorizationDataModule):
+    """Gives its first batch again and again."""
+
+    first = None
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        self.first = self.first or super().on_after_batch_transfer(batch, dataloader_idx)
+        return self.first
+
+
+@pytest.fixture
+def one_batch(photo_folder):
+    """The same batch of four pictures over and over."""
+    return OneBatch(str(photo_folder), size=32, batch_size=4, num_workers=0)
+
+
+class GanCommands(Commands):
+    """The command on the tiny GAN."""
+
+    def words(self, name, *more):
+        words = [word for pair in TINY_GAN.items() for word in pair]
+        return words + super().words(name, *more)[2 * len(TINY_NETWORK) :]
+
+
+@pytest.fixture
+def gan_command(photo_folder, tmp_path):
+    return GanCommands(photo_folder, tmp_path / "runs")

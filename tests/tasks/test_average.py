@@ -1,0 +1,159 @@
+"""The generator's running average: what it holds, when it moves, where it is used."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from lightning_colorize.tasks.average import AveragedNetwork
+from tests.tasks.conftest import changed, make_gan, make_trainer, paint, state, train
+
+# 2 / 11 and 3 / 12 are less than 0.9.
+KEPT = [0.0, 2 / 11, 3 / 12]
+
+
+def averages(states, decay=None):
+    """Return the average after each of some states, by hand; the first is taken as it is."""
+    average = None
+    for number, current in enumerate(states):
+        kept = KEPT[number] if decay is None else decay
+        if average is None:
+            average = {name: value.double() for name, value in current.items()}
+        for name, value in current.items():
+            if value.is_floating_point():
+                average[name] = kept * average[name] + (1 - kept) * value.double()
+            else:
+                average[name] = value.clone()
+        yield dict(average)
+
+
+def assert_is(module, average):
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value.double(), average[name], rtol=1e-5, atol=1e-7)
+        else:
+            assert torch.equal(value, average[name]), name
+
+
+def disturb(network, seed):
+    """Give a network other weights, statistics and counters."""
+    generator = torch.Generator().manual_seed(seed)
+    for value in network.state_dict().values():
+        if value.is_floating_point():
+            value.copy_(torch.rand(value.shape, generator=generator))
+        else:
+            value.fill_(10 * seed)
+
+
+@pytest.fixture
+def network():
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+
+
+def test_three_updates_by_hand(network):
+    averaged = AveragedNetwork(network, 0.9)
+    states = []
+    for seed in (1, 2, 3):
+        disturb(network, seed)
+        states.append(state(network))
+        averaged.update_parameters(network)
+        *_, expected = averages(states)
+        assert_is(averaged.module, expected)
+    assert int(averaged.n_averaged) == 3
+
+
+@pytest.mark.parametrize(("decay", "kept"), [(0.9, 0.9), (0.0, 0.0), (0.9999, 1001 / 1010)])
+def test_what_is_kept_once_it_is_warm(network, decay, kept):
+    averaged = AveragedNetwork(network, decay)
+    averaged.n_averaged.fill_(1000)
+    before = state(averaged.module)
+    disturb(network, 1)
+    averaged.update_parameters(network)
+    *_, expected = averages([before, state(network)], decay=kept)
+    assert_is(averaged.module, expected)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_decays_that_make_no_sense_are_refused(network, decay):
+    with pytest.raises(ValueError, match=r"ema_decay must be from 0 to below 1"):
+        AveragedNetwork(network, decay)
+
+
+FAST = partial(SGD, lr=0.01)
+
+
+def test_training_updates_it_once_a_batch(data):
+    task = make_gan(ema_decay=0.9, generator_optimizer=FAST)
+    diary = train(task, data, max_steps=3)
+    nets = [
+        {name.removeprefix("net."): v for name, v in after.items() if name.startswith("net.")}
+        for after in diary.states[1:]
+    ]
+    *_, expected = averages(nets)
+    assert_is(task.averaged.module, expected)
+    # It has moved, to somewhere else than the generator.
+    first = {name: v for name, v in diary.states[0].items() if name.startswith("averaged.module.")}
+    assert len(changed(first, diary.states[-1])) == len(first)
+    assert changed(state(task.net), state(task.averaged.module))
+
+
+def test_it_counts_the_generators_steps(data):
+    task = make_gan(ema_decay=0.9, generator_every_n_batches=2)
+    train(task, data, max_steps=5)
+    assert int(task.averaged.n_averaged) == 3
+
+
+def test_without_decay_it_is_the_generator(data):
+    task = make_gan(ema_decay=0.0)
+    train(task, data, max_steps=3)
+    assert not changed(state(task.net), state(task.averaged.module))
+
+
+def test_none_is_kept_without_it(data):
+    task = make_gan(ema_decay=None)
+    train(task, data, max_steps=1)
+    assert task.averaged is None
+    assert not [name for name in task.state_dict() if name.startswith("averaged")]
+    assert task.eval().inference_net is task.net
+
+
+def test_no_optimizer_has_its_weights():
+    task = make_gan(ema_decay=0.9, encoder_lr_ratio=0.1)
+    assert not any(p.requires_grad for p in task.averaged.parameters())
+    averaged = {id(p) for p in task.averaged.parameters()}
+    for optimizer in task.configure_optimizers()[0]:
+        assert not averaged & {id(p) for group in optimizer.param_groups for p in group["params"]}
+
+
+def mse_of(color, data, split):
+    """Return the mean squared error of one colour for everything, over a split's pictures."""
+    ab = torch.cat([batch.ab for batch in data.color_batches(split)])
+    return (torch.tensor(color).view(1, 2, 1, 1) - ab).square().mean().item()
+
+
+@pytest.mark.parametrize(("decay", "shown"), [(0.9, (0.0, -20.0)), (None, (30.0, 10.0))])
+def test_it_is_validated_tested_and_used_for_colouring(data, decay, shown):
+    task = make_gan(ema_decay=decay)
+    paint(task.net, 30.0, 10.0)
+    if decay is not None:
+        paint(task.averaged.module, 0.0, -20.0)
+    trainer = make_trainer()
+    validated = trainer.validate(task, data, verbose=False)[0]
+    assert validated["val/mse_ab"] == pytest.approx(mse_of(shown, data, "val"), rel=1e-4)
+    tested = trainer.test(task, data, verbose=False)[0]
+    assert tested["test/mse_ab"] == pytest.approx(mse_of(shown, data, "test"), rel=1e-4)
+    L = torch.full((1, 1, 32, 32), 50.0)
+    colored, trained = task.eval()(L), task.train()(L)
+    assert colored.mean(dim=(0, 2, 3)).tolist() == pytest.approx(shown, abs=1e-3)
+    assert trained.mean(dim=(0, 2, 3)).tolist() == pytest.approx([30.0, 10.0], abs=1e-3)
+
+
+def test_the_validation_of_a_fit_shows_it_and_training_goes_on_with_the_generator(data):
+    task = make_gan(ema_decay=0.9, generator_optimizer=FAST)
+    drawn = []
+    for name, network in (("net", task.net), ("averaged", task.averaged.module)):
+        network.register_forward_hook(lambda *_, name=name: drawn.append(name))
+    make_trainer(max_epochs=2).fit(task, data)
+    assert drawn == (["net"] * 3 + ["averaged"] * 2) * 2

@@ -1,0 +1,120 @@
+"""What both sides of a GAN pay, worked out by hand for a discriminator that is told its answers."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_colorize.losses import LSGAN, BCEAdversarial, Hinge
+from lightning_colorize.networks import Discriminator
+from tests.tasks.conftest import STILL, make_gan, paint, state, train
+
+# Both are exact in bf16.
+REAL, FAKE = 0.75, -0.5
+
+# log(1 + e^-0.75) + log(1 + e^-0.5), and so on; the generator pays for FAKE as if it were real.
+PAID = {
+    "cross-entropy": (BCEAdversarial, 0.3868713 + 0.4740770, 0.9740770),
+    "least squares": (LSGAN, 0.25**2 + 0.5**2, 1.5**2),
+    "hinge": (Hinge, 0.25 + 0.5, 0.5),
+}
+
+
+class Told(Discriminator):
+    """Gives true colours one logit and a single colour another, in the precision of autocast."""
+
+    smallest = 1
+
+    def __init__(self, real=REAL, fake=FAKE):
+        super().__init__()
+        self.logits = real, fake
+        self.offset = nn.Parameter(torch.zeros(1))
+
+    def forward(self, L, ab):
+        one_color = (ab == ab[:, :, :1, :1]).all()
+        logits = self.logits[int(one_color)] + self.offset + 0 * ab[:, :1]
+        return logits.bfloat16() if torch.is_autocast_enabled("cpu") else logits
+
+
+def told_gan(*, real=REAL, fake=FAKE, **options):
+    task = make_gan(
+        discriminator=Told(real, fake),
+        generator_optimizer=STILL,
+        discriminator_optimizer=STILL,
+        **options,
+    )
+    paint(task.net, 30.0, -20.0)
+    return task
+
+
+def first_batch(task, data, **options):
+    diary = train(task, data, max_steps=1, **options)
+    return diary.batches[0], diary.logged[0]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("loss", PAID)
+def test_losses_by_hand(data, loss, precision):
+    adversarial, discriminator, generator = PAID[loss]
+    task = told_gan(loss=adversarial(), l1_weight=7.0)
+    if precision == "bf16-mixed":
+        # tanh is in fp32, so this colour is exact too.
+        task.net.head.conv.bias.data.copy_(torch.tensor([0.25, -0.125]))
+    a, b = 110 * task.net.head.conv.bias.detach().tanh()
+    batch, logged = first_batch(task, data, precision=precision)
+    l1 = ((batch.ab[:, 0] - a).abs().mean() + (batch.ab[:, 1] - b).abs().mean()).item() / 220
+    assert logged["train/l1"] == pytest.approx(l1, rel=1e-5)
+    assert logged["train/d_loss"] == pytest.approx(discriminator, rel=1e-6)
+    assert logged["train/g_adversarial"] == pytest.approx(generator, rel=1e-6)
+    assert logged["train/loss"] == pytest.approx(generator + 7.0 * l1, rel=1e-5)
+
+
+def test_l1_counts_a_hundredfold_by_default(data):
+    _, logged = first_batch(told_gan(), data)
+    total = 100 * logged["train/l1"] + logged["train/g_adversarial"]
+    assert logged["train/loss"] == pytest.approx(total, rel=1e-6)
+
+
+def test_the_halved_loss_of_the_discriminator(data):
+    for options, share in (({}, 1.0), ({"halve_discriminator_loss": True}, 0.5)):
+        _, logged = first_batch(told_gan(**options), data)
+        assert logged["train/d_loss"] == pytest.approx(share * PAID["cross-entropy"][1], rel=1e-6)
+        # The offset's derivative: sigmoid(FAKE) - sigmoid(-REAL).
+        slope = share * (0.3775407 - 0.3208213)
+        assert logged["train/d_grad_norm"] == pytest.approx(slope, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "real", "fake", "accuracy", "scores"),
+    [
+        (BCEAdversarial, 0.75, -0.5, 1.0, (0.6791787, 0.3775407)),
+        (BCEAdversarial, 0.75, 0.5, 0.5, (0.6791787, 0.6224593)),
+        (BCEAdversarial, -0.75, 0.5, 0.0, (0.3208213, 0.6224593)),
+        (LSGAN, 0.75, 0.25, 1.0, (0.75, 0.25)),
+        (LSGAN, 0.25, 0.25, 0.5, (0.25, 0.25)),
+        (Hinge, 0.75, 0.25, 0.5, (0.75, 0.25)),
+    ],
+)
+def test_what_the_discriminator_thinks(data, loss, real, fake, accuracy, scores):
+    _, logged = first_batch(told_gan(loss=loss(), real=real, fake=fake), data)
+    assert logged["train/d_accuracy"] == accuracy
+    found = logged["train/d_real"], logged["train/d_fake"]
+    assert found == pytest.approx(scores, rel=1e-6)
+
+
+def test_without_l1_the_generator_learns_from_the_discriminator_alone(data):
+    task = make_gan(
+        l1_weight=0.0,
+        generator_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.01),
+        discriminator_optimizer=STILL,
+    )
+    frozen = state(task.discriminator)
+    diary = train(task, data, max_steps=30)
+    fake = [figures["train/d_fake"] for figures in diary.logged]
+    assert sum(fake[-5:]) / 5 > sum(fake[:5]) / 5 + 0.02
+    parameters = dict(task.net.named_parameters())
+    assert all(
+        not torch.equal(diary.states[0][f"net.{name}"], value)
+        for name, value in parameters.items()
+    )
+    weights = {name for name, _ in task.discriminator.named_parameters()}
+    assert all(torch.equal(frozen[name], task.discriminator.state_dict()[name]) for name in weights)

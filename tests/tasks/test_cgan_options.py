@@ -1,0 +1,121 @@
+"""Clipping, rates, schedules and layout of a GAN."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
+
+from lightning_colorize.tasks import WarmupCosine
+from tests.tasks.conftest import PLAIN, make_gan, train
+
+LIMIT = 1e-3
+
+
+def length(step, prefix):
+    """Return how far a step went: with a rate of 1, the norm of the gradient that it saw."""
+    squares = [
+        (step.after[name] - step.before[name]).double().square().sum()
+        for name in step.before
+        if name.startswith(prefix)
+    ]
+    return math.sqrt(sum(squares))
+
+
+def test_each_networks_gradient_is_clipped_by_itself(data):
+    plain = {"generator_optimizer": PLAIN, "discriminator_optimizer": PLAIN}
+    free, clipped = (
+        train(make_gan(**plain, gradient_clip_val=limit), data, max_steps=1)
+        for limit in (None, LIMIT)
+    )
+    # The discriminator's step comes first: after it the two runs differ.
+    norm = free.logged[0]["train/d_grad_norm"]
+    assert norm > 10 * LIMIT
+    assert clipped.logged[0]["train/d_grad_norm"] == norm
+    assert length(free.steps[0], "discriminator.") == pytest.approx(norm, rel=1e-3)
+    assert length(clipped.steps[0], "discriminator.") == pytest.approx(LIMIT, rel=1e-2)
+    assert clipped.logged[0]["train/g_grad_norm"] > 10 * LIMIT
+    assert length(free.steps[1], "net.") == pytest.approx(
+        free.logged[0]["train/g_grad_norm"], rel=1e-3
+    )
+    assert length(clipped.steps[1], "net.") == pytest.approx(LIMIT, rel=1e-2)
+
+
+def test_the_encoder_has_its_own_rate(data):
+    same, slower = (
+        train(make_gan(generator_optimizer=PLAIN, encoder_lr_ratio=ratio), data, max_steps=1)
+        for ratio in (1.0, 0.1)
+    )
+    for part, share in (("net.encoder.", 0.1), ("net.decoder.", 1.0), ("net.head.", 1.0)):
+        usual = length(same.steps[1], part)
+        assert usual > 0
+        assert length(slower.steps[1], part) == pytest.approx(share * usual, rel=1e-3)
+
+
+def rates(diary, network):
+    """Return the rate of each batch, as the length of a step by the norm of its gradient."""
+    found = []
+    for step in diary.steps:
+        if step.network == network:
+            prefix, name = {"generator": ("net.", "g"), "discriminator": ("discriminator.", "d")}[
+                network
+            ]
+            norm = diary.logged[step.batch][f"train/{name}_grad_norm"]
+            found.append(length(step, prefix) / norm)
+    return found
+
+
+EPOCHS = partial(StepLR, step_size=1, gamma=0.5)
+BUDGET = partial(WarmupCosine, warmup=0.5, final=0.0)
+BY_EPOCH = [1.0, 1.0, 1.0, 0.5, 0.5, 0.5]
+# Of six batches, three to warm up; then half a cosine to 0.
+BY_BATCH = [0.01, 1 / 3, 2 / 3, 1.0, 0.75, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("generator", "discriminator", "expected"),
+    [
+        (None, None, ([1.0] * 6, [1.0] * 6)),
+        (EPOCHS, BUDGET, (BY_EPOCH, BY_BATCH)),
+        (BUDGET, EPOCHS, (BY_BATCH, BY_EPOCH)),
+        (None, EPOCHS, ([1.0] * 6, BY_EPOCH)),
+    ],
+)
+def test_schedules_are_stepped(data, generator, discriminator, expected):
+    slow = partial(SGD, lr=0.01)
+    task = make_gan(
+        generator_optimizer=slow,
+        discriminator_optimizer=slow,
+        generator_scheduler=generator,
+        discriminator_scheduler=discriminator,
+    )
+    diary = train(task, data, max_epochs=2)
+    for network, shares in zip(("generator", "discriminator"), expected, strict=True):
+        assert rates(diary, network) == pytest.approx([0.01 * s for s in shares], rel=2e-2)
+
+
+def test_by_default_two_adams_as_published():
+    generator, discriminator = make_gan().configure_optimizers()[0]
+    for optimizer in (generator, discriminator):
+        assert type(optimizer) is torch.optim.Adam
+        assert optimizer.defaults["lr"] == 2e-4
+        assert optimizer.defaults["betas"] == (0.5, 0.999)
+
+
+def test_channels_last_is_only_a_layout(data):
+    task = make_gan(channels_last=True, ema_decay=0.9)
+    for network in (task.net, task.discriminator, task.averaged.module):
+        weights = [p for p in network.parameters() if p.dim() == 4 and p.shape[1] > 1]
+        assert weights
+        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    usual = train(make_gan(ema_decay=0.9), data, max_steps=1).logged[0]
+    assert train(task, data, max_steps=1).logged[0] == pytest.approx(usual, rel=1e-4, abs=1e-5)
+
+
+def test_figures_of_the_batch_are_logged_where_anything_is(data):
+    task = make_gan()
+    logged = train(task, data, max_steps=6, log_every_n_steps=3).logged
+    figures = {"train/colorfulness_ratio", "train/hue_r", "train/diversity"}
+    assert [figures <= set(names) for names in logged] == [False, False, True] * 2

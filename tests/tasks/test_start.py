@@ -1,0 +1,112 @@
+"""A trained network as the generator's start."""
+
+import shutil
+
+import pytest
+import torch
+
+from lightning_colorize.errors import UsageError
+from lightning_colorize.inference import load_task
+from lightning_colorize.networks import DeconvHead, UNetDecoder
+from lightning_colorize.run_folder import read_result
+from lightning_colorize.tasks import RegressionTask
+from tests.conftest import Commands
+from tests.tasks.conftest import make_gan, state
+from tests.test_resume import stop_in  # noqa: F401
+
+GENERATOR = [
+    *("--model.encoder", "UNetEncoder", "--model.encoder.depth", 3, "--model.encoder.width", 4),
+    *("--model.decoder", "UNetDecoder", "--model.head", "DeconvHead"),
+]
+
+
+@pytest.fixture(scope="module")
+def regression_run(photo_folder, tmp_path_factory):
+    """The folder of a regression of the tiny GAN's generator; read only."""
+    command = Commands(photo_folder, tmp_path_factory.mktemp("regression"))
+    words = [word for word in command.words("unet", *GENERATOR, "--trainer.max_epochs", 1)]
+    widths = words.index("--model.encoder.widths")  # of the encoder that is replaced
+    del words[widths : widths + 2]
+    assert command("fit", *words) == 0
+    return command.root / "tiny" / "unet"
+
+
+def network(run):
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    return {
+        name.removeprefix("net."): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith("net.")
+    }
+
+
+@pytest.mark.parametrize("file", ["", "checkpoints/best.ckpt"])
+def test_a_regression_is_where_the_generator_starts(regression_run, file):
+    trained = network(regression_run)
+    task = make_gan(generator_checkpoint=str(regression_run / file), ema_decay=0.9)
+    for module in (task.net, task.averaged.module):
+        found = state(module)
+        assert found.keys() == trained.keys()
+        assert all(torch.equal(found[name], value) for name, value in trained.items())
+    assert not torch.equal(make_gan().net.head.conv.weight, trained["head.conv.weight"])
+
+
+def test_it_is_the_network_that_the_regression_trained(regression_run):
+    trained = load_task(regression_run).task
+    assert isinstance(trained, RegressionTask)
+    assert isinstance(trained.net.decoder, UNetDecoder)
+    assert isinstance(trained.net.head, DeconvHead)
+    task = make_gan(generator_checkpoint=str(regression_run)).eval()
+    L = torch.linspace(0, 100, 32).expand(2, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(task(L), trained(L))
+
+
+def test_a_run_that_starts_there_begins_better(gan_command, regression_run):
+    run = gan_command.fit(
+        "started",
+        *("--model.generator_checkpoint", regression_run, "--trainer.max_epochs", 1),
+        *("--model.generator_optimizer", "SGD", "--model.generator_optimizer.lr", 0),
+    )
+    moved = network(run)
+    for name, value in network(regression_run).items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(moved[name], value), name
+
+
+def test_another_network_is_refused_in_one_line(gan_command, finished_run, capsys):
+    words = gan_command.words("other", "--model.generator_checkpoint", finished_run)
+    assert gan_command("fit", *words) == 2
+    err = capsys.readouterr().err.strip()
+    assert err.count("\n") == 0
+    assert "best.ckpt holds another network: it must have the generator's encoder" in err
+    assert not (gan_command.root / "tiny" / "other").exists()
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="nothing"):
+        make_gan(generator_checkpoint=str(tmp_path / "nothing"))
+    for name, content in (("damaged.ckpt", b"no zip"), ("empty.ckpt", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UsageError, match=f"{name} is damaged, or no checkpoint"):
+            make_gan(generator_checkpoint=str(tmp_path / name))
+    torch.save({"weights": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(UsageError, match="foreign.ckpt is damaged, or no checkpoint"):
+        make_gan(generator_checkpoint=str(tmp_path / "foreign.ckpt"))
+
+
+def test_resumed_and_loaded_runs_do_without_the_file(
+    gan_command,
+    stop_in,  # noqa: F811
+    regression_run,
+    tmp_path,
+):
+    source = shutil.copytree(regression_run, tmp_path / "source")
+    stop_in(2)
+    words = gan_command.words("orphan", "--model.generator_checkpoint", source)
+    assert gan_command("fit", *words) == 130
+    shutil.rmtree(source)
+    run = gan_command.root / "tiny" / "orphan"
+    assert gan_command("resume", run) == 0
+    assert read_result(run)["status"] == "finished"
+    load_task(run)
