@@ -1,6 +1,7 @@
 """What `fit` costs beside a bare PyTorch loop over the same network, loader and loss.
 
     python benchmarks/fit_overhead.py [--experiment quickstart] [--pairs 15] [--json FILE] [--quick]
+                                      [any setting of fit]
 
 One `lightning-colorize fit` with the callbacks and loggers that every run has (W&B offline). Every
 so many steps it is held up, and a bare loop takes as many steps of its own, in the same process and
@@ -18,9 +19,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -31,15 +32,25 @@ from lightning_colorize.bundled import bundled
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.commands.fit import PROGRAM, train
 from lightning_colorize.commands.session import quiet, session
-from lightning_colorize.tasks import RegressionTask
 
-RESULT = Path(__file__).parent / "results" / "fit_overhead.json"
+RESULTS = Path(__file__).parent / "results"
 
 # Steps of a measured piece, and from one logged step to the next.
 STEPS, QUICK_STEPS = 20, 4
 
 # Steps after each change of turns that are not measured: caches belong to the other one still.
 SETTLE = 2
+
+
+class Bare(Protocol):
+    """Training in plain PyTorch."""
+
+    def step(self, batch: ColorBatch) -> object:
+        """Train on a batch that is on the device."""
+
+
+BuildBare = Callable[[Any, torch.device, bool], Bare]
+"""Makes it of a task, a device and whether the networks run in bf16."""
 
 
 class Times(NamedTuple):
@@ -67,12 +78,13 @@ class BareLoop:
     Args:
         task: Trained; not the Trainer's own.
         trainer: Whose data, device and precision are used.
+        build: Makes the step.
     """
 
-    def __init__(self, task: RegressionTask, trainer: Trainer) -> None:
+    def __init__(self, task: LightningModule, trainer: Trainer, build: BuildBare) -> None:
         self.data: Any = trainer.datamodule  # type: ignore[attr-defined]
         self.device = trainer.strategy.root_device
-        self.training = BareTraining(task, self.device, bf16=trainer.precision == "bf16-mixed")
+        self.training = build(task, self.device, trainer.precision == "bf16-mixed")
         self.batches = self._batches()
 
     def _batches(self) -> Iterator[ColorBatch]:
@@ -96,21 +108,23 @@ class Interleave(Callback):
     Args:
         task: For the bare loop.
         steps: Measured steps of a piece.
+        build: Makes the bare loop's step.
 
     Attributes:
         fit: Of each piece of `fit`.
         bare: Of the bare loop's piece after it.
     """
 
-    def __init__(self, task: RegressionTask, steps: int) -> None:
+    def __init__(self, task: LightningModule, steps: int, build: BuildBare) -> None:
         self.task = task
         self.steps = steps
+        self.build = build
         self.fit: list[Times] = []
         self.bare: list[Times] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Build the bare loop and run it in."""
-        self.loop = BareLoop(self.task, trainer)
+        self.loop = BareLoop(self.task, trainer, self.build)
         self.loop.timed(SETTLE)
 
     def on_train_batch_start(
@@ -146,23 +160,42 @@ def words(args: argparse.Namespace, folder: str, steps: int) -> list[str]:
     return [word for name, value in given.items() for word in (f"--{name}", str(value))]
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measure, print, write."""
+def main(
+    argv: list[str] | None = None,
+    script: str = "fit_overhead",
+    experiment: str = "quickstart",
+    build: BuildBare = BareTraining,
+) -> None:
+    """Measure, print, write.
+
+    Args:
+        argv: The words after the script's name; by default those it was called with.
+        script: Its name, and that of the results.
+        experiment: What is trained by default.
+        build: Makes the bare loop's step.
+    """
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--experiment", default="quickstart", help="(default: quickstart)")
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog="Other words are settings of fit."
+    )
+    parser.add_argument("--experiment", default=experiment, help=f"(default: {experiment})")
     parser.add_argument("--batch-size", type=int, default=16, help="(default: 16)")
     parser.add_argument("--pairs", type=int, default=15, help="(default: 15)")
-    parser.add_argument("--json", type=Path, default=RESULT, help="(default: benchmarks/results)")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=RESULTS / f"{script}.json",
+        help="(default: benchmarks/results)",
+    )
     parser.add_argument("--quick", action="store_true", help="small pictures, for tests")
-    args = parser.parse_args(argv)
+    args, more = parser.parse_known_args(argv)
     quiet()
     steps = QUICK_STEPS if args.quick else STEPS
     with (
         tempfile.TemporaryDirectory() as folder,
-        session(words(args, folder, steps), PROGRAM) as cli,
+        session([*words(args, folder, steps), *more], PROGRAM) as cli,
     ):
-        callback = Interleave(copy.deepcopy(cli.model), steps)
+        callback = Interleave(copy.deepcopy(cli.model), steps, build)
         cli.trainer.callbacks.append(callback)
         train(cli)
     pairs = list(zip(callback.fit, callback.bare, strict=True))
@@ -189,7 +222,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     for name in ("ratio", "ratio_of_cpu_time", "milliseconds_per_step"):
         print(name, report[name])
-    write_report(args.json, shlex.join(["python", "benchmarks/fit_overhead.py", *argv]), report)
+    write_report(args.json, shlex.join(["python", f"benchmarks/{script}.py", *argv]), report)
 
 
 if __name__ == "__main__":

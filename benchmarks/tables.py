@@ -103,6 +103,7 @@ def photos_cpu(report: dict[str, Any]) -> str:
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bench": bench,
     "fit_overhead": fit_overhead,
+    "gan_step": fit_overhead,
     "loader": loader,
     "photos_cpu": photos_cpu,
 }

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from lightning_colorize.benchmarking import Timing, measure, write_photographs
+from tests.tasks.conftest import make_gan, one_batch, train  # noqa: F401
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -128,6 +129,37 @@ def test_fit_overhead_benchmark(tmp_path, capsys):
     assert step["fit"] == pytest.approx(1000 * np.median(fit) / report["steps"])
     # A piece of fit must not hold the bare loop's piece as well, nor only a part of its own steps.
     assert 0.3 < report["ratio"]["median"] < 4.0
+
+
+@pytest.fixture
+def gan_step(monkeypatch):
+    """benchmarks/gan_step.py, which stands on the script beside it."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return _script("gan_step")
+
+
+def test_gan_step_benchmark(gan_step, tmp_path, capsys):
+    path = tmp_path / "gan_step.json"
+    words = ["--quick", "--pairs", "2", "--batch-size", "4", "--json", str(path)]
+    words += ["--model.encoder.width", "4", "--model.discriminator.width", "4"]
+    with mock.patch.dict(os.environ):
+        gan_step.main(words)
+    report = json.loads(path.read_text())
+    _check_origin(report, "gan_step")
+    assert (report["experiment"], report["size"], report["pairs"]) == ("cgan_pix2pix", 32, 2)
+    fit, bare = (np.array(report["raw_seconds"][name]) for name in ("fit", "bare"))
+    _near(report["ratio"], list(fit / bare))
+
+
+def test_the_bare_gan_takes_the_same_steps(gan_step, one_batch):  # noqa: F811
+    task, bare = make_gan(), make_gan()
+    batch = train(task, one_batch, max_steps=2).batches[0]
+    training = gan_step.BareGAN(bare, torch.device("cpu"))
+    for _ in range(2):
+        training.step(batch)
+    found = bare.state_dict()
+    for name, value in task.state_dict().items():
+        torch.testing.assert_close(found[name], value, msg=name)
 
 
 def test_documents_say_what_the_results_say():

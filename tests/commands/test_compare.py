@@ -152,7 +152,7 @@ def test_what_differs_in_configuration_is_on_the_page(compare, finished_run, tmp
 def test_training_pictures_among_them_are_said(compare, finished_run, command, capsys):
     _, numbers, _ = compare(f"net={finished_run}", data=command.photos / "train")
     assert numbers["trained_on"] == {"net": 12}
-    assert "net was trained on 12 of these 12 pictures" in capsys.readouterr().err
+    assert "trained on some of these 12 pictures: net on 12" in capsys.readouterr().err
 
 
 def test_grey_pictures_have_no_metrics(compare, finished_run, colored_elsewhere, capsys):

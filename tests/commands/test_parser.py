@@ -21,12 +21,12 @@ from lightning_colorize.errors import UsageError
     ],
 )
 def test_every_path_has_its_home_folder(monkeypatch, name, words, names):
-    monkeypatch.setenv("HOME", "/home/of/a/person")
+    monkeypatch.setenv("HOME", "/people/one")
     parser = Parser()
     import_module(f"lightning_colorize.commands.{name}").add_arguments(parser)
     args = parser.parse_args(words)
     for argument in names:
-        assert getattr(args, argument) == Path("/home/of/a/person/a")
+        assert getattr(args, argument) == Path("/people/one/a")
 
 
 def test_a_home_folder_of_nobody_stays_as_it_is():

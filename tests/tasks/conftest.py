@@ -25,6 +25,7 @@ TINY_GAN = {
     "--model.adversarial_loss": "lightning_colorize.losses.BCEAdversarial",
 }
 
+NETWORKS = ("generator", "discriminator")
 STILL = partial(SGD, lr=0.0)
 PLAIN = partial(SGD, lr=1.0)
 
@@ -84,7 +85,7 @@ class Diary(Callback):
 
         pl_module.log = log
         self.states.append(state(pl_module))
-        for network, optimizer in zip(("generator", "discriminator"), trainer.optimizers):
+        for network, optimizer in zip(NETWORKS, trainer.optimizers, strict=True):
             optimizer.register_step_pre_hook(partial(self._begin, pl_module, network))
             optimizer.register_step_post_hook(partial(self._end, pl_module))
 

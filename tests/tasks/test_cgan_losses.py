@@ -113,8 +113,7 @@ def test_without_l1_the_generator_learns_from_the_discriminator_alone(data):
     assert sum(fake[-5:]) / 5 > sum(fake[:5]) / 5 + 0.02
     parameters = dict(task.net.named_parameters())
     assert all(
-        not torch.equal(diary.states[0][f"net.{name}"], value)
-        for name, value in parameters.items()
+        not torch.equal(diary.states[0][f"net.{name}"], value) for name, value in parameters.items()
     )
     weights = {name for name, _ in task.discriminator.named_parameters()}
     assert all(torch.equal(frozen[name], task.discriminator.state_dict()[name]) for name in weights)

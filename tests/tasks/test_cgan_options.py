@@ -9,7 +9,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
 from lightning_colorize.tasks import WarmupCosine
-from tests.tasks.conftest import PLAIN, make_gan, train
+from tests.tasks.conftest import NETWORKS, PLAIN, make_gan, train
 
 LIMIT = 1e-3
 
@@ -55,16 +55,13 @@ def test_the_encoder_has_its_own_rate(data):
 
 
 def rates(diary, network):
-    """Return the rate of each batch, as the length of a step by the norm of its gradient."""
-    found = []
-    for step in diary.steps:
-        if step.network == network:
-            prefix, name = {"generator": ("net.", "g"), "discriminator": ("discriminator.", "d")}[
-                network
-            ]
-            norm = diary.logged[step.batch][f"train/{name}_grad_norm"]
-            found.append(length(step, prefix) / norm)
-    return found
+    """Return the rate of each batch: how far a step went, by the norm of its gradient."""
+    prefix = {"generator": "net.", "discriminator": "discriminator."}[network]
+    return [
+        length(step, prefix) / diary.logged[step.batch][f"train/{network[0]}_grad_norm"]
+        for step in diary.steps
+        if step.network == network
+    ]
 
 
 EPOCHS = partial(StepLR, step_size=1, gamma=0.5)
@@ -92,7 +89,7 @@ def test_schedules_are_stepped(data, generator, discriminator, expected):
         discriminator_scheduler=discriminator,
     )
     diary = train(task, data, max_epochs=2)
-    for network, shares in zip(("generator", "discriminator"), expected, strict=True):
+    for network, shares in zip(NETWORKS, expected, strict=True):
         assert rates(diary, network) == pytest.approx([0.01 * s for s in shares], rel=2e-2)
 
 

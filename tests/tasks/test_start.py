@@ -24,7 +24,7 @@ GENERATOR = [
 def regression_run(photo_folder, tmp_path_factory):
     """The folder of a regression of the tiny GAN's generator; read only."""
     command = Commands(photo_folder, tmp_path_factory.mktemp("regression"))
-    words = [word for word in command.words("unet", *GENERATOR, "--trainer.max_epochs", 1)]
+    words = command.words("unet", *GENERATOR, "--trainer.max_epochs", 1)
     widths = words.index("--model.encoder.widths")  # of the encoder that is replaced
     del words[widths : widths + 2]
     assert command("fit", *words) == 0
@@ -91,7 +91,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         with pytest.raises(UsageError, match=f"{name} is damaged, or no checkpoint"):
             make_gan(generator_checkpoint=str(tmp_path / name))
     torch.save({"weights": {}}, tmp_path / "foreign.ckpt")
-    with pytest.raises(UsageError, match="foreign.ckpt is damaged, or no checkpoint"):
+    with pytest.raises(UsageError, match=r"foreign\.ckpt is damaged"):
         make_gan(generator_checkpoint=str(tmp_path / "foreign.ckpt"))
 
 

@@ -11,7 +11,7 @@ STYLES = 10
 
 MINUS = "\N{MINUS SIGN}"
 
-_WIDTH, _HEIGHT = 380, 230
+_WIDTH, _HEIGHT = 460, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 10, 38
 
 
@@ -100,7 +100,7 @@ def line_chart(lines: Sequence[Line], title: str, x_name: str) -> Markup:
             f'<g class="line {style_class(line.style)}"><title>{escape(last)}</title>'
             f'<path d="{path}"/>{dots}</g>'
         )
-    return _svg(_WIDTH, _HEIGHT, title, parts, "chart")
+    return _svg(_WIDTH, _HEIGHT, title, parts, "chart lines")
 
 
 def interval_chart(rows: Sequence[Interval], title: str) -> Markup:
@@ -110,7 +110,7 @@ def interval_chart(rows: Sequence[Interval], title: str) -> Markup:
         rows: At least one.
         title: Says what it shows to those who do not see it.
     """
-    left, right, step, top = 118, 16, 25, 6
+    width, left, right, step, top = 380, 118, 16, 25, 6
     height = top + step * len(rows) + 24
     ends = [v for row in rows for v in (row.value, row.low, row.high) if v is not None]
     low, high = min(0.0, *ends), max(0.0, *ends)
@@ -118,7 +118,7 @@ def interval_chart(rows: Sequence[Interval], title: str) -> Markup:
     low, high = min(marks[0], low), max(marks[-1], high)
 
     def across(value: float) -> str:
-        return _n(left + (value - low) / (high - low) * (_WIDTH - left - right))
+        return _n(left + (value - low) / (high - low) * (width - left - right))
 
     parts = []
     for mark in marks:
@@ -134,10 +134,10 @@ def interval_chart(rows: Sequence[Interval], title: str) -> Markup:
             bar = f'<path d="M{across(row.low)} {_n(y)}H{across(row.high)}"/>'
         parts.append(
             f'<g class="interval {row.verdict}"><title>{escape(f"{row.name}: {row.shown}")}</title>'
-            f'<rect x="0" y="{_n(y - step / 2)}" width="{_WIDTH}" height="{step}"/>'
+            f'<rect x="0" y="{_n(y - step / 2)}" width="{width}" height="{step}"/>'
             f'{bar}<circle cx="{across(row.value)}" cy="{_n(y)}" r="4.5"/></g>'
         )
-    return _svg(_WIDTH, height, title, parts, "chart intervals")
+    return _svg(width, height, title, parts, "chart intervals")
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:

@@ -121,12 +121,12 @@ def remarks(plan: Plan, unread: int) -> list[str]:
         lines.append(f"{unread} could not be read and are left out for all")
     if lines:
         lines.append(f"{len(plan.found.pictures) - unread} pictures are compared")
-    count = f"{len(plan.found.pictures):,}"
-    for name, known in plan.trained_on.items():
-        lines.append(f"{name} was trained on {known:,} of these {count} pictures")
+    if plan.trained_on:
+        known = ", ".join(f"{name} on {count:,}" for name, count in plan.trained_on.items())
+        lines.append(f"trained on some of these {len(plan.found.pictures):,} pictures: {known}")
     networks = [system for system in plan.systems if isinstance(system, Network)]
     others = [s for s in networks if s.loaded.size != plan.size]
     if others:
         sizes = ", ".join(f"{system.name} at {system.loaded.size}" for system in others)
-        lines.append(f"all are compared at {plan.size} pixels, but trained was {sizes}")
+        lines.append(f"all are compared at {plan.size} pixels; trained at others: {sizes}")
     return lines

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-_TILE = 160  # pixels that a tile of a sheet has at least
+_TILE = 128  # pixels that a tile of a sheet has at least
 _ROW = 6  # tiles side by side; more begin a new row
 _GAP = 8
 _LINE = 17
