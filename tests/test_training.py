@@ -10,7 +10,12 @@ import yaml
 from lightning_colorize.errors import UsageError
 from lightning_colorize.run_folder import read_config, read_result
 from lightning_colorize.run_naming import new_run_folder
-from lightning_colorize.training import base_config, checkpoint_step, config_path
+from lightning_colorize.training import (
+    base_config,
+    checkpoint_step,
+    config_path,
+    default_precision,
+)
 
 VAL = ("psnr", "ssim", "ciede2000", "mse_ab", "colorfulness", "colorfulness_ratio", "hue_r")
 
@@ -230,6 +235,26 @@ def test_a_network_of_another_precision_is_measured_in_fp32(
     assert measured["metrics"]["test/psnr"] == pytest.approx(
         expected["metrics"]["test/psnr"], abs=within
     )
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cuda", "bf16", "precision"),
+    [
+        ("auto", True, True, "bf16-mixed"),
+        ("gpu", True, True, "bf16-mixed"),
+        ("cpu", True, True, "32-true"),
+        ("auto", True, False, "32-true"),
+        ("auto", False, False, "32-true"),
+    ],
+)
+def test_a_gpu_that_has_it_trains_in_bf16(monkeypatch, accelerator, cuda, bf16, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    assert default_precision(accelerator) == precision
+
+
+def test_the_precision_that_is_used_is_saved(finished_run):
+    assert read_config(finished_run)["trainer"]["precision"] == "32-true"
 
 
 def test_training_in_lower_precision_works(command):

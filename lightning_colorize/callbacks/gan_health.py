@@ -79,7 +79,8 @@ class GANHealth(Callback):
 
     def _judge(self, trainer: Trainer, task: CGANTask) -> None:
         means = {
-            name: float(torch.stack(values).float().nanmean()) for name, values in self._figures.items()
+            name: float(torch.stack(values).float().nanmean())
+            for name, values in self._figures.items()
         }
         wrong = self._discriminator(means, task.chance_loss)
         colors = self._colors(means)

@@ -12,7 +12,6 @@ from lightning_colorize.evaluation.table import metrics_table, print_plain
 from lightning_colorize.run_folder import IMAGES
 
 
-
 def print_result(result: Mapping[str, Any], folder: Path, console: Console | None = None) -> None:
     """Print the metrics of a run's network and baselines, what it cost and where to look.
 
