@@ -18,7 +18,7 @@ class SaveConfig(SaveConfigCallback):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # A resumed run has the file already; it is replaced, with what `resume` was given to change.
+        # A resumed run has the file already; what `resume` was given to change is new in it.
         super().__init__(*args, **{**kwargs, "save_to_log_dir": False})
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -13,8 +13,8 @@ from torchmetrics.utilities import dim_zero_cat
 
 from lightning_colorize.metrics.pictures import PictureValues, measure
 
-# Below this (in LAB units) the spread of mean colours over pictures is rounding.
-_CONSTANT = 1e-3
+CONSTANT = 1e-3
+"""Below this (in LAB units) the spread of mean colours over pictures is rounding."""
 COLORLESS = 0.1
 """Colourfulness on the scale of 0..255 that a truth without any colour is taken to have."""
 
@@ -116,6 +116,6 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
     # torchmetrics' PearsonCorrCoef would take the rounding of constants for a signal, and
     # torch.corrcoef is a matrix product, which autocast lowers.
     first, second = first - first.mean(), second - second.mean()
-    if min(first.square().mean(), second.square().mean()) < _CONSTANT**2:
+    if min(first.square().mean(), second.square().mean()) < CONSTANT**2:
         return torch.zeros_like(first[0])
     return cosine_similarity(first, second, dim=0)

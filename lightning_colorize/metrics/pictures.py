@@ -64,17 +64,19 @@ def per_picture(L: Tensor, ab_hat: Tensor, ab: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def measure(L: Tensor, ab_hat: Tensor, ab: Tensor) -> PictureValues:
-    """Measure each picture on the RGB rebuilt from true L, in fp32 with autocast off.
+def measure(L: Tensor, ab_hat: Tensor, ab: Tensor, L_hat: Tensor | None = None) -> PictureValues:
+    """Measure each picture on the RGB rebuilt from L, in fp32 with autocast off.
 
     Args:
         L: (B, 1, H, W) in [0, 100], the lightness of the true colours.
         ab_hat: (B, 2, H, W) in LAB units, predicted.
         ab: (B, 2, H, W) in LAB units, true.
+        L_hat: (B, 1, H, W) in [0, 100], of pictures that were coloured elsewhere: a change of
+            lightness is then an error too. None: the true one, which a colouriser keeps.
     """
     L, ab_hat, ab = L.float(), ab_hat.float(), ab.float()
     with full_precision(L):
-        rgb_hat, rgb = to_rgb(L, ab_hat), to_rgb(L, ab)
+        rgb_hat, rgb = to_rgb(L if L_hat is None else L_hat, ab_hat), to_rgb(L, ab)
         mean_a, mean_b = ab_hat.mean(dim=(2, 3)).unbind(1)
         true_mean_a, true_mean_b = ab.mean(dim=(2, 3)).unbind(1)
         return PictureValues(

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_colorize.color import ColorBatch, fit_gamut, full_precision, to_lab, to_rgb
-from lightning_colorize.color.delta_e import ciede2000
+from lightning_colorize.color import ColorBatch, fit_gamut, to_rgb
 from lightning_colorize.data.files import PictureError
 from lightning_colorize.evaluation.comparison.systems import Colored, Network, System
-from lightning_colorize.metrics import BASELINES, Baselines, colorfulness
-from lightning_colorize.metrics.pictures import PictureValues, _psnr, _ssim
+from lightning_colorize.metrics import BASELINES, Baselines
+from lightning_colorize.metrics.pictures import measure
 
 
 class Tiles(NamedTuple):
@@ -90,7 +89,8 @@ def measure_systems(
         of_batch = None
         if truth:
             rows = [*colored, *(Colored(batch.L, _baseline(n, baselines, batch)) for n in extra)]
-            of_batch = torch.stack([torch.stack(measure_colored(c, batch)) for c in rows]).cpu()
+            measured = [measure(batch.L, row.ab, batch.ab, row.L) for row in rows]
+            of_batch = torch.stack([torch.stack(values_of) for values_of in measured]).cpu()
             values.append(of_batch)
         for i, tiles in enumerate(_tiles(batch, systems, colored, truth)):
             show(tiles, None if of_batch is None else of_batch[: len(systems), :, i])
@@ -99,30 +99,6 @@ def measure_systems(
         if truth:
             result.values = torch.cat(values, dim=2).double().numpy()
     return result
-
-
-def measure_colored(colored: Colored, batch: ColorBatch) -> PictureValues:
-    """Measure pictures that may have a lightness of their own.
-
-    With the true lightness it is what `metrics.measure` gives; a picture coloured elsewhere is
-    measured as it is, so that a change of lightness counts as the error that people see.
-    """
-    with full_precision(batch.L):
-        rgb_hat, rgb = to_rgb(*colored), to_rgb(batch.L, batch.ab)
-        mean_a, mean_b = colored.ab.float().mean(dim=(2, 3)).unbind(1)
-        true_mean_a, true_mean_b = batch.ab.mean(dim=(2, 3)).unbind(1)
-        return PictureValues(
-            mse_ab=(colored.ab.float() - batch.ab).square().mean(dim=(1, 2, 3)),
-            psnr=_psnr(rgb_hat, rgb),
-            ssim=_ssim(rgb_hat, rgb),
-            ciede2000=ciede2000(to_lab(rgb_hat), to_lab(rgb)).mean(dim=(1, 2, 3)),
-            colorfulness=colorfulness(rgb_hat),
-            true_colorfulness=colorfulness(rgb),
-            mean_a=mean_a,
-            mean_b=mean_b,
-            true_mean_a=true_mean_a,
-            true_mean_b=true_mean_b,
-        )
 
 
 def as_bytes(colored: Colored) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from lightning_colorize.metrics.collection import _CONSTANT, COLORLESS
+from lightning_colorize.metrics.collection import COLORLESS, CONSTANT
 from lightning_colorize.metrics.pictures import PictureValues
 
 MEANS = ("psnr", "ssim", "ciede2000", "mse_ab", "colorfulness")
@@ -120,7 +120,7 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     first = first - first.mean(-1, keepdims=True)
     second = second - second.mean(-1, keepdims=True)
     squares = np.square(first).mean(-1), np.square(second).mean(-1)
-    constant = np.minimum(*squares) < _CONSTANT**2
+    constant = np.minimum(*squares) < CONSTANT**2
     product = np.where(constant, 1.0, squares[0] * squares[1])
     r: np.ndarray = np.where(constant, 0.0, (first * second).mean(-1) / np.sqrt(product))
     return r
