@@ -144,12 +144,15 @@ class ColorizeCLI(LightningCLI):
         # Whole paths: a run is resumed, and its configuration used again, from any folder.
         self.config.data.root = absolute(self.config.data.root)
         options.predict_dir = absolute(options.predict_dir)
+        model = self.config.model.init_args
+        for part, key in ((model, "generator_checkpoint"), (model.encoder.init_args, "weights")):
+            if key in part:
+                part[key] = absolute(part[key])
         trainer = self.config.trainer
         trainer.precision = trainer.precision or default_precision(trainer.accelerator)
         # The depth of some encoders follows from the size of the pictures; others have no such key.
-        encoder = self.config.model.init_args.encoder.init_args
-        if "size" in encoder:
-            encoder.size = self.config.data.size
+        if "size" in model.encoder.init_args:
+            model.encoder.init_args.size = self.config.data.size
         if options.experiment is None:
             given = config_path(self.words)
             options.experiment = "fit" if given is None else given.stem
@@ -183,7 +186,8 @@ class ColorizeCLI(LightningCLI):
                 callbacks.append(LearningRateMonitor())
             callbacks += self._writing_callbacks(baselines)
         # Ours first: at the end of a validation, averaged weights are still in place for them.
-        config.callbacks = [*callbacks, *(config.callbacks or [])]
+        given = config.callbacks or []
+        config.callbacks = [*callbacks, *(given if isinstance(given, list) else [given])]
         trainer: Trainer = super().instantiate_trainer(default_root_dir=str(self.folder), **kwargs)
         return trainer
 

@@ -9,8 +9,7 @@ from torch import Tensor
 from lightning_colorize.tasks import CGANTask
 from lightning_colorize.tasks.stages import Stage
 
-_DISCRIMINATOR = ("d_loss", "d_accuracy")
-_COLORS = ("colorfulness_ratio", "diversity")
+_FIGURES = {"d_loss", "d_accuracy", "colorfulness_ratio", "diversity"}
 
 
 class GANHealth(Callback):
@@ -59,7 +58,7 @@ class GANHealth(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: object,
+        outputs: dict[str, Tensor],  # type: ignore[override]
         batch: object,
         batch_idx: int,
     ) -> None:
@@ -67,11 +66,8 @@ class GANHealth(Callback):
         assert isinstance(pl_module, CGANTask)
         if pl_module.stage is not Stage.BOTH:
             return
-        logged = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-        for name in _DISCRIMINATOR + (_COLORS if logged else ()):
-            value = trainer.callback_metrics.get(f"train/{name}")
-            if value is not None:
-                self._figures.setdefault(name, []).append(value.detach())
+        for name in _FIGURES & outputs.keys():
+            self._figures.setdefault(name, []).append(outputs[name])
         self._batches += 1
         if self._batches % self.window == 0:
             self._judge(trainer, pl_module)
@@ -95,6 +91,8 @@ class GANHealth(Callback):
             trainer.should_stop = self.stopped = True
 
     def _discriminator(self, means: dict[str, float], chance: float) -> dict[str, str]:
+        if not means.keys() >= {"d_loss", "d_accuracy"}:
+            return {}  # it takes a step more seldom than a window is long
         wrong = {}
         loss, accuracy = means["d_loss"], means["d_accuracy"]
         if not loss <= chance:
@@ -110,10 +108,10 @@ class GANHealth(Callback):
         return wrong
 
     def _colors(self, means: dict[str, float]) -> dict[str, str]:
-        if not means.keys() >= set(_COLORS):
-            return {}
+        if "diversity" not in means:
+            return {}  # nothing was logged in this window
         wrong = {}
-        colorfulness, diversity = (means[name] for name in _COLORS)
+        colorfulness, diversity = means["colorfulness_ratio"], means["diversity"]
         if colorfulness > self.saturated:
             wrong["saturated"] = (
                 f"colours run away: {colorfulness:.3g} times as colourful as the truth; "

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
@@ -16,6 +16,7 @@ from lightning_colorize.callbacks.interrupt import RunInterrupted
 from lightning_colorize.networks import parameter_count
 from lightning_colorize.provenance import git_commit, versions
 from lightning_colorize.run_folder import BEST, RESULT, write_atomic
+from lightning_colorize.tasks import ColorizationTask
 
 
 class RunResult(Callback):
@@ -127,7 +128,7 @@ class RunResult(Callback):
         if not trainer.is_global_zero:
             return
         self.metrics |= _logged(trainer, "train/", "test/")
-        trainable, frozen = parameter_count(pl_module)
+        trainable, frozen = parameter_count(cast(ColorizationTask, pl_module).net)
         result = {
             "status": status,
             "metrics": _finite(self.metrics),

@@ -259,7 +259,10 @@ def _refusal(
     if accepted:
         lines.append(f"accepted: {', '.join(accepted)}")
     candidates = re.split(r", | or ", choices) if choices else accepted
-    if word and (near := nearest(word, candidates)) is not None:
+    if word == "null" and "null" in candidates:
+        # jsonargparse hands it on as text.
+        lines.append("so deep a key takes null from a file only: a fragment, or a second --config")
+    elif word and (near := nearest(word, candidates)) is not None:
         lines.append(f"did you mean {prefix}{'.'.join([near, *(rest or [])])}?")
     return lines
 

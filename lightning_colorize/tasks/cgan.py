@@ -111,6 +111,8 @@ class CGANTask(ColorizationTask):
             raise ValueError(
                 "generator_epochs, discriminator_epochs and l1_weight must not be negative"
             )
+        if generator_epochs and not l1_weight:
+            raise ValueError("l1_weight is 0, so generator_epochs would train nothing: write 0")
         self.save_hyperparameters()
         self.automatic_optimization = False
         built = decoder(encoder.info)
@@ -175,22 +177,32 @@ class CGANTask(ColorizationTask):
                 "discriminator; or give it fewer --model.discriminator.layers"
             )
 
-    def training_step(self, batch: ColorBatch, batch_idx: int) -> None:
-        """Step the networks whose turn it is."""
+    def training_step(self, batch: ColorBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Step the networks whose turn it is; returns its figures.
+
+        All are logged where Lightning hands them on, every `log_every_n_steps` batches; the
+        generator's loss always, for the progress bar.
+        """
         batch = self.with_target(batch)
         steps_g, steps_d = self._turns()
+        logs = (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         with torch.set_grad_enabled(steps_g):
             prediction = self.predict(batch.L)
         L = self.scaling.normalise_L(batch.L)
         ab_hat = self.net.head.to_ab(prediction)
+        figures: dict[str, Tensor] = {}
         if steps_d:
-            self._step_discriminator(L, self.scaling.normalise_ab(batch.ab), ab_hat, not steps_g)
+            ab = self.scaling.normalise_ab(batch.ab)
+            figures |= self._step_discriminator(L, ab, ab_hat, not steps_g, logs)
         if steps_g:
-            self._step_generator(L, ab_hat, prediction, batch)
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            figures = batch_figures(batch.L, self.scaling.restore_ab(ab_hat), batch.ab)
-            self.log_dict({f"train/{name}": value for name, value in figures.items()})
+            figures |= self._step_generator(L, ab_hat, prediction, batch, logs)
+            self.log("train/loss", figures["loss"], prog_bar=True, batch_size=len(batch))
+        if logs:
+            figures |= batch_figures(batch.L, self.scaling.restore_ab(ab_hat), batch.ab)
+            others = {f"train/{name}": value for name, value in figures.items() if name != "loss"}
+            self.log_dict(others, batch_size=len(batch))
         step_schedules(self.trainer, "step", self.lr_scheduler_step)
+        return figures
 
     def _turns(self) -> tuple[bool, bool]:
         """Return whether the generator and the discriminator take a step in this batch."""
@@ -202,52 +214,61 @@ class CGANTask(ColorizationTask):
             batch % self.discriminator_every_n_batches == 0,
         )
 
-    def _step_discriminator(self, L: Tensor, ab: Tensor, ab_hat: Tensor, counted: bool) -> None:
+    def _step_discriminator(
+        self, L: Tensor, ab: Tensor, ab_hat: Tensor, counted: bool, logs: bool
+    ) -> dict[str, Tensor]:
         real = self._judge(L, ab)
         fake = self._judge(L, ab_hat.detach())
         loss = self.adversarial_loss(real, real=True) + self.adversarial_loss(fake, real=False)
         loss = self.discriminator_loss_scale * loss
-        norm = self._step(loss, 1, self.discriminator, counted)
+        norm = self._step(loss, 1, self.discriminator, counted, logs)
         right = [(real > self.adversarial_loss.boundary), (fake <= self.adversarial_loss.boundary)]
-        self.log_dict(
-            {
-                "train/d_loss": loss,
-                "train/d_real": self.adversarial_loss.score(real).mean(),
-                "train/d_fake": self.adversarial_loss.score(fake).mean(),
-                "train/d_accuracy": torch.stack([calls.float().mean() for calls in right]).mean(),
-                "train/d_grad_norm": norm,
+        figures = {
+            "d_loss": loss.detach(),
+            "d_accuracy": torch.stack([calls.float().mean() for calls in right]).mean(),
+        }
+        if logs:
+            score = self.adversarial_loss.score
+            figures |= {
+                "d_real": score(real.detach()).mean(),
+                "d_fake": score(fake.detach()).mean(),
             }
-        )
+        return figures | ({} if norm is None else {"d_grad_norm": norm})
 
     def _step_generator(
-        self, L: Tensor, ab_hat: Tensor, prediction: Tensor, batch: ColorBatch
-    ) -> None:
+        self, L: Tensor, ab_hat: Tensor, prediction: Tensor, batch: ColorBatch, logs: bool
+    ) -> dict[str, Tensor]:
         l1 = self.l1(prediction, batch)
         loss = self.l1_weight * l1
+        figures = {"l1": l1.detach()}
         if self.stage is Stage.BOTH:
             # The discriminator's own gradient is not wanted here, and costs a third of the pass.
             self.discriminator.requires_grad_(False)
             adversarial = self.adversarial_loss.generator(self._judge(L, ab_hat))
             self.discriminator.requires_grad_(True)
             loss = loss + adversarial
-            self.log("train/g_adversarial", adversarial)
-        norm = self._step(loss, 0, self.net, counted=True)
+            figures["g_adversarial"] = adversarial.detach()
+        norm = self._step(loss, 0, self.net, counted=True, logs=logs)
         if self.averaged is not None:
             self.averaged.update_parameters(self.net)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
-        self.log_dict({"train/l1": l1, "train/g_grad_norm": norm})
+        figures["loss"] = loss.detach()
+        return figures | ({} if norm is None else {"g_grad_norm": norm})
 
     def _judge(self, L: Tensor, ab: Tensor) -> Tensor:
         logits: Tensor = self.discriminator(L.to(self.dtype), ab.to(self.dtype))
         return logits
 
-    def _step(self, loss: Tensor, number: int, network: nn.Module, counted: bool) -> Tensor:
-        """Step one network; returns the norm of its gradient before it was clipped."""
+    def _step(
+        self, loss: Tensor, number: int, network: nn.Module, counted: bool, logs: bool
+    ) -> Tensor | None:
+        """Step one network; returns its gradient's norm before clipping, where it is wanted."""
         optimizer: LightningOptimizer = self.optimizers()[number]  # type: ignore[index]
         optimizer.zero_grad()
         self.manual_backward(loss)
-        limit = float("inf") if self.gradient_clip_val is None else self.gradient_clip_val
-        norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
+        norm = None
+        if logs or self.gradient_clip_val is not None:
+            limit = float("inf") if self.gradient_clip_val is None else self.gradient_clip_val
+            norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
         # What stands behind Lightning's optimiser takes a step that Lightning does not count.
         (optimizer if counted else optimizer.optimizer).step()
         return norm

@@ -9,7 +9,8 @@ from lightning_colorize.networks import Colorizer
 from lightning_colorize.networks.encoders.weights import weights_skipped
 from lightning_colorize.run_folder import checkpoint_of
 
-_NETWORK = "net."
+# A GAN's average, which is what colours, goes before the generator itself.
+_NETWORKS = ("averaged.module.", "net.")
 
 
 def load_network(network: Colorizer, path: Path) -> None:
@@ -30,10 +31,9 @@ def load_network(network: Colorizer, path: Path) -> None:
         state = checkpoint["state_dict"]
     except Exception as error:  # a damaged file makes torch raise nearly any class
         raise UsageError(f"{file} is damaged, or no checkpoint of lightning-colorize") from error
+    prefix = next((p for p in _NETWORKS if any(name.startswith(p) for name in state)), "")
     weights = {
-        name.removeprefix(_NETWORK): value
-        for name, value in state.items()
-        if name.startswith(_NETWORK)
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
     try:
         network.load_state_dict(weights)

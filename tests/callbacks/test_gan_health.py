@@ -21,14 +21,12 @@ FAILURES = {
 
 
 class Trainer(SimpleNamespace):
-    """Lets batches pass, with figures that are logged in every tenth."""
+    """What the callback asks of Lightning's."""
 
     def __init__(self):
         strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
         super().__init__(
             global_step=0,
-            log_every_n_steps=10,
-            callback_metrics={},
             is_global_zero=True,
             should_stop=False,
             strategy=strategy,
@@ -41,11 +39,13 @@ def task():
 
 
 def let_pass(health, trainer, task, batches, **figures):
-    figures = {f"train/{name}": torch.tensor(float(v)) for name, v in {**SOUND, **figures}.items()}
+    """Colours are measured in every tenth batch only."""
+    figures = {name: torch.tensor(float(value)) for name, value in {**SOUND, **figures}.items()}
     for _ in range(batches):
         trainer.global_step += 1
-        trainer.callback_metrics = figures
-        health.on_train_batch_end(trainer, task, None, None, trainer.global_step)
+        names = figures if trainer.global_step % 10 == 0 else ("d_loss", "d_accuracy")
+        outputs = {name: figures[name] for name in names}
+        health.on_train_batch_end(trainer, task, outputs, None, trainer.global_step)
 
 
 def test_a_sound_training_is_left_alone(task, capsys):

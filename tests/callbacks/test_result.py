@@ -90,7 +90,7 @@ def fake_trainer(metrics):
 )
 def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, values, best):
     result = RunResult(tmp_path, BaselineMetrics(), "val/x", mode)
-    module = torch.nn.Linear(1, 1)
+    module = SimpleNamespace(net=torch.nn.Linear(1, 1))
     for epoch, value in enumerate(values):
         result.on_validation_end(fake_trainer({"val/x": value, "val/epoch": epoch}), module)
     written = json.loads((tmp_path / "result.json").read_text())
@@ -110,10 +110,10 @@ def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, 
 )
 def test_an_exception_is_an_outcome(tmp_path, exception, status):
     result = RunResult(tmp_path, BaselineMetrics(), "val/x", "max")
-    result.on_exception(fake_trainer({}), torch.nn.Linear(1, 1), exception)
+    result.on_exception(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)), exception)
     assert not list(tmp_path.iterdir())  # the run had not begun
-    result.on_train_start(fake_trainer({}), torch.nn.Linear(1, 1))
-    result.on_exception(fake_trainer({}), torch.nn.Linear(1, 1), exception)
+    result.on_train_start(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)))
+    result.on_exception(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)), exception)
     written = json.loads((tmp_path / "result.json").read_text())
     assert written["status"] == status
     assert written["parameters"] == 2
@@ -121,13 +121,17 @@ def test_an_exception_is_an_outcome(tmp_path, exception, status):
 
 def test_the_account_goes_on_over_restarts(tmp_path):
     first = RunResult(tmp_path, BaselineMetrics(), "val/x", "max")
-    first.on_validation_end(fake_trainer({"val/x": 2.0}), torch.nn.Linear(1, 1))
+    first.on_validation_end(
+        fake_trainer({"val/x": 2.0}), SimpleNamespace(net=torch.nn.Linear(1, 1))
+    )
     for _ in range(3):
         first.on_train_batch_end(fake_trainer({}), None, None, "four", 0)
     second = RunResult(tmp_path, BaselineMetrics(), "val/x", "max")
     second.load_state_dict(first.state_dict())
     second.on_train_batch_end(fake_trainer({}), None, None, "four", 0)
-    second.on_validation_end(fake_trainer({"val/x": 1.0}), torch.nn.Linear(1, 1))
+    second.on_validation_end(
+        fake_trainer({"val/x": 1.0}), SimpleNamespace(net=torch.nn.Linear(1, 1))
+    )
     written = json.loads((tmp_path / "result.json").read_text())
     assert (written["batches"], written["images_seen"], written["restarts"]) == (4, 16, 1)
     assert written["best_metric"] == written["metrics"]["val/x"] == 2.0

@@ -273,7 +273,11 @@ WHEN_BUILT = {
     ),
     "weights that are not there": (
         ["--model.encoder", "ResNetEncoder", "--model.encoder.weights", "nope.pt"],
-        ["--model.encoder.weights: 'nope.pt'", "no file nope.pt", "pretrained: false"],
+        [
+            "--model.encoder.weights: 'nope.pt'",
+            "nope.pt; give an existing one",
+            "pretrained: false",
+        ],
     ),
     "frozen without weights": (
         ["--model.encoder", "ResNetEncoder", "--model.encoder.frozen", "true"],

@@ -110,7 +110,7 @@ def test_without_l1_the_generator_learns_from_the_discriminator_alone(data):
     frozen = state(task.discriminator)
     diary = train(task, data, max_steps=30)
     fake = [figures["train/d_fake"] for figures in diary.logged]
-    assert sum(fake[-5:]) / 5 > sum(fake[:5]) / 5 + 0.02
+    assert sum(fake[-5:]) / 5 > sum(fake[:5]) / 5 + 0.01
     parameters = dict(task.net.named_parameters())
     assert all(
         not torch.equal(diary.states[0][f"net.{name}"], value) for name, value in parameters.items()
