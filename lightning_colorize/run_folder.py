@@ -6,6 +6,8 @@ run only through these files.
 
 import json
 import os
+import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,10 +168,35 @@ def checkpoint_of(path: Path) -> Path:
     raise UsageError(f"{path} holds neither {BEST} nor {LAST}; give a checkpoint or a run folder")
 
 
+def temporary_beside(path: Path) -> Path:
+    """Return a hidden name of nobody else's in the file's folder, short whatever the file's is."""
+    return path.with_name(f".{secrets.token_hex(8)}.tmp")
+
+
+def require_writable(path: Path, option: str) -> None:
+    """Refuse a file that cannot be written, before the work whose outcome it is to hold.
+
+    Args:
+        path: The file; its folder is made.
+        option: Where it was given, for the message.
+
+    Raises:
+        UsageError: If it is a folder, or no file can be made beside it.
+    """
+    try:
+        if path.is_dir():
+            raise UsageError(f"{option} {path} is a folder; give a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{option} {path} cannot be written: {error.strerror}") from None
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file so that a reader, or a crash, never meets half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("w", encoding="utf-8", newline="") as file:
             file.write(text)

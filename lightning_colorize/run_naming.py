@@ -26,13 +26,23 @@ def new_run_folder(root: Path, experiment: str, name: str | None) -> Path:
     if rank and _VARIABLE in os.environ:
         return Path(os.environ[_VARIABLE])
     folder = root / experiment / (name or _default_name())
-    if not rank and ((folder / CONFIG).exists() or (folder / RESULT).exists()):
+    if not rank:
+        refuse_taken(folder)
+    os.environ[_VARIABLE] = str(folder)
+    return folder
+
+
+def refuse_taken(folder: Path) -> None:
+    """Refuse a folder that is a run's; to be asked again once no other process can begin one.
+
+    Raises:
+        UsageError: If it is.
+    """
+    if (folder / CONFIG).exists() or (folder / RESULT).exists():
         raise UsageError(
             f"{folder} holds a run already; give another --run.name, "
             f"or go on with it: lightning-colorize resume {folder}"
         )
-    os.environ[_VARIABLE] = str(folder)
-    return folder
 
 
 def _rank() -> int:

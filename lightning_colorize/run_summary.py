@@ -1,6 +1,8 @@
 """What a list of runs says about each of them, and what differs between their configurations."""
 
 import csv
+import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +34,7 @@ class RunSummary:
         folder: The run folder.
         status: As in result.json; `running` while a process trains it, `killed` where it left no
             result, `unreadable` where that is broken.
-        metrics: Values by name: the result's; of a run without result the best so far.
+        metrics: Finite values by name: the result's; of a run without result the best so far.
         grey: The same metrics of the baseline without colour, where they are known.
         epochs: Epochs trained.
         seconds: Time it took; None while that is not known.
@@ -64,14 +66,16 @@ def summarize(folder: Path) -> RunSummary:
     except UsageError:
         return RunSummary(folder, UNREADABLE, {}, {}, None, None)
     running = is_running(folder)
+    if result is not None and "status" not in result:
+        return RunSummary(folder, UNREADABLE, {}, {}, None, None)
     if result is None:
         metrics, epochs = _so_far(folder / METRICS)
         return RunSummary(folder, RUNNING if running else KILLED, metrics, {}, epochs, None)
     return RunSummary(
         folder,
-        RUNNING if running else str(result.get("status")),
-        result.get("metrics") or {},
-        (result.get("baselines") or {}).get("grey") or {},
+        RUNNING if running else str(result["status"]),
+        _known(result.get("metrics")),
+        _known((result.get("baselines") or {}).get("grey")),
         result.get("epochs"),
         result.get("seconds"),
     )
@@ -81,10 +85,7 @@ def rank(runs: Sequence[RunSummary], metric: str) -> list[RunSummary]:
     """Return the runs best first; those without the metric last."""
     sign = 1 if metric_goal(metric) == "min" else -1
     have = [run for run in runs if metric in run.metrics]
-    # NaN, of a run that diverged, is neither more nor less than anything.
-    have.sort(
-        key=lambda run: (run.metrics[metric] != run.metrics[metric], sign * run.metrics[metric])
-    )
+    have.sort(key=lambda run: sign * run.metrics[metric])
     return have + [run for run in runs if metric not in run.metrics]
 
 
@@ -134,16 +135,27 @@ def _config(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def _known(metrics: dict[str, float | None] | None) -> dict[str, float]:
+    """Return the metrics without those that are null: no number, in a run that diverged."""
+    return {name: value for name, value in (metrics or {}).items() if value is not None}
+
+
 def _so_far(path: Path) -> tuple[dict[str, float], int | None]:
     metrics: dict[str, float] = {}
     epochs = None
-    if path.is_file():
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                epochs = int(row["epoch"]) if row.get("epoch") else epochs
-                for name, text in row.items():
-                    if name not in ("step", "epoch") and text:
-                        metrics[name] = _better(name, metrics.get(name), float(text))
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    # A line without its end is being written, or was when the machine went down.
+    for row in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]), quoting=csv.QUOTE_NONE):
+        try:
+            read = {name: float(value) for name, value in row.items() if value}
+        except (TypeError, ValueError):
+            continue  # a damaged row; the others still say how far the run came
+        values = {name: value for name, value in read.items() if math.isfinite(value)}
+        for name, value in values.items():
+            if name == "epoch":
+                epochs = int(value)
+            elif name != "step":
+                metrics[name] = _better(name, metrics.get(name), value)
     return metrics, epochs
 
 

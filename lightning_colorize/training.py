@@ -29,12 +29,13 @@ from lightning_colorize.callbacks import (
     progress_callbacks,
 )
 from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.devices import default_precision, several_processes
 from lightning_colorize.errors import UsageError
 from lightning_colorize.loggers import LoggerOptions, build_loggers
 from lightning_colorize.networks import skip_weights
 from lightning_colorize.processes import is_first_process
 from lightning_colorize.run_folder import LAST
-from lightning_colorize.run_naming import new_run_folder
+from lightning_colorize.run_naming import new_run_folder, refuse_taken
 from lightning_colorize.tasks import CGANTask, ColorizationTask
 
 
@@ -75,11 +76,14 @@ class RunOptions:
     def __post_init__(self) -> None:
         """Refuse numbers without sense."""
         least = {"save_every_n_steps": 1, "grid_every_n_epochs": 1, "grid_pictures": 0}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise UsageError(
-                    f"--run.{name}: {getattr(self, name)}\naccepted: {smallest} or more"
-                )
+        for name, smallest in (least | {"patience": 1}).items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise UsageError(f"--run.{name}: {value}\naccepted: {smallest} or more")
+        for name in ("name", "experiment"):
+            value = getattr(self, name)
+            if value is not None and (Path(value).name != value or value == ".."):
+                raise UsageError(f"--run.{name}: '{value}'\naccepted: the name of one folder")
 
 
 class ColorizeCLI(LightningCLI):
@@ -95,9 +99,11 @@ class ColorizeCLI(LightningCLI):
     Attributes:
         folder: The run folder, or `scratch`.
         best: Keeps the run's best checkpoint; None where nothing is kept (`fast_dev_run`).
+        stop: Ends the run when it is told to by a signal; only where something is kept.
     """
 
     best: BestCheckpoint | None = None
+    stop: GracefulStop
 
     def __init__(
         self,
@@ -127,6 +133,7 @@ class ColorizeCLI(LightningCLI):
             parser_kwargs={
                 "prog": prog,
                 "exit_on_error": False,
+                "allow_abbrev": False,
                 "default_config_files": [str(base_config(words))],
             },
             auto_configure_optimizers=False,
@@ -141,14 +148,8 @@ class ColorizeCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Name the run, so that its configuration can be saved with its experiment's name."""
         options = self.config.run
-        # Whole paths: a run is resumed, and its configuration used again, from any folder.
-        self.config.data.root = absolute(self.config.data.root)
-        options.predict_dir = absolute(options.predict_dir)
-        model = self.config.model.init_args
-        for part, key in ((model, "generator_checkpoint"), (model.encoder.init_args, "weights")):
-            if key in part:
-                part[key] = absolute(part[key])
-        trainer = self.config.trainer
+        self._complete_paths()
+        model, trainer = self.config.model.init_args, self.config.trainer
         trainer.precision = trainer.precision or default_precision(trainer.accelerator)
         # The depth of some encoders follows from the size of the pictures; others have no such key.
         if "size" in model.encoder.init_args:
@@ -160,6 +161,17 @@ class ColorizeCLI(LightningCLI):
             root = Path(options.root).expanduser()
             self.folder = new_run_folder(root, options.experiment, options.name)
 
+    def _complete_paths(self) -> None:
+        """Make paths whole: a run is resumed, and its configuration used, from any folder."""
+        config, model = self.config, self.config.model.init_args
+        places = [(config.data, "root"), (config.run, "predict_dir")]
+        places += [(model, "generator_checkpoint"), (model.encoder.init_args, "weights")]
+        if config.data.source is not None:
+            places.append((config.data.source.get("init_args", {}), "exclude_list"))
+        for part, key in places:
+            if key in part:
+                part[key] = absolute(part[key])
+
     def instantiate_classes(self) -> None:
         """Build what the configuration says; a resumed run's weights are in its checkpoint."""
         with skip_weights() if self.resumed else nullcontext():
@@ -168,6 +180,10 @@ class ColorizeCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the run's folder, loggers and callbacks to the Trainer's configuration."""
         config = self.config_init.trainer
+        if config.strategy == "auto" and several_processes(
+            config.accelerator, config.devices, config.num_nodes
+        ):
+            config.strategy = self.model.distributed_strategy
         self.model.check(config, self.datamodule.size)
         baselines = BaselineMetrics()
         callbacks: list[Callback] = [Banner(), baselines]
@@ -177,14 +193,19 @@ class ColorizeCLI(LightningCLI):
         config.enable_progress_bar = config.enable_progress_bar is not False and on_terminal()
         if self.is_run and not config.fast_dev_run:
             self._check_monitor()
-            make_folder(self.folder)
+            callbacks += self._writing_callbacks(baselines)
             if is_first_process():
+                # Nothing is left behind where there is nothing to train on.
+                self.datamodule.prepare_data()
+                self.datamodule.setup()
+                make_folder(self.folder)
                 self.claim(self.folder)
+                if not self.resumed:
+                    refuse_taken(self.folder)
             if config.logger is None:
                 config.logger = self._loggers()
             if config.logger:
-                callbacks.append(LearningRateMonitor())
-            callbacks += self._writing_callbacks(baselines)
+                callbacks.insert(2, LearningRateMonitor())
         # Ours first: at the end of a validation, averaged weights are still in place for them.
         given = config.callbacks or []
         config.callbacks = [*callbacks, *(given if isinstance(given, list) else [given])]
@@ -230,22 +251,15 @@ class ColorizeCLI(LightningCLI):
             callbacks.append(PredictFolder(Path(options.predict_dir), self.datamodule.size))
         self.best = BestCheckpoint(self.folder, options.monitor, options.mode)
         last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
+        self.stop = GracefulStop(last)
         return [
             *callbacks,
             RunResult(self.folder, baselines, options.monitor, options.mode, options.test),
             FinalValidation(),
             self.best,
             last,
-            GracefulStop(last),
+            self.stop,
         ]
-
-
-def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:
-    """Return bf16-mixed where a GPU that has it will be used: it is half as much work there."""
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bf16-mixed"
-    return "32-true"
 
 
 def absolute(path: str | None) -> str | None:

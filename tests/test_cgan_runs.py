@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -18,6 +20,7 @@ from lightning_colorize.run_folder import read_result
 from tests.tasks.conftest import GanCommands, make_trainer
 from tests.test_resume import check_all, rows, stop_in  # noqa: F401
 
+MULTI_GPU = Path(__file__).parents[1] / "experiments/trainer/multi_gpu.yaml"
 STAGED = [
     *("--model.generator_epochs", 1, "--model.discriminator_epochs", 1),
     *("--trainer.max_epochs", 3),
@@ -145,7 +148,15 @@ REFUSED = {
     "clipping": (["--trainer.gradient_clip_val", 1], CLIPPED),
     "clipping values": (["--trainer.gradient_clip_algorithm", "value"], CLIPPED),
     "accumulating": (["--trainer.accumulate_grad_batches", 2], "a larger --data.batch_size"),
-    "fp16": (["--trainer.precision", "16-mixed"], "bf16-mixed, 32-true"),
+    "fp16": (["--trainer.precision", "16-mixed"], "bf16-mixed, 32-true, 64-true"),
+    "an average in 16 bits": (["--trainer.precision", "bf16-true"], "bf16-mixed, 32-true, 64-true"),
+    "plain ddp": (["--trainer.strategy", "ddp"], "auto, ddp_find_unused_parameters_true"),
+    "no epoch for both": (
+        [*STAGED[:-1], 2],
+        "3 or more with generator_epochs 1 and discriminator_epochs 1",
+    ),
+    "clipping to nothing": (["--model.gradient_clip_val", 0], "must be above 0"),
+    "no channels": (["--model.encoder.width", 0], "width is 0"),
     "too small to judge": (
         ["--model.discriminator.layers", 4],
         "48 or more with this discriminator; or give it fewer --model.discriminator.layers",
@@ -250,7 +261,8 @@ def two_processes(photo_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     (folder / "checksums.py").write_text(CHECKSUMS)
     command = GanCommands(photo_folder, folder)
-    strategy = ["--trainer.strategy", "ddp_find_unused_parameters_true"]
+    fragment = yaml.safe_load(MULTI_GPU.read_text())["trainer"]
+    strategy = ["--trainer.strategy", fragment["strategy"]]
     options = [*STAGED, "--trainer.devices", 2, *strategy, "--data.batch_size", 2]
     options += ["--model.ema_decay", 0.9, "--trainer.callbacks+", "checksums.Checksums"]
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))

@@ -35,7 +35,7 @@ EXCEPT = {("inference", "callbacks")}
 
 # Helpers in the package's own folder: what they import of ours, and who may import them.
 HELPERS = {"errors": set(), "bundled": set(), "provenance": set(), "run_folder": {"errors"}}
-HELPERS |= {"processes": set(), "progress": {"processes"}}
+HELPERS |= {"devices": set(), "processes": set(), "progress": {"processes"}}
 HELPERS |= {"run_naming": {"errors", "run_folder"}, "run_summary": {"errors", "run_folder"}}
 MAY_HAVE_HELPERS: dict[str, set[str]] = {
     "color": set(),

@@ -140,12 +140,53 @@ def test_resumed_equals_undisturbed_wherever_it_was_stopped(command, stop_in, mo
     check_all(command, stop_in, [*STATEFUL, *CASES[case]], batches=None)
 
 
-def test_a_signal_in_the_last_batch_lets_the_run_finish(command, stop_in, capsys):
-    stop_in(6)
-    run = command.fit("late")
+def test_a_signal_in_the_last_batch_leaves_the_test_to_resume(command, stop_in, capsys):
+    stop_in(6, signal.SIGTERM)
+    assert command("fit", *command.words("late")) == 143
+    run = command.root / "tiny" / "late"
+    assert read_result(run)["status"] == "interrupted"
+    assert "SIGTERM: writing a checkpoint after this batch" in capsys.readouterr().err
+    assert command("resume", run) == 0
     assert read_result(run)["status"] == "finished"
     assert "test/psnr" in read_result(run)["metrics"]
-    assert "SIGINT: writing a checkpoint after this batch" in capsys.readouterr().err
+
+
+def test_a_signal_in_the_last_batch_without_a_test_lets_the_run_finish(command, stop_in):
+    stop_in(6)
+    assert read_result(command.fit("late", "--run.test", "false"))["status"] == "finished"
+
+
+def test_a_signal_ends_the_test(command, monkeypatch):
+    from lightning_colorize.tasks import RegressionTask
+
+    tested = []
+
+    def test_step(self, batch, batch_idx):
+        tested.append(batch_idx)
+        signal.raise_signal(signal.SIGTERM)
+        return self(batch.L)
+
+    words = command.words("told", "--data.batch_size", 1, "--trainer.limit_train_batches", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(RegressionTask, "test_step", test_step)
+        assert command("fit", *words) == 143
+    assert tested == [0]
+    run = command.root / "tiny" / "told"
+    assert read_result(run)["status"] == "interrupted"
+    assert command("resume", run) == 0
+    assert "test/psnr" in read_result(run)["metrics"]
+
+
+def test_a_resume_that_is_refused_changes_nothing(command, stop_in, capsys):
+    stop_in(5)
+    assert command("fit", *command.words("kept", *STATEFUL)) == 130
+    run = command.root / "tiny" / "kept"
+    before = (run / "config.yaml").read_bytes()
+    assert command("resume", run, "--trainer.max_epochs", 0) == 2
+    assert command("resume", run, "--data.batch_size", 3) == 2
+    assert "in the midst of an epoch of batches of 4 pictures, not 3" in capsys.readouterr().err
+    assert (run / "config.yaml").read_bytes() == before
+    assert command("resume", run) == 0
 
 
 def test_a_second_ctrl_c_stops_at_once(command, stop_in, interrupts, capsys):

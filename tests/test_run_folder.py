@@ -107,6 +107,26 @@ def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     assert os.listdir(path.parent) == ["file.txt"]
 
 
+def test_the_longest_file_name_can_be_written(tmp_path):
+    path = tmp_path / ("a" * 250 + ".json")
+    run_folder.write_atomic(path, "text")
+    assert path.read_text() == "text"
+
+
+def test_what_cannot_be_written_is_refused_before_it_is(tmp_path):
+    run_folder.require_writable(tmp_path / "new" / "a.json", "--json")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").touch()
+    for path, reason in [
+        (tmp_path, "is a folder"),
+        (tmp_path / "file" / "a.json", "cannot be written: "),
+        (tmp_path / ("a" * 256), "cannot be written: File name too long"),
+    ]:
+        with pytest.raises(UsageError) as caught:
+            run_folder.require_writable(path, "--json")
+        assert str(caught.value).startswith(f"--json {path} {reason}")
+
+
 def test_a_written_file_has_the_usual_permissions(tmp_path):
     run_folder.write_atomic(tmp_path / "atomic", "")
     (tmp_path / "plain").write_text("")

@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from lightning_colorize.devices import default_precision, several_processes
 from lightning_colorize.errors import UsageError
 from lightning_colorize.run_folder import read_config, read_result
 from lightning_colorize.run_naming import new_run_folder
@@ -14,7 +15,6 @@ from lightning_colorize.training import (
     base_config,
     checkpoint_step,
     config_path,
-    default_precision,
 )
 
 VAL = ("psnr", "ssim", "ciede2000", "mse_ab", "colorfulness", "colorfulness_ratio", "hue_r")
@@ -251,6 +251,65 @@ def test_a_gpu_that_has_it_trains_in_bf16(monkeypatch, accelerator, cuda, bf16, 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
     assert default_precision(accelerator) == precision
+
+
+@pytest.mark.parametrize(
+    ("devices", "gpus", "several"),
+    [
+        (1, 8, False),
+        (2, 0, True),
+        ("auto", 8, True),
+        ("auto", 1, False),
+        (-1, 2, True),
+        ([0], 8, False),
+        ([0, 3], 8, True),
+        ("3", 8, True),
+        ("1", 8, False),
+        ("3,", 8, False),
+        ("0, 3", 8, True),
+    ],
+)
+def test_how_many_processes_a_trainer_will_have(monkeypatch, devices, gpus, several):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert several_processes("auto", devices, 1) == several
+    assert several_processes("auto", devices, 2)
+    if devices == "auto":
+        assert not several_processes("cpu", devices, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--data.batch", 4], "data.batch"),
+        (["--run.patience", -1], "--run.patience: -1"),
+        (["--run.name", "a/b"], "--run.name: 'a/b'"),
+        (["--run.experiment", ".."], "--run.experiment: '..'"),
+        (["--data.root", "/nowhere"], "/nowhere"),
+        (["--run.predict_dir", "/nowhere"], "/nowhere"),
+        (["--trainer.devices", 0], "devices"),
+    ],
+)
+def test_wrong_use_leaves_nothing_behind(command, capsys, words, says):
+    assert command("fit", *command.words("wrong", *words)) == 2
+    assert says in capsys.readouterr().err.lower()
+    assert not list(command.root.glob("*/*"))
+
+
+def test_a_run_that_another_one_made_meanwhile_is_not_overwritten(command, monkeypatch, capsys):
+    from contextlib import contextmanager
+
+    from lightning_colorize.commands import session
+
+    @contextmanager
+    def late(folder):
+        (folder / "config.yaml").write_text("of another run")
+        yield
+
+    monkeypatch.setattr(session, "lock", late)
+    assert command("fit", *command.words("same")) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert (command.root / "tiny/same/config.yaml").read_text() == "of another run"
 
 
 def test_the_precision_that_is_used_is_saved(finished_run):

@@ -14,12 +14,20 @@ from lightning_colorize.run_folder import CONFIG, write_atomic
 class SaveConfig(SaveConfigCallback):
     """Writes `config.yaml` into the run folder and gives the configuration to the loggers.
 
-    `fit --config RUN/config.yaml` trains the same in a new folder: the run's name is left out.
+    `fit --config RUN/config.yaml` trains the same in a new folder: the run's name is left out. Not
+    before training starts: a `resume` that is refused changes nothing.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # A resumed run has the file already; what `resume` was given to change is new in it.
         super().__init__(*args, **{**kwargs, "save_to_log_dir": False})
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Do nothing yet."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write and log, in the first process."""
+        super().setup(trainer, pl_module, "fit")
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write and log."""

@@ -16,12 +16,15 @@ class GANHealth(Callback):
     """Warns, once of each kind, of the ways in which conditional GANs fail; may stop the run.
 
     Figures of single batches swing widely in a sound training too, so means over windows of batches
-    are looked at, and only while both networks are trained. Colours are measured in the batches
-    that are logged; of them two windows in a row must be wrong.
+    are looked at, and only while both networks are trained; in the first window they are still
+    finding their ways. Colours are measured in the batches that are logged; of the windows with
+    such a batch two in a row must be wrong.
 
     Args:
         stop: End the run at the first warning.
         window: Batches.
+        collapsed: Largest mean loss of the discriminator, as a share of that of guessing, which a
+            sound one may come near to.
         winning: Largest mean share of the discriminator's right calls: above it the generator is
             told nothing that helps.
         saturated: Largest colourfulness, as a share of the truth's.
@@ -37,6 +40,7 @@ class GANHealth(Callback):
         self,
         stop: bool = False,
         window: int = 50,
+        collapsed: float = 1.05,
         winning: float = 0.98,
         saturated: float = 2.0,
         tinted: float = 0.15,
@@ -44,6 +48,7 @@ class GANHealth(Callback):
     ) -> None:
         self.stop = stop
         self.window = window
+        self.collapsed = collapsed
         self.winning = winning
         self.saturated = saturated
         self.tinted = tinted
@@ -70,7 +75,8 @@ class GANHealth(Callback):
             self._figures.setdefault(name, []).append(outputs[name])
         self._batches += 1
         if self._batches % self.window == 0:
-            self._judge(trainer, pl_module)
+            if self._batches > self.window:
+                self._judge(trainer, pl_module)
             self._figures = {}
 
     def _judge(self, trainer: Trainer, task: CGANTask) -> None:
@@ -79,9 +85,10 @@ class GANHealth(Callback):
             for name, values in self._figures.items()
         }
         wrong = self._discriminator(means, task.chance_loss)
-        colors = self._colors(means)
-        wrong |= {kind: text for kind, text in colors.items() if kind in self._former}
-        self._former = set(colors)
+        if "diversity" in means:
+            colors = self._colors(means)
+            wrong |= {kind: text for kind, text in colors.items() if kind in self._former}
+            self._former = set(colors)
         new = {kind: text for kind, text in wrong.items() if kind not in self.warnings}
         self.warnings |= new
         if trainer.is_global_zero:
@@ -95,7 +102,7 @@ class GANHealth(Callback):
             return {}  # it takes a step more seldom than a window is long
         wrong = {}
         loss, accuracy = means["d_loss"], means["d_accuracy"]
-        if not loss <= chance:
+        if not loss <= self.collapsed * chance:
             wrong["collapsed"] = (
                 f"the discriminator has collapsed: its loss, {loss:.3g}, is worse than guessing "
                 f"({chance:.3g}); lower its learning rate"
@@ -108,8 +115,6 @@ class GANHealth(Callback):
         return wrong
 
     def _colors(self, means: dict[str, float]) -> dict[str, str]:
-        if "diversity" not in means:
-            return {}  # nothing was logged in this window
         wrong = {}
         colorfulness, diversity = means["colorfulness_ratio"], means["diversity"]
         if colorfulness > self.saturated:

@@ -29,8 +29,8 @@ class GracefulStop(Checkpoint):
 
     Lightning's own reaction to Ctrl-C writes none and may stop in the middle of an optimiser's
     step; to SIGTERM it exits with 0. This one waits for the end of the batch, or of the validation
-    that is at work. A second Ctrl-C stops at once. (A `Checkpoint`, because Lightning calls those
-    after all other callbacks.)
+    that is at work; in the test it leaves at the next batch. A second Ctrl-C stops at once. (A
+    `Checkpoint`, because Lightning calls those after all other callbacks.)
 
     Several processes ask one another whether a signal came only every so many batches, and at the
     end of each epoch: each time, a GPU waits for the slowest of them.
@@ -38,19 +38,50 @@ class GracefulStop(Checkpoint):
     Args:
         last: Writes the checkpoint.
         every_n_batches: How often several processes ask.
+
+    Attributes:
+        received: The signal that came.
     """
 
     def __init__(self, last: LastCheckpoint, every_n_batches: int = 16) -> None:
         self.last = last
         self.every_n_batches = every_n_batches
         self._saved = False
-        self._received: signal.Signals | None = None
+        self.received: signal.Signals | None = None
         self._former: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen; by now Lightning has set its own handlers."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._former[number] = signal.signal(number, self._note)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let all processes know what came to one of them too late to end the training."""
+        self._is_told_to_stop(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen again."""
+        self.on_train_start(trainer, pl_module)
+
+    def on_test_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Leave; of several processes, the others end with the first one."""
+        self.leave_if_told()
+
+    def leave_if_told(self) -> None:
+        """End the run if a signal has come.
+
+        Raises:
+            RunInterrupted: If so.
+        """
+        if self.received is not None:
+            raise RunInterrupted(self.received)
 
     def on_train_batch_end(
         self,
@@ -89,21 +120,21 @@ class GracefulStop(Checkpoint):
 
     def _is_told_to_stop(self, trainer: Trainer) -> bool:
         if trainer.world_size > 1:
-            number = torch.tensor(self._received or 0, device=trainer.strategy.root_device)
+            number = torch.tensor(self.received or 0, device=trainer.strategy.root_device)
             received = int(trainer.strategy.reduce(number, reduce_op="max"))
-            self._received = signal.Signals(received) if received else None
-        return self._received is not None
+            self.received = signal.Signals(received) if received else None
+        return self.received is not None
 
     def _leave_if_saved(self) -> None:
-        if self._saved and self._received is not None:
-            raise RunInterrupted(self._received)
+        if self._saved:
+            self.leave_if_told()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._received is not None and number == signal.SIGINT:
+        if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._received = signal.Signals(number)
+        self.received = signal.Signals(number)
         print(
-            f"\n{self._received.name}: writing a checkpoint after this batch "
+            f"\n{self.received.name}: writing a checkpoint after this batch "
             "(Ctrl-C again stops at once)",
             file=sys.stderr,
         )

@@ -1,5 +1,6 @@
 """Grey photographs of a folder, coloured at every validation."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -16,6 +17,9 @@ from lightning_colorize.tasks.prediction import colorize_picture
 
 # The short side of what is shown of larger pictures: they are looked at, not kept.
 _SHOWN_SIDE = 256
+
+# Bytes of a key; with what is logged around it, the name of its file stays below 255.
+_LONGEST_KEY = 200
 
 
 class PredictFolder(Callback):
@@ -35,6 +39,7 @@ class PredictFolder(Callback):
     def __init__(self, folder: Path, size: int, limit: int = 16) -> None:
         self.size = size
         self.pictures: dict[str, torch.Tensor] = {}
+        taken: set[str] = set()
         names = list_pictures(folder)
         if len(names) > limit and is_first_process():
             print(f"{folder}: the first {limit} of {len(names)} pictures are coloured in training")
@@ -43,7 +48,7 @@ class PredictFolder(Callback):
                 rgb = read_picture(folder / name, _SHOWN_SIDE)
                 if min(rgb.shape[1:]) > _SHOWN_SIDE:
                     rgb = resize_short_side(rgb, _SHOWN_SIDE)
-                self.pictures[str(Path(name).with_suffix(""))] = rgb
+                self.pictures[_key(name, taken)] = rgb
             except PictureError as error:
                 print(f"Not coloured during training: {error}")
         if not self.pictures:
@@ -65,3 +70,32 @@ class PredictFolder(Callback):
         for name, rgb in self.pictures.items():
             colored = colorize_picture(pl_module, rgb, self.size)
             log_pictures(trainer.loggers, f"{kind}/{name}", colored, trainer.global_step)
+
+
+def _key(name: str, taken: set[str]) -> str:
+    """Return under what a picture is logged: its name without suffix, numbered where that is taken.
+
+    Loggers and file systems differ in what they take for a name (TensorBoard ends the run at one
+    that is not UTF-8), so that it is made of letters, digits, `_`, `.`, `-` and `/`.
+
+    Args:
+        name: The picture's relative name.
+        taken: Names of files that earlier keys lead to; the new one's are added.
+    """
+    plain = re.sub(r"[^\w./-]+", "_", str(Path(name).with_suffix("")))
+    plain = plain.encode()[-_LONGEST_KEY:].decode(errors="ignore").strip("/")
+    key, number = plain, 1
+    while taken & (files := _files(key)):
+        number += 1
+        key = f"{plain}-{number}"
+    taken |= files
+    return key
+
+
+def _files(key: str) -> set[str]:
+    """Return what tells a key's pictures from others in `images/`, where a slash is an underscore.
+
+    There `predict/best/a` is `predict_best/a`.
+    """
+    flat = key.replace("/", "_")
+    return {flat, f"best_{flat}"}

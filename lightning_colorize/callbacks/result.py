@@ -134,7 +134,7 @@ class RunResult(Callback):
             "metrics": _finite(self.metrics),
             "baselines": {name: _finite(row) for name, row in self.baselines.table.items()},
             "best_checkpoint": BEST if (self.folder / BEST).is_file() else None,
-            "best_metric": self.best,
+            "best_metric": _finite({"": self.best})[""] if self.best is not None else None,
             "monitor": self.monitor,
             "epochs": trainer.current_epoch,
             "batches": self.batches,

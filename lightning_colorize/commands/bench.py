@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.parser import expanded_path, require_positive
 from lightning_colorize.errors import UsageError
+from lightning_colorize.run_folder import require_writable
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     require_positive(args, "size", "batch_size", "seconds")
     if args.workers is not None and min(args.workers) < 0:
         raise UsageError(f"--workers is {min(args.workers)}; it must be 0 or more")
+    if args.json is not None:
+        require_writable(args.json, "--json")
 
     from lightning_colorize.benchmarking import write_photographs, write_report
     from lightning_colorize.benchmarking.stages import (

@@ -68,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare; returns 1 if some of the pictures could not be read."""
     require_positive(args, "size", "batch_size", "max_pictures")
+    if args.seed < 0:
+        raise UsageError(f"--seed {args.seed}: it must be 0 or more")
+    if args.out.resolve().is_relative_to(args.data.resolve()):
+        raise UsageError(
+            f"--out {args.out} lies in --data: the page's sheets would be taken for photographs; "
+            "write it elsewhere"
+        )
     if args.out.is_file():
         raise UsageError(f"--out {args.out} is a file; give a folder")
     for page in ("index.html", *(["study.html"] if args.study else [])):
@@ -91,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     report = write_comparison(plan, differences([summarize(folder) for folder in runs]))
     unread = len(plan.found.pictures) - len(report.measured.names)
     broken = (f"left out: {error}" for error in report.measured.broken)
-    for line in (*broken, *remarks(plan, unread)):
+    for line in (*broken, *remarks(plan, report.measured)):
         print(line, file=sys.stderr)
     if report.rows:
         print_plain(Console(), metrics_table(report.rows))

@@ -15,6 +15,7 @@ from lightning_colorize.commands.parser import (
 )
 from lightning_colorize.errors import UsageError
 from lightning_colorize.provenance import versions
+from lightning_colorize.run_folder import require_writable, write_atomic
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print; returns 1 if some of the pictures could not be read."""
     require_positive(args, "size", "batch_size")
+    if args.json is not None:
+        require_writable(args.json, "--json")
     from rich.console import Console
 
     from lightning_colorize.evaluation import evaluate, find_pictures
@@ -82,8 +85,6 @@ def run(args: argparse.Namespace) -> int:
     for line in _remarks(args, loaded, trained, found):
         print(line, file=sys.stderr)
     if args.json is not None:
-        from lightning_colorize.run_folder import write_atomic
-
         numbers = _as_json(args, result, loaded, found, size, seconds)
         write_atomic(args.json, json.dumps(numbers, indent=2) + "\n")
     return 1 if result.pictures < len(found.pictures) else 0
@@ -103,8 +104,10 @@ def _print(
         print_plain(console, metrics_table(rows, f"{name} ({result.counts[name]})"))
     print_plain(console, metrics_table(result.rows, "all" if result.groups else None))
     which = "pictures" if found.split == "all" else f"{found.split} pictures"
+    unread = len(found.pictures) - result.pictures
+    more = f"; {unread:,} could not be read" if unread else ""
     console.print(
-        f"{result.pictures:,} {which} of {args.data} at {size} px, in {seconds:.1f} s",
+        f"{result.pictures:,} {which} of {args.data} at {size} px, in {seconds:.1f} s{more}",
         markup=False,
         highlight=False,
         soft_wrap=True,

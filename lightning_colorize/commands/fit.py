@@ -37,6 +37,7 @@ def train(cli: "ColorizeCLI", resume_from: Path | None = None) -> None:
     if cli.best is None:
         return
     if cli.config_init.run.test and cli.datamodule.has("test"):
+        cli.stop.leave_if_told()
         # Not through `ckpt_path`, which would set the callbacks back to that epoch too.
         best = cli.folder / BEST
         if best.is_file():

@@ -28,6 +28,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Copy the files and say what to do next."""
     target: Path = args.dir
+    try:
+        count, changed = _copy(target, args.force)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from None
+    for copy in changed:
+        print(f"replaced {copy}")
+    print(f"{count} files in {target / 'experiments'} and {target / 'sweeps'}. Next:")
+    if target.resolve() != Path.cwd():
+        print(f"  cd {target}")
+    print("  lightning-colorize fit --config experiments/quickstart.yaml")
+    return 0
+
+
+def _copy(target: Path, force: bool) -> tuple[int, list[Path]]:
+    """Copy what is not there already; return the number of files and those that were replaced."""
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file; give a folder")
     copies = {
@@ -37,22 +52,17 @@ def run(args: argparse.Namespace) -> int:
         if file.is_file()
     }
     changed = [copy for file, copy in copies.items() if copy.exists() and not _same(file, copy)]
-    if changed and not args.force:
+    if changed and not force:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise UsageError(
             f"{changed[0]} is there already and differs{more}; nothing was copied; "
             "give another folder, or --force to replace"
         )
     for file, copy in copies.items():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
-    for copy in changed:
-        print(f"replaced {copy}")
-    print(f"{len(copies)} files in {target / 'experiments'} and {target / 'sweeps'}. Next:")
-    if target.resolve() != Path.cwd():
-        print(f"  cd {target}")
-    print("  lightning-colorize fit --config experiments/quickstart.yaml")
-    return 0
+        if copy in changed or not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+    return len(copies), changed
 
 
 def _same(file: Path, copy: Path) -> bool:

@@ -75,6 +75,7 @@ def _unwrapped(error: Exception) -> Exception:
 
 def _building(text: str, words: list[str]) -> list[str]:
     """Explain what a constructor said; it names the argument or repeats the value."""
+    meant: list[tuple[bool, Given]] = []
     for parts, found in settings(words):
         value = str(found.value)
         if found.value is None or isinstance(found.value, dict) or parts[0] not in ROOTS:
@@ -83,8 +84,12 @@ def _building(text: str, words: list[str]) -> list[str]:
         named = re.search(rf"(^|`){name}\b|\b{name}(=|:| is | has )", text)
         typed = found.place.startswith("--") and value.isalpha() and value not in ("true", "false")
         if named or f"'{value}'" in text or (typed and re.search(rf"\b{value}\b", text)):
-            return [f"{found.place}: {_shown(found.value)} does not work here", text]
-    return [text]
+            meant.append((re.match(rf"{name}\b", text) is not None, found))
+    if not meant:
+        return [text]
+    # A text names first what it is about; others may be part of what it advises.
+    _, found = max(meant, key=lambda item: item[0])
+    return [f"{found.place}: {_shown(found.value)} does not work here", text]
 
 
 def _parsing(text: str, words: list[str]) -> list[str]:

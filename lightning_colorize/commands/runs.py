@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.parser import expanded_path
 from lightning_colorize.errors import UsageError
-from lightning_colorize.run_folder import find_runs, write_atomic
+from lightning_colorize.run_folder import find_runs, require_writable, write_atomic
 from lightning_colorize.run_summary import (
     RunSummary,
     differences,
@@ -49,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; no runs is no error."""
+    if args.json is not None:
+        require_writable(args.json, "--json")
     folders = find_runs(args.root)
     if args.experiment is not None:
         experiments = sorted({folder.parent.name for folder in folders})

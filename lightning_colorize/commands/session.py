@@ -18,7 +18,7 @@ from lightning_colorize.callbacks import RunInterrupted
 from lightning_colorize.commands.messages import explain, is_bad_input
 from lightning_colorize.errors import UsageError
 from lightning_colorize.loggers import close_loggers
-from lightning_colorize.run_folder import lock
+from lightning_colorize.run_folder import LOCK, lock
 from lightning_colorize.training import ColorizeCLI
 
 _NOISE = (
@@ -57,14 +57,18 @@ def session(
         scratch: The folder for work that is no run.
     """
     locks = ExitStack()
+    claimed = []
 
     def claim(folder: Path) -> None:
         locks.enter_context(lock(folder))
+        claimed.append(folder)
 
     try:
         cli = ColorizeCLI(words, program, resumed, scratch, claim)
     except Exception as error:
         locks.close()
+        for folder in claimed:
+            discard_empty(folder)
         if not is_bad_input(error):
             raise
         raise UsageError(explain(error, words)) from None
@@ -97,6 +101,13 @@ def session(
     finally:
         close_loggers(cli.trainer.loggers, failed=failed)
         locks.close()
+
+
+def discard_empty(folder: Path) -> None:
+    """Remove the folder of a run that did not begin, if nothing but its lock is in it."""
+    if {path.name for path in folder.iterdir()} == {LOCK}:
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

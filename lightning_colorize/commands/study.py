@@ -63,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
             print_plain(console, _table(title, columns))
     people = len(answers.counted)
     print(f"{people} participant{'s' * (people != 1)}, {len(answers.trials):,} answers")
+    if people:
+        print("intervals treat answers as independent, although each person gave several")
     if args.json is not None:
         numbers = _as_json(answers, overall, categories)
         write_atomic(args.json, json.dumps(numbers, indent=2) + "\n")

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.parser import Parser, expanded_path
-from lightning_colorize.errors import UsageError
+from lightning_colorize.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
     from lightning_colorize.training import ColorizeCLI
@@ -32,6 +32,12 @@ def main(words: list[str]) -> int:
     args, rest = parser.parse_known_args(words)
     if args.output.exists():
         raise UsageError(f"{args.output} is there already; name another --output")
+    try:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {args.output}: {error.strerror}") from None
+    if not os.access(args.output.parent, os.W_OK):
+        raise UsageError(f"--output {args.output}: nothing can be written there")
     if args.steps < 20:
         raise UsageError(f"--steps {args.steps} is too few to see a slope; take at least 20")
     if not 0 < args.min_lr < args.max_lr:
@@ -48,7 +54,7 @@ def main(words: list[str]) -> int:
     with TemporaryDirectory() as scratch, session(endless, PROGRAM, scratch=Path(scratch)) as cli:
         lr = find_rate(cli, args.min_lr, args.max_lr, args.steps)
     if lr is None:
-        raise UsageError("the loss fell nowhere: give more --steps or another --min-lr, --max-lr")
+        raise WorkError("the loss fell nowhere: give more --steps or another --min-lr, --max-lr")
     write_fragment(args.output, cli.config.model.as_dict(), lr)
     print(f"Learning rate {lr:.3g}, written to {args.output}. Use it after the experiment:")
     print(f"  lightning-colorize fit {shlex.join([*rest, '--config', str(args.output)])}")
@@ -59,6 +65,17 @@ def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> f
     """Return the rate at which the loss falls fastest, or None."""
     from pytorch_lightning.tuner.tuning import Tuner
 
+    from lightning_colorize.tasks.optimisation import keep_encoder_rate
+
+    if not cli.model.automatic_optimization:
+        raise UsageError("tune looks for one rate, and a GAN has two: set them by hand")
+
+    def on_train_start() -> None:
+        for optimizer in cli.trainer.optimizers:
+            keep_encoder_rate(optimizer, cli.model.encoder_lr_ratio)
+
+    # Not a callback: the finder takes those away.
+    cli.model.on_train_start = on_train_start
     finder = Tuner(cli.trainer).lr_find(
         cli.model,
         datamodule=cli.datamodule,
@@ -78,5 +95,4 @@ def write_fragment(path: Path, model: dict[str, Any], lr: float) -> None:
     optimizer["init_args"] = {**optimizer.get("init_args", {}), "lr": float(f"{lr:.3g}")}
     fragment = {"model": {"class_path": model["class_path"], "init_args": {"optimizer": optimizer}}}
     text = yaml.safe_dump(fragment, sort_keys=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"# Found by {PROGRAM}.\n{text}", encoding="utf-8")

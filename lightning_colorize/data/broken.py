@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_colorize.data.files import PictureError
-from lightning_colorize.data.sources.listing import read_name_list
+from lightning_colorize.data.sources.listing import name_line, read_name_list
 from lightning_colorize.errors import UsageError, WorkError
 
 # So many are named where no file lists them.
@@ -98,7 +98,9 @@ def _append(report: Path, new: dict[str, PictureError]) -> None:
     report.parent.mkdir(parents=True, exist_ok=True)
     with report.open("a", encoding="utf-8", errors="surrogateescape") as file:
         file.writelines(
-            f"# {error.reason}\n{name}\n" for name, error in new.items() if name not in listed
+            f"# {error.reason}\n{name_line(name)}\n"
+            for name, error in new.items()
+            if name not in listed
         )
 
 

@@ -12,6 +12,12 @@ from lightning_colorize.data.broken import Broken
 from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.pictures import PictureSet
 
+LONGEST = 4
+"""Of a picture, at most this many times its short side is used along the long one.
+
+Otherwise a picture of one row and some thousand columns would be enlarged to gigabytes.
+"""
+
 
 def resize_short_side(rgb: Tensor, side: int) -> Tensor:
     """Resize so that the short side has `side` pixels.
@@ -32,13 +38,13 @@ def resize_short_side(rgb: Tensor, side: int) -> Tensor:
     return resized
 
 
-def limit_length(rgb: Tensor, longest: int = 4) -> Tensor:
-    """Return the middle of a picture that is more than `longest` times as long as it is wide.
+def limit_length(rgb: Tensor) -> Tensor:
+    """Return the middle of a picture that is more than `LONGEST` times as long as it is wide.
 
-    To be called before resizing: a strip of one row would become gigabytes.
+    To be called before resizing.
     """
     height, width = rgb.shape[-2:]
-    most = longest * min(height, width)
+    most = LONGEST * min(height, width)
     top, left = max(0, height - most) // 2, max(0, width - most) // 2
     return rgb[:, top : top + most, left : left + most]
 

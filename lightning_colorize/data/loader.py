@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Sampler
 from lightning_colorize.color import RawBatch
 from lightning_colorize.data.broken import BrokenPictures, TooManyBroken
 from lightning_colorize.data.dataset import PictureDataset, collate
+from lightning_colorize.errors import UsageError
 
 Key = tuple[int, int]
 """A picture's index and the number drawn for this delivery, in [0, 2**32)."""
@@ -113,11 +114,25 @@ class PictureLoader(DataLoader[Any]):
         self._resumed = False
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch and how many of its batches were handed over."""
-        return {"epoch": self.batches.epoch, "position": self._position}
+        """Return the epoch, how many of its batches were handed over, and of how many pictures."""
+        return {
+            "epoch": self.batches.epoch,
+            "position": self._position,
+            "batch_size": self.batches.batch_size * self.batches.ranks,
+        }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a saved position at the next iteration."""
+        """Go on from a saved position at the next iteration.
+
+        Raises:
+            UsageError: If it is in the midst of an epoch of batches of another size.
+        """
+        size = self.batches.batch_size * self.batches.ranks
+        if state["batch_size"] != size and 0 < state["position"] < len(self):
+            raise UsageError(
+                f"the run stopped in the midst of an epoch of batches of {state['batch_size']} "
+                f"pictures, not {size}: resume it with that many over all processes"
+            )
         self.batches.epoch = state["epoch"]
         self._position = state["position"]
         self._resumed = True

@@ -52,7 +52,11 @@ class EvaluationPictures:
             device: Where they are converted.
         """
         datamodule = ColorizationDataModule(
-            source=_Given(self.pictures), size=size, batch_size=batch_size, max_broken_share=1.0
+            source=_Given(self.pictures),
+            size=size,
+            batch_size=batch_size,
+            cache="never",  # each picture is read once
+            max_broken_share=1.0,
         )
         datamodule.setup("test")
         for raw in datamodule.loader("test"):

@@ -14,6 +14,7 @@ from torch import Tensor
 from lightning_colorize.data.files import PictureError, read_picture
 from lightning_colorize.inference.checkpoint import LoadedTask
 from lightning_colorize.inference.jobs import WRITABLE, Job
+from lightning_colorize.run_folder import temporary_beside
 from lightning_colorize.tasks.prediction import colorize_picture, seen_side
 
 MANIFEST = "manifest.jsonl"
@@ -139,7 +140,7 @@ def save_picture(rgb: Tensor, path: Path) -> None:
     """
     form = WRITABLE[path.suffix.lower()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         image = Image.fromarray(rgb.permute(1, 2, 0).contiguous().numpy())
         image.save(temporary, format=form, **_OPTIONS.get(form, {}))

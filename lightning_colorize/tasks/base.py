@@ -26,9 +26,11 @@ class ColorizationTask(LightningModule, ABC):
     Attributes:
         net: The network from L in [-1, 1] to a prediction.
         scaling: Between LAB units and the network's range; its constants are in the checkpoint.
+        distributed_strategy: Lightning's name of the strategy for several devices.
     """
 
     net: Colorizer
+    distributed_strategy: str = "ddp"
 
     def __init__(self) -> None:
         super().__init__()

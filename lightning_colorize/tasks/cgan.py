@@ -34,6 +34,8 @@ from lightning_colorize.tasks.optimisation import (
 from lightning_colorize.tasks.stages import Stage, stage_of
 from lightning_colorize.tasks.start import load_network
 
+_PRECISIONS = (None, "bf16-mixed", "32-true", "64-true", "bf16", "32", "64", 32, 64)
+
 
 def _adam(parameters: Iterable[Any]) -> Adam:
     return Adam(parameters, lr=2e-4, betas=(0.5, 0.999))
@@ -66,7 +68,7 @@ class CGANTask(ColorizationTask):
         generator_epochs: At first the generator is trained alone, on L1.
         discriminator_epochs: Then the discriminator alone (with `generator_epochs`: DeOldify's
             NoGAN), then both.
-        gradient_clip_val: Largest norm of each network's gradient; null for no limit.
+        gradient_clip_val: Largest norm of each network's gradient, above 0; null for no limit.
         ema_decay: Of the generator's running average, which is validated, tested and used for
             colouring; null: the generator itself.
         generator_checkpoint: A run or checkpoint whose network, of the same encoder, decoder and
@@ -77,6 +79,9 @@ class CGANTask(ColorizationTask):
         ValueError: If numbers do not fit.
         UsageError: If `generator_checkpoint` does not fit.
     """
+
+    # Each of the two steps leaves out the other network's weights.
+    distributed_strategy = "ddp_find_unused_parameters_true"
 
     def __init__(
         self,
@@ -113,6 +118,10 @@ class CGANTask(ColorizationTask):
             )
         if generator_epochs and not l1_weight:
             raise ValueError("l1_weight is 0, so generator_epochs would train nothing: write 0")
+        if gradient_clip_val is not None and not gradient_clip_val > 0:
+            raise ValueError(
+                f"gradient_clip_val is {gradient_clip_val}: it must be above 0, or null (no limit)"
+            )
         self.save_hyperparameters()
         self.automatic_optimization = False
         built = decoder(encoder.info)
@@ -166,10 +175,24 @@ class CGANTask(ColorizationTask):
                 f"--trainer.accumulate_grad_batches: {trainer['accumulate_grad_batches']}\n"
                 "accepted: 1: a GAN steps in every batch; write a larger --data.batch_size"
             )
-        if trainer["precision"] in ("16-mixed", 16, "16"):
+        if trainer["precision"] not in _PRECISIONS:
             raise UsageError(
-                f"--trainer.precision: {trainer['precision']}\naccepted: bf16-mixed, 32-true: two "
-                "optimisers cannot share the scale of 16-mixed"
+                f"--trainer.precision: {trainer['precision']}\naccepted: bf16-mixed, 32-true, "
+                "64-true: two optimisers cannot share the scale of 16-mixed, and in 16 bits alone "
+                "the average stands still"
+            )
+        if trainer["strategy"] in ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook"):
+            raise UsageError(
+                f"--trainer.strategy: {trainer['strategy']}\naccepted: auto, "
+                f"{self.distributed_strategy}: each of a GAN's steps leaves out the other network"
+            )
+        epochs, alone = trainer["max_epochs"], self.generator_epochs + self.discriminator_epochs
+        if alone and epochs is not None and 0 < epochs <= alone:
+            raise UsageError(
+                f"--trainer.max_epochs: {epochs}\naccepted: {alone + 1} or more with "
+                f"generator_epochs {self.generator_epochs} and discriminator_epochs "
+                f"{self.discriminator_epochs}: the two networks would never be trained together; "
+                "or write fewer of these"
             )
         if size < self.discriminator.smallest:
             raise UsageError(
@@ -185,7 +208,8 @@ class CGANTask(ColorizationTask):
         """
         batch = self.with_target(batch)
         steps_g, steps_d = self._turns()
-        logs = (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        logs = every > 0 and (self.global_step + 1) % every == 0
         with torch.set_grad_enabled(steps_g):
             prediction = self.predict(batch.L)
         L = self.scaling.normalise_L(batch.L)

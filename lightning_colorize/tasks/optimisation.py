@@ -42,6 +42,26 @@ def build_optimizer(
     return optimizer
 
 
+def keep_encoder_rate(optimizer: Optimizer, encoder_lr_ratio: float) -> None:
+    """Let the encoder step at its share of the rate while something sets one rate for all groups.
+
+    Args:
+        optimizer: From `build_optimizer`.
+        encoder_lr_ratio: The same as there.
+    """
+    if len(optimizer.param_groups) == 1:
+        return
+
+    def scale(optimizer: Optimizer, *_: Any) -> None:
+        optimizer.param_groups[0]["lr"] *= encoder_lr_ratio
+
+    def restore(optimizer: Optimizer, *_: Any) -> None:
+        optimizer.param_groups[0]["lr"] /= encoder_lr_ratio
+
+    optimizer.register_step_pre_hook(scale)
+    optimizer.register_step_post_hook(restore)
+
+
 def with_schedule(optimizer: Optimizer, factory: SchedulerFactory | None) -> OptimizerLRScheduler:
     """Return what `configure_optimizers` returns; a schedule over the budget steps every batch."""
     if factory is None:

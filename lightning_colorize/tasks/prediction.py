@@ -7,16 +7,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_colorize.color import fit_gamut, to_lab, to_rgb
-from lightning_colorize.data.dataset import resize_short_side
+from lightning_colorize.data.dataset import LONGEST, resize_short_side
 from lightning_colorize.tasks.base import ColorizationTask
 
 # Conversion at full resolution goes strip by strip: 12 megapixels as a whole take 1.9 GB, and three
 # times as long, because nothing fits the processor's cache.
 _STRIP_PIXELS = 2**17
-
-# The network sees at most this many times its size along the long side; otherwise a picture of one
-# row and some thousand columns would be blown up to gigabytes.
-_LONGEST = 4
 
 
 @torch.inference_mode()
@@ -49,7 +45,7 @@ def seen_side(height: int, width: int, size: int) -> int:
     It is less for pictures more than four times as long as they are wide.
     """
     short, long = sorted((height, width))
-    return max(1, min(size, _LONGEST * size * short // long))
+    return max(1, min(size, LONGEST * size * short // long))
 
 
 def upsampled_strips(

@@ -38,12 +38,12 @@ def task():
     return CGANTask(UNetEncoder(16, width=1), PatchDiscriminator(1, width=1), BCEAdversarial())
 
 
-def let_pass(health, trainer, task, batches, **figures):
-    """Colours are measured in every tenth batch only."""
+def let_pass(health, trainer, task, batches, every=10, **figures):
+    """Colours are measured in every tenth batch only, by default."""
     figures = {name: torch.tensor(float(value)) for name, value in {**SOUND, **figures}.items()}
     for _ in range(batches):
         trainer.global_step += 1
-        names = figures if trainer.global_step % 10 == 0 else ("d_loss", "d_accuracy")
+        names = figures if trainer.global_step % every == 0 else ("d_loss", "d_accuracy")
         outputs = {name: figures[name] for name in names}
         health.on_train_batch_end(trainer, task, outputs, None, trainer.global_step)
 
@@ -90,8 +90,23 @@ def test_pale_pictures_have_no_tint_and_equal_truths_say_nothing(task):
 
 def test_a_loss_that_is_no_number_is_a_collapse(task):
     health, trainer = GANHealth(), Trainer()
-    let_pass(health, trainer, task, 50, d_loss=math.inf)
+    let_pass(health, trainer, task, 100, d_loss=math.inf)
     assert "collapsed" in health.warnings
+
+
+def test_the_first_window_and_a_loss_about_that_of_guessing_are_left_alone(task):
+    health, trainer = GANHealth(), Trainer()
+    let_pass(health, trainer, task, 50, d_loss=9.0, d_accuracy=1.0)
+    let_pass(health, trainer, task, 200, d_loss=1.04 * 2 * math.log(2))
+    assert health.warnings == {}
+    let_pass(health, trainer, task, 50, d_loss=1.06 * 2 * math.log(2))
+    assert set(health.warnings) == {"collapsed"}
+
+
+def test_colours_that_are_seldom_measured_are_judged_too(task):
+    health, trainer = GANHealth(), Trainer()
+    let_pass(health, trainer, task, 400, every=100, colorfulness_ratio=3.0)
+    assert set(health.warnings) == {"saturated"}
 
 
 def test_only_while_both_are_trained(task, monkeypatch):

@@ -5,6 +5,9 @@ from skimage.color import rgb2lab
 
 from lightning_colorize.callbacks import PredictFolder
 from lightning_colorize.errors import UsageError
+from lightning_colorize.loggers import close_loggers, log_pictures
+from lightning_colorize.loggers.picture_files import PictureFiles
+from lightning_colorize.loggers.tensorboard import TensorBoardRun
 
 
 @pytest.fixture
@@ -47,6 +50,22 @@ def test_at_most_so_many_by_name(folder, capsys):
     assert (
         capsys.readouterr().out == f"{folder}: the first 1 of 3 pictures are coloured in training\n"
     )
+
+
+def test_no_name_ends_the_run_and_none_is_lost(folder, tmp_path):
+    names = ["a.jpg", "x y.png", "x_y.png", "a/b.png", "a_b.png", "best_a.png", "b" * 240 + ".png"]
+    for name in [*names, "\udce9\n.png"]:
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(folder / name, format="PNG")
+    pictures = PredictFolder(folder, 32).pictures
+    assert {"a", "a-2", "a/b", "a_b-2", "b", "best_a-3", "x_y", "x_y-2", "_"} <= set(pictures)
+    assert len(pictures) == len(names) + 3
+    loggers = [PictureFiles(tmp_path), TensorBoardRun(tmp_path)]
+    for kind in ("predict", "predict_best"):
+        for name in pictures:
+            log_pictures(loggers, f"{kind}/{name}", np.zeros((2, 2, 3), np.uint8), 0)
+    close_loggers(loggers)
+    assert len(list((tmp_path / "images").iterdir())) == 2 * len(pictures)
 
 
 def test_large_pictures_are_shown_smaller(folder):

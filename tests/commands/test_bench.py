@@ -108,6 +108,7 @@ def test_workers_are_tried_up_to_the_cores(monkeypatch, cores, expected):
         (["--workers", "2", "-1"], "--workers is -1"),
         (["--device", "abacus"], "--device abacus"),
         (["--data", "nowhere"], "nowhere does not exist: --data"),
+        (["--data", "nowhere", "--json", "."], "--json . is a folder"),
     ],
 )
 def test_wrong_use_is_one_line(words, said):
@@ -117,5 +118,5 @@ def test_wrong_use_is_one_line(words, said):
 
 
 def test_a_folder_without_pictures(tmp_path):
-    with pytest.raises(UsageError, match="is empty"):
+    with pytest.raises(UsageError, match="is empty: put pictures into it, or name another"):
         _bench("--data", tmp_path)

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lightning_colorize.metrics import BASELINES
@@ -149,6 +150,40 @@ def test_what_differs_in_configuration_is_on_the_page(compare, finished_run, tmp
     assert "lightning_colorize.losses.MSE" in html
 
 
+def test_a_broken_configuration_is_named_and_no_obstacle(compare, finished_run, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(finished_run, other)
+    (other / "config.yaml").write_text("[")
+    code, numbers, out = compare(f"a={finished_run}", f"b={other}")
+    assert code == 0
+    assert numbers["metrics"]["b"]["psnr"] == numbers["metrics"]["a"]["psnr"]
+    said = f"{other / 'config.yaml'} is not YAML: what b was trained on, and how, is not known"
+    assert said in capsys.readouterr().err
+    assert "what b was trained on" in (out / "index.html").read_text()
+
+
+def test_a_system_that_diverged_is_named_and_wins_nothing(
+    compare, finished_run, tmp_path, capsys, recwarn
+):
+    other = tmp_path / "other"
+    shutil.copytree(finished_run, other)
+    path = other / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    for name, value in checkpoint["state_dict"].items():
+        if name.startswith("net.") and value.is_floating_point():
+            value.fill_(torch.nan)
+    torch.save(checkpoint, path)
+    code, numbers, out = compare(f"diverged={other}", f"net={finished_run}")
+    assert code == 0
+    assert numbers["metrics"]["diverged"]["psnr"] is None
+    assert numbers["metrics"]["net"]["psnr"] > 0
+    assert numbers["differences"]["net"]["psnr"] == {"value": None, "low": None, "high": None}
+    said = "diverged gave colours that are no numbers (NaN) for 3 of 3 pictures"
+    assert said in capsys.readouterr().err
+    assert said in (out / "index.html").read_text()
+    assert not [str(w.message) for w in recwarn if "scipy" in str(w.filename)]
+
+
 def test_training_pictures_among_them_are_said(compare, finished_run, command, capsys):
     _, numbers, _ = compare(f"net={finished_run}", data=command.photos / "train")
     assert numbers["trained_on"] == {"net": 12}
@@ -246,6 +281,18 @@ def test_a_study_of_the_true_pictures_shows_them(compare, finished_run, photo_fo
     assert np.abs(colored @ grey - truth @ grey).mean() < 8
 
 
+def test_a_study_asks_about_no_photograph_in_grey(compare, finished_run, photo_folder, tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(photo_folder / "test", photos)
+    first = sorted(photos.iterdir())[0]
+    Image.open(first).convert("L").convert("RGB").save(photos / "grey.png")
+    _, numbers, out = compare(f"net={finished_run}", "--study", data=photos)
+    assert numbers["pictures"] == 4
+    names = [picture["name"] for picture in _study((out / "study.html").read_text())["pictures"]]
+    assert len(names) == 3
+    assert "grey.png" not in names
+
+
 def test_a_study_without_truth_asks_what_looks_better(compare, finished_run, colored_elsewhere):
     words = (f"a={finished_run}", f"b={finished_run}", "--study")
     _, _, out = compare(*words, data=colored_elsewhere)
@@ -262,6 +309,8 @@ def test_a_study_without_truth_asks_what_looks_better(compare, finished_run, col
         (("a=RUN", "--data", "nowhere"), "nowhere does not exist"),
         (("a=RUN", "--size", "0"), "--size 0"),
         (("a=RUN", "--max-pictures", "0"), "--max-pictures 0"),
+        (("a=RUN", "--seed", "-1"), "--seed -1: it must be 0 or more"),
+        (("a=RUN", "--out", "PHOTOS/page"), "lies in --data"),
         (("a=RUN", "other=PHOTOS/val"), "has none of the 3 pictures"),
         (("a=RUN", "--no-truth", "--study"), "--study needs the true colours, or two systems"),
         (("a=RUN", "--out", "FILE"), "is a file"),

@@ -2,8 +2,10 @@ import json
 import shutil
 
 import pytest
+import torch
 import yaml
 
+from lightning_colorize.evaluation import find_pictures
 from lightning_colorize.metrics import BASELINES
 
 METRICS = {
@@ -114,7 +116,9 @@ def test_broken_pictures_are_left_out_and_said(
     code, numbers = _evaluate(command, tmp_path, finished_run, "--data", data)
     assert code == 1
     assert (numbers["pictures"], numbers["unreadable"]) == (3, 1)
-    assert "1 broken" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "1 broken" in said.err
+    assert said.out.endswith("; 1 could not be read\n")
     for file in data.iterdir():
         file.write_bytes(b"no picture")
     assert command("evaluate", finished_run, "--data", data) == 2
@@ -232,6 +236,20 @@ def test_a_home_folder_is_expanded(command, finished_run, photo_folder, tmp_path
     shutil.copytree(finished_run, tmp_path / "run")
     assert command("evaluate", "~/run", "--data=~/photos", "--json=~/numbers.json") == 0
     assert json.loads((tmp_path / "numbers.json").read_text())["pictures"] == 3
+
+
+def test_where_no_file_can_be_written_nothing_is_measured(command, tmp_path, capsys):
+    # Nor is the checkpoint looked for.
+    assert command("evaluate", "nowhere", "--data", tmp_path, "--json", tmp_path) == 2
+    assert capsys.readouterr().err == (
+        f"lightning-colorize: --json {tmp_path} is a folder; give a file\n"
+    )
+
+
+def test_pictures_are_not_kept_in_memory(photo_folder, monkeypatch):
+    monkeypatch.setattr("lightning_colorize.data.module.ColorizationDataModule._cached", None)
+    found = find_pictures(photo_folder)
+    assert sum(map(len, found.batches(16, 2, torch.device("cpu")))) == 3
 
 
 @pytest.mark.parametrize(

@@ -305,6 +305,15 @@ def test_refused_when_built(fit, case):
     says(fit("--config", QUICKSTART, *words), *parts)
 
 
+def test_a_missing_weights_file_is_not_blamed_on_another_key(fit):
+    settings = "{weights: nope.pt, pretrained: true}"
+    Path("my.yaml").write_text(MODEL.format(encoder="ResNetEncoder", arguments=settings))
+    says(fit("--config", "my.yaml"), "model.encoder.weights in my.yaml: 'nope.pt'", "no file ")
+    words = ("--model.encoder.weights", "nope.pt", "--model.encoder.pretrained", "true")
+    text = fit("--config", QUICKSTART, "--model.encoder", "ResNetEncoder", *words)
+    says(text, "--model.encoder.weights: 'nope.pt'")
+
+
 def test_pretrained_weights_that_cannot_be_fetched(fit, monkeypatch):
     def offline(self, *args, **kwargs):
         raise OSError("no network")

@@ -54,16 +54,21 @@ def _rows(capsys):
 
 def test_the_best_run_stands_first_and_the_unfinished_says_so(tmp_path, capsys):
     _make(tmp_path, "a", "good", 23.25)
-    _make(tmp_path, "a", "diverged", float("nan"), status="failed")
+    nothing = {"val/psnr": None, "val/ciede2000": 20.5}
+    _make(tmp_path, "a", "diverged", 0.0, status="failed", metrics=nothing)
+    _make(tmp_path, "a", "no_grey", 22.0, baselines={"grey": {"val/psnr": None}})
     _make(tmp_path, "b", "best", 24.0)
     _make(tmp_path, "b", "gone")
-    assert _list("--root", tmp_path) == 0
+    assert _list("--root", tmp_path, "--json", tmp_path / "list.json") == 0
     heading, *rows = _rows(capsys)
     assert heading[:4] == ["run", "status", "val/psnr", "-"]
-    assert [row[0] for row in rows] == ["b/best", "a/good", "a/diverged", "b/gone"]
+    assert [row[0] for row in rows] == ["b/best", "a/good", "a/no_grey", "a/diverged", "b/gone"]
     assert rows[1][:6] == ["a/good", "finished", "23.250", "+1.750", "3", "1:02:05"]
-    assert rows[2][1] == "failed"
-    assert rows[3][1] == "killed"
+    assert rows[2][2:4] == ["22.000", "-"]
+    assert rows[3][1:4] == ["failed", "-", "-"]
+    assert rows[4][1] == "killed"
+    diverged = json.loads((tmp_path / "list.json").read_text())[3]
+    assert (diverged["value"], diverged["metrics"]) == (None, {"val/ciede2000": 20.5})
 
 
 def test_a_run_that_a_process_trains_is_running_with_and_without_a_result(tmp_path, capsys):
@@ -124,6 +129,27 @@ def test_a_run_without_result_is_listed_with_its_best_so_far(tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_damaged_rows_of_metrics_hide_neither_the_others_nor_other_runs(tmp_path, capsys):
+    rows = [
+        "step,epoch,val/psnr",
+        "9,0,21",
+        "19,1,2\0x",
+        "24,1,22,5,6",
+        "29,2,nan",
+        "39,3,22",
+        "49,4,9",
+    ]
+    (_make(tmp_path, "a", "damaged") / "metrics.csv").write_text("\n".join(rows))
+    _make(tmp_path, "a", "good", 24.0)
+    assert _list("--root", tmp_path) == 0
+    _, *shown = _rows(capsys)
+    # The last line has no end: it may be half of 94.
+    assert [row[:5] for row in shown] == [
+        ["a/good", "finished", "24.000", "+2.500", "3"],
+        ["a/damaged", "killed", "22.000", "-", "3"],
+    ]
+
+
 def test_what_differs_is_shown_but_names_paths_and_seeds_are_not(tmp_path, capsys):
     _make(tmp_path, "a", "one", 24.0, lr=0.001, encoder="ResNet", seed=1)
     _make(tmp_path, "a", "two", 23.0, lr=0.01, encoder="VGG16", seed=2)
@@ -177,6 +203,7 @@ def test_one_broken_file_does_not_hide_the_other_runs(tmp_path, capsys):
     (_make(tmp_path, "a", "broken", 22.0) / "result.json").write_text("{")
     (_make(tmp_path, "a", "odd", 23.0) / "config.yaml").write_text("a: [")
     _make(tmp_path, "a", "good", 24.0)
+    (_make(tmp_path, "b", "empty", 22.0) / "result.json").write_text("{}")
     assert _list("--root", tmp_path) == 0
     heading, *rows = _rows(capsys)
     assert heading[-1] == "time"
@@ -184,6 +211,7 @@ def test_one_broken_file_does_not_hide_the_other_runs(tmp_path, capsys):
         ["a/good", "finished"],
         ["a/odd", "finished"],
         ["a/broken", "unreadable"],
+        ["b/empty", "unreadable"],
     ]
 
 
@@ -202,6 +230,8 @@ def test_wrong_use(tmp_path):
         _list("--root", tmp_path, "--sort", "lpips")
     with pytest.raises(UsageError, match="there: a"):
         _list("--root", tmp_path, "--experiment", "b")
+    with pytest.raises(UsageError, match=r"--json .* is a folder"):
+        _list("--root", tmp_path, "--json", tmp_path)
 
 
 def test_only_one_experiment(tmp_path, capsys):

@@ -1,4 +1,5 @@
 import pytest
+import torch
 import yaml
 
 
@@ -36,6 +37,35 @@ def test_an_existing_file_is_not_overwritten(command, tmp_path, capsys):
 def test_bounds_without_sense_are_refused(command, tmp_path, capsys, words, named):
     assert command("tune", *command.words("x"), "--output", tmp_path / "lr.yaml", *words) == 2
     assert named in capsys.readouterr().err
+
+
+def test_the_encoder_keeps_its_share_of_the_rate(command, tmp_path, monkeypatch):
+    seen = []
+    step = torch.optim.Adam.step
+
+    def noted(self, *args, **kwargs):
+        seen.append([group["lr"] for group in self.param_groups])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    words = command.words("x", "--model.encoder_lr_ratio", 0.1)
+    assert command("tune", *words, "--output", tmp_path / "lr.yaml", "--steps", 20) in (0, 1)
+    assert len(seen) >= 10
+    for encoder, rest in seen:
+        assert encoder == pytest.approx(0.1 * rest)
+
+
+def test_a_gan_has_two_rates_to_find(command, tmp_path, capsys):
+    words = ["--config", "experiments/cgan_pix2pix.yaml", "--data.root", command.photos]
+    words += ["--data.size", 32, "--model.encoder.width", 2, "--model.discriminator.width", 2]
+    assert command("tune", *words, "--output", tmp_path / "lr.yaml") == 2
+    assert "a GAN has two: set them by hand" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_search(command, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert command("tune", *command.words("x"), "--output", tmp_path / "file" / "lr.yaml") == 2
+    assert "--output" in capsys.readouterr().err
 
 
 def test_help_says_where_the_rest_is(command, capsys):

@@ -12,6 +12,7 @@ from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.loader import EpochBatches, PictureLoader
 from lightning_colorize.data.pictures import PictureSet
 from lightning_colorize.data.sources.listing import read_name_list
+from lightning_colorize.errors import UsageError
 
 
 class Numbered(PictureSet):
@@ -138,7 +139,7 @@ def test_resumed_in_mid_epoch_it_gives_the_remaining_batches_and_draws(workers, 
     for _ in range(stop_at):
         next(iterator)
     state = stopped.state_dict()
-    assert state == {"epoch": 1, "position": stop_at}
+    assert state == {"epoch": 1, "position": stop_at, "batch_size": 3}
 
     resumed = make_loader(12, 3, **options)
     resumed.load_state_dict(state)
@@ -246,3 +247,15 @@ def test_not_one_readable_picture_is_a_failure_at_work(shuffle):
     with pytest.raises(TooManyBroken, match="none of the pictures at hand can be read"):
         flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=0.1))
     assert flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=1.0)) == []
+
+
+def test_a_position_amid_batches_of_another_size_is_refused():
+    stopped = make_loader(12, 3)
+    next(iter(stopped))
+    state = stopped.state_dict()
+    with pytest.raises(
+        UsageError, match="in the midst of an epoch of batches of 3 pictures, not 4"
+    ):
+        make_loader(12, 4).load_state_dict(state)
+    delivered(stopped)
+    make_loader(12, 4).load_state_dict(stopped.state_dict())

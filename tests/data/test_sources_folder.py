@@ -8,7 +8,7 @@ from PIL import Image
 from lightning_colorize.data.broken import BrokenPictures
 from lightning_colorize.data.cache import CachedPictures
 from lightning_colorize.data.sources import FolderSource, Source, SourceError
-from lightning_colorize.data.sources.listing import list_pictures
+from lightning_colorize.data.sources.listing import list_pictures, read_name_list
 from lightning_colorize.data.splits import name_hashes
 
 
@@ -45,6 +45,8 @@ def test_links_are_followed_once(tmp_path):
     (tmp_path / "data" / "again").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "4.jpg").symlink_to(tmp_path / "elsewhere" / "3.jpg")
     (tmp_path / "data" / "broken.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "data" / "itself").symlink_to("itself")
+    (tmp_path / "data" / "itself.jpg").symlink_to("itself.jpg")
     assert list_pictures(tmp_path / "data") == ["4.jpg", "again/3.jpg", "z/1.jpg", "z/2.jpg"]
 
 
@@ -154,6 +156,32 @@ def test_the_list_of_a_run_s_broken_pictures_excludes_them(tmp_path):
     Image.new("RGB", (2, 2)).save(tmp_path / "data" / "train" / "4.png")
     source = FolderSource(exclude_list=tmp_path / "broken.txt")
     assert all_names(source.splits(tmp_path / "data")) == ["train/4.png"]
+
+
+def test_names_that_would_be_comments_or_several_lines_are_excluded_too(tmp_path):
+    names = [
+        "#1.jpg",
+        "a#2.jpg",
+        "3\n4.jpg",
+        "5\r6.jpg",
+        "7\\n8.jpg",
+        "\\#9.jpg",
+        " 10.jpg",
+        "\udce9.jpg",
+    ]
+    touch(tmp_path / "data", *names)
+    Image.new("RGB", (2, 2)).save(tmp_path / "data" / "whole.png")
+    broken = BrokenPictures(len(names), 1.0, tmp_path / "broken.txt")
+    for pictures in FolderSource(splits={"train": 1.0}).splits(tmp_path / "data").values():
+        broken.add(CachedPictures(pictures, 8).broken)
+    assert read_name_list(tmp_path / "broken.txt") == set(names)
+    source = FolderSource(exclude_list=tmp_path / "broken.txt")
+    assert all_names(source.splits(tmp_path / "data")) == ["whole.png"]
+
+
+def test_a_backslash_before_any_other_letter_is_one(tmp_path):
+    (tmp_path / "list.txt").write_text("\\a\\b.jpg\n")
+    assert read_name_list(tmp_path / "list.txt") == {"\\a\\b.jpg"}
 
 
 def test_max_images_takes_from_training_alone(tmp_path):

@@ -39,6 +39,10 @@ def _given(folder, truth, *files):
         (["cats/a.png"], "test/cats/a.jpg", "cats/a.png"),
         (["test/cats/a.png", "cats/a.png"], "test/cats/a.jpg", "test/cats/a.png"),
         (["a.v1.png"], "a.v1.jpg", "a.v1.png"),
+        (["a.jpg.png", "a.jpg"], "a.jpg", "a.jpg"),
+        (["a.png", "a.jpg.png"], "a.jpg", "a.jpg.png"),
+        (["caf\u00e9.png"], "cafe\u0301.jpg", "caf\u00e9.png"),
+        (["cafe\u0301.png"], "caf\u00e9.jpg", "cafe\u0301.png"),
     ],
 )
 def test_found_by_relative_name(tmp_path, files, name, found):

@@ -88,6 +88,23 @@ def test_a_run_without_a_result_has_no_pictures_seen(tmp_path):
     assert read_curves(tmp_path).pictures is None
 
 
+def test_garbage_is_left_out(tmp_path):
+    _system(tmp_path / "run", 0, trainer__accumulate_grad_batches="often")
+    run = tmp_path / "run"
+    broken = b"half,\n,1,,20\n47,2,,\xff\x00,0.5\n48,x,,3,\n49,3,,nan,0.2\n"
+    (run / "metrics.csv").write_bytes(METRICS.encode() + broken)
+    (run / "result.json").write_text(json.dumps({"batches": 64}))
+    curves = read_curves(run)
+    assert curves.epochs == [1, 2, 3, 4]
+    assert curves.metrics["val/psnr"] == [20.5, 21.5, None, None]
+    assert curves.metrics["val/hue_r"] == [0.1, None, 0.5, 0.2]
+    assert curves.pictures is None
+    wrong = {"batches": "many", "images_seen": [], "seconds": "long", "epochs": None, "status": 3}
+    (run / "result.json").write_text(json.dumps(wrong | {"parameters": 5}))
+    assert read_curves(run).pictures is None
+    assert read_budget(run) == Budget(parameters=5)
+
+
 def test_budgets(tmp_path):
     assert read_budget(tmp_path) == Budget()
     result = {"images_seen": 5, "seconds": 1.5, "parameters": 7, "epochs": 2, "status": "finished"}

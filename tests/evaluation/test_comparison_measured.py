@@ -96,6 +96,24 @@ def test_disagreement_is_the_distance_from_the_mean_of_all(batch):
     assert alone.disagreement.max() == 0
 
 
+def test_colours_that_are_no_numbers_are_counted_and_stand_apart_from_the_others(batch):
+    def diverged(b):
+        ab = b.ab.clone()
+        ab[1, 0, 3, 4] = torch.nan
+        return Colored(b.L, ab)
+
+    systems = [
+        Stub("left", lambda b: Colored(b.L, b.ab + 3)),
+        Stub("right", lambda b: Colored(b.L, b.ab - 3)),
+        Stub("diverged", lambda b: Colored(b.L, b.ab * torch.nan)),
+        Stub("once", diverged),
+    ]
+    result = measure_systems(systems, [batch], lambda *_: None)
+    assert result.undefined == {"diverged": 3, "once": 1}
+    assert np.isfinite(result.disagreement).all()
+    assert result.disagreement.min() > 2
+
+
 def test_a_picture_that_one_cannot_give_is_measured_for_nobody(batch):
     systems = [
         Stub("one", lambda b: Colored(b.L, b.ab), broken=["b.jpg"]),

@@ -1,4 +1,5 @@
 import base64
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -19,12 +20,14 @@ from lightning_colorize.evaluation.comparison.charts import (
     line_chart,
     ticks,
 )
+from lightning_colorize.evaluation.comparison.compare import default_size
 from lightning_colorize.evaluation.comparison.entries import Entries
 from lightning_colorize.evaluation.comparison.measured import Measured, Tiles
 from lightning_colorize.evaluation.comparison.page import Frame, render_page
 from lightning_colorize.evaluation.comparison.report import build_report
 from lightning_colorize.evaluation.comparison.sheets import Label, sheet, thumbnail, thumbnail_side
 from lightning_colorize.evaluation.comparison.statistics import METRICS, Difference
+from lightning_colorize.evaluation.comparison.systems import Network
 from lightning_colorize.metrics.pictures import PictureValues
 
 FIELDS = PictureValues._fields
@@ -71,7 +74,7 @@ def _systems(count, run=None):
     ]
 
 
-def _page(folder, systems, pictures, size=32, *, truth=True):
+def _page(folder, systems, pictures, size=32, *, truth=True, undefined=None):
     random = np.random.default_rng(0)
     names = [f"{'cats' if i % 2 else 'dogs'}/{i}<b>.jpg" for i in range(pictures)]
     measured = Measured([s.name for s in systems], ["grey"] if truth else [], names)
@@ -79,6 +82,8 @@ def _page(folder, systems, pictures, size=32, *, truth=True):
     if truth:
         shape = (len(systems) + 1, len(FIELDS), pictures)
         measured.values = random.uniform(5, 25, size=shape)
+        if undefined is not None:
+            measured.values[undefined] = np.nan
     side = thumbnail_side(size, pictures * (len(systems) + 2))
     entries = Entries(folder, measured.systems, side, lambda name: name.partition("/")[0])
     for i, name in enumerate(names):
@@ -116,6 +121,25 @@ def test_better_and_worse_are_said_in_the_way_of_the_metric(tmp_path):
         "psnr": "worse", "ssim": "worse", "ciede2000": "better", "mse_ab": "better",
         "colorfulness": "other", "colorfulness_ratio": "other", "hue_r": "worse",
     }  # fmt: skip
+
+
+def test_a_system_without_numbers_is_best_in_nothing(tmp_path):
+    report, _, html = _page(tmp_path, _systems(3), 6, undefined=1)
+    cells = [row["cells"] for row in metric_rows(report, [{"style": ""}] * 3)]
+    assert not any(cell["best"] for cell in cells[1])
+    for column, metric in enumerate(METRICS):
+        if metric.startswith("color"):
+            continue
+        assert any(cells[number][column]["best"] for number in (0, 2))
+    assert cells[1][0]["shown"] == "-"
+    assert cells[1][0]["verdict"] == "unclear"
+    numbers = json.dumps(report.as_dict(), allow_nan=False)
+    assert json.loads(numbers)["metrics"]["system 1"]["psnr"] is None
+    assert json.loads(numbers)["metrics"]["system 2"]["psnr"] > 0
+    without_data = re.sub(r"data:image/webp;base64,[\w+/=]+", "", html)
+    assert ">nan" not in without_data
+    # Best and worst are of those that are known.
+    assert "Best and worst" in html
 
 
 def test_the_page_has_no_address_outside_and_every_picture_a_text(tmp_path):
@@ -206,6 +230,43 @@ def test_labels_that_are_too_long_are_shortened():
     assert long.size == sheet([square], [Label("n", "")], "t").size
 
 
+def test_a_label_stays_in_its_line():
+    square = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    broken, whole = (sheet([square], [Label("n", "")], f"a{sign}b.jpg") for sign in "\n ")
+    assert np.array_equal(np.asarray(broken), np.asarray(whole))
+
+
+@pytest.mark.parametrize("truth", [True, False])
+def test_labels_of_a_sheet_are_in_the_order_of_its_tiles(tmp_path, monkeypatch, truth):
+    drawn = []
+    monkeypatch.setattr(
+        "lightning_colorize.evaluation.comparison.entries.sheet",
+        lambda tiles, labels, title: drawn.append((tiles, labels)) or Image.new("RGB", (9, 9)),
+    )
+    tiles = Tiles("a.jpg", _tile(0), [_tile(1), _tile(2)], _tile(3) if truth else None)
+    values = torch.zeros(2, len(FIELDS))
+    values[:, FIELDS.index("psnr")] = torch.tensor([21.0, 22.0])
+    Entries(tmp_path, ["one", "two"], 32, lambda name: "").add(tiles, values if truth else None)
+    ((shown, labels),) = drawn
+    expected = [("grey", tiles.grey, ""), ("one", tiles.systems[0], "21.0")]
+    expected += [("two", tiles.systems[1], "22.0")] + [("truth", tiles.truth, "")] * truth
+    assert len(shown) == len(labels) == len(expected)
+    for picture, label, (name, of, note) in zip(shown, labels, expected, strict=True):
+        assert picture is of
+        assert label.name == name
+        assert (note if truth else "") in label.note
+
+
+def test_the_size_is_that_of_the_first_network():
+    def network(size):
+        place = Path("nowhere")
+        return Network("net", place, SimpleNamespace(path=place, size=size))
+
+    other = SimpleNamespace(loaded=SimpleNamespace(size=9))
+    assert default_size([other, network(64), network(32)]) == 64
+    assert default_size([other]) == 256
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [(0, 10, [0, 2, 4, 6, 8, 10]), (21.3, 22.9, [21, 21.5, 22, 22.5, 23]), (-0.3, 0.1, None)],
@@ -240,6 +301,19 @@ def test_an_interval_lies_on_its_side_of_0():
     start, end = map(float, re.search(r'<path d="M([\d.]+) [\d.]+H([\d.]+)"', svg).groups())
     assert zero < start < end
     assert 'class="interval better"' in svg
+
+
+def test_long_names_differ_in_a_chart_and_have_their_colour():
+    names = ["experiment_long_first", "experiment_long_second"]
+    rows = [Interval(n, i, 0.2, 0.1, 0.3, "", "better") for i, n in enumerate(names, 11)]
+    svg = interval_chart(rows, "t")
+    shown = re.findall(r'<text class="name"[^>]*>([^<]*)<', svg)
+    assert len(set(shown)) == 2
+    assert all(len(text) == 16 for text in shown)
+    assert re.findall(r'<g class="([^"]*)"><circle class="swatch"', svg) == [
+        "s1 dashed",
+        "s2 dashed",
+    ]
 
 
 def test_zero_differences_have_a_chart():

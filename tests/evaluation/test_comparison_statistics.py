@@ -123,6 +123,20 @@ def test_draws_follow_from_the_seed():
     assert differences_from_first(values, seed=1) != differences_from_first(values, seed=2)
 
 
+def test_a_row_that_is_no_number_has_no_verdict_and_leaves_the_others_alone():
+    values = _values(rows=3)
+    expected = differences_from_first(values, seed=0)
+    values[1] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        differences = differences_from_first(values, seed=0)
+    assert differences[2] == expected[2]
+    for of in differences[1][:5]:
+        assert np.isnan(of.value)
+        assert (of.low, of.high) == (None, None)
+        assert not of.clear
+
+
 def test_one_picture_has_no_interval():
     psnr = differences_from_first(_values(pictures=1), seed=0)[1][0]
     assert (psnr.low, psnr.high) == (None, None)

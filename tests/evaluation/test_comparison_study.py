@@ -145,6 +145,7 @@ def test_rates_by_hand(tmp_path):
         MISSED,
     ]
     second = [_trial("better", "cnn", "gan", "left"), _trial("real", "cnn", "truth", "right")]
+    second += CHECKS
     files = [_write(tmp_path / "1.json", first), _write(tmp_path / "2.json", second, "p2")]
     overall, categories = score(read_answers(files))
     rates = {
@@ -178,6 +179,13 @@ def test_those_who_failed_the_checks_are_left_out(tmp_path):
     assert score(answers)[0]["real"]["cnn"].chosen == 0
 
 
+def test_who_saw_no_check_is_not_known_to_attend(tmp_path):
+    file = _write(tmp_path / "1.json", [_trial("real", "cnn", "truth", "left")])
+    answers = read_answers([file])
+    assert answers.counted == []
+    assert [person.checks for person in answers.inattentive] == [(0, 0)]
+
+
 def test_a_participant_counts_once(tmp_path):
     trials = [*CHECKS, _trial("real", "cnn", "truth", "left")]
     files = [_write(tmp_path / f"{i}.json", trials) for i in range(2)]
@@ -196,6 +204,15 @@ def test_a_participant_counts_once(tmp_path):
         ({"trials": [{"question": "real"}]}, "is damaged"),
         ({"trials": [_trial("real", "cnn", "stranger", "left")]}, "is damaged"),
         ({"trials": [_trial("real", "cnn", "truth", "middle")]}, "is damaged"),
+        ({"trials": [_trial("real", "cnn", "truth", "left", None)]}, "is damaged"),
+        ({"trials": [_trial("real", "cnn", "truth", "left", ["cats"])]}, "is damaged"),
+        ({"trials": [_trial("real", "cnn", "truth", "left", check="no")]}, "is damaged"),
+        ({"trials": [_trial("real", ["cnn"], "truth", "left")]}, "is damaged"),
+        ({"trials": [_trial(["real"], "cnn", "truth", "left")]}, "is damaged"),
+        ({"trials": ["real"]}, "is damaged"),
+        ({"trials": {"real": 1}}, "is damaged"),
+        ({"systems": "cnn"}, "is damaged"),
+        ({"systems": [["cnn"]]}, "is damaged"),
     ],
 )
 def test_files_that_are_none_of_a_study(tmp_path, changes, message):

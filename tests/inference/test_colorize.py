@@ -155,6 +155,12 @@ def test_every_format_holds_the_picture(tmp_path, suffix):
     assert error.mean() < (2 if image.format in ("JPEG", "WEBP") else 1e-9)
 
 
+def test_the_longest_file_name_can_be_written(tmp_path):
+    path = tmp_path / ("a" * 251 + ".png")
+    save_picture(torch.zeros(3, 2, 2, dtype=torch.uint8), path)
+    assert os.listdir(tmp_path) == [path.name]
+
+
 def test_a_picture_with_more_pixels_than_its_format_has_room_for(loaded, tmp_path):
     Image.fromarray(_pixels(1, 70000)).save(tmp_path / "a.png")
     (record,) = _colorize(loaded, (tmp_path / "a.png", tmp_path / "out/b.jpg"))

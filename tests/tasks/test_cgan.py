@@ -1,8 +1,11 @@
 """The order of a GAN's batch: who is called, who learns, what is counted."""
 
+from functools import partial
+
 import pytest
 import torch
 
+from lightning_colorize.networks import DeconvHead, PatchDiscriminator, UNetEncoder
 from tests.tasks.conftest import STILL, changed, make_gan, train
 
 
@@ -23,6 +26,17 @@ def test_networks_are_called_as_seldom_as_can_be(data):
         assert torch.equal(fake[1], ab_hat)
         assert torch.equal(live[1], ab_hat)
         assert [ab.requires_grad for _, ab in (real, fake, live)] == [False, False, True]
+
+
+def test_the_discriminator_judges_colours_and_not_the_heads_own_range(data):
+    task = make_gan(head=partial(DeconvHead, target_range="0..1"))
+    drawn, judged = [], []
+    task.net.register_forward_hook(lambda _, __, prediction: drawn.append(prediction))
+    task.discriminator.register_forward_hook(lambda _, inputs, __: judged.append(inputs[1]))
+    diary = train(task, data, max_steps=1)
+    torch.testing.assert_close(judged[0], diary.batches[0].ab / 110)
+    for fake in judged[1:]:
+        torch.testing.assert_close(fake, 2 * drawn[0] - 1)
 
 
 def test_a_step_of_one_network_leaves_the_other_alone(data):
@@ -92,6 +106,18 @@ def test_a_batch_is_one_counted_step(data, options, generator, discriminator):
 def test_one_of_both_ratios_is_1():
     with pytest.raises(ValueError, match="are 2 and 3: one must be 1"):
         make_gan(generator_every_n_batches=2, discriminator_every_n_batches=3)
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan")])
+def test_a_limit_of_the_gradient_is_above_0(limit):
+    with pytest.raises(ValueError, match="must be above 0"):
+        make_gan(gradient_clip_val=limit)
+
+
+@pytest.mark.parametrize("part", [UNetEncoder, PatchDiscriminator])
+def test_a_network_without_channels_is_refused(part):
+    with pytest.raises(ValueError, match="width is 0"):
+        part(width=0)
 
 
 @pytest.mark.parametrize("name", ["generator_epochs", "discriminator_epochs", "l1_weight"])

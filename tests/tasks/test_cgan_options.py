@@ -116,3 +116,8 @@ def test_figures_of_the_batch_are_logged_where_anything_is(data):
     logged = train(task, data, max_steps=6, log_every_n_steps=3).logged
     figures = {"train/colorfulness_ratio", "train/hue_r", "train/diversity"}
     assert [figures <= set(names) for names in logged] == [False, False, True] * 2
+
+
+def test_nothing_is_logged_where_that_is_switched_off(data):
+    logged = train(make_gan(), data, max_steps=2, log_every_n_steps=0).logged
+    assert [set(names) for names in logged] == [{"train/loss"}] * 2

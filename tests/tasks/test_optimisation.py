@@ -7,7 +7,7 @@ from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from lightning_colorize.tasks import WarmupCosine
-from lightning_colorize.tasks.optimisation import build_optimizer, with_schedule
+from lightning_colorize.tasks.optimisation import build_optimizer, keep_encoder_rate, with_schedule
 
 
 @pytest.fixture
@@ -51,3 +51,27 @@ def test_schedules_step_when_they_want_to(net):
         scheduler = configured["lr_scheduler"]
         intervals[type(scheduler["scheduler"])] = scheduler["interval"]
     assert intervals == {WarmupCosine: "step", StepLR: "epoch", ReduceLROnPlateau: "epoch"}
+
+
+def test_the_encoder_steps_at_its_share_whatever_rate_is_set():
+    encoder, rest = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    optimizer = SGD([{"params": [encoder]}, {"params": [rest]}], lr=1.0)
+    keep_encoder_rate(optimizer, 0.1)
+    for rate in (0.5, 2.0):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        before = encoder.item(), rest.item()
+        encoder.grad, rest.grad = torch.ones(1), torch.ones(1)
+        optimizer.step()
+        assert encoder.item() - before[0] == pytest.approx(-0.1 * rate)
+        assert rest.item() - before[1] == pytest.approx(-rate)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate, rate])
+
+
+def test_one_rate_for_all_is_left_alone():
+    weight = nn.Parameter(torch.zeros(1))
+    optimizer = SGD([weight], lr=1.0)
+    keep_encoder_rate(optimizer, 0.1)
+    weight.grad = torch.ones(1)
+    optimizer.step()
+    assert weight.item() == -1.0

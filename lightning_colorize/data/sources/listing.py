@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from fnmatch import translate
 from pathlib import Path
+from typing import Literal
 
 from lightning_colorize.data.files import PICTURE_SUFFIXES
 from lightning_colorize.data.sources.base import SourceError
+
+_ESCAPED = {"n": "\n", "r": "\r"}
 
 
 def require_folder(root: Path | None, reader: str, option: str = "--data.root") -> Path:
@@ -36,9 +39,9 @@ def require_folder(root: Path | None, reader: str, option: str = "--data.root") 
 def list_pictures(folder: Path) -> list[str]:
     """Return the names of all picture files below a folder, sorted.
 
-    Hidden files and folders and `__MACOSX` are left out. Links are followed; a folder that is
-    reached twice (by a link to it, or by a loop) is listed once, under its own path if it has one
-    below the folder.
+    Hidden files and folders, `__MACOSX` and links that lead nowhere are left out. Other links are
+    followed; a folder that is reached twice (by a link to it, or by a loop) is listed once, under
+    its own path if it has one below the folder.
 
     Args:
         folder: An existing folder.
@@ -68,11 +71,12 @@ def list_pictures(folder: Path) -> list[str]:
                 for entry in entries:
                     if entry.name.startswith(".") or entry.name == "__MACOSX":
                         continue
-                    if entry.is_dir():
+                    kind = _kind(entry)
+                    if kind == "folder":
                         (links if entry.is_symlink() else folders).append(f"{prefix}{entry.name}/")
                         continue
                     suffix = os.path.splitext(entry.name)[1].lower()
-                    if suffix in PICTURE_SUFFIXES and entry.is_file():
+                    if suffix in PICTURE_SUFFIXES and kind == "file":
                         names.append(prefix + entry.name)
                     else:
                         others[suffix or "no suffix"] += 1
@@ -84,9 +88,17 @@ def list_pictures(folder: Path) -> list[str]:
     return names
 
 
+def _kind(entry: "os.DirEntry[str]") -> Literal["folder", "file"] | None:
+    """Return what an entry is, links followed; None for neither, or where a link leads nowhere."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else None
+    except OSError:  # a link to itself
+        return None
+
+
 def _nothing_found(folder: Path, others: Counter[str]) -> str:
     if not others:
-        return f"{folder} is empty: put pictures into it, or pass another --data.root"
+        return f"{folder} is empty: put pictures into it, or name another folder"
     count = others.total()
     suffixes = ", ".join(suffix for suffix, _ in others.most_common(5))
     return f"{folder} holds {count} file{'s' * (count > 1)}, none of them a picture ({suffixes})"
@@ -107,6 +119,8 @@ def matching(names: Iterable[str], patterns: str | list[str]) -> set[str]:
 def read_name_list(path: Path) -> set[str]:
     """Read a text file of relative names, one a line; blank lines and `#` comments are skipped.
 
+    Names are escaped as `name_line` does it.
+
     Raises:
         SourceError: If the file cannot be read.
     """
@@ -115,4 +129,18 @@ def read_name_list(path: Path) -> set[str]:
     except OSError as error:
         raise SourceError(f"exclude_list: {path} cannot be read: {error.strerror}") from error
     lines = (line.removesuffix("\r") for line in text.split("\n"))
-    return {line for line in lines if line.strip() and not line.startswith("#")}
+    return {_unescaped(line) for line in lines if line.strip() and not line.startswith("#")}
+
+
+def name_line(name: str) -> str:
+    r"""Return a name as a line of the list that `read_name_list` reads, without the line's end.
+
+    A backslash, a line feed and a carriage return become `\\`, `\n` and `\r`; a `#` at the
+    beginning gets a backslash before it.
+    """
+    line = name.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r")
+    return f"\\{line}" if line.startswith("#") else line
+
+
+def _unescaped(line: str) -> str:
+    return re.sub(r"\\([\\nr#])", lambda match: _ESCAPED.get(match[1], match[1]), line)

@@ -45,9 +45,9 @@ class Participant:
 
     @property
     def attentive(self) -> bool:
-        """Whether enough checks were passed that the answers count."""
+        """Whether enough checks were passed that the answers count; not so without any check."""
         passed, of = self.checks
-        return passed >= ATTENTIVE * of
+        return of > 0 and passed >= ATTENTIVE * of
 
 
 @dataclass(frozen=True)
@@ -117,23 +117,27 @@ def read_participant(file: Path) -> Participant:
             f"{file} is of version {data.get('version')} of the study, this reads {VERSION}"
         )
     try:
-        systems = [str(name) for name in data["systems"]]
-        person = Participant(
-            str(data["participant"]), str(data["page"]), file, systems, list(data["trials"])
-        )
-        whole = bool(person.trials) and all(_is_trial(trial, systems) for trial in person.trials)
-    except (KeyError, TypeError):
-        whole = False
-    if not whole:
+        systems, trials = data["systems"], data["trials"]
+        person = Participant(str(data["participant"]), str(data["page"]), file, systems, trials)
+    except KeyError:
+        trials = None
+    if (
+        not (isinstance(trials, list) and trials and isinstance(systems, list))
+        or not all(isinstance(name, str) for name in systems)
+        or not all(_is_trial(trial, systems) for trial in trials)
+    ):
         raise UsageError(f"{file} is damaged: it lacks part of the answers")
     return person
 
 
-def _is_trial(trial: dict[str, Any], systems: Sequence[str]) -> bool:
+def _is_trial(trial: Any, systems: Sequence[str]) -> bool:
     """Return whether a trial says who stood where and what was answered."""
-    shown = {"truth", "broken", *systems}
+    shown = ("truth", "broken", *systems)
     return (
-        all(name in trial for name in _FIELDS)
+        isinstance(trial, dict)
+        and all(name in trial for name in _FIELDS)
+        and isinstance(trial["category"], str)
+        and isinstance(trial["check"], bool)
         and trial["question"] in ("real", "better")
         and trial["answer"] in _SIDES
         and all(trial[side] in shown for side in _SIDES)

@@ -51,7 +51,7 @@ def metric_rows(report: Report, names: Sequence[Mapping[str, Any]]) -> list[dict
             "style": "" if number >= len(names) else names[number]["style"],
             "cells": [
                 {
-                    "value": f"{report.metrics[number, i]:.6g}",
+                    "value": _exact(report.metrics[number, i]),
                     "shown": shown[number][i],
                     "best": shown[number][i] == best[i],
                     **({"difference": ""} if not number else _difference(report, number, i)),
@@ -65,6 +65,7 @@ def metric_rows(report: Report, names: Sequence[Mapping[str, Any]]) -> list[dict
 
 def _best(values: np.ndarray, metric: str) -> str | None:
     goal = metric_goal(metric)
+    values = values[np.isfinite(values)]
     if goal is None or len(values) < 2:
         return None
     return _rounded(metric, values.max() if goal == "max" else values.min())
@@ -84,11 +85,18 @@ def _difference(report: Report, row: int, column: int) -> dict[str, str]:
 
 
 def _rounded(metric: str, value: float, *, signed: bool = False) -> str:
-    """Return a value as it is shown; what is rounded to 0 has no sign."""
+    """Return a value as it is shown; what is rounded to 0 has no sign, what is no number a dash."""
+    if not np.isfinite(value):
+        return "-"
     text = FORMATS[metric].format(value)
     if float(text) == 0:
         return text.lstrip("-")
     return ("+" if signed and value > 0 else "") + text.replace("-", MINUS)
+
+
+def _exact(value: float) -> str:
+    """Return what a column is sorted by; empty for what is no number."""
+    return f"{value:.6g}" if np.isfinite(value) else ""
 
 
 def _verdict(difference: Difference, metric: str) -> str:
@@ -118,6 +126,8 @@ def interval_charts(
         rows = []
         for number in range(1, len(names)):
             of = report.differences[number][column]
+            if not np.isfinite(of.value):
+                continue
             words = _difference(report, number, column)
             rows.append(
                 Interval(
@@ -130,6 +140,8 @@ def interval_charts(
                     words["verdict"],
                 )
             )
+        if not rows:
+            continue
         said = "; ".join(f"{row.name} {row.shown}" for row in rows)
         title = f"{metric}, difference from {names[0]['name']}: {said}"
         charts.append((metric_head(metric), interval_chart(rows, title)))

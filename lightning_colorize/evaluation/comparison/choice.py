@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.pictures import FilePictures, PictureSet
 from lightning_colorize.data.sources import FolderSource
@@ -122,12 +124,25 @@ def colorless(pictures: PictureSet) -> bool:
             rgb = pictures.read(index)
         except PictureError:
             continue
-        if (rgb.amax(dim=0) != rgb.amin(dim=0)).any():
+        if not is_grey(rgb):
             return False
     return True
 
 
+def is_grey(rgb: Tensor) -> bool:
+    """Return whether a picture, (3, H, W), has no colour anywhere."""
+    return bool((rgb.amax(dim=0) == rgb.amin(dim=0)).all())
+
+
 def _training(systems: Sequence[System]) -> dict[str, TrainingData]:
     """Return what is known of the networks' training pictures, by the systems' names."""
-    data = {s.name: training_data(s.loaded.path) for s in systems if isinstance(s, Network)}
-    return {name: each for name, each in data.items() if each is not None}
+    known = {}
+    for system in systems:
+        if isinstance(system, Network):
+            try:
+                data = training_data(system.loaded.path)
+            except UsageError:  # `remarks` names it
+                continue
+            if data is not None:
+                known[system.name] = data
+    return known

@@ -9,14 +9,14 @@ import torch
 from lightning_colorize.errors import UsageError
 from lightning_colorize.evaluation.comparison.choice import Missing
 from lightning_colorize.evaluation.comparison.entries import SHEETS, Entries
-from lightning_colorize.evaluation.comparison.measured import measure_systems
+from lightning_colorize.evaluation.comparison.measured import Measured, measure_systems
 from lightning_colorize.evaluation.comparison.page import Frame, render_page
 from lightning_colorize.evaluation.comparison.report import Report, build_report
 from lightning_colorize.evaluation.comparison.sheets import thumbnail_side
 from lightning_colorize.evaluation.comparison.systems import Network, System
 from lightning_colorize.evaluation.data import EvaluationPictures
 from lightning_colorize.progress import progress
-from lightning_colorize.run_folder import write_atomic
+from lightning_colorize.run_folder import read_config, write_atomic
 
 INDEX = "index.html"
 
@@ -97,21 +97,34 @@ def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -
         plan.size,
         side,
         plan.study,
-        remarks(plan, count - len(measured.names)),
+        remarks(plan, measured),
         settings,
     )
     write_atomic(plan.out / INDEX, render_page(report, plan.systems, collected.entries, frame))
     return report
 
 
-def remarks(plan: Plan, unread: int) -> list[str]:
+def remarks(plan: Plan, measured: Measured) -> list[str]:
     """Return what a reader has to know before the numbers, a line each.
 
     Args:
         plan: What was compared.
-        unread: Pictures that could not be read.
+        measured: What came out.
     """
-    lines = []
+    lines = [
+        f"{name} gave colours that are no numbers (NaN) for {count} of {len(measured.names)} "
+        "pictures, as a run that diverged does: it is not ranked"
+        for name, count in measured.undefined.items()
+    ]
+    for system in plan.systems:
+        if system.run is None:
+            continue
+        try:
+            read_config(system.run)
+        except UsageError as error:
+            lines.append(f"{error}: what {system.name} was trained on, and how, is not known")
+    before = len(lines)
+    unread = len(plan.found.pictures) - len(measured.names)
     for missing in plan.missing:
         lines.append(
             f"{missing.system} has no picture for {len(missing.names)} of them "
@@ -119,7 +132,7 @@ def remarks(plan: Plan, unread: int) -> list[str]:
         )
     if unread:
         lines.append(f"{unread} could not be read and are left out for all")
-    if lines:
+    if len(lines) > before:
         lines.append(f"{len(plan.found.pictures) - unread} pictures are compared")
     if plan.trained_on:
         known = ", ".join(f"{name} on {count:,}" for name, count in plan.trained_on.items())

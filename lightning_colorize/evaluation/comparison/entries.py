@@ -1,5 +1,6 @@
 """The pictures of a page: sheets are written, thumbnails kept."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ class Entry:
     @property
     def notes(self) -> list[str]:
         """What stands beside each system's name."""
-        return [f"ΔE {value:.1f}" for value in self.ciede2000] or [""] * len(self.tiles)
+        return [f"ΔE {_shown(value)}" for value in self.ciede2000] or [""] * len(self.tiles)
 
 
 class Entries:
@@ -80,7 +81,7 @@ class Entries:
         if values is not None:
             for number, row in enumerate(values.tolist(), start=1):
                 # Pillow's own font has no Greek.
-                note = f"dE {row[_DELTA_E]:.1f}, PSNR {row[_PSNR]:.1f}"
+                note = f"dE {_shown(row[_DELTA_E])}, PSNR {_shown(row[_PSNR])}"
                 labels[number] = labels[number]._replace(note=note)
         shown = [tiles.grey, *tiles.systems] + ([] if tiles.truth is None else [tiles.truth])
         name = printable(tiles.name)
@@ -96,6 +97,10 @@ class Entries:
                 [] if values is None else values[:, _DELTA_E].tolist(),
             )
         )
+
+
+def _shown(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "-"
 
 
 def printable(name: str) -> str:

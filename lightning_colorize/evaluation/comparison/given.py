@@ -1,5 +1,6 @@
 """Pictures coloured elsewhere, found by the true pictures' names and brought to their size."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,8 +22,8 @@ class GivenPictures:
     """One system's pictures.
 
     A true picture `cats/a.jpg` is looked for under its own name, as `cats/a.jpg.*` (what `colorize`
-    makes of names that clash) and as `cats/a.*`; `test/cats/a.jpg` of a folder with splits also
-    without `test/`.
+    makes of names that clash) and as `cats/a.*`, in this order; `test/cats/a.jpg` of a folder with
+    splits also without `test/`. An accented letter is one however a file system writes it (NFC).
 
     Args:
         system: What it is called on the page.
@@ -35,11 +36,11 @@ class GivenPictures:
         self.system = system
         self.folder = folder
         self.data = data
-        self._files: dict[str, list[str]] = {}
+        self._exact: dict[str, list[str]] = {}
+        self._stems: dict[str, list[str]] = {}
         for file in files:
-            self._files[file] = [file]
-        for file in files:
-            self._files.setdefault(_stem(file), []).append(file)
+            self._exact.setdefault(_composed(file), []).append(file)
+            self._stems.setdefault(_stem(_composed(file)), []).append(file)
         self._loaded: dict[str, Tensor] = {}
 
     def find(self, name: str) -> str | None:
@@ -48,10 +49,11 @@ class GivenPictures:
         Raises:
             UsageError: If several could be meant.
         """
+        name = _composed(name)
         first, _, rest = name.partition("/")
         names = [name, rest] if rest and split_of(first) else [name]
-        for key in (key for each in names for key in (each, _stem(each))):
-            found = self._files.get(key, [])
+        for key in names:
+            found = self._exact.get(key) or self._stems.get(key) or self._stems.get(_stem(key), [])
             if len(found) > 1:
                 raise UsageError(
                     f"{self.system} has {found[0]} and {found[1]} for {name}; leave one of them"
@@ -99,6 +101,10 @@ class GivenPictures:
     def squares(self, names: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
         """Return L, (B, 1, S, S), and ab, (B, 2, S, S), of pictures that were loaded."""
         return to_lab(torch.stack([self._loaded[name] for name in names]).to(device))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _stem(name: str) -> str:

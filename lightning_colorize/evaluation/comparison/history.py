@@ -2,8 +2,9 @@
 
 import csv
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def group_seeds(systems: Sequence[System]) -> list[Group]:
     """
     found: dict[str, dict[str, int]] = {}
     for number, system in enumerate(systems):
-        config = {} if system.run is None else flatten(_config(system.run))
+        config = {} if system.run is None else _config(system.run)
         if not config:
             continue
         seed = ", ".join(dict.fromkeys(str(config[k]) for k in _SEEDS if config.get(k) is not None))
@@ -90,40 +91,61 @@ def read_curves(run: Path) -> Curves:
     path = run / METRICS
     if not path.is_file():
         return Curves()
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if any(row.get(name) for name in CURVES)]
+    curves, steps = Curves(metrics={name: [] for name in CURVES}), []
+    # A run that was killed, or a full disk, leaves half a row, or worse.
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        for row in csv.DictReader(file):
+            step, epoch = _number(row.get("step")), _number(row.get("epoch"))
+            values = {name: _number(row.get(name)) for name in CURVES}
+            if step is None or epoch is None or not any(row.get(name) for name in CURVES):
+                continue
+            steps.append(step)
+            curves.epochs.append(epoch + 1)
+            for name, value in values.items():
+                curves.metrics[name].append(value)
     each = _pictures_per_step(run)
-    return Curves(
-        [float(row["epoch"]) + 1 for row in rows],
-        None if each is None else [(int(row["step"]) + 1) * each for row in rows],
-        {name: [float(row[name]) if row.get(name) else None for row in rows] for name in CURVES},
-    )
+    return curves if each is None else replace(curves, pictures=[(s + 1) * each for s in steps])
 
 
 def read_budget(run: Path) -> Budget:
-    """Read what a run cost."""
+    """Read what a run cost; None for what is no number."""
     result = _result(run)
+    pictures, parameters, epochs = (
+        None if number is None else round(number)
+        for number in map(_number, map(result.get, ("images_seen", "parameters", "epochs")))
+    )
+    status = result.get("status")
     return Budget(
-        result.get("images_seen"),
-        result.get("seconds"),
-        result.get("parameters"),
-        result.get("epochs"),
-        result.get("status"),
+        pictures,
+        _number(result.get("seconds")),
+        parameters,
+        epochs,
+        status if isinstance(status, str) else None,
     )
 
 
 def _pictures_per_step(run: Path) -> float | None:
     result = _result(run)
-    if not result.get("batches"):
+    batches, pictures = _number(result.get("batches")), _number(result.get("images_seen"))
+    if not batches or pictures is None:
         return None
-    trainer = _config(run).get("trainer") or {}
-    of_batch: float = result["images_seen"] / result["batches"]
-    return of_batch * (trainer.get("accumulate_grad_batches") or 1)
+    accumulated = _number(_config(run).get("trainer.accumulate_grad_batches"))
+    return pictures / batches * (accumulated or 1)
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number, or None for everything else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _config(run: Path) -> dict[str, Any]:
+    """Return a run's configuration with dotted names; empty where it cannot be read."""
     try:
-        return read_config(run)
+        return {str(name): value for name, value in flatten(read_config(run)).items()}
     except UsageError:  # a page of many systems is worth more than one broken file
         return {}
 

@@ -1,5 +1,6 @@
 """All systems on the same pictures: what each picture's colours are worth, and the pictures."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -43,6 +44,7 @@ class Measured:
         disagreement: How far systems are from their common mean, in LAB units, mean over systems
             and pixels: (pictures,).
         broken: What could not be read of the systems' own pictures.
+        undefined: How many pictures a system gave colours that are no numbers, by its name.
     """
 
     systems: list[str]
@@ -51,6 +53,7 @@ class Measured:
     values: np.ndarray | None = None
     disagreement: np.ndarray = field(default_factory=lambda: np.empty(0))
     broken: list[PictureError] = field(default_factory=list)
+    undefined: Counter[str] = field(default_factory=Counter)
 
     @property
     def rows(self) -> list[str]:
@@ -85,6 +88,9 @@ def measure_systems(
             continue
         colored = [system.color(batch) for system in systems]
         disagreement.append(_disagreement(colored))
+        for system, each in zip(systems, colored, strict=True):
+            lost = int((~each.ab.flatten(1).isfinite().all(dim=1)).sum())
+            result.undefined += Counter({system.name: lost})
         result.names += batch.names
         of_batch = None
         if truth:
@@ -138,8 +144,9 @@ def _readable(
 
 def _disagreement(colored: Sequence[Colored]) -> Tensor:
     lab = torch.stack([torch.cat(pair, dim=1) for pair in colored])
-    apart: Tensor = (lab - lab.mean(dim=0)).norm(dim=2).mean(dim=(0, 2, 3))
-    return apart
+    lab = lab.where(lab.isfinite(), torch.nan)
+    apart: Tensor = (lab - lab.nanmean(dim=0)).norm(dim=2).nanmean(dim=(0, 2, 3))
+    return apart.nan_to_num()
 
 
 def _tiles(

@@ -148,7 +148,8 @@ def _differ(entries: Sequence[Entry]) -> list[Entry]:
 def _extremes(entries: Sequence[Entry], names: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     extremes = []
     for number, system in enumerate(names):
-        ranked = sorted(entries, key=lambda entry: entry.ciede2000[number])
+        known = (entry for entry in entries if np.isfinite(entry.ciede2000[number]))
+        ranked = sorted(known, key=lambda entry: entry.ciede2000[number])
         count = min(_EXTREMES, len(ranked) // 2)
         if count:
             best, worst = ranked[:count], ranked[: -count - 1 : -1]

@@ -1,5 +1,6 @@
 """The numbers of a comparison: for the page, for people at a terminal, for programs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,6 @@ from lightning_colorize.evaluation.comparison.statistics import (
     metrics_over,
 )
 from lightning_colorize.evaluation.comparison.systems import System
-from lightning_colorize.evaluation.measure import Rows
 from lightning_colorize.metrics.pictures import PictureValues
 
 
@@ -39,17 +39,17 @@ class Report:
     spreads: list[list[tuple[float, float]]]
 
     @property
-    def rows(self) -> Rows:
-        """Metrics by row; empty without truth."""
+    def rows(self) -> dict[str, dict[str, float | None]]:
+        """Metrics by row, None for what is no number; empty without truth."""
         if self.metrics is None:
             return {}
         return {
-            name: dict(zip(METRICS, row, strict=True))
+            name: dict(zip(METRICS, map(_number, row), strict=True))
             for name, row in zip(self.measured.rows, self.metrics.tolist(), strict=True)
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all numbers, not rounded, as JSON has them."""
+        """Return all numbers, not rounded, as JSON has them: None for what is none."""
         measured = self.measured
         apart = zip(measured.names, measured.disagreement.tolist(), strict=True)
         numbers: dict[str, Any] = {"disagreement": dict(apart)}
@@ -60,7 +60,7 @@ class Report:
             "metrics": self.rows,
             "differences": {
                 name: {
-                    metric: {"value": of.value, "low": of.low, "high": of.high}
+                    metric: {"value": _number(of.value), "low": of.low, "high": of.high}
                     for metric, of in zip(METRICS, row, strict=True)
                 }
                 for name, row in zip(rows, self.differences, strict=True)
@@ -70,7 +70,7 @@ class Report:
                     "systems": [rows[i] for i in group.members],
                     "seeds": group.seeds,
                     "metrics": {
-                        metric: {"mean": mean, "spread": spread}
+                        metric: {"mean": _number(mean), "spread": _number(spread)}
                         for metric, (mean, spread) in zip(METRICS, spreads, strict=True)
                     },
                 }
@@ -78,7 +78,7 @@ class Report:
             ],
             "per_picture": {
                 name: {
-                    picture: dict(zip(PictureValues._fields, values, strict=True))
+                    picture: dict(zip(PictureValues._fields, map(_number, values), strict=True))
                     for picture, values in zip(measured.names, table.T.tolist(), strict=True)
                 }
                 for name, table in zip(rows, measured.values, strict=True)
@@ -105,3 +105,7 @@ def build_report(measured: Measured, systems: Sequence[System], seed: int) -> Re
         groups,
         [mean_and_spread(metrics[group.members].tolist()) for group in groups],
     )
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -90,7 +90,8 @@ def _fitted(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     width: int,
 ) -> str:
-    """Return a text, shortened at its end where it is too long."""
+    """Return a text in one line, shortened at its end where it is too long."""
+    text = "".join(sign if sign.isprintable() else " " for sign in text)
     if draw.textlength(text, font) <= width:
         return text
     while text and draw.textlength(text + "…", font) > width:

@@ -25,7 +25,8 @@ class Difference:
 
     Attributes:
         value: Its metric less the first's.
-        low: Lower end of the interval; None for fewer than two pictures.
+        low: Lower end of the interval; None for fewer than two pictures, and where the value is no
+            number.
         high: Upper end.
     """
 
@@ -79,7 +80,10 @@ def differences_from_first(values: np.ndarray, seed: int) -> list[list[Differenc
     Returns:
         For each row its difference in each metric.
     """
-    estimate = _less_first(metrics_over(values))
+    with np.errstate(invalid="ignore"):
+        estimate = _less_first(metrics_over(values))
+    # A system that diverged has no numbers; those of the others are to be known all the same.
+    values = np.where(np.isfinite(values), values, 0.0)
     if values.shape[-1] < 2:
         return [[Difference(float(value), None, None) for value in row] for row in estimate]
 
@@ -99,7 +103,12 @@ def differences_from_first(values: np.ndarray, seed: int) -> list[list[Differenc
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return [
-        [Difference(*map(float, cell)) for cell in zip(*row, strict=True)]
+        [
+            Difference(float(value), *map(float, ends))
+            if np.isfinite(value)
+            else Difference(float("nan"), None, None)
+            for value, *ends in zip(*row, strict=True)
+        ]
         for row in zip(estimate, interval.low, interval.high, strict=True)
     ]
 

@@ -18,6 +18,7 @@ from lightning_colorize.data.pictures import FilePictures
 from lightning_colorize.data.splits import random_subset
 from lightning_colorize.errors import UsageError
 from lightning_colorize.evaluation.comparison.answers import FORMAT, VERSION
+from lightning_colorize.evaluation.comparison.choice import is_grey
 from lightning_colorize.evaluation.comparison.compare import Plan
 from lightning_colorize.evaluation.comparison.entries import printable
 from lightning_colorize.evaluation.comparison.page import render
@@ -49,7 +50,7 @@ def write_study(plan: Plan) -> None:
         plan: Systems and pictures.
 
     Raises:
-        UsageError: If none of the pictures can be read.
+        UsageError: If none of the pictures can be read, or none has a colour.
     """
     folder = plan.out / PICTURES
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,11 +62,16 @@ def write_study(plan: Plan) -> None:
     pictures = []
     for index in progress(range(len(chosen)), len(chosen), "colouring for the study"):
         try:
-            pictures.append(_write(plan, chosen, index, folder))
+            picture = _write(plan, chosen, index, folder)
         except PictureError:  # the comparison will name it
             continue
+        if picture is not None:
+            pictures.append(picture)
     if not pictures:
-        raise UsageError(f"none of {len(chosen)} pictures in {plan.data} can be read")
+        raise UsageError(
+            f"none of {len(chosen)} pictures in {plan.data} can be asked about: they cannot be "
+            "read, or have no colour"
+        )
     questions: list[Question] = ["real"] if plan.truth else []
     if len(plan.systems) > 1:
         questions.append("better")
@@ -128,11 +134,14 @@ def wrong_colors(rgb: Tensor, seed: int) -> Tensor:
     return (to_rgb(L, fit_gamut(L, ab))[0] * 255).round().to(torch.uint8)
 
 
-def _write(plan: Plan, chosen: FilePictures, index: int, folder: Path) -> dict[str, Any]:
+def _write(plan: Plan, chosen: FilePictures, index: int, folder: Path) -> dict[str, Any] | None:
+    """Write one picture's files; None for a photograph in grey, which is told at a glance."""
     name = chosen.name(index)
     read = limit_length(chosen.read(index, _SIDE))
     side = min(_SIDE, max(plan.size, min(read.shape[-2:])))
     rgb = crop_square(resize_short_side(read, side), side)
+    if plan.truth and is_grey(rgb):
+        return None
     colored = [system.color_one(name, rgb, plan.size) for system in plan.systems]
     return {
         "name": printable(name),

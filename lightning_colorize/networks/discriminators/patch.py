@@ -24,7 +24,7 @@ class PatchDiscriminator(Discriminator):
             al. 2018).
 
     Raises:
-        ValueError: If `layers` is not 1 to 5.
+        ValueError: If `layers` is not 1 to 5, or `width` is less than 1.
     """
 
     def __init__(
@@ -36,6 +36,8 @@ class PatchDiscriminator(Discriminator):
         super().__init__()
         if not 1 <= layers <= 5:
             raise ValueError(f"layers is {layers}; a PatchDiscriminator has 1 to 5")
+        if width < 1:
+            raise ValueError(f"width is {width}; a PatchDiscriminator has 1 channel or more")
         self.layers = layers
         between: Norm = "none" if norm == "spectral" else norm
         bias = norm in ("instance", "spectral")

@@ -28,7 +28,8 @@ class UNetEncoder(Encoder):
         norm: What follows each convolution between the first and the innermost.
 
     Raises:
-        ValueError: If the size cannot be halved that often, or fewer than 3 times.
+        ValueError: If the size cannot be halved that often, or fewer than 3 times, or `width` is
+            less than 1.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class UNetEncoder(Encoder):
         norm: Literal["batch", "instance"] = "batch",
     ) -> None:
         super().__init__()
+        if width < 1:
+            raise ValueError(f"width is {width}; a U-Net has 1 channel or more")
         depth = _depth(size, depth)
         widths = [width * min(2**level, 8) for level in range(depth)]
         stages = []

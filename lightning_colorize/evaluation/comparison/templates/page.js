@@ -16,10 +16,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const second = first === "ascending" ? "descending" : "ascending";
       const now = { [first]: second, [second]: null }[head.ariaSort] ?? (head.ariaSort ? null : first);
       heads.forEach((other) => other.removeAttribute("aria-sort"));
-      const value = (row) => Number(row.cells[i + 1].dataset.value);
+      // What is no number comes last either way.
+      const value = (row) => row.cells[i + 1].dataset.value;
+      const order = (a, b) => (a && b ? sign * (a - b) : Boolean(b) - Boolean(a));
       if (now) head.setAttribute("aria-sort", now);
       const sign = now === "ascending" ? 1 : -1;
-      const rows = now ? [...original].sort((a, b) => sign * (value(a) - value(b))) : original;
+      const rows = now ? [...original].sort((a, b) => order(value(a), value(b))) : original;
       body.append(...rows);
     });
   });
@@ -44,7 +46,7 @@ controls.addEventListener("input", () => {
   const key = {
     name: () => 0,
     apart: (article) => -article.dataset.apart,
-  }[order.value] ?? ((article) => -article.dataset.values.split(" ")[order.value]);
+  }[order.value] ?? ((article) => -(Number(article.dataset.values.split(" ")[order.value]) || 0));
   gallery.append(...[...articles].sort((a, b) => key(a) - key(b)));
 });
 

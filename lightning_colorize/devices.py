@@ -1,0 +1,30 @@
+"""What a Trainer's arguments come to on this machine."""
+
+import os
+from typing import Any, Literal
+
+import torch
+
+_GPU = ("auto", "gpu", "cuda")
+
+
+def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:
+    """Return bf16-mixed where a GPU that has it will be used: it is half as much work there."""
+    on_gpu = accelerator in _GPU and torch.cuda.is_available()
+    if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16-mixed"
+    return "32-true"
+
+
+def several_processes(accelerator: str, devices: Any, num_nodes: int) -> bool:
+    """Return whether a Trainer of these arguments trains in more than one process."""
+    if num_nodes > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        return True
+    if isinstance(devices, list):
+        return len(devices) > 1
+    if devices in ("auto", -1, "-1"):
+        return accelerator in _GPU and torch.cuda.device_count() > 1
+    if isinstance(devices, str):
+        numbers = [part for part in devices.split(",") if part.strip()]
+        return len(numbers) > 1 or ("," not in devices and int(devices) > 1)
+    return int(devices) > 1
