@@ -24,7 +24,7 @@ def several_processes(accelerator: str, devices: Any, num_nodes: int) -> bool:
         return len(devices) > 1
     if devices in ("auto", -1, "-1"):
         return accelerator in _GPU and torch.cuda.device_count() > 1
-    if isinstance(devices, str):
-        numbers = [part for part in devices.split(",") if part.strip()]
-        return len(numbers) > 1 or ("," not in devices and int(devices) > 1)
+    if isinstance(devices, str) and not devices.isdigit():
+        # A list of numbers; anything else is Lightning's to refuse.
+        return len([part for part in devices.split(",") if part.strip()]) > 1
     return int(devices) > 1

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import load_task
 from lightning_colorize.run_folder import read_result
+from lightning_colorize.tasks import CGANTask
 from tests.tasks.conftest import GanCommands, make_trainer
 from tests.test_resume import check_all, rows, stop_in  # noqa: F401
 
@@ -233,6 +234,12 @@ def test_colorize_and_evaluate_use_the_average(command, staged_run, tmp_path, mo
 
 
 # Two processes.
+
+
+def test_the_fragment_for_several_devices_names_the_tasks_own_strategy():
+    strategy = yaml.safe_load(MULTI_GPU.read_text())["trainer"]["strategy"]
+    assert strategy in ("auto", CGANTask.distributed_strategy)
+
 
 CHECKSUMS = '''
 import hashlib

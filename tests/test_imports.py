@@ -48,7 +48,7 @@ MAY_HAVE_HELPERS: dict[str, set[str]] = {
     "callbacks": {"errors", "run_folder", "provenance", "processes", "progress"},
     "inference": {"errors", "run_folder", "bundled", "provenance", "progress"},
     "evaluation": {"errors", "run_folder", "bundled", "provenance", "progress"},
-    "benchmarking": {"errors", "run_folder", "bundled", "provenance", "progress"},
+    "benchmarking": {"errors", "run_folder", "bundled", "provenance", "processes", "progress"},
     "search": {"errors", "run_folder"},
     "commands": {*HELPERS, "training"},
 }

@@ -1,6 +1,5 @@
 """The way of a picture through training, measured part by part and then as a whole."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from lightning_colorize.data.sources import Source
 from lightning_colorize.data.sources.base import Splits
 from lightning_colorize.data.sources.listing import list_pictures, require_folder
 from lightning_colorize.data.splits import random_subset
+from lightning_colorize.processes import cores
 
 Kind = Literal["loader", "memory", "lab", "augment", "step", "together"]
 
@@ -197,8 +197,9 @@ class _Found(Source):
 
 def default_workers() -> list[int]:
     """Return 0, 1, 2, 4, ... and the number of cores."""
-    cores = os.cpu_count() or 1
-    return sorted({0, *(2**i for i in range(cores.bit_length())), cores} & {*range(cores + 1)})
+    all_cores = cores()
+    powers = (2**i for i in range(all_cores.bit_length()))
+    return sorted({0, *powers, all_cores} & {*range(all_cores + 1)})
 
 
 def endless(loader: PictureLoader) -> Iterator[RawBatch]:

@@ -16,9 +16,8 @@ class GANHealth(Callback):
     """Warns, once of each kind, of the ways in which conditional GANs fail; may stop the run.
 
     Figures of single batches swing widely in a sound training too, so means over windows of batches
-    are looked at, and only while both networks are trained; in the first window they are still
-    finding their ways. Colours are measured in the batches that are logged; of the windows with
-    such a batch two in a row must be wrong.
+    are looked at, and only while both networks are trained. Colours are measured in the batches
+    that are logged; of the windows with such a batch two in a row must be wrong.
 
     Args:
         stop: End the run at the first warning.
@@ -75,8 +74,7 @@ class GANHealth(Callback):
             self._figures.setdefault(name, []).append(outputs[name])
         self._batches += 1
         if self._batches % self.window == 0:
-            if self._batches > self.window:
-                self._judge(trainer, pl_module)
+            self._judge(trainer, pl_module)
             self._figures = {}
 
     def _judge(self, trainer: Trainer, task: CGANTask) -> None:

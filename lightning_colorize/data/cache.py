@@ -14,6 +14,7 @@ from lightning_colorize.data.broken import Broken
 from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.pictures import PictureSet
+from lightning_colorize.processes import cores
 from lightning_colorize.progress import progress
 
 # Bytes of a block: some 700 pictures of 3:2 at 144 px.
@@ -48,7 +49,7 @@ class CachedPictures(PictureSet):
         shapes: list[tuple[int, int]] = []
         places: list[tuple[int, int]] = []
         free = 0
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        with ThreadPoolExecutor(max_workers=cores()) as threads:
             loaded = threads.map(_load, repeat(pictures), range(len(pictures)), repeat(side))
             doing = "Reading pictures into memory"
             shown = progress(loaded, len(pictures), doing, bar_from=_BAR_FROM)

@@ -20,6 +20,7 @@ from lightning_colorize.data.loader import EpochBatches, PictureLoader
 from lightning_colorize.data.pictures import PictureSet
 from lightning_colorize.data.sources import EmbeddedSource, FolderSource, Source, SourceError
 from lightning_colorize.data.sources.base import Splits
+from lightning_colorize.processes import cores
 
 Split = Literal["train", "val", "test"]
 
@@ -272,7 +273,7 @@ class ColorizationDataModule(LightningDataModule):
             return self.num_workers
         if isinstance(pictures, CachedPictures):
             return 0
-        return max(1, min(8, (os.cpu_count() or 1) // self._local_processes))
+        return max(1, min(8, cores() // self._local_processes))
 
     @property
     def _rank(self) -> int:

@@ -95,7 +95,7 @@ def test_pictures_that_do_not_fit_in_memory_come_from_files():
     ("cores", "expected"), [(1, [0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 4, 6]), (8, [0, 1, 2, 4, 8])]
 )
 def test_workers_are_tried_up_to_the_cores(monkeypatch, cores, expected):
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("lightning_colorize.benchmarking.stages.cores", lambda: cores)
     assert default_workers() == expected
 
 

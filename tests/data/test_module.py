@@ -155,7 +155,7 @@ def test_a_split_that_is_missing_is_named(tmp_path):
 
 
 def test_workers_are_none_for_memory_and_some_for_files(photo_folder, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 32)
+    monkeypatch.setattr("lightning_colorize.data.module.cores", lambda: 32)
     cached = data(photo_folder, num_workers=None)
     cached.setup("fit")
     assert cached.train_dataloader().num_workers == 0
@@ -187,7 +187,7 @@ def among(processes, folder, tmp_path, trainer=None, **options):
 
 @pytest.mark.parametrize(("processes", "workers"), [(1, 8), (4, 5), (32, 1)])
 def test_processes_share_the_cores(photo_folder, tmp_path, monkeypatch, processes, workers):
-    monkeypatch.setattr("os.cpu_count", lambda: 20)
+    monkeypatch.setattr("lightning_colorize.data.module.cores", lambda: 20)
     datamodule = among(processes, photo_folder, tmp_path, num_workers=None, cache="never")
     datamodule._splits = FolderSource().splits(photo_folder)
     assert datamodule._workers(datamodule.pictures("train")) == workers
@@ -384,7 +384,7 @@ def test_the_position_travels_with_a_checkpoint(photo_folder):
     first = [batch.names for batch in loader]
     iterator = iter(loader)
     second = [next(iterator).names]
-    assert datamodule.state_dict() == {"epoch": 1, "position": 1}
+    assert datamodule.state_dict() == {"epoch": 1, "position": 1, "batch_size": 4}
     resumed = data(photo_folder)
     resumed.setup("fit")
     resumed.load_state_dict(datamodule.state_dict())

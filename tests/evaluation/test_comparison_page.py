@@ -154,6 +154,14 @@ def test_the_page_has_no_address_outside_and_every_picture_a_text(tmp_path):
     assert all(address[1:] in page.ids for address in page.addresses if address.startswith("#"))
 
 
+def test_the_tiles_of_a_picture_stand_in_one_row(tmp_path):
+    _, _, html = _page(tmp_path, _systems(3), 2)
+    (rule,) = re.findall(r"^\.tiles \{([^}]*)\}", html, re.MULTILINE)
+    assert "grid-template-columns: repeat(var(--columns), minmax(0, 1fr))" in rule
+    # grey, three systems, truth.
+    assert "--columns: 5" in html
+
+
 def test_names_are_text_and_not_tags(tmp_path):
     _, _, html = _page(tmp_path, _systems(1), 2)
     assert "0<b>.jpg" not in html

@@ -110,7 +110,7 @@ def interval_chart(rows: Sequence[Interval], title: str) -> Markup:
         rows: At least one.
         title: Says what it shows to those who do not see it.
     """
-    width, left, right, step, top = 380, 134, 16, 25, 6
+    width, left, right, step, top = 400, 150, 16, 25, 6
     height = top + step * len(rows) + 24
     ends = [v for row in rows for v in (row.value, row.low, row.high) if v is not None]
     low, high = min(0.0, *ends), max(0.0, *ends)
@@ -131,7 +131,7 @@ def interval_chart(rows: Sequence[Interval], title: str) -> Markup:
         parts.append(f'<g class="{style_class(row.style)}">{swatch}</g>')
         # Names differ at their ends as often as at their beginnings.
         name = row.name if len(row.name) <= 16 else f"{row.name[:7]}…{row.name[-8:]}"
-        parts.append(_text(left - 10, _n(y), name, "end", "0.34em", "name"))
+        parts.append(_text(17, _n(y), name, "start", "0.34em", "name"))
         bar = ""
         if row.low is not None and row.high is not None:
             bar = f'<path d="M{across(row.low)} {_n(y)}H{across(row.high)}"/>'
