@@ -54,6 +54,8 @@ def test_serves_the_runs_on_this_machine_only_until_interrupted(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell that starts the tests in the background has them ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
             assert process.stdout.readline() == f"port {port} is taken\n"
