@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -111,8 +112,6 @@ class ColorizationDataModule(LightningDataModule):
         """Find the pictures of each split; those of the stage are read where they fit in memory."""
         if not self._splits:
             self._splits = self.source.splits(self.root)
-            total = sum(len(pictures) for pictures in self._splits.values())
-            self._broken = BrokenPictures(total, self.max_broken_share, self._broken_list())
         needed: dict[str | None, list[Split]] = {
             "fit": ["train", "val"],
             "validate": ["val"],
@@ -287,6 +286,12 @@ class ColorizationDataModule(LightningDataModule):
     def _local_processes(self) -> int:
         """Processes of this run on this machine."""
         return self.trainer.num_devices if self.trainer else 1
+
+    @cached_property
+    def _broken(self) -> BrokenPictures:
+        """The account of broken pictures, begun when the first are read: by then a run is known."""
+        total = sum(len(pictures) for pictures in self._splits.values())
+        return BrokenPictures(total, self.max_broken_share, self._broken_list())
 
     def _broken_list(self) -> Path | None:
         """Return the file in the run's folder; None where no run leaves one."""
