@@ -152,6 +152,18 @@ def is_running(folder: Path) -> bool:
         return False  # the folder is only readable
 
 
+def is_run(folder: Path) -> bool:
+    """Return whether a folder holds something that only a run leaves."""
+    files = (CONFIG, METRICS, RESULT)
+    return any((folder / name).is_file() for name in files) or (folder / CHECKPOINTS).is_dir()
+
+
+def run_of(place: Path) -> Path | None:
+    """Return the run folder that a place is, or a checkpoint lies in; None if there is none."""
+    folder = place.parent.parent if place.parent.name == CHECKPOINTS else place
+    return folder if folder.is_dir() and is_run(folder) else None
+
+
 def checkpoint_of(path: Path) -> Path:
     """Return the checkpoint that a user means by a file or by a run folder (its best, else last).
 

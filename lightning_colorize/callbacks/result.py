@@ -134,7 +134,7 @@ class RunResult(Callback):
             "metrics": _finite(self.metrics),
             "baselines": {name: _finite(row) for name, row in self.baselines.table.items()},
             "best_checkpoint": BEST if (self.folder / BEST).is_file() else None,
-            "best_metric": _finite({"": self.best})[""] if self.best is not None else None,
+            "best_metric": _number(self.best),
             "monitor": self.monitor,
             "epochs": trainer.current_epoch,
             "batches": self.batches,
@@ -178,9 +178,14 @@ class RunResult(Callback):
         return "stopped_early" if early else "finished"
 
 
+def _number(value: float | None) -> float | None:
+    """Return a number, or None for what is none: JSON has no NaN."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
-    """Return metrics with null for what is not a number: JSON has no NaN."""
-    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    """Return metrics as JSON has them."""
+    return {name: _number(value) for name, value in metrics.items()}
 
 
 def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:

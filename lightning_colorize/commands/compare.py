@@ -12,7 +12,7 @@ from lightning_colorize.commands.parser import (
 )
 from lightning_colorize.errors import UsageError
 from lightning_colorize.provenance import versions
-from lightning_colorize.run_folder import write_atomic
+from lightning_colorize.run_folder import require_writable, write_atomic
 from lightning_colorize.run_summary import differences, summarize
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     for page in ("index.html", *(["study.html"] if args.study else [])):
         if (args.out / page).exists() and not args.overwrite:
             raise UsageError(f"{args.out / page} is there already; --overwrite replaces it")
+    if args.json is not None:
+        require_writable(args.json, "--json")
     from rich.console import Console
 
     from lightning_colorize.evaluation import metrics_table, print_plain

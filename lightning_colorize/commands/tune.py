@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.parser import Parser, expanded_path
 from lightning_colorize.errors import UsageError, WorkError
+from lightning_colorize.run_folder import require_writable
 
 if TYPE_CHECKING:
     from lightning_colorize.training import ColorizeCLI
@@ -32,12 +33,7 @@ def main(words: list[str]) -> int:
     args, rest = parser.parse_known_args(words)
     if args.output.exists():
         raise UsageError(f"{args.output} is there already; name another --output")
-    try:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--output {args.output}: {error.strerror}") from None
-    if not os.access(args.output.parent, os.W_OK):
-        raise UsageError(f"--output {args.output}: nothing can be written there")
+    require_writable(args.output, "--output")
     if args.steps < 20:
         raise UsageError(f"--steps {args.steps} is too few to see a slope; take at least 20")
     if not 0 < args.min_lr < args.max_lr:

@@ -9,7 +9,7 @@ from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.sources import Source
 from lightning_colorize.errors import UsageError
 from lightning_colorize.inference.rebuild import build_source
-from lightning_colorize.run_folder import CHECKPOINTS, CONFIG, read_config
+from lightning_colorize.run_folder import CONFIG, read_config, run_of
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ def training_data(checkpoint: Path) -> TrainingData | None:
     Raises:
         UsageError: If the run's configuration cannot be read.
     """
-    folder = checkpoint.resolve().parent
-    config = read_config(folder.parent) if folder.name == CHECKPOINTS else {}
-    if "data" not in config:
+    run = run_of(checkpoint.resolve())
+    config = {} if run is None else read_config(run)
+    if run is None or "data" not in config:
         return None
     root = config["data"].get("root")
     return TrainingData(
-        folder.parent / CONFIG,
+        run / CONFIG,
         None if root is None else Path(root).expanduser(),
         config["data"].get("source"),
     )

@@ -15,7 +15,7 @@ from lightning_colorize.data.sources.listing import list_pictures
 from lightning_colorize.errors import UsageError
 from lightning_colorize.evaluation.comparison.given import GivenPictures
 from lightning_colorize.inference import LoadedTask, load_task
-from lightning_colorize.run_folder import CHECKPOINTS, CONFIG, METRICS, RESULT
+from lightning_colorize.run_folder import CHECKPOINTS, CONFIG, is_run, run_of
 from lightning_colorize.tasks.prediction import colorize_picture
 
 RESERVED = ("grey", "mean", "lut", "truth", "broken")
@@ -178,19 +178,8 @@ def split_word(word: str) -> tuple[str, Path]:
     return place.resolve().name if place.is_dir() else place.stem, place
 
 
-def run_of(place: Path) -> Path | None:
-    """Return the run folder that a place is, or a checkpoint lies in; None if there is none."""
-    folder = place.parent.parent if place.parent.name == CHECKPOINTS else place
-    return folder if folder.is_dir() and _is_run(folder) else None
-
-
-def _is_run(folder: Path) -> bool:
-    files = (CONFIG, METRICS, RESULT)
-    return any((folder / name).is_file() for name in files) or (folder / CHECKPOINTS).is_dir()
-
-
 def _open(name: str, place: Path, data: Path, allow: Sequence[str], device: torch.device) -> System:
-    if place.is_file() or _is_run(place):
+    if place.is_file() or is_run(place):
         return Network(name, place, load_task(place, allow, device))
     try:
         files = list_pictures(place)
