@@ -3,9 +3,8 @@
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
@@ -31,59 +30,13 @@ from lightning_colorize.callbacks import (
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.devices import default_precision, several_processes
 from lightning_colorize.errors import UsageError
-from lightning_colorize.loggers import LoggerOptions, build_loggers
+from lightning_colorize.loggers import build_loggers
 from lightning_colorize.networks import skip_weights
 from lightning_colorize.processes import is_first_process
 from lightning_colorize.run_folder import LAST
 from lightning_colorize.run_naming import new_run_folder, refuse_taken
+from lightning_colorize.run_options import RunOptions
 from lightning_colorize.tasks import CGANTask, ColorizationTask
-
-
-@dataclass
-class RunOptions:
-    """Where a run is kept, when it stops and what it shows.
-
-    Args:
-        root: Folder of all runs.
-        name: Folder of this run below its experiment's; by default the time of its start.
-        experiment: Folder of the runs of one kind; by default the name of the configuration file.
-        monitor: The metric by which the best checkpoint is chosen; null: it is the last.
-        mode: Whether more of it is better, or less.
-        patience: Stop after this many validations without a better `monitor`; null: never.
-        save_every_n_steps: Write last.ckpt this often, besides at the end of every epoch.
-        test: Measure the best checkpoint on the test split at the end.
-        grid_pictures: Validation pictures shown as grey, prediction, truth; 0 for none.
-        grid_every_n_epochs: How often they are shown.
-        predict_dir: Folder of grey photographs that are coloured at each validation.
-        health: What happens when a GAN falls over: a warning, an end of the run, nothing.
-        loggers: Which loggers.
-    """
-
-    root: str = "runs"
-    name: str | None = None
-    experiment: str | None = None
-    monitor: str | None = "val/psnr"
-    mode: Literal["max", "min"] = "max"
-    patience: int | None = None
-    save_every_n_steps: int = 500
-    test: bool = True
-    grid_pictures: int = 8
-    grid_every_n_epochs: int = 1
-    predict_dir: str | None = None
-    health: Literal["warn", "stop", "off"] = "warn"
-    loggers: LoggerOptions = field(default_factory=LoggerOptions)
-
-    def __post_init__(self) -> None:
-        """Refuse numbers without sense."""
-        least = {"save_every_n_steps": 1, "grid_every_n_epochs": 1, "grid_pictures": 0}
-        for name, smallest in (least | {"patience": 1}).items():
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                raise UsageError(f"--run.{name}: {value}\naccepted: {smallest} or more")
-        for name in ("name", "experiment"):
-            value = getattr(self, name)
-            if value is not None and (Path(value).name != value or value == ".."):
-                raise UsageError(f"--run.{name}: '{value}'\naccepted: the name of one folder")
 
 
 class ColorizeCLI(LightningCLI):

@@ -20,6 +20,7 @@ from lightning_colorize.run_folder import read_result
 from lightning_colorize.tasks import CGANTask
 from tests.tasks.conftest import GanCommands, make_trainer
 from tests.test_resume import check_all, rows, stop_in  # noqa: F401
+from tests.wandb_history import history
 
 MULTI_GPU = Path(__file__).parents[1] / "experiments/trainer/multi_gpu.yaml"
 STAGED = [
@@ -59,6 +60,16 @@ def assert_counted(run, batches):
 def test_steps_are_batches(command):
     run = command.fit("steps", "--trainer.max_steps", 4, "--trainer.max_epochs", -1)
     assert_counted(run, 4)
+
+
+@pytest.mark.slow
+def test_200_steps_are_200_batches_in_every_logger(command):
+    options = ["--trainer.max_epochs", -1, "--run.loggers.wandb", "offline"]
+    run = command.fit("steps", "--trainer.max_steps", 200, *options)
+    assert_counted(run, 200)
+    logged = [row["trainer/global_step"] for row in history(run) if "train/d_loss" in row]
+    assert logged[-1] == 199
+    assert logged == sorted(set(logged))
 
 
 @pytest.mark.slow

@@ -143,8 +143,8 @@ def test_readme_shows_what_a_run_leaves(finished_run):
 @pytest.mark.parametrize("section", ["data", "model", "run"])
 def test_every_key_is_documented_with_its_default(section):
     from lightning_colorize.data.module import ColorizationDataModule
+    from lightning_colorize.run_options import RunOptions
     from lightning_colorize.tasks import RegressionTask
-    from lightning_colorize.training import RunOptions
 
     parts = {"data": ColorizationDataModule, "model": RegressionTask, "run": RunOptions}
     parameters = dict(inspect.signature(parts[section]).parameters)

@@ -12,8 +12,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pytorch_lightning import Trainer
 
 from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.run_options import RunOptions
 from lightning_colorize.tasks import ColorizationTask
-from lightning_colorize.training import RunOptions
 
 ROOTS: dict[str, Any] = {
     "trainer": Trainer,

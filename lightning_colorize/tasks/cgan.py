@@ -25,6 +25,7 @@ from lightning_colorize.networks import (
 from lightning_colorize.networks.decoders import UNetDecoder
 from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.base import ColorizationTask
+from lightning_colorize.tasks.gan_limits import refuse_epochs, refuse_trainer
 from lightning_colorize.tasks.optimisation import (
     OptimizerFactory,
     SchedulerFactory,
@@ -33,8 +34,6 @@ from lightning_colorize.tasks.optimisation import (
 )
 from lightning_colorize.tasks.stages import Stage, stage_of
 from lightning_colorize.tasks.start import load_network
-
-_PRECISIONS = (None, "bf16-mixed", "32-true", "64-true", "bf16", "32", "64", 32, 64)
 
 
 def _adam(parameters: Iterable[Any]) -> Adam:
@@ -164,36 +163,8 @@ class CGANTask(ColorizationTask):
 
     def check(self, trainer: Mapping[str, Any], size: int) -> None:
         """Refuse what two optimisers, stepped by hand, cannot take, and what is too small."""
-        for key in ("gradient_clip_val", "gradient_clip_algorithm"):
-            if trainer[key] is not None:
-                raise UsageError(
-                    f"--trainer.{key}: {trainer[key]}\naccepted: null: a GAN clips the gradient of "
-                    "each network by itself; write --model.gradient_clip_val NORM"
-                )
-        if trainer["accumulate_grad_batches"] != 1:
-            raise UsageError(
-                f"--trainer.accumulate_grad_batches: {trainer['accumulate_grad_batches']}\n"
-                "accepted: 1: a GAN steps in every batch; write a larger --data.batch_size"
-            )
-        if trainer["precision"] not in _PRECISIONS:
-            raise UsageError(
-                f"--trainer.precision: {trainer['precision']}\naccepted: bf16-mixed, 32-true, "
-                "64-true: two optimisers cannot share the scale of 16-mixed, and in 16 bits alone "
-                "the average stands still"
-            )
-        if trainer["strategy"] in ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook"):
-            raise UsageError(
-                f"--trainer.strategy: {trainer['strategy']}\naccepted: auto, "
-                f"{self.distributed_strategy}: each of a GAN's steps leaves out the other network"
-            )
-        epochs, alone = trainer["max_epochs"], self.generator_epochs + self.discriminator_epochs
-        if alone and epochs is not None and 0 < epochs <= alone:
-            raise UsageError(
-                f"--trainer.max_epochs: {epochs}\naccepted: {alone + 1} or more with "
-                f"generator_epochs {self.generator_epochs} and discriminator_epochs "
-                f"{self.discriminator_epochs}: the two networks would never be trained together; "
-                "or write fewer of these"
-            )
+        refuse_trainer(trainer, self.distributed_strategy)
+        refuse_epochs(trainer["max_epochs"], self.generator_epochs, self.discriminator_epochs)
         if size < self.discriminator.smallest:
             raise UsageError(
                 f"--data.size: {size}\naccepted: {self.discriminator.smallest} or more with this "

@@ -190,3 +190,23 @@ def test_a_real_fit_whose_colours_run_away(command, tmp_path, capsys):
     assert command("fit", *[word for pair in words.items() for word in pair]) == 0
     assert read_result(tmp_path / "health" / "run")["status"] == "finished"
     assert "colours run away" in capsys.readouterr().err
+
+
+class Blind(UNetEncoder):
+    """Sees nothing of its pictures, so that all get the same colours."""
+
+    def forward(self, grey):
+        return [0 * level for level in super().forward(grey)]
+
+
+@pytest.mark.slow
+def test_a_real_fit_that_gives_everything_one_tint(command, tmp_path, capsys):
+    change = {
+        "--model.encoder": f"{__name__}.Blind",
+        "--model.l1_weight": "0",
+        "--model.generator_optimizer.lr": "0.01",
+    }
+    words = {**GAN, "--run.root": tmp_path, **change}
+    assert command("fit", *[word for pair in words.items() for word in pair]) == 0
+    assert read_result(tmp_path / "health" / "run")["status"] == "finished"
+    assert "all pictures get one tint" in capsys.readouterr().err
