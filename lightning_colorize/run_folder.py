@@ -26,6 +26,12 @@ TENSORBOARD = "tensorboard"
 WANDB = "wandb"
 WANDB_ID = "wandb/id"
 LOCK = ".lock"
+VALIDATIONS = "validations.jsonl"
+STOP = "stop"
+OUTPUT = "output.log"
+
+TRIAL = "LIGHTNING_COLORIZE_TRIAL"
+"""The environment variable by which a sweep tells a trial's processes their run folder."""
 
 METRIC_GOALS: dict[str, Literal["min", "max"]] = {
     "loss": "min",

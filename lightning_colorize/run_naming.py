@@ -1,18 +1,29 @@
 """Where a new run goes: a folder that is no other run's, the same in all of its processes."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
 from lightning_colorize.errors import UsageError
-from lightning_colorize.run_folder import CONFIG, RESULT
+from lightning_colorize.run_folder import (
+    CHECKPOINTS,
+    CONFIG,
+    IMAGES,
+    LAST,
+    METRICS,
+    RESULT,
+    TENSORBOARD,
+    TRIAL,
+    VALIDATIONS,
+)
 
 # Where the first process tells those that it starts which folder the run has.
 _VARIABLE = "LIGHTNING_COLORIZE_RUN_FOLDER"
 
 
 def new_run_folder(root: Path, experiment: str, name: str | None) -> Path:
-    """Return the folder of a new run.
+    """Return the folder of a new run; a sweep's trial has the one that the sweep gave it.
 
     Args:
         root: Folder of all runs.
@@ -22,6 +33,8 @@ def new_run_folder(root: Path, experiment: str, name: str | None) -> Path:
     Raises:
         UsageError: If there is such a run already: nothing is overwritten.
     """
+    if trial := os.environ.get(TRIAL):
+        return Path(trial)
     rank = _rank()
     if rank and _VARIABLE in os.environ:
         return Path(os.environ[_VARIABLE])
@@ -32,8 +45,32 @@ def new_run_folder(root: Path, experiment: str, name: str | None) -> Path:
     return folder
 
 
+def begun_trial() -> Path | None:
+    """Return the folder of a sweep's trial that goes on from its checkpoint; None for a new run."""
+    trial = Path(os.environ.get(TRIAL, ""))
+    return trial if TRIAL in os.environ and (trial / LAST).is_file() else None
+
+
+def begin(folder: Path) -> None:
+    """Make sure that a new run begins in a folder without one, once no other process can.
+
+    A sweep's trial that was killed before its first checkpoint leaves nothing to go on with: its
+    files make room.
+
+    Raises:
+        UsageError: If the folder is another run's.
+    """
+    if TRIAL not in os.environ:
+        refuse_taken(folder)
+        return
+    for name in (CONFIG, METRICS, RESULT, VALIDATIONS):
+        (folder / name).unlink(missing_ok=True)
+    for name in (CHECKPOINTS, IMAGES, TENSORBOARD):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
 def refuse_taken(folder: Path) -> None:
-    """Refuse a folder that is a run's; to be asked again once no other process can begin one.
+    """Refuse a folder that is a run's.
 
     Raises:
         UsageError: If it is.

@@ -24,6 +24,7 @@ from lightning_colorize.callbacks import (
     PredictFolder,
     RunResult,
     SaveConfig,
+    Validations,
     on_terminal,
     progress_callbacks,
 )
@@ -34,7 +35,7 @@ from lightning_colorize.loggers import build_loggers
 from lightning_colorize.networks import skip_weights
 from lightning_colorize.processes import is_first_process
 from lightning_colorize.run_folder import LAST
-from lightning_colorize.run_naming import new_run_folder, refuse_taken
+from lightning_colorize.run_naming import begin, new_run_folder
 from lightning_colorize.run_options import RunOptions
 from lightning_colorize.tasks import CGANTask, ColorizationTask
 
@@ -154,7 +155,7 @@ class ColorizeCLI(LightningCLI):
                 make_folder(self.folder)
                 self.claim(self.folder)
                 if not self.resumed:
-                    refuse_taken(self.folder)
+                    begin(self.folder)
             if config.logger is None:
                 config.logger = self._loggers()
             if config.logger:
@@ -207,6 +208,7 @@ class ColorizeCLI(LightningCLI):
         self.stop = GracefulStop(last)
         return [
             *callbacks,
+            Validations(self.folder),
             RunResult(self.folder, baselines, options.monitor, options.mode, options.test),
             FinalValidation(),
             self.best,

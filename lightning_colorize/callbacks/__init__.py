@@ -12,6 +12,7 @@ from lightning_colorize.callbacks.last_checkpoint import LastCheckpoint
 from lightning_colorize.callbacks.predict_folder import PredictFolder
 from lightning_colorize.callbacks.progress import LineProgress, on_terminal, progress_callbacks
 from lightning_colorize.callbacks.result import RunResult
+from lightning_colorize.callbacks.validations import Validations
 
 __all__ = [
     "Banner",
@@ -27,6 +28,7 @@ __all__ = [
     "RunInterrupted",
     "RunResult",
     "SaveConfig",
+    "Validations",
     "on_terminal",
     "progress_callbacks",
 ]

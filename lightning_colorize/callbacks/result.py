@@ -13,6 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from lightning_colorize.callbacks.baselines import BaselineMetrics
 from lightning_colorize.callbacks.gan_health import GANHealth
 from lightning_colorize.callbacks.interrupt import RunInterrupted
+from lightning_colorize.callbacks.validations import Validations
 from lightning_colorize.networks import parameter_count
 from lightning_colorize.provenance import git_commit, versions
 from lightning_colorize.run_folder import BEST, RESULT, write_atomic
@@ -172,7 +173,7 @@ class RunResult(Callback):
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         early = any(
             (isinstance(callback, EarlyStopping) and callback.stopped_epoch)
-            or (isinstance(callback, GANHealth) and callback.stopped)
+            or (isinstance(callback, GANHealth | Validations) and callback.stopped)
             for callback in callbacks
         )
         return "stopped_early" if early else "finished"

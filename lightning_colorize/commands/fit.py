@@ -13,8 +13,12 @@ PROGRAM = "lightning-colorize fit"
 
 def main(words: list[str]) -> int:
     """Train as the words say; returns the exit code."""
+    from lightning_colorize.commands.resume import go_on
     from lightning_colorize.commands.session import quiet, session
+    from lightning_colorize.run_naming import begun_trial
 
+    if (folder := begun_trial()) is not None:
+        return go_on(folder)
     quiet()
     with session(words, PROGRAM) as cli:
         train(cli)

@@ -1,11 +1,12 @@
 """`resume`: go on with a run that was stopped."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_colorize.commands.parser import expanded_path
 from lightning_colorize.errors import UsageError
-from lightning_colorize.run_folder import CONFIG, LAST, read_result
+from lightning_colorize.run_folder import CONFIG, LAST, STOP, read_result
 
 HELP = "go on with a run that was interrupted or killed"
 
@@ -37,11 +38,22 @@ def run(args: argparse.Namespace) -> int:
             f"nothing to resume: {folder} is {status.replace('_', ' ')}; "
             "to train longer add for instance --trainer.max_epochs N"
         )
+    # What ended it then shall not end it again.
+    (folder / STOP).unlink(missing_ok=True)
+    return go_on(folder, args.overrides)
 
+
+def go_on(folder: Path, overrides: Sequence[str] = ()) -> int:
+    """Train on from a run's last checkpoint; returns the exit code.
+
+    Args:
+        folder: The run's.
+        overrides: Changes to its configuration, as words.
+    """
     from lightning_colorize.commands.fit import train
     from lightning_colorize.commands.session import quiet, session
 
     quiet()
-    with session(["--config", str(folder / CONFIG), *args.overrides], PROGRAM, folder) as cli:
+    with session(["--config", str(folder / CONFIG), *overrides], PROGRAM, folder) as cli:
         train(cli, folder / LAST)
     return 0
