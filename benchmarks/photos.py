@@ -2,11 +2,13 @@
 
     python benchmarks/photos.py compare --data FOLDER --command '...' pretrained=RUN scratch=RUN
     python benchmarks/photos.py quickstart RUN
+    python benchmarks/photos.py gans --data FOLDER --command '...' cnn=RUN,RUN cgan=RUN,RUN
 
 `compare` measures runs on FOLDER's test split (benchmarks/results/photos_cpu.json) and draws their
 curves; `quickstart` draws the photograph that the quickstart keeps out of training, and its
-validation regions. Pictures go to docs/images/: only scikit-image's photographs, which are in the
-public domain, never those of FOLDER.
+validation regions; `gans` measures systems, each by runs that differ in their seed
+(benchmarks/results/gans.json), and draws the first run of each. Pictures go to docs/images/: only
+scikit-image's photographs, which are in the public domain, never those of FOLDER.
 """
 
 import argparse
@@ -46,6 +48,11 @@ def main() -> None:
     quickstart = commands.add_parser("quickstart")
     quickstart.add_argument("run", type=Path)
     quickstart.set_defaults(do=draw_quickstart)
+    seeded = commands.add_parser("gans")
+    seeded.add_argument("systems", nargs="+", metavar="NAME=RUN,RUN,...")
+    seeded.add_argument("--data", type=Path, required=True)
+    seeded.add_argument("--command", required=True, help="how the runs were made, to be noted")
+    seeded.set_defaults(do=compare_systems)
     args = parser.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
     args.do(args)
@@ -59,11 +66,59 @@ def compare(args: argparse.Namespace) -> None:
     report = measure(tasks, args.data) | {"runs": {n: account(f) for n, f in runs.items()}}
     write_report(ROOT / "benchmarks" / "results" / "photos_cpu.json", args.command, report)
     draw_curves(runs)
+    draw_public(tasks.values(), IMAGES / "results.png")
+
+
+def compare_systems(args: argparse.Namespace) -> None:
+    """Write each system's metrics over seeds, and the public photographs as the first run of each.
+
+    What a run folder stands for is measured: its best checkpoint, by the experiment's own rule.
+    """
+    systems = {
+        name: [Path(run) for run in runs.split(",")]
+        for name, _, runs in (system.partition("=") for system in args.systems)
+    }
+    tasks = {
+        f"{name} {i}": load_task(run)
+        for name, runs in systems.items()
+        for i, run in enumerate(runs)
+    }
+    measured = measure(tasks, args.data)
+    metrics = measured["metrics"]
+    report = {
+        "metrics": {row: metrics[row] for row in metrics.keys() - tasks.keys()},
+        "systems": {
+            name: [
+                {
+                    "metrics": metrics[f"{name} {i}"],
+                    "d_accuracy": last_epochs_mean(run, "train/d_accuracy"),
+                    **account(run),
+                }
+                for i, run in enumerate(runs)
+            ]
+            for name, runs in systems.items()
+        },
+        "pictures": measured["pictures"],
+    }
+    write_report(ROOT / "benchmarks" / "results" / "gans.json", args.command, report)
+    draw_public([tasks[f"{name} 0"] for name in systems], IMAGES / "gans.png")
+
+
+def last_epochs_mean(run: Path, name: str) -> float | None:
+    """Return the mean of what a run logged of a metric in its last epoch; None if it has none."""
+    with (run / METRICS).open() as file:
+        rows = [row for row in csv.DictReader(file) if row.get(name)]
+    values = [float(row[name]) for row in rows if row["epoch"] == rows[-1]["epoch"]]
+    return sum(values) / len(values) if values else None
+
+
+def draw_public(tasks: Iterable[LoadedTask], file: Path) -> None:
+    """Draw four public photographs: grey, as each network colours them, truth."""
     whole = [
         EmbeddedSource(held_out=name).splits(None)["test"].read(0)
         for name in ("astronaut", "chelsea", "coffee", "rocket")
     ]
-    write_png(side_by_side(whole, tasks.values(), side=160), str(IMAGES / "results.png"))
+    write_png(side_by_side(whole, tasks, side=160), str(file))
 
 
 def draw_quickstart(args: argparse.Namespace) -> None:

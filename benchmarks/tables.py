@@ -100,10 +100,30 @@ def photos_cpu(report: dict[str, Any]) -> str:
     return table(["", *columns], rows)
 
 
+def gans(report: dict[str, Any]) -> str:
+    """Metrics over seeds, and how often the discriminator was right in the last epoch."""
+    columns = {"psnr": 2, "ssim": 4, "ciede2000": 2, "colorfulness_ratio": 3, "hue_r": 3}
+    rows = []
+    for name, runs in report["systems"].items():
+        cells = []
+        for column, digits in columns.items():
+            values = [run["metrics"][column] for run in runs]
+            low, mean, high = min(values), sum(values) / len(values), max(values)
+            cells.append(f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
+        accuracies = [run["d_accuracy"] for run in runs if run["d_accuracy"] is not None]
+        told = f"{min(accuracies):.2f} to {max(accuracies):.2f}" if accuracies else "-"
+        rows.append([name, *cells, told])
+    for name in ("grey", "mean", "lut"):
+        metrics = report["metrics"][name]
+        rows.append([name, *(f"{metrics[c]:.{digits}f}" for c, digits in columns.items()), "-"])
+    return table(["", *columns, "D right"], rows)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bench": bench,
     "fit_overhead": fit_overhead,
     "gan_step": fit_overhead,
+    "gans": gans,
     "loader": loader,
     "photos_cpu": photos_cpu,
 }

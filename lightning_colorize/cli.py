@@ -15,6 +15,7 @@ COMMANDS = (
     "fit",
     "resume",
     "tune",
+    "sweep",
     "evaluate",
     "colorize",
     "compare",

@@ -22,6 +22,7 @@ CHECKPOINTS = "checkpoints"
 BEST = "checkpoints/best.ckpt"
 LAST = "checkpoints/last.ckpt"
 IMAGES = "images"
+BEST_IMAGES = "images/best"
 TENSORBOARD = "tensorboard"
 WANDB = "wandb"
 WANDB_ID = "wandb/id"
@@ -32,6 +33,9 @@ OUTPUT = "output.log"
 
 TRIAL = "LIGHTNING_COLORIZE_TRIAL"
 """The environment variable by which a sweep tells a trial's processes their run folder."""
+
+SWEEP = "LIGHTNING_COLORIZE_SWEEP"
+"""The same for the sweep's name, by which loggers group its trials."""
 
 METRIC_GOALS: dict[str, Literal["min", "max"]] = {
     "loss": "min",

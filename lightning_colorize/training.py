@@ -217,6 +217,16 @@ class ColorizeCLI(LightningCLI):
         ]
 
 
+class ParsedCLI(ColorizeCLI):
+    """A configuration that is read and checked, of which nothing is built."""
+
+    def before_instantiate_classes(self) -> None:
+        """Name no run."""
+
+    def instantiate_classes(self) -> None:
+        """Build nothing."""
+
+
 def absolute(path: str | None) -> str | None:
     """Return a path with its home folder and from the root on."""
     return None if path is None else os.path.abspath(os.path.expanduser(path))

@@ -220,6 +220,30 @@ def test_metrics_are_rounded_and_baselines_stand_below(tmp_path):
     assert "commit 0123456789, 2 cores of a CPU, torch 2.11.0" in lines[7]
 
 
+def test_systems_show_mean_and_range_over_their_seeds(tmp_path):
+    tables = _script("tables")
+    metrics = {
+        "psnr": 22.0,
+        "ssim": 0.9,
+        "ciede2000": 11.5,
+        "colorfulness_ratio": 0.4,
+        "hue_r": 0.3,
+    }
+    runs = [
+        {"metrics": metrics | {"psnr": psnr}, "d_accuracy": accuracy}
+        for psnr, accuracy in ((21.0, 0.6), (23.0, 0.8), (22.3, 0.7))
+    ]
+    report = {
+        "systems": {"cgan": runs, "cnn": [runs[0] | {"d_accuracy": None}]},
+        "metrics": dict.fromkeys(("lut", "mean", "grey"), metrics),
+    }
+    _, _, cgan, cnn, grey, *_ = tables.gans(report).splitlines()
+    assert cgan.startswith("| cgan | 22.10 (21.00 to 23.00) | 0.9000 (0.9000 to 0.9000) |")
+    assert cgan.endswith("| 0.60 to 0.80 |")
+    assert cnn.endswith("| - |")
+    assert grey.startswith("| grey | 22.00 | 0.9000 |")
+
+
 def test_results_name_command_commit_and_versions_but_no_place_on_a_disk():
     for path in (BENCHMARKS / "results").glob("*.json"):
         text = path.read_text()

@@ -35,7 +35,7 @@ EXCEPT = {("inference", "callbacks")}
 
 # Helpers in the package's own folder: what they import of ours, and who may import them.
 HELPERS = {"errors": set(), "bundled": set(), "provenance": set(), "run_folder": {"errors"}}
-HELPERS |= {"devices": set(), "processes": set(), "progress": {"processes"}}
+HELPERS |= {"devices": set(), "processes": set(), "progress": {"processes"}, "wandb_mode": set()}
 HELPERS |= {"run_naming": {"errors", "run_folder"}, "run_summary": {"errors", "run_folder"}}
 MAY_HAVE_HELPERS: dict[str, set[str]] = {
     "color": set(),
@@ -44,16 +44,16 @@ MAY_HAVE_HELPERS: dict[str, set[str]] = {
     "losses": {"errors"},
     "metrics": {"errors"},
     "tasks": {"errors", "run_folder"},
-    "loggers": {"errors", "run_folder", "processes"},
+    "loggers": {"errors", "run_folder", "processes", "wandb_mode"},
     "callbacks": {"errors", "run_folder", "provenance", "processes", "progress"},
     "inference": {"errors", "run_folder", "bundled", "provenance", "progress"},
     "evaluation": {"errors", "run_folder", "bundled", "provenance", "progress"},
     "benchmarking": {"errors", "run_folder", "bundled", "provenance", "processes", "progress"},
-    "search": {"errors", "run_folder"},
-    "commands": {*HELPERS, "training"},
+    "search": {"errors", "run_folder", "processes", "progress", "provenance"},
+    "commands": {*HELPERS, "training", "run_options"},
 }
 # The command: these know everything.
-COMMAND = {"cli", "training", "__main__", "__init__"}
+COMMAND = {"cli", "training", "run_options", "__main__", "__init__"}
 
 LIBRARIES = {
     "pytorch_lightning": {"data", "tasks", "callbacks", "loggers", "commands", "training"},

@@ -1,18 +1,23 @@
-"""Pictures that show at a glance whether anything is learnt: grey, prediction, truth."""
+"""Pictures that show at a glance what is learnt, and that runs are compared by."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from lightning_colorize.callbacks.best_checkpoint import BestCheckpoint
 from lightning_colorize.color import ColorBatch, fit_gamut, to_rgb
-from lightning_colorize.loggers import log_pictures
+from lightning_colorize.loggers import BestPicture, log_best_pictures, log_pictures
+from lightning_colorize.metrics import per_picture
 
 
 class PictureGrids(Callback):
     """Logs a grid of always the same validation pictures, one a row: grey, prediction, truth.
+
+    Those of the best epoch are kept one by one, with the colour difference of each. The pictures
+    are the same in every run on the same data with as many processes.
 
     Args:
         count: Pictures in the grid; 0 for no grids.
@@ -22,7 +27,7 @@ class PictureGrids(Callback):
     def __init__(self, count: int = 8, every_n_epochs: int = 1) -> None:
         self.count = count
         self.every_n_epochs = every_n_epochs
-        self._rows: list[Tensor] = []
+        self._shown: list[_Shown] = []
         self._seen = 0
 
     def on_validation_batch_end(
@@ -35,34 +40,58 @@ class PictureGrids(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw pictures from all over the split: neighbours by name are often alike."""
-        if not self._is_due(trainer):
+        if not trainer.is_global_zero or trainer.sanity_checking:
             return
         numbers = range(self._seen, self._seen + len(batch))
         self._seen += len(batch)
         loader: Any = trainer.val_dataloaders
         step = max(1, len(loader.dataset) // trainer.world_size // self.count)
-        free = self.count - len(self._rows)
+        free = self.count - len(self._shown)
         shown = [i for i, number in enumerate(numbers) if number % step == 0][:free]
         if shown:
-            rows = grid_rows(batch.L[shown], outputs[shown], batch.ab[shown])
-            self._rows.extend(rows.cpu().unbind())
+            pictures = batch.L[shown], outputs[shown], batch.ab[shown]
+            names = [batch.names[i] for i in shown]
+            rows, differences = grid_rows(*pictures).cpu(), per_picture(*pictures)["ciede2000"]
+            self._shown += map(_Shown, names, rows, differences.tolist())
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the grid."""
-        if self._rows:
-            grid = make_grid(self._rows, nrow=1, padding=2, pad_value=255)
+        if self._shown and self._is_due(trainer):
+            rows = [picture.row for picture in self._shown]
+            grid = make_grid(rows, nrow=1, padding=2, pad_value=255)
             log_pictures(trainer.loggers, "val/grid", grid, trainer.global_step)
-            self._rows = []
         self._seen = 0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the pictures if this epoch is the best so far."""
+        # In all processes: they have to agree on whether it is.
+        if not trainer.sanity_checking and _is_best(trainer) and self._shown:
+            pictures = [
+                BestPicture(name, row.movedim(0, -1).numpy(), ciede2000)
+                for name, row, ciede2000 in self._shown
+            ]
+            log_best_pictures(trainer.loggers, pictures)
+        self._shown = []
 
     def _is_due(self, trainer: Trainer) -> bool:
         epoch = trainer.current_epoch + 1
         last = trainer.should_stop or epoch == trainer.max_epochs
-        return (
-            trainer.is_global_zero
-            and not trainer.sanity_checking
-            and (last or epoch % self.every_n_epochs == 0)
-        )
+        return last or epoch % self.every_n_epochs == 0
+
+
+class _Shown(NamedTuple):
+    name: str
+    row: Tensor
+    ciede2000: float
+
+
+def _is_best(trainer: Trainer) -> bool:
+    """Return whether best.ckpt is about to be written; checkpoints hear of a validation last."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    best = next(callback for callback in callbacks if isinstance(callback, BestCheckpoint))
+    if best.monitor is None:
+        return True
+    return best.check_monitor_top_k(trainer, trainer.callback_metrics.get(best.monitor))
 
 
 def grid_rows(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""`lightning-colorize dashboard`: TensorBoard on the run folders."""
+"""`lightning-colorize dashboard`: TensorBoard on the run folders, or a sweep's study."""
 
 import argparse
 import logging
@@ -10,15 +10,22 @@ from pathlib import Path
 from lightning_colorize.commands.parser import expanded_path
 from lightning_colorize.errors import UsageError
 
-HELP = "show the curves and pictures of all runs in TensorBoard, on this machine only"
+HELP = "show all runs in TensorBoard, or a sweep's study, on this machine only"
 
 _HOST = "127.0.0.1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--root", type=expanded_path, default="runs", metavar="FOLDER", help="where the runs are"
+    )
+    what.add_argument(
+        "--study",
+        metavar="PLACE",
+        help="show a sweep's study in optuna-dashboard instead: the sweep's folder, or the URL of "
+        "its database",
     )
     parser.add_argument(
         "--port", type=int, default=6006, help="port to listen on; if taken, a free one is used"
@@ -28,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted; return 130, the exit code of that."""
     root: Path = args.root
-    if not root.is_dir():
+    if args.study is None and not root.is_dir():
         raise UsageError(f"{root} is not a folder; runs are looked for in it (--root FOLDER)")
     if not 0 <= args.port < 65536:
         raise UsageError(f"--port {args.port} is not in 0..65535")
@@ -36,8 +43,11 @@ def run(args: argparse.Namespace) -> int:
     if port != args.port != 0:
         print(f"port {args.port} is taken")
     try:
-        _serve(root, port)
-        threading.Event().wait()
+        if args.study is None:
+            _serve(root, port)
+            threading.Event().wait()
+        else:
+            _serve_study(args.study, port)
     except KeyboardInterrupt:
         print()
     return 130
@@ -54,6 +64,12 @@ def _serve(root: Path, port: int) -> None:
     words = ("--logdir", str(root), "--host", _HOST, "--port", str(port), "--load_fast", "false")
     board.configure(("", *words))
     print(f"TensorBoard on {root}: {board.launch()} (Ctrl-C ends it)", flush=True)
+
+
+def _serve_study(place: str, port: int) -> None:
+    from lightning_colorize.search.study_page import serve_study
+
+    serve_study(os.path.expanduser(place), _HOST, port, lambda line: print(line, flush=True))
 
 
 def _free_port(wish: int) -> int:

@@ -94,11 +94,6 @@ def _building(text: str, words: list[str]) -> list[str]:
 
 def _parsing(text: str, words: list[str]) -> list[str]:
     """Explain what the parser said."""
-    if match := re.search(r"unrecognized arguments: (.*)", text):
-        word = match[1].split()[0]
-        if not word.startswith("--"):
-            return [f"'{word}' is not accepted: settings are given as --KEY VALUE"]
-        return _unknown_key(plain(word[2:].partition("=")[0]), words)
     if match := re.search(r"argument (\S+): expected one argument", text):
         return _no_value(match[1].split("/")[-1])
     if "required: model" in text:
@@ -112,6 +107,15 @@ def _parsing(text: str, words: list[str]) -> list[str]:
         r"given class_path '([^']+)'|Got value: Namespace\(class_path='([^']+)'", text
     )
     class_paths = [first or second for first, second in found]
+    if match := re.search(r"unrecognized arguments: (.*)", text):
+        word = match[1].split()[0]
+        if not word.startswith("--"):
+            return [f"'{word}' is not accepted: settings are given as --KEY VALUE"]
+        unknown = plain(word[2:].partition("=")[0])
+        # Within a class: an argument of one of its arguments, which is the one that it lacks.
+        if parts:
+            return _unknown_argument([*parts, unknown[0]], class_paths, words)
+        return _unknown_key(unknown, words)
     if match := re.search(r"Group '([^']+)' does not accept option '([^']+)'", text):
         return _unknown_key([*plain(match[1]), *plain(match[2])], words)
     if match := re.search(r"Option '([^']+)' is not accepted", text):

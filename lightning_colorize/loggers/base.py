@@ -1,8 +1,8 @@
 """What every logger of a run can do beyond Lightning's own contract."""
 
 from argparse import Namespace
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,20 @@ from torch import Tensor
 
 Picture = npt.NDArray[np.uint8]
 """(H, W, 3), uint8, sRGB in 0..255."""
+
+
+class BestPicture(NamedTuple):
+    """A validation picture as a run's best weights colour it.
+
+    Attributes:
+        name: Of the picture, the same in every run on the same data.
+        row: (H, 3 W, 3), uint8: grey, prediction and truth side by side.
+        ciede2000: Mean colour difference between prediction and truth.
+    """
+
+    name: str
+    row: Picture
+    ciede2000: float
 
 
 class RunLogger(Logger):
@@ -36,6 +50,9 @@ class RunLogger(Logger):
 
     def log_picture(self, name: str, picture: Picture, step: int, caption: str | None) -> None:
         """Keep a picture, (H, W, 3) uint8."""
+
+    def log_best_pictures(self, pictures: Sequence[BestPicture]) -> None:
+        """Keep pictures by which runs are compared, in place of those of an earlier epoch."""
 
     def close(self, failed: bool) -> None:
         """Write what is left; nothing is logged after it."""

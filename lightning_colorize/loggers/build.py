@@ -8,15 +8,15 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
-from lightning_colorize.loggers.base import Picture, RunLogger, as_picture
+from lightning_colorize.loggers.base import BestPicture, Picture, RunLogger, as_picture
 from lightning_colorize.loggers.csv_file import CsvRun
 from lightning_colorize.loggers.options import LoggerOptions
 from lightning_colorize.loggers.picture_files import PictureFiles
 from lightning_colorize.loggers.tensorboard import TensorBoardRun
-from lightning_colorize.loggers.wandb_mode import WandbMode, wandb_mode
 from lightning_colorize.loggers.wandb_run import WandbRun
 from lightning_colorize.processes import is_first_process
 from lightning_colorize.run_folder import flatten
+from lightning_colorize.wandb_mode import WandbMode, wandb_mode
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +91,18 @@ def log_pictures(
     for logger in loggers:
         if isinstance(logger, RunLogger):
             logger.log_picture(name, pixels, step, caption)
+
+
+def log_best_pictures(loggers: Sequence[Logger], pictures: Sequence[BestPicture]) -> None:
+    """Write `<run>/images/best/*.png`, of which W&B gets a table when the run is closed.
+
+    Args:
+        loggers: The run's loggers; others than this package's are left out.
+        pictures: Those of the best epoch so far, always the same ones in the same order.
+    """
+    for logger in loggers:
+        if isinstance(logger, RunLogger):
+            logger.log_best_pictures(pictures)
 
 
 def close_loggers(loggers: Sequence[Logger], *, failed: bool = False) -> None:

@@ -14,7 +14,7 @@ class LoggerOptions:
             `offline`: to disk, for `wandb sync`. `disabled`: no W&B run.
         project: W&B project.
         entity: W&B user or team; none: the account's default.
-        group: W&B group, for runs that belong together.
+        group: W&B group, for runs that belong together; by default the sweep's name.
         tags: W&B tags.
         wandb_id: W&B run to write to; none: a new one, kept in the run folder and found there
             again by `resume`.

@@ -1,16 +1,17 @@
 """Pictures as PNG files in the run folder."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_colorize.loggers.base import Picture, RunLogger
-from lightning_colorize.run_folder import IMAGES
+from lightning_colorize.loggers.base import BestPicture, Picture, RunLogger
+from lightning_colorize.run_folder import BEST_IMAGES, IMAGES
 
 
 def picture_path(folder: Path, name: str, step: int) -> Path:
@@ -19,8 +20,21 @@ def picture_path(folder: Path, name: str, step: int) -> Path:
     Everything but letters, digits, dots and hyphens becomes an underscore; the step is padded so
     that a file manager shows pictures in their order.
     """
-    safe = re.sub(r"[^\w.-]+", "_", name)
-    return folder / IMAGES / f"{safe}_{step:08d}.png"
+    return folder / IMAGES / f"{_safe(name)}_{step:08d}.png"
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def read_best_pictures(folder: Path) -> list[BestPicture]:
+    """Return the pictures of a run's best epoch, in their order; none where it has none yet."""
+    pictures = []
+    for path in sorted((folder / BEST_IMAGES).glob("*.png")):
+        with Image.open(path) as file:
+            row = np.asarray(file.convert("RGB"))
+            pictures.append(BestPicture(file.info["Title"], row, float(file.info["CIEDE2000"])))
+    return pictures
 
 
 class PictureFiles(RunLogger):
@@ -56,3 +70,20 @@ class PictureFiles(RunLogger):
         if caption is not None:
             info.add_itxt("Description", caption)
         Image.fromarray(picture).save(path, pnginfo=info)
+
+    @rank_zero_only
+    def log_best_pictures(self, pictures: Sequence[BestPicture]) -> None:
+        """Write a PNG file each, in place of those that are there.
+
+        Grey, prediction and truth stand side by side; the picture's name is in the file's `Title`,
+        the mean CIEDE2000 in its `CIEDE2000`.
+        """
+        folder = self._folder / BEST_IMAGES
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, picture in enumerate(pictures):
+            info = PngInfo()
+            info.add_itxt("Title", picture.name)
+            info.add_itxt("CIEDE2000", f"{picture.ciede2000:.4f}")
+            # The end of a long path is what tells pictures apart; a file's name has its limit.
+            path = folder / f"{number:03d}_{_safe(picture.name)[-100:]}.png"
+            Image.fromarray(picture.row).save(path, pnginfo=info)

@@ -1,5 +1,6 @@
 """TensorBoard events in the run folder."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,13 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.loggers.base import Picture, RunLogger
-from lightning_colorize.run_folder import TENSORBOARD
+from lightning_colorize.run_folder import TENSORBOARD, read_result
+
+HPARAMS = f"{TENSORBOARD}/hparams"
+"""Events for TensorBoard's page of hyperparameters, apart from the curves: it has a column for
+every scalar that lies beside them."""
+
+_NO_HPARAMS = "run."  # where a run is kept changes nothing of it
 
 
 class TensorBoardRun(RunLogger, TensorBoardLogger):
@@ -30,6 +37,8 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
             default_hp_metric=False,
             purge_step=resume_step,
         )
+        self._folder = folder
+        self._config: dict[str, Any] = {}
 
     @rank_zero_only
     def log_config(self, config: Mapping[str, Any]) -> None:
@@ -37,6 +46,7 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
         # Four spaces make it code for TensorBoard's Markdown: names hold underscores.
         lines = [f"    {name}: {value}" for name, value in config.items()]
         self.experiment.add_text("config", "\n".join(lines), global_step=0)
+        self._config = dict(config)
 
     @rank_zero_only
     def log_picture(self, name: str, picture: Picture, step: int, caption: str | None) -> None:
@@ -50,5 +60,28 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
-        """Write events out and close the file."""
+        """Write events out, the configuration beside the best metrics too, and close the files."""
         self.experiment.close()
+        if (result := read_result(self._folder)) and self._config:
+            values = {name: value for name, value in result["metrics"].items() if value is not None}
+            self._write_hparams(values)
+
+    def _write_hparams(self, metrics: Mapping[str, float]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+
+        shutil.rmtree(self._folder / HPARAMS, ignore_errors=True)
+        named = {name.replace(".init_args", ""): value for name, value in self._config.items()}
+        shown = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in named.items()
+            if not name.startswith(_NO_HPARAMS)
+        }
+        # Without the summary of the experiment: TensorBoard would take one run's for all of them,
+        # and show none of the arguments that only other runs' classes have.
+        _, start, end = hparams(shown, dict(metrics))  # type: ignore[no-untyped-call]
+        with SummaryWriter(str(self._folder / HPARAMS)) as writer:
+            writer._get_file_writer().add_summary(start)
+            for name, value in metrics.items():
+                writer.add_scalar(f"best/{name}", value)
+            writer._get_file_writer().add_summary(end)

@@ -8,19 +8,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.loggers.base import Picture, RunLogger
 from lightning_colorize.loggers.options import LoggerOptions
-from lightning_colorize.loggers.wandb_mode import WandbMode
+from lightning_colorize.loggers.picture_files import read_best_pictures
 from lightning_colorize.processes import is_first_process
-from lightning_colorize.run_folder import METRIC_GOALS, WANDB_ID, write_atomic
+from lightning_colorize.run_folder import METRIC_GOALS, SWEEP, WANDB, WANDB_ID, write_atomic
+from lightning_colorize.wandb_mode import WandbMode
 
 _log = logging.getLogger(__name__)
 
 _STEP = "trainer/global_step"  # Lightning's name for it
+_LONGEST_TAG = 64  # W&B refuses longer ones
 _INIT_TIMEOUT = 20.0  # seconds; W&B's own 90 are most of a quickstart
 _FINISH_TIMEOUT = 60.0  # seconds; W&B's own default waits for ever
 
@@ -34,25 +37,28 @@ class WandbRun(RunLogger, WandbLogger):
 
     Args:
         folder: The run folder; its name is the W&B run's.
-        options: Project, entity, group, tags and id.
+        options: Project, entity, group, tags and id. A trial of a sweep is of the sweep's group,
+            unless another was asked for, and has its name as a tag.
         mode: Online or offline.
     """
 
     def __init__(self, folder: Path, options: LoggerOptions, mode: WandbMode) -> None:
+        sweep = os.environ.get(SWEEP)
         super().__init__(
             name=folder.name,
             save_dir=folder,
             id=_run_id(folder, options),
             project=options.project,
             entity=options.entity,
-            group=options.group,
-            tags=list(options.tags),
+            group=options.group or sweep,
+            tags=[*options.tags, *([sweep[:_LONGEST_TAG]] if sweep else [])],
             mode=mode.mode,
         )
         del self._wandb_init["anonymous"]  # Lightning's None; W&B warns of whatever is given
         self._folder = folder
         self.mode = mode
         self._warned = False
+        self._closed = False
         self._logged_before = -1
 
     @property
@@ -93,9 +99,24 @@ class WandbRun(RunLogger, WandbLogger):
     @rank_zero_only
     def close(self, failed: bool) -> None:
         """Finish the run; what could not be sent in a minute stays on disk for `wandb sync`."""
-        if self._experiment is not None:
+        if self._experiment is not None and not self._closed:
+            self._closed = True
+            with self._going_on():
+                self._log_best_pictures()
             with self._going_on():
                 self._experiment.finish(exit_code=int(failed))
+
+    def _log_best_pictures(self) -> None:
+        """Log the best epoch's pictures as a table, whose rows of two runs W&B joins by name."""
+        import wandb
+
+        rows: list[list[Any]] = []
+        for picture in read_best_pictures(self._folder):
+            parts = [wandb.Image(part) for part in np.split(picture.row, 3, axis=1)]
+            rows.append([picture.name, *parts, picture.ciede2000])
+        if rows:
+            columns: list[str | int] = ["picture", "grey", "prediction", "truth", "ciede2000"]
+            self.experiment.log({"val/pictures": wandb.Table(columns=columns, data=rows)})
 
     def _started(self) -> bool:
         """Start the run if it has not been tried; return whether there is one."""
@@ -108,6 +129,8 @@ class WandbRun(RunLogger, WandbLogger):
     def _start(self, otherwise: WandbMode, what: str) -> None:
         # W&B would write about itself into the progress bar; the banner says what matters.
         os.environ.setdefault("WANDB_SILENT", "true")
+        # The pictures of tables wait here until they are sent, else in the user's home.
+        os.environ.setdefault("WANDB_DATA_DIR", str(self._folder.absolute() / WANDB))
         # W&B's telemetry about itself complains line by line when its server does not take it.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         try:

@@ -1,13 +1,16 @@
+import csv
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage.color import lab2rgb
+from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 
+from lightning_colorize.callbacks import BestCheckpoint
 from lightning_colorize.callbacks.grids import PictureGrids, grid_rows
 from lightning_colorize.color import ColorBatch
+from lightning_colorize.loggers.picture_files import read_best_pictures
 
 
 def pictures(seed=0, count=2):
@@ -78,7 +81,7 @@ def test_grids_show_always_the_same_pictures(finished_run):
 @pytest.mark.parametrize(
     ("every", "shown"), [(1, [1, 2, 3, 4, 5, 6, 7]), (3, [3, 6, 7]), (10, [7])]
 )
-def test_they_are_shown_every_so_many_epochs_and_at_the_end(monkeypatch, every, shown):
+def test_they_are_shown_every_so_many_epochs_and_at_the_end(monkeypatch, tmp_path, every, shown):
     logged = []
     monkeypatch.setattr(
         "lightning_colorize.callbacks.grids.log_pictures",
@@ -96,11 +99,13 @@ def test_they_are_shown_every_so_many_epochs_and_at_the_end(monkeypatch, every, 
             world_size=1,
             val_dataloaders=SimpleNamespace(dataset=range(6)),
             loggers=[],
+            callbacks=[BestCheckpoint(tmp_path, None, "max")],
             global_step=epoch + 1,
         )
         for number in range(3):
             grids.on_validation_batch_end(trainer, None, pictures()[1], batch, number)
         grids.on_validation_epoch_end(trainer, None)
+        grids.on_validation_end(trainer, None)
     assert [step for step, _ in logged] == shown
     assert {shape for _, shape in logged} == {(3, 3 * (6 + 2) + 2, 15 + 4)}
 
@@ -126,12 +131,70 @@ def test_they_come_from_all_over_the_split(monkeypatch):
     grids = PictureGrids(count=3)
     for start, stop in ((0, 4), (4, 8), (8, 10)):
         part = slice(start, stop)
-        batch = ColorBatch(L[part], ab[part], ["name"] * (stop - start))
+        batch = ColorBatch(L[part], ab[part], [f"{i}.jpg" for i in range(start, stop)])
         grids.on_validation_batch_end(trainer, None, ab_hat[part], batch, 0)
     grids.on_validation_epoch_end(trainer, None)
     expected = grid_rows(L[[0, 3, 6]], ab_hat[[0, 3, 6]], ab[[0, 3, 6]])
     rows = [logged[0][:, 2 + 8 * i : 8 + 8 * i, 2:17] for i in range(3)]
     assert torch.equal(torch.stack(rows), expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "monitor", "kept"),
+    [("max", "val/psnr", [0, 1, 3]), ("min", "val/psnr", [0, 2]), ("max", None, [0, 1, 2, 3])],
+)
+def test_those_of_the_best_epoch_are_kept(monkeypatch, tmp_path, mode, monitor, kept):
+    logged = []
+    monkeypatch.setattr(
+        "lightning_colorize.callbacks.grids.log_best_pictures",
+        lambda loggers, best: logged.append((len(scores_so_far) - 1, best)),
+    )
+    best = BestCheckpoint(tmp_path, monitor, mode)
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda decision: decision)
+    grids = PictureGrids(count=2, every_n_epochs=100)
+    L, ab_hat, ab = pictures()
+    scores_so_far = []
+    for score in (20.0, 21.0, 19.0, 22.0):
+        scores_so_far.append(score)
+        trainer = SimpleNamespace(
+            current_epoch=0,
+            max_epochs=-1,
+            should_stop=False,
+            is_global_zero=True,
+            sanity_checking=False,
+            world_size=1,
+            val_dataloaders=SimpleNamespace(dataset=range(2)),
+            loggers=[],
+            callbacks=[best],
+            callback_metrics={"val/psnr": torch.tensor(score)},
+            strategy=strategy,
+        )
+        grids.on_validation_batch_end(trainer, None, ab_hat, ColorBatch(L, ab, ["a", "b"]), 0)
+        grids.on_validation_epoch_end(trainer, None)
+        grids.on_validation_end(trainer, None)
+        # As ModelCheckpoint does after it.
+        better = max(scores_so_far) if mode == "max" else min(scores_so_far)
+        best.best_k_models = {"best.ckpt": torch.tensor(better)}
+        best.kth_best_model_path = "best.ckpt"
+    assert [epoch for epoch, _ in logged] == kept
+    assert [[picture.name for picture in best] for _, best in logged] == [["a", "b"]] * len(kept)
+
+
+def test_the_best_pictures_are_on_disk_with_names_and_differences(finished_run):
+    found = read_best_pictures(finished_run)
+    assert len(found) == 2
+    with (finished_run / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val/psnr"]]
+    best = max(rows, key=lambda row: float(row["val/psnr"]))
+    grid = np.asarray(Image.open(finished_run / f"images/val_grid_{int(best['step']) + 1:08d}.png"))
+    for number, picture in enumerate(found):
+        top = 2 + 34 * number
+        assert (picture.row == grid[top : top + 32, 2:98]).all()
+        assert picture.name.startswith(("02", "val/02"))
+        prediction, truth = (rgb2lab(part) for part in np.split(picture.row, 3, axis=1)[1:])
+        # Rounded to 8 bits, and brought into the gamut, as the metric is not.
+        expected = deltaE_ciede2000(prediction, truth).mean()
+        assert picture.ciede2000 == pytest.approx(expected, abs=0.3)
 
 
 def test_no_pictures_are_no_grids(command):

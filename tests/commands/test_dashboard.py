@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from tensorboard.compat.proto.event_pb2 import Event
@@ -15,6 +17,12 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from lightning_colorize.commands import dashboard
 from lightning_colorize.errors import UsageError
+from lightning_colorize.search import study_page
+from lightning_colorize.search.outcome import Outcome
+from lightning_colorize.search.storage import Place, open_place
+from lightning_colorize.search.study import create_study
+from lightning_colorize.search.sweep_file import parse_sweep
+from lightning_colorize.search.trials import Trials
 
 _PROGRAM = """
 import argparse, sys
@@ -96,3 +104,76 @@ def test_reading_the_arguments_imports_nothing_heavy():
     loaded = set(done.stdout.split())
     assert "lightning_colorize.commands.runs" in loaded
     assert not loaded & {"torch", "pytorch_lightning", "wandb", "rich", "tensorboard", "numpy"}
+
+
+def _study(folder, url=None):
+    source = {
+        "name": "tiny",
+        "method": "grid",
+        "metric": {"name": "val/psnr", "goal": "maximize"},
+        "command": ["true", "${args}"],
+        "parameters": {"x": {"values": [1, 2]}},
+    }
+    study = create_study(parse_sweep(source, "tiny.yaml"), folder, url)
+    trials = Trials(study)
+    trials.tell(trials.take(), Outcome("finished", 23.0))
+    return study.address
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_serves_a_study_to_look_at_until_interrupted(tmp_path, kind):
+    url = f"sqlite:///{tmp_path}/study.db" if kind == "sqlite" else None
+    place = _study(tmp_path, url)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, "--study", place, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        line = process.stdout.readline()
+        url = re.search(r"optuna-dashboard on \S+: (http://127\.0\.0\.1:\d+/)dashboard/(\S+)", line)
+        assert url is not None
+        with urllib.request.urlopen(f"{url[1]}api/{url[2]}", timeout=30) as answer:
+            assert json.load(answer)["trials"][0]["values"] == [23.0]
+        delete = urllib.request.Request(f"{url[1]}api/{url[2]}", method="DELETE")
+        with pytest.raises(urllib.error.HTTPError, match="405"):
+            urllib.request.urlopen(delete, timeout=30)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == ""
+
+
+def test_a_study_that_cannot_be_shown(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="does not exist"):
+        dashboard.run(_parse("--study", tmp_path / "nowhere"))
+    place = _study(tmp_path)
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
+    with pytest.raises(UsageError, match=r"needs optuna-dashboard: pip install '.*\[cluster\]'"):
+        dashboard.run(_parse("--study", place))
+
+
+def test_a_password_is_not_shown(tmp_path, monkeypatch):
+    storage = open_place(_study(tmp_path), create=False).storage
+    secret, shown = (f"postgresql://somebody:{word}@host/studies" for word in ("secret", "***"))
+    place = Place(storage, None, secret, shown)
+    monkeypatch.setattr(study_page, "open_place", lambda address, create: place)
+    monkeypatch.setattr(study_page._Server, "serve_forever", lambda server: None)
+    # Takes seconds to import, and is not asked.
+    fake = SimpleNamespace(wsgi=lambda storage: None)
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", fake)
+    said = []
+    study_page.serve_study(secret, "127.0.0.1", 0, said.append)
+    assert len(said) == 1
+    assert said[0].startswith(f"optuna-dashboard on {shown}: http://127.0.0.1:")
+    assert "secret" not in said[0]
+
+
+def test_runs_or_a_study_not_both(capsys):
+    with pytest.raises(SystemExit):
+        _parse("--root", "runs", "--study", "runs/tiny")
+    assert "not allowed with" in capsys.readouterr().err

@@ -135,6 +135,10 @@ ON_THE_COMMAND_LINE = {
         ["--model.init_args.encoder.init_args.widhts", "[8]"],
         ["--model.encoder.widhts", "'[8]'", "widths, convs, norm"],
     ),
+    "argument of an argument that a class lacks": (
+        ["--model.optimiser.lr", "0.1"],
+        ["--model.optimiser: RegressionTask has no 'optimiser'", "did you mean model.optimizer?"],
+    ),
     "unknown argument of what a factory makes": (
         ["--model.decoder.skps", "true"],
         ["--model.decoder.skps", "'true'", "widths, convs", "did you mean model.decoder.skips?"],

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import socket
 import subprocess
 import sys
@@ -13,16 +14,24 @@ from PIL import Image
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers.logger import DummyLogger
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import backend_context as hparams_context
 
 from lightning_colorize.loggers import (
+    BestPicture,
     LoggerOptions,
     build_loggers,
     close_loggers,
     describe_loggers,
+    log_best_pictures,
     log_config,
     log_pictures,
 )
+from lightning_colorize.loggers.picture_files import read_best_pictures
 
 _LOCAL = LoggerOptions(wandb="disabled")
 
@@ -31,8 +40,8 @@ def _picture():
     return np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
 
 
-def _events(folder):
-    return EventAccumulator(str(folder / "tensorboard")).Reload()
+def _events(folder, below="tensorboard"):
+    return EventAccumulator(str(folder / below)).Reload()
 
 
 def test_a_picture_reaches_tensorboard_and_the_disk_unchanged(tmp_path):
@@ -86,6 +95,58 @@ def test_metrics_and_configuration_reach_tensorboard(tmp_path):
     assert shown.Tags()["tensors"] == ["config/text_summary"]
     assert {file.name for file in tmp_path.iterdir()} == {"metrics.csv", "tensorboard"}
     assert not list(tmp_path.rglob("hparams.yaml"))
+
+
+def test_best_pictures_replace_those_before(tmp_path):
+    loggers = build_loggers(tmp_path, _LOCAL)
+    assert read_best_pictures(tmp_path) == []
+    names = ["ä/1.jpg", "x" * 300 + "/2.jpg", "ä_1.jpg"]
+    for value in (9.0, 8.0):
+        picture = _picture() + np.uint8(value)
+        log_best_pictures(loggers, [BestPicture(name, picture, value) for name in names])
+    found = read_best_pictures(tmp_path)
+    assert [picture.name for picture in found] == names
+    for picture in found:
+        assert np.array_equal(picture.row, _picture() + np.uint8(8))
+        assert picture.ciede2000 == 8.0
+    assert len(list((tmp_path / "images" / "best").iterdir())) == 3
+    log_best_pictures([DummyLogger()], found)
+
+
+def _finished(folder, config, metrics):
+    (folder / "result.json").parent.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps({"metrics": metrics}))
+    loggers = build_loggers(folder, _LOCAL)
+    log_config(loggers, config)
+    close_loggers(loggers)
+
+
+def test_tensorboards_page_of_hyperparameters_shows_every_runs(tmp_path):
+    """Read as TensorBoard does: its page's columns are those of all runs, not of the first."""
+    encoder = {"class_path": "ResNetEncoder", "init_args": {"depth": 18, "frozen": False}}
+    first = {"model": {"init_args": {"encoder": encoder}}, "run": {"root": "runs"}}
+    encoder = {"class_path": "ConvEncoder", "init_args": {"widths": [4, 8], "skip": None}}
+    second = {"model": {"init_args": {"encoder": encoder}}, "seed_everything": 3}
+    _finished(tmp_path / "e" / "one", first, {"val/psnr": 21.5, "test/psnr": None})
+    _finished(tmp_path / "e" / "two", second, {"val/psnr": 22.5})
+    _finished_again = build_loggers(tmp_path / "e" / "two", _LOCAL, resume_step=5)
+    log_config(_finished_again, second)
+    close_loggers(_finished_again)
+
+    events = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    provider = MultiplexerDataProvider(events, str(tmp_path))
+    context = hparams_context.Context(TBContext(data_provider=provider))
+    request = RequestContext()
+    content = context.hparams_metadata(request, "")
+    experiment = context.experiment_from_metadata(request, "", True, content, None)
+    assert {info.name for info in experiment.hparam_infos} == {
+        *("model.encoder.class_path", "model.encoder.depth", "model.encoder.frozen"),
+        *("model.encoder.widths", "model.encoder.skip", "seed_everything"),
+    }
+    assert {info.name.tag for info in experiment.metric_infos} == {"best/val/psnr"}
+    for name, value in (("one", 21.5), ("two", 22.5)):
+        (event,) = _events(tmp_path / "e" / name, "tensorboard/hparams").Scalars("best/val/psnr")
+        assert event.value == value
 
 
 def test_what_is_not_wished_for_is_not_there(tmp_path):

@@ -1,3 +1,6 @@
+import hashlib
+import io
+import json
 import logging
 import time
 from types import SimpleNamespace
@@ -6,9 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_colorize.loggers import LoggerOptions, log_config, log_pictures
-from lightning_colorize.loggers.wandb_mode import WandbMode
+from lightning_colorize.loggers import (
+    BestPicture,
+    LoggerOptions,
+    log_best_pictures,
+    log_config,
+    log_pictures,
+)
+from lightning_colorize.loggers.picture_files import PictureFiles
 from lightning_colorize.loggers.wandb_run import WandbRun
+from lightning_colorize.wandb_mode import WandbMode
 
 wandb = pytest.importorskip("wandb")
 
@@ -83,6 +93,73 @@ def test_a_resumed_run_has_the_same_id_and_a_new_folder_another(logger, tmp_path
 def test_a_sweep_gives_the_id(logger, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "ofasweep")
     assert WandbRun(logger._folder, LoggerOptions(), WandbMode("offline")).version == "ofasweep"
+
+
+@pytest.mark.parametrize(("asked", "group"), [(None, "encoders" * 9), ("mine", "mine")])
+def test_a_trial_is_of_its_sweeps_group(tmp_path, monkeypatch, asked, group):
+    """W&B refuses tags of more than 64 characters, and groups of more than 128."""
+    monkeypatch.setenv("LIGHTNING_COLORIZE_SWEEP", "encoders" * 9)
+    logger = WandbRun(tmp_path, LoggerOptions(group=asked, tags=["t"]), WandbMode("offline"))
+    run = logger.experiment
+    assert (run.group, run.tags) == (group, ("t", "encoders" * 8))
+    logger.close(failed=False)
+
+
+def test_the_best_epochs_pictures_are_a_table(logger):
+    pictures = [
+        BestPicture(f"val/{name}.jpg", np.roll(_PICTURE, shift, axis=0), 7.5 + shift)
+        for shift, name in enumerate("ab")
+    ]
+    log_best_pictures([PictureFiles(logger._folder)], pictures)
+    logger.log_metrics({"val/psnr": 20.0}, 0)
+    logger.close(failed=False)
+    # In the run folder too, so that `wandb sync` finds it there.
+    staged = [path.read_bytes() for path in logger._folder.glob("wandb/artifacts/staging/*")]
+    table = json.loads(next(content for content in staged if content.startswith(b"{")))
+    files = {hashlib.sha256(content).hexdigest(): content for content in staged}
+    assert table["columns"] == ["picture", "grey", "prediction", "truth", "ciede2000"]
+    for number, (name, *parts, ciede2000) in enumerate(table["data"]):
+        assert (name, ciede2000) == (pictures[number].name, 7.5 + number)
+        for place, part in enumerate(parts):
+            shown = np.asarray(Image.open(io.BytesIO(files[part["sha256"]])))
+            assert np.array_equal(shown, pictures[number].row[:, 4 * place : 4 * place + 4])
+
+
+def test_a_table_that_cannot_be_logged_does_not_keep_the_run_open(logger, monkeypatch, caplog):
+    run = _Run()
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    log_best_pictures([PictureFiles(logger._folder)], [BestPicture("a", _PICTURE, 1.0)])
+    logger.log_metrics({"x": 1.0}, 5)
+    monkeypatch.setattr(wandb, "Table", lambda **_: 1 / 0)
+    logger.close(failed=False)
+    assert run.exit_code == 0
+    (line,) = _warnings(caplog)
+    assert "division by zero" in line
+
+
+def test_a_trial_of_wandbs_agent_has_one_run_with_the_sweeps_parameters(tmp_path, monkeypatch):
+    """What the agent sets for a trial; its parameters are in the run's configuration already."""
+    wandb.teardown()  # the environment is read once, at W&B's first use
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text(
+        "wandb_version: 1\nmodel.loss:\n  value: experiments/loss/l1.yaml\n"
+        "seed_everything:\n  value: 3\n"
+    )
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("WANDB_RUN_ID", "trial1")
+    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(parameters))
+    logger = WandbRun(tmp_path, LoggerOptions(), WandbMode("offline"))
+    log_config([logger], {"seed_everything": 3, "model": {"lr": 0.1}})
+    run = logger.experiment
+    assert (run.id, run.sweep_id) == ("trial1", "sweep1")
+    assert dict(run.config) == {
+        "model.loss": "experiments/loss/l1.yaml",
+        "seed_everything": 3,
+        "model.lr": 0.1,
+    }
+    logger.close(failed=False)
+    wandb.teardown()
+    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
 
 
 def _warnings(caplog):

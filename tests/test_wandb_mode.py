@@ -3,8 +3,9 @@ import time
 
 import pytest
 
-from lightning_colorize.loggers import wandb_mode as module
-from lightning_colorize.loggers.wandb_mode import WandbMode, wandb_mode
+from lightning_colorize import wandb_mode as module
+from lightning_colorize.wandb_mode import WandbMode, wandb_mode
+from tests.loggers.conftest import nobody  # noqa: F401
 
 
 @pytest.fixture
@@ -86,6 +87,30 @@ def test_a_netrc_counts_for_its_own_host(place, nobody, server, monkeypatch, tmp
     assert "not logged in" in wandb_mode("auto").reason
     monkeypatch.setenv("WANDB_BASE_URL", server)
     assert wandb_mode("auto") == WandbMode("online")
+
+
+@pytest.mark.parametrize("name", module._SERVERS)
+def test_a_key_counts_under_either_name_of_the_server(name, nobody, monkeypatch):
+    """W&B 0.31 keeps it under another name than those before, and answers under both."""
+    host = name.removeprefix("https://")
+    (nobody / ".netrc").write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
+    (nobody / ".netrc").chmod(0o600)
+    tried = []
+
+    def create_connection(address, timeout):
+        tried.append(address)
+        if address != (host, 443):
+            raise OSError("no such host")
+        return socket.socket()
+
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    assert wandb_mode("auto") == WandbMode("online")
+    assert (host, 443) in tried
+
+
+def test_the_names_are_those_of_wandb():
+    urls = pytest.importorskip("wandb.sdk.lib.urls", reason="not in older W&B")
+    assert urls.DEFAULT_BASE_URL in module._SERVERS
 
 
 def test_a_broken_netrc_is_no_login(nobody):

@@ -9,7 +9,9 @@ import netrc
 import os
 import socket
 import threading
+import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -23,6 +25,8 @@ _WANDB_MODES: dict[str, Mode] = {
     "dryrun": "offline",
     "disabled": "disabled",
 }
+# The same server; which name W&B knows it by, and keeps its key under, depends on its version.
+_SERVERS = ("https://api.wandb.ai", "https://api.forge.coreweave.com")
 _TIMEOUT = 4.0  # seconds; with what comes before and after it stays below 5
 
 
@@ -47,17 +51,18 @@ def wandb_mode(asked: Literal["auto", "online", "offline", "disabled"]) -> Wandb
     wish = _WANDB_MODES.get(os.environ.get("WANDB_MODE", "").lower()) if asked == "auto" else asked
     if wish in ("offline", "disabled"):
         return WandbMode(wish)
-    url = _server()
-    if not _logged_in(url):
+    servers = _servers()
+    if not any(map(_logged_in, servers)):
         return WandbMode("offline", "not logged in; `wandb login` or WANDB_API_KEY changes that")
-    if wish is None and not _reachable(url):
-        return WandbMode("offline", f"{urlsplit(url).netloc} does not answer")
+    if wish is None and not _reachable(servers):
+        return WandbMode("offline", f"{urlsplit(servers[0]).netloc} does not answer")
     return WandbMode("online")
 
 
-def _server() -> str:
+def _servers() -> tuple[str, ...]:
+    """Return the names of the one server that is W&B's for this user."""
     if url := os.environ.get("WANDB_BASE_URL"):
-        return url
+        return (url,)
     # Where `wandb login --host` keeps the address of a server of one's own.
     folder = os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb"
     settings = configparser.ConfigParser(interpolation=None)
@@ -65,7 +70,8 @@ def _server() -> str:
         settings.read(Path(folder) / "settings", encoding="utf-8")
     except (configparser.Error, OSError, UnicodeDecodeError):
         settings.clear()
-    return settings.get("default", "base_url", fallback="https://api.wandb.ai")
+    own = settings.get("default", "base_url", fallback=None)
+    return _SERVERS if own is None or own in _SERVERS else (own,)
 
 
 def _logged_in(url: str) -> bool:
@@ -83,24 +89,32 @@ def _logged_in(url: str) -> bool:
     return False
 
 
-def _reachable(url: str) -> bool:
-    address = urlsplit(url)
-    host = address.hostname or ""
-    proxy = urllib.request.getproxies().get(address.scheme)
-    if proxy and not urllib.request.proxy_bypass(host):
-        address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    port = address.port or (80 if address.scheme == "http" else 443)
+def _reachable(urls: Sequence[str]) -> bool:
+    """Return whether a server answers under one of its names; takes `_TIMEOUT` at most."""
     answered = threading.Event()
 
-    def connect() -> None:
+    def connect(host: str, port: int) -> None:
         try:
-            socket.create_connection((address.hostname or "", port), timeout=_TIMEOUT).close()
+            socket.create_connection((host, port), timeout=_TIMEOUT).close()
         except OSError:
             return
         answered.set()
 
-    # A name server that is silent blocks for longer than any timeout of the socket, hence a thread.
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(_TIMEOUT)
+    # A name server that is silent blocks for longer than any timeout of the socket, hence threads.
+    threads = [threading.Thread(target=connect, args=_address(url), daemon=True) for url in urls]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + _TIMEOUT
+    while time.monotonic() < end and any(thread.is_alive() for thread in threads):
+        if answered.wait(0.05):
+            break
     return answered.is_set()
+
+
+def _address(url: str) -> tuple[str, int]:
+    """Return host and port that a connection for this URL goes to: the proxy's, if there is one."""
+    address = urlsplit(url)
+    proxy = urllib.request.getproxies().get(address.scheme)
+    if proxy and not urllib.request.proxy_bypass(address.hostname or ""):
+        address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    return address.hostname or "", address.port or (80 if address.scheme == "http" else 443)

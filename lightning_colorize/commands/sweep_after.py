@@ -1,0 +1,89 @@
+"""`sweep status`, `stop`, `export` and `report`: what there is to see and to take away."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_colorize.errors import UsageError
+
+if TYPE_CHECKING:
+    from lightning_colorize.search.study import Study
+
+_EXPORTED = ("trials.csv", "trials.json", "winner.yaml")
+
+
+def status(args: argparse.Namespace) -> int:
+    """Show all trials."""
+    from lightning_colorize.search.live import print_table
+
+    print_table(_open(args))
+    return 0
+
+
+def stop(args: argparse.Namespace) -> int:
+    """Tell the workers, wherever they are, to end."""
+    study = _open(args)
+    study.stop(args.now)
+    ends = "are interrupted" if args.now else "run to their end"
+    print(f"{study.sweep.name}: no other trial begins, those that run {ends}")
+    print(f"go on     lightning-colorize sweep resume {study.shown}")
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write files that other programs, and `fit`, take."""
+    from lightning_colorize.search.export import export as write
+
+    study = _open(args)
+    paths: list[Path] = args.to or [study.folder / name for name in _EXPORTED]
+    for path in paths:
+        write(study, path, args.overwrite)
+        print(path)
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write the page as the sweep is now."""
+    print(_write_report(_open(args), args.report_pictures))
+    return 0
+
+
+def finish(study: "Study", pictures: int, failed: bool) -> int:
+    """Show what came out of a sweep that is through; returns the exit code.
+
+    Args:
+        study: The sweep's.
+        pictures: How many the page shows.
+        failed: Whether workers ended before the trials.
+    """
+    from lightning_colorize.search.export import export as write
+    from lightning_colorize.search.live import print_table
+    from lightning_colorize.search.status import best, rows
+
+    print_table(study)
+    print(f"report    {_write_report(study, pictures)}")
+    table, metric = rows(study), study.sweep.metric
+    if metric is not None and best(table, metric.goal) is not None:
+        winner = study.folder / _EXPORTED[-1]
+        write(study, winner, overwrite=True)
+        print(f"winner    lightning-colorize fit --config {winner}")
+    if lost := [row for row in table if row.state == "failed"]:
+        for row in lost:
+            print(f"trial {row.number} failed: {row.reason}", file=sys.stderr)
+    return int(failed or bool(lost))
+
+
+def _open(args: argparse.Namespace) -> "Study":
+    from lightning_colorize.search.study import open_study
+
+    return open_study(args.place, args.name)
+
+
+def _write_report(study: "Study", pictures: int) -> Path:
+    if pictures < 0:
+        raise UsageError(f"--report-pictures {pictures}: it must be 0 or more")
+    from lightning_colorize.commands.sweep_pictures import photographs
+    from lightning_colorize.search.report import best_trials, write_report
+
+    return write_report(study, photographs=photographs(best_trials(study), pictures))

@@ -1,0 +1,103 @@
+"""Whether `fit` will take what a sweep file would tell it, found out before the first trial."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lightning_colorize.errors import UsageError
+from lightning_colorize.search import grid
+from lightning_colorize.search.command import expand
+from lightning_colorize.search.sweep_file import Sweep
+
+_PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
+
+
+def check(sweep: Sweep, file: Path) -> None:
+    """Parse the command of one trial for each value that the file lists, as `fit` would.
+
+    A file whose command is another program's is left alone.
+
+    Args:
+        sweep: What the file says.
+        file: For messages.
+
+    Raises:
+        UsageError: With the parameter and what `fit` accepts.
+    """
+    first, *others = variations(sweep)
+    if fit_words(expand(sweep, first)) is None:
+        return
+    _refuse_none(sweep, file)
+    for values in (first, *others):
+        _parse(fit_words(expand(sweep, values)) or [], file)
+    _refuse_metric(sweep, file)
+
+
+def fit_words(words: list[str]) -> list[str] | None:
+    """Return what follows `fit` on a command line; None if it does not call `fit`."""
+    for at, word in enumerate(words):
+        before = [Path(word).name for word in words[:at]]
+        if word == "fit" and any(before[-len(program) :] == program for program in _PROGRAMS):
+            return words[at + 1 :]
+    return None
+
+
+def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
+    """Yield values for trials, so that each listed value of each parameter comes once at least."""
+    draw = random.Random(0)
+    first = {
+        name: parameter.values[0] if parameter.values else parameter.sample(draw)
+        for name, parameter in sweep.parameters.items()
+    }
+    yield first
+    for name, parameter in sweep.parameters.items():
+        for value in (parameter.values or [])[1:]:
+            yield first | {name: value}
+
+
+def examples(sweep: Sweep, count: int, seed: int) -> list[dict[str, Any]]:
+    """Return the values of a grid's first trials, else some that may be drawn."""
+    if sweep.method == "grid":
+        return [grid.combination(sweep, k) for k in range(min(count, grid.size(sweep)))]
+    draw = random.Random(seed)
+    return [{name: p.sample(draw) for name, p in sweep.parameters.items()} for _ in range(count)]
+
+
+def _parse(words: list[str], file: Path) -> None:
+    """Read a command line as `fit` does, and go no further."""
+    # Importing Lightning takes seconds; what can be refused without it is refused before.
+    from lightning_colorize.commands.messages import explain, is_bad_input
+    from lightning_colorize.commands.session import quiet
+    from lightning_colorize.training import ParsedCLI
+
+    quiet()
+    try:
+        data = ParsedCLI(words, "lightning-colorize fit").config.data
+    except Exception as error:
+        if not is_bad_input(error):
+            raise
+        raise UsageError(f"{file}: {explain(error, words)}") from None
+    if data.root is not None and not Path(data.root).expanduser().is_dir():
+        raise UsageError(f"{file}: --data.root: {data.root}\naccepted: a folder of photographs")
+
+
+def _refuse_none(sweep: Sweep, file: Path) -> None:
+    for name, parameter in sweep.parameters.items():
+        if parameter.values and any(value is None for value in parameter.values):
+            raise UsageError(
+                f"{file}: parameters.{name}: null would reach fit as the text None; "
+                'write "null", with the quotes'
+            )
+
+
+def _refuse_metric(sweep: Sweep, file: Path) -> None:
+    from lightning_colorize.metrics import colorization_metrics
+
+    measured = colorization_metrics().keys()
+    names = ["val/loss", *(f"{split}/{name}" for split in ("val", "test") for name in measured)]
+    if sweep.metric is not None and sweep.metric.name not in names:
+        raise UsageError(
+            f"{file}: metric.name: '{sweep.metric.name}' is never logged; "
+            f"accepted: {', '.join(names)}"
+        )

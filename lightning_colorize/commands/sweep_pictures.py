@@ -1,0 +1,73 @@
+"""The same validation pictures as each of the best trials coloured them."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image
+
+from lightning_colorize.run_folder import BEST_IMAGES
+
+if TYPE_CHECKING:
+    from lightning_colorize.search.report import Photograph
+    from lightning_colorize.search.status import TrialRow
+
+
+class _Row(NamedTuple):
+    """What a run keeps of a picture in its best epoch."""
+
+    grey: str
+    colored: str
+    truth: str
+    ciede2000: str
+
+
+def photographs(trials: Sequence["TrialRow"], count: int) -> list["Photograph"]:
+    """Return the pictures that the first trial has, and what the others made of them.
+
+    Args:
+        trials: The best.
+        count: How many pictures at most, from all over those that there are.
+    """
+    from lightning_colorize.search.report import Photograph
+
+    kept = {trial.number: _rows(trial.folder) for trial in trials}
+    first = next(filter(None, kept.values()), {})
+    names = list(first)[:: max(1, len(first) // count)][:count] if count else []
+    found = []
+    for name in names:
+        rows = {number: rows[name] for number, rows in kept.items() if name in rows}
+        found.append(
+            Photograph(
+                name,
+                grey=first[name].grey,
+                truth=first[name].truth,
+                colored={number: row.colored for number, row in rows.items()},
+                notes={number: f"ΔE {row.ciede2000}" for number, row in rows.items()},
+            )
+        )
+    return found
+
+
+def _rows(folder: Path) -> dict[str, _Row]:
+    """Return a run's pictures by their names; none where it keeps none."""
+    return dict(map(_read, sorted((folder / BEST_IMAGES).glob("*.png"))))
+
+
+def _read(path: Path) -> tuple[str, _Row]:
+    with Image.open(path) as file:
+        file.load()
+        side = file.height
+        tiles = [file.crop((left, 0, left + side, side)) for left in range(0, 3 * side, side)]
+        grey, colored, truth = (_uri(tile.convert("RGB")) for tile in tiles)
+        return file.info["Title"], _Row(
+            grey, colored, truth, f"{float(file.info['CIEDE2000']):.1f}"
+        )
+
+
+def _uri(picture: Image.Image) -> str:
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

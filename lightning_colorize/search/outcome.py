@@ -1,0 +1,168 @@
+"""What the files of a run say: its metric over time, and how it ended."""
+
+import json
+import math
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning_colorize.run_folder import RESULT, STOP, VALIDATIONS, read_result
+from lightning_colorize.search.sweep_file import Metric
+
+# Killed by a signal is -signal where Python did not catch it, 128 + signal where it did.
+_INTERRUPTED = {
+    *(-signal.SIGINT, -signal.SIGTERM),
+    *(128 + signal.SIGINT, 128 + signal.SIGTERM),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial's process ended.
+
+    Attributes:
+        state: `interrupted` is to go on from its checkpoint.
+        value: The trial's value of the metric; None where it has none.
+        reason: Why it did not finish.
+    """
+
+    state: Literal["finished", "pruned", "failed", "interrupted"]
+    value: float | None = None
+    reason: str | None = None
+
+
+class History:
+    """The validations of a run, read as they are written.
+
+    A run that goes on from a checkpoint validates some epochs once more: the later line counts.
+
+    Args:
+        folder: The run's.
+        metric: Whose values are taken; None for none.
+
+    Attributes:
+        epoch: Of the last validation.
+        logged: Whether the metric was among what was logged, be it as null.
+    """
+
+    def __init__(self, folder: Path, metric: str | None) -> None:
+        self._path = folder / VALIDATIONS
+        self._metric = metric
+        self._offset = 0
+        self._steps: list[tuple[int, float | None]] = []
+        self.epoch: int | None = None
+        self.logged = False
+
+    @property
+    def values(self) -> list[float]:
+        """The metric's values that are numbers."""
+        return [value for _, value in self._steps if value is not None]
+
+    def read(self) -> bool:
+        """Read whole lines that are new; returns whether there were any."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                new = file.read()
+        except FileNotFoundError:
+            return False
+        whole = new[: new.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            self._take(line)
+        return bool(whole)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            validation = json.loads(line)
+        except ValueError:
+            return  # Half a line of a process that was killed, and the next one's line behind it.
+        step, metrics = validation["step"], validation["metrics"]
+        self.epoch = validation["epoch"]
+        while self._steps and self._steps[-1][0] >= step:
+            self._steps.pop()
+        if self._metric in metrics:
+            self.logged = True
+            self._steps.append((step, number_or_none(metrics[self._metric])))
+
+
+def number_or_none(value: Any) -> float | None:
+    """Return a metric's value if it is a finite number."""
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def stamp(folder: Path) -> tuple[int, int] | None:
+    """Return what changes when a run writes its result; None without one."""
+    try:
+        status = os.stat(folder / RESULT)
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def ended(folder: Path) -> bool:
+    """Return whether a run is through, so that there is nothing to go on with."""
+    result = read_result(folder)
+    return result is not None and result["status"] in ("finished", "stopped_early")
+
+
+def judge(
+    folder: Path,
+    history: History,
+    metric: Metric | None,
+    code: int | None,
+    has_result: bool,
+    last_line: str,
+) -> Outcome:
+    """Say how a trial ended; its result decides, not the exit code.
+
+    Args:
+        folder: The run's.
+        history: All of its validations.
+        metric: The sweep's.
+        code: The exit code; None if it was not started, being through already.
+        has_result: Whether the result is this process's, not that of an earlier one.
+        last_line: Of what the process printed.
+    """
+    result = read_result(folder) if has_result else None
+    status = None if result is None else result["status"]
+    if result is not None and status in ("finished", "stopped_early"):
+        stopped = folder / STOP
+        if status == "stopped_early" and stopped.is_file():
+            reason = stopped.read_text(encoding="utf-8").strip()
+            return Outcome("pruned", _best(history.values, metric), reason)
+        return _finished(history, metric, result)
+    if status == "interrupted" or code in _INTERRUPTED:
+        return Outcome("interrupted", reason="interrupted by someone else")
+    return Outcome("failed", reason=f"{_ending(code)}: {last_line or 'it printed nothing'}")
+
+
+def _finished(history: History, metric: Metric | None, result: dict[str, Any]) -> Outcome:
+    if metric is None:
+        return Outcome("finished")
+    if history.logged:
+        value = _best(history.values, metric)
+    elif metric.name in result["metrics"]:
+        value = number_or_none(result["metrics"][metric.name])
+    else:
+        return Outcome("failed", reason=f"{metric.name} was not logged")
+    if value is None:
+        return Outcome("failed", reason=f"{metric.name} was never a number")
+    return Outcome("finished", value)
+
+
+def _best(values: list[float], metric: Metric | None) -> float | None:
+    if metric is None or not values:
+        return None
+    return max(values) if metric.goal == "maximize" else min(values)
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"exit code {code}"

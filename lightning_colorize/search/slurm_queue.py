@@ -1,0 +1,96 @@
+"""Slurm's queue, as those see it who have jobs in it."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from lightning_colorize.errors import UsageError
+
+_TIMEOUT = 60.0
+
+
+class Queue:
+    """Some jobs of this user.
+
+    Args:
+        logs: The log of each job, by the job's number (`12`, or `12_0` in an array).
+        say: Is given a line when a job begins, waits again, or ends.
+    """
+
+    def __init__(self, logs: Mapping[str, Path], say: Callable[[str], None]) -> None:
+        self._logs = logs
+        self._say = say
+        self._states: dict[str, str] = {}
+        self._left = set(logs)
+        self._gone: list[str] = []
+        self._answers = True
+
+    @property
+    def numbers(self) -> list[str]:
+        """What `scancel` is told to end them all."""
+        return sorted({job.partition("_")[0] for job in self._logs})
+
+    def look(self) -> bool:
+        """Say what has changed; return whether any job is still in the queue."""
+        self._gone = []
+        done = _run(["squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r|%N"])
+        if done.returncode:
+            if self._answers:
+                self._say(f"Slurm does not answer ({reason(done.stderr)}); trying again")
+            self._answers = False
+            return True
+        self._answers = True
+        lines = [line.split("|") for line in done.stdout.splitlines()]
+        known = {job: words for job, *words in lines if job in self._left}
+        for job, (state, why, nodes) in known.items():
+            if self._states.get(job) != state and state != "COMPLETING":
+                where = f" on {nodes}" if nodes else f" ({why})"
+                self._say(f"job {job}: {state.lower()}{where}")
+            self._states[job] = state
+        self._gone = sorted(self._left - known.keys())
+        self._left &= known.keys()
+        return bool(self._left)
+
+    def say_gone(self) -> None:
+        """Say which jobs were not in the queue any more at the last look."""
+        for job in self._gone:
+            self._say(f"job {job} has ended; its log: {self._logs[job]}")
+
+    def cancel_waiting(self) -> None:
+        """Take out of the queue what has not begun."""
+        cancel(["--state=PENDING", *self.numbers])
+
+
+def require_slurm() -> None:
+    """Refuse a machine without Slurm's commands.
+
+    Raises:
+        UsageError: If this is one.
+    """
+    if shutil.which("sbatch") is None:
+        raise UsageError(
+            "--launcher slurm: there is no sbatch here; call it on a login node of the cluster"
+        )
+
+
+def partitions() -> list[str]:
+    """Return the names of the partitions; none if Slurm does not answer."""
+    listed = _run(["sinfo", "--all", "--noheader", "--format=%R"])
+    return sorted(set(listed.stdout.split())) if not listed.returncode else []
+
+
+def cancel(words: Sequence[str]) -> None:
+    """Call `scancel`; to cancel what has ended is harmless."""
+    _run(["scancel", *words])
+
+
+def reason(said: str) -> str:
+    """Return the last line that one of Slurm's commands said, without what it begins with."""
+    lines = said.strip().splitlines() or ["it does not say why"]
+    return re.sub(r"^\w+: (error: |fatal: )?(Batch job submission failed: )?", "", lines[-1])
+
+
+def _run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT, check=False)

@@ -1,0 +1,233 @@
+"""Trials as workers hand them on, without any process: two of them in this one."""
+
+import threading
+import time
+
+import pytest
+
+from lightning_colorize.search import lease, trials
+from lightning_colorize.search.outcome import Outcome
+from lightning_colorize.search.status import best, rows
+from lightning_colorize.search.study import open_study
+from lightning_colorize.search.trials import Trials
+
+UNIFORM = {"min": 0.0, "max": 1.0}
+FINISHED = Outcome("finished", 1.0)
+
+
+@pytest.fixture
+def study(engine):
+    return engine.study({"x": UNIFORM, "y": UNIFORM}, method="random", run_cap=3)
+
+
+def elsewhere(study, **options):
+    """Another worker's access, through its own storage."""
+    return Trials(open_study(study.address), **options)
+
+
+@pytest.fixture
+def on_other_machines(monkeypatch):
+    """Whether a holder lives cannot be asked; only clocks tell."""
+    monkeypatch.setattr(lease, "_machine", lambda: None)
+
+
+def test_nobody_gets_the_same_trial_and_the_cap_is_exact(study):
+    one, other = Trials(study), elsewhere(study)
+    taken = [worker.take() for worker in (one, other, one)]
+    assert [trial.number for trial in taken] == [0, 1, 2]
+    assert one.take() is None
+    assert other.take() is None
+    assert not one.all_ended()
+    for trial, worker in zip(taken, (one, other, one), strict=True):
+        assert worker.tell(trial, FINISHED)
+    assert one.all_ended()
+    assert one.take() is None
+
+
+@pytest.mark.parametrize("action", ["take", "renew", "tell", "give_back"])
+def test_what_happens_in_another_workers_turn_is_seen(study, action):
+    one, other = Trials(study), elsewhere(study)
+    trial = other.take()
+    one.take()
+    arguments = {"take": (), "tell": (trial, FINISHED)}.get(action, (trial,))
+    answers = []
+    acting = threading.Thread(target=lambda: answers.append(getattr(other, action)(*arguments)))
+    with study.lock:
+        acting.start()
+        acting.join(0.1)
+        assert acting.is_alive()
+        if action == "take":
+            assert one._take().number == 2  # the last
+        else:
+            one._requeue(trial.id)
+            assert one._take().number == trial.number
+    acting.join(5)
+    assert answers == [None if action == "take" else False]
+    assert {row.state for row in rows(study)} == {"running"}
+    assert len(rows(study)) == (3 if action == "take" else 2)
+
+
+def test_a_grid_ends_with_its_last_combination_and_with_the_cap(engine):
+    for cap, count in ((None, 4), (3, 3), (9, 4)):
+        study = engine.study({"x": [1, 2], "y": [True, 1]}, name=f"cap-{cap}", run_cap=cap)
+        one = Trials(study)
+        taken = [one.take() for _ in range(count)]
+        assert one.take() is None
+        # True and 1 are two values, though Python takes them for equal.
+        assert [(t.values["x"], repr(t.values["y"])) for t in taken] == [
+            *((1, "True"), (1, "1"), (2, "True"), (2, "1"))
+        ][:count]
+
+
+def test_a_failed_trial_counts_towards_the_cap(study):
+    one = Trials(study)
+    for _ in range(3):
+        one.tell(one.take(), Outcome("failed", reason="boom"))
+    assert one.take() is None
+    assert [row.reason for row in rows(study)] == ["boom"] * 3
+
+
+def test_what_is_given_back_is_taken_again_with_its_values(study):
+    one, other = Trials(study), elsewhere(study)
+    first = one.take()
+    assert one.give_back(first)
+    assert [row.state for row in rows(study)] == ["waiting"]
+    again = other.take()
+    assert (again.number, again.values, again.folder) == (first.number, first.values, first.folder)
+    # It is not the first one's any more.
+    assert not one.renew(first)
+    assert not one.tell(first, FINISHED)
+    assert not one.give_back(first)
+    assert other.renew(again)
+    assert other.tell(again, Outcome("finished", 2.0))
+    assert [row.value for row in rows(study)] == [2.0]
+
+
+@pytest.mark.usefixtures("on_other_machines")
+def test_a_trial_that_nobody_renews_is_taken_over(study):
+    gone, other = Trials(study), elsewhere(study, renew_every=0.01, stale_after=0.3)
+    trial = gone.take()
+    assert other.take().number == 1
+    time.sleep(0.4)
+    again = other.take()
+    assert (again.number, again.values) == (0, trial.values)
+    assert not gone.tell(trial, FINISHED)
+    assert other.tell(again, Outcome("failed", reason="boom"))
+    assert rows(study)[0].state == "failed"
+    # Once it is closed, what the first still writes goes nowhere.
+    gone.report(trial, 0, 5.0)
+    gone.report_epoch(trial, 7)
+    assert (rows(study)[0].history, rows(study)[0].epoch) == ([], None)
+
+
+@pytest.mark.usefixtures("on_other_machines")
+def test_a_trial_that_is_renewed_is_not(study):
+    alive, other = Trials(study), elsewhere(study, stale_after=0.3)
+    trial = alive.take()
+    for _ in range(4):
+        time.sleep(0.1)
+        assert alive.renew(trial)
+    assert other.take().number == 1
+
+
+@pytest.mark.usefixtures("on_other_machines")
+def test_after_an_outage_others_get_the_time_to_renew(study):
+    alive, other = Trials(study), elsewhere(study, renew_every=0.2, stale_after=0.1)
+    alive.take()
+    time.sleep(0.2)
+    other._failed(OSError("away"))
+    assert other.take().number == 1
+    time.sleep(0.5)
+    assert other.take().number == 0
+
+
+def test_a_worker_killed_between_choosing_and_signing_leaves_the_trial_to_the_next(study):
+    study.inner.ask()
+    one = Trials(study)
+    trial = one.take()
+    assert trial.number == 0
+    assert set(trial.values) == {"x", "y"}
+
+
+def test_telling_twice_is_harmless(study):
+    one = Trials(study)
+    trial = one.take()
+    assert one.tell(trial, FINISHED)
+    assert one.tell(trial, FINISHED)
+    assert [row.value for row in rows(study)] == [1.0]
+
+
+def test_a_trial_that_was_interrupted_once_too_often_has_failed(study):
+    one = Trials(study)
+    for _ in range(trials.MOST_INTERRUPTIONS):
+        trial = one.take()
+        assert trial.number == 0
+        assert one.tell(trial, Outcome("interrupted", reason="pre-empted"))
+    assert one.tell(one.take(), Outcome("interrupted", reason="pre-empted"))
+    assert [(row.state, row.reason) for row in rows(study)] == [("failed", "pre-empted, 4 times")]
+
+
+def drawn(engine, name, seed, method="random", count=4):
+    """Return the values of trials that two workers take in turns."""
+    study = engine.study(
+        {"x": UNIFORM, "y": [1, 2, 3]}, name=name, seed=seed, method=method, run_cap=count
+    )
+    workers = [Trials(study), elsewhere(study)]
+    values = []
+    for number in range(count):
+        worker = workers[number % 2]
+        trial = worker.take()
+        values.append(trial.values)
+        worker.tell(trial, Outcome("finished", trial.values["x"]))
+    return values
+
+
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_the_seed_decides_what_is_drawn_whoever_draws(engine, method):
+    first = drawn(engine, "a", 1, method)
+    assert first == drawn(engine, "b", 1, method)
+    assert first != drawn(engine, "c", 2, method)
+    # Two workers do not begin with the same values.
+    assert len({values["x"] for values in first}) == 4
+
+
+def test_bayes_learns_from_what_all_workers_told(engine):
+    study = engine.study({"x": UNIFORM}, method="bayes", run_cap=60)
+    workers = [Trials(study), elsewhere(study)]
+    for number in range(60):
+        worker = workers[number % 2]
+        trial = worker.take()
+        worker.tell(trial, Outcome("finished", -abs(trial.values["x"] - 0.7)))
+    distances = [abs(row.values["x"] - 0.7) for row in rows(study)]
+    # By chance, 30 numbers are 0.29 +- 0.03 from 0.7 in the mean; were the direction wrong, 0.5.
+    assert sum(distances[-30:]) / 30 < 0.2
+    assert best(rows(study), "maximize").value == pytest.approx(-min(distances))
+
+
+def test_rows_of_a_trial_that_runs(study):
+    one = Trials(study)
+    trial = one.take()
+    one.report(trial, 0, 3.0)
+    one.report(trial, 1, 4.0)
+    one.report_epoch(trial, 1)
+    (row,) = rows(open_study(study.address))
+    assert (row.state, row.history, row.epoch, row.value) == ("running", [3.0, 4.0], 1, None)
+    assert row.values == trial.values
+    assert 0 < row.seconds < 10
+
+
+@pytest.mark.usefixtures("on_other_machines")
+def test_a_trial_whose_worker_is_silent_is_shown_as_waiting(study, monkeypatch):
+    Trials(study).take()
+    assert rows(study)[0].state == "running"
+    monkeypatch.setattr("lightning_colorize.search.status.STALE_AFTER", -1.0)
+    assert (rows(study)[0].state, rows(study)[0].reason) == ("waiting", "its worker is gone")
+
+
+def test_the_best_is_the_first_of_equals_and_never_one_that_did_not_finish(study):
+    one = Trials(study)
+    for outcome in (Outcome("pruned", 9.0, "behind"), FINISHED, FINISHED):
+        one.tell(one.take(), outcome)
+    assert best(rows(study), "maximize").number == 1
+    assert best(rows(study), "minimize").number == 1
+    assert [row.value for row in rows(study)] == [9.0, 1.0, 1.0]

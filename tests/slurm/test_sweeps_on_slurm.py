@@ -1,0 +1,151 @@
+"""Sweeps on a real Slurm cluster of two nodes."""
+
+import csv
+import json
+import sys
+
+import pytest
+
+from lightning_colorize.errors import UsageError
+from lightning_colorize.run_folder import read_result
+from lightning_colorize.search import slurm
+from lightning_colorize.search.slurm import SlurmOptions, launch_workers
+from lightning_colorize.search.status import rows
+from lightning_colorize.search.study import create_study
+from lightning_colorize.search.sweep_file import parse_sweep
+from tests.search.conftest import engine, read_lines  # noqa: F401
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
+
+# The nodes know nothing of this machine's memory.
+OPTIONS = {"partition": "two", "cpus": 2, "mem": "0", "time": "01:00:00"}
+EPOCHS = 8
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    monkeypatch.setattr(slurm, "_ASK_EVERY", 1.0)
+
+
+@pytest.fixture
+def say(cluster):
+    """What the launcher said, and Slurm's own words if the test fails."""
+    lines = []
+    yield lines
+    print(*lines, cluster.logs(), sep="\n")
+
+
+def jobs_of(said):
+    return said[0].removeprefix("submitted ").partition(";")[0].split(", ")
+
+
+def test_a_trial_of_two_processes_goes_on_after_its_job_was_requeued(command, cluster, say):
+    fixed = command.words("unused", "--data.batch_size", 2, "--run.grid_pictures", 0)
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    epochs = ["--trainer.max_epochs", str(EPOCHS), "--run.patience", str(EPOCHS)]
+    sweep = parse_sweep(
+        {
+            "method": "grid",
+            "metric": {"name": "val/psnr", "goal": "maximize"},
+            "command": ["lightning-colorize", "fit", *fixed, *two, *epochs, "${args}"],
+            "parameters": {"seed_everything": {"values": [1, 2, 3]}},
+        },
+        "three.yaml",
+    )
+    study = create_study(sweep, command.root)
+    requeued = []
+
+    def tick():
+        running = [row for row in rows(study) if row.state == "running"]
+        if not requeued and len(running) == 2 and min(len(row.history) for row in running) > 1:
+            requeued.append(jobs_of(say)[0])
+            cluster("scontrol", "requeue", requeued[0])
+
+    assert launch_workers(study, 2, SlurmOptions(**OPTIONS), tick, say.append) == 0
+    table = rows(study)
+    for row in table:
+        print((row.folder / "output.log").read_text()[-2000:])
+    assert [row.state for row in table] == ["finished"] * 3
+    results = [read_result(row.folder) for row in table]
+    assert sorted(result["restarts"] for result in results) == [0, 0, 1]
+    # Twelve pictures in batches of two: three steps an epoch, if each is of two processes.
+    whole = list(range(3, 3 * EPOCHS + 1, 3))
+    for row, result in zip(table, results, strict=True):
+        validations = read_lines(row.folder / "validations.jsonl")
+        assert [line["step"] for line in validations] == whole
+        with (row.folder / "metrics.csv").open() as file:
+            logged = [line for line in csv.DictReader(file) if line.get("train/loss")]
+        steps = [int(line["step"]) for line in logged]
+        assert steps == sorted(set(steps))
+        assert len(steps) == 3 * EPOCHS
+        assert result["batches"] == 3 * EPOCHS
+    assert requeued
+    assert (
+        say.count(f"job {requeued[0]}: running on n1")
+        + say.count(f"job {requeued[0]}: running on n2")
+        == 2
+    )
+    assert "Restarts=1" in cluster("scontrol", "show", "job", requeued[0])
+
+
+@pytest.mark.parametrize("array", [False, True])
+def test_a_worker_whose_time_is_up_is_requeued(engine, cluster, say, array):  # noqa: F811
+    study = engine.study({"x": [1, 2, 3], "epochs": 80, "seconds": 0.05})
+    asked = []
+
+    def tick():
+        if not asked and len(engine.validations(study, 0)) > 5:
+            asked.append(jobs_of(say)[0])
+            # As Slurm does some time before the limit: to the batch script alone.
+            cluster("scancel", "--batch", "--signal=USR2", asked[0])
+
+    options = SlurmOptions(array=array, **OPTIONS)
+    assert launch_workers(study, 2, options, tick, say.append) == 0
+    assert [row.state for row in rows(study)] == ["finished"] * 3
+    assert sorted(len(engine.starts(study, number)) for number in range(3)) == [1, 1, 2]
+    for number in range(3):
+        epochs = [line["epoch"] for line in engine.validations(study, number)]
+        assert epochs == list(range(80))
+    assert "Restarts=1" in cluster("scontrol", "show", "job", asked[0])
+    assert f"job {asked[0]}: pending (BeginTime)" in say
+
+
+def test_a_cancelled_job_gives_its_trial_back(engine, cluster, say):  # noqa: F811
+    study = engine.study({"x": 1, "epochs": 1000, "seconds": 0.05})
+
+    def tick():
+        if engine.validations(study, 0):
+            cluster("scancel", *jobs_of(say))
+
+    assert launch_workers(study, 1, SlurmOptions(**OPTIONS), tick, say.append) == 1
+    assert [row.state for row in rows(study)] == ["waiting"]
+    assert json.loads((study.folder_of(0) / "result.json").read_text())["status"] == "interrupted"
+    assert f"job {jobs_of(say)[0]} has ended; its log: " in "\n".join(say)
+
+
+def test_a_trial_has_the_allocation_to_itself(engine, cluster, say):  # noqa: F811
+    printing = "import os; print(*(f'{k}={v}' for k, v in os.environ.items()), sep='\\n')"
+    command = [sys.executable, "-SE", "-c", printing, "${args}"]
+    study = engine.study({"x": 1}, command=command)
+    assert launch_workers(study, 1, SlurmOptions(**OPTIONS), say=say.append) == 0
+    words = dict(
+        line.split("=", 1)
+        for line in (study.folder_of(0) / "output.log").read_text().splitlines()
+        if line.startswith(("SLURM_", "LIGHTNING_"))
+    )
+    assert words["SLURM_CPUS_ON_NODE"] == "2"
+    assert not words.keys() & {"SLURM_NTASKS", "SLURM_PROCID", "LIGHTNING_COLORIZE_STUDY"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"partition": "nope"}, "there is no partition nope; partitions are two"),
+        ({"cpus": 4}, "Requested node configuration is not available"),
+        ({"gpus": 1}, "Invalid generic resource"),
+    ],
+)
+def test_what_slurm_refuses(engine, cluster, options, message):  # noqa: F811
+    with pytest.raises(UsageError, match=message):
+        launch_workers(engine.study({"x": 1}), 2, SlurmOptions(**OPTIONS | options))
+    assert cluster("squeue", "--noheader") == ""
