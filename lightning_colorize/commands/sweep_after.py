@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.errors import UsageError
+from lightning_colorize.run_folder import CONFIG
 
 if TYPE_CHECKING:
     from lightning_colorize.search.study import Study
 
-_EXPORTED = ("trials.csv", "trials.json", "winner.yaml")
+_TABLES, _WINNER = ("trials.csv", "trials.json"), "winner.yaml"
 
 
 def status(args: argparse.Namespace) -> int:
@@ -36,8 +37,10 @@ def export(args: argparse.Namespace) -> int:
     from lightning_colorize.search.export import export as write
 
     study = _open(args)
-    paths: list[Path] = args.to or [study.folder / name for name in _EXPORTED]
-    for path in paths:
+    tables: list[Path] = [study.folder / name for name in _TABLES]
+    if _configuration(study) is not None:
+        tables.append(study.folder / _WINNER)
+    for path in args.to or tables:
         write(study, path, args.overwrite)
         print(path)
     return 0
@@ -59,19 +62,26 @@ def finish(study: "Study", pictures: int, failed: bool) -> int:
     """
     from lightning_colorize.search.export import export as write
     from lightning_colorize.search.live import print_table
-    from lightning_colorize.search.status import best, rows
+    from lightning_colorize.search.status import rows
 
     print_table(study)
     print(f"report    {_write_report(study, pictures)}")
-    table, metric = rows(study), study.sweep.metric
-    if metric is not None and best(table, metric.goal) is not None:
-        winner = study.folder / _EXPORTED[-1]
-        write(study, winner, overwrite=True)
-        print(f"winner    lightning-colorize fit --config {winner}")
-    if lost := [row for row in table if row.state == "failed"]:
-        for row in lost:
-            print(f"trial {row.number} failed: {row.reason}", file=sys.stderr)
+    if _configuration(study) is not None:
+        write(study, study.folder / _WINNER, overwrite=True)
+        print(f"winner    lightning-colorize fit --config {study.folder / _WINNER}")
+    lost = [row for row in rows(study) if row.state == "failed"]
+    for row in lost:
+        print(f"trial {row.number} failed: {row.reason}", file=sys.stderr)
     return int(failed or bool(lost))
+
+
+def _configuration(study: "Study") -> Path | None:
+    """Return the best trial's configuration; None without one, as of programs other than `fit`."""
+    from lightning_colorize.search.report import best_trials
+
+    best = best_trials(study)[:1]
+    files = [row.folder / CONFIG for row in best if (row.folder / CONFIG).is_file()]
+    return files[0] if files else None
 
 
 def _open(args: argparse.Namespace) -> "Study":

@@ -48,12 +48,7 @@ def join(args: argparse.Namespace) -> int:
     require_positive(args, "workers")
     from lightning_colorize.search.study import open_study
 
-    study = open_study(args.place, args.name)
-    if study.stopped is not None:
-        raise UsageError(
-            f"{study.sweep.name} is stopped; lightning-colorize sweep resume {study.shown} goes on"
-        )
-    return _work(study, args)
+    return _work(open_study(args.place, args.name), args)
 
 
 def resume(args: argparse.Namespace) -> int:
@@ -90,6 +85,10 @@ def _work(study: "Study", args: argparse.Namespace) -> int:
 
     if args.dry_run and args.launcher == "local":
         return _dry_run(study.sweep, study.seed)
+    if study.stopped is not None:
+        raise UsageError(
+            f"{study.sweep.name} is stopped; lightning-colorize sweep resume {study.shown} goes on"
+        )
     if args.dry_run:
         return _run_workers(study, args, tick=lambda: None)
     print(f"sweep     {study.sweep.name}: {study.shown}")

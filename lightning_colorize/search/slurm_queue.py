@@ -46,8 +46,8 @@ class Queue:
         known = {job: words for job, *words in lines if job in self._left}
         for job, (state, why, nodes) in known.items():
             if self._states.get(job) != state and state != "COMPLETING":
-                where = f" on {nodes}" if nodes else f" ({why})"
-                self._say(f"job {job}: {state.lower()}{where}")
+                more = f" on {nodes}" if nodes else "" if why == "None" else f" ({why})"
+                self._say(f"job {job}: {state.lower()}{more}")
             self._states[job] = state
         self._gone = sorted(self._left - known.keys())
         self._left &= known.keys()

@@ -173,6 +173,19 @@ def test_a_password_is_not_shown(tmp_path, monkeypatch):
     assert "secret" not in said[0]
 
 
+def test_a_study_is_only_to_look_at():
+    started = []
+
+    def app(environ, start):
+        start("200 OK", [])
+        return [b"shown"]
+
+    guarded = study_page._only_to_look_at(app)
+    for method, said in (("GET", "200"), ("HEAD", "200"), ("DELETE", "405"), ("POST", "405")):
+        guarded({"REQUEST_METHOD": method}, lambda status, headers: started.append(status[:3]))
+        assert started[-1] == said
+
+
 def test_runs_or_a_study_not_both(capsys):
     with pytest.raises(SystemExit):
         _parse("--root", "runs", "--study", "runs/tiny")

@@ -15,7 +15,7 @@ from lightning_colorize.search.study import create_study
 from lightning_colorize.search.sweep_file import parse_sweep
 from tests.search.conftest import engine, read_lines  # noqa: F401
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
 # The nodes know nothing of this machine's memory.
 OPTIONS = {"partition": "two", "cpus": 2, "mem": "0", "time": "01:00:00"}

@@ -5,7 +5,6 @@ import pytest
 
 from lightning_colorize import wandb_mode as module
 from lightning_colorize.wandb_mode import WandbMode, wandb_mode
-from tests.loggers.conftest import nobody  # noqa: F401
 
 
 @pytest.fixture

@@ -1,0 +1,142 @@
+"""`sweep` through the command: a file in, trials, tables, exports and a page out."""
+
+import csv
+import json
+import shlex
+import sys
+
+import pytest
+import yaml
+
+from lightning_colorize.commands.sweep_pictures import photographs
+from lightning_colorize.search.status import rows
+from lightning_colorize.search.study import open_study
+from tests.search.conftest import STUB
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Write a sweep file whose trials are a script of no imports; return its path."""
+    script = tmp_path / "stub.py"
+    script.write_text(STUB)
+
+    def write(parameters, **more):
+        content = {
+            "name": "mine",
+            "method": "grid",
+            "metric": {"name": "val/psnr", "goal": "maximize"},
+            "command": [sys.executable, "-SE", str(script), "${args}"],
+            "parameters": parameters,
+            **more,
+        }
+        file = tmp_path / "sweep.yaml"
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+        return file
+
+    return write
+
+
+@pytest.fixture
+def run(command, tmp_path):
+    """Run a sweep with the local engine; returns the exit code."""
+
+    def run(file, *more):
+        words = ["--engine", "local", "--root", tmp_path / "runs", *more]
+        return command("sweep", "run", file, *words)
+
+    return run
+
+
+def test_from_a_file_to_a_report(run, sweep, command, tmp_path, capsys):
+    file = sweep({"x": {"values": [1, 3, 2]}})
+    assert run(file) == 0
+    folder = tmp_path / "runs/mine"
+    assert f"report    {folder / 'report.html'}" in capsys.readouterr().out
+    assert "Sweep mine" in (folder / "report.html").read_text()
+    assert (folder / "sweep.yaml").read_text() == file.read_text()
+
+    assert command("sweep", "status", folder) == 0
+    assert "3 of 3 trials ended" in capsys.readouterr().out
+
+    table = tmp_path / "trials.csv"
+    assert command("sweep", "export", folder, "--to", table) == 0
+    with table.open() as lines:
+        values = {row["x"]: float(row["value"]) for row in csv.DictReader(lines)}
+    assert values == {"1": 1, "3": 3, "2": 2}
+    assert command("sweep", "export", folder, "--to", table) == 2
+    assert command("sweep", "export", folder, "--to", table, "--overwrite") == 0
+
+    (folder / "report.html").unlink()
+    assert command("sweep", "report", folder) == 0
+    assert (folder / "report.html").is_file()
+
+
+def test_a_failed_trial_is_said_and_the_exit_code_is_1(run, sweep, capsys):
+    assert run(sweep({"x": {"value": 1}, "do": {"values": ["finish", "fail"]}})) == 1
+    assert "trial 1 failed: " in capsys.readouterr().err
+
+
+def test_stopped_and_gone_on_with(run, sweep, command, tmp_path, capsys):
+    file = sweep({"x": {"values": [1, 2]}})
+    folder = tmp_path / "runs/mine"
+    from lightning_colorize.search.study import create_study
+    from lightning_colorize.search.sweep_file import read_sweep
+
+    create_study(read_sweep(file), tmp_path / "runs")
+    assert command("sweep", "stop", folder) == 0
+    assert command("sweep", "join", folder) == 2
+    assert "sweep resume" in capsys.readouterr().err
+    assert run(file) == 2
+    assert [row.state for row in rows(open_study(str(folder)))] == []
+    assert command("sweep", "resume", folder, "--workers", 2) == 0
+    assert [row.state for row in rows(open_study(str(folder)))] == ["finished", "finished"]
+
+
+def test_a_dry_run_prints_commands_and_leaves_nothing(run, sweep, tmp_path, capsys):
+    assert run(sweep({"x": {"values": [1, 2, 3, 4]}}), "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [shlex.split(line)[-1] for line in lines] == ["--x=1", "--x=2", "--x=3"]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--workers", "0"], "--workers 0: it must be above 0"),
+        (["--engine", "wandb", "--storage", "sqlite:///x.db"], "--storage: W&B keeps the study"),
+        (["--storage", "mysql://host/x"], "mysql"),
+    ],
+)
+def test_wrong_use_is_one_line(run, sweep, capsys, words, told):
+    assert run(sweep({"x": {"value": 1}}), *words) == 2
+    err = capsys.readouterr().err.strip()
+    assert told in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_sweep_that_is_not_there(command, tmp_path, capsys):
+    for action in ("status", "stop", "resume", "join", "export", "report"):
+        assert command("sweep", action, tmp_path / "none") == 2
+        assert "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_real_trials_and_their_pictures(run, command, sweep, photo_folder, tmp_path):
+    """Two networks, the better one's configuration trains again, its pictures are on the page."""
+    words = command.words("run", "--data.root", photo_folder)
+    keep = [w for w in words if w not in ("--run.root", "--run.name", "run", str(command.root))]
+    fit = [sys.executable, "-m", "lightning_colorize", "fit", *keep, "${args}"]
+    file = sweep({"model.encoder.widths": {"values": ["[2,4]", "[4,8]"]}}, command=fit)
+    assert run(file, "--workers", 2) == 0
+    folder = tmp_path / "runs/mine"
+    trials = rows(open_study(str(folder)))
+    assert [row.state for row in trials] == ["finished", "finished"]
+    result = json.loads((trials[1].folder / "result.json").read_text())
+    assert trials[1].value == pytest.approx(result["metrics"]["val/psnr"])
+    shown = photographs(trials, 2)
+    assert len(shown) == 2
+    assert all(photo.colored.keys() == {0, 1} for photo in shown)
+    assert all(photo.colored[0] != photo.truth != photo.grey for photo in shown)
+    page = (folder / "report.html").read_text()
+    assert all(photo.colored[0] in page for photo in shown)
+    assert command("fit", "--config", folder / "winner.yaml", "--run.name", "again") == 0
