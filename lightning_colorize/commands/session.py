@@ -22,6 +22,7 @@ from lightning_colorize.run_folder import LOCK, lock
 from lightning_colorize.training import ColorizeCLI
 
 _NOISE = (
+    r".*The `srun` command is available on your system but is not used.*",
     r".*LightningCLI's args parameter.*",
     r".*does not have many workers.*",
     r".*The number of training batches .* is smaller than the logging interval.*",

@@ -95,6 +95,8 @@ def _work(study: "Study", args: argparse.Namespace) -> int:
     print(f"runs      {study.folder}", flush=True)
     with LiveTable(study, args.workers) as table:
         code = _run_workers(study, args, table.tick)
+    if code >= 128 and args.launcher == "slurm":
+        return code  # the jobs go on, and the launcher has said how to end them
     if code >= 128:
         print(f"go on     lightning-colorize sweep resume {study.shown}", file=sys.stderr)
         return code

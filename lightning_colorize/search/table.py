@@ -23,8 +23,8 @@ _STYLES = {
     "failed": "red",
 }
 _BEST_SHOWN = 3
-# The summary, the heading between an empty line and a rule, the empty line below, the line that says
-# how many are left out, and the cursor's.
+# The summary, the heading between an empty line and a rule, the empty line below, the line that
+# says how many are left out, and the cursor's.
 _OTHER_LINES = 7
 
 

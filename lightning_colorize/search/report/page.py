@@ -121,8 +121,8 @@ def _render(page: Mapping[str, Any]) -> str:
         Markup((folder / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js")
     )
     figures = [figure for chart in page["charts"] for figure, _ in chart.figures]
-    # `</script>` in a value would end the script.
-    data = Markup(f"[{','.join(figures)}]".replace("<", "\\u003c"))
+    # Plotly has seen to it that no `</script>` in a value ends the script.
+    data = Markup(f"[{','.join(figures)}]")
     plotly = Markup(get_plotlyjs()) if figures else None
     template = environment.get_template("page.html.jinja")
     return template.render(page=page, css=css, js=js, plotly=plotly, figures=data)
