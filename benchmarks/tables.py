@@ -119,13 +119,43 @@ def gans(report: dict[str, Any]) -> str:
     return table(["", *columns, "D right"], rows)
 
 
+def hyperband(report: dict[str, Any]) -> str:
+    """What each rule spends of the grid's validations, and what it misses."""
+    rows = [
+        [
+            f"min_iter: {rule['min_iter']}, eta: {rule['eta']:g}",
+            *(
+                spread({n: 100 * v for n, v in rule[name].items()}, 0)
+                for name in ("spent", "regret")
+            ),
+        ]
+        for rule in report["rules"]
+    ]
+    return table(["hyperband", "% of the validations", "% of the gap missed"], rows)
+
+
+def sweep(report: dict[str, Any]) -> str:
+    """The trials of a sweep, best first: what was tried, and what it came to."""
+    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 3, "hue_r": 3}
+    rows = [
+        [
+            ", ".join(row["what"]),
+            *(f"{row['metrics'][f'val/{c}']:.{digits}f}" for c, digits in columns.items()),
+        ]
+        for row in report["rows"]
+    ]
+    return table(["", *(f"val/{column}" for column in columns)], rows)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bench": bench,
     "fit_overhead": fit_overhead,
     "gan_step": fit_overhead,
     "gans": gans,
+    "hyperband": hyperband,
     "loader": loader,
     "photos_cpu": photos_cpu,
+    "sweep": sweep,
 }
 
 

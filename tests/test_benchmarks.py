@@ -244,6 +244,44 @@ def test_systems_show_mean_and_range_over_their_seeds(tmp_path):
     assert grey.startswith("| grey | 22.00 | 0.9000 |")
 
 
+def test_a_replay_of_hyperband_counts_what_it_spends_and_misses():
+    script = _script("hyperband")
+    rule = script.Hyperband((1,), 3, strict=False)
+    good, fair, poor = [5.0, 6.0, 7.0, 9.0], [4.0, 5.0, 5.0, 6.0], [1.0, 1.0, 1.0, 1.0]
+    # The first has nobody to be compared with; both others are behind it at their first value.
+    spent, regret = script.replay([good, fair, poor], "maximize", rule)
+    assert spent == pytest.approx((4 + 1 + 1) / 12)
+    assert regret == 0
+    # What is late to rise is missed: 9 - 6 of 9 - 6, the median.
+    late = [0.0, 6.0, 7.0, 9.0]
+    spent, regret = script.replay([fair, late, poor], "maximize", rule)
+    assert spent == pytest.approx((4 + 1 + 4) / 12)
+    assert regret == pytest.approx(1)
+    # Less is better, and everything is the other way round.
+    assert script.replay([poor, fair, good], "minimize", rule) == (
+        pytest.approx((4 + 1 + 1) / 12),
+        0,
+    )
+
+
+def test_hyperband_on_recorded_trials(tmp_path, monkeypatch):
+    script = _script("hyperband")
+    monkeypatch.setattr(script, "RESULTS", tmp_path)
+    trials = [
+        {"state": "finished", "history": [n + step / 10 for step in range(6)]} for n in range(8)
+    ]
+    recorded = {"name": "s", "metric": {"name": "m", "goal": "maximize"}, "trials": trials}
+    (tmp_path / "trials.json").write_text(json.dumps(recorded))
+    words = ["hyperband.py", str(tmp_path / "trials.json"), "--rule", "1,3", "--orders", "20"]
+    monkeypatch.setattr("sys.argv", words)
+    script.main()
+    report = json.loads((tmp_path / "hyperband.json").read_text())
+    (row,) = report["rules"]
+    assert report["command"] == "python benchmarks/hyperband.py trials.json --rule 1,3 --orders 20"
+    assert 1 / 6 < row["spent"]["low"] <= row["spent"]["median"] <= row["spent"]["high"] < 1
+    assert row["regret"] == {"median": 0, "low": 0, "high": 0}  # their order never changes
+
+
 def test_results_name_command_commit_and_versions_but_no_place_on_a_disk():
     for path in (BENCHMARKS / "results").glob("*.json"):
         text = path.read_text()

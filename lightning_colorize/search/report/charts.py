@@ -183,7 +183,7 @@ def _json(figure: dict[str, Any], shows: str, x: str = "", y: str = "") -> tuple
         "font": {"family": _FONT, "size": 12, "color": _INK},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 56, "r": 16, "t": 36 if "legend" in layout else 14, "b": 56},
+        "margin": {"l": 56, "r": 16, "t": 30, "b": 56},
         "dragmode": False,
     }
     for name, words in (("xaxis", x), ("yaxis", y)):
