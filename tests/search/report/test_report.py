@@ -4,9 +4,13 @@ import html
 import json
 import re
 import time
+from dataclasses import replace
 
+import optuna
 import pytest
 import yaml
+from optuna.distributions import FloatDistribution
+from optuna.trial import create_trial
 
 from lightning_colorize.search.labels import Labels, number
 from lightning_colorize.search.outcome import Outcome
@@ -210,14 +214,23 @@ def test_a_sweep_without_a_metric(engine):
 
 @pytest.mark.slow
 def test_a_sweep_of_500_trials_gives_a_page_of_a_few_megabytes_in_seconds(engine):
-    parameters = {name: {"min": 0.0, "max": 1.0} for name in "abcdefgh"}
-    study = engine.study(parameters, f"sqlite:///{engine.folder}/study.db", method="random")
-    trials = Trials(study)
-    for _ in range(500):
-        trial = trials.take()
-        for index in range(20):
-            trials.report(trial, index, trial.values["a"] + index)
-        trials.tell(trial, Outcome("finished", trial.values["a"]))
+    names = "abcdefgh"
+    parameters = {name: {"min": 0.0, "max": 1.0} for name in names}
+    study = engine.study(parameters, method="random")
+    # In memory: to store as many takes minutes.
+    memory = optuna.create_study(direction="maximize")
+    memory.add_trials(
+        [
+            create_trial(
+                value=number / 500,
+                params={name: (number * 0.6180339 * k) % 1 for k, name in enumerate(names, 1)},
+                distributions={name: FloatDistribution(0, 1) for name in names},
+                intermediate_values={index: number / 500 + index for index in range(20)},
+            )
+            for number in range(500)
+        ]
+    )
+    study = replace(study, inner=memory, storage=memory._storage, id=memory._study_id)
     before = time.process_time()
     report = write_report(study)
     # Measured: 3 s.
