@@ -16,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "sweeps.md")
 
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -147,6 +147,26 @@ def sweep(report: dict[str, Any]) -> str:
     return table(["", *(f"val/{column}" for column in columns)], rows)
 
 
+def sweep_seeds(report: dict[str, Any]) -> str:
+    """Configurations over seeds; a difference is clear where its interval leaves 0 out."""
+    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 3, "hue_r": 3}
+    rows = []
+    for number, row in enumerate(report["rows"]):
+        cells = []
+        for column, digits in columns.items():
+            mean, low, high = (
+                f"{row['metrics'][column][n]:.{digits}f}" for n in ("mean", "low", "high")
+            )
+            cells.append(f"{mean} ({low} to {high})")
+        for column in ("psnr", "ciede2000"):
+            value, low, high = (
+                f"{row['difference'][column][n]:+.3f}" for n in ("value", "low", "high")
+            )
+            cells.append(f"{value} ({low} to {high})" if number else "-")
+        rows.append([row["name"], *cells])
+    return table(["", *columns, "psnr, difference", "ciede2000, difference"], rows)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bench": bench,
     "fit_overhead": fit_overhead,
@@ -156,13 +176,14 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "loader": loader,
     "photos_cpu": photos_cpu,
     "sweep": sweep,
+    "sweep_seeds": sweep_seeds,
 }
 
 
 def origin(report: dict[str, Any]) -> str:
     """Where the figures come from."""
     where = report["environment"]
-    timed = "" if "metrics" in report else " Median (range)."
+    timed = "" if report.keys() & {"metrics", "seeds", "sweep"} else " Median (range)."
     commit = where["git_commit"][:10] if where["git_commit"] else "before the first"
     return (
         f"\n`{report['command']}`, commit {commit}, {where['cpu_count']} cores of {where['cpu']}, "

@@ -21,7 +21,7 @@ from lightning_colorize.search.process import STUDY
 from lightning_colorize.search.slurm_queue import Queue, cancel, partitions, reason, require_slurm
 from lightning_colorize.search.study import Study
 from lightning_colorize.search.trials import Trials
-from lightning_colorize.search.workers import _passed_on
+from lightning_colorize.search.workers import passed_on
 
 if TYPE_CHECKING:
     from submitit import Job, SlurmExecutor
@@ -208,7 +208,7 @@ def _follow(
     signals: list[int] = []
     asked = float("-inf")
     stopped = False
-    with _passed_on(signals):
+    with passed_on(signals):
         while not signals:
             tick()
             if time.monotonic() - asked >= _ASK_EVERY:

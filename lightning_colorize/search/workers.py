@@ -52,7 +52,7 @@ def run_workers(
     threads = max(1, cores() // workers) if workers > 1 else None
     signals: list[int] = []
     with ExitStack() as stack:
-        stack.enter_context(_passed_on(signals))
+        stack.enter_context(passed_on(signals))
         running = [
             stack.enter_context(_Worker(study, number, devices, threads))
             for number, devices in enumerate(shares, start=1)
@@ -175,7 +175,7 @@ class _Worker:
 
 
 @contextmanager
-def _passed_on(signals: list[int]) -> Iterator[None]:
+def passed_on(signals: list[int]) -> Iterator[None]:
     """Note signals that ask to end, rather than end."""
 
     def hear(number: int, frame: FrameType | None) -> None:
