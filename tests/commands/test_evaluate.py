@@ -260,7 +260,7 @@ def test_pictures_are_not_kept_in_memory(photo_folder, monkeypatch):
         (("RUN",), "--data"),
         (("RUN", "--data", "PHOTOS", "--size", "0"), "--size 0"),
         (("RUN", "--data", "PHOTOS", "--batch-size", "0"), "--batch-size 0"),
-        (("RUN", "--data", "RUN", "--split", "val"), "val"),
+        (("RUN", "--data", "ONE", "--split", "val"), "val"),
         (("RUN", "--data", "PARTS", "--split", "test"), "has no test pictures, only train, val"),
     ],
 )
@@ -271,7 +271,9 @@ def test_wrong_use_is_one_line(
     parts = tmp_path / "parts"
     for split in ("train", "val"):
         shutil.copytree(photo_folder / split, parts / split)
-    places = {"RUN": finished_run, "PHOTOS": photo_folder, "PARTS": parts}
+    (tmp_path / "one").mkdir()
+    shutil.copy(photo_folder / "test/030.png", tmp_path / "one")
+    places = {"RUN": finished_run, "PHOTOS": photo_folder, "PARTS": parts, "ONE": tmp_path / "one"}
     assert command("evaluate", *[places.get(word, word) for word in words]) == 2
     output = capsys.readouterr()
     assert output.err.startswith("lightning-colorize: ")

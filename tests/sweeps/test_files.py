@@ -110,6 +110,7 @@ def test_both_engines_give_a_trial_the_same_arguments(path, trials, agent, at_ro
         assert sorted(theirs[2:]) == sorted(ours[2:])
 
 
+@pytest.mark.slow
 @every_file
 def test_fit_takes_every_combination(path, parser, trials, agent, at_root):
     """In the order of the file and, as W&B's server may send it, in that of the alphabet."""
