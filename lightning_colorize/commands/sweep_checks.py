@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_colorize.errors import UsageError
 from lightning_colorize.search import grid
-from lightning_colorize.search.command import expand
+from lightning_colorize.search.command import expand, unset_variables
 from lightning_colorize.search.sweep_file import Sweep
 
 _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
@@ -16,7 +16,7 @@ _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
 def check(sweep: Sweep, file: Path) -> None:
     """Parse the command of one trial for each value that the file lists, as `fit` would.
 
-    A file whose command is another program's is left alone.
+    Of a file whose command is another program's, only that its variables are set.
 
     Args:
         sweep: What the file says.
@@ -25,6 +25,11 @@ def check(sweep: Sweep, file: Path) -> None:
     Raises:
         UsageError: With the parameter and what `fit` accepts.
     """
+    if unset := unset_variables(sweep):
+        raise UsageError(
+            f"{file}: the command needs {' and '.join(unset)}, which the environment has not; "
+            f"write {unset[0]}=VALUE before lightning-colorize"
+        )
     first, *others = variations(sweep)
     if fit_words(expand(sweep, first)) is None:
         return

@@ -46,6 +46,15 @@ def read_command(section: "Section") -> tuple[str, ...]:
     return tuple(map(str, tokens))
 
 
+def unset_variables(sweep: "Sweep") -> list[str]:
+    """Return the environment variables that the command names and that are not set.
+
+    W&B puts a variable's name where it has no value.
+    """
+    named = (name for token in sweep.command for name in _VARIABLE.findall(token))
+    return [name for name in dict.fromkeys(named) if name not in os.environ]
+
+
 def expand(sweep: "Sweep", values: Mapping[str, Any]) -> list[str]:
     """Return the command line of a trial.
 

@@ -96,3 +96,13 @@ def test_what_fit_would_refuse_is_refused_before_any_trial(tmp_path, parameters,
     message = refusal(write(tmp_path, parameters, **more))
     assert message.startswith(f"{tmp_path / 'mine.yaml'}: ")
     assert told in message
+
+
+def test_a_variable_that_is_not_set_is_asked_for(tmp_path, monkeypatch):
+    command = ["python", "mine.py", "${envvar:DATA_ROOT}", "a${envvar:OTHER}", "${args}"]
+    file = write(tmp_path, {"x": {"value": 1}}, command=command)
+    monkeypatch.setenv("OTHER", "b")
+    monkeypatch.delenv("DATA_ROOT", raising=False)
+    assert "needs DATA_ROOT, which" in refusal(file)
+    monkeypatch.setenv("DATA_ROOT", "photos")
+    check(read_sweep(file), file)

@@ -1,15 +1,18 @@
 """Workers on a real PostgreSQL server, which is restarted under them."""
 
+import json
 import os
 import random
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 from sqlalchemy import create_engine, text
 
 from lightning_colorize.errors import UsageError
@@ -202,3 +205,39 @@ def test_what_a_server_refuses_is_said_in_a_line(server):
     empty = server.url.replace("/postgres", "/template1")
     with pytest.raises(UsageError, match="holds no study, or cannot be used"):
         open_study(empty)
+
+
+def test_real_trials_through_the_command(server, command, tmp_path):
+    """Two who ran the command elsewhere work on the same three trainings."""
+    words = command.words("run")
+    for option in ("--run.root", "--run.name"):
+        at = words.index(option)
+        del words[at : at + 2]
+    content = {
+        "name": "real",
+        "method": "grid",
+        "metric": {"name": "val/psnr", "goal": "maximize"},
+        "command": [sys.executable, "-m", "lightning_colorize", "fit", *words, "${args}"],
+        "parameters": {"model.encoder.widths": {"values": ["[2,4]", "[4,4]", "[4,8]"]}},
+    }
+    file = tmp_path / "real.yaml"
+    file.write_text(yaml.safe_dump(content))
+    program = [sys.executable, "-m", "lightning_colorize", "sweep"]
+    where = ["--engine", "local", "--root", str(tmp_path / "runs"), "--storage", server.url]
+    first = subprocess.Popen([*program, "run", str(file), *where])
+    until = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/real/trial-*/output.log")) and time.monotonic() < until:
+        time.sleep(0.2)
+    second = subprocess.Popen([*program, "join", server.url, "--name", "real"])
+    try:
+        assert (first.wait(240), second.wait(60)) == (0, 0)
+    finally:
+        for process in (first, second):
+            process.kill()
+    trials = rows(open_study(server.url, "real"))
+    assert [row.state for row in trials] == ["finished"] * 3
+    for row in trials:
+        result = json.loads((row.folder / "result.json").read_text())
+        assert (result["status"], result["restarts"]) == ("finished", 0)
+        assert row.value == pytest.approx(result["metrics"]["val/psnr"])
+        assert len((row.folder / "validations.jsonl").read_text().splitlines()) == 2

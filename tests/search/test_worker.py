@@ -9,8 +9,6 @@ import pytest
 from lightning_colorize.search.status import best, rows
 from lightning_colorize.search.study import open_study
 
-pytestmark = pytest.mark.slow  # each starts processes and waits for them
-
 HYPERBAND = {"type": "hyperband", "min_iter": 2, "eta": 2}
 
 
