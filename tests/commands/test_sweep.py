@@ -139,4 +139,5 @@ def test_real_trials_and_their_pictures(run, command, sweep, photo_folder, tmp_p
     assert all(photo.colored[0] != photo.truth != photo.grey for photo in shown)
     page = (folder / "report.html").read_text()
     assert all(photo.colored[0] in page for photo in shown)
-    assert command("fit", "--config", folder / "winner.yaml", "--run.name", "again") == 0
+    again = ["--run.root", tmp_path / "again", "--run.name", "again"]
+    assert command("fit", "--config", folder / "winner.yaml", *again) == 0
