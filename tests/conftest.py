@@ -90,6 +90,15 @@ def own_environment(monkeypatch):
             del os.environ[name]
 
 
+@pytest.fixture(scope="session")
+def parser():
+    """`fit`'s own parser; building it takes seconds, a parse some 50 ms."""
+    from lightning_colorize.training import ParsedCLI
+
+    experiment = Path(__file__).parents[1] / "experiments" / "quickstart.yaml"
+    return ParsedCLI(["--config", str(experiment)], "fit").parser
+
+
 def make_picture(number: int, width: int, height: int) -> Image.Image:
     """Return a sky over ground in colours of the number's own, with a disc in a third."""
     random = np.random.default_rng(number)

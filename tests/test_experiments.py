@@ -19,7 +19,6 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from lightning_colorize.cli import main
-from lightning_colorize.training import ColorizeCLI
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SYSTEMS = sorted(path for path in EXPERIMENTS.glob("*.yaml") if path.stem != "base")
@@ -52,24 +51,6 @@ FROZEN = ["--model.encoder.frozen", "false"]
 
 def stem(path):
     return str(path.relative_to(EXPERIMENTS).with_suffix(""))
-
-
-class _Parsed(Exception):
-    pass
-
-
-class ParserOnly(ColorizeCLI):
-    def before_instantiate_classes(self):
-        raise _Parsed
-
-
-@pytest.fixture(scope="module")
-def parser():
-    """`fit`'s own parser; building it once makes a parse take some 50 ms."""
-    cli = ParserOnly.__new__(ParserOnly)
-    with pytest.raises(_Parsed):
-        cli.__init__(["--config", str(EXPERIMENTS / "quickstart.yaml")], "fit")
-    return cli.parser
 
 
 def parse(parser, *words):

@@ -1,7 +1,7 @@
 """Whether `fit` will take what a sweep file would tell it, found out before the first trial."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,7 @@ def check(sweep: Sweep, file: Path) -> None:
     if fit_words(expand(sweep, first)) is None:
         return
     _refuse_none(sweep, file)
-    for values in (first, *others):
-        _parse(fit_words(expand(sweep, values)) or [], file)
+    _parse([fit_words(expand(sweep, values)) or [] for values in (first, *others)], file)
     _refuse_metric(sweep, file)
 
 
@@ -69,22 +68,25 @@ def examples(sweep: Sweep, count: int, seed: int) -> list[dict[str, Any]]:
     return [{name: p.sample(draw) for name, p in sweep.parameters.items()} for _ in range(count)]
 
 
-def _parse(words: list[str], file: Path) -> None:
-    """Read a command line as `fit` does, and go no further."""
+def _parse(lines: Sequence[list[str]], file: Path) -> None:
+    """Read command lines as `fit` does, and go no further."""
     # Importing Lightning takes seconds; what can be refused without it is refused before.
     from lightning_colorize.commands.messages import explain, is_bad_input
     from lightning_colorize.commands.session import quiet
     from lightning_colorize.training import ParsedCLI
 
     quiet()
+    words = lines[0]
     try:
-        data = ParsedCLI(words, "lightning-colorize fit").config.data
+        parser = ParsedCLI(words, "lightning-colorize fit").parser
+        for words in lines:
+            root = parser.parse_args(words).data.root
+            if root is not None and not Path(root).expanduser().is_dir():
+                raise UsageError(f"--data.root: {root}\naccepted: a folder of photographs")
     except Exception as error:
         if not is_bad_input(error):
             raise
         raise UsageError(f"{file}: {explain(error, words)}") from None
-    if data.root is not None and not Path(data.root).expanduser().is_dir():
-        raise UsageError(f"{file}: --data.root: {data.root}\naccepted: a folder of photographs")
 
 
 def _refuse_none(sweep: Sweep, file: Path) -> None:

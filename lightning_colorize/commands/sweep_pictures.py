@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from PIL import Image
-
-from lightning_colorize.run_folder import BEST_IMAGES
 
 if TYPE_CHECKING:
     from lightning_colorize.search.report import Photograph
@@ -53,21 +52,16 @@ def photographs(trials: Sequence["TrialRow"], count: int) -> list["Photograph"]:
 
 def _rows(folder: Path) -> dict[str, _Row]:
     """Return a run's pictures by their names; none where it keeps none."""
-    return dict(map(_read, sorted((folder / BEST_IMAGES).glob("*.png"))))
+    from lightning_colorize.loggers.picture_files import read_best_pictures
+
+    rows = {}
+    for picture in read_best_pictures(folder):
+        grey, colored, truth = map(_uri, np.split(picture.row, 3, axis=1))
+        rows[picture.name] = _Row(grey, colored, truth, f"{picture.ciede2000:.1f}")
+    return rows
 
 
-def _read(path: Path) -> tuple[str, _Row]:
-    with Image.open(path) as file:
-        file.load()
-        side = file.height
-        tiles = [file.crop((left, 0, left + side, side)) for left in range(0, 3 * side, side)]
-        grey, colored, truth = (_uri(tile.convert("RGB")) for tile in tiles)
-        return file.info["Title"], _Row(
-            grey, colored, truth, f"{float(file.info['CIEDE2000']):.1f}"
-        )
-
-
-def _uri(picture: Image.Image) -> str:
+def _uri(tile: np.ndarray) -> str:
     data = io.BytesIO()
-    picture.save(data, "JPEG", quality=90)
+    Image.fromarray(tile).save(data, "JPEG", quality=90)
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from lightning_colorize.errors import UsageError
 from lightning_colorize.search.allocation import SIGNAL, AllocatedWorker
 from lightning_colorize.search.process import STUDY
+from lightning_colorize.search.signals import noted
 from lightning_colorize.search.slurm_queue import Queue, cancel, partitions, reason, require_slurm
 from lightning_colorize.search.study import Study
 from lightning_colorize.search.trials import Trials
-from lightning_colorize.search.workers import passed_on
 
 if TYPE_CHECKING:
     from submitit import Job, SlurmExecutor
@@ -208,7 +208,7 @@ def _follow(
     signals: list[int] = []
     asked = float("-inf")
     stopped = False
-    with passed_on(signals):
+    with noted(signals.append):
         while not signals:
             tick()
             if time.monotonic() - asked >= _ASK_EVERY:

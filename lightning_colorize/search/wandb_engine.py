@@ -16,8 +16,9 @@ from typing import NamedTuple
 from lightning_colorize.errors import UsageError
 from lightning_colorize.processes import cores
 from lightning_colorize.search.process import ends_with_parent
+from lightning_colorize.search.signals import noted
 from lightning_colorize.search.sweep_file import Sweep
-from lightning_colorize.search.workers import passed_on, share, visible_gpus
+from lightning_colorize.search.workers import share, visible_gpus
 
 _WANDB = (sys.executable, "-m", "wandb")
 _CREATE_TIMEOUT = 20.0  # seconds; W&B's own retries go on for minutes
@@ -75,7 +76,7 @@ def run_wandb(
     words = [*_WANDB, "agent", *count, created.address]
     signals: list[int] = []
     with ExitStack() as stack:
-        stack.enter_context(passed_on(signals))
+        stack.enter_context(noted(signals.append))
         agents = [stack.enter_context(_Agent(words, devices, workers)) for devices in shares]
         heard = 0
         while any(agent.poll() is None for agent in agents):

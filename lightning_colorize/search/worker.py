@@ -2,21 +2,17 @@
 
 import argparse
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 
 from lightning_colorize.errors import UsageError, WorkError
 from lightning_colorize.search.attempt import Attempt, Terms
 from lightning_colorize.search.lease import STALE_AFTER
 from lightning_colorize.search.process import STUDY
+from lightning_colorize.search.signals import noted
 from lightning_colorize.search.study import Study, open_study
 from lightning_colorize.search.trials import Trials
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # Seconds.
 _ASK_WHETHER_STOPPED_EVERY = 2.0
@@ -42,7 +38,7 @@ def work(study: Study, terms: Terms | None = None, stale_after: float = STALE_AF
         WorkError: If the study's database is away for minutes.
     """
     worker = _Worker(study, terms or Terms(), stale_after)
-    with worker.listening():
+    with noted(worker.hear):
         return worker.work()
 
 
@@ -55,17 +51,7 @@ class _Worker:
         self._stopped: str | None = None
         self._asked = float("-inf")
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Note signals that ask to end, rather than end."""
-        before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def hear(self, number: int) -> None:
         self._signals.append(number)
         self._trials.patience = _PATIENCE_ONCE_SIGNALLED
 

@@ -6,17 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from tempfile import TemporaryFile
-from types import FrameType
 
 from lightning_colorize.errors import UsageError
 from lightning_colorize.processes import cores
 from lightning_colorize.search.process import STUDY, ends_with_parent
+from lightning_colorize.search.signals import noted
 from lightning_colorize.search.study import Study
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ENDED = {0, 128 + signal.SIGINT, 128 + signal.SIGTERM}
 _LOOK_EVERY = 0.2
 _TICK_EVERY = 1.0
@@ -52,7 +51,7 @@ def run_workers(
     threads = max(1, cores() // workers) if workers > 1 else None
     signals: list[int] = []
     with ExitStack() as stack:
-        stack.enter_context(passed_on(signals))
+        stack.enter_context(noted(signals.append))
         running = [
             stack.enter_context(_Worker(study, number, devices, threads))
             for number, devices in enumerate(shares, start=1)
@@ -172,21 +171,6 @@ class _Worker:
         whole = new[: new.rfind(b"\n") + 1]
         self._read += len(whole)
         return [line for line in whole.decode(errors="replace").splitlines() if line.strip()]
-
-
-@contextmanager
-def passed_on(signals: list[int]) -> Iterator[None]:
-    """Note signals that ask to end, rather than end."""
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-
-    before = {number: signal.signal(number, hear) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _death(code: int) -> str:

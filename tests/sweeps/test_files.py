@@ -9,29 +9,10 @@ import yaml
 
 from lightning_colorize.search.command import expand
 from lightning_colorize.search.sweep_file import read_sweep
-from lightning_colorize.training import ColorizeCLI
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-
-
-class _Parsed(Exception):
-    pass
-
-
-class ParserOnly(ColorizeCLI):
-    def before_instantiate_classes(self):
-        raise _Parsed
-
-
-@pytest.fixture(scope="module")
-def parser():
-    """`fit`'s own parser; building it takes seconds."""
-    cli = ParserOnly.__new__(ParserOnly)
-    with pytest.raises(_Parsed):
-        cli.__init__(["--config", str(ROOT / "experiments" / "quickstart.yaml")], "fit")
-    return cli.parser
 
 
 def read(path):
