@@ -4,7 +4,8 @@
 
 The notebook opens, converts and resizes by Pillow and converts to LAB by scikit-image, all in
 `__getitem__`; ours ships uint8 and leaves LAB to the device. Both are DataLoaders without workers,
-on one thread, and read the same JPEGs by turns. Times are of the process's CPU, so that what else
+on one thread, and read the same JPEGs by turns. Beside them, decoding and resizing alone says what
+the loader itself costs. Times are of the process's CPU, so that what else
 the machine does matters little; those of the clock are written too.
 """
 
@@ -28,6 +29,8 @@ from torchvision.transforms import InterpolationMode
 from lightning_colorize.benchmarking import Timing, summary, write_photographs, write_report
 from lightning_colorize.color import to_lab
 from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.dataset import crop_square, resize_short_side
+from lightning_colorize.data.files import read_picture
 from lightning_colorize.data.loader import PictureLoader
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.sources import FolderSource
@@ -89,6 +92,12 @@ def read_all(loader: DataLoader) -> None:
     """Up to the batch that leaves the loader."""
     for _ in loader:
         pass
+
+
+def decode_and_resize(paths: list[Path], size: int) -> None:
+    """What no loader can do without, in a bare loop; the squares are let go one by one."""
+    for path in paths:
+        crop_square(resize_short_side(read_picture(path, size), size), size)
 
 
 def read_and_convert(loader: PictureLoader) -> None:
@@ -160,6 +169,7 @@ def compare(folder: Path, width: int, height: int, count: int, size: int, pairs:
         {
             "uint8": lambda: read_all(ours),
             "lab": lambda: read_and_convert(ours),
+            "decode": lambda: decode_and_resize(paths, size),
             **{name: lambda loader=loader: read_all(loader) for name, loader in theirs.items()},
         },
         count,
@@ -171,7 +181,9 @@ def compare(folder: Path, width: int, height: int, count: int, size: int, pairs:
         "pictures": count,
         "bytes": round(sum(path.stat().st_size for path in paths) / count),
         "ratio": {
-            f"{way}/{other}": ratio(cpu, way, other) for way in ("uint8", "lab") for other in theirs
+            f"{way}/{other}": ratio(cpu, way, other)
+            for way in ("uint8", "lab")
+            for other in ("decode", *theirs)
         },
         "ratio_by_clock": {"uint8/notebook": ratio(clock, "uint8", "notebook")},
         "difference": differences(ours, bilinear),

@@ -66,7 +66,9 @@ def trials(sweep: dict[str, Any]) -> dict[str, Any]:
         }
         for trial in finished
     ]
-    return {"sweep": sweep["name"], "metric": sweep["metric"], "rows": rows}
+    # The same of all trials: they share their validation pictures.
+    baselines = (read_result(Path(finished[0]["folder"])) or {})["baselines"]
+    return {"sweep": sweep["name"], "metric": sweep["metric"], "rows": rows, "baselines": baselines}
 
 
 def seeds(systems: dict[str, list[str]], data: Path) -> dict[str, Any]:
@@ -95,7 +97,12 @@ def seeds(systems: dict[str, list[str]], data: Path) -> dict[str, Any]:
                 },
             }
         )
-    return {"rows": rows, "pictures": len(measured.names), "seeds": counts}
+    without = zip(measured.baselines, metrics_over(measured.values[sum(counts) :]), strict=True)
+    baselines = {
+        name: {m: float(v) for m, v in zip(METRICS, values, strict=True) if m in COMPARED}
+        for name, values in without
+    }
+    return {"rows": rows, "baselines": baselines, "pictures": len(measured.names), "seeds": counts}
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:

@@ -44,6 +44,7 @@ def loader(report: dict[str, Any]) -> str:
                 f"{rate['uint8']:.0f}",
                 f"{rate['lab']:.0f}",
                 f"{rate['notebook']:.0f}",
+                spread(row["ratio"]["uint8/decode"], 2),
                 spread(row["ratio"]["uint8/notebook"], 1),
                 spread(row["ratio"]["uint8/notebook_bilinear"], 1),
             ]
@@ -53,9 +54,25 @@ def loader(report: dict[str, Any]) -> str:
         "uint8 batch",
         "(L, ab)",
         "notebook's (L, ab)",
+        "uint8 batch : decoding alone",
         "uint8 batch : notebook",
         "the same, bilinear",
     ]
+    return table(head, rows)
+
+
+def shards(report: dict[str, Any]) -> str:
+    """Pictures per second of a core from a folder and from shards, and what is stored of each."""
+    rows = []
+    for row in report["rows"]:
+        cells = [f"{row['width']} x {row['height']}"]
+        for way in ("folder", "jpeg", "uint8"):
+            rate = row["ways"][way]["pictures_per_second"]["median"]
+            cells.append(f"{rate:.0f} ({row['bytes'][way] / 1000:.0f} kB)")
+        cells += [spread(row["ratio"][f"{way}/folder"], 1) for way in ("jpeg", "uint8")]
+        rows.append([*cells, f"{row['check']:.0%}"])
+    head = [f"JPEG, to {report['size']} px", "folder", "JPEG shards", "uint8 shards"]
+    head += ["JPEG shards : folder", "uint8 shards : folder", "SHA-256, first epoch"]
     return table(head, rows)
 
 
@@ -144,6 +161,10 @@ def sweep(report: dict[str, Any]) -> str:
         ]
         for row in report["rows"]
     ]
+    rows += [
+        [name, *(f"{metrics[f'val/{c}']:.{digits}f}" for c, digits in columns.items())]
+        for name, metrics in report["baselines"].items()
+    ]
     return table(["", *(f"val/{column}" for column in columns)], rows)
 
 
@@ -164,17 +185,69 @@ def sweep_seeds(report: dict[str, Any]) -> str:
             )
             cells.append(f"{value} ({low} to {high})" if number else "-")
         rows.append([row["name"], *cells])
+    for name, metrics in report["baselines"].items():
+        rows.append(
+            [name, *(f"{metrics[c]:.{digits}f}" for c, digits in columns.items()), "-", "-"]
+        )
     return table(["", *columns, "psnr, difference", "ciede2000, difference"], rows)
 
+
+def gpu(report: dict[str, Any]) -> str:
+    """Rates of training, each switch alone and all together; what is to hold, below."""
+    rows, skipped = [], "no time left"
+    for system in report["systems"]:
+        described = f"{system['name']}, {system['size']} px, batch {system['batch_size']}"
+        times = {**system["ratios"], "fp32, eager": 1.0}
+        runs = {**system["runs"], "notebook's script": system["notebook"]}
+        for name, run in runs.items():
+            if run is None:
+                rows.append([f"{described}: {name}", skipped, "-", "-", "-"])
+                continue
+            memory, wait = run.get("peak_device_memory"), run.get("data_wait_share")
+            rows.append(
+                [
+                    f"{described}: {name}",
+                    f"{run['images_per_second']:.0f}",
+                    f"{times[name]:.2f}" if times.get(name) else "-",
+                    "-" if wait is None else f"{100 * wait:.1f} %",
+                    "-" if memory is None else f"{memory / 2**30:.1f} GiB",
+                ]
+            )
+        for name in ("all / notebook", "all, from files / notebook"):
+            if times[name]:
+                rows.append([f"{described}: {name}", "-", f"{times[name]:.2f}", "-", "-"])
+    text = table(["training", "pictures/s", "times", "waits for data", "memory"], rows)
+    if report["decoding"] is not None:
+        text += "\n" + table(
+            ["JPEGs to the device", "CPU's cores, pictures/s", "device, pictures/s", "mean step"],
+            [
+                [
+                    f"{row['pictures']}, {row['bytes'] / 1000:.0f} kB, {row['workers']} workers",
+                    spread(row["cpu"], 0),
+                    spread(row["device"], 0),
+                    f"{row['difference']['mean']:.2f}",
+                ]
+                for row in report["decoding"]
+            ],
+        )
+    far = {**(report["colors"] or {}), **(report["resume"] or {})}
+    text += "\n" + table(["largest difference", ""], [[n, f"{v:.1e}"] for n, v in far.items()])
+    return f"{text}\n{report['environment']['accelerator']}.\n"
+
+
+# Made on machines that are not always at hand: what makes them, and how long it takes.
+UNMEASURED = {"gpu": "python benchmarks/gpu.py` on a machine with a GPU (8 minutes at most)"}
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bench": bench,
     "fit_overhead": fit_overhead,
     "gan_step": fit_overhead,
     "gans": gans,
+    "gpu": gpu,
     "hyperband": hyperband,
     "loader": loader,
     "photos_cpu": photos_cpu,
+    "shards": shards,
     "sweep": sweep,
     "sweep_seeds": sweep_seeds,
 }
@@ -183,7 +256,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 def origin(report: dict[str, Any]) -> str:
     """Where the figures come from."""
     where = report["environment"]
-    timed = "" if report.keys() & {"metrics", "seeds", "sweep"} else " Median (range)."
+    timed = "" if report.keys() & {"metrics", "seeds", "sweep", "systems"} else " Median (range)."
     commit = where["git_commit"][:10] if where["git_commit"] else "before the first"
     return (
         f"\n`{report['command']}`, commit {commit}, {where['cpu_count']} cores of {where['cpu']}, "
@@ -192,13 +265,16 @@ def origin(report: dict[str, Any]) -> str:
 
 
 def missing(text: str, results: Path = RESULTS) -> list[str]:
-    """Return the tables that a document names but of which there are no results."""
+    """Return the tables that a document names but of which there are no results, and must be."""
     names = [match.group(2) for match in _MARKED.finditer(text)]
-    return [name for name in names if not (results / f"{name}.json").is_file()]
+    absent = [name for name in names if not (results / f"{name}.json").is_file()]
+    return [name for name in absent if name not in UNMEASURED]
 
 
 def render(text: str, results: Path = RESULTS) -> str:
     """Return a document with its tables made anew; those without results stay as they are.
+
+    But of those that need a machine of their own, it is said how they are made.
 
     Raises:
         ValueError: If it names a table that there is not, or has a marker without its end.
@@ -209,6 +285,8 @@ def render(text: str, results: Path = RESULTS) -> str:
         if name not in TABLES:
             raise ValueError(f"there is no table {name}, only {', '.join(TABLES)}")
         path = results / f"{name}.json"
+        if not path.is_file() and name in UNMEASURED:
+            return f"{start}\nNot measured; `{UNMEASURED[name]}.\n\n{end}"
         if not path.is_file():
             return match.group()
         report = json.loads(path.read_text())

@@ -16,6 +16,7 @@ COMMANDS = (
     "resume",
     "tune",
     "sweep",
+    "launch",
     "evaluate",
     "colorize",
     "compare",
@@ -23,6 +24,8 @@ COMMANDS = (
     "runs",
     "dashboard",
     "bench",
+    "pack",
+    "audit",
     "init",
 )
 """The commands in the order in which a person meets them; each is a module of `commands/`."""
@@ -37,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: The words after the program's name; by default those it was called with.
 
     Returns:
-        The exit code: 0 done, 1 done in part or failed at work, 2 wrong use, 130 interrupted
-        (checkpoint written), 143 terminated (checkpoint written).
+        The exit code: 0 done, 1 done in part or failed at work, 2 wrong use; 130 interrupted, 138
+        out of time, 143 terminated, each with a checkpoint written.
     """
     words = sys.argv[1:] if argv is None else argv
     try:

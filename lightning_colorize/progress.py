@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, ProgressColumn, Task
+from rich.text import Text
 
 from lightning_colorize.processes import is_first_process
 
@@ -31,7 +32,9 @@ def progress(
         return
     console = Console(stderr=True)
     if console.is_terminal and total >= bar_from:
-        yield from track(items, doing, total, console=console, transient=True)
+        columns = (*Progress.get_default_columns(), _Rate())
+        with Progress(*columns, console=console, transient=True) as bar:
+            yield from bar.track(items, total, description=doing)
         return
     start = last = time.monotonic()
     for done, item in enumerate(items, start=1):
@@ -43,3 +46,9 @@ def progress(
             left = timedelta(seconds=round((total - done) / rate))
             line = f"{doing}: {done:,}/{total:,}, {rate:.3g}/s, {left} left"
             print(line, file=sys.stderr, flush=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        """Return how many are done per second, once that is known."""
+        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")

@@ -17,6 +17,7 @@ from lightning_colorize.errors import UsageError
 
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
+COST = "cost.csv"
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
 BEST = "checkpoints/best.ckpt"

@@ -9,6 +9,7 @@ from lightning_colorize.errors import UsageError
 from lightning_colorize.run_folder import (
     CHECKPOINTS,
     CONFIG,
+    COST,
     IMAGES,
     LAST,
     METRICS,
@@ -22,25 +23,31 @@ from lightning_colorize.run_folder import (
 _VARIABLE = "LIGHTNING_COLORIZE_RUN_FOLDER"
 
 
-def new_run_folder(root: Path, experiment: str, name: str | None) -> Path:
-    """Return the folder of a new run; a sweep's trial has the one that the sweep gave it.
+def new_run_folder(root: Path, experiment: str, name: str | None, go_on: bool = False) -> Path:
+    """Return the folder of a run; a sweep's trial has the one that the sweep gave it.
 
     Args:
         root: Folder of all runs.
         experiment: Name of the folder below it.
         name: Name of the run; by default the time.
+        go_on: Whether the run may have begun there; its name is then one that the next start finds
+            again, by default the number of Slurm's job.
 
     Raises:
-        UsageError: If there is such a run already: nothing is overwritten.
+        UsageError: If there is such a run already and it is not to go on, or if it is to and has no
+            name.
     """
     if trial := os.environ.get(TRIAL):
         return Path(trial)
     rank = _rank()
     if rank and _VARIABLE in os.environ:
         return Path(os.environ[_VARIABLE])
-    folder = root / experiment / (name or _default_name())
-    if not rank:
-        refuse_taken(folder)
+    if go_on:
+        folder = root / experiment / (name or _name_of_job())
+    else:
+        folder = root / experiment / (name or _default_name())
+        if not rank:
+            refuse_taken(folder)
     os.environ[_VARIABLE] = str(folder)
     return folder
 
@@ -51,19 +58,23 @@ def begun_trial() -> Path | None:
     return trial if TRIAL in os.environ and (trial / LAST).is_file() else None
 
 
-def begin(folder: Path) -> None:
+def begin(folder: Path, go_on: bool = False) -> None:
     """Make sure that a new run begins in a folder without one, once no other process can.
 
-    A sweep's trial that was killed before its first checkpoint leaves nothing to go on with: its
-    files make room.
+    A run that was killed before its first checkpoint leaves nothing to go on with: if it is to go
+    on, as a sweep's trial always is, its files make room.
+
+    Args:
+        folder: The run's.
+        go_on: Whether the run may have begun there.
 
     Raises:
         UsageError: If the folder is another run's.
     """
-    if TRIAL not in os.environ:
+    if TRIAL not in os.environ and not go_on:
         refuse_taken(folder)
         return
-    for name in (CONFIG, METRICS, RESULT, VALIDATIONS):
+    for name in (CONFIG, METRICS, COST, RESULT, VALIDATIONS):
         (folder / name).unlink(missing_ok=True)
     for name in (CHECKPOINTS, IMAGES, TENSORBOARD):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -88,6 +99,15 @@ def _rank() -> int:
         if value := os.environ.get(variable):
             return int(value)
     return 0
+
+
+def _name_of_job() -> str:
+    if job := os.environ.get("SLURM_JOB_ID"):
+        return job
+    raise UsageError(
+        "--run.go_on: true needs --run.name, by which the next start finds the run again; "
+        "only a job of Slurm has a name of its own"
+    )
 
 
 def _default_name() -> str:

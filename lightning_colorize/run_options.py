@@ -16,6 +16,8 @@ class RunOptions:
         root: Folder of all runs.
         name: Folder of this run below its experiment's; by default the time of its start.
         experiment: Folder of the runs of one kind; by default the name of the configuration file.
+        go_on: If a run of this name has begun, with the same settings, go on from its last
+            checkpoint: the same command can then be started again after any end.
         monitor: The metric by which the best checkpoint is chosen; null: it is the last.
         mode: Whether more of it is better, or less.
         patience: Stop after this many validations without a better `monitor`; null: never.
@@ -31,6 +33,7 @@ class RunOptions:
     root: str = "runs"
     name: str | None = None
     experiment: str | None = None
+    go_on: bool = False
     monitor: str | None = "val/psnr"
     mode: Literal["max", "min"] = "max"
     patience: int | None = None

@@ -38,6 +38,8 @@ class RunSummary:
         grey: The same metrics of the baseline without colour, where they are known.
         epochs: Epochs trained.
         seconds: Time it took; None while that is not known.
+        device_hours: The same, times the devices.
+        images_per_second: In steady state.
     """
 
     folder: Path
@@ -46,6 +48,8 @@ class RunSummary:
     grey: dict[str, float]
     epochs: int | None
     seconds: float | None
+    device_hours: float | None = None
+    images_per_second: float | None = None
 
     @property
     def name(self) -> str:
@@ -78,6 +82,8 @@ def summarize(folder: Path) -> RunSummary:
         _known((result.get("baselines") or {}).get("grey")),
         result.get("epochs"),
         result.get("seconds"),
+        result.get("device_hours"),
+        result.get("steady_images_per_second"),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -16,6 +17,7 @@ from lightning_colorize.callbacks import (
     Banner,
     BaselineMetrics,
     BestCheckpoint,
+    Cost,
     FinalValidation,
     GANHealth,
     GracefulStop,
@@ -24,9 +26,16 @@ from lightning_colorize.callbacks import (
     PredictFolder,
     RunResult,
     SaveConfig,
+    SharedFolder,
     Validations,
     on_terminal,
     progress_callbacks,
+    with_whole_checkpoints,
+)
+from lightning_colorize.cluster_environment import (
+    refuse_other_processes,
+    refuse_sync_batchnorm,
+    with_slurm,
 )
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.devices import default_precision, several_processes
@@ -34,9 +43,10 @@ from lightning_colorize.errors import UsageError
 from lightning_colorize.loggers import build_loggers
 from lightning_colorize.networks import skip_weights
 from lightning_colorize.processes import is_first_process
-from lightning_colorize.run_folder import LAST
+from lightning_colorize.run_folder import LAST, read_config
 from lightning_colorize.run_naming import begin, new_run_folder
 from lightning_colorize.run_options import RunOptions
+from lightning_colorize.run_restart import refuse_ended, refuse_other_settings
 from lightning_colorize.tasks import CGANTask, ColorizationTask
 
 
@@ -52,6 +62,7 @@ class ColorizeCLI(LightningCLI):
 
     Attributes:
         folder: The run folder, or `scratch`.
+        resumed: Whether a run goes on.
         best: Keeps the run's best checkpoint; None where nothing is kept (`fast_dev_run`).
         stop: Ends the run when it is told to by a signal; only where something is kept.
     """
@@ -102,18 +113,41 @@ class ColorizeCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Name the run, so that its configuration can be saved with its experiment's name."""
         options = self.config.run
+        if options.experiment is None:
+            given = config_path(self.words)
+            options.experiment = "fit" if given is None else given.stem
+        is_new = self.is_run and not self.resumed
+        if is_new:
+            root = Path(options.root).expanduser()
+            self.folder = new_run_folder(root, options.experiment, options.name, options.go_on)
+        self._complete()
+        if is_new and options.go_on:
+            self._take_up()
+
+    def _take_up(self) -> None:
+        """Go on with the run if it has begun: it is as if `resume` had been called.
+
+        Raises:
+            RunEnded: If there is nothing left to do.
+        """
+        text = self.parser.dump(self.config, skip_none=False, format="yaml")
+        refuse_other_settings(self.folder, yaml.safe_load(text))
+        refuse_ended(self.folder)
+        self.resumed = (self.folder / LAST).is_file()
+        if self.resumed and is_first_process():
+            print(f"goes on from step {checkpoint_step(self.folder / LAST):,} of {self.folder}")
+
+    def _complete(self) -> None:
+        """Fill in what follows from the rest, or from the machine."""
         self._complete_paths()
         model, trainer = self.config.model.init_args, self.config.trainer
+        if trainer.precision is None and self.config.run.go_on:
+            # Not that of this machine: the run may have begun on one with other GPUs.
+            trainer.precision = read_config(self.folder).get("trainer", {}).get("precision")
         trainer.precision = trainer.precision or default_precision(trainer.accelerator)
         # The depth of some encoders follows from the size of the pictures; others have no such key.
         if "size" in model.encoder.init_args:
             model.encoder.init_args.size = self.config.data.size
-        if options.experiment is None:
-            given = config_path(self.words)
-            options.experiment = "fit" if given is None else given.stem
-        if self.is_run and not self.resumed:
-            root = Path(options.root).expanduser()
-            self.folder = new_run_folder(root, options.experiment, options.name)
 
     def _complete_paths(self) -> None:
         """Make paths whole: a run is resumed, and its configuration used, from any folder."""
@@ -121,7 +155,8 @@ class ColorizeCLI(LightningCLI):
         places = [(config.data, "root"), (config.run, "predict_dir")]
         places += [(model, "generator_checkpoint"), (model.encoder.init_args, "weights")]
         if config.data.source is not None:
-            places.append((config.data.source.get("init_args", {}), "exclude_list"))
+            source = config.data.source.get("init_args", {})
+            places += [(source, "exclude_list"), (source, "cache_dir")]
         for part, key in places:
             if key in part:
                 part[key] = absolute(part[key])
@@ -155,7 +190,7 @@ class ColorizeCLI(LightningCLI):
                 make_folder(self.folder)
                 self.claim(self.folder)
                 if not self.resumed:
-                    begin(self.folder)
+                    begin(self.folder, self.config_init.run.go_on)
             if config.logger is None:
                 config.logger = self._loggers()
             if config.logger:
@@ -163,7 +198,11 @@ class ColorizeCLI(LightningCLI):
         # Ours first: at the end of a validation, averaged weights are still in place for them.
         given = config.callbacks or []
         config.callbacks = [*callbacks, *(given if isinstance(given, list) else [given])]
+        config.plugins = with_slurm(with_whole_checkpoints(config.plugins))
         trainer: Trainer = super().instantiate_trainer(default_root_dir=str(self.folder), **kwargs)
+        refuse_other_processes(trainer)
+        if config.sync_batchnorm:
+            refuse_sync_batchnorm(trainer)
         return trainer
 
     def _check_monitor(self) -> None:
@@ -206,10 +245,13 @@ class ColorizeCLI(LightningCLI):
         self.best = BestCheckpoint(self.folder, options.monitor, options.mode)
         last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
         self.stop = GracefulStop(last)
+        cost = Cost()
         return [
+            SharedFolder(self.folder, self.resumed),
             *callbacks,
+            cost,
             Validations(self.folder),
-            RunResult(self.folder, baselines, options.monitor, options.mode, options.test),
+            RunResult(self.folder, baselines, cost, options.monitor, options.mode, options.test),
             FinalValidation(),
             self.best,
             last,
@@ -217,19 +259,27 @@ class ColorizeCLI(LightningCLI):
         ]
 
 
-class ParsedCLI(ColorizeCLI):
-    """A configuration that is read and checked, of which nothing is built."""
-
-    def before_instantiate_classes(self) -> None:
-        """Name no run."""
+class NamedCLI(ColorizeCLI):
+    """A run that is named, and whose configuration is read and checked; nothing is built."""
 
     def instantiate_classes(self) -> None:
         """Build nothing."""
 
 
-def absolute(path: str | None) -> str | None:
-    """Return a path with its home folder and from the root on."""
-    return None if path is None else os.path.abspath(os.path.expanduser(path))
+class ParsedCLI(NamedCLI):
+    """A configuration that is read and checked; nothing is named or built."""
+
+    def before_instantiate_classes(self) -> None:
+        """Name no run."""
+
+
+def absolute(path: str | Path | None) -> str | None:
+    """Return a path with its home folder and from the root on; an address as it is."""
+    if path is None:
+        return None
+    if "://" in str(path):
+        return str(path)
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def make_folder(folder: Path) -> None:

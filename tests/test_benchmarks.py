@@ -97,7 +97,7 @@ def test_loader_benchmark(tmp_path, capsys):
     _check_origin(report, "loader")
     assert torch.get_num_threads() == threads
     for row in report["rows"]:
-        assert set(row["ways"]) == {"uint8", "lab", "notebook", "notebook_bilinear"}
+        assert set(row["ways"]) == {"uint8", "lab", "decode", "notebook", "notebook_bilinear"}
         assert all(len(way["raw"]["seconds"]) == 3 for way in row["ways"].values())
         # From the same pixels both ways end at the same (L, ab).
         assert row["difference"]["lab_max"] < 0.01
@@ -191,6 +191,71 @@ def test_a_marker_that_cannot_be_filled_is_an_error():
         tables.render("<!-- table: speed -->\n<!-- end -->")
     with pytest.raises(ValueError, match="lacks its"):
         tables.render("<!-- table: loader -->\n")
+
+
+def test_what_needs_a_machine_of_its_own_is_said_not_to_be_measured(tmp_path):
+    tables = _script("tables")
+    text = "before\n<!-- table: gpu -->\nold figures\n<!-- end -->\nafter\n"
+    assert tables.missing(text, tmp_path) == []
+    told = tables.render(text, tmp_path)
+    assert "old figures" not in told
+    assert "\nNot measured; `python benchmarks/gpu.py` on a machine with a GPU" in told
+    assert tables.render(told, tmp_path) == told
+
+
+@pytest.mark.slow
+def test_gpu_benchmark_at_toy_size(monkeypatch, tmp_path, capsys):
+    """All of its parts, on a CPU: there all of them must agree exactly."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    path = tmp_path / "gpu.json"
+    before = torch.backends.cudnn.conv.fp32_precision
+    with mock.patch.dict(os.environ):
+        assert _script("gpu").main(["--toy", "--json", str(path), "--minutes", "5"]) == 0
+    assert torch.backends.cudnn.conv.fp32_precision == before
+    report = json.loads(path.read_text())
+    assert report["command"].startswith("python benchmarks/gpu.py --toy")
+    assert report["skipped"] == []
+    fragments = {p.stem for p in (BENCHMARKS.parent / "experiments" / "gpu").glob("*.yaml")}
+    for system in report["systems"]:
+        assert fragments < set(system["runs"])
+        for run in system["runs"].values():
+            assert run["images_per_second"] == pytest.approx(
+                run["images"] / run["seconds"], rel=0.05
+            )
+            assert 0 <= run["data_wait_share"] <= 1
+        rate = {name: run["images_per_second"] for name, run in system["runs"].items()}
+        assert system["ratios"]["fused"] == rate["fused"] / rate["fp32, eager"]
+        files = rate["fp32, eager, from files"]
+        assert system["ratios"]["decode"] == rate["decode"] / files
+        script = system["notebook"]["images_per_second"]
+        assert system["ratios"]["all / notebook"] == rate["all"] / script
+    assert max(report["colors"].values()) < 1e-4
+    assert report["resume"] == {"resumed": 0.0, "second_run": 0.0}
+    assert [row["pictures"] for row in report["decoding"]] == ["small", "camera"]
+    rendered = _script("tables").gpu(report)
+    assert "| ResNet-34, 32 px, batch 2: fp32, eager |" in rendered
+    assert "| resumed | 0.0e+00 |" in rendered
+
+
+def test_parts_for_which_no_time_is_left_are_named(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    script = _script("gpu")
+    budget = script.Budget(minutes=1)
+    assert budget.run("short", 1, lambda: 5) == 5
+    assert budget.run("long", 61, lambda: 5) is None
+    assert (budget.skipped, list(budget.seconds)) == (["long"], ["short"])
+    runs = {"fp32, eager": {"images_per_second": 10.0}, "all": {"images_per_second": 42.0}}
+    ratios = script.ratios(runs | {"bf16": None}, None)
+    assert (ratios["all"], ratios["bf16"], ratios["all / notebook"]) == (4.2, None, None)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_benchmark_measures_no_cpu(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    path = tmp_path / "gpu.json"
+    assert _script("gpu").main(["--json", str(path)]) == 2
+    assert "there is no GPU here" in capsys.readouterr().err
+    assert not path.exists()
 
 
 def test_metrics_are_rounded_and_baselines_stand_below(tmp_path):
@@ -291,3 +356,23 @@ def test_results_name_command_commit_and_versions_but_no_place_on_a_disk():
         assert "/home" not in text
         assert "/tmp" not in text
         assert "/work" not in text
+
+
+def test_shards_benchmark(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    path = tmp_path / "shards.json"
+    _script("shards").main(["--quick", "--pairs", "3", "--size", "64", "--json", str(path)])
+    report = json.loads(path.read_text())
+    _check_origin(report, "shards")
+    (row,) = report["rows"]
+    assert set(row["ways"]) == {"folder", "jpeg", "uint8"}
+    assert row["bytes"]["jpeg"] < row["bytes"]["uint8"] < row["bytes"]["folder"]
+    rates = {
+        name: np.divide(way["raw"]["pictures"], way["raw"]["seconds"])
+        for name, way in row["ways"].items()
+    }
+    for name, ratio in row["ratio"].items():
+        ours, theirs = name.split("/")
+        _near(ratio, list(rates[ours] / rates[theirs]))
+        assert ratio["median"] > 1.5
+    assert row["check"] > 0

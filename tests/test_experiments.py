@@ -87,7 +87,10 @@ def test_every_system_has_its_experiment():
         "cgan_staged",
     }
     assert published | {"quickstart", "photos_cpu"} <= {path.stem for path in SYSTEMS}
-    assert {path.stem for path in PRESETS} == {"one_batch", "overfit", "profile", "multi_gpu"}
+    assert {path.stem for path in PRESETS} == {
+        *("one_batch", "overfit", "profile"),
+        *("multi_gpu", "several_nodes", "sync_batchnorm", "accumulate"),
+    }
 
 
 @pytest.mark.parametrize("path", EVERY, ids=stem)
@@ -415,6 +418,9 @@ def lay_out(name, pictures, folder):
         return pictures
     if name == "embedded":
         return "null"
+    if name == "shards":
+        assert main(["pack", str(pictures), str(folder / "shards"), "--workers", "1"]) == 0
+        return folder / "shards"
     if name == "manifest":
         rows = [f"{file},{'val' if i % 4 == 0 else 'train'}" for i, file in enumerate(files)]
         (folder / "list.csv").write_text("\n".join(["path,split", *rows]))

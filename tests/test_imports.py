@@ -28,7 +28,8 @@ FOLDERS: dict[str, set[str] | None] = {
     "inference": None,
     "evaluation": None,
     "benchmarking": None,
-    "search": set(),
+    "cluster": set(),
+    "search": {"cluster"},
     "commands": None,
 }
 EXCEPT = {("inference", "callbacks")}
@@ -36,27 +37,33 @@ EXCEPT = {("inference", "callbacks")}
 # Helpers in the package's own folder: what they import of ours, and who may import them.
 HELPERS = {"errors": set(), "bundled": set(), "provenance": set(), "run_folder": {"errors"}}
 HELPERS |= {"devices": set(), "processes": set(), "progress": {"processes"}, "wandb_mode": set()}
+HELPERS |= {"compiling": {"errors"}}
 HELPERS |= {"run_naming": {"errors", "run_folder"}, "run_summary": {"errors", "run_folder"}}
+HELPERS |= {"run_restart": {"errors", "run_folder"}}
 MAY_HAVE_HELPERS: dict[str, set[str]] = {
     "color": set(),
     "networks": set(),
-    "data": {"errors", "processes", "progress"},
+    "data": {"compiling", "errors", "run_folder", "processes", "progress"},
     "losses": {"errors"},
     "metrics": {"errors"},
-    "tasks": {"errors", "run_folder"},
+    "tasks": {"compiling", "errors", "run_folder"},
     "loggers": {"errors", "run_folder", "processes", "wandb_mode"},
     "callbacks": {"errors", "run_folder", "provenance", "processes", "progress"},
     "inference": {"errors", "run_folder", "bundled", "provenance", "progress"},
     "evaluation": {"errors", "run_folder", "bundled", "provenance", "progress"},
     "benchmarking": {"errors", "run_folder", "bundled", "provenance", "processes", "progress"},
+    "cluster": {"errors"},
     "search": {"errors", "run_folder", "processes", "progress", "provenance"},
     "commands": {*HELPERS, "training", "run_options"},
 }
 # The command: these know everything.
-COMMAND = {"cli", "training", "run_options", "__main__", "__init__"}
+COMMAND = {"cli", "training", "run_options", "cluster_environment", "__main__", "__init__"}
 
 LIBRARIES = {
-    "pytorch_lightning": {"data", "tasks", "callbacks", "loggers", "commands", "training"},
+    "pytorch_lightning": {
+        *("data", "tasks", "callbacks", "loggers", "commands", "training"),
+        "cluster_environment",
+    },
     "wandb": {"loggers", "search"},
     "optuna": {"search"},
     "kornia": {"color", "data"},

@@ -1,3 +1,4 @@
+import re
 import time
 
 import pytest
@@ -28,6 +29,16 @@ def test_on_a_terminal_there_is_a_bar_which_knows_no_color(capsys, monkeypatch):
     shown = capsys.readouterr().err
     assert "colouring" in shown
     assert "\x1b[3" not in shown
+
+
+def test_a_bar_says_how_many_are_done_per_second(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for _ in progress(range(30), 30, "looking"):
+        time.sleep(0.02)
+    rates = [int(rate) for rate in re.findall(r"(\d+)/s", capsys.readouterr().err)]
+    assert rates
+    assert 5 <= rates[-1] <= 100  # asleep for 20 ms each
 
 
 def test_few_items_have_no_bar(capsys, monkeypatch):

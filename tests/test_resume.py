@@ -39,7 +39,8 @@ CASES = {
     ],
     "dropout": [],
 }
-NOT_COMPARED = ("seconds", "images_per_second", "restarts", "git_commit")
+NOT_COMPARED = {"seconds", "images_per_second", "device_hours", "restarts", "git_commit"}
+NOT_COMPARED |= {"steady_images_per_second", "data_wait_seconds", "data_wait_share"}
 
 
 class Stop(Callback):
@@ -175,6 +176,26 @@ def test_a_signal_ends_the_test(command, monkeypatch):
     assert read_result(run)["status"] == "interrupted"
     assert command("resume", run) == 0
     assert "test/psnr" in read_result(run)["metrics"]
+
+
+def test_a_restart_that_was_killed_before_its_checkpoint_counts(command, stop_in, monkeypatch):
+    from lightning_colorize import training
+
+    class PowerCut(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            raise OSError("gone")
+
+    stop_in(2)
+    assert command("fit", *command.words("run", *STATEFUL)) == 130
+    run = command.root / "tiny" / "run"
+    with monkeypatch.context() as patch:
+        # A process that is killed says no last word.
+        patch.setattr(training.RunResult, "on_exception", lambda *_: None)
+        patch.setattr(training, "progress_callbacks", lambda: [PowerCut()])
+        with pytest.raises(OSError, match="gone"):
+            command("resume", run)
+    assert command("resume", run) == 0
+    assert read_result(run)["restarts"] == 2
 
 
 def test_a_resume_that_is_refused_changes_nothing(command, stop_in, capsys):

@@ -16,7 +16,7 @@ from lightning_colorize.data.loader import PictureLoader
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.pictures import FilePictures
 from lightning_colorize.data.sources import Source
-from lightning_colorize.data.sources.base import Splits
+from lightning_colorize.data.sources.base import Root, Splits
 from lightning_colorize.data.sources.listing import list_pictures, require_folder
 from lightning_colorize.data.splits import random_subset
 from lightning_colorize.processes import cores
@@ -191,7 +191,7 @@ class _Found(Source):
     def __init__(self, found: Splits) -> None:
         self._found = found
 
-    def splits(self, root: Path | None) -> Splits:
+    def splits(self, root: Root | None) -> Splits:
         return self._found
 
 

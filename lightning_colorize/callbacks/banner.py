@@ -9,6 +9,7 @@ from rich.text import Text
 
 from lightning_colorize.loggers import describe_loggers
 from lightning_colorize.networks import parameter_count
+from lightning_colorize.tasks import CGANTask
 
 
 class Banner(Callback):
@@ -43,6 +44,22 @@ def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str,
         ("encoder", f"{type(net.encoder).__name__}, weights: {net.encoder.weights_from}"),
         ("pictures", f"{counts}; {datamodule.size} px"),
         ("batch", batch),
+        ("rate", f"{_rates(trainer, pl_module)}; not scaled with the batch"),
         ("loggers", describe_loggers(trainer.loggers)),
         ("run", f"{Path(trainer.default_root_dir)}"),
     ]
+
+
+def _rates(trainer: Trainer, pl_module: LightningModule) -> str:
+    """Return each optimiser with its full rate, and how the encoder's is scaled."""
+    owners = ("generator ", "discriminator ") if isinstance(pl_module, CGANTask) else ("",)
+    said = []
+    for owner, optimizer in zip(owners, trainer.optimizers, strict=True):
+        # A schedule may have begun below the rate that it keeps here.
+        slow, full = (
+            group.get("initial_lr", group["lr"])
+            for group in (optimizer.param_groups[0], optimizer.param_groups[-1])
+        )
+        encoder = "" if len(optimizer.param_groups) == 1 else f" (encoder {slow:g})"
+        said.append(f"{owner}{type(optimizer).__name__} {full:g}{encoder}")
+    return ", ".join(said)

@@ -32,7 +32,7 @@ class SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write and log."""
         config = self.config.clone()
-        config["run.name"] = None
+        config["run.name"], config["run.go_on"] = None, False
         text = self.parser.dump(config, skip_none=False, format="yaml")
         write_atomic(Path(trainer.default_root_dir) / CONFIG, text)
         log_config(trainer.loggers, yaml.safe_load(text))

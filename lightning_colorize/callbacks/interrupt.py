@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run after the batch at work, with a checkpoint."""
+"""Ctrl-C, SIGTERM and SIGUSR1 end a run after the batch at work, with a checkpoint."""
 
 import signal
 import sys
@@ -10,6 +10,13 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from lightning_colorize.callbacks.last_checkpoint import LastCheckpoint, resumable
+from lightning_colorize.processes import is_first_process
+
+# SIGUSR1 is how a cluster says that the time is nearly up; Windows has none.
+_LISTENED_TO = [
+    *(signal.SIGINT, signal.SIGTERM),
+    *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []),
+]
 
 
 class RunInterrupted(BaseException):
@@ -25,7 +32,7 @@ class RunInterrupted(BaseException):
 
 
 class GracefulStop(Checkpoint):
-    """Writes a checkpoint and ends the run when it is interrupted or terminated.
+    """Writes a checkpoint and ends the run when it is interrupted, terminated, or out of time.
 
     Lightning's own reaction to Ctrl-C writes none and may stop in the middle of an optimiser's
     step; to SIGTERM it exits with 0. This one waits for the end of the batch, or of the validation
@@ -52,7 +59,7 @@ class GracefulStop(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen; by now Lightning has set its own handlers."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _LISTENED_TO:
             self._former[number] = signal.signal(number, self._note)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -133,8 +140,9 @@ class GracefulStop(Checkpoint):
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-        print(
-            f"\n{self.received.name}: writing a checkpoint after this batch "
-            "(Ctrl-C again stops at once)",
-            file=sys.stderr,
-        )
+        if is_first_process():
+            print(
+                f"\n{self.received.name}: writing a checkpoint after this batch "
+                "(Ctrl-C again stops at once)",
+                file=sys.stderr,
+            )

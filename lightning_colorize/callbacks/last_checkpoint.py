@@ -1,6 +1,5 @@
 """last.ckpt, from which a run goes on as if it had never stopped."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ class LastCheckpoint(Checkpoint):
     trained. This one waits for the next batch, and closes the loader's epoch.
 
     Args:
-        path: The file; a crash while it is written leaves the former one.
+        path: The file.
         every_n_steps: Steps of the optimiser.
     """
 
@@ -65,10 +64,7 @@ class LastCheckpoint(Checkpoint):
 
     def save(self, trainer: Trainer) -> None:
         """Write the file."""
-        written = self.path.with_name(f".{self.path.name}.tmp")
-        trainer.save_checkpoint(written)
-        if trainer.is_global_zero:
-            os.replace(written, self.path)
+        trainer.save_checkpoint(self.path)
         self._saved_step = trainer.global_step
 
 

@@ -11,12 +11,13 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.callbacks.baselines import BaselineMetrics
+from lightning_colorize.callbacks.cost import Cost
 from lightning_colorize.callbacks.gan_health import GANHealth
 from lightning_colorize.callbacks.interrupt import RunInterrupted
 from lightning_colorize.callbacks.validations import Validations
 from lightning_colorize.networks import parameter_count
 from lightning_colorize.provenance import git_commit, versions
-from lightning_colorize.run_folder import BEST, RESULT, write_atomic
+from lightning_colorize.run_folder import BEST, RESULT, read_result, write_atomic
 from lightning_colorize.tasks import ColorizationTask
 
 
@@ -29,6 +30,7 @@ class RunResult(Callback):
     Args:
         folder: The run folder.
         baselines: Whose table is part of the result.
+        cost: Whose figures are.
         monitor: The metric that says which epoch's validation metrics are kept: the best one's;
             None: the last one's.
         mode: Whether more of it is better, or less.
@@ -39,12 +41,14 @@ class RunResult(Callback):
         self,
         folder: Path,
         baselines: BaselineMetrics,
+        cost: Cost,
         monitor: str | None,
         mode: Literal["max", "min"],
         test: bool = False,
     ) -> None:
         self.folder = folder
         self.baselines = baselines
+        self.cost = cost
         self.monitor = monitor
         self.mode = mode
         self.test = test
@@ -53,14 +57,19 @@ class RunResult(Callback):
         self.batches = 0
         self.images = 0
         self.seconds = 0.0
+        self.device_seconds = 0.0
         self.restarts = 0
+        self._devices = 1
         self._begun = False
         self._since: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; a restart is noted at once, it may come to nothing."""
         self._begun = True
+        self._devices = trainer.world_size
         self._since = time.monotonic()
+        if self.restarts:
+            self.write(trainer, pl_module, "interrupted")
 
     def on_train_batch_end(
         self,
@@ -112,6 +121,7 @@ class RunResult(Callback):
             "batches": self.batches,
             "images": self.images,
             "seconds": self.seconds,
+            "device_seconds": self.device_seconds,
             "restarts": self.restarts,
         }
 
@@ -122,7 +132,10 @@ class RunResult(Callback):
         self.batches = state_dict["batches"]
         self.images = state_dict["images"]
         self.seconds = state_dict["seconds"]
-        self.restarts = state_dict["restarts"] + 1
+        self.device_seconds = state_dict.get("device_seconds", 0.0)
+        # The checkpoint does not know of restarts that were killed before they wrote one.
+        noted = (read_result(self.folder) or {}).get("restarts", 0)
+        self.restarts = max(state_dict["restarts"], noted) + 1
 
     def write(self, trainer: Trainer, pl_module: LightningModule, status: str) -> None:
         """Write `result.json`, in the first process."""
@@ -132,6 +145,7 @@ class RunResult(Callback):
         trainable, frozen = parameter_count(cast(ColorizationTask, pl_module).net)
         result = {
             "status": status,
+            "told_to_stop": self._is_told_to_stop(trainer),
             "metrics": _finite(self.metrics),
             "baselines": {name: _finite(row) for name, row in self.baselines.table.items()},
             "best_checkpoint": BEST if (self.folder / BEST).is_file() else None,
@@ -142,6 +156,8 @@ class RunResult(Callback):
             "images_seen": self.images,
             "seconds": round(self.seconds, 2),
             "images_per_second": round(self.images / self.seconds, 2) if self.seconds else None,
+            "device_hours": round(self.device_seconds / 3600, 5),
+            **self.cost.result(),
             "parameters": trainable + frozen,
             "trainable_parameters": trainable,
             "versions": versions(),
@@ -166,7 +182,14 @@ class RunResult(Callback):
             return
         now = time.monotonic()
         self.seconds += now - self._since
+        self.device_seconds += (now - self._since) * self._devices
         self._since = None if last else now
+
+    @staticmethod
+    def _is_told_to_stop(trainer: Trainer) -> bool:
+        """Return whether it was the file `stop` that ended the run."""
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        return any(isinstance(callback, Validations) and callback.stopped for callback in callbacks)
 
     @staticmethod
     def _status(trainer: Trainer) -> str:

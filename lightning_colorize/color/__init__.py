@@ -2,14 +2,8 @@
 
 from lightning_colorize.color.batch import ColorBatch, RawBatch
 from lightning_colorize.color.gamut import fit_gamut
-from lightning_colorize.color.lab import (
-    AB_SCALE,
-    LabScaling,
-    full_precision,
-    to_lab,
-    to_rgb,
-    to_unit,
-)
+from lightning_colorize.color.lab import AB_SCALE, LabScaling, to_lab, to_rgb, to_unit
+from lightning_colorize.color.precision import full_precision, set_tf32
 
 __all__ = [
     "AB_SCALE",
@@ -18,6 +12,7 @@ __all__ = [
     "RawBatch",
     "fit_gamut",
     "full_precision",
+    "set_tf32",
     "to_lab",
     "to_rgb",
     "to_unit",

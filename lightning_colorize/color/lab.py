@@ -1,11 +1,11 @@
-"""RGB to (L, ab) and back, always in fp32 with autocast off.
+"""RGB to (L, ab) and back, always in fp32: all conversions of the package go through this file.
 
-CIE LAB of sRGB under D65 and the 2 degree observer, by kornia. A bf16 conversion errs by a mean
-delta E of 0.76 and tints pure grey, and kornia's colour matrices are einsums, which autocast would
-lower: hence every conversion of the package goes through this file.
+CIE LAB of sRGB under D65 and the 2 degree observer, with scikit-image's constants. A bf16
+conversion errs by a mean delta E of 0.76 and tints pure grey, and TF32, which cuDNN takes for
+convolutions unless told otherwise, rounds to 10 bits. Kornia's colour matrices are an einsum on
+CPUs and a convolution on GPUs: autocast or TF32 would lower them. Here they are written out as sums
+of planes, which nothing lowers, and which a compiler joins to one kernel with what surrounds them.
 """
-
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,21 @@ from torch import Tensor, nn
 AB_SCALE = 110.0
 """LAB units of a and b that map to 1. In sRGB a lies in [-86.2, 98.2], b in [-107.9, 94.5]."""
 
+_Matrix = list[list[float]]
 
-def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
-    """Return a context in which nothing on the tensor's device is autocast."""
-    return torch.autocast(tensor.device.type, enabled=False)
+# XYZ of linear sRGB, as IEC 61966-2-1 rounds it, and the white of D65.
+_XYZ = [
+    [0.412453, 0.357580, 0.180423],
+    [0.212671, 0.715160, 0.072169],
+    [0.019334, 0.119193, 0.950227],
+]
+_WHITE = [0.95047, 1.0, 1.08883]
+_TO_XYZ: _Matrix = [[m / white for m in row] for row, white in zip(_XYZ, _WHITE, strict=True)]
+_TO_LINEAR: _Matrix = torch.linalg.inv(torch.tensor(_TO_XYZ, dtype=torch.float64)).tolist()
+
+# Below it, LAB is linear in XYZ.
+_DARK = 0.008856
+_DARK_ROOT = 0.2068966
 
 
 def to_unit(rgb: Tensor) -> Tensor:
@@ -47,11 +58,11 @@ def to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         TypeError: For any other dtype (kornia would take it and return nonsense).
     """
-    from kornia.color import rgb_to_lab  # takes most of a second, which helps and messages save
+    from kornia.color import rgb_to_linear_rgb  # most of a second, which helps and messages save
 
-    with full_precision(rgb):
-        lab = rgb_to_lab(to_unit(rgb))
-    return lab[:, :1], lab[:, 1:]
+    x, y, z = (_root(plane) for plane in _product(_TO_XYZ, rgb_to_linear_rgb(to_unit(rgb))))
+    L = 116.0 * y - 16.0
+    return L.unsqueeze(1), torch.stack([500.0 * (x - y), 200.0 * (y - z)], dim=1)
 
 
 def to_rgb(L: Tensor, ab: Tensor, *, clip: bool = True) -> Tensor:
@@ -65,11 +76,25 @@ def to_rgb(L: Tensor, ab: Tensor, *, clip: bool = True) -> Tensor:
     Returns:
         sRGB, (B, 3, H, W), fp32, in 0..1 where `clip`.
     """
-    from kornia.color import lab_to_rgb
+    from kornia.color import linear_rgb_to_rgb
 
-    with full_precision(L):
-        rgb: Tensor = lab_to_rgb(torch.cat([L.float(), ab.float()], dim=1), clip=clip)
-    return rgb
+    a, b = ab.float().unbind(dim=1)
+    y = (L.float()[:, 0] + 16.0) / 116.0
+    # Of impossible colours, Z would become negative.
+    roots = torch.stack([y + a / 500.0, y, (y - b / 200.0).clamp(min=0.0)], dim=1)
+    xyz = torch.where(roots > _DARK_ROOT, roots**3, (roots - 4.0 / 29.0) / 7.787)
+    rgb: Tensor = linear_rgb_to_rgb(torch.stack(_product(_TO_LINEAR, xyz), dim=1))
+    return rgb.clamp(0.0, 1.0) if clip else rgb
+
+
+def _product(matrix: _Matrix, colors: Tensor) -> list[Tensor]:
+    """Return the planes of a matrix times (B, 3, H, W): three times (B, H, W)."""
+    first, second, third = colors.unbind(dim=1)
+    return [row[0] * first + row[1] * second + row[2] * third for row in matrix]
+
+
+def _root(xyz: Tensor) -> Tensor:
+    return torch.where(xyz > _DARK, xyz.clamp(min=_DARK) ** (1 / 3), 7.787 * xyz + 4.0 / 29.0)
 
 
 class LabScaling(nn.Module):

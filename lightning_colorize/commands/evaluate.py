@@ -20,6 +20,7 @@ from lightning_colorize.run_folder import require_writable, write_atomic
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lightning_colorize.data.sources import Root
     from lightning_colorize.evaluation import Evaluation, EvaluationPictures
     from lightning_colorize.inference import LoadedTask, TrainingData
 
@@ -114,8 +115,8 @@ def _print(
     )
 
 
-def _same(root: Path | None, data: Path) -> bool:
-    return root is not None and root.resolve() == data.resolve()
+def _same(root: "Root | None", data: Path) -> bool:
+    return isinstance(root, Path) and root.resolve() == data.resolve()
 
 
 def _remarks(

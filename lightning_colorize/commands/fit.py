@@ -15,13 +15,20 @@ def main(words: list[str]) -> int:
     """Train as the words say; returns the exit code."""
     from lightning_colorize.commands.resume import go_on
     from lightning_colorize.commands.session import quiet, session
+    from lightning_colorize.processes import is_first_process
+    from lightning_colorize.run_folder import LAST
     from lightning_colorize.run_naming import begun_trial
+    from lightning_colorize.run_restart import RunEnded
 
     if (folder := begun_trial()) is not None:
         return go_on(folder)
     quiet()
-    with session(words, PROGRAM) as cli:
-        train(cli)
+    try:
+        with session(words, PROGRAM) as cli:
+            train(cli, cli.folder / LAST if cli.resumed else None)
+    except RunEnded as ended:
+        if is_first_process():
+            print(f"nothing to do: {ended}")
     return 0
 
 

@@ -139,6 +139,8 @@ def _as_json(
             "minus_grey": run_.minus_grey(metric),
             "epochs": run_.epochs,
             "seconds": run_.seconds,
+            "device_hours": run_.device_hours,
+            "steady_images_per_second": run_.images_per_second,
             "metrics": run_.metrics,
             "differs": {name: values[i] for name, values in differing.items()},
         }

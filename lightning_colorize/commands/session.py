@@ -15,8 +15,10 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 )
 
 from lightning_colorize.callbacks import RunInterrupted
+from lightning_colorize.commands.disk import one_line_if_full
 from lightning_colorize.commands.messages import explain, is_bad_input
-from lightning_colorize.errors import UsageError
+from lightning_colorize.compiling import first_line, is_compiler_error
+from lightning_colorize.errors import UsageError, WorkError
 from lightning_colorize.loggers import close_loggers
 from lightning_colorize.run_folder import LOCK, lock
 from lightning_colorize.training import ColorizeCLI
@@ -73,10 +75,9 @@ def session(
         if not is_bad_input(error):
             raise
         raise UsageError(explain(error, words)) from None
-    failed = True
     try:
-        yield cli
-        failed = False
+        with one_line_if_full(cli.folder), _closed_loggers(cli):
+            yield cli
     except RunInterrupted as error:
         # The first process's code is the run's. Lightning, where it started the others, would kill
         # the first one in the midst of its work if another ended with a code of its own.
@@ -90,6 +91,11 @@ def session(
         # What Lightning can only check when it meets it, such as a metric to monitor.
         raise UsageError(explain(error, words)) from None
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if is_compiler_error(error):
+            raise WorkError(
+                f"torch.compile failed ({first_line(error)}); write --model.compile false and "
+                "--data.compile false"
+            ) from error
         if not _is_out_of_memory(error):
             raise
         size = cli.datamodule.batch_size
@@ -100,8 +106,18 @@ def session(
         )
         raise SystemExit(1) from None
     finally:
-        close_loggers(cli.trainer.loggers, failed=failed)
         locks.close()
+
+
+@contextmanager
+def _closed_loggers(cli: ColorizeCLI) -> Iterator[None]:
+    """Close the run's loggers at the end; W&B shows it as failed if it did not end well."""
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        close_loggers(cli.trainer.loggers, failed=failed)
 
 
 def discard_empty(folder: Path) -> None:

@@ -5,8 +5,12 @@ from collections.abc import Callable
 from importlib import import_module
 
 from lightning_colorize.commands.parser import expanded_path
+from lightning_colorize.commands.slurm_options import add_slurm_options
 
 HELP = "train what a sweep file describes, here, on a cluster or through W&B; compare the outcome"
+
+ROOT, PICTURES = "runs", 6
+"""What is meant where the options are not given."""
 
 _PLACE = "a sweep's folder, or the URL of the database that its study is in"
 
@@ -29,13 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="who chooses the trials: W&B, or Optuna on this machine; auto: W&B where logged in",
     )
     run_.add_argument(
-        "--root", metavar="FOLDER", type=expanded_path, default="runs", help="folder of all runs"
+        "--root", metavar="FOLDER", type=expanded_path, default=ROOT, help="folder of all runs"
     )
     run_.add_argument(
         "--storage",
         metavar="URL",
-        help="keep the study in sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE, which "
-        "other machines can join (default: a journal in the sweep's folder)",
+        help="keep the study in sqlite:///FILE or postgresql://USER@HOST/DATABASE, which other "
+        "machines can join (default: a journal in the sweep's folder); a password is best left to "
+        "~/.pgpass",
     )
     run_.add_argument("--seed", metavar="N", type=int, default=0, help="of what is drawn")
     _add_workers(run_)
@@ -46,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     resume = action("resume", "go on with a sweep that was stopped or killed", "sweep_work")
     _add_place(resume)
+    resume.add_argument(
+        "--retry-failed", action="store_true", help="try the trials that failed once more"
+    )
     _add_workers(resume)
 
     stop = action("stop", "let the trials that run end, and begin no others", "sweep_after")
@@ -65,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=expanded_path,
         action="append",
         help="trials.csv, trials.json, or winner.yaml, which fit takes; may be given several times "
-        "(default: all three in the sweep's folder)",
+        "(default: all three in the sweep's folder, each time anew)",
     )
     export.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
@@ -108,20 +116,8 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
         help="where workers run: on this machine, or each in an allocation of a Slurm cluster",
     )
     slurm = parser.add_argument_group("with --launcher slurm, for each worker")
-    slurm.add_argument("--partition", metavar="NAME", help="(default: the cluster's)")
-    slurm.add_argument("--time", metavar="LIMIT", help="minutes, or [D-]HH:MM:SS; then requeued")
-    slurm.add_argument("--cpus", metavar="N", type=int, help="cores")
-    slurm.add_argument("--mem", metavar="SIZE", help="as Slurm has it: 16G; 0 for all of a node")
-    slurm.add_argument("--account", metavar="NAME", help="who pays")
-    slurm.add_argument("--qos", metavar="NAME", help="quality of service")
+    add_slurm_options(slurm, cpus="cores", time="minutes, or [D-]HH:MM:SS; then requeued")
     slurm.add_argument("--array", action="store_true", help="one job array rather than jobs")
-    slurm.add_argument(
-        "--sbatch",
-        metavar="NAME[=VALUE]",
-        action="append",
-        default=[],
-        help="any other option of sbatch, such as constraint=a100; may be given several times",
-    )
     _add_pictures(parser)
 
 
@@ -130,6 +126,6 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         "--report-pictures",
         metavar="N",
         type=int,
-        default=6,
+        default=PICTURES,
         help="validation pictures that the page shows of the best trials; 0 for none",
     )

@@ -1,6 +1,7 @@
 """`sweep status`, `stop`, `export` and `report`: what there is to see and to take away."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ def stop(args: argparse.Namespace) -> int:
     study.stop(args.now)
     ends = "are interrupted" if args.now else "run to their end"
     print(f"{study.sweep.name}: no other trial begins, those that run {ends}")
-    print(f"go on     lightning-colorize sweep resume {study.shown}")
+    print(f"go on     {study.command('resume')}")
     return 0
 
 
@@ -40,14 +41,15 @@ def export(args: argparse.Namespace) -> int:
     tables: list[Path] = [study.folder / name for name in _TABLES]
     if _configuration(study) is not None:
         tables.append(study.folder / _WINNER)
-    for path in args.to or tables:
-        write(study, path, args.overwrite)
-        print(path)
+    # Files of these names in that folder are this command's own.
+    write(study, args.to or tables, args.overwrite or not args.to)
+    print(*(args.to or tables), sep="\n")
     return 0
 
 
 def report(args: argparse.Namespace) -> int:
     """Write the page as the sweep is now."""
+    require_pictures(args.report_pictures)
     print(_write_report(_open(args), args.report_pictures))
     return 0
 
@@ -63,16 +65,33 @@ def finish(study: "Study", pictures: int, failed: bool) -> int:
     from lightning_colorize.search.export import export as write
     from lightning_colorize.search.live import print_table
     from lightning_colorize.search.status import rows
+    from lightning_colorize.search.trials import Trials
 
     print_table(study)
     print(f"report    {_write_report(study, pictures)}")
     if _configuration(study) is not None:
-        write(study, study.folder / _WINNER, overwrite=True)
-        print(f"winner    lightning-colorize fit --config {study.folder / _WINNER}")
+        winner = study.folder / _WINNER
+        write(study, [winner], overwrite=True)
+        print(f"winner    {shlex.join(['lightning-colorize', 'fit', '--config', str(winner)])}")
     lost = [row for row in rows(study) if row.state == "failed"]
     for row in lost:
         print(f"trial {row.number} failed: {row.reason}", file=sys.stderr)
-    return int(failed or bool(lost))
+    if lost:
+        print(f"again     {study.command('resume', '--retry-failed')}", file=sys.stderr)
+    is_open = not Trials(study).all_ended()
+    if is_open:
+        print(f"go on     {study.command('resume')}", file=sys.stderr)
+    return int(failed or is_open or bool(lost))
+
+
+def require_pictures(count: int) -> None:
+    """Refuse a number of pictures that cannot be, before the work whose page is to show them.
+
+    Raises:
+        UsageError: If it is below 0.
+    """
+    if count < 0:
+        raise UsageError(f"--report-pictures {count}: it must be 0 or more")
 
 
 def _configuration(study: "Study") -> Path | None:
@@ -91,8 +110,6 @@ def _open(args: argparse.Namespace) -> "Study":
 
 
 def _write_report(study: "Study", pictures: int) -> Path:
-    if pictures < 0:
-        raise UsageError(f"--report-pictures {pictures}: it must be 0 or more")
     from lightning_colorize.commands.sweep_pictures import photographs
     from lightning_colorize.search.report import best_trials, write_report
 

@@ -1,13 +1,15 @@
 """Whether `fit` will take what a sweep file would tell it, found out before the first trial."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lightning_colorize.commands.fit_words import check_words
 from lightning_colorize.errors import UsageError
 from lightning_colorize.search import grid
 from lightning_colorize.search.command import expand, unset_variables
+from lightning_colorize.search.parameters import Parameter
 from lightning_colorize.search.sweep_file import Sweep
 
 _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
@@ -34,7 +36,8 @@ def check(sweep: Sweep, file: Path) -> None:
     if fit_words(expand(sweep, first)) is None:
         return
     _refuse_none(sweep, file)
-    _parse([fit_words(expand(sweep, values)) or [] for values in (first, *others)], file)
+    lines = [fit_words(expand(sweep, values)) or [] for values in (first, *others)]
+    check_words(lines, f"{file}: ")
     _refuse_metric(sweep, file)
 
 
@@ -50,14 +53,21 @@ def fit_words(words: list[str]) -> list[str] | None:
 def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
     """Yield values for trials, so that each listed value of each parameter comes once at least."""
     draw = random.Random(0)
+    listed = {name: _listed(parameter) for name, parameter in sweep.parameters.items()}
     first = {
-        name: parameter.values[0] if parameter.values else parameter.sample(draw)
+        name: listed[name][0] if listed[name] else parameter.sample(draw)
         for name, parameter in sweep.parameters.items()
     }
     yield first
-    for name, parameter in sweep.parameters.items():
-        for value in (parameter.values or [])[1:]:
+    for name, values in listed.items():
+        for value in values[1:]:
             yield first | {name: value}
+
+
+def _listed(parameter: Parameter) -> list[Any]:
+    """Return the values that the file lists, or the ends of a range, which may be a long one."""
+    values = parameter.values or ()
+    return [values[0], values[-1]] if isinstance(values, range) else list(values)
 
 
 def examples(sweep: Sweep, count: int, seed: int) -> list[dict[str, Any]]:
@@ -68,30 +78,9 @@ def examples(sweep: Sweep, count: int, seed: int) -> list[dict[str, Any]]:
     return [{name: p.sample(draw) for name, p in sweep.parameters.items()} for _ in range(count)]
 
 
-def _parse(lines: Sequence[list[str]], file: Path) -> None:
-    """Read command lines as `fit` does, and go no further."""
-    # Importing Lightning takes seconds; what can be refused without it is refused before.
-    from lightning_colorize.commands.messages import explain, is_bad_input
-    from lightning_colorize.commands.session import quiet
-    from lightning_colorize.training import ParsedCLI
-
-    quiet()
-    words = lines[0]
-    try:
-        parser = ParsedCLI(words, "lightning-colorize fit").parser
-        for words in lines:
-            root = parser.parse_args(words).data.root
-            if root is not None and not Path(root).expanduser().is_dir():
-                raise UsageError(f"--data.root: {root}\naccepted: a folder of photographs")
-    except Exception as error:
-        if not is_bad_input(error):
-            raise
-        raise UsageError(f"{file}: {explain(error, words)}") from None
-
-
 def _refuse_none(sweep: Sweep, file: Path) -> None:
     for name, parameter in sweep.parameters.items():
-        if parameter.values and any(value is None for value in parameter.values):
+        if None in _listed(parameter):
             raise UsageError(
                 f"{file}: parameters.{name}: null would reach fit as the text None; "
                 'write "null", with the quotes'

@@ -4,9 +4,14 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lightning_colorize.commands.parser import require_positive
+from lightning_colorize.commands.slurm_options import resources
+from lightning_colorize.commands.sweep import PICTURES, ROOT
+from lightning_colorize.commands.sweep_after import require_pictures
 from lightning_colorize.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,16 +21,25 @@ if TYPE_CHECKING:
 _SHOWN = 3
 """Trials whose commands a dry run prints."""
 
+_LOCAL = {
+    "storage": None,
+    "root": Path(ROOT),
+    "seed": 0,
+    "launcher": "local",
+    "report_pictures": PICTURES,
+}
+"""What W&B's engine has no use for, and its value where it was not given."""
+
+_SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch", "array")
+
 
 def run(args: argparse.Namespace) -> int:
     """Check a sweep file, then run it with the engine that was asked for."""
-    require_positive(args, "workers")
+    _require(args)
     from lightning_colorize.search.sweep_file import read_sweep
 
     sweep = read_sweep(args.file)
-    engine = _engine(args.engine)
-    if engine == "wandb" and args.storage is not None:
-        raise UsageError("--storage: W&B keeps the study itself; leave it out, or --engine local")
+    engine = _engine(args)
 
     from lightning_colorize.commands.sweep_checks import check
 
@@ -40,33 +54,93 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.search.study import create_study
 
     study = create_study(sweep, args.root, args.storage, args.seed, args.file)
+    _refuse_stopped(study)
     return _work(study, args)
 
 
 def join(args: argparse.Namespace) -> int:
     """Run trials of a study that is there already, beside those who run others."""
-    require_positive(args, "workers")
+    _require(args)
     from lightning_colorize.search.study import open_study
 
-    return _work(open_study(args.place, args.name), args)
+    study = open_study(args.place, args.name)
+    _refuse_stopped(study)
+    _check_again(study)
+    return _work(study, args)
 
 
 def resume(args: argparse.Namespace) -> int:
     """Let workers work again, and be some of them."""
-    require_positive(args, "workers")
+    _require(args)
     from lightning_colorize.search.study import open_study
+    from lightning_colorize.search.trials import Trials
 
     study = open_study(args.place, args.name)
-    study.resume()
+    _check_again(study)
+    if not args.dry_run:
+        study.resume()
+        if args.retry_failed:
+            print(f"failed trials that are tried again: {Trials(study).retry_failed()}")
     return _work(study, args)
 
 
-def _engine(asked: Literal["auto", "local", "wandb"]) -> Literal["local", "wandb"]:
-    if asked != "auto":
-        return asked
+def _require(args: argparse.Namespace) -> None:
+    """Refuse options that cannot be, or would be ignored."""
+    require_positive(args, "workers")
+    require_pictures(args.report_pictures)
+    if args.gpus_per_trial is not None and args.gpus_per_trial < 0:
+        raise UsageError(f"--gpus-per-trial {args.gpus_per_trial}: it must be 0 or more")
+    if "://" not in (getattr(args, "storage", None) or "://"):
+        raise UsageError(
+            f"--storage {args.storage}: a URL is wanted, sqlite:///FILE or "
+            "postgresql://USER@HOST/DATABASE; --root FOLDER says where runs go"
+        )
+    given = [name for name in _SLURM if getattr(args, name)]
+    if given and args.launcher != "slurm":
+        raise UsageError(f"--{given[0]} is for --launcher slurm; give that too, or leave it out")
+
+
+def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
+    if args.engine == "local":
+        return "local"
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name, default in _LOCAL.items()
+        if getattr(args, name) != default
+    ]
+    if args.engine == "wandb":
+        if given:
+            raise UsageError(
+                f"{given[0]}: W&B keeps the study itself, and its agents are started here; "
+                "leave it out, or --engine local"
+            )
+        return "wandb"
     from lightning_colorize.wandb_mode import wandb_mode
 
-    return "wandb" if wandb_mode("auto").mode == "online" else "local"
+    if wandb_mode("auto").mode != "online":
+        return "local"
+    if given:
+        print(f"engine    local: W&B's has no {', '.join(given)}", file=sys.stderr)
+    return "local" if given else "wandb"
+
+
+def _refuse_stopped(study: "Study") -> None:
+    if study.stopped is not None:
+        raise UsageError(f"{study.sweep.name} is stopped; {study.command('resume')} goes on")
+
+
+def _check_again(study: "Study") -> None:
+    """Check a sweep where and as its trials will be started: here much may be missing."""
+    from lightning_colorize.commands.sweep_checks import check
+    from lightning_colorize.search.study import SWEEP_FILE
+
+    if not study.start.is_dir():
+        raise UsageError(
+            f"{study.sweep.name} was begun in {study.start}, which is not here; its trials are "
+            "started there, as paths of fragments are relative to it"
+        )
+    with chdir(study.start):
+        check(study.sweep, study.folder / SWEEP_FILE)
 
 
 def _dry_run(sweep: "Sweep", seed: int) -> int:
@@ -85,20 +159,18 @@ def _work(study: "Study", args: argparse.Namespace) -> int:
 
     if args.dry_run and args.launcher == "local":
         return _dry_run(study.sweep, study.seed)
-    if study.stopped is not None:
-        raise UsageError(
-            f"{study.sweep.name} is stopped; lightning-colorize sweep resume {study.shown} goes on"
-        )
     if args.dry_run:
         return _run_workers(study, args, tick=lambda: None)
     print(f"sweep     {study.sweep.name}: {study.shown}")
     print(f"runs      {study.folder}", flush=True)
     with LiveTable(study, args.workers) as table:
         code = _run_workers(study, args, table.tick)
+        if code < 128:
+            table.hide()
     if code >= 128 and args.launcher == "slurm":
         return code  # the jobs go on, and the launcher has said how to end them
     if code >= 128:
-        print(f"go on     lightning-colorize sweep resume {study.shown}", file=sys.stderr)
+        print(f"go on     {study.command('resume')}", file=sys.stderr)
         return code
     return finish(study, args.report_pictures, failed=code != 0)
 
@@ -110,21 +182,5 @@ def _run_workers(study: "Study", args: argparse.Namespace, tick: Callable[[], No
         return run_workers(study, args.workers, args.gpus_per_trial, tick)
     from lightning_colorize.search.slurm import SlurmOptions, launch_workers
 
-    options = SlurmOptions(
-        partition=args.partition,
-        time=args.time,
-        gpus=args.gpus_per_trial,
-        cpus=args.cpus,
-        mem=args.mem,
-        account=args.account,
-        qos=args.qos,
-        array=args.array,
-        extra=dict(map(_option, args.sbatch)),
-    )
+    options = SlurmOptions(gpus=args.gpus_per_trial, array=args.array, **resources(args))
     return launch_workers(study, args.workers, options, tick, dry_run=args.dry_run)
-
-
-def _option(word: str) -> tuple[str, str | bool]:
-    """Return name and value of an option of sbatch, which may have no value."""
-    name, equals, value = word.lstrip("-").partition("=")
-    return name, value if equals else True

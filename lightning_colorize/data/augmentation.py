@@ -1,9 +1,31 @@
-"""Augmentation of training pictures on the device, by kornia."""
+"""Augmentation of training pictures on the device; kornia draws, on the CPU."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_colorize.color import to_lab, to_unit
+
+
+class Draw(NamedTuple):
+    """What is drawn for a batch of B pictures.
+
+    Attributes:
+        places: (B, 2, 3), fp32: takes a pixel (x, y, 1) of what comes out to its place in the
+            picture, in `grid_sample`'s -1..1 from edge to edge. None: nothing is moved.
+        grey: (B, 5), fp32: whether the grey is jittered (1 or 0), weights of red, green and blue,
+            gamma. None: no jitter.
+    """
+
+    places: Tensor | None
+    grey: Tensor | None
+
+    def to(self, device: torch.device) -> "Draw":
+        """Return it on a device."""
+        moved = (None if t is None else t.to(device, non_blocking=True) for t in self)
+        return Draw(*moved)
 
 
 class Augmentation(nn.Module):
@@ -12,6 +34,10 @@ class Augmentation(nn.Module):
     Real black-and-white photographs are not the L of a colour photograph: film weighs the colours
     in its own way (orthochromatic film hardly sees red) and prints have their own tone curve. The
     jitter draws both, so that the network meets them in training; the true colours stay.
+
+    It is drawn on the CPU, so that a seed gives the same pictures on every device. All of the
+    geometry is one interpolation: a function of picture and draw, without products of matrices
+    (which TF32 would round), that a compiler can join to the conversion behind it.
 
     Args:
         size: Height and width that come out, in pixels.
@@ -35,55 +61,132 @@ class Augmentation(nn.Module):
         from kornia import augmentation as K  # takes most of a second, which help texts save
 
         super().__init__()
-        steps: list[nn.Module] = []
-        if flip:
-            steps.append(K.RandomHorizontalFlip(p=flip))
-        if rotation:
-            steps.append(K.RandomAffine(degrees=rotation, padding_mode="reflection", p=1.0))
-        if scale is not None:
-            steps.append(
-                K.RandomResizedCrop(
-                    (size, size), scale=scale, ratio=ratio, cropping_mode="resample"
-                )
-            )
-        else:
-            steps.append(K.Resize((size, size), antialias=True))
-        self.steps = nn.Sequential(*steps)
+        self.size = size
+        self.flip = K.RandomHorizontalFlip(p=flip) if flip else None
+        self.rotation = K.RandomAffine(degrees=rotation, p=1.0) if rotation else None
+        self.crop = K.RandomResizedCrop((size, size), scale, ratio) if scale else None
         self.grey_jitter = grey_jitter
 
-    def geometry(self, rgb: Tensor) -> Tensor:
+    def forward(self, rgb: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Augment and convert.
+
+        Args:
+            rgb: (B, 3, H, W), uint8 in 0..255 or floating point in 0..1.
+            draw: Of `draw`, on the same device.
+
+        Returns:
+            L: (B, 1, size, size) in [0, 100] and ab: (B, 2, size, size) in LAB units, both fp32.
+        """
+        moved = self.geometry(rgb, draw.places)
+        L, ab = to_lab(moved)
+        return (L if draw.grey is None else _jittered(moved, L, draw.grey)), ab
+
+    def draw(self, shape: torch.Size) -> Draw:
+        """Draw for a batch, by torch's generator of the CPU.
+
+        Args:
+            shape: (B, 3, H, W).
+        """
+        moves = self.flip or self.rotation or self.crop
+        places = self._draw_places(shape) if moves else None
+        return Draw(places, _draw_grey(shape[0], self.grey_jitter) if self.grey_jitter else None)
+
+    def geometry(self, rgb: Tensor, places: Tensor | None) -> Tensor:
         """Flip, rotate and crop.
 
         Args:
             rgb: (B, 3, H, W), uint8 in 0..255 or floating point in 0..1.
+            places: As in `Draw`.
 
         Returns:
             (B, 3, size, size), fp32, in 0..1.
         """
-        scaled = to_unit(rgb)
-        augmented: Tensor = self.steps(scaled)
-        return augmented.clamp(0.0, 1.0)
+        moved = to_unit(rgb)
+        size = (self.size, self.size)
+        if places is not None:
+            height, width = rgb.shape[-2:] if self.crop is None else size
+            y, x = torch.meshgrid(
+                torch.arange(height, dtype=torch.float32, device=rgb.device),
+                torch.arange(width, dtype=torch.float32, device=rgb.device),
+                indexing="ij",
+            )
+            rows = places[..., None, None].unbind(dim=1)
+            grid = torch.stack([r[:, 0] * x + r[:, 1] * y + r[:, 2] for r in rows], dim=-1)
+            moved = F.grid_sample(
+                moved, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+            )
+        if moved.shape[-2:] != size:
+            moved = F.interpolate(moved, size, mode="bilinear", antialias=True)
+        return moved.clamp(0.0, 1.0)
 
-    def grey(self, rgb: Tensor, L: Tensor) -> Tensor:
-        """Return L with some pictures' grey drawn anew.
+    def _draw_places(self, shape: torch.Size) -> Tensor:
+        """Draw flip, rotation and crop, in this order, and return `Draw.places`.
 
-        Args:
-            rgb: (B, 3, H, W), fp32, in 0..1.
-            L: (B, 1, H, W), its lightness in [0, 100].
-
-        Returns:
-            (B, 1, H, W) in [0, 100].
+        From what comes out back to the picture: where the crop has taken a pixel from, where the
+        rotation had it before, and where it was before the flip.
         """
-        if not self.grey_jitter:
-            return L
-        size, device = len(rgb), rgb.device
-        drawn = torch.rand(size) < self.grey_jitter
-        # Dirichlet(2, 2, 2): any weighting of the channels, pure ones the rarest.
-        weights = torch.distributions.Dirichlet(torch.full((3,), 2.0)).sample((size,))
-        gamma = torch.empty(size).uniform_(-0.35, 0.35).exp()
-        # Drawn on the CPU, so that a seed gives the same pictures on every device.
-        drawn, weights, gamma = drawn.to(device), weights.to(device), gamma.to(device)
-        grey = (rgb * weights.view(-1, 3, 1, 1)).sum(dim=1, keepdim=True)
-        grey = grey.clamp(0.0, 1.0) ** gamma.view(-1, 1, 1, 1)
-        jittered, _ = to_lab(grey.expand(-1, 3, -1, -1))
-        return torch.where(drawn.view(-1, 1, 1, 1), jittered, L)
+        count, _, height, width = shape
+        matrix = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
+        if self.flip is not None:
+            flipped = self.flip.forward_parameters(shape)["batch_prob"] > 0.5
+            matrix[flipped, 0, 0] = -1.0
+            matrix[flipped, 0, 2] = width - 1.0
+        if self.rotation is not None:
+            drawn = self.rotation.forward_parameters(shape)
+            matrix = matrix @ _rotation(drawn["angle"].double(), drawn["center"].double())
+        if self.crop is not None:
+            corners = self.crop.forward_parameters(shape)["src"].double()
+            first, last = corners[:, 0], corners[:, 2]
+            crop = torch.diag_embed(
+                F.pad((last - first) / max(1, self.size - 1), (0, 1), value=1.0)
+            )
+            crop[:, :2, 2] = first
+            matrix = matrix @ crop
+        # Pixel centres lie at halves of grid_sample's pixels.
+        sides = torch.tensor([width, height], dtype=torch.float64)
+        places = matrix[:, :2] * (2.0 / sides[:, None])
+        places[:, :, 2] += 1.0 / sides - 1.0
+        return places.float()
+
+
+def _rotation(degrees: Tensor, center: Tensor) -> Tensor:
+    """Return the matrices, (B, 3, 3), that turn pixels about a centre.
+
+    Args:
+        degrees: (B,), clockwise as seen.
+        center: (B, 2), x and y.
+    """
+    cos, sin = torch.cos(degrees.deg2rad()), torch.sin(degrees.deg2rad())
+    x, y = center.unbind(dim=1)
+    rows = [
+        torch.stack([cos, sin, x - cos * x - sin * y], dim=1),
+        torch.stack([-sin, cos, y + sin * x - cos * y], dim=1),
+        torch.tensor([0.0, 0.0, 1.0], dtype=cos.dtype).expand(len(cos), 3),
+    ]
+    return torch.stack(rows, dim=1)
+
+
+def _draw_grey(count: int, share: float) -> Tensor:
+    """Return `Draw.grey` for pictures of which a share is jittered."""
+    drawn = torch.rand(count) < share
+    # Dirichlet(2, 2, 2): any weighting of the channels, pure ones the rarest.
+    weights = torch.distributions.Dirichlet(torch.full((3,), 2.0)).sample((count,))
+    gamma = torch.empty(count).uniform_(-0.35, 0.35).exp()
+    return torch.cat([drawn.float()[:, None], weights, gamma[:, None]], dim=1)
+
+
+def _jittered(rgb: Tensor, L: Tensor, draw: Tensor) -> Tensor:
+    """Return L with some pictures' grey as drawn.
+
+    Args:
+        rgb: (B, 3, H, W), fp32, in 0..1.
+        L: (B, 1, H, W), its lightness in [0, 100].
+        draw: (B, 5), as in `Draw`.
+
+    Returns:
+        (B, 1, H, W) in [0, 100].
+    """
+    drawn, weights, gamma = draw[:, :, None, None].tensor_split([1, 4], dim=1)
+    grey = (rgb * weights).sum(dim=1, keepdim=True).clamp(0.0, 1.0) ** gamma
+    jittered, _ = to_lab(grey.expand(-1, 3, -1, -1))
+    return torch.where(drawn > 0.5, jittered, L)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_colorize.data.files import PictureError
+from lightning_colorize.data.shards.errors import ShardError
 from lightning_colorize.data.sources.listing import name_line, read_name_list
 from lightning_colorize.errors import UsageError, WorkError
 
@@ -47,6 +48,7 @@ class BrokenPictures:
         self.max_share = max_share
         self.report = report
         self._found: dict[str, PictureError] = {}
+        self._shards: set[str] = set()
 
     def add(
         self,
@@ -63,8 +65,15 @@ class BrokenPictures:
             told_elsewhere: Another process has met the same pictures and tells of them.
 
         Raises:
+            WorkError: If a shard cannot be read that the run cannot do without.
             Exception: `failure`, if they are now too many.
         """
+        for _, error in broken:
+            if isinstance(error, ShardError) and error.place not in self._shards:
+                self._shards.add(error.place)
+                if error.advice is not None:
+                    raise WorkError(f"{error}: {error.advice}")
+                _say(f"Going on without the {error.leap:,} pictures of {error}")
         new = dict(item for item in broken if item.name not in self._found)
         if not new:
             return

@@ -49,18 +49,21 @@ class CachedPictures(PictureSet):
         shapes: list[tuple[int, int]] = []
         places: list[tuple[int, int]] = []
         free = 0
-        with ThreadPoolExecutor(max_workers=cores()) as threads:
+        with (
+            ThreadPoolExecutor(max_workers=cores()) as threads,
+            pictures.expecting(lambda: np.arange(len(pictures))) as tell,
+        ):
             loaded = threads.map(_load, repeat(pictures), range(len(pictures)), repeat(side))
             doing = "Reading pictures into memory"
             shown = progress(loaded, len(pictures), doing, bar_from=_BAR_FROM)
             for index, result in enumerate(shown):
+                tell(index)
                 if isinstance(result, PictureError):
                     self.broken.append(Broken(pictures.name(index), result))
                     continue
                 size = result.numel()
                 if size > free:
-                    # Memory that is never written to is never taken.
-                    self._blocks.append(torch.empty(max(_BLOCK, size), dtype=torch.uint8))
+                    self._blocks.append(self._block(size, side, len(pictures) - index))
                     free = len(self._blocks[-1])
                 block = self._blocks[-1]
                 start = len(block) - free
@@ -74,6 +77,7 @@ class CachedPictures(PictureSet):
         self._places = np.array(places, dtype=np.int64).reshape(-1, 2)
         weights = pictures.weights
         self.weights = None if weights is None else weights[self._indices]
+        self.order = pictures.order.kept(self._indices)
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -81,6 +85,17 @@ class CachedPictures(PictureSet):
     def name(self, index: int) -> str:
         """Return the picture's name."""
         return self._pictures.name(int(self._indices[index]))
+
+    def _block(self, least: int, side: int, left: int) -> Tensor:
+        """Return memory for more pictures: (n,), uint8.
+
+        Args:
+            least: Bytes that are needed now.
+            side: Pixels of the short side.
+            left: Pictures that are still to come, that one included.
+        """
+        # Memory that is never written to is never taken.
+        return torch.empty(max(_BLOCK, least), dtype=torch.uint8)
 
     def read(self, index: int, min_side: int | None = None) -> Tensor:
         """Return the picture at the cached size, a view: (3, h, w), uint8."""
@@ -116,10 +131,10 @@ def fits_in_memory(count: int, side: int, taken: float = 0.0, processes: int = 1
         taken: Bytes of that part that other pictures take already.
         processes: Processes on this machine, each of which keeps pictures of its own.
     """
-    return taken + bytes_needed(count, side) <= _SHARE * _memory() / processes
+    return taken + bytes_needed(count, side) <= _SHARE * machine_memory() / processes
 
 
-def _memory() -> int:
+def machine_memory() -> int:
     """Return the bytes of memory that this process may use."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")

@@ -1,6 +1,6 @@
 """A split's pictures as squares of uint8."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,11 +23,11 @@ def resize_short_side(rgb: Tensor, side: int) -> Tensor:
     """Resize so that the short side has `side` pixels.
 
     Args:
-        rgb: (3, H, W), uint8.
+        rgb: (..., 3, H, W), uint8.
         side: Pixels.
 
     Returns:
-        (3, h, w), uint8, min(h, w) = side.
+        (..., 3, h, w), uint8, min(h, w) = side.
     """
     height, width = rgb.shape[-2:]
     if min(height, width) == side:
@@ -42,11 +42,14 @@ def limit_length(rgb: Tensor) -> Tensor:
     """Return the middle of a picture that is more than `LONGEST` times as long as it is wide.
 
     To be called before resizing.
+
+    Args:
+        rgb: (..., 3, H, W).
     """
     height, width = rgb.shape[-2:]
     most = LONGEST * min(height, width)
     top, left = max(0, height - most) // 2, max(0, width - most) // 2
-    return rgb[:, top : top + most, left : left + most]
+    return rgb[..., top : top + most, left : left + most]
 
 
 def crop_square(rgb: Tensor, side: int, position: float = 0.5) -> Tensor:
@@ -61,9 +64,27 @@ def crop_square(rgb: Tensor, side: int, position: float = 0.5) -> Tensor:
         (3, side, side), a view.
     """
     height, width = rgb.shape[-2:]
-    top = round((height - side) * position)
-    left = round((width - side) * position)
+    top, left = square_corner(height, width, side, position)
     return rgb[:, top : top + side, left : left + side]
+
+
+def square_corner(height: int, width: int, side: int, position: float) -> tuple[int, int]:
+    """Return the first row and column of the square that `crop_square` cuts."""
+    return round((height - side) * position), round((width - side) * position)
+
+
+class Jpeg(NamedTuple):
+    """A picture that is decoded elsewhere.
+
+    Attributes:
+        data: The file's bytes.
+        pixels: How many it has.
+        position: Where along its free length the square is to be cut.
+    """
+
+    data: bytes
+    pixels: int
+    position: float
 
 
 class Item(NamedTuple):
@@ -73,11 +94,20 @@ class Item(NamedTuple):
         rgb: (3, side, side), uint8; None for a broken picture that nothing replaces.
         name: The picture's name.
         broken: What could not be read on the way.
+        jpeg: In place of `rgb`, where it is not decoded yet.
     """
 
     rgb: Tensor | None
     name: str
     broken: list[Broken]
+    jpeg: Jpeg | None = None
+
+
+def collate(items: list[Item]) -> tuple[RawBatch, list[Broken]]:
+    """Stack items to a batch and gather what was broken; the batch may be empty."""
+    whole = [(item.rgb, item.name) for item in items if item.rgb is not None]
+    rgb = torch.stack([rgb for rgb, _ in whole]) if whole else torch.empty(0, dtype=torch.uint8)
+    return RawBatch(rgb, [name for _, name in whole]), [b for item in items for b in item.broken]
 
 
 class PictureDataset(Dataset[Item]):
@@ -93,7 +123,12 @@ class PictureDataset(Dataset[Item]):
         random_crop: Draw anew each time where the square is cut; else cut the centre.
         replace_broken: In place of a broken picture give the next one, so that a training epoch
             keeps its number of steps.
+
+    Attributes:
+        ships_pixels: Whether batches are whole as they leave the loader's workers.
     """
+
+    ships_pixels = True
 
     def __init__(
         self,
@@ -112,26 +147,27 @@ class PictureDataset(Dataset[Item]):
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
         index, draw = key
+        position = draw / 2**32 if self.random_crop else 0.5
         broken: list[Broken] = []
-        for candidate in range(index, index + len(self)):
-            candidate %= len(self)
+        tried = 0
+        while tried < len(self):
+            candidate = (index + tried) % len(self)
             try:
-                read = limit_length(self.pictures.read(candidate, self.side))
-                rgb = resize_short_side(read, self.side)
+                item = self._item(candidate, position)
             except PictureError as error:
                 broken.append(Broken(self.pictures.name(candidate), error))
                 if not self.replace_broken:
                     break
+                tried += error.leap
                 continue
-            position = draw / 2**32 if self.random_crop else 0.5
-            return Item(
-                crop_square(rgb, self.side, position), self.pictures.name(candidate), broken
-            )
+            return item._replace(broken=broken)
         return Item(None, self.pictures.name(index), broken)
 
+    def collate(self, items: list[Item]) -> Any:
+        """Return what is shipped for a batch."""
+        return collate(items)
 
-def collate(items: list[Item]) -> tuple[RawBatch, list[Broken]]:
-    """Stack items to a batch and gather what was broken; the batch may be empty."""
-    whole = [(item.rgb, item.name) for item in items if item.rgb is not None]
-    rgb = torch.stack([rgb for rgb, _ in whole]) if whole else torch.empty(0, dtype=torch.uint8)
-    return RawBatch(rgb, [name for _, name in whole]), [b for item in items for b in item.broken]
+    def _item(self, index: int, position: float) -> Item:
+        read = limit_length(self.pictures.read(index, self.side))
+        rgb = crop_square(resize_short_side(read, self.side), self.side, position)
+        return Item(rgb, self.pictures.name(index), [])

@@ -18,22 +18,18 @@ quality 90 (`python benchmarks/decode.py`). Times as fast as Pillow's
 
 import logging
 import warnings
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-from lightning_colorize.data.c_stderr import silent_c_stderr
-from lightning_colorize.data.pillow_modes import scale_to_eight_bits, srgb_transform, to_srgb
-
-try:
-    from torchvision.io import decode_jpeg
-except ImportError:  # torchvision 0.29 announces its end; without it Pillow reads every JPEG
-    decode_jpeg = None
+from lightning_colorize.data.jpeg import decode_jpegs, is_srgb, orientation
+from lightning_colorize.data.pillow_modes import scale_to_eight_bits, to_srgb
 
 PICTURE_SUFFIXES = frozenset(
     {
@@ -89,7 +85,10 @@ class PictureError(Exception):
     Attributes:
         path: The file.
         reason: What is wrong, in a few words on one line.
+        leap: How many numbers further the next picture is that may be whole.
     """
+
+    leap = 1
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -121,10 +120,76 @@ def read_picture(path: Path, min_side: int | None = None) -> Tensor:
         PictureError: If the file cannot be read, is not a picture, is damaged (truncated JPEGs
             included, which viewers show half grey), or has more than `MAX_PIXELS`.
     """
+    return decode_picture(read_bytes(path), path, min_side)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what is in a file.
+
+    Raises:
+        PictureError: If it cannot be read.
+    """
     try:
-        return _decode(path.read_bytes(), min_side)
+        return path.read_bytes()
+    except OSError as error:
+        raise PictureError(path, _reason(error)) from error
+
+
+def decode_picture(data: bytes, path: Path, min_side: int | None = None) -> Tensor:
+    """Decode the bytes of a picture file of any kind, as `read_picture` does.
+
+    Args:
+        data: The bytes.
+        path: Where they come from, for the error.
+        min_side: As in `read_picture`.
+
+    Returns:
+        (3, H, W), uint8, sRGB.
+
+    Raises:
+        PictureError: If they are no picture, or a damaged one.
+    """
+    try:
+        return _decode(data, min_side)
     except Exception as error:
         # Readers raise nearly any class when bytes are damaged: struct.error, SyntaxError, ...
+        raise PictureError(path, _reason(error)) from error
+
+
+class Header(NamedTuple):
+    """What a picture file says of itself before its pixels.
+
+    Attributes:
+        height: Pixels of the upright picture.
+        width: Likewise.
+        mode: Pillow's name of what a pixel is: `RGB`, `L`, `CMYK`, ...
+        has_profile: Whether an ICC profile says which colours are meant.
+    """
+
+    height: int
+    width: int
+    mode: str
+    has_profile: bool
+
+
+def read_header(file: BinaryIO, path: Path) -> Header:
+    """Return what a picture file says of itself.
+
+    Args:
+        file: The open file, or its bytes.
+        path: Where they come from, for the error.
+
+    Raises:
+        PictureError: If the header cannot be read. Damage further on is not noticed.
+    """
+    try:
+        with _open(file) as image:
+            width, height = image.size
+            # Pillow gives a TIFF's size upright already.
+            if image.format != "TIFF" and orientation(image) >= 5:
+                width, height = height, width
+            return Header(height, width, image.mode, bool(image.info.get("icc_profile")))
+    except Exception as error:
         raise PictureError(path, _reason(error)) from error
 
 
@@ -135,12 +200,9 @@ def picture_size(path: Path) -> tuple[int, int]:
         PictureError: If the header cannot be read. Damage further on is not noticed.
     """
     try:
-        with path.open("rb") as file, _open(file) as image:
-            width, height = image.size
-            # Pillow gives a TIFF's size upright already.
-            turned = image.format != "TIFF" and _orientation(image) >= 5
-            return (width, height) if turned else (height, width)
-    except Exception as error:
+        with path.open("rb") as file:
+            return read_header(file, path)[:2]
+    except OSError as error:
         raise PictureError(path, _reason(error)) from error
 
 
@@ -150,33 +212,15 @@ def _decode(data: bytes, min_side: int | None) -> Tensor:
         if image.format in ("JPEG", "MPO"):
             if min_side is not None:
                 image.draft(image.mode, (min_side, min_side))
-            profile = image.info.get("icc_profile")
-            if (
-                image.size == size
-                and image.mode in ("L", "RGB")
-                and not (profile and srgb_transform(profile, image.mode))
-            ):
-                pixels = _decode_plain_jpeg(data)
-                if pixels is not None:
-                    return _upright(pixels, _orientation(image))
+            if image.size == size and is_srgb(image):
+                encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+                with suppress(RuntimeError):  # Pillow then reads it, or says what is wrong.
+                    return _upright(decode_jpegs([encoded])[0], orientation(image))
         # Some formats keep their EXIF behind the pixels, and a TIFF is turned while it loads.
         image.load()
-        orientation = _orientation(image)
+        turn = orientation(image)
         pixels = torch.from_numpy(np.array(to_srgb(image))).permute(2, 0, 1)
-        return _upright(pixels, orientation)
-
-
-def _decode_plain_jpeg(data: bytes) -> Tensor | None:
-    """Decode by torchvision; None where it cannot, so that Pillow reads it or says why not."""
-    if decode_jpeg is None:
-        return None
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    try:
-        with silent_c_stderr():
-            pixels: Tensor = decode_jpeg(encoded, mode="RGB")
-    except RuntimeError:
-        return None
-    return pixels
+        return _upright(pixels, turn)
 
 
 def _open(file: BinaryIO) -> Image.Image:
@@ -217,28 +261,19 @@ def _open_unusual_tiff(file: BinaryIO) -> Image.Image:
         values = page.asarray()
         if page.axes == "SYX":
             values = np.moveaxis(values, 0, -1)
-        orientation = page.tags.get("Orientation")
+        turn = page.tags.get("Orientation")
     image = Image.fromarray(scale_to_eight_bits(values))
-    if orientation is not None:
-        image.getexif()[ExifTags.Base.Orientation] = orientation.value
+    if turn is not None:
+        image.getexif()[ExifTags.Base.Orientation] = turn.value
     return image
 
 
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where there is none or it is damaged."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block raises nearly any class; the pixels may be whole
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _upright(pixels: Tensor, orientation: int) -> Tensor:
+def _upright(pixels: Tensor, turn: int) -> Tensor:
     """Turn (3, H, W) as EXIF says: the value tells where the stored first row and column belong."""
-    if orientation >= 5:
+    if turn >= 5:
         pixels = pixels.transpose(1, 2)
-    rows = orientation in (3, 4, 7, 8)
-    columns = orientation in (2, 3, 6, 7)
+    rows = turn in (3, 4, 7, 8)
+    columns = turn in (2, 3, 6, 7)
     axes = [axis for axis, mirrored in ((1, rows), (2, columns)) if mirrored]
     return pixels.flip(axes) if axes else pixels
 

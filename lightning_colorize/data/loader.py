@@ -2,13 +2,15 @@
 
 Lightning saves the position of a loader that has `state_dict`, but no state of the random number
 generators. So nothing here is carried over from batch to batch: the order of an epoch is drawn from
-(seed, epoch), a picture's crop from (seed, epoch, place in the epoch), and before a batch is handed
-over, the generator from which device-side augmentation and dropout draw is seeded with
-(seed, epoch, batch, rank). A run that is resumed in mid-epoch then repeats the undisturbed one
-bit for bit, with any number of workers.
+(seed, epoch) as the set's `EpochOrder` has it, a picture's crop from (seed, epoch, place in the
+epoch), and before a batch is handed over, the generator from which device-side augmentation and
+dropout draw is seeded with (seed, epoch, batch, rank). A run that is resumed in mid-epoch then
+repeats the undisturbed one bit for bit, with any number of workers.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,19 +18,26 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from lightning_colorize.color import RawBatch
-from lightning_colorize.data.broken import BrokenPictures, TooManyBroken
-from lightning_colorize.data.dataset import PictureDataset, collate
+from lightning_colorize.data.broken import Broken, BrokenPictures, TooManyBroken
+from lightning_colorize.data.dataset import PictureDataset
+from lightning_colorize.data.order import AnyOrder, EpochOrder
+from lightning_colorize.data.workers import leave_signals_to_the_run
 from lightning_colorize.errors import UsageError
 
 Key = tuple[int, int]
 """A picture's index and the number drawn for this delivery, in [0, 2**32)."""
 
 
+Receive = Callable[[Iterator[Any]], Iterator[tuple[RawBatch, list[Broken]]]]
+"""Batches as they were shipped to batches of pixels, and what of them turned out broken."""
+
+
 class EpochBatches(Sampler[list[Key]]):
     """The keys of one rank's batches, for the epoch and from the position that are set.
 
-    The global batch `b` of an epoch is the same set of pictures whatever the number of ranks with
-    `batch_size * ranks` kept equal; each rank takes every ranks-th of it.
+    With the usual order the global batch `b` of an epoch is the same set of pictures whatever the
+    number of ranks with `batch_size * ranks` kept equal; each rank takes every ranks-th of it. All
+    ranks have the same number of batches of an epoch that is shuffled.
 
     Args:
         length: Pictures in the set.
@@ -36,6 +45,7 @@ class EpochBatches(Sampler[list[Key]]):
         shuffle: A new order each epoch, without the last incomplete batch (unless it is the only
             one); else the set's order, every picture once, ranks of unequal length.
         weights: Relative frequencies, (length,): an epoch is then drawn with replacement.
+        order: How the set is shuffled and dealt to the ranks.
         seed: Of order and draws.
         rank: This process's number.
         ranks: Number of processes.
@@ -52,6 +62,7 @@ class EpochBatches(Sampler[list[Key]]):
         *,
         shuffle: bool,
         weights: np.ndarray | None = None,
+        order: EpochOrder | None = None,
         seed: int = 0,
         rank: int = 0,
         ranks: int = 1,
@@ -60,6 +71,7 @@ class EpochBatches(Sampler[list[Key]]):
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.probabilities = None if weights is None else weights / weights.sum()
+        self.order = order or AnyOrder()
         self.seed = seed
         self.rank = rank
         self.ranks = ranks
@@ -69,22 +81,34 @@ class EpochBatches(Sampler[list[Key]]):
     def __len__(self) -> int:
         if self.shuffle:
             return max(1, self.length // (self.batch_size * self.ranks))
-        mine = len(range(self.rank, self.length, self.ranks))
+        mine = len(range(self.length)[self._part])
         return -(-mine // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
+        order, draws = self._drawn()
+        for batch in range(self.position, len(self)):
+            piece = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            yield list(zip(order[piece].tolist(), draws[piece].tolist(), strict=True))
+
+    def coming(self) -> np.ndarray:
+        """Return the pictures from the position to the end of the epoch, in order: (n,), int64."""
+        return self._drawn()[0][self.position * self.batch_size : len(self) * self.batch_size]
+
+    def _drawn(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return this rank's pictures of the epoch, and a number for each."""
         random = np.random.default_rng((self.seed, self.epoch))
         if not self.shuffle:
             order = np.arange(self.length)
         elif self.probabilities is None:
-            order = random.permutation(self.length)
+            order = self.order.shuffled(random, self.length, self.ranks)
         else:
             order = random.choice(self.length, size=self.length, p=self.probabilities)
         draws = random.integers(0, 2**32, size=self.length)
-        order, draws = order[self.rank :: self.ranks], draws[self.rank :: self.ranks]
-        for batch in range(self.position, len(self)):
-            piece = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
-            yield list(zip(order[piece].tolist(), draws[piece].tolist(), strict=True))
+        return order[self._part], draws[self._part]
+
+    @property
+    def _part(self) -> slice:
+        return self.order.part(self.length, self.rank, self.ranks)
 
 
 class PictureLoader(DataLoader[Any]):
@@ -95,7 +119,12 @@ class PictureLoader(DataLoader[Any]):
         batches: Which of them, in which order.
         broken: Told of the pictures that could not be read.
         seed_batches: Seed torch's generator before each batch is handed over (training).
+        receive: Makes pixels of what the data set's `collate` shipped.
         options: Of torch's DataLoader: num_workers, pin_memory, persistent_workers, ...
+
+    Attributes:
+        asked: When the latest batch was asked for, by `time.perf_counter`.
+        waited: Seconds that were waited for batches so far.
     """
 
     def __init__(
@@ -104,34 +133,55 @@ class PictureLoader(DataLoader[Any]):
         batches: EpochBatches,
         broken: BrokenPictures,
         seed_batches: bool = False,
+        receive: Receive = iter,
         **options: Any,
     ) -> None:
-        super().__init__(dataset, batch_sampler=batches, collate_fn=collate, **options)
+        super().__init__(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=dataset.collate,
+            worker_init_fn=leave_signals_to_the_run,
+            **options,
+        )
         self.batches = batches
         self.broken = broken
+        self._expecting = dataset.pictures.expecting
         self.seed_batches = seed_batches
+        self._receive = receive
+        self.asked = 0.0
+        self.waited = 0.0
         self._position = 0
         self._resumed = False
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch, how many of its batches were handed over, and of how many pictures."""
+        """Return the epoch, how many of its batches were handed over, of what, and to how many."""
         return {
             "epoch": self.batches.epoch,
             "position": self._position,
             "batch_size": self.batches.batch_size * self.batches.ranks,
+            "ranks": self.batches.ranks,
         }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from a saved position at the next iteration.
 
         Raises:
-            UsageError: If it is in the midst of an epoch of batches of another size.
+            UsageError: If it is in the midst of an epoch of batches of another size, or in an
+                order that has to do with the number of ranks, of another number of them.
         """
         size = self.batches.batch_size * self.batches.ranks
-        if state["batch_size"] != size and 0 < state["position"] < len(self):
+        amid = 0 < state["position"] < len(self)
+        if amid and state["batch_size"] != size:
             raise UsageError(
                 f"the run stopped in the midst of an epoch of batches of {state['batch_size']} "
                 f"pictures, not {size}: resume it with that many over all processes"
+            )
+        # Checkpoints of older versions do not say; they know no such order.
+        ranks = state.get("ranks", self.batches.ranks)
+        if amid and self.batches.order.by_ranks and ranks != self.batches.ranks:
+            raise UsageError(
+                f"the run stopped in the midst of an epoch over shards dealt to {ranks} processes, "
+                f"not {self.batches.ranks}: resume it with that many"
             )
         self.batches.epoch = state["epoch"]
         self._position = state["position"]
@@ -149,7 +199,7 @@ class PictureLoader(DataLoader[Any]):
         self._resumed = False
         self.batches.position = self._position
         nothing = True
-        for raw, broken in super().__iter__():
+        for raw, broken in self._awaited():
             self.broken.add(broken, TooManyBroken)
             self._position += 1
             if not len(raw.rgb):
@@ -160,6 +210,20 @@ class PictureLoader(DataLoader[Any]):
             yield raw
         if nothing and self.broken.max_share < 1:
             raise TooManyBroken("none of the pictures at hand can be read")
+
+    def _awaited(self) -> Iterator[tuple[RawBatch, list[Broken]]]:
+        """Yield the batches, keeping account of how long each was waited for."""
+        self.asked = time.perf_counter()
+        # Starts the workers: time that is waited too, and before a thread fetches ahead.
+        batches = self._receive(super().__iter__())
+        with self._expecting(self.batches.coming) as tell:
+            for number in count(1):
+                if (batch := next(batches, None)) is None:
+                    break
+                self.waited += time.perf_counter() - self.asked
+                tell(number * self.batches.batch_size)
+                yield batch
+                self.asked = time.perf_counter()
 
     def _seed_batch(self) -> None:
         b = self.batches

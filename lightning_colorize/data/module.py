@@ -1,27 +1,29 @@
 """The one data module: uint8 from the loader, (L, ab) on the device."""
 
 import os
+import sys
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
 
 from lightning_colorize.color import ColorBatch, RawBatch
+from lightning_colorize.compiling import require_compiler
 from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.broken import BrokenPictures
-from lightning_colorize.data.cache import CachedPictures, bytes_needed, fits_in_memory
 from lightning_colorize.data.checks import require, require_least, require_range, require_share
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import PictureDataset
+from lightning_colorize.data.kept import Cache, Memory
 from lightning_colorize.data.loader import EpochBatches, PictureLoader
 from lightning_colorize.data.pictures import PictureSet
-from lightning_colorize.data.sources import EmbeddedSource, FolderSource, Source, SourceError
+from lightning_colorize.data.reading import Decode, Reading
+from lightning_colorize.data.sources import Source, SourceError, default_source, parse_root
 from lightning_colorize.data.sources.base import Splits
-from lightning_colorize.processes import cores
+from lightning_colorize.data.trainer_view import TrainerView
 
 Split = Literal["train", "val", "test"]
 
@@ -36,9 +38,9 @@ class ColorizationDataModule(LightningDataModule):
     whatever the precision of training.
 
     Args:
-        root: The folder with photographs (or what the source takes); without it the photographs
-            that scikit-image brings along are used.
-        source: How the photographs are found and split; a folder by default.
+        root: The folder with photographs or packed shards, the shards' address (or what the source
+            takes); without it the photographs that scikit-image brings along are used.
+        source: How the photographs are found and split; as the root tells by default.
         size: Height and width of the pictures in pixels.
         batch_size: Pictures in a batch of one process.
         flip: Training: probability of a mirror image.
@@ -48,11 +50,13 @@ class ColorizationDataModule(LightningDataModule):
         rotation: Training: largest rotation to either side in degrees.
         grey_jitter: Training: probability that a picture's grey is drawn anew, as another film
             would have it.
-        cache: Keep decoded pictures in memory: always, never, or where they fit and are read
-            more than once (auto).
+        cache: Keep decoded pictures in memory: always, never, where they fit and are read more
+            than once (auto), or in the device's own (device).
+        decode: Who decodes JPEGs that are not kept in memory: the CPU's cores, or the device.
         num_workers: Processes that read pictures; by default none where pictures are in memory,
             else one a core (shared among the processes of the machine), at most 8.
         pin_memory: Ship batches from page-locked memory; by default where there is a GPU.
+        compile: Join augmentation and conversion to a few kernels.
         max_broken_share: The run stops where a larger share of all pictures (and more than one)
             cannot be read.
         seed: Of order and crops; by default that of `seed_everything`.
@@ -73,9 +77,11 @@ class ColorizationDataModule(LightningDataModule):
         crop_ratio: tuple[float, float] = (0.8, 1.25),
         rotation: float = 0.0,
         grey_jitter: float = 0.0,
-        cache: Literal["auto", "always", "never"] = "auto",
+        cache: Cache = "auto",
+        decode: Decode = "cpu",
         num_workers: int | None = None,
         pin_memory: bool | None = None,
+        compile: bool = False,
         max_broken_share: float = 0.01,
         seed: int | None = None,
     ) -> None:
@@ -87,20 +93,21 @@ class ColorizationDataModule(LightningDataModule):
         require_range("crop_ratio", crop_ratio)
         if crop_scale is not None:
             require_range("crop_scale", crop_scale, most=1)
-        self.save_hyperparameters(ignore=["source"])
-        self.root = None if root is None else Path(root).expanduser()
-        self.source = source or (EmbeddedSource() if root is None else FolderSource())
+        # Loggers want the same value of what the model has too, which is another thing there.
+        self.save_hyperparameters(ignore=["source", "compile"])
+        self.root = None if root is None else parse_root(root)
+        self.source = source or default_source(self.root)
         self.size = size
         self.batch_size = batch_size
         self.augmentation = Augmentation(size, flip, crop_scale, crop_ratio, rotation, grey_jitter)
-        self.cache = cache
-        self.num_workers = num_workers
-        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.compiles = compile
         self.max_broken_share = max_broken_share
+        pinned = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        self._reading = Reading(batch_size, num_workers, pinned, decode, self.seed)
+        self._memory = Memory(cache)
         self._splits: Splits = {}
         self._pictures: dict[Split, PictureSet] = {}
-        self._kept_bytes = 0.0
         self._train_loader: PictureLoader | None = None
         self._resume_from: dict[str, int] | None = None
 
@@ -112,17 +119,20 @@ class ColorizationDataModule(LightningDataModule):
         """Find the pictures of each split; those of the stage are read where they fit in memory."""
         if not self._splits:
             self._splits = self.source.splits(self.root)
+            self._require_size()
         needed: dict[str | None, list[Split]] = {
             "fit": ["train", "val"],
             "validate": ["val"],
             "test": ["test"],
         }
+        if self.compiles and stage is not None:
+            require_compiler("data.compile", self._run.device)
         for split in needed.get(stage, []):
             self.pictures(split)
         for name, count in self.counts().items():
-            if count < self._processes:
+            if count < self._run.ranks:
                 raise SourceError(
-                    f"{count} {name} picture{'s' * (count != 1)} for {self._processes} processes, "
+                    f"{count} {name} picture{'s' * (count != 1)} for {self._run.ranks} processes, "
                     f"each needs at least one: pass --trainer.devices {count}, or add pictures"
                 )
 
@@ -142,41 +152,26 @@ class ColorizationDataModule(LightningDataModule):
 
         Raises:
             SourceError: If the source has no such split, or none of its pictures can be read.
+            UsageError: If they are to be kept on the device and do not fit.
         """
         if split not in self._pictures:
             if split not in self._splits:
                 raise SourceError(
                     f"the data has no {split} pictures, only {', '.join(self._splits)}"
                 )
-            found = self._splits[split]
-            self._pictures[split] = self._cached(split, found) if self._keeps(split) else found
+            self._pictures[split] = self._kept(split, self._splits[split])
         return self._pictures[split]
 
     def loader(self, split: Split) -> PictureLoader:
         """Return a loader of uint8 batches: shuffled for training, each picture once otherwise."""
-        pictures = self.pictures(split)
-        # Lightning's overfit_batches wants the same pictures in every epoch.
-        overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
-        training = split == "train" and not overfit
-        workers = self._workers(pictures)
-        return PictureLoader(
-            PictureDataset(
-                pictures, self._side(split), random_crop=training, replace_broken=training
-            ),
-            EpochBatches(
-                len(pictures),
-                self.batch_size,
-                shuffle=training,
-                weights=pictures.weights if training else None,
-                seed=self.seed,
-                rank=self._rank,
-                ranks=self._processes,
-            ),
+        training = split == "train"
+        return self._reading.loader(
+            self.pictures(split),
+            self._side(split),
             self._broken,
-            seed_batches=split == "train",
-            num_workers=workers,
-            pin_memory=self.pin_memory,
-            persistent_workers=workers > 0,
+            self._run,
+            shuffle=training and not self._run.overfits,
+            seed_batches=training,
         )
 
     def train_dataloader(self) -> PictureLoader:
@@ -208,8 +203,8 @@ class ColorizationDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> ColorBatch:
         """Convert on the device; augment where the Trainer is training."""
-        training = self.trainer is not None and self.trainer.training
-        return to_color_batch(batch, self.augmentation if training else None)
+        augmentation = self.augmentation if self._run.training else None
+        return to_color_batch(batch, augmentation, self.compiles)
 
     def color_batches(self, split: Split, limit: int | None = None) -> Iterator[ColorBatch]:
         """Yield a split's pictures as (L, ab) without a Trainer or augmentation.
@@ -220,81 +215,54 @@ class ColorizationDataModule(LightningDataModule):
                 the Trainer's `fast_dev_run`, no more than its batches.
         """
         pictures = self.pictures(split)
-        if self.trainer is not None and self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            limit = self.batch_size * self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        if self._run.batches_of_a_try is not None:
+            limit = self.batch_size * self._run.batches_of_a_try
         some = limit is not None and limit < len(pictures)
         loader = PictureLoader(
             PictureDataset(pictures, self.size),
-            EpochBatches(len(pictures), self.batch_size, shuffle=some),
+            EpochBatches(len(pictures), self.batch_size, shuffle=some, order=pictures.order),
             self._broken,
-            num_workers=self._workers(pictures),
+            num_workers=self._reading.workers(pictures, self._run.local_ranks),
         )
         count = max(1, limit // self.batch_size) if limit and some else None
         for raw in islice(loader, count):
             yield to_color_batch(raw)
 
+    def _require_size(self) -> None:
+        """Refuse to enlarge pictures that were packed smaller than they are wanted."""
+        for pictures in self._splits.values():
+            if pictures.side is not None and pictures.side < self.size:
+                raise SourceError(
+                    f"a size of {self.size} is more than the {pictures.side} pixels that the "
+                    f"pictures are packed at: lower --data.size, or pack them anew with --size "
+                    f"{round(self.size * _MARGIN)}"
+                )
+
     def _side(self, split: Split) -> int:
-        return round(self.size * _MARGIN) if split == "train" else self.size
+        if split != "train":
+            return self.size
+        packed = self._splits[split].side
+        # Without the margin a packed picture is cropped from as it is, not enlarged first.
+        return min(round(self.size * _MARGIN), packed or sys.maxsize)
 
-    def _keeps(self, split: Split) -> bool:
-        """Return whether a split's pictures are to be kept in memory."""
-        if self.cache != "auto":
-            return self.cache == "always"
-        count = len(self._splits[split])
-        fits = fits_in_memory(count, self._side(split), self._kept_bytes, self._local_processes)
-        return fits and not self._takes_a_few(split, count)
-
-    def _takes_a_few(self, split: Split, count: int) -> bool:
-        """Return whether the Trainer is told to stop before it has met each picture once."""
-        if self.trainer is None:
-            return False
-        batches = getattr(self.trainer, f"limit_{split}_batches")
-        passes = self.trainer.max_epochs if split == "train" else 1
-        if not isinstance(batches, int) or passes in (None, -1):
-            return False
-        return batches * self.batch_size * self._processes * passes < count
-
-    def _cached(self, split: Split, found: PictureSet) -> CachedPictures:
-        """Read a split's pictures into memory."""
-        cached = CachedPictures(found, self._side(split))
-        if not len(cached):
-            raise SourceError(
-                f"none of {len(found)} pictures for {split} can be read "
-                f"(first: {cached.broken[0].error})"
-            )
+    def _kept(self, split: Split, found: PictureSet) -> PictureSet:
+        """Return a split's pictures from memory, if they are to be kept there."""
+        side, reads = self._side(split), self._run.reads(split, self.batch_size)
+        if not self._memory.keeps(len(found), side, reads, self._run.local_ranks):
+            return found
+        kept = self._memory.keep(split, found, side, self._run.device)
         # Each process reads them all, and one tells.
-        self._broken.add(cached.broken, told_elsewhere=self._rank > 0)
-        self._kept_bytes += bytes_needed(len(cached), self._side(split))
-        return cached
-
-    def _workers(self, pictures: PictureSet) -> int:
-        if self.num_workers is not None:
-            return self.num_workers
-        if isinstance(pictures, CachedPictures):
-            return 0
-        return max(1, min(8, cores() // self._local_processes))
+        self._broken.add(kept.broken, told_elsewhere=self._run.rank > 0)
+        return kept
 
     @property
-    def _rank(self) -> int:
-        return self.trainer.global_rank if self.trainer else 0
-
-    @property
-    def _processes(self) -> int:
-        return self.trainer.world_size if self.trainer else 1
-
-    @property
-    def _local_processes(self) -> int:
-        """Processes of this run on this machine."""
-        return self.trainer.num_devices if self.trainer else 1
+    def _run(self) -> TrainerView:
+        return TrainerView(self.trainer)
 
     @cached_property
     def _broken(self) -> BrokenPictures:
         """The account of broken pictures, begun when the first are read: by then a run is known."""
         total = sum(len(pictures) for pictures in self._splits.values())
-        return BrokenPictures(total, self.max_broken_share, self._broken_list())
-
-    def _broken_list(self) -> Path | None:
-        """Return the file in the run's folder; None where no run leaves one."""
-        if self.trainer is None or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return None
-        return Path(self.trainer.default_root_dir) / "broken.txt"
+        folder = self._run.folder
+        report = None if folder is None else folder / "broken.txt"
+        return BrokenPictures(total, self.max_broken_share, report)

@@ -6,13 +6,15 @@ million names and forked workers, counting references would copy the pages of ev
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from lightning_colorize.data.files import read_picture
+from lightning_colorize.data.files import read_bytes, read_picture
+from lightning_colorize.data.order import AnyOrder, EpochOrder
 
 
 class NameList(Sequence[str]):
@@ -31,6 +33,20 @@ class NameList(Sequence[str]):
         self._offsets = np.frombuffer(offsets, dtype=np.int64)
         self._block = np.frombuffer(bytes(block), dtype=np.uint8)
 
+    @classmethod
+    def of_lines(cls, block: bytes) -> "NameList":
+        """Return the strings of a block in which a NUL ends each, as `lines` gives it."""
+        names = cls(())
+        values = np.frombuffer(block, dtype=np.uint8)
+        ends = np.flatnonzero(values == 0)
+        names._block = values[values != 0]
+        names._offsets = np.concatenate([[0], ends - np.arange(len(ends))])
+        return names
+
+    def lines(self) -> bytes:
+        """Return all in one block, a NUL after each: a byte that no file's name holds."""
+        return b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in self)
+
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
@@ -45,9 +61,13 @@ class PictureSet(ABC):
 
     Attributes:
         weights: Relative frequency of each picture in training, (N,), or None for all alike.
+        order: In which order an epoch reads them quickest.
+        side: Pixels to which the short sides of larger pictures were brought; None for originals.
     """
 
     weights: np.ndarray | None = None
+    order: EpochOrder = AnyOrder()
+    side: int | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -67,6 +87,26 @@ class PictureSet(ABC):
         Raises:
             PictureError: If the file cannot be read as a picture.
         """
+
+    def encoded(self, index: int) -> bytes | None:
+        """Return the picture as its file has it, for decoding elsewhere; None: only `read` will do.
+
+        Raises:
+            PictureError: If the file cannot be read.
+        """
+        return None
+
+    @contextmanager
+    def expecting(self, coming: Callable[[], np.ndarray]) -> Iterator[Callable[[int], None]]:
+        """Hear which pictures are read within the context, so that they can be brought near.
+
+        Args:
+            coming: Returns their numbers in order; called only where that is of use.
+
+        Yields:
+            A function to be called with how many of them have been read.
+        """
+        yield lambda read: None
 
 
 class FilePictures(PictureSet):
@@ -102,6 +142,10 @@ class FilePictures(PictureSet):
         """Return the picture: (3, H, W), uint8, sRGB."""
         return read_picture(self.root / self.names[index], min_side=min_side)
 
+    def encoded(self, index: int) -> bytes | None:
+        """Return the file's bytes."""
+        return read_bytes(self.root / self.names[index])
+
 
 class ConcatPictures(PictureSet):
     """The pictures of several sets, one set after the other.
@@ -132,6 +176,11 @@ class ConcatPictures(PictureSet):
         """Return the picture: (3, H, W), uint8, sRGB."""
         part, own = self._find(index)
         return part.read(own, min_side=min_side)
+
+    def encoded(self, index: int) -> bytes | None:
+        """Return the picture as its own set has it."""
+        part, own = self._find(index)
+        return part.encoded(own)
 
     def _find(self, index: int) -> tuple[PictureSet, int]:
         index = range(len(self))[index]

@@ -12,7 +12,15 @@ from lightning_colorize.color import ColorBatch, RawBatch
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.pictures import ConcatPictures, FilePictures, PictureSet
-from lightning_colorize.data.sources import FolderSource, Source, SourceError, Splits
+from lightning_colorize.data.sources import (
+    FolderSource,
+    Root,
+    ShardSource,
+    Source,
+    SourceError,
+    Splits,
+    is_pack,
+)
 from lightning_colorize.data.sources.listing import require_folder
 from lightning_colorize.data.splits import split_of
 from lightning_colorize.errors import UsageError
@@ -69,7 +77,7 @@ class _Given(Source):
     def __init__(self, pictures: PictureSet) -> None:
         self.pictures = pictures
 
-    def splits(self, root: Path | None) -> Splits:
+    def splits(self, root: Root | None) -> Splits:
         return {"test": self.pictures}
 
 
@@ -79,7 +87,7 @@ def find_pictures(
     """Find what is to be evaluated in a folder.
 
     Args:
-        folder: With train, val and test, or any other folder of pictures.
+        folder: With train, val and test, or any other folder of pictures; or packed shards.
         split: By default the test split of the former and all of the latter; a split of the latter
             is the one that `fit` makes by hash.
         source: What split the folder for training: its splits are taken then, by default the test
@@ -88,6 +96,8 @@ def find_pictures(
     Raises:
         UsageError: If there is nothing to read, or no such split.
     """
+    if source is None and is_pack(folder):
+        source = ShardSource()
     if source is not None:
         splits = source.splits(folder)
         return _chosen(folder, splits, split or "test", _in_split_folders(splits))

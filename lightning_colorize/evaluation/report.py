@@ -51,6 +51,7 @@ def _lines(result: Mapping[str, Any], folder: Path) -> list[tuple[str, str]]:
             f"{epochs} epoch{'s' * (epochs != 1)}, {result['images_seen']:,} pictures"
             f" in {timedelta(seconds=round(result['seconds']))}{speed}",
         ),
+        ("cost", _cost(result)),
         ("pictures", str(folder / IMAGES)),
     ]
     if result["best_checkpoint"]:
@@ -63,3 +64,17 @@ def _lines(result: Mapping[str, Any], folder: Path) -> list[tuple[str, str]]:
         ("curves", f"lightning-colorize dashboard{where}"),
         ("compare", f"lightning-colorize runs list{where}"),
     ]
+
+
+def _cost(result: Mapping[str, Any]) -> str:
+    """Return what a run cost, without what is not known of it."""
+    figures = {
+        "device_hours": "{:.3g} device hours",
+        "steady_images_per_second": "{:,.0f} pictures a second in steady state",
+        "data_wait_share": "{:.1%} of it waiting for data",
+        "mfu": "{:.1%} of the device's peak FLOPs",
+    }
+    said = [form.format(result[name]) for name, form in figures.items() if result[name] is not None]
+    if memory := result["peak_device_memory"]:
+        said.append(f"at most {memory / 2**30:.1f} GiB of device memory")
+    return ", ".join(said)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.sources import Source
+from lightning_colorize.data.sources import Root, Source, default_source, parse_root
 from lightning_colorize.errors import UsageError
 from lightning_colorize.inference.rebuild import build_source
 from lightning_colorize.run_folder import CONFIG, read_config, run_of
@@ -23,7 +22,7 @@ class TrainingData:
     """
 
     config: Path
-    root: Path | None
+    root: Root | None
     spec: dict[str, Any] | None
 
     def source(self, allow: Sequence[str] = ()) -> Source:
@@ -44,8 +43,7 @@ class TrainingData:
             raise UsageError(
                 f"{self.config} does not fit this version of lightning-colorize: {error}"
             ) from error
-        root = None if self.root is None else str(self.root)
-        return ColorizationDataModule(root=root, source=source).source
+        return source or default_source(self.root)
 
 
 def training_data(checkpoint: Path) -> TrainingData | None:
@@ -64,6 +62,6 @@ def training_data(checkpoint: Path) -> TrainingData | None:
     root = config["data"].get("root")
     return TrainingData(
         run / CONFIG,
-        None if root is None else Path(root).expanduser(),
+        None if root is None else parse_root(root),
         config["data"].get("source"),
     )

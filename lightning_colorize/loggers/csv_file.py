@@ -1,8 +1,8 @@
-"""`metrics.csv`: one row per step, in the run folder itself."""
+"""`metrics.csv` and `cost.csv`: one row per step, in the run folder itself."""
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from lightning_colorize.loggers.base import RunLogger
-from lightning_colorize.run_folder import METRICS, write_atomic
+from lightning_colorize.run_folder import COST, METRICS, write_atomic
 
-_FIRST = ("step", "epoch")
+_COST_PREFIX = "cost/"
+_FIRST = {METRICS: ("step", "epoch"), COST: ("step",)}
+"""The columns that stand first, and are there always."""
 
 
 class MetricsFile:
@@ -24,12 +26,19 @@ class MetricsFile:
     Args:
         path: The file; its rows are gone on with if it is there.
         resume_step: Rows of this step and later ones are dropped.
+        first: The columns that stand first, and are there always.
     """
 
-    def __init__(self, path: Path, resume_step: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        resume_step: int | None = None,
+        first: Sequence[str] = _FIRST[METRICS],
+    ) -> None:
         self.path = path
+        self._first = first
         self._rows: dict[int, dict[str, Any]] = {}
-        self._columns: list[str] = list(_FIRST)
+        self._columns: list[str] = list(self._first)
         self._last_row_at = 0
         if path.is_file():
             self._load(resume_step)
@@ -61,7 +70,7 @@ class MetricsFile:
 
     def _write_all(self) -> None:
         names = {name for row in self._rows.values() for name in row}
-        self._columns = [*_FIRST, *sorted(names - set(_FIRST))]
+        self._columns = [*self._first, *sorted(names - set(self._first))]
         rows = [self._line(self._rows[step]) for step in sorted(self._rows)]
         text = self._line(dict(zip(self._columns, self._columns, strict=True))) + "".join(rows)
         write_atomic(self.path, text)
@@ -83,6 +92,9 @@ class MetricsFile:
 class CsvRun(RunLogger):
     """Metrics into `<run>/metrics.csv`, which grows over resumes.
 
+    What training costs is other each time; it is kept apart, in `cost.csv`, so that equal runs
+    leave equal metrics.
+
     Args:
         folder: The run folder.
         resume_step: The step of the checkpoint that is resumed from; rows from it on are dropped,
@@ -95,7 +107,7 @@ class CsvRun(RunLogger):
         super().__init__()
         self._folder = folder
         self._resume_step = resume_step
-        self._file: MetricsFile | None = None
+        self._files: dict[str, MetricsFile] = {}
 
     @property
     def name(self) -> str:
@@ -115,7 +127,15 @@ class CsvRun(RunLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Put metrics into the row of a step; without a step, into the latest row."""
-        if self._file is None:
-            self._file = MetricsFile(self._folder / METRICS, self._resume_step)
         values = {name: v.item() if isinstance(v, Tensor) else v for name, v in metrics.items()}
-        self._file.update(self._file.last_step if step is None else step, values)
+        costs = {name: value for name, value in values.items() if name.startswith(_COST_PREFIX)}
+        others = {name: value for name, value in values.items() if name not in costs}
+        for name, part in ((COST, costs), (METRICS, others)):
+            if part:
+                file = self._file(name)
+                file.update(file.last_step if step is None else step, part)
+
+    def _file(self, name: str) -> MetricsFile:
+        if name not in self._files:
+            self._files[name] = MetricsFile(self._folder / name, self._resume_step, _FIRST[name])
+        return self._files[name]

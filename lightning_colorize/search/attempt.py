@@ -1,9 +1,11 @@
 """One run of a trial's process, from its start to what is told of it."""
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lightning_colorize.errors import WorkError
 from lightning_colorize.run_folder import STOP, is_running, write_atomic
 from lightning_colorize.search.command import expand
 from lightning_colorize.search.hyperband import Standing
@@ -14,6 +16,8 @@ from lightning_colorize.search.study import Study
 from lightning_colorize.search.trials import TakenTrial, Trials
 
 _LOOK_EVERY = 0.2
+_AT_THE_START = 60.0
+_NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Attempt:
         terms: Terms,
         urgency: Callable[[], int],
     ) -> None:
+        self._study = study
         self._sweep = study.sweep
         self._trials = trials
         self._trial = trial
@@ -60,35 +65,60 @@ class Attempt:
         self._urgency = urgency
         self._metric = None if study.sweep.metric is None else study.sweep.metric.name
         self._history = History(trial.folder, self._metric)
-        self._reported: list[float] = []
+        self._reported = trial.history
+        self._begun = time.monotonic()
         self._renewed = time.monotonic()
         self._is_mine = True
         self._interrupted = False
 
-    def run(self) -> None:
-        """Run the trial and tell how it went; put it back into the queue if it is interrupted."""
-        outcome = self._outcome()
+    def run(self) -> str | None:
+        """Run the trial and tell how it went; put it back into the queue if it is interrupted.
+
+        Returns:
+            Why it failed at its start, within a minute and before its first validation, as others
+            may for the same reason; None for all else.
+
+        Raises:
+            WorkError: If it cannot be run for reasons that are not its own; it is put back.
+        """
+        try:
+            outcome = self._outcome()
+        except OSError as error:
+            self._trials.give_back(self._trial)
+            raise WorkError(
+                f"trial {self._trial.number} cannot be run here ({error}); "
+                f"once that is mended: {self._study.command('resume')}"
+            ) from None
         if outcome is None:
             self._trials.give_back(self._trial)
-        else:
-            self._trials.tell(self._trial, outcome)
+            return None
+        self._trials.tell(self._trial, outcome)
+        at_once = time.monotonic() - self._begun < _AT_THE_START and self._history.epoch is None
+        return outcome.reason if outcome.state == "failed" and at_once else None
 
     def _outcome(self) -> Outcome | None:
         """Return how the trial ended; None if this worker has interrupted it."""
         folder, metric = self._trial.folder, self._sweep.metric
-        if ended(folder):
-            # Whoever ran it was killed before it could tell.
-            self._follow()
-            return judge(folder, self._history, metric, None, True, "")
         if not self._is_free():
             return None
+        self._report()
+        if ended(folder):
+            # Whoever ran it was killed, or asleep, before it could tell.
+            return judge(folder, self._history, metric, None, True, "")
         before = stamp(folder)
         words = expand(self._sweep, self._trial.values)
         try:
             process = TrialProcess(
-                words, folder, self._sweep.name, self._terms.devices, self._terms.threads
+                words,
+                folder,
+                self._study.start,
+                self._sweep.name,
+                self._terms.devices,
+                self._terms.threads,
             )
         except OSError as error:
+            if error.filename != words[0] or error.errno not in _NO_PROGRAM:
+                raise
             return Outcome("failed", reason=f"{words[0]} cannot be run: {error.strerror}")
         try:
             code = self._watch(process)
@@ -116,7 +146,8 @@ class Attempt:
         kill_at = float("inf")
         while (code := process.wait(_LOOK_EVERY)) is None:
             self._keep()
-            self._follow()
+            if self._report():
+                self._stop_if_behind()
             urgency = self._urgency()
             if (urgency or not self._is_mine) and not self._interrupted:
                 self._interrupted = True
@@ -124,7 +155,7 @@ class Attempt:
                 kill_at = time.monotonic() + self._terms.grace
             elif urgency > 1 or time.monotonic() > kill_at:
                 process.kill()
-        self._follow()
+        self._report()
         return code
 
     def _keep(self) -> None:
@@ -133,17 +164,22 @@ class Attempt:
             self._is_mine = self._trials.renew(self._trial)
             self._renewed = time.monotonic()
 
-    def _follow(self) -> None:
-        """Report what the run has logged, and stop it if it is behind."""
-        if not self._history.read():
-            return
-        values = self._history.values
+    def _report(self) -> bool:
+        """Report what the run has logged; returns whether there is anything new."""
+        is_new, values = self._history.read(), self._history.values
+        if not is_new and values == self._reported:
+            return False
         for index, value in enumerate(values):
             if self._reported[index : index + 1] != [value]:
                 self._trials.report(self._trial, index, value)
+        for index in range(len(values), len(self._reported)):
+            self._trials.take_back(self._trial, index)
         self._reported = values
         if self._history.epoch is not None:
             self._trials.report_epoch(self._trial, self._history.epoch)
+        return True
+
+    def _stop_if_behind(self) -> None:
         behind = self._trials.behind(self._trial)
         if behind is not None and not (self._trial.folder / STOP).exists():
             write_atomic(self._trial.folder / STOP, self._reason(behind))

@@ -17,18 +17,27 @@ from lightning_colorize.search.study import Study
 _COLUMNS = ("number", "state", "value", "epoch", "seconds", "reason", "folder")
 
 
-def export(study: Study, path: Path, overwrite: bool = False) -> None:
+def export(study: Study, paths: Sequence[Path], overwrite: bool = False) -> None:
     """Write a study's trials as `.csv` or `.json`, or the winner's configuration as `.yaml`.
 
     Args:
         study: Whose trials.
-        path: The suffix says what is written.
-        overwrite: Whether a file that is there already is replaced.
+        paths: The files; the suffix says what is written.
+        overwrite: Whether files that are there already are replaced.
 
     Raises:
-        UsageError: If the suffix is another, the file is there or cannot be written, or there is
-            no winner whose configuration could be read.
+        UsageError: If a suffix is another, a file is there or cannot be written, or there is no
+            winner whose configuration could be read; none is written then.
     """
+    table = rows(study)
+    texts = {path: _text(study, table, path, overwrite) for path in paths}
+    for path in paths:
+        require_writable(path, "export to")
+    for path, text in texts.items():
+        write_atomic(path, text)
+
+
+def _text(study: Study, table: Sequence[TrialRow], path: Path, overwrite: bool) -> str:
     writers = {".csv": _csv, ".json": _json, ".yaml": _yaml, ".yml": _yaml}
     write = writers.get(path.suffix.lower())
     if write is None:
@@ -38,9 +47,7 @@ def export(study: Study, path: Path, overwrite: bool = False) -> None:
         )
     if path.is_file() and not overwrite:
         raise UsageError(f"{path} exists; give another name, or --overwrite")
-    text = write(study, rows(study))
-    require_writable(path, "export to")
-    write_atomic(path, text)
+    return write(study, table)
 
 
 def _csv(study: Study, table: Sequence[TrialRow]) -> str:

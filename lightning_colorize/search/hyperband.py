@@ -8,7 +8,9 @@ package `sweeps` applies it). Nothing here knows who runs the trials.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from lightning_colorize.search.goal import Goal, cost
 
 if TYPE_CHECKING:
     from lightning_colorize.search.sweep_file import Hyperband
@@ -59,7 +61,7 @@ def bands_from_max(max_iter: int, s: int, eta: float) -> tuple[int, ...]:
 def standing(
     history: Sequence[float],
     others: Sequence[Sequence[float]],
-    goal: Literal["minimize", "maximize"],
+    goal: Goal,
     rule: "Hyperband",
 ) -> Standing | None:
     """Judge a run; None before its first band.
@@ -70,29 +72,25 @@ def standing(
         goal: Which way is better.
         rule: The bands, and how strict.
     """
-    sign = -1 if goal == "maximize" else 1
-    own = _costs(history, sign)
+    own = _costs(history, goal)
     passed = [band for band in rule.bands if band <= len(own)]
     if not passed:
         return None
     band = passed[-1]
-    everyone = [own, *(_costs(other, sign) for other in others)]
+    everyone = [own, *(_costs(other, goal) for other in others)]
     at_band = sorted(costs[band - 1] for costs in everyone if len(costs) >= band)
     threshold = at_band[int(1 / rule.eta * len(at_band))]
     judged = own[band - 1] if rule.strict else min(own)
-    return Standing(band, sign * judged, sign * threshold, judged > threshold)
+    return Standing(band, cost(judged, goal), cost(threshold, goal), judged > threshold)
 
 
 def is_behind(
-    history: Sequence[float],
-    others: Sequence[Sequence[float]],
-    goal: Literal["minimize", "maximize"],
-    rule: "Hyperband",
+    history: Sequence[float], others: Sequence[Sequence[float]], goal: Goal, rule: "Hyperband"
 ) -> bool:
     """Return whether a run is to be stopped; arguments as `standing` takes them."""
     judged = standing(history, others, goal, rule)
     return judged is not None and judged.behind
 
 
-def _costs(history: Sequence[float], sign: int) -> list[float]:
-    return [sign * value for value in history if math.isfinite(value)]
+def _costs(history: Sequence[float], goal: Goal) -> list[float]:
+    return [cost(value, goal) for value in history if math.isfinite(value)]

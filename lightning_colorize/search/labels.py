@@ -26,7 +26,8 @@ class Labels:
         self.names = {
             name: short[name]
             for name, parameter in sweep.parameters.items()
-            if parameter.values is None or len(parameter.values) > 1
+            # A range may be too long for len().
+            if parameter.values is None or len(parameter.values[:2]) > 1
         }
         self._choices = {name: _choices(sweep.parameters[name]) for name in self.names}
 

@@ -5,11 +5,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Any, Literal
+from typing import Any
 
+from lightning_colorize.search.goal import Goal, cost
 from lightning_colorize.search.status import TrialRow
-
-Goal = Literal["minimize", "maximize"]
 
 SEED = "seed_everything"
 CONFIDENCE = 0.95
@@ -22,6 +21,8 @@ class Place:
     Attributes:
         trials: One a seed, the best first.
         repeats: Further trials of a seed that is counted already.
+        missing: Trials of further seeds that failed or were stopped early: `trials` may be the
+            lucky ones.
         values: What they have in common, by dotted name.
         value: Mean of the metric over `trials`.
         spread: Its standard deviation (n - 1); None for a single trial.
@@ -31,6 +32,7 @@ class Place:
 
     trials: list[TrialRow]
     repeats: list[TrialRow]
+    missing: list[TrialRow]
     values: dict[str, Any]
     value: float
     spread: float | None
@@ -47,11 +49,10 @@ def leaderboard(rows: Sequence[TrialRow], goal: Goal) -> list[Place]:
     """
     groups: dict[str, list[TrialRow]] = {}
     for row in rows:
-        if row.state == "finished" and row.value is not None:
-            others = {name: value for name, value in row.values.items() if name != SEED}
-            groups.setdefault(json.dumps(others, sort_keys=True), []).append(row)
-    places = [_place(group, goal) for group in groups.values()]
-    return sorted(places, key=lambda place: place.value, reverse=goal == "maximize")
+        others = {name: value for name, value in row.values.items() if name != SEED}
+        groups.setdefault(json.dumps(others, sort_keys=True), []).append(row)
+    places = [_place(group, goal) for group in groups.values() if any(map(_is_ranked, group))]
+    return sorted(places, key=lambda place: cost(place.value, goal))
 
 
 def winner(rows: Sequence[TrialRow], goal: Goal) -> TrialRow | None:
@@ -63,18 +64,20 @@ def winner(rows: Sequence[TrialRow], goal: Goal) -> TrialRow | None:
 def _place(group: Sequence[TrialRow], goal: Goal) -> Place:
     by_seed: dict[str, TrialRow] = {}
     repeats = []
-    for row in group:
-        seed = json.dumps(row.values.get(SEED))
+    for row in filter(_is_ranked, group):
+        seed = _seed(row)
         if seed in by_seed:
             repeats.append(row)
         else:
             by_seed[seed] = row
-    trials = sorted(by_seed.values(), key=_value, reverse=goal == "maximize")
+    lost = {_seed(row): row for row in group if row.state in ("failed", "pruned")}
+    missing = [row for seed, row in lost.items() if seed not in by_seed]
+    trials = sorted(by_seed.values(), key=lambda row: cost(_value(row), goal))
     values = dict(trials[0].values)
     if len(trials) > 1:
         del values[SEED]
     scores = [_value(row) for row in trials]
-    return Place(trials, repeats, values, mean(scores), *_sureness(scores))
+    return Place(trials, repeats, missing, values, mean(scores), *_sureness(scores))
 
 
 def _sureness(scores: Sequence[float]) -> tuple[float | None, float | None, float | None]:
@@ -88,6 +91,14 @@ def _sureness(scores: Sequence[float]) -> tuple[float | None, float | None, floa
     t = float(stdtrit(len(scores) - 1, (1 + CONFIDENCE) / 2))
     half = t * spread / math.sqrt(len(scores))
     return spread, mean(scores) - half, mean(scores) + half
+
+
+def _is_ranked(row: TrialRow) -> bool:
+    return row.state == "finished" and row.value is not None
+
+
+def _seed(row: TrialRow) -> str:
+    return json.dumps(row.values.get(SEED))
 
 
 def _value(row: TrialRow) -> float:

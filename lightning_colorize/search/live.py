@@ -7,8 +7,11 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
+from lightning_colorize.search.baselines import not_beaten, read_baselines
 from lightning_colorize.search.labels import Labels, clock
+from lightning_colorize.search.leaderboard import leaderboard
 from lightning_colorize.search.retry import is_passing
 from lightning_colorize.search.status import TrialRow, best, rows
 from lightning_colorize.search.study import Study
@@ -70,6 +73,11 @@ class LiveTable:
             if self._live is not None:
                 self._live.stop()
 
+    def hide(self) -> None:
+        """Leave no table behind: the final one follows, on the same terminal."""
+        if self._live is not None and sys.stdout.isatty():
+            self._live.transient = True
+
     def tick(self) -> None:
         """Show what is new; as often as one likes, since little time is spent on it in all."""
         if time.monotonic() >= self._next_look:
@@ -89,10 +97,9 @@ class LiveTable:
     def _show(self, table: Sequence[TrialRow]) -> None:
         left = seconds_left(table, self._study.sweep, self._workers)
         if self._live is not None:
-            room = self._console.height
-            self._live.update(
-                table_of(table, self._study.sweep, self._labels, left, room), refresh=True
-            )
+            width, height = self._console.size
+            shown = table_of(table, self._study.sweep, self._labels, left, height, width)
+            self._live.update(shown, refresh=True)
             return
         for row in table:
             if row.state in ENDED and row.number not in self._said:
@@ -119,7 +126,7 @@ class LiveTable:
 
 
 def print_table(study: Study, console: Console | None = None) -> None:
-    """Print how a sweep stands.
+    """Print how a sweep stands, with the baselines of the best trial's data.
 
     Args:
         study: Whose trials; all of them where no terminal limits their number.
@@ -130,5 +137,14 @@ def print_table(study: Study, console: Console | None = None) -> None:
     table = rows(study)
     running = sum(row.state == "running" for row in table)
     left = seconds_left(table, study.sweep, running) if running else None
-    room = console.height if console.is_terminal else None
-    console.print(table_of(table, study.sweep, Labels(study.sweep), left, room))
+    width, height = console.size if console.is_terminal else (None, None)
+    metric = study.sweep.metric
+    places = [] if metric is None else leaderboard(table, metric.goal)
+    baselines, remark = {}, None
+    if metric is not None and places:
+        baselines = read_baselines(places[0], metric)
+        remark = not_beaten(places[0], metric, baselines)
+    labels = Labels(study.sweep)
+    console.print(table_of(table, study.sweep, labels, left, height, width, baselines))
+    if remark is not None:
+        console.print(Text(f"{remark}\n", style="yellow"))

@@ -6,13 +6,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from optuna.storages.journal._file import BaseJournalFileLock
 
-from lightning_colorize.search.retry import ConnectionLost
+from lightning_colorize.search.retry import ConnectionLost, LockHeld
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+
+_PATIENCE = 5.0
+"""Seconds for which a lock is waited for; then who waits may look whether he is to end."""
 
 
 class FileTurn:
@@ -26,7 +29,13 @@ class FileTurn:
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
 
     def __enter__(self) -> None:
-        self._lock.acquire(poll_interval=0.01)
+        try:
+            self._lock.acquire(_PATIENCE, poll_interval=0.01)
+        except Timeout:
+            raise LockHeld(
+                f"another process has {self._lock.lock_file} for {_PATIENCE:g} s; "
+                "if one is stopped, continue or end it"
+            ) from None
 
     def __exit__(
         self,

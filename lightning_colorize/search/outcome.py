@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_colorize.errors import UsageError
 from lightning_colorize.run_folder import RESULT, STOP, VALIDATIONS, read_result
+from lightning_colorize.search.goal import cost
 from lightning_colorize.search.sweep_file import Metric
 
 # Killed by a signal is -signal where Python did not catch it, 128 + signal where it did.
@@ -16,6 +18,7 @@ _INTERRUPTED = {
     *(-signal.SIGINT, -signal.SIGTERM),
     *(128 + signal.SIGINT, 128 + signal.SIGTERM),
 }
+_ENDED = ("finished", "stopped_early")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ class Outcome:
 class History:
     """The validations of a run, read as they are written.
 
-    A run that goes on from a checkpoint validates some epochs once more: the later line counts.
+    A run that goes on from a checkpoint validates some epochs once more: the later line counts. One
+    that begins anew writes another file: what the former said is forgotten. Lines that are not as
+    runs write them are passed over.
 
     Args:
         folder: The run's.
@@ -50,8 +55,9 @@ class History:
     def __init__(self, folder: Path, metric: str | None) -> None:
         self._path = folder / VALIDATIONS
         self._metric = metric
+        self._inode: int | None = None
         self._offset = 0
-        self._steps: list[tuple[int, float | None]] = []
+        self._steps: list[tuple[float, float | None]] = []
         self.epoch: int | None = None
         self.logged = False
 
@@ -61,26 +67,42 @@ class History:
         return [value for _, value in self._steps if value is not None]
 
     def read(self) -> bool:
-        """Read whole lines that are new; returns whether there were any."""
+        """Read whole lines that are new; returns whether there were any, or some are forgotten."""
         try:
             with self._path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                is_another = status.st_ino != self._inode or status.st_size < self._offset
+                forgot = is_another and self._forget()
+                self._inode = status.st_ino
                 file.seek(self._offset)
                 new = file.read()
         except FileNotFoundError:
+            return self._forget()
+        except OSError:
             return False
         whole = new[: new.rfind(b"\n") + 1]
         self._offset += len(whole)
         for line in whole.splitlines():
             self._take(line)
-        return bool(whole)
+        return forgot or bool(whole)
+
+    def _forget(self) -> bool:
+        """Begin with an empty file; returns whether there was another."""
+        was_read = self._offset > 0
+        self._inode, self._offset, self._steps = None, 0, []
+        self.epoch, self.logged = None, False
+        return was_read
 
     def _take(self, line: bytes) -> None:
         try:
             validation = json.loads(line)
         except ValueError:
             return  # Half a line of a process that was killed, and the next one's line behind it.
-        step, metrics = validation["step"], validation["metrics"]
-        self.epoch = validation["epoch"]
+        match validation:
+            case {"epoch": int(epoch), "step": int(step) | float(step), "metrics": dict(metrics)}:
+                self.epoch = epoch
+            case _:
+                return
         while self._steps and self._steps[-1][0] >= step:
             self._steps.pop()
         if self._metric in metrics:
@@ -90,9 +112,11 @@ class History:
 
 def number_or_none(value: Any) -> float | None:
     """Return a metric's value if it is a finite number."""
-    if isinstance(value, int | float) and math.isfinite(value):
-        return float(value)
-    return None
+    try:
+        number = float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def stamp(folder: Path) -> tuple[int, int] | None:
@@ -106,8 +130,10 @@ def stamp(folder: Path) -> tuple[int, int] | None:
 
 def ended(folder: Path) -> bool:
     """Return whether a run is through, so that there is nothing to go on with."""
-    result = read_result(folder)
-    return result is not None and result["status"] in ("finished", "stopped_early")
+    try:
+        return _read(folder).get("status") in _ENDED
+    except UsageError:
+        return False
 
 
 def judge(
@@ -128,26 +154,59 @@ def judge(
         has_result: Whether the result is this process's, not that of an earlier one.
         last_line: Of what the process printed.
     """
-    result = read_result(folder) if has_result else None
-    status = None if result is None else result["status"]
-    if result is not None and status in ("finished", "stopped_early"):
-        stopped = folder / STOP
-        if status == "stopped_early" and stopped.is_file():
-            reason = stopped.read_text(encoding="utf-8").strip()
-            return Outcome("pruned", _best(history.values, metric), reason)
+    result: dict[str, Any] = {}
+    reason = f"{_ending(code)}: {last_line or 'it printed nothing'}"
+    if has_result:
+        try:
+            result = _read(folder)
+        except UsageError as error:
+            reason = str(error)
+    status = result.get("status")
+    if status in _ENDED:
+        stop = folder / STOP
+        # What another program than `fit` does not say, the file does.
+        if status == "stopped_early" and result.get("told_to_stop", stop.is_file()):
+            return Outcome("pruned", _best(history.values, metric), _text(stop))
         return _finished(history, metric, result)
     if status == "interrupted" or code in _INTERRUPTED:
         return Outcome("interrupted", reason="interrupted by someone else")
-    return Outcome("failed", reason=f"{_ending(code)}: {last_line or 'it printed nothing'}")
+    return Outcome("failed", reason=reason)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """Return a run's result; empty where there is none.
+
+    Raises:
+        UsageError: If it is not as runs write it; the message begins with the file's name.
+    """
+    try:
+        result = read_result(folder)
+    except OSError as error:
+        raise UsageError(f"{RESULT} cannot be read ({error.strerror})") from None
+    except UsageError as error:
+        raise UsageError(str(error).removeprefix(f"{folder}{os.sep}")) from None
+    if result is None:
+        return {}
+    if not isinstance(result.get("status"), str):
+        raise UsageError(f"{RESULT} says no status")
+    return result
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return "it was told to stop"
 
 
 def _finished(history: History, metric: Metric | None, result: dict[str, Any]) -> Outcome:
     if metric is None:
         return Outcome("finished")
+    metrics = result.get("metrics")
     if history.logged:
         value = _best(history.values, metric)
-    elif metric.name in result["metrics"]:
-        value = number_or_none(result["metrics"][metric.name])
+    elif isinstance(metrics, dict) and metric.name in metrics:
+        value = number_or_none(metrics[metric.name])
     else:
         return Outcome("failed", reason=f"{metric.name} was not logged")
     if value is None:
@@ -158,7 +217,7 @@ def _finished(history: History, metric: Metric | None, result: dict[str, Any]) -
 def _best(values: list[float], metric: Metric | None) -> float | None:
     if metric is None or not values:
         return None
-    return max(values) if metric.goal == "maximize" else min(values)
+    return min(values, key=lambda value: cost(value, metric.goal))
 
 
 def _ending(code: int | None) -> str:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 _PR_SET_PDEATHSIG = 1
 _END_OF_OUTPUT = 4096
+# Below it may stand what is accepted instead.
+_SAYS_WHY = re.compile(r"lightning-colorize[a-z ]*: ")
 
 
 class TrialProcess:
@@ -26,18 +29,21 @@ class TrialProcess:
     Args:
         command: The words.
         folder: The run's; is made. Output is appended to a file in it.
+        start: The folder in which the command is called.
         sweep: The sweep's name, by which loggers group its trials.
         devices: The GPUs that it sees; None for all of this process's.
         threads: How many threads libraries may use, unless the environment says so; None for all.
 
     Raises:
-        OSError: If there is no such program.
+        OSError: If the program cannot be called (the error's `filename` is the first word then),
+            or a folder cannot be used.
     """
 
     def __init__(
         self,
         command: Sequence[str],
         folder: Path,
+        start: Path,
         sweep: str = "",
         devices: Sequence[str] | None = None,
         threads: int | None = None,
@@ -48,6 +54,7 @@ class TrialProcess:
             self._start = output.tell()
             self._process = subprocess.Popen(
                 command,
+                cwd=start,
                 env=_environment(folder, sweep, devices, threads),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -91,13 +98,13 @@ class TrialProcess:
             os.killpg(self._process.pid, number)
 
     def last_line(self) -> str:
-        """Return the last line that it printed and that is not empty."""
+        """Return the last line that it printed; of this package's commands, that which says why."""
         with self._output.open("rb") as output:
             end = output.seek(0, os.SEEK_END)
             output.seek(max(self._start, end - _END_OF_OUTPUT))
             text = output.read().decode(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return lines[-1] if lines else ""
+        return ([line for line in lines if _SAYS_WHY.match(line)] or lines or [""])[-1]
 
 
 def _environment(

@@ -18,9 +18,13 @@ class ConnectionLost(Exception):
     """The connection that held a study's lock is gone, and the lock with it."""
 
 
+class LockHeld(WorkError):
+    """Another process keeps a study's lock for longer than any work under it takes."""
+
+
 def is_passing(error: Exception) -> bool:
     """Return whether the same call may succeed later: the server restarts, a file is locked."""
-    if isinstance(error, ConnectionLost):
+    if isinstance(error, ConnectionLost | LockHeld):
         return True
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     if not type(cause).__module__.startswith("sqlalchemy"):

@@ -26,7 +26,7 @@ def sampler_of(sweep: Sweep, seed: int, number: int) -> BaseSampler:
         number: The trial's.
     """
     if sweep.method == "grid":
-        return GridSampler(sweep)
+        return GridSampler(sweep, number)
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     if sweep.method == "random":
         return RandomSampler(seed=own)
@@ -48,9 +48,11 @@ class GridSampler(BaseSampler):
 
     Args:
         sweep: Its method is grid.
+        number: The trial's, which Optuna may call otherwise.
     """
 
-    def __init__(self, sweep: Sweep) -> None:
+    def __init__(self, sweep: Sweep, number: int) -> None:
+        self._values = grid.combination(sweep, number)
         self._sweep = sweep
 
     def infer_relative_search_space(
@@ -75,7 +77,7 @@ class GridSampler(BaseSampler):
         """Return what stands in Optuna for the combination's value."""
         parameter = self._sweep.parameters[param_name]
         assert isinstance(parameter, Categorical)
-        value = grid.combination(self._sweep, trial.number)[param_name]
+        value = self._values[param_name]
         # By identity: True equals 1.
         index = next(i for i, choice in enumerate(parameter.choices) if choice is value)
         return parameter.keys[index]

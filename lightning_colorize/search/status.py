@@ -7,10 +7,18 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
+from lightning_colorize.search.goal import Goal, cost
 from lightning_colorize.search.lease import STALE_AFTER, is_dead, is_old
-from lightning_colorize.search.pruning import history_of
+from lightning_colorize.search.records import (
+    EPOCH,
+    LEASE,
+    REASON,
+    history_of,
+    latest,
+    seconds_of,
+    values_of,
+)
 from lightning_colorize.search.study import Study
-from lightning_colorize.search.trials import EPOCH, LEASE, REASON, seconds_of, values_of
 
 State = Literal["waiting", "running", "finished", "pruned", "failed"]
 
@@ -53,18 +61,17 @@ class TrialRow:
 def rows(study: Study) -> list[TrialRow]:
     """Return all trials, by number."""
     trials = study.storage.get_all_trials(study.id, deepcopy=False)
-    return [_row(study, trial) for trial in trials]
+    return [_row(study, number, trial) for number, trial in enumerate(latest(trials))]
 
 
-def best(all_rows: Sequence[TrialRow], goal: Literal["minimize", "maximize"]) -> TrialRow | None:
+def best(all_rows: Sequence[TrialRow], goal: Goal) -> TrialRow | None:
     """Return the finished trial with the best value, the first of several; None without any."""
     finished = [(row.value, row) for row in all_rows if row.state == "finished"]
     valued = [(value, row) for value, row in finished if value is not None]
-    choose = max if goal == "maximize" else min
-    return choose(valued, key=lambda pair: pair[0])[1] if valued else None
+    return min(valued, key=lambda pair: cost(pair[0], goal))[1] if valued else None
 
 
-def _row(study: Study, trial: FrozenTrial) -> TrialRow:
+def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
     known = trial.user_attrs
     state = _STATES[trial.state]
     reason = known.get(REASON)
@@ -74,14 +81,14 @@ def _row(study: Study, trial: FrozenTrial) -> TrialRow:
         state, reason = "waiting", "its worker is gone"
     has_value = study.sweep.metric is not None and trial.values is not None
     return TrialRow(
-        number=trial.number,
+        number=number,
         state=state,
         # Those of a trial that is being taken now are not chosen yet.
         values=values_of(study.sweep, trial) if _is_chosen(study, trial) else {},
         value=trial.values[0] if has_value else None,
         epoch=known.get(EPOCH),
         reason=reason,
-        folder=study.folder_of(trial.number),
+        folder=study.folder_of(number),
         seconds=seconds_of(trial),
         history=history_of(trial),
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 JOURNAL = "study.journal"
 
+_SECRETS = ("password", "sslpassword")
 _WANTED = "give a sweep's folder, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
 _SECONDS_TO_CONNECT = 5
 # A machine that vanished keeps its lock until the server has found out, by default in two hours.
@@ -74,23 +75,38 @@ def _open_journal(path: Path, create: bool) -> Place:
             f"{path} does not exist; {_WANTED} (of a sweep that was begun with --storage URL)"
         )
     turn = FileTurn(path)
-    storage = JournalStorage(JournalFileBackend(str(path), JournalTurn(path, turn)))
-    return Place(storage, lambda _: turn, str(path.parent.resolve()), str(path.parent))
+    try:
+        storage = JournalStorage(JournalFileBackend(str(path), JournalTurn(path, turn)))
+    except (ValueError, TypeError, KeyError):  # no JSON, or not Optuna's
+        raise UsageError(f"{path} is not the journal of a sweep; {_WANTED}") from None
+    # A journal of another name is not found by its folder.
+    place = path.parent if path.name == JOURNAL else path
+    return Place(storage, lambda _: turn, str(place.resolve()), str(place))
 
 
 def _open_database(address: str, create: bool) -> Place:
     from sqlalchemy.exc import SQLAlchemyError
 
     url, options = _engine(address)
-    shown = url.render_as_string(hide_password=True)
+    shown = url.difference_update_query(_SECRETS).render_as_string(hide_password=True)
     whole = url.render_as_string(hide_password=False)
     if url.database and url.get_backend_name() == "sqlite":
         file = Path(url.database)
         if not create and not file.is_file():
             raise UsageError(f"{file} does not exist; {_WANTED}")
         file.parent.mkdir(parents=True, exist_ok=True)
+
+    def connect() -> RDBStorage:
+        return RDBStorage(whole, engine_kwargs=options, skip_table_creation=not create)
+
     try:
-        database = RDBStorage(whole, engine_kwargs=options, skip_table_creation=not create)
+        try:
+            database = connect()
+        except SQLAlchemyError as error:
+            if "already exists" not in str(error):
+                raise
+            # Somebody else has made the tables in the same moment.
+            database = connect()
     except ImportError:
         raise UsageError(
             "PostgreSQL needs a driver: pip install 'lightning-colorize[cluster]'"

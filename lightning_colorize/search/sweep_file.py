@@ -1,6 +1,7 @@
 """Sweep files in W&B's schema: read, checked strictly, and what they say."""
 
 import math
+import os
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any, Literal, cast
 
 from lightning_colorize.run_folder import metric_goal
 from lightning_colorize.search.command import read_command
+from lightning_colorize.search.goal import Goal
 from lightning_colorize.search.grid import listed
 from lightning_colorize.search.hyperband import bands_from_max, bands_from_min
 from lightning_colorize.search.parameters import Parameter, read_parameters
@@ -26,6 +28,7 @@ _REFUSED = {
     "scheduler": "this engine has its own; leave it out and write method: grid, random or bayes",
     "metrics": "a sweep has one objective here; write `metric:`",
 }
+_LONGEST_NAME = 200  # of the 255 that a folder's name may have: others are made of it
 _REFUSED_OF_METRIC = {
     "target": "a sweep does not end at a value here; leave it out and write run_cap",
     "impute": "a failed trial has no value here; leave it out",
@@ -43,7 +46,7 @@ class Metric:
     """
 
     name: str
-    goal: Literal["minimize", "maximize"]
+    goal: Goal
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def parse_sweep(source: Mapping[str, Any], where: str) -> Sweep:
         if wanted and metric is None:
             raise section.error("metric", f"missing, and {key} needs it; write its name and goal")
     return Sweep(
-        name=_read_name(section) or Path(where).stem,
+        name=_read_name(section, Path(where).stem),
         method=cast(Literal["grid", "random", "bayes"], method),
         metric=metric,
         parameters=parameters,
@@ -153,10 +156,12 @@ def _check_texts(section: Section) -> None:
             raise controller.error("type", "is for `wandb controller`; leave out `controller:`")
 
 
-def _read_name(section: Section) -> str | None:
-    name = section.text("name")
-    if name is not None and (name.startswith(".") or set(name) & set("/\\\0")):
+def _read_name(section: Section, otherwise: str) -> str:
+    name = section.text("name") or otherwise
+    if name.startswith(".") or set(name) & set("/\\\0"):
         raise section.error("name", f"{shown(name)} is to be a folder's name; no / and no . first")
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        raise section.error("name", f"{shown(name)} is too long; write {_LONGEST_NAME} letters")
     return name
 
 
@@ -171,7 +176,7 @@ def _read_metric(section: Section) -> Metric:
     goal = (
         metric.choice("goal", ("minimize", "maximize")) if "goal" in metric.content else "minimize"
     )
-    return Metric(name, cast(Literal["minimize", "maximize"], goal))
+    return Metric(name, cast(Goal, goal))
 
 
 def _read_early_terminate(section: Section) -> Hyperband:

@@ -13,7 +13,10 @@ ENDED: tuple[State, ...] = ("finished", "pruned", "failed")
 
 
 def seconds_left(rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> float | None:
-    """Estimate when the last trial will end, if the others take as long as those that have ended.
+    """Estimate when the last trial will end.
+
+    One that has not begun is taken to need as long as those that have ended; one that runs, as much
+    more as its validations so far say beside those of a finished one.
 
     Args:
         rows: All trials that there are by now.
@@ -28,8 +31,10 @@ def seconds_left(rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> float 
     if total is None or not taken:
         return None
     each = mean(taken)
+    known = [_validations(row) for row in rows if row.state == "finished"]
+    validations = mean(known) if known else 0.0
     open_ = [row for row in rows if row.state not in ENDED]
-    rest = [max(0.0, each - (row.seconds or 0.0)) for row in open_]
+    rest = [_rest(row, each, validations) for row in open_]
     running = [left for left, row in zip(rest, open_, strict=True) if row.state == "running"]
     to_come = [left for left, row in zip(rest, open_, strict=True) if row.state == "waiting"]
     to_come += [each] * (total - len(rows))
@@ -39,3 +44,24 @@ def seconds_left(rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> float 
     for seconds in to_come:
         heapq.heapreplace(free, free[0] + seconds)
     return max(free)
+
+
+def _rest(row: TrialRow, each: float, validations: float) -> float:
+    """Return the seconds that a trial will still take.
+
+    Args:
+        row: The trial's.
+        each: Seconds that others took.
+        validations: How many a finished trial has.
+    """
+    seconds, done = row.seconds or 0.0, _validations(row)
+    if not done:
+        # One that is late is taken to be late by as much again: it never ends at once.
+        return abs(each - seconds)
+    # It is somewhere between two validations, and a test may follow the last one.
+    return seconds * max(validations - done + 0.5, 0.5) / (done + 0.5)
+
+
+def _validations(row: TrialRow) -> int:
+    """Return how often a trial has validated; epochs, where the metric is not a validation's."""
+    return len(row.history) or (0 if row.epoch is None else row.epoch + 1)

@@ -1,33 +1,37 @@
 """The trials of a study as a worker deals with them: taken once, kept while he lives, told once."""
 
+import math
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import BaseTrial, FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lightning_colorize.search.hyperband import Standing
-from lightning_colorize.search.lease import RENEW_EVERY, STALE_AFTER, Holder, is_dead, is_old
+from lightning_colorize.search.hyperband import Standing, standing
+from lightning_colorize.search.lease import STALE_AFTER, Holder, is_dead
 from lightning_colorize.search.outcome import Outcome
-from lightning_colorize.search.pruning import HyperbandPruner
+from lightning_colorize.search.records import (
+    AGAIN,
+    EPOCH,
+    INTERRUPTIONS,
+    LEASE,
+    REASON,
+    SECONDS,
+    history_of,
+    latest,
+    seconds_of,
+    values_of,
+)
 from lightning_colorize.search.retry import first_line, patiently
 from lightning_colorize.search.sampling import sampler_of, trials_in_all
 from lightning_colorize.search.study import Study
-from lightning_colorize.search.sweep_file import Sweep
 
 Result = TypeVar("Result")
-
-# Names of a trial's attributes.
-LEASE, REASON, EPOCH, SECONDS, INTERRUPTIONS = (
-    *("lease", "reason", "epoch", "seconds"),
-    "interruptions",
-)
 
 MOST_INTERRUPTIONS = 3
 """How often a trial that nobody here interrupted goes back into the queue."""
@@ -49,12 +53,14 @@ class TakenTrial:
         id: Its number in the storage.
         values: By dotted name, in the file's order.
         folder: Its run folder.
+        history: The metric's values that earlier attempts have logged.
     """
 
     number: int
     id: int
     values: dict[str, Any]
     folder: Path
+    history: list[float]
 
 
 class Trials:
@@ -62,23 +68,22 @@ class Trials:
 
     Args:
         study: Whose trials.
-        renew_every: Seconds between two renewals of the lease.
-        stale_after: Seconds without one after which another worker's trial is taken over.
+        stale_after: Seconds after which another worker's trial is taken over if its lease is still
+            what it was. They are this worker's own: clocks of machines may differ.
 
     Attributes:
         patience: Seconds for which a database may be away.
     """
 
-    def __init__(
-        self, study: Study, renew_every: float = RENEW_EVERY, stale_after: float = STALE_AFTER
-    ) -> None:
+    def __init__(self, study: Study, stale_after: float = STALE_AFTER) -> None:
         self.patience = _PATIENCE
         self._study = study
         self._storage = study.storage
         self._stale_after = stale_after
-        self._renew_every = renew_every
         self._holder = Holder.me()
-        self._steady_since = float("-inf")
+        # Others' leases, by the trial's id, and since when they are what they are.
+        self._seen: dict[int, tuple[Mapping[str, Any], float]] = {}
+        self._failed_at = float("-inf")
 
     def take(self) -> TakenTrial | None:
         """Return a trial that is now this worker's; None if there is none to be had now."""
@@ -86,7 +91,7 @@ class Trials:
 
     def all_ended(self) -> bool:
         """Return whether there is nothing left to do, for no worker."""
-        trials = self._patiently(self._all)
+        trials = latest(self._patiently(self._all))
         total = trials_in_all(self._study.sweep)
         return (
             total is not None
@@ -106,20 +111,22 @@ class Trials:
         """Store one logged value of the metric; once more is harmless."""
         self._write(lambda: self._storage.set_trial_intermediate_value(trial.id, index, value))
 
+    def take_back(self, trial: TakenTrial, index: int) -> None:
+        """Let a logged value be none: the run that had it has begun anew."""
+        self.report(trial, index, math.nan)
+
     def report_epoch(self, trial: TakenTrial, epoch: int) -> None:
         """Store how far a trial is."""
         self._write(lambda: self._storage.set_trial_user_attr(trial.id, EPOCH, epoch))
 
     def behind(self, trial: TakenTrial) -> Standing | None:
         """Return where a trial falls behind so that it is to be stopped; None if it goes on."""
-        pruner = self._study.inner.pruner
-        if not isinstance(pruner, HyperbandPruner):
+        metric, rule = self._study.sweep.metric, self._study.sweep.early_terminate
+        if metric is None or rule is None:
             return None
-
-        def ask() -> Standing | None:
-            return pruner.standing(self._study.inner, self._storage.get_trial(trial.id))
-
-        judged = self._patiently(ask)
+        histories = [history_of(known) for known in latest(self._patiently(self._all))]
+        own = histories.pop(trial.number)
+        judged = standing(own, histories, metric.goal, rule)
         return judged if judged is not None and judged.behind else None
 
     def tell(self, trial: TakenTrial, outcome: Outcome) -> bool:
@@ -134,17 +141,24 @@ class Trials:
         """Put a trial back into the queue that this worker interrupted itself; as `tell`."""
         return self._in_turn(lambda: self._give_back(trial))
 
+    def retry_failed(self) -> int:
+        """Put all failed trials into the queue once more; returns how many there are."""
+        return self._in_turn(self._retry_failed)
+
     def _take(self) -> TakenTrial | None:
-        trials = self._all()
-        waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
-        for known in trials:
+        trials = latest(self._all())
+        # By Optuna's number, which is another for what is tried again.
+        waiting = {}
+        for number, known in enumerate(trials):
             if known.state == TrialState.RUNNING and self._is_stale(known):
                 self._requeue(known._trial_id)
-                waiting.append(known.number)
+            elif known.state != TrialState.WAITING:
+                continue
+            waiting[known.number] = number
         total = trials_in_all(self._study.sweep)
         if not waiting and total is not None and len(trials) >= total:
             return None
-        number = min(waiting, default=len(trials))
+        number = waiting[min(waiting)] if waiting else len(trials)
         sweep, inner = self._study.sweep, self._study.inner
         inner.sampler = sampler_of(sweep, self._study.seed, number)
         # Optuna's takes the first that waits, or makes one.
@@ -153,7 +167,24 @@ class Trials:
         self._storage.set_trial_user_attr(id_, LEASE, self._holder.lease())
         # One that was taken before has its values already.
         values = values_of(sweep, trial)
-        return TakenTrial(trial.number, id_, values, self._study.folder_of(trial.number))
+        history = history_of(trials[number]) if waiting else []
+        return TakenTrial(number, id_, values, self._study.folder_of(number), history)
+
+    def _retry_failed(self) -> int:
+        failed = [
+            (number, known)
+            for number, known in enumerate(latest(self._all()))
+            if known.state == TrialState.FAIL
+        ]
+        for number, known in failed:
+            again = create_trial(
+                state=TrialState.WAITING,
+                params=known.params,
+                distributions=known.distributions,
+                user_attrs={AGAIN: number, SECONDS: seconds_of(known)},
+            )
+            self._storage.create_new_trial(self._study.id, again)
+        return len(failed)
 
     def _renew(self, trial: TakenTrial) -> bool:
         if not self._is_mine(self._storage.get_trial(trial.id)):
@@ -206,12 +237,14 @@ class Trials:
         return known.state == TrialState.RUNNING and self._signed(known)
 
     def _is_stale(self, known: FrozenTrial) -> bool:
-        lease = known.user_attrs.get(LEASE)
+        lease: Any = known.user_attrs.get(LEASE)
         if is_dead(lease):
             return True
-        # After an outage nobody could renew: the others get the time to do it now.
-        steady = time.monotonic() - self._steady_since > 2 * self._renew_every
-        return steady and is_old(lease, self._stale_after)
+        was, since = self._seen.get(known._trial_id, (None, 0.0))
+        if lease == was:
+            return monotonic() - since > self._stale_after
+        self._seen[known._trial_id] = lease, monotonic()
+        return False
 
     def _write(self, call: Callable[[], None]) -> None:
         # Closed by a worker who took it over while this one was asleep: the next renewal tells.
@@ -231,23 +264,10 @@ class Trials:
         return patiently(call, lambda: self.patience, self._failed)
 
     def _failed(self, error: Exception) -> None:
-        was_steady = time.monotonic() - self._steady_since > self._stale_after
-        self._steady_since = time.monotonic()
-        if was_steady:
+        # Nobody could renew: the others get the time to do it once it answers.
+        self._seen.clear()
+        was_well = monotonic() - self._failed_at > self._stale_after
+        self._failed_at = monotonic()
+        if was_well:
             said = first_line(error)
             print(f"the study's database does not answer ({said}); trying again", file=sys.stderr)
-
-
-def seconds_of(trial: FrozenTrial) -> float | None:
-    """Return how long a trial has run, all attempts together; None before the first."""
-    earlier: float | None = trial.user_attrs.get(SECONDS)
-    # What waits keeps the start of its last attempt.
-    if trial.datetime_start is None or trial.state == TrialState.WAITING:
-        return earlier
-    last = (trial.datetime_complete or datetime.now()) - trial.datetime_start
-    return (earlier or 0.0) + last.total_seconds()
-
-
-def values_of(sweep: Sweep, trial: BaseTrial) -> dict[str, Any]:
-    """Return a trial's values, in the file's order; Optuna chooses those that it has not yet."""
-    return {name: parameter.suggest(trial, name) for name, parameter in sweep.parameters.items()}

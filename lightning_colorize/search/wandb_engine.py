@@ -1,6 +1,5 @@
 """A sweep that Weights & Biases controls: created there, run by its agents here."""
 
-import json
 import os
 import re
 import signal
@@ -12,6 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+
+import yaml
 
 from lightning_colorize.errors import UsageError
 from lightning_colorize.processes import cores
@@ -99,7 +100,9 @@ def create_sweep(sweep: Sweep, project: str, entity: str | None) -> CreatedSweep
     where = ["--project", project, *([] if entity is None else ["--entity", entity])]
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{sweep.name}.yaml"
-        file.write_text(json.dumps(source), encoding="utf-8")  # which is YAML too
+        # Not JSON: in YAML, its 5e-05 is text.
+        text = yaml.safe_dump(source, sort_keys=False, allow_unicode=True)
+        file.write_text(text, encoding="utf-8")
         try:
             done = subprocess.run(
                 [*_WANDB, "sweep", *where, str(file)],

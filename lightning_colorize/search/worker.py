@@ -19,6 +19,8 @@ _ASK_WHETHER_STOPPED_EVERY = 2.0
 _IDLE = 1.0
 _PATIENCE_ONCE_SIGNALLED = 10.0
 
+_MOST_FAILURES = 5  # in a row; as W&B's agent
+
 
 def work(study: Study, terms: Terms | None = None, stale_after: float = STALE_AFTER) -> int:
     """Run trials until none is left, the sweep is stopped, or a signal says to end.
@@ -35,7 +37,8 @@ def work(study: Study, terms: Terms | None = None, stale_after: float = STALE_AF
         0, or after SIGINT 130, after SIGTERM 143.
 
     Raises:
-        WorkError: If the study's database is away for minutes.
+        WorkError: If the study's database is away for minutes, a trial cannot be started for
+            reasons that are not its own, or several in a row have failed at their start.
     """
     worker = _Worker(study, terms or Terms(), stale_after)
     with noted(worker.hear):
@@ -46,7 +49,8 @@ class _Worker:
     def __init__(self, study: Study, terms: Terms, stale_after: float) -> None:
         self._study = study
         self._terms = terms
-        self._trials = Trials(study, terms.renew_every, stale_after)
+        self._trials = Trials(study, stale_after)
+        self._failures: list[str] = []
         self._signals: list[int] = []
         self._stopped: str | None = None
         self._asked = float("-inf")
@@ -61,13 +65,24 @@ class _Worker:
                 return 0
             trial = self._trials.take()
             if trial is not None:
-                Attempt(self._study, self._trials, trial, self._terms, self._urgency).run()
+                attempt = Attempt(self._study, self._trials, trial, self._terms, self._urgency)
+                self._count(attempt.run())
             elif self._trials.all_ended():
                 return 0
             else:
                 # Another worker may die and leave its trial.
                 time.sleep(min(_IDLE, self._terms.renew_every))
         return 128 + self._signals[0]
+
+    def _count(self, failure: str | None) -> None:
+        """End where each trial fails at its start: the next ones would too."""
+        self._failures = [] if failure is None else [*self._failures, failure]
+        if len(self._failures) == _MOST_FAILURES:
+            again = self._study.command("resume", "--retry-failed")
+            raise WorkError(
+                f"{_MOST_FAILURES} trials in a row have failed at their start, the last one with "
+                f"'{failure}'; once that is mended: {again}"
+            )
 
     def _is_stopped(self) -> bool:
         self._asked = time.monotonic()
@@ -95,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         return work(open_study(os.environ[STUDY], arguments.name), terms)
-    except (UsageError, WorkError) as error:
+    except (UsageError, WorkError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
 

@@ -59,6 +59,8 @@ def run_workers(
         codes: list[int] = []
         passed, ticked = 0, float("-inf")
         while running:
+            if len(signals) > passed == 0:
+                say("interrupting: trials write their checkpoints; again kills them")
             for worker in running[:]:
                 for number in signals[passed:]:
                     worker.signal(number)
@@ -68,7 +70,7 @@ def run_workers(
                 if code is not None:
                     running.remove(worker)
                     codes.append(code)
-                    if code not in _ENDED:
+                    if code not in _ENDED and len(signals) < 2:
                         say(f"{worker.name} died ({_death(code)}); what it ran goes to another")
             passed = len(signals)
             if time.monotonic() - ticked >= _TICK_EVERY:
@@ -132,7 +134,7 @@ class _Worker:
         on = f" (GPU {','.join(devices)})" if devices else ""
         self.name = f"worker {number}{on}"
         words = [sys.executable, "-m", "lightning_colorize.search.worker"]
-        words += ["--name", study.sweep.name]
+        words += [f"--name={study.sweep.name}"]
         words += [] if devices is None else ["--devices", ",".join(devices)]
         words += [] if threads is None else ["--threads", str(threads)]
         self._said = TemporaryFile()  # noqa: SIM115, closed by __exit__

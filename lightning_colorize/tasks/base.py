@@ -1,17 +1,22 @@
 """What all tasks share: validation, test and prediction, on the RGB that people see."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 
 from lightning_colorize.color import ColorBatch, LabScaling
+from lightning_colorize.compiling import require_compiler
+from lightning_colorize.errors import UsageError
 from lightning_colorize.metrics import colorization_metrics
 from lightning_colorize.networks import Colorizer
 from lightning_colorize.tasks.schedule import WarmupCosine
@@ -23,6 +28,10 @@ class ColorizationTask(LightningModule, ABC):
     Validation and test steps return the predicted ab, (B, 2, H, W) in LAB units, so that callbacks
     can draw it; metrics are updated after the step, where no autocast is in force.
 
+    Args:
+        compile: Compile the networks that are trained, in their first batches.
+        fused: Let the optimisers step in one kernel each.
+
     Attributes:
         net: The network from L in [-1, 1] to a prediction.
         scaling: Between LAB units and the network's range; its constants are in the checkpoint.
@@ -32,8 +41,10 @@ class ColorizationTask(LightningModule, ABC):
     net: Colorizer
     distributed_strategy: str = "ddp"
 
-    def __init__(self) -> None:
+    def __init__(self, compile: bool = False, fused: bool = False) -> None:
         super().__init__()
+        self.compiles = compile
+        self.fused = fused
         self.scaling = LabScaling()
         # Lightning's own mean over processes rounds the number of pictures down.
         self.val_loss = MeanMetric()
@@ -45,6 +56,39 @@ class ColorizationTask(LightningModule, ABC):
         """The network that predicts; a task may train one and use its average."""
         return self.net
 
+    @property
+    def trained_networks(self) -> list[nn.Module]:
+        """What optimisers step."""
+        return [self.net]
+
+    def setup(self, stage: str) -> None:
+        """Compile what is trained, as it is called: names in checkpoints stay, and so does this.
+
+        What only measures or colours a few pictures would wait longer than it gains.
+        """
+        if self.compiles and stage == TrainerFn.FITTING:
+            require_compiler("model.compile", self.trainer.strategy.root_device)
+            for network in self.trained_networks:
+                network.compile()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the Trainer is told to.
+
+        In half precision it refuses fused optimisers, since under 16-mixed their gradients are
+        still scaled here; `check` refuses that, and bf16-mixed scales nothing.
+        """
+        if gradient_clip_val and self.fused:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            plugin = self.trainer.precision_plugin
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def check(self, trainer: Mapping[str, Any], size: int) -> None:
         """Refuse settings of the run that the task cannot work with.
 
@@ -55,6 +99,11 @@ class ColorizationTask(LightningModule, ABC):
         Raises:
             UsageError: If there is one.
         """
+        if self.fused and trainer["precision"] == "16-mixed" and trainer["gradient_clip_val"]:
+            raise UsageError(
+                "--model.fused: true\naccepted: false with --trainer.precision 16-mixed and "
+                "--trainer.gradient_clip_val; or --trainer.precision bf16-mixed"
+            )
 
     def forward(self, L: Tensor) -> Tensor:
         """Colour.
@@ -80,6 +129,13 @@ class ColorizationTask(LightningModule, ABC):
     def with_target(self, batch: ColorBatch) -> ColorBatch:
         """Return the batch with its true colours in the form that the head predicts."""
         return batch.with_target(self.net.head.target(self.scaling.normalise_ab(batch.ab)))
+
+    def step_kind(self) -> Hashable:
+        """Return what tells this batch's training step from those that do another amount of work.
+
+        Steps are told apart by the size of their batch anyway.
+        """
+        return None
 
     def metric_names(self) -> list[str]:
         """Return the names under which validation logs: what a run may be judged by."""

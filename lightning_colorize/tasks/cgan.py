@@ -1,6 +1,6 @@
 """A conditional GAN: a generator of ab from L, and a discriminator that judges it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,22 @@ from lightning_colorize.networks import (
     Head,
 )
 from lightning_colorize.networks.decoders import UNetDecoder
+from lightning_colorize.tasks import gan_limits
 from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.base import ColorizationTask
-from lightning_colorize.tasks.gan_limits import refuse_epochs, refuse_trainer
 from lightning_colorize.tasks.optimisation import (
     OptimizerFactory,
     SchedulerFactory,
     build_optimizer,
+    make_optimizer,
     step_schedules,
 )
 from lightning_colorize.tasks.stages import Stage, stage_of
 from lightning_colorize.tasks.start import load_network
 
 
-def _adam(parameters: Iterable[Any]) -> Adam:
-    return Adam(parameters, lr=2e-4, betas=(0.5, 0.999))
+def _adam(parameters: Iterable[Any], **options: Any) -> Adam:
+    return Adam(parameters, lr=2e-4, betas=(0.5, 0.999), **options)
 
 
 class CGANTask(ColorizationTask):
@@ -73,6 +74,8 @@ class CGANTask(ColorizationTask):
         generator_checkpoint: A run or checkpoint whose network, of the same encoder, decoder and
             head, is the generator's start.
         channels_last: Keep maps channels last: faster on CPUs and on tensor cores.
+        compile: Compile both networks.
+        fused: Let each optimiser step in one kernel.
 
     Raises:
         ValueError: If numbers do not fit.
@@ -104,23 +107,13 @@ class CGANTask(ColorizationTask):
         ema_decay: float | None = 0.999,
         generator_checkpoint: str | None = None,
         channels_last: bool = False,
+        compile: bool = False,
+        fused: bool = False,
     ) -> None:
-        super().__init__()
-        if min(generator_every_n_batches, discriminator_every_n_batches) != 1:
-            raise ValueError(
-                "generator_every_n_batches and discriminator_every_n_batches are "
-                f"{generator_every_n_batches} and {discriminator_every_n_batches}: one must be 1"
-            )
-        if min(generator_epochs, discriminator_epochs, l1_weight) < 0:
-            raise ValueError(
-                "generator_epochs, discriminator_epochs and l1_weight must not be negative"
-            )
-        if generator_epochs and not l1_weight:
-            raise ValueError("l1_weight is 0, so generator_epochs would train nothing: write 0")
-        if gradient_clip_val is not None and not gradient_clip_val > 0:
-            raise ValueError(
-                f"gradient_clip_val is {gradient_clip_val}: it must be above 0, or null (no limit)"
-            )
+        super().__init__(compile, fused)
+        gan_limits.require_turns(generator_every_n_batches, discriminator_every_n_batches)
+        gan_limits.require_stages(generator_epochs, discriminator_epochs, l1_weight)
+        gan_limits.require_norm(gradient_clip_val)
         self.save_hyperparameters()
         self.automatic_optimization = False
         built = decoder(encoder.info)
@@ -152,6 +145,11 @@ class CGANTask(ColorizationTask):
         return self.net if self.training or self.averaged is None else self.averaged.module
 
     @property
+    def trained_networks(self) -> list[nn.Module]:
+        """Both."""
+        return [self.net, self.discriminator]
+
+    @property
     def stage(self) -> Stage:
         """Which of the two networks is trained in this epoch."""
         return stage_of(self.current_epoch, self.generator_epochs, self.discriminator_epochs)
@@ -163,8 +161,10 @@ class CGANTask(ColorizationTask):
 
     def check(self, trainer: Mapping[str, Any], size: int) -> None:
         """Refuse what two optimisers, stepped by hand, cannot take, and what is too small."""
-        refuse_trainer(trainer, self.distributed_strategy)
-        refuse_epochs(trainer["max_epochs"], self.generator_epochs, self.discriminator_epochs)
+        gan_limits.refuse_trainer(trainer, self.distributed_strategy)
+        gan_limits.refuse_epochs(
+            trainer["max_epochs"], self.generator_epochs, self.discriminator_epochs
+        )
         if size < self.discriminator.smallest:
             raise UsageError(
                 f"--data.size: {size}\naccepted: {self.discriminator.smallest} or more with this "
@@ -198,6 +198,10 @@ class CGANTask(ColorizationTask):
             self.log_dict(others, batch_size=len(batch))
         step_schedules(self.trainer, "step", self.lr_scheduler_step)
         return figures
+
+    def step_kind(self) -> Hashable:
+        """Return the stage and whose turn it is."""
+        return (self.stage.name, *self._turns())
 
     def _turns(self) -> tuple[bool, bool]:
         """Return whether the generator and the discriminator take a step in this batch."""
@@ -280,9 +284,11 @@ class CGANTask(ColorizationTask):
     def configure_optimizers(self) -> Any:
         """Return both optimisers, the generator's first, and their schedules."""
         generator = build_optimizer(
-            self.generator_optimizer, self.net.encoder, self.net, self.encoder_lr_ratio
+            self.generator_optimizer, self.net.encoder, self.net, self.encoder_lr_ratio, self.fused
         )
-        discriminator = self.discriminator_optimizer(self.discriminator.parameters())
+        discriminator = make_optimizer(
+            self.discriminator_optimizer, self.discriminator.parameters(), self.fused
+        )
         return [generator, discriminator], [
             factory(optimizer)
             for factory, optimizer in (

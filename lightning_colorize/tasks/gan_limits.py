@@ -1,4 +1,4 @@
-"""What a Trainer must not be told where two optimisers are stepped by hand."""
+"""Settings that do not go together where two optimisers are stepped by hand."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,6 +39,45 @@ def refuse_trainer(trainer: Mapping[str, Any], strategy: str) -> None:
         raise UsageError(
             f"--trainer.strategy: {trainer['strategy']}\naccepted: auto, "
             f"{strategy}: each of a GAN's steps leaves out the other network"
+        )
+
+
+def require_turns(generator_every_n_batches: int, discriminator_every_n_batches: int) -> None:
+    """Refuse that both networks rest in a batch.
+
+    Raises:
+        ValueError: If neither takes a step in each.
+    """
+    if min(generator_every_n_batches, discriminator_every_n_batches) != 1:
+        raise ValueError(
+            "generator_every_n_batches and discriminator_every_n_batches are "
+            f"{generator_every_n_batches} and {discriminator_every_n_batches}: one must be 1"
+        )
+
+
+def require_stages(generator_epochs: int, discriminator_epochs: int, l1_weight: float) -> None:
+    """Refuse stages that cannot be, or would train nothing.
+
+    Raises:
+        ValueError: If a number is negative, or the generator alone has no loss.
+    """
+    if min(generator_epochs, discriminator_epochs, l1_weight) < 0:
+        raise ValueError(
+            "generator_epochs, discriminator_epochs and l1_weight must not be negative"
+        )
+    if generator_epochs and not l1_weight:
+        raise ValueError("l1_weight is 0, so generator_epochs would train nothing: write 0")
+
+
+def require_norm(gradient_clip_val: float | None) -> None:
+    """Refuse a limit that would leave nothing of a gradient; None is none.
+
+    Raises:
+        ValueError: If it is not above 0.
+    """
+    if gradient_clip_val is not None and not gradient_clip_val > 0:
+        raise ValueError(
+            f"gradient_clip_val is {gradient_clip_val}: it must be above 0, or null (no limit)"
         )
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from lightning_colorize.errors import UsageError
 from lightning_colorize.tasks.schedule import WarmupCosine
 
 OptimizerFactory = Callable[[Iterable], Optimizer]  # type: ignore[type-arg]
@@ -21,8 +22,36 @@ Interval = Literal["step", "epoch"]
 """What a schedule counts."""
 
 
+def make_optimizer(factory: OptimizerFactory, parameters: Iterable[Any], fused: bool) -> Optimizer:
+    """Return an optimiser.
+
+    Args:
+        factory: Makes it.
+        parameters: Or groups of them.
+        fused: Let it take a step in one kernel.
+
+    Raises:
+        UsageError: If it cannot.
+    """
+    if not fused:
+        return factory(parameters)
+    make: Any = factory
+    try:
+        optimizer: Optimizer = make(parameters, fused=True)
+    except (TypeError, RuntimeError) as error:
+        raise UsageError(
+            f"--model.fused: true\naccepted: false: this optimiser cannot do it here ({error}); "
+            "torch's Adam, AdamW and SGD can"
+        ) from error
+    return optimizer
+
+
 def build_optimizer(
-    factory: OptimizerFactory, encoder: nn.Module, rest: nn.Module, encoder_lr_ratio: float = 1.0
+    factory: OptimizerFactory,
+    encoder: nn.Module,
+    rest: nn.Module,
+    encoder_lr_ratio: float = 1.0,
+    fused: bool = False,
 ) -> Optimizer:
     """Return an optimiser of all trainable parameters.
 
@@ -31,13 +60,14 @@ def build_optimizer(
         encoder: Trained at `encoder_lr_ratio` times the optimiser's rate.
         rest: Trained at the optimiser's rate; may contain the encoder.
         encoder_lr_ratio: 0.1 is usual where the encoder is pretrained.
+        fused: As in `make_optimizer`.
     """
     slow = [p for p in encoder.parameters() if p.requires_grad]
     known = {id(p) for p in encoder.parameters()}
     fast = [p for p in rest.parameters() if p.requires_grad and id(p) not in known]
     if encoder_lr_ratio == 1.0 or not slow:
-        return factory(slow + fast)
-    optimizer = factory([{"params": slow}, {"params": fast}])
+        return make_optimizer(factory, slow + fast, fused)
+    optimizer = make_optimizer(factory, [{"params": slow}, {"params": fast}], fused)
     optimizer.param_groups[0]["lr"] *= encoder_lr_ratio
     return optimizer
 

@@ -32,6 +32,8 @@ class RegressionTask(ColorizationTask):
         scheduler: Built from the optimiser; null for a constant rate.
         encoder_lr_ratio: The encoder's rate as a share of the decoder's.
         channels_last: Keep the network's maps channels last: faster on CPUs and on tensor cores.
+        compile: Compile the network.
+        fused: Let the optimiser step in one kernel.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class RegressionTask(ColorizationTask):
         scheduler: SchedulerFactory | None = None,
         encoder_lr_ratio: float = 1.0,
         channels_last: bool = False,
+        compile: bool = False,
+        fused: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(compile, fused)
         self.save_hyperparameters()
         built = decoder(encoder.info)
         self.net = Colorizer(encoder, built, head(built.out_channels))
@@ -74,6 +78,6 @@ class RegressionTask(ColorizationTask):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser and its schedule."""
         optimizer = build_optimizer(
-            self.optimizer, self.net.encoder, self.net, self.encoder_lr_ratio
+            self.optimizer, self.net.encoder, self.net, self.encoder_lr_ratio, self.fused
         )
         return with_schedule(optimizer, self.scheduler)

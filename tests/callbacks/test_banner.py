@@ -1,11 +1,15 @@
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD, Adam
 
 from lightning_colorize.callbacks import Banner
 from lightning_colorize.callbacks.banner import banner_rows
+from lightning_colorize.tasks import WarmupCosine
+from tests.tasks.conftest import make_gan
 
 
 def make_run(processes=1, accumulated=1):
@@ -24,6 +28,7 @@ def make_run(processes=1, accumulated=1):
         loggers=[],
         default_root_dir="runs/x/1",
         is_global_zero=True,
+        optimizers=[SGD(net.parameters(), lr=0.25)],
     )
     return trainer, module
 
@@ -36,6 +41,7 @@ def test_it_says_what_a_run_is():
         "encoder": "Linear, weights: somewhere.pt",
         "pictures": "12,345 train, 6 val; 96 px",
         "batch": "4",
+        "rate": "SGD 0.25; not scaled with the batch",
         "loggers": "none",
         "run": "runs/x/1",
     }
@@ -47,6 +53,27 @@ def test_it_says_what_a_run_is():
 )
 def test_the_effective_batch_is_worked_out(processes, accumulated, batch):
     assert dict(banner_rows(*make_run(processes, accumulated)))["batch"] == batch
+
+
+def test_the_rates_are_the_full_ones_and_the_encoders_share():
+    trainer, module = make_run(processes=8)
+    encoder, rest = nn.Linear(1, 1), nn.Linear(1, 1)
+    groups = [{"params": encoder.parameters(), "lr": 1e-4}, {"params": rest.parameters()}]
+    optimizer = Adam(groups, lr=1e-3)
+    WarmupCosine(optimizer)
+    assert optimizer.param_groups[0]["lr"] < 1e-4
+    trainer.optimizers = [optimizer]
+    rate = "Adam 0.001 (encoder 0.0001); not scaled with the batch"
+    assert dict(banner_rows(trainer, module))["rate"] == rate
+
+
+def test_a_gan_has_two_rates():
+    trainer, _ = make_run()
+    gan = make_gan(discriminator_optimizer=partial(SGD, lr=0.5))
+    trainer.optimizers = gan.configure_optimizers()[0]
+    gan.net.encoder.weights_from = "scratch"
+    rate = "generator Adam 0.0002, discriminator SGD 0.5; not scaled with the batch"
+    assert dict(banner_rows(trainer, gan))["rate"] == rate
 
 
 def test_only_the_first_process_prints(capsys):

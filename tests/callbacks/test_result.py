@@ -2,19 +2,21 @@ import csv
 import json
 import math
 import signal
+import time
 from types import SimpleNamespace
 
 import pytest
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
-from lightning_colorize.callbacks import BaselineMetrics, RunInterrupted, RunResult
+from lightning_colorize.callbacks import BaselineMetrics, Cost, RunInterrupted, RunResult
 from lightning_colorize.run_folder import read_result
 
 KEYS = {
     *("status", "metrics", "baselines", "best_checkpoint", "best_metric", "epochs", "batches"),
     *("images_seen", "seconds", "images_per_second", "parameters", "versions", "git_commit"),
-    "restarts",
+    *("restarts", "device_hours", "steady_images_per_second", "data_wait_seconds"),
+    *("data_wait_share", "mfu", "training_flops", "peak_device_memory"),
 }
 METRICS = {
     *("mse_ab", "psnr", "ssim", "ciede2000", "colorfulness", "colorfulness_ratio", "hue_r"),
@@ -89,7 +91,7 @@ def fake_trainer(metrics):
     ],
 )
 def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, values, best):
-    result = RunResult(tmp_path, BaselineMetrics(), "val/x", mode)
+    result = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", mode)
     module = SimpleNamespace(net=torch.nn.Linear(1, 1))
     for epoch, value in enumerate(values):
         result.on_validation_end(fake_trainer({"val/x": value, "val/epoch": epoch}), module)
@@ -109,7 +111,7 @@ def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, 
     ids=["terminated", "second Ctrl-C", "failed"],
 )
 def test_an_exception_is_an_outcome(tmp_path, exception, status):
-    result = RunResult(tmp_path, BaselineMetrics(), "val/x", "max")
+    result = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
     result.on_exception(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)), exception)
     assert not list(tmp_path.iterdir())  # the run had not begun
     result.on_train_start(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)))
@@ -120,13 +122,13 @@ def test_an_exception_is_an_outcome(tmp_path, exception, status):
 
 
 def test_the_account_goes_on_over_restarts(tmp_path):
-    first = RunResult(tmp_path, BaselineMetrics(), "val/x", "max")
+    first = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
     first.on_validation_end(
         fake_trainer({"val/x": 2.0}), SimpleNamespace(net=torch.nn.Linear(1, 1))
     )
     for _ in range(3):
         first.on_train_batch_end(fake_trainer({}), None, None, "four", 0)
-    second = RunResult(tmp_path, BaselineMetrics(), "val/x", "max")
+    second = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
     second.load_state_dict(first.state_dict())
     second.on_train_batch_end(fake_trainer({}), None, None, "four", 0)
     second.on_validation_end(
@@ -135,6 +137,25 @@ def test_the_account_goes_on_over_restarts(tmp_path):
     written = json.loads((tmp_path / "result.json").read_text())
     assert (written["batches"], written["images_seen"], written["restarts"]) == (4, 16, 1)
     assert written["best_metric"] == written["metrics"]["val/x"] == 2.0
+
+
+def test_device_hours_add_up_over_restarts_on_other_devices(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    module, state = SimpleNamespace(net=torch.nn.Linear(1, 1)), None
+    for devices, hours in ((2, 3.0), (8, 0.5)):
+        result = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+        if state is not None:
+            result.load_state_dict(state)
+        trainer = fake_trainer({})
+        trainer.world_size = devices
+        result.on_train_start(trainer, module)
+        now += hours * 3600
+        state = result.state_dict()
+    result.on_validation_end(trainer, module)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["device_hours"] == 2 * 3 + 8 * 0.5
+    assert written["seconds"] == 3.5 * 3600
 
 
 def test_early_stopping_is_told_apart(command):

@@ -247,7 +247,7 @@ def test_where_no_file_can_be_written_nothing_is_measured(command, tmp_path, cap
 
 
 def test_pictures_are_not_kept_in_memory(photo_folder, monkeypatch):
-    monkeypatch.setattr("lightning_colorize.data.module.ColorizationDataModule._cached", None)
+    monkeypatch.setattr("lightning_colorize.data.kept.Memory.keep", None)
     found = find_pictures(photo_folder)
     assert sum(map(len, found.batches(16, 2, torch.device("cpu")))) == 3
 

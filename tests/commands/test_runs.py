@@ -57,7 +57,8 @@ def test_the_best_run_stands_first_and_the_unfinished_says_so(tmp_path, capsys):
     nothing = {"val/psnr": None, "val/ciede2000": 20.5}
     _make(tmp_path, "a", "diverged", 0.0, status="failed", metrics=nothing)
     _make(tmp_path, "a", "no_grey", 22.0, baselines={"grey": {"val/psnr": None}})
-    _make(tmp_path, "b", "best", 24.0)
+    costs = {"device_hours": 8.25, "steady_images_per_second": 310.5}
+    _make(tmp_path, "b", "best", 24.0, **costs)
     _make(tmp_path, "b", "gone")
     assert _list("--root", tmp_path, "--json", tmp_path / "list.json") == 0
     heading, *rows = _rows(capsys)
@@ -67,7 +68,9 @@ def test_the_best_run_stands_first_and_the_unfinished_says_so(tmp_path, capsys):
     assert rows[2][2:4] == ["22.000", "-"]
     assert rows[3][1:4] == ["failed", "-", "-"]
     assert rows[4][1] == "killed"
-    diverged = json.loads((tmp_path / "list.json").read_text())[3]
+    best, *_, diverged, _ = json.loads((tmp_path / "list.json").read_text())
+    assert costs.items() <= best.items()
+    assert diverged["device_hours"] is None
     assert (diverged["value"], diverged["metrics"]) == (None, {"val/ciede2000": 20.5})
 
 

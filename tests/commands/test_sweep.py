@@ -4,13 +4,20 @@ import csv
 import json
 import shlex
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from lightning_colorize import wandb_mode
+from lightning_colorize.commands import sweep_checks, sweep_work
 from lightning_colorize.commands.sweep_pictures import photographs
+from lightning_colorize.search import wandb_engine
+from lightning_colorize.search.live import LiveTable
 from lightning_colorize.search.status import rows
-from lightning_colorize.search.study import open_study
+from lightning_colorize.search.study import create_study, open_study
+from lightning_colorize.search.sweep_file import read_sweep
 from tests.search.conftest import STUB
 
 
@@ -66,6 +73,17 @@ def test_from_a_file_to_a_report(run, sweep, command, tmp_path, capsys):
     assert command("sweep", "export", folder, "--to", table) == 2
     assert command("sweep", "export", folder, "--to", table, "--overwrite") == 0
 
+    # Under their own names they are anew each time.
+    for number in (0, 1, 2):
+        (folder / f"trial-000{number}/config.yaml").write_text(f"number: {number}\n")
+    assert run(file) == 0
+    assert (folder / "winner.yaml").is_file()
+    capsys.readouterr()
+    assert command("sweep", "export", folder) == 0
+    names = ("trials.csv", "trials.json", "winner.yaml")
+    assert capsys.readouterr().out.split() == [str(folder / name) for name in names]
+    assert yaml.safe_load((folder / "winner.yaml").read_text()) == {"number": 1}
+
     (folder / "report.html").unlink()
     assert command("sweep", "report", folder) == 0
     assert (folder / "report.html").is_file()
@@ -76,12 +94,48 @@ def test_a_failed_trial_is_said_and_the_exit_code_is_1(run, sweep, capsys):
     assert "trial 1 failed: " in capsys.readouterr().err
 
 
+def test_failed_trials_are_tried_again_when_asked_for(run, sweep, command, tmp_path, capsys):
+    file = sweep({"x": {"values": [1, 2]}, "do": {"value": "fail"}})
+    assert run(file) == 1
+    again = capsys.readouterr().err.splitlines()[-1].removeprefix("again     lightning-colorize ")
+    (tmp_path / "stub.py").write_text(STUB.replace('do == "fail"', "False"))
+    folder = tmp_path / "runs/mine"
+    assert command(*shlex.split(again), "--dry-run") == 0
+    assert [row.state for row in rows(open_study(str(folder)))] == ["failed", "failed"]
+    capsys.readouterr()
+    assert command(*shlex.split(again)) == 0
+    assert "failed trials that are tried again: 2" in capsys.readouterr().out
+    assert [row.state for row in rows(open_study(str(folder)))] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("action", ["join", "resume"])
+def test_what_trials_need_is_asked_for_again_by_who_goes_on(
+    sweep, command, tmp_path, capsys, monkeypatch, action
+):
+    file = sweep({"x": {"values": [1]}}, command=["/bin/sh", "${envvar:NEEDED}", "${args}"])
+    (tmp_path / "start").mkdir()
+    monkeypatch.chdir(tmp_path / "start")
+    study = create_study(read_sweep(file), tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    study.stop()
+    if action == "join":
+        study.resume()
+    assert command("sweep", action, study.folder) == 2
+    assert "needs NEEDED, which" in capsys.readouterr().err
+    assert (study.stopped, rows(study)) == ("after" if action == "resume" else None, [])
+
+    checked = []
+    monkeypatch.setattr(sweep_checks, "check", lambda *_: checked.append(Path.cwd()))
+    assert command("sweep", action, study.folder, "--dry-run") == 0
+    assert (checked, Path.cwd()) == ([tmp_path / "start"], tmp_path)
+    (tmp_path / "start").rmdir()
+    assert command("sweep", action, study.folder) == 2
+    assert f"begun in {tmp_path / 'start'}, which is not here" in capsys.readouterr().err
+
+
 def test_stopped_and_gone_on_with(run, sweep, command, tmp_path, capsys):
     file = sweep({"x": {"values": [1, 2]}})
     folder = tmp_path / "runs/mine"
-    from lightning_colorize.search.study import create_study
-    from lightning_colorize.search.sweep_file import read_sweep
-
     create_study(read_sweep(file), tmp_path / "runs")
     assert command("sweep", "stop", folder) == 0
     assert command("sweep", "join", folder) == 2
@@ -92,11 +146,64 @@ def test_stopped_and_gone_on_with(run, sweep, command, tmp_path, capsys):
     assert [row.state for row in rows(open_study(str(folder)))] == ["finished", "finished"]
 
 
+@pytest.mark.parametrize(("code", "hidden"), [(0, 1), (130, 0)])
+def test_the_final_table_replaces_the_live_one(run, sweep, monkeypatch, code, hidden):
+    """Where the sweep is interrupted there is no final one."""
+    calls = []
+    monkeypatch.setattr(sweep_work, "_run_workers", lambda *_: code)
+    monkeypatch.setattr(LiveTable, "hide", lambda table: calls.append(table))
+    run(sweep({"x": {"values": [1, 2]}}))
+    assert len(calls) == hidden
+
+
 def test_a_dry_run_prints_commands_and_leaves_nothing(run, sweep, tmp_path, capsys):
     assert run(sweep({"x": {"values": [1, 2, 3, 4]}}), "--dry-run") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [shlex.split(line)[-1] for line in lines] == ["--x=1", "--x=2", "--x=3"]
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def logged_in(monkeypatch):
+    """As if W&B could be used; returns what it is asked to run."""
+    asked = []
+    monkeypatch.setattr(wandb_mode, "wandb_mode", lambda _: SimpleNamespace(mode="online"))
+    monkeypatch.setattr(wandb_engine, "run_wandb", lambda *words: asked.append(words) or 0)
+    return asked
+
+
+def test_wandb_runs_a_sweep_where_logged_in(sweep, command, tmp_path, monkeypatch, logged_in):
+    monkeypatch.chdir(tmp_path)
+    assert command("sweep", "run", sweep({"x": {"value": 1}}), "--workers", 2) == 0
+    assert [words[1:] for words in logged_in] == [(2, None)]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("engine", ["auto", "wandb"])
+def test_a_dry_run_is_dry_with_wandb_too(
+    sweep, command, tmp_path, capsys, monkeypatch, logged_in, engine
+):
+    monkeypatch.chdir(tmp_path)
+    file = sweep({"x": {"values": [1, 2]}})
+    assert command("sweep", "run", file, "--engine", engine, "--dry-run") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert logged_in == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--launcher", "slurm"], ["--root", "else"], ["--seed", "4"], ["--storage", "sqlite:///x"]],
+)
+def test_what_only_the_local_engine_has_decides_for_it(
+    sweep, command, tmp_path, capsys, monkeypatch, logged_in, words
+):
+    monkeypatch.chdir(tmp_path)
+    file = sweep({"x": {"values": [1, 2]}})
+    assert command("sweep", "run", file, "--engine", "wandb", "--dry-run", *words) == 2
+    assert f"{words[0]}: W&B keeps the study" in capsys.readouterr().err
+    assert command("sweep", "run", file, "--dry-run", *words) == 0
+    assert f"engine    local: W&B's has no {words[0]}" in capsys.readouterr().err
+    assert logged_in == []
 
 
 @pytest.mark.parametrize(
@@ -105,13 +212,16 @@ def test_a_dry_run_prints_commands_and_leaves_nothing(run, sweep, tmp_path, caps
         (["--workers", "0"], "--workers 0: it must be above 0"),
         (["--engine", "wandb", "--storage", "sqlite:///x.db"], "--storage: W&B keeps the study"),
         (["--storage", "mysql://host/x"], "mysql"),
+        (["--report-pictures", "-1"], "--report-pictures -1: it must be 0 or more"),
+        (["--partition", "gpu"], "--partition is for --launcher slurm; give that too"),
     ],
 )
-def test_wrong_use_is_one_line(run, sweep, capsys, words, told):
+def test_wrong_use_is_one_line(run, sweep, tmp_path, capsys, words, told):
     assert run(sweep({"x": {"value": 1}}), *words) == 2
     err = capsys.readouterr().err.strip()
     assert told in err
     assert len(err.splitlines()) == 1
+    assert not list(tmp_path.glob("runs/*/trial-*"))
 
 
 def test_a_sweep_that_is_not_there(command, tmp_path, capsys):

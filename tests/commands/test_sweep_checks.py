@@ -49,6 +49,11 @@ def test_each_listed_value_comes_once_at_least(tmp_path):
     ]
 
 
+def test_of_a_range_the_ends_will_do(tmp_path):
+    file = write(tmp_path, {"a": {"min": 0, "max": 10**20}}, method="random", run_cap=1)
+    assert list(variations(read_sweep(file))) == [{"a": 0}, {"a": 10**20}]
+
+
 def test_examples_of_a_grid_are_its_first_trials_and_others_are_drawn(tmp_path):
     sweep = read_sweep(write(tmp_path, {"a": {"values": [1, 2]}, "b": {"values": [3, 4]}}))
     assert examples(sweep, 3, 0) == [{"a": 1, "b": 3}, {"a": 1, "b": 4}, {"a": 2, "b": 3}]

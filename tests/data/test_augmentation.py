@@ -1,11 +1,13 @@
 import pytest
 import torch
+from kornia import augmentation as K
 from kornia.color import rgb_to_lab
 from torch.nn import functional as F
 
 from lightning_colorize.color import RawBatch, to_lab
 from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.dataset import resize_short_side
 
 
 def smooth(count=4, size=24, seed=0):
@@ -23,13 +25,18 @@ def none(size=24, **options):
     return Augmentation(size, **{"flip": 0.0, "scale": None, **options})
 
 
+def moved(augmentation, rgb):
+    """The pictures after the geometry, before the conversion."""
+    return augmentation.geometry(rgb, augmentation.draw(rgb.shape).places)
+
+
 def test_without_anything_it_is_a_resize():
     rgb = smooth()
     batch = to_color_batch(raw(rgb), none())
     L, ab = to_lab(rgb)
     torch.testing.assert_close(batch.L, L)
     torch.testing.assert_close(batch.ab, ab)
-    assert none(16).geometry(rgb).shape == (4, 3, 16, 16)
+    assert moved(none(16), rgb).shape == (4, 3, 16, 16)
 
 
 def test_flipping_mirrors_L_and_ab_alike():
@@ -43,7 +50,7 @@ def test_flipping_mirrors_L_and_ab_alike():
 def test_about_half_the_pictures_are_flipped():
     torch.manual_seed(0)
     rgb = smooth(1).expand(200, -1, -1, -1)
-    flipped = none(flip=0.5).geometry(rgb)
+    flipped = moved(none(flip=0.5), rgb)
     same = (flipped - rgb / 255).flatten(1).abs().amax(dim=1) < 1e-4
     assert 70 < int(same.sum()) < 130
 
@@ -68,7 +75,7 @@ def test_crops_have_the_area_and_ratio_that_were_asked_for():
     size = 100
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     grid = torch.stack([x, y, x]).to(torch.uint8).expand(300, -1, -1, -1)
-    cropped = none(50, scale=(0.3, 0.6), ratio=(0.5, 2.0)).geometry(grid) * 255
+    cropped = moved(none(50, scale=(0.3, 0.6), ratio=(0.5, 2.0)), grid) * 255
     width = cropped[:, 0].amax(dim=(1, 2)) - cropped[:, 0].amin(dim=(1, 2)) + 1
     height = cropped[:, 1].amax(dim=(1, 2)) - cropped[:, 1].amin(dim=(1, 2)) + 1
     area = (width * height) / size**2
@@ -81,7 +88,7 @@ def test_crops_have_the_area_and_ratio_that_were_asked_for():
 def test_rotation_fills_the_corners_by_reflection():
     torch.manual_seed(0)
     rgb = torch.full((16, 3, 24, 24), 200, dtype=torch.uint8)
-    assert none(rotation=45.0).geometry(rgb).min() > 0.77  # 200 / 255, no black corner
+    assert moved(none(rotation=45.0), rgb).min() > 0.77  # 200 / 255, no black corner
 
 
 def test_grey_jitter_changes_L_and_leaves_the_colours():
@@ -129,3 +136,47 @@ def test_a_seed_decides_everything():
     assert torch.equal(batches[0].L, batches[1].L)
     assert torch.equal(batches[0].ab, batches[1].ab)
     assert not torch.allclose(batches[0].ab, batches[2].ab)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"flip": 0.5},
+        {"scale": (0.5, 1.0)},
+        {"flip": 0.5, "scale": (0.5, 1.0)},
+        {"rotation": 20.0},
+        {"flip": 0.5, "rotation": 20.0},
+    ],
+    ids=str,
+)
+def test_it_is_kornias_augmentation_of_the_same_seed(options):
+    """By another arithmetic: kornia turns matrices into grids on the device."""
+    rgb = smooth(6, size=32) / 255
+    steps = []
+    if "flip" in options:
+        steps.append(K.RandomHorizontalFlip(p=0.5))
+    if "rotation" in options:
+        steps.append(K.RandomAffine(20.0, padding_mode="reflection", p=1.0))
+    if "scale" in options:
+        steps.append(K.RandomResizedCrop((24, 24), options["scale"], cropping_mode="resample"))
+    ours = none(24 if "scale" in options else 32, ratio=(3 / 4, 4 / 3), **options)
+    torch.manual_seed(5)
+    expected = torch.nn.Sequential(*steps)(rgb)
+    following = torch.rand(1)
+    torch.manual_seed(5)
+    found = moved(ours, rgb)
+    assert torch.rand(1) == following, "another number of draws"
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_without_a_crop_it_is_the_resizing_of_the_loader():
+    rgb = smooth(2, size=60)
+    found = moved(none(24), rgb) * 255
+    expected = torch.stack([resize_short_side(picture, 24) for picture in rgb])
+    assert (found - expected).abs().max() < 1.01
+
+
+def test_a_picture_of_one_pixel_is_augmented():
+    rgb = torch.tensor([200, 100, 50], dtype=torch.uint8).view(1, 3, 1, 1)
+    augmentation = Augmentation(1, flip=1.0, rotation=10.0)
+    torch.testing.assert_close(moved(augmentation, rgb), rgb / 255, atol=1e-5, rtol=0)

@@ -62,14 +62,14 @@ def test_a_set_of_broken_pictures_is_empty(folder):
 
 
 def test_what_fits_into_a_quarter_of_the_memory(monkeypatch):
-    monkeypatch.setattr(cache, "_memory", lambda: 4 * 1000 * 3 * 1.5 * 100**2)
+    monkeypatch.setattr(cache, "machine_memory", lambda: 4 * 1000 * 3 * 1.5 * 100**2)
     assert fits_in_memory(1000, 100)
     assert not fits_in_memory(1001, 100)
     assert not fits_in_memory(1000, 101)
 
 
 def test_of_that_quarter_each_process_has_its_part_and_other_pictures_theirs(monkeypatch):
-    monkeypatch.setattr(cache, "_memory", lambda: 4 * bytes_needed(1000, 100))
+    monkeypatch.setattr(cache, "machine_memory", lambda: 4 * bytes_needed(1000, 100))
     assert fits_in_memory(500, 100, processes=2)
     assert not fits_in_memory(501, 100, processes=2)
     assert fits_in_memory(300, 100, taken=bytes_needed(700, 100))
@@ -118,8 +118,8 @@ def test_there_is_no_second_copy_while_it_fills():
 def test_the_memory_is_a_control_groups_where_there_is_one(monkeypatch, tmp_path):
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(cache, "Path", lambda _: limit)
-    installed = cache._memory()
+    installed = cache.machine_memory()
     limit.write_text("1048576\n")
-    assert cache._memory() == 2**20
+    assert cache.machine_memory() == 2**20
     limit.write_text("max\n")
-    assert cache._memory() == installed > 2**20
+    assert cache.machine_memory() == installed > 2**20

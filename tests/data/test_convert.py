@@ -1,10 +1,15 @@
+from functools import partial
+
 import numpy as np
+import pytest
 import torch
 from skimage.color import rgb2lab
 
 from lightning_colorize.color import RawBatch
+from lightning_colorize.data import convert
 from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.module import ColorizationDataModule
 
 
 def raw(seed=0):
@@ -34,3 +39,54 @@ def test_autocast_does_not_reach_it():
         assert converted.L.dtype == converted.ab.dtype == torch.float32
         assert torch.equal(converted.L, expected.L)
         assert torch.equal(converted.ab, expected.ab)
+
+
+ALL = Augmentation(12, 0.5, (0.6, 1.0), rotation=5.0, grey_jitter=0.5)
+RESIZED = Augmentation(12, scale=None)
+
+# What is done with the graph: nothing, which shows that there is one, or torch's best.
+COMPILED = [
+    pytest.param(backend, augmentation, id=f"{backend}-{name}", marks=marks)
+    for backend, augmentation, name, marks in (
+        ("eager", ALL, "all", []),
+        ("eager", None, "none", pytest.mark.slow),
+        ("inductor", ALL, "all", pytest.mark.slow),
+        ("inductor", RESIZED, "resized", pytest.mark.slow),
+        ("inductor", None, "none", pytest.mark.slow),
+    )
+]
+
+
+@pytest.mark.parametrize(("backend", "augmentation"), COMPILED)
+def test_compiled_it_is_the_same_with_the_same_draws(monkeypatch, backend, augmentation):
+    """To 1e-4 of each scale, as one graph, also for an epoch's last batch."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    convert._compiled.cache_clear()
+    _, batch = raw()
+    for pictures in (batch, RawBatch(batch.rgb[:2], batch.names[:2])):
+        torch.manual_seed(0)
+        expected = to_color_batch(pictures, augmentation)
+        following = torch.rand(1)
+        torch.manual_seed(0)
+        compiled = to_color_batch(pictures, augmentation, compiled=True)
+        assert torch.rand(1) == following
+        torch.testing.assert_close(compiled.L / 100, expected.L / 100, atol=1e-4, rtol=0)
+        torch.testing.assert_close(compiled.ab / 110, expected.ab / 110, atol=1e-4, rtol=0)
+        assert compiled.names == expected.names
+    convert._compiled.cache_clear()
+    torch.compiler.reset()
+
+
+def test_the_data_module_compiles_where_it_is_told_to(photo_folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "lightning_colorize.data.module.require_compiler", lambda *a: asked.append(a)
+    )
+    monkeypatch.setattr(convert, "_compiled", lambda: asked.append("batch") or convert._convert)
+    for compiles in (False, True):
+        data = ColorizationDataModule(
+            str(photo_folder), size=16, batch_size=2, num_workers=0, compile=compiles
+        )
+        data.setup("fit")
+        data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+        assert asked == ([("data.compile", torch.device("cpu")), "batch"] if compiles else [])

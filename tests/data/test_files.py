@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 from torchvision.transforms.v2 import functional as F
 
-from lightning_colorize.data import files
+from lightning_colorize.data import files, jpeg
 from lightning_colorize.data.files import (
     PICTURE_SUFFIXES,
     PictureError,
@@ -366,7 +366,7 @@ def test_without_torchvision_s_decoder_pillow_reads(tmp_path, pictures, monkeypa
     path = tmp_path / "a.jpg"
     Image.fromarray(pictures.sample()).save(path, quality=95)
     usual = read_picture(path)
-    monkeypatch.setattr(files, "decode_jpeg", None)
+    monkeypatch.setattr(jpeg, "decode_jpeg", None)
     expected = np.asarray(Image.open(path).convert("RGB"))
     assert difference(read_picture(path), expected) == 0
     assert difference(usual, expected) <= 1

@@ -1,4 +1,6 @@
+import time
 from collections import Counter
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from lightning_colorize.data.broken import BrokenPictures, TooManyBroken
 from lightning_colorize.data.dataset import PictureDataset
 from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.loader import EpochBatches, PictureLoader
+from lightning_colorize.data.order import ShardOrder
 from lightning_colorize.data.pictures import PictureSet
 from lightning_colorize.data.sources.listing import read_name_list
 from lightning_colorize.errors import UsageError
@@ -38,9 +41,11 @@ class Numbered(PictureSet):
 def make_loader(count=10, batch_size=3, *, broken=(), report=None, share=1.0, **options):
     shuffle = options.pop("shuffle", True)
     sampler = {
-        name: options.pop(name) for name in ("weights", "seed", "rank", "ranks") if name in options
+        name: options.pop(name)
+        for name in ("weights", "order", "seed", "rank", "ranks")
+        if name in options
     }
-    pictures = Numbered(count, broken)
+    pictures = options.pop("pictures", None) or Numbered(count, broken)
     return PictureLoader(
         PictureDataset(pictures, 4, random_crop=shuffle, replace_broken=shuffle),
         EpochBatches(count, batch_size, shuffle=shuffle, **sampler),
@@ -139,7 +144,7 @@ def test_resumed_in_mid_epoch_it_gives_the_remaining_batches_and_draws(workers, 
     for _ in range(stop_at):
         next(iterator)
     state = stopped.state_dict()
-    assert state == {"epoch": 1, "position": stop_at, "batch_size": 3}
+    assert state == {"epoch": 1, "position": stop_at, "batch_size": 3, "ranks": 1}
 
     resumed = make_loader(12, 3, **options)
     resumed.load_state_dict(state)
@@ -259,3 +264,82 @@ def test_a_position_amid_batches_of_another_size_is_refused():
         make_loader(12, 4).load_state_dict(state)
     delivered(stopped)
     make_loader(12, 4).load_state_dict(stopped.state_dict())
+
+
+SHARDS = ShardOrder(np.array([4, 3, 5, 4, 4, 4]), window=2)
+
+
+def test_over_shards_ranks_have_equally_many_batches_and_no_picture_in_common():
+    group = [make_loader(24, 3, order=SHARDS, rank=rank, ranks=2) for rank in range(2)]
+    for _ in range(3):
+        parts = [numbers(loader) for loader in group]
+        assert [len(part) for part in parts] == [4, 4]
+        assert sorted(joined(joined(parts))) == list(range(24))
+
+
+def test_over_shards_evaluation_has_every_picture_once_and_each_rank_a_row_of_them():
+    group = [make_loader(24, 4, shuffle=False, order=SHARDS, rank=r, ranks=3) for r in range(3)]
+    assert [flat(loader) for loader in group] == [[*range(n, n + 8)] for n in (0, 8, 16)]
+    assert [len(loader) for loader in group] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_over_shards_it_is_resumed_in_mid_epoch_too(workers):
+    undisturbed = make_loader(24, 3, order=SHARDS)
+    epochs = [delivered(undisturbed) for _ in range(2)]
+    stopped = make_loader(24, 3, order=SHARDS, num_workers=workers)
+    batches = iter(stopped)
+    for _ in range(5):
+        next(batches)
+    resumed = make_loader(24, 3, order=SHARDS, num_workers=workers)
+    resumed.load_state_dict(stopped.state_dict())
+    assert delivered(resumed) == epochs[0][5:]
+    assert delivered(resumed) == epochs[1]
+
+
+def test_a_position_in_shards_that_were_dealt_to_others_is_refused():
+    stopped = make_loader(24, 4, order=SHARDS)
+    next(iter(stopped))
+    with pytest.raises(UsageError, match="over shards dealt to 1 processes, not 2: resume it"):
+        make_loader(24, 2, order=SHARDS, ranks=2).load_state_dict(stopped.state_dict())
+    # In the usual order the batches of all ranks together are the same.
+    stopped = make_loader(24, 4)
+    next(iter(stopped))
+    make_loader(24, 2, ranks=2).load_state_dict(stopped.state_dict())
+
+
+def test_the_set_hears_what_is_coming_and_what_was_read():
+    heard = []
+
+    class Told(Numbered):
+        @contextmanager
+        def expecting(self, coming):
+            heard.append(coming().tolist())
+            yield heard.append
+
+    stopped = make_loader(12, 3, seed=5)
+    expected = numbers(stopped)
+    loader = make_loader(12, 3, seed=5, pictures=Told(12))
+    loader.load_state_dict({"epoch": 0, "position": 2, "batch_size": 3})
+    assert numbers(loader) == expected[2:]
+    assert heard == [joined(expected[2:]), 3, 6]
+
+
+def test_it_knows_how_long_batches_were_waited_for(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    read = Numbered.read
+
+    def slow(self, index, min_side=None):
+        now[0] += 2
+        return read(self, index, min_side)
+
+    monkeypatch.setattr(Numbered, "read", slow)
+    loader = make_loader(10, 3)
+    batches = iter(loader)
+    now[0] += 50  # nobody waits yet
+    next(batches)
+    assert (loader.asked, loader.waited) == (150, 6)
+    now[0] += 20  # training
+    next(batches)
+    assert (loader.asked, loader.waited) == (176, 12)

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from PIL import Image
@@ -155,7 +157,7 @@ def test_a_split_that_is_missing_is_named(tmp_path):
 
 
 def test_workers_are_none_for_memory_and_some_for_files(photo_folder, monkeypatch):
-    monkeypatch.setattr("lightning_colorize.data.module.cores", lambda: 32)
+    monkeypatch.setattr("lightning_colorize.data.reading.cores", lambda: 32)
     cached = data(photo_folder, num_workers=None)
     cached.setup("fit")
     assert cached.train_dataloader().num_workers == 0
@@ -172,6 +174,7 @@ class Processes:
     fast_dev_run = overfit_batches = global_rank = 0
     limit_train_batches = limit_val_batches = limit_test_batches = 1.0
     max_epochs = 1
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
 
     def __init__(self, processes, folder, **options):
         self.world_size = self.num_devices = processes
@@ -187,10 +190,10 @@ def among(processes, folder, tmp_path, trainer=None, **options):
 
 @pytest.mark.parametrize(("processes", "workers"), [(1, 8), (4, 5), (32, 1)])
 def test_processes_share_the_cores(photo_folder, tmp_path, monkeypatch, processes, workers):
-    monkeypatch.setattr("lightning_colorize.data.module.cores", lambda: 20)
+    monkeypatch.setattr("lightning_colorize.data.reading.cores", lambda: 20)
     datamodule = among(processes, photo_folder, tmp_path, num_workers=None, cache="never")
     datamodule._splits = FolderSource().splits(photo_folder)
-    assert datamodule._workers(datamodule.pictures("train")) == workers
+    assert datamodule.loader("train").num_workers == workers
 
 
 @pytest.mark.parametrize(
@@ -201,7 +204,7 @@ def test_processes_and_splits_share_the_memory(
 ):
     # In each of two processes there is room for training alone, in each of three for validation.
     room = 4 * 2 * bytes_needed(12, 27)
-    monkeypatch.setattr("lightning_colorize.data.cache._memory", lambda: room)
+    monkeypatch.setattr("lightning_colorize.data.cache.machine_memory", lambda: room)
     datamodule = among(processes, photo_folder, tmp_path)
     datamodule.setup("fit")
     assert {
@@ -384,7 +387,7 @@ def test_the_position_travels_with_a_checkpoint(photo_folder):
     first = [batch.names for batch in loader]
     iterator = iter(loader)
     second = [next(iterator).names]
-    assert datamodule.state_dict() == {"epoch": 1, "position": 1, "batch_size": 4}
+    assert datamodule.state_dict() == {"epoch": 1, "position": 1, "batch_size": 4, "ranks": 1}
     resumed = data(photo_folder)
     resumed.setup("fit")
     resumed.load_state_dict(datamodule.state_dict())

@@ -18,6 +18,11 @@ _RESULT = {
     "images_seen": 58000,
     "seconds": 902.4,
     "images_per_second": 64.27,
+    "device_hours": 1.0026,
+    "steady_images_per_second": 71.8,
+    "data_wait_share": 0.0312,
+    "mfu": 0.415,
+    "peak_device_memory": 5 * 2**30,
 }
 
 
@@ -36,6 +41,10 @@ def test_what_a_run_came_to():
     assert ["model", "22.50"] in lines
     assert ["grey", "21.25"] in lines
     assert "stopped early 12 epochs, 58,000 pictures in 0:15:02 (64 a second)\n" in text
+    assert (
+        "cost      1 device hours, 72 pictures a second in steady state, 3.1% of it waiting for"
+        " data, 41.5% of the device's peak FLOPs, at most 5.0 GiB of device memory\n"
+    ) in text
     assert "runs/experiment/name/checkpoints/best.ckpt\n" in text
     assert "lightning-colorize colorize INPUT OUTPUT --checkpoint runs/experiment/name\n" in text
     assert "runs/experiment/name/images\n" in text
@@ -61,12 +70,15 @@ def test_commands_name_another_root_and_long_paths_stay_whole():
 def test_a_run_that_ended_before_its_first_validation(metrics):
     result = _RESULT | {
         "status": "interrupted", "metrics": metrics, "best_checkpoint": None, "epochs": 1,
-        "images_per_second": None, "seconds": 0.0,
+        "images_per_second": None, "seconds": 0.0, "device_hours": 0.00021,
+        "steady_images_per_second": None, "data_wait_share": None, "mfu": None,
+        "peak_device_memory": None,
     }  # fmt: skip
     text = _printed(result, Path("runs/e/n"))
     assert "psnr" not in text
     assert "best.ckpt" not in text
     assert "1 epoch," in text
+    assert "cost      0.00021 device hours\n" in text
 
 
 def test_a_real_run(finished_run):

@@ -48,6 +48,8 @@ def hear(number, frame):
 
 signal.signal(signal.SIGTERM, hear)
 signal.signal(signal.SIGINT, hear)
+if do == "anew" and os.path.exists(path("validations.jsonl")):
+    os.remove(path("validations.jsonl"))
 append("starts", {"worker": os.getppid(), "pid": os.getpid(), "time": time.time()})
 print("the stub runs with", words)
 first = 0
@@ -64,6 +66,10 @@ for epoch in range(first, int(words.get("epochs", 1))):
     with open(path("checkpoint.tmp"), "w") as file:
         file.write(str(epoch + 1))
     os.replace(path("checkpoint.tmp"), path("checkpoint"))
+    if epoch == 1 and folder.endswith(words.get("lingers", "none")):
+        until = time.monotonic() + 20
+        while not os.path.exists(path("stop")) and time.monotonic() < until:
+            time.sleep(0.01)
     if os.path.exists(path("stop")):
         end("stopped_early", 0)
 if do == "fail":

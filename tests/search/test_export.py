@@ -31,7 +31,7 @@ def study(engine):
 
 
 def test_csv(study, tmp_path):
-    export(study, tmp_path / "new" / "trials.csv")
+    export(study, [tmp_path / "new" / "trials.csv"])
     with (tmp_path / "new/trials.csv").open(newline="") as file:
         first, second, third, fourth = csv.DictReader(file)
     assert (first["number"], first["state"], first["value"]) == ("0", "finished", "20.5")
@@ -45,7 +45,7 @@ def test_csv(study, tmp_path):
 
 
 def test_json(study, tmp_path):
-    export(study, tmp_path / "trials.json")
+    export(study, [tmp_path / "trials.json"])
     content = json.loads((tmp_path / "trials.json").read_text())
     assert content["name"] == "tiny"
     assert content["metric"] == {"name": "val/psnr", "goal": "maximize"}
@@ -59,7 +59,7 @@ def test_yaml_is_the_configuration_that_won(study, tmp_path):
     for number in range(4):
         study.folder_of(number).mkdir()
         (study.folder_of(number) / "config.yaml").write_text(f"number: {number}\n")
-    export(study, tmp_path / "best.yaml")
+    export(study, [tmp_path / "best.yaml"])
     text = (tmp_path / "best.yaml").read_text()
     assert yaml.safe_load(text) == {"number": 3}
     assert text.startswith("# Trial 3 of the sweep tiny: val/psnr 21.25\n")
@@ -69,32 +69,34 @@ def test_a_file_is_not_overwritten_unless_asked_for(study, tmp_path):
     file = tmp_path / "trials.csv"
     file.write_text("precious")
     with pytest.raises(UsageError, match=r"trials\.csv exists.*--overwrite"):
-        export(study, file)
+        export(study, [tmp_path / "trials.json", file])
     assert file.read_text() == "precious"
-    export(study, file, overwrite=True)
+    # Nor is the other half of what was asked for left behind.
+    assert not (tmp_path / "trials.json").exists()
+    export(study, [file], overwrite=True)
     assert file.read_text().startswith("number,")
 
 
 @pytest.mark.parametrize("name", ["trials.xlsx", "trials"])
 def test_other_kinds_are_refused_by_name(study, tmp_path, name):
     with pytest.raises(UsageError, match=rf"{name} is to end in \.csv or \.json"):
-        export(study, tmp_path / name)
+        export(study, [tmp_path / name])
     assert not (tmp_path / name).exists()
 
 
 def test_a_folder_is_no_file(study, tmp_path):
     (tmp_path / "trials.csv").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
-        export(study, tmp_path / "trials.csv")
+        export(study, [tmp_path / "trials.csv"])
 
 
 def test_no_winner(study, engine, tmp_path):
     with pytest.raises(UsageError, match=r"trial-0003/config\.yaml cannot be read"):
-        export(study, tmp_path / "best.yaml")
+        export(study, [tmp_path / "best.yaml"])
     for study, said in (
         (engine.study({"x": 1}, name="empty"), "no trial of the sweep 'empty' has finished"),
         (engine.study({"x": 1}, name="blind", metric=None), "'blind' has no metric"),
     ):
         with pytest.raises(UsageError, match=said):
-            export(study, tmp_path / "best.yaml")
+            export(study, [tmp_path / "best.yaml"])
     assert not (tmp_path / "best.yaml").exists()

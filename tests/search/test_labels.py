@@ -43,6 +43,11 @@ def test_only_what_changes_is_said(engine):
     assert labels.choices("model.encoder") == ["unet", "vgg16"]
 
 
+def test_a_range_may_be_too_long_to_count(engine):
+    long = {"min": 0, "max": 10**20}
+    assert Labels(engine.sweep({"x": long}, method="random", run_cap=1)).names == {"x": "x"}
+
+
 def test_a_constant_makes_a_name_ambiguous_too(engine):
     labels = Labels(engine.sweep({"generator.lr": 0.1, "discriminator.lr": [1, 2]}))
     assert labels.names == {"discriminator.lr": "discriminator.lr"}

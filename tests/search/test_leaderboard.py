@@ -69,5 +69,21 @@ def test_a_repetition_is_no_further_seed():
     assert (alone.value, alone.spread) == (1.0, None)
 
 
+def test_seeds_that_are_missing_are_counted():
+    rows = [
+        *seeds(0, [10.0], x=1),
+        a_row(1, None, "failed", x=1, seed_everything=1),
+        a_row(2, 7.0, "pruned", x=1, seed_everything=2),
+        a_row(3, None, "failed", x=1, seed_everything=0),  # which another trial has
+        a_row(4, None, "running", x=1, seed_everything=4),
+        *seeds(5, [9.0, 9.0], x=2),
+        a_row(8, None, "failed", x=3, seed_everything=0),
+    ]
+    first, second = leaderboard(rows, "maximize")
+    assert numbers([first, second]) == [[0], [5, 6]]
+    assert [row.number for row in first.missing] == [1, 2]
+    assert second.missing == []
+
+
 def test_one_and_true_are_two_configurations():
     assert len(leaderboard([a_row(0, 1.0, x=1), a_row(1, 2.0, x=True)], "maximize")) == 2

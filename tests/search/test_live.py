@@ -1,6 +1,7 @@
 """A sweep on a terminal and off it."""
 
 import io
+import json
 import re
 from types import SimpleNamespace
 
@@ -162,10 +163,11 @@ def test_a_table_on_a_terminal(study):
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed(console))
     assert "tiny: 2 of 6 trials ended, 1 running, best val/psnr 23.00 (trial 1)" in text
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "0 finished encoder=resnet18, x=1 2 20.00 0:00" in lines
-    assert "1 finished encoder=resnet18, x=2 1 23.00 best 0:00" in lines
+    assert "trial state encoder x epoch val/psnr time" in lines
+    assert "0 finished resnet18 1 2 20.00 0:00" in lines
+    assert "1 finished resnet18 2 1 23.00 best 0:00" in lines
     # The best so far, of one that runs, is no best of all.
-    assert "2 running encoder=resnet18, x=3 3 21.50 0:00" in lines
+    assert "2 running resnet18 3 3 21.50 0:00" in lines
 
 
 def test_the_table_fits_the_terminal(engine, monkeypatch):
@@ -213,6 +215,101 @@ class Recorder:
         type(self).shown = shown
 
 
+def shown_on(console, table):
+    """Return what a terminal shows of a table, line by line."""
+    lines = console.render_lines(table, pad=False)
+    return ["".join(segment.text for segment in line) for line in lines]
+
+
+WIDE = [f"experiments/encoder/{name}.yaml" for name in ("mobilenet_v2_scratch", "conv_small")]
+
+
+def test_a_narrow_table_shows_what_differs_and_drops_the_epoch_first(engine, monkeypatch):
+    choices = {"model.encoder": WIDE, "model.loss": ["huber", "mse"], "model.norm": ["batch", "no"]}
+    study = engine.study(choices, metric={"name": "val/colorfulness", "goal": "maximize"})
+    for _ in range(4):  # one encoder, both losses, both norms
+        run(study, finished(20.0), [20.0])
+    monkeypatch.setattr(live, "Live", Recorder)
+    heads = {}
+    for width in (100, 72, 64, 56):
+        with LiveTable(study, 1, console := on_terminal(width)):
+            pass
+        lines = shown_on(console, Recorder.shown)
+        assert max(map(len, lines)) <= width
+        heads[width] = " ".join(lines[2].split())
+    assert heads[100] == "trial state encoder loss norm epoch val/colorfulness time"
+    assert heads[72] == "trial state encoder loss norm val/colorfulness time"
+    # The encoder is the same in all that are shown.
+    assert heads[64] == "trial state loss norm … val/colorfulness time"
+    assert heads[56] == "trial state loss … val/colorfulness time"
+
+
+def test_the_time_left_is_seen_in_a_narrow_terminal(engine, monkeypatch):
+    study = engine.study({"x": [1, 2, 3, 4]}, name="a_sweep_of_a_long_name")
+    run(study, finished(20.0))
+    run(study)
+    monkeypatch.setattr(live, "seconds_left", lambda *_: 125.0)
+    monkeypatch.setattr(live, "Live", Recorder)
+    with LiveTable(study, 1, console := on_terminal(80)):
+        pass
+    assert "1 of 4 trials ended, about 2:05 left, 1 running" in shown_on(console, Recorder.shown)[0]
+
+
+def test_the_last_line_of_a_live_table_is_empty(engine, monkeypatch):
+    """A terminal writes ^C at its end: behind a full line that is a line more."""
+    study = engine.study({"x": {"min": 0.0, "max": 1.0}}, method="random", run_cap=60)
+    for _ in range(30):
+        run(study, finished(20.0))
+    monkeypatch.setattr(live, "Live", Recorder)
+    for height in (10, 40):
+        with LiveTable(study, 1, console := on_terminal(80, height)):
+            pass
+        lines = shown_on(console, Recorder.shown)
+        assert lines[-1] == ""
+        assert len(lines) < height
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_table_that_is_printed_anew_is_taken_away(study, monkeypatch, is_terminal):
+    run(study, finished(20.0))
+    monkeypatch.setattr(live.sys.stdout, "isatty", lambda: is_terminal, raising=False)
+    kept, hidden = on_terminal(), on_terminal()
+    with LiveTable(study, 1, kept):
+        pass
+    with LiveTable(study, 1, hidden) as table:
+        table.hide()
+    erased = [printed(console).count("\x1b[2K") for console in (kept, hidden)]
+    # The summary, the heading between an empty line and a rule, a trial, and the empty last line.
+    # Where the final table goes into a file, this one stays on the terminal.
+    assert erased[1] - erased[0] == (6 if is_terminal else 0)
+
+
+def with_baselines(study, value, baselines):
+    """Have a trial finish whose run has measured baselines."""
+    trials = Trials(study)
+    trial = trials.take()
+    trial.folder.mkdir(parents=True)
+    result = {"status": "finished", "baselines": baselines}
+    (trial.folder / "result.json").write_text(json.dumps(result))
+    trials.tell(trial, finished(value))
+
+
+def test_the_final_table_has_the_baselines_of_the_best_trial(study):
+    lut = {"val/psnr": 22.5, "val/ssim": 0.5}
+    with_baselines(study, 21.0, {"lut": {"val/psnr": 99.0}})
+    with_baselines(study, 22.0, {"grey": {"val/psnr": 20.0}, "mean": {"val/ssim": 1}, "lut": lut})
+    console = on_terminal(80)
+    print_table(study, console)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed(console))
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    table = [line for line in lines if line.startswith(("0 f", "1 f", "baseline"))]
+    assert table[2:] == ["baseline grey 20.00", "baseline lut 22.50"]
+    assert "the best trial does not beat lut: val/psnr 22.00, lut 22.50" in lines
+    with LiveTable(study, 1, running := on_terminal(80)):
+        pass
+    assert "lut" not in printed(running)
+
+
 def test_no_color_is_honoured(study, monkeypatch):
     run(study, finished(20.0))
     colour = re.compile(r"\x1b\[[0-9;]*3[0-9]")
@@ -233,7 +330,10 @@ def test_status_off_a_terminal_has_all_trials_in_whole_lines(engine, capsys):
         run(study, finished(1.0))
     print_table(study)
     text = capsys.readouterr().out
-    assert len(re.findall(r"^ *\d+ +finished .*parameter_f=\d", text, re.MULTILINE)) == 30
+    assert (
+        len(re.findall(r"^ *\d+ +finished +(?:[\d.e-]+ +){6}- +1\.000", text, re.MULTILINE)) == 30
+    )
+    assert re.search(" +".join(f"parameter_{name}" for name in "abcdef"), text)
     assert "…" not in text
 
 
@@ -243,7 +343,7 @@ def test_a_sweep_without_metric_or_trials(engine, capsys):
     assert capsys.readouterr().out == "tiny: 0 of 2 trials ended\n"
     run(study, Outcome("finished"))
     print_table(study)
-    assert "0   finished   x=1" in capsys.readouterr().out
+    assert "0  finished  1" in capsys.readouterr().out
     console = off_terminal()
     with LiveTable(study, 1, console):
         run(study, Outcome("finished"))

@@ -1,6 +1,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 
 from lightning_colorize.search.process import STUDY, TrialProcess
 
@@ -8,7 +9,7 @@ SAY = "import os; print('\\n'.join(f'{k}={v}' for k, v in sorted(os.environ.item
 
 
 def environment(folder, **options):
-    process = TrialProcess([sys.executable, "-SEc", SAY], folder, **options)
+    process = TrialProcess([sys.executable, "-SEc", SAY], folder, Path("/"), **options)
     assert process.wait(20) == 0
     lines = (folder / "output.log").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
@@ -38,18 +39,24 @@ def test_what_the_environment_says_already_stays(tmp_path, monkeypatch):
 
 def test_output_is_appended_and_the_last_line_is_this_process_own(tmp_path):
     for word in ("one", "two"):
-        process = TrialProcess([sys.executable, "-SEc", f"print('{word}\\n\\n')"], tmp_path)
+        words = [sys.executable, "-SEc", f"print('{word}\\n\\n')"]
+        process = TrialProcess(words, tmp_path, tmp_path)
         process.wait(20)
         assert process.last_line() == word
     assert (tmp_path / "output.log").read_text().split() == ["one", "two"]
-    silent = TrialProcess(["/bin/sh", "-c", "true"], tmp_path)
+    told = ["lightning-colorize fit: --run.monitor: 'x' is never logged", "accepted: val/loss"]
+    words = [sys.executable, "-SEc", f"print({told[0]!r}); print({told[1]!r})"]
+    process = TrialProcess(words, tmp_path, tmp_path)
+    process.wait(20)
+    assert process.last_line() == told[0]
+    silent = TrialProcess(["/bin/sh", "-c", "true"], tmp_path, tmp_path)
     silent.wait(20)
     assert silent.last_line() == ""
 
 
 def test_nothing_of_the_group_is_left(tmp_path):
     # As a rank that has crashed leaves the others, which hold their GPUs.
-    process = TrialProcess(["/bin/sh", "-c", "sleep 60 & echo $!; exit 1"], tmp_path)
+    process = TrialProcess(["/bin/sh", "-c", "sleep 60 & echo $!; exit 1"], tmp_path, tmp_path)
     assert process.wait(20) == 1
     child = int(process.last_line())
     os.kill(child, 0)
@@ -62,10 +69,11 @@ def test_nothing_of_the_group_is_left(tmp_path):
 
 def test_the_end_gives_time_for_a_checkpoint_and_no_more(tmp_path):
     writes = "trap 'echo written; exit 143' TERM; echo ready; while :; do sleep 0.05; done"
-    process = TrialProcess(["/bin/sh", "-c", writes], tmp_path / "writes")
+    process = TrialProcess(["/bin/sh", "-c", writes], tmp_path / "writes", tmp_path)
     deaf = TrialProcess(
         ["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"],
         tmp_path / "deaf",
+        tmp_path,
     )
     for one in (process, deaf):
         while one.last_line() != "ready":

@@ -186,7 +186,7 @@ def test_time_limits(engine, limit, minutes):
         ({"time": "4h"}, r"--time 4h is no time; write minutes \(240\) or HH:MM:SS"),
         ({"time": "10:00"}, "--time 10:00 is no time"),
         ({"time": -5}, "--time -5 is no time"),
-        ({"time": "00:04:00"}, "--time 00:04:00 is too short for a trial; give at least 5 min"),
+        ({"time": "00:04:00"}, "--time 00:04:00 is too short; give at least 5 min"),
         ({"extra": {"ntasks_per_node": "2"}}, "--ntasks-per-node is chosen for you"),
     ],
 )

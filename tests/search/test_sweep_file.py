@@ -115,6 +115,7 @@ def test_hyperband_downwards():
         ({"name": "a/b"}, "name: 'a/b' is to be a folder's name"),
         ({"name": ".."}, "name: '..' is to be a folder's name"),
         ({"name": 3}, "name: 3 is no text"),
+        ({"name": "é" * 101}, "name: 'ééé"),
         ({"project": ["a"]}, "project: ['a'] is no text"),
         ({"program": 3}, "program: 3 is no text"),
         ({"kind": "job"}, "kind: 'job' is not known"),
@@ -253,6 +254,14 @@ def test_a_grid_goes_through_listed_values(parameter):
 
 def test_a_key_that_is_no_text():
     assert refusal({1: 1, **sound()}) == "the key 1 is no text; put it in quotes"
+
+
+@pytest.mark.parametrize("file", ["..yaml", ".hidden.yaml", f"{'a' * 201}.yaml"])
+def test_a_files_own_name_must_be_a_folders_too(file):
+    unnamed = {key: value for key, value in sound().items() if key != "name"}
+    with pytest.raises(UsageError, match=r"name: .* is (to be a folder's name|too long)"):
+        parse_sweep(unnamed, f"folder/{file}")
+    assert parse_sweep({**unnamed, "name": "mine"}, f"folder/{file}").name == "mine"
 
 
 def test_the_mapping_is_not_changed():

@@ -1,7 +1,7 @@
 """Trials as workers hand them on, without any process: two of them in this one."""
 
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +23,23 @@ def study(engine):
 def elsewhere(study, **options):
     """Another worker's access, through its own storage."""
     return Trials(open_study(study.address), **options)
+
+
+class Clock:
+    """Goes only when it is told to."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of those who look at others' leases."""
+    clock = Clock()
+    monkeypatch.setattr(trials, "monotonic", clock)
+    return clock
 
 
 @pytest.fixture
@@ -104,11 +121,11 @@ def test_what_is_given_back_is_taken_again_with_its_values(study):
 
 
 @pytest.mark.usefixtures("on_other_machines")
-def test_a_trial_that_nobody_renews_is_taken_over(study):
-    gone, other = Trials(study), elsewhere(study, renew_every=0.01, stale_after=0.3)
+def test_a_trial_that_nobody_renews_is_taken_over(study, clock):
+    gone, other = Trials(study), elsewhere(study, stale_after=60)
     trial = gone.take()
     assert other.take().number == 1
-    time.sleep(0.4)
+    clock.now = 61
     again = other.take()
     assert (again.number, again.values) == (0, trial.values)
     assert not gone.tell(trial, FINISHED)
@@ -121,23 +138,35 @@ def test_a_trial_that_nobody_renews_is_taken_over(study):
 
 
 @pytest.mark.usefixtures("on_other_machines")
-def test_a_trial_that_is_renewed_is_not(study):
-    alive, other = Trials(study), elsewhere(study, stale_after=0.3)
+def test_a_trial_that_is_renewed_is_not(study, clock):
+    alive, other = Trials(study), elsewhere(study, stale_after=60)
     trial = alive.take()
+    for number in (1, 2):
+        assert other.tell(other.take(), FINISHED), number
     for _ in range(4):
-        time.sleep(0.1)
+        clock.now += 40
         assert alive.renew(trial)
-    assert other.take().number == 1
+        assert other.take() is None
+
+
+@pytest.mark.usefixtures("on_other_machines", "clock")
+def test_clocks_of_machines_may_differ(study, monkeypatch):
+    monkeypatch.setattr(lease, "time", SimpleNamespace(time=lambda: 0.0))
+    Trials(study).take()
+    monkeypatch.undo()
+    monkeypatch.setattr(lease, "_machine", lambda: None)
+    assert elsewhere(study).take().number == 1
 
 
 @pytest.mark.usefixtures("on_other_machines")
-def test_after_an_outage_others_get_the_time_to_renew(study):
-    alive, other = Trials(study), elsewhere(study, renew_every=0.2, stale_after=0.1)
+def test_after_an_outage_others_get_the_time_to_renew(study, clock):
+    alive, other = Trials(study), elsewhere(study, stale_after=60)
     alive.take()
-    time.sleep(0.2)
-    other._failed(OSError("away"))
     assert other.take().number == 1
-    time.sleep(0.5)
+    clock.now = 100
+    other._failed(OSError("away"))
+    assert other.take().number == 2
+    clock.now = 161
     assert other.take().number == 0
 
 
@@ -165,6 +194,30 @@ def test_a_trial_that_was_interrupted_once_too_often_has_failed(study):
         assert one.tell(trial, Outcome("interrupted", reason="pre-empted"))
     assert one.tell(one.take(), Outcome("interrupted", reason="pre-empted"))
     assert [(row.state, row.reason) for row in rows(study)] == [("failed", "pre-empted, 4 times")]
+
+
+def test_what_failed_is_tried_again_under_its_number(engine):
+    study = engine.study({"x": [1, 2, 3, 4]}, run_cap=3)
+    one, other = Trials(study), elsewhere(study)
+    failed = Outcome("failed", reason="boom")
+    for outcome in (FINISHED, failed):
+        one.tell(one.take(), outcome)
+    assert [one.retry_failed(), other.retry_failed()] == [1, 0]
+    assert [row.state for row in rows(study)] == ["finished", "waiting"]
+    taken = [worker.take() for worker in (one, other)]
+    assert [(trial.number, trial.values["x"]) for trial in taken] == [(1, 2), (2, 3)]
+    assert taken[0].folder == study.folder_of(1)
+    assert one.take() is None
+    assert one.tell(taken[0], failed)
+    assert one.retry_failed() == 1
+    assert not one.all_ended()
+    assert one.tell(one.take(), Outcome("finished", 5.0))
+    assert other.tell(taken[1], Outcome("finished", 6.0))
+    assert [(row.number, row.value, row.values["x"]) for row in rows(study)] == [
+        *((0, 1.0, 1), (1, 5.0, 2), (2, 6.0, 3))
+    ]
+    assert one.all_ended()
+    assert len(study.inner.trials) == 5
 
 
 def drawn(engine, name, seed, method="random", count=4):

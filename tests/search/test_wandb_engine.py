@@ -3,16 +3,22 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from lightning_colorize.errors import UsageError
 from lightning_colorize.search import wandb_engine
-from lightning_colorize.search.sweep_file import parse_sweep
+from lightning_colorize.search.sweep_file import parse_sweep, read_sweep
 from lightning_colorize.search.wandb_engine import create_sweep, run_wandb
+
+FILES = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 
 SOURCE = {
     "method": "grid",
@@ -22,13 +28,13 @@ SOURCE = {
 
 # `python -m wandb` as it is used: writes down what it was given, says what W&B 0.31 says.
 STAND_IN = """
-import json, os, pathlib, signal, sys, time
+import json, os, pathlib, signal, sys, time, yaml
 folder = pathlib.Path(os.environ["STAND_IN"])
 words = sys.argv[1:]
 def note(name, what):
     (folder / name).write_text(json.dumps(what))
 if words[0] == "sweep":
-    note("sweep.json", {"words": words[:-1], "file": json.loads(open(words[-1]).read())})
+    note("sweep.json", {"words": words[:-1], "file": yaml.safe_load(open(words[-1]))})
     assert sys.stdin.read() == ""
     exec(os.environ.get("ON_SWEEP", ""))
     print("wandb: Creating sweep from: quick.yaml", file=sys.stderr)
@@ -95,6 +101,24 @@ def test_the_file_goes_to_wandb_and_agents_start(stand_in, monkeypatch):
         assert first == os.path.dirname(sys.executable)
     assert any("https://wandb.ai/me/p/sweeps/abc123" in line for line in said)
     assert any("me/p/abc123" in line.split() for line in said)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_wandb_reads_what_the_file_says(path, monkeypatch):
+    """Numbers as numbers: what is 5e-05 in JSON is text in YAML."""
+    read = []
+
+    def run(words, **_):
+        read.append(yaml.safe_load(Path(words[-1]).read_text()))
+        return SimpleNamespace(stdout=b"Run sweep agent with: wandb agent me/p/abc")
+
+    monkeypatch.setattr(wandb_engine, "subprocess", SimpleNamespace(**vars(subprocess)))
+    monkeypatch.setattr(wandb_engine.subprocess, "run", run)
+    create_sweep(read_sweep(path), "p", None)
+    (found,) = read
+    wanted = yaml.safe_load(path.read_text())
+    assert found == {"name": path.stem, **wanted}
+    assert list(found["parameters"]) == list(wanted["parameters"])
 
 
 def test_the_files_project_and_a_team(stand_in):

@@ -6,8 +6,10 @@ import signal
 
 import pytest
 
+from lightning_colorize.errors import WorkError
 from lightning_colorize.search.status import best, rows
 from lightning_colorize.search.study import open_study
+from lightning_colorize.search.trials import Trials
 
 HYPERBAND = {"type": "hyperband", "min_iter": 2, "eta": 2}
 
@@ -116,7 +118,7 @@ def test_a_sweep_without_a_metric(engine):
 @pytest.mark.parametrize(("goal", "xs"), [("maximize", [5, 4, 3]), ("minimize", [3, 4, 5])])
 def test_a_trial_that_is_behind_is_stopped(engine, goal, xs):
     metric = {"name": "val/psnr", "goal": goal}
-    parameters = {"x": xs, "epochs": 5, "seconds": 0.1}
+    parameters = {"x": xs, "epochs": 5, "lingers": "trial-0002"}
     study = engine.study(parameters, metric=metric, early_terminate=HYPERBAND)
     engine.work(study)
     first, _, third = rows(study)
@@ -125,7 +127,7 @@ def test_a_trial_that_is_behind_is_stopped(engine, goal, xs):
     reason = rf"hyperband: val/psnr {xs[2]}\S* is behind 4.01 at validation 2"
     assert re.fullmatch(reason, third.reason)
     assert (third.folder / "stop").read_text().strip() == third.reason
-    assert 2 <= len(third.history) < 5
+    assert len(third.history) == 2
     assert third.value == (max if goal == "maximize" else min)(third.history)
 
 
@@ -210,7 +212,7 @@ def test_a_worker_waits_for_what_another_may_leave(engine):
 
 def test_a_worker_that_slept_does_not_tell_what_another_has_taken_over(engine):
     study = engine.study({"x": 1, "epochs": 6, "seconds": 0.4})
-    asleep = engine.start(study, renew_every=0.1, stale_after=0.7)
+    asleep = engine.start(study, renew_every=0.1)
     engine.until(lambda: engine.starts(study, 0))
     asleep.signal(signal.SIGSTOP)
     other = engine.start(study, renew_every=0.1, stale_after=0.7)
@@ -234,15 +236,81 @@ def test_a_trial_that_others_interrupt_goes_on_three_times(engine):
     ]
 
 
-def test_a_run_that_was_through_before_its_worker_died_is_told_not_run_again(engine):
+def test_a_run_that_was_through_before_its_worker_died_is_told_not_run_again(engine, monkeypatch):
     study = engine.study({"x": 3, "epochs": 2})
+
+    def die(self, trial, outcome):
+        self._requeue(trial.id)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trials, "tell", die)
+        with pytest.raises(KeyboardInterrupt):
+            engine.work(study)
+    assert states(study) == ["waiting"]
     engine.work(study)
-    (study.folder / "study.journal").unlink()
-    again = engine.study({"x": 3, "epochs": 2})
-    assert rows(again) == []
-    engine.work(again)
-    assert [(row.state, row.value, row.epoch) for row in rows(again)] == [("finished", 3.01, 1)]
+    assert [(row.state, row.value, row.epoch) for row in rows(study)] == [("finished", 3.01, 1)]
     assert len(engine.starts(study, 0)) == 1
+
+
+def test_trials_are_started_where_the_sweep_was(engine, monkeypatch):
+    start = engine.folder / "with experiments"
+    start.mkdir()
+    monkeypatch.chdir(start)
+    study = engine.study({"x": 1}, command=["/bin/sh", "-c", "pwd", "${args}"])
+    monkeypatch.chdir("/")
+    engine.work(open_study(study.address))
+    assert [row.reason for row in rows(study)] == [f"exit code 0: {start}"]
+
+
+def test_a_worker_ends_where_every_trial_fails_at_its_start(engine):
+    metric = {"name": "test/psnr", "goal": "maximize"}
+    study = engine.study({"x": [1, 2, 3, 4, 5, 6], "do": "fail", "epochs": 0}, metric=metric)
+    with pytest.raises(WorkError, match=r"5 trials in a row .*'exit code 1: boom'.*--retry-failed"):
+        engine.work(study)
+    assert states(study) == ["failed"] * 5
+    # What was missing is there.
+    engine.stub.write_text(engine.stub.read_text().replace('do == "fail"', "False"))
+    assert Trials(study).retry_failed() == 5
+    assert engine.work(study) == 0
+    assert [(row.state, row.value) for row in rows(study)] == [
+        ("finished", 2.0 * x) for x in (1, 2, 3, 4, 5, 6)
+    ]
+
+
+def test_failures_after_a_validation_are_each_trials_own(engine):
+    study = engine.study({"x": [1, 2, 3, 4, 5, 6], "do": "fail"})
+    assert engine.work(study) == 0
+    assert states(study) == ["failed"] * 6
+
+
+def test_a_folder_that_cannot_be_used_is_no_failure_of_the_trial(engine):
+    study = engine.study({"x": [1, 2]})
+    study.folder_of(0).touch()
+    with pytest.raises(WorkError, match=r"trial 0 cannot be run here \(.*trial-0000.*sweep resume"):
+        engine.work(study)
+    assert states(study) == ["waiting"]
+    study.folder_of(0).unlink()
+    assert engine.work(study) == 0
+    assert states(study) == ["finished", "finished"]
+
+
+def test_a_trial_whose_files_are_broken_fails_and_the_others_go_on(engine):
+    breaks = """
+if x == 1:
+    append("validations.jsonl", 1)
+    append("validations.jsonl", {"metrics": 2})
+    open(path("result.json"), "w").write("{}")
+    sys.exit(0)
+"""
+    text = engine.stub.read_text()
+    engine.stub.write_text(text.replace('if do == "fail":', f'{breaks}if do == "fail":'))
+    study = engine.study({"x": [1, 2]})
+    assert engine.work(study) == 0
+    assert [(row.state, row.reason) for row in rows(study)] == [
+        ("failed", "result.json says no status"),
+        ("finished", None),
+    ]
 
 
 def test_a_cluster_may_signal_the_trial_before_its_worker(engine):

@@ -91,6 +91,14 @@ def test_signals_are_passed_on(engine, monkeypatch):
     assert [row.state for row in rows(study)] == ["waiting"]
 
 
+def test_a_name_may_begin_with_a_hyphen(engine):
+    study = engine.study({"x": 1}, name="-mine")
+    (study.folder / "study.journal").write_text("")
+    said = []
+    run_workers(study, 1, None, say=said.append)
+    assert said[0] == f"worker 1: {study.folder} holds no sweep; begin one with sweep run"
+
+
 def test_what_a_worker_says_before_it_dies_is_passed_on(engine):
     study = engine.study({"x": 1})
     (study.folder / "study.journal").write_text("")

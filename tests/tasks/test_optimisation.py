@@ -6,8 +6,12 @@ from torch import nn
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
-from lightning_colorize.tasks import WarmupCosine
+from lightning_colorize.errors import UsageError
+from lightning_colorize.losses import MSE
+from lightning_colorize.networks import ConvEncoder
+from lightning_colorize.tasks import RegressionTask, WarmupCosine
 from lightning_colorize.tasks.optimisation import build_optimizer, keep_encoder_rate, with_schedule
+from tests.tasks.conftest import make_gan, make_trainer
 
 
 @pytest.fixture
@@ -75,3 +79,68 @@ def test_one_rate_for_all_is_left_alone():
     weight.grad = torch.ones(1)
     optimizer.step()
     assert weight.item() == -1.0
+
+
+def fitted(task, data, **options):
+    trainer = make_trainer(max_steps=3, limit_val_batches=0, **options)
+    trainer.fit(task, data)
+    return task
+
+
+def regression(**options):
+    torch.manual_seed(0)
+    options = {"optimizer": partial(torch.optim.Adam, lr=0.01), **options}
+    return RegressionTask(ConvEncoder(widths=[4, 8]), MSE(), **options)
+
+
+def test_a_fused_optimiser_takes_the_same_steps(data):
+    usual, fused = fitted(regression(), data), fitted(regression(fused=True), data)
+    assert all(group["fused"] for group in fused.optimizers().param_groups)
+    assert not any(group["fused"] for group in usual.optimizers().param_groups)
+    for name, value in usual.state_dict().items():
+        torch.testing.assert_close(fused.state_dict()[name], value, atol=1e-6, rtol=1e-4)
+
+
+def test_both_optimisers_of_a_gan_are_fused_with_rates_and_clipping_as_usual(data):
+    options = {"gradient_clip_val": 1e-3, "encoder_lr_ratio": 0.5}
+    usual, fused = (fitted(make_gan(fused=on, **options), data) for on in (False, True))
+    for optimizer in fused.optimizers():
+        assert all(group["fused"] for group in optimizer.param_groups)
+    for name, value in usual.state_dict().items():
+        torch.testing.assert_close(fused.state_dict()[name], value, atol=1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("algorithm", [None, "value"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_trainer_clips_fused_optimisers_too(data, precision, algorithm):
+    """Lightning alone refuses them under bf16-mixed."""
+    options = {"precision": precision, "gradient_clip_val": 1e-4}
+    options["gradient_clip_algorithm"] = algorithm
+    sgd = {"optimizer": partial(torch.optim.SGD, lr=1.0)}
+    start = regression(**sgd).state_dict()
+    task = regression(fused=True, **sgd)
+    make_trainer(max_steps=1, limit_val_batches=0, **options).fit(task, data)
+    steps = [(value - start[name]) for name, value in task.named_parameters()]
+    if algorithm == "value":
+        assert max(step.abs().max().item() for step in steps) == pytest.approx(1e-4, rel=1e-2)
+    else:
+        norm = sum(step.double().square().sum() for step in steps).sqrt().item()
+        assert norm == pytest.approx(1e-4, rel=1e-2)
+
+
+def test_an_optimiser_that_cannot_be_fused_is_refused_in_a_line(data):
+    task = regression(fused=True, optimizer=partial(torch.optim.RMSprop, lr=0.1))
+    with pytest.raises(UsageError) as refused:
+        fitted(task, data)
+    given, accepted = str(refused.value).splitlines()
+    assert given == "--model.fused: true"
+    assert accepted.startswith("accepted: false: this optimiser cannot do it here (")
+    assert "fused" in accepted
+
+
+def test_scaled_gradients_are_not_clipped_behind_a_fused_optimisers_back():
+    trainer = {"precision": "16-mixed", "gradient_clip_val": 1.0}
+    with pytest.raises(UsageError, match="bf16-mixed"):
+        regression(fused=True).check(trainer, 32)
+    regression(fused=True).check(trainer | {"gradient_clip_val": None}, 32)
+    regression().check(trainer, 32)

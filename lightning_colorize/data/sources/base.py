@@ -6,6 +6,9 @@ from pathlib import Path
 from lightning_colorize.data.pictures import PictureSet
 from lightning_colorize.errors import UsageError
 
+Root = Path | str
+"""What `data.root` names: a folder or file of this machine, or as text an address for fsspec."""
+
 Splits = dict[str, PictureSet]
 """Pictures of "train", "val" and "test"; a split that a source does not have is absent."""
 
@@ -17,17 +20,40 @@ class SourceError(UsageError):
 class Source(ABC):
     """Where pictures come from and how they are split."""
 
-    def prepare(self, root: Path | None) -> None:
+    def prepare(self, root: Root | None) -> None:
         """Download what is missing; called once, in one process, before `splits`."""
         return
 
     @abstractmethod
-    def splits(self, root: Path | None) -> Splits:
+    def splits(self, root: Root | None) -> Splits:
         """Return the pictures of each split.
 
         Args:
-            root: The folder (or file) given as `data.root`; None where none was given.
+            root: What was given as `data.root`; None where nothing was.
 
         Raises:
             SourceError: If there is nothing to read, in one line that says what to do.
         """
+
+
+def parse_root(text: str) -> Root:
+    """Return what `data.root` names: an address as it is, a path with `~` expanded."""
+    return text if "://" in text else Path(text).expanduser()
+
+
+def require_local(root: Root, reader: str) -> Path:
+    """Return a path of this machine, `~` expanded.
+
+    Args:
+        root: What was given.
+        reader: What wants it, for the message.
+
+    Raises:
+        SourceError: If it is an address.
+    """
+    if isinstance(root, str):
+        raise SourceError(
+            f"{reader} reads pictures of this machine, not {root}: only ShardSource reads from an "
+            "address, what lightning-colorize pack has packed"
+        )
+    return root.expanduser()

@@ -1,7 +1,6 @@
 """scikit-image's bundled colour photographs: something to train on without any download."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from skimage import data as bundled
 from torch import Tensor
 
 from lightning_colorize.data.pictures import PictureSet
-from lightning_colorize.data.sources.base import Source, SourceError, Splits
+from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 
 PHOTOGRAPHS: dict[str, Callable[[], np.ndarray]] = {
     "astronaut": bundled.astronaut,
@@ -94,7 +93,7 @@ class EmbeddedSource(Source):
         self.window = window
         self.region = region
 
-    def splits(self, root: Path | None) -> Splits:
+    def splits(self, root: Root | None) -> Splits:
         """Return windows ("train"), squares ("val") and the unseen photograph ("test").
 
         Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.data.pictures import FilePictures
-from lightning_colorize.data.sources.base import Source, SourceError, Splits
+from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import (
     list_pictures,
     matching,
@@ -66,7 +66,7 @@ class FolderSource(Source):
         self.max_images = max_images
         self.seed = seed
 
-    def splits(self, root: Path | None) -> Splits:
+    def splits(self, root: Root | None) -> Splits:
         """Return the pictures of each split; names are relative to the folder.
 
         Args:

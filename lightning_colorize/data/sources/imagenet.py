@@ -1,9 +1,7 @@
 """ImageNet (ILSVRC 2012) as it is unpacked."""
 
-from pathlib import Path
-
 from lightning_colorize.data.pictures import FilePictures
-from lightning_colorize.data.sources.base import Source, SourceError, Splits
+from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import list_pictures, require_folder
 from lightning_colorize.data.splits import random_subset
 
@@ -32,7 +30,7 @@ class ImageNetSource(Source):
         self.limits = {"train": max_images, "val": max_val}
         self.seed = seed
 
-    def splits(self, root: Path | None) -> Splits:
+    def splits(self, root: Root | None) -> Splits:
         """Return the pictures of training and validation, named `train/<wnid>/<file>` and so on.
 
         Args:

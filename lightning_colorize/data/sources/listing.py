@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_colorize.data.files import PICTURE_SUFFIXES
-from lightning_colorize.data.sources.base import SourceError
+from lightning_colorize.data.sources.base import Root, SourceError, require_local
 
 _ESCAPED = {"n": "\n", "r": "\r"}
 
 
-def require_folder(root: Path | None, reader: str, option: str = "--data.root") -> Path:
+def require_folder(root: Root | None, reader: str, option: str = "--data.root") -> Path:
     """Return the folder, `~` expanded.
 
     Args:
@@ -23,11 +23,11 @@ def require_folder(root: Path | None, reader: str, option: str = "--data.root") 
         option: Where it was given, for the message.
 
     Raises:
-        SourceError: If none was given, or it is missing, or a file.
+        SourceError: If none was given, or it is missing, a file, or an address.
     """
     if root is None:
         raise SourceError(f"{reader} needs a folder of pictures: pass {option} FOLDER")
-    folder = root.expanduser()
+    folder = require_local(root, reader)
     if folder.is_dir():
         return folder
     if not folder.exists():

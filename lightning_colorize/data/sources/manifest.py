@@ -8,7 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from lightning_colorize.data.pictures import FilePictures
-from lightning_colorize.data.sources.base import Source, SourceError, Splits
+from lightning_colorize.data.sources.base import (
+    Root,
+    Source,
+    SourceError,
+    Splits,
+    require_local,
+)
 from lightning_colorize.data.splits import SPLIT_NAMES, split_of
 
 _COLUMNS = "path,split or path,split,weight"
@@ -23,7 +29,7 @@ class ManifestSource(Source):
     empty), and means nothing in validation and test.
     """
 
-    def splits(self, root: Path | None) -> Splits:
+    def splits(self, root: Root | None) -> Splits:
         """Return the pictures of each split; names are the paths of the list.
 
         Args:
@@ -34,7 +40,7 @@ class ManifestSource(Source):
         """
         if root is None:
             raise SourceError("ManifestSource needs a CSV file: pass --data.root FILE.csv")
-        manifest = root.expanduser()
+        manifest = require_local(root, "ManifestSource")
         if manifest.is_dir():
             raise SourceError(
                 f"{manifest} is a folder, ManifestSource needs a CSV file: pass --data.root "

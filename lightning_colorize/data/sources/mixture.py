@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_colorize.data.pictures import ConcatPictures, FilePictures
-from lightning_colorize.data.sources.base import Source, SourceError, Splits
+from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.folder import FolderSource
 from lightning_colorize.data.sources.listing import read_name_list, require_folder
 from lightning_colorize.data.splits import SPLIT_NAMES
@@ -68,7 +68,7 @@ class MixtureSource(Source):
         self.folders = folders
         self.exclude_list = exclude_list
 
-    def splits(self, root: Path | None) -> Splits:
+    def splits(self, root: Root | None) -> Splits:
         """Return the pictures of each split, those of training with weights.
 
         Args:

@@ -12,7 +12,13 @@ from urllib.error import HTTPError
 from torchvision.datasets import OxfordIIITPet
 
 from lightning_colorize.data.pictures import FilePictures
-from lightning_colorize.data.sources.base import Source, SourceError, Splits
+from lightning_colorize.data.sources.base import (
+    Root,
+    Source,
+    SourceError,
+    Splits,
+    require_local,
+)
 from lightning_colorize.data.sources.listing import list_pictures
 from lightning_colorize.data.splits import DEFAULT_SHARES, split_names
 from lightning_colorize.errors import UsageError
@@ -44,7 +50,7 @@ class OxfordPetSource(Source):
         self.download = download
         self.shares = splits
 
-    def prepare(self, root: Path | None) -> None:
+    def prepare(self, root: Root | None) -> None:
         """Fetch the data set if it is missing and `download` is set.
 
         Args:
@@ -62,7 +68,7 @@ class OxfordPetSource(Source):
             )
         fetch(folder)
 
-    def splits(self, root: Path | None) -> Splits:
+    def splits(self, root: Root | None) -> Splits:
         """Return the pictures of each split, named by their files.
 
         Args:
@@ -96,12 +102,12 @@ class OxfordPetSource(Source):
         return {split: FilePictures(images, part) for split, part in parts.items()}
 
 
-def _folder(root: Path | None) -> Path:
+def _folder(root: Root | None) -> Path:
     if root is None:
         raise SourceError(
             "OxfordPetSource needs a folder to keep the data set in: pass --data.root FOLDER"
         )
-    return root.expanduser()
+    return require_local(root, "OxfordPetSource")
 
 
 def _images(folder: Path) -> Path | None:

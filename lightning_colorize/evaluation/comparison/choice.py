@@ -51,7 +51,7 @@ def find_truth(
         UsageError: If there is nothing to read, or no such split.
     """
     for trained in _training(systems).values():
-        if trained.root is not None and trained.root.resolve() == data.resolve():
+        if isinstance(trained.root, Path) and trained.root.resolve() == data.resolve():
             source = trained.source(allow)
             if isinstance(source, FolderSource):
                 return find_pictures(data, split, source)

@@ -1,5 +1,6 @@
 """Optuna's charts of a study, drawn for this page."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -7,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
+from plotly.colors import label_rgb, unlabel_rgb  # type: ignore[import-untyped]
 from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 
+from lightning_colorize.search.goal import cost
+from lightning_colorize.search.report.axes import log_ticks, whole_numbers
 from lightning_colorize.search.sweep_file import Metric
 
 if TYPE_CHECKING:
@@ -29,14 +33,12 @@ class Chart:
         says: What is seen, or why nothing is.
         figures: Plotly's JSON, and for each what it shows; empty for none.
         wide: Pixels below which it is scrolled rather than squeezed.
-        pale: Whether some of its colours are too pale for this page.
     """
 
     title: str
     says: str
     figures: Sequence[tuple[str, str]] = ()
     wide: int = 0
-    pale: bool = False
 
 
 def draw_charts(study: optuna.Study, metric: Metric, winner: int | None) -> list[Chart]:
@@ -53,7 +55,7 @@ def draw_charts(study: optuna.Study, metric: Metric, winner: int | None) -> list
     return [
         _history(study, metric, done),
         _curves(study, metric, trials, winner),
-        _importance(study, done, names),
+        _importance(study, metric, done, names),
         _coordinates(study, metric, done, names),
         _effects(study, metric, done, names),
     ]
@@ -67,7 +69,10 @@ def _history(study: optuna.Study, metric: Metric, done: Sequence[FrozenTrial]) -
     dots, line = figure["data"][:2]
     dots |= {"name": "a trial", "marker": {"color": _MUTED, "size": 7}}
     line |= {"name": "best so far", "line": {"color": _ACCENT, "width": 2.5}}
-    figure["layout"] |= {"legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}}
+    figure["layout"] |= {
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        "xaxis": whole_numbers(trial.number for trial in done),
+    }
     says = "Each finished trial, and the best up to it."
     return Chart(title, says, [_json(figure, f"{metric.name} by trial", "trial")])
 
@@ -89,6 +94,9 @@ def _curves(
             "opacity": 1 if best else 0.55,
             "showlegend": False,
         }
+    figure["layout"]["xaxis"] = whole_numbers(
+        step for trial in trials for step in trial.intermediate_values
+    )
     # What is drawn last lies above the rest.
     figure["data"].sort(key=lambda trace: trace["opacity"])
     says = "Each trial over its validations, pruned ones included"
@@ -97,12 +105,17 @@ def _curves(
     return Chart(title, says, [_json(figure, shows, "validation", metric.name)])
 
 
-def _importance(study: optuna.Study, done: Sequence[FrozenTrial], names: Sequence[str]) -> Chart:
+def _importance(
+    study: optuna.Study, metric: Metric, done: Sequence[FrozenTrial], names: Sequence[str]
+) -> Chart:
     title = "Importance of parameters"
     if len(names) < 2:
         return Chart(title, _no_two(names))
     if len(done) < _FEWEST_FOR_IMPORTANCE:
         return Chart(title, _too_few(done, _FEWEST_FOR_IMPORTANCE))
+    costs = sorted(cost(trial.values[0], metric.goal) for trial in done)
+    if costs[max(2, math.ceil(len(done) / 10)) - 1] == costs[-1]:
+        return Chart(title, "Left out: the best trials are no better than the rest.")
     # Optuna's own chart of these copies all trials once for each parameter.
     shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     bars = {
@@ -135,10 +148,11 @@ def _coordinates(
         return Chart(title, _no_two(names))
     figure = _plain(optuna.visualization.plot_parallel_coordinate(study, target_name=metric.name))
     figure["layout"]["height"] = 420
+    _strengthen(figure)
     says = f"Each finished trial is a line; the stronger it is, the better its {metric.name}."
     wide = 130 * (len(names) + 2)
     shows = f"{metric.name} and all parameters"
-    return Chart(title, says, [_json(figure, shows)], wide, pale=True)
+    return Chart(title, says, [_json(figure, shows)], wide)
 
 
 def _effects(
@@ -156,10 +170,33 @@ def _effects(
             "text": [f"trial {number}" for number in numbers],
             "marker": {"color": _ACCENT, "size": 8, "opacity": 0.6},
         }
+        axis = figure["layout"]["xaxis"]
+        if axis.get("type") == "log":
+            axis |= log_ticks(figure["data"][0]["x"])
         figure["layout"]["height"] = 290
         figures.append(_json(figure, f"{metric.name} by {name}"))
     says = "Each finished trial by one of its values, whatever the others are."
     return Chart(title, says, figures)
+
+
+def _strengthen(figure: dict[str, Any]) -> None:
+    """Darken Optuna's colours, whose palest are all but white."""
+    for trace in figure["data"]:
+        # Each line has its colour; before Optuna 5 one trace has a scale for all.
+        line = trace.get("line", {})
+        if isinstance(line.get("color"), str):
+            line["color"] = _darker(line["color"])
+            trace["opacity"] = 0.8
+        for holder in (line, trace.get("marker", {})):
+            if "colorscale" in holder:
+                holder["colorscale"] = [
+                    [place, _darker(color)] for place, color in holder["colorscale"]
+                ]
+
+
+def _darker(color: str) -> str:
+    darker: str = label_rgb(tuple(round(0.6 * part) for part in unlabel_rgb(color)))
+    return darker
 
 
 def _plain(figure: "Figure") -> dict[str, Any]:

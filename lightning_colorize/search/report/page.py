@@ -14,6 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from lightning_colorize.run_folder import CONFIG, require_writable, write_atomic
+from lightning_colorize.search.baselines import not_beaten, read_baselines
 from lightning_colorize.search.command import expand
 from lightning_colorize.search.labels import Labels, number
 from lightning_colorize.search.leaderboard import CONFIDENCE, SEED, Place, leaderboard
@@ -26,6 +27,7 @@ from lightning_colorize.search.report.runs import (
     read_facts,
 )
 from lightning_colorize.search.report.tables import (
+    baseline_rows,
     budget_rows,
     leaderboard_rows,
     other_rows,
@@ -77,6 +79,7 @@ def _context(study: Study, photographs: Sequence[Photograph]) -> dict[str, Any]:
         charts = draw_charts(
             plain_study(table, sweep, metric, labels), metric, won.number if won else None
         )
+    baselines = read_baselines(places[0], metric) if metric and places else {}
     # In a leaderboard, seeds stand by the trials.
     names = [name for name in labels.names if name != SEED or metric is None]
     page: dict[str, Any] = {
@@ -88,10 +91,14 @@ def _context(study: Study, photographs: Sequence[Photograph]) -> dict[str, Any]:
         "parameters": [{"short": labels.names[name], "name": name} for name in names],
         "seed_column": SEED in labels.names and SEED not in names,
         "places": leaderboard_rows(places, names, labels, facts),
-        "has_seeds": any(len(place.trials) > 1 for place in places),
+        "has_seeds": any(len(place.trials) + len(place.missing) > 1 for place in places),
         "plain": plain_rows(table, names, labels, facts) if metric is None else [],
         "singles": sum(len(place.trials) == 1 for place in places),
+        "incomplete": sum(bool(place.missing) for place in places),
         "best_elsewhere": _best_elsewhere(places, table, metric),
+        "baselines": baseline_rows(baselines),
+        "not_beaten": not_beaten(places[0], metric, baselines) if metric and places else None,
+        "has_notes": any(photograph.notes for photograph in photographs),
         "shown": legend(photographs, places, labels),
         "photographs": side_by_side(photographs, places),
         "charts": charts,

@@ -57,7 +57,7 @@ def read_configuration(folder: Path) -> str | None:
 def _facts(folder: Path) -> RunFacts:
     try:
         result = read_result(folder) or {}
-    except UsageError:  # a page of many trials is worth more than one broken file
+    except (UsageError, OSError):  # a page of many trials is worth more than one broken file
         result = {}
     versions, commit = result.get("versions"), result.get("git_commit")
     return RunFacts(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lightning_colorize.search.baselines import EXPLAINED
 from lightning_colorize.search.labels import UNKNOWN, Labels, clock, number
 from lightning_colorize.search.leaderboard import SEED, Place
 from lightning_colorize.search.report.runs import RunFacts
@@ -37,11 +38,20 @@ def leaderboard_rows(
             "spread": "" if place.spread is None else f"{place.spread:#.2g}",
             "interval": _interval(place),
             "count": len(place.trials),
+            "missing": len(place.missing),
             "seconds": clock(sum(row.seconds or 0.0 for row in place.trials)),
             "pictures": _total([facts[row.number].pictures for row in place.trials]),
-            "parameters": _count(facts[place.trials[0].number].parameters),
+            "weights": _count(facts[place.trials[0].number].parameters),
         }
         for rank, place in enumerate(places, start=1)
+    ]
+
+
+def baseline_rows(baselines: Mapping[str, float]) -> list[dict[str, str]]:
+    """Return the baselines of the leaderboard, and what they do."""
+    return [
+        {"name": name, "value": number(value), "says": EXPLAINED.get(name, "")}
+        for name, value in baselines.items()
     ]
 
 
@@ -58,7 +68,7 @@ def plain_rows(
             "values": _cells(row.values, names, labels),
             "seconds": clock(row.seconds),
             "pictures": _count(facts[row.number].pictures),
-            "parameters": _count(facts[row.number].parameters),
+            "weights": _count(facts[row.number].parameters),
         }
         for row in table
         if row.state == "finished"

@@ -15,6 +15,7 @@ from optuna.trial import create_trial
 from lightning_colorize.search.labels import Labels, number
 from lightning_colorize.search.outcome import Outcome
 from lightning_colorize.search.report import best_trials, write_report
+from lightning_colorize.search.report.axes import log_ticks
 from lightning_colorize.search.report.plain_study import plain_study
 from lightning_colorize.search.status import best, rows
 from lightning_colorize.search.trials import Trials
@@ -47,6 +48,12 @@ def table(text):
     return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line, re.DOTALL) for line in lines]
 
 
+def heads(text):
+    """Return the headings of a table."""
+    row = re.search(r"<thead>(.*?)</thead>", text, re.DOTALL)[1]
+    return re.findall(r"<th[^>]*>(.*?)</th>", row)
+
+
 def figures(text):
     data = re.search(
         r'<script type="application/json" id="figures">(.*?)</script>', text, re.DOTALL
@@ -72,6 +79,44 @@ def test_the_leaderboard_has_the_finished_trials_in_their_order(study, text):
     assert cells[0][3] == json.dumps(first.values["model.betas"])
     assert cells[0][4] == f"{first.values['model.noise']:.4g}"
     assert cells[0][9:] == [f"{1000 + first.number:,}", "7,654,321"]
+
+
+def test_a_column_is_called_after_what_it_holds(text):
+    results, others = heads(section(text, "results")), heads(section(text, "others"))
+    # Numbers of trials, not how many; weights of networks, not what is searched.
+    assert (results[7], results[-1]) == ("trial", "weights")
+    assert others[-1] == "parameters"
+
+
+BASELINES = {"grey": {"val/psnr": 20.0}, "mean": {"val/psnr": None}, "lut": {"val/psnr": 22.25}}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "value", "said"),
+    [
+        ({"x": [1]}, 22.0, "The best trial does not beat lut: val/psnr 22.00, lut 22.25"),
+        ({"x": [1]}, 23.0, None),
+        ({"x": [1], "seed_everything": [1, 2]}, 22.0, "The best configuration does not beat lut"),
+    ],
+)
+def test_baselines_are_below_the_leaderboard(engine, parameters, value, said):
+    study = engine.study(parameters)
+    trials = Trials(study)
+    result = json.dumps({"status": "finished", "baselines": BASELINES})
+    for _ in range(2):
+        if trial := trials.take():
+            trial.folder.mkdir()
+            (trial.folder / "result.json").write_text(result)
+            trials.tell(trial, Outcome("finished", value))
+    results = section(without_plotly(write_report(study)), "results")
+    foot = re.search(r"<tfoot>(.*?)</tfoot>", results, re.DOTALL)[1]
+    lines = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in foot.split("</tr>")[:-1]]
+    assert [line[:2] for line in lines] == [["grey", "20.00"], ["lut", "22.25"]]
+    assert lines[0][2] == "baseline: no colour at all"
+    # They are as wide as the table.
+    assert re.findall(r'colspan="(\d+)"', foot) == [str(len(heads(results)) - 2)] * 2
+    assert ("does not beat" in results) == (said is not None)
+    assert said is None or said in results
 
 
 def test_what_has_not_finished_is_apart_with_its_reason(text):
@@ -119,6 +164,7 @@ def test_pictures_are_side_by_side_in_the_order_of_the_leaderboard(study, text):
     alts = re.findall(r'alt="(beach.jpg), ([^"]*)"', shown)
     assert [who for _, who in alts] == ["grey", *(f"trial {n}" for n in five), "truth"]
     assert shown.count("ΔE 11.2") == 1
+    assert "ΔE is CIEDE2000" in shown
 
 
 def test_no_text_becomes_markup(text):
@@ -140,6 +186,66 @@ def test_charts_show_the_real_values(study, text):
     assert by_name["noise"]["data"][0]["x"] == [row.values["model.noise"] for row in table]
     assert by_name["lr"]["layout"]["xaxis"]["type"] == "log"
     assert "noise" in json.dumps(coordinates)
+
+
+def test_trials_and_validations_are_whole_numbers(text, engine):
+    # 14 trials: Plotly's own ticks are whole. Three validations: they would be halves.
+    assert "dtick" not in figures(text)[0]["layout"]["xaxis"]
+    assert figures(text)[1]["layout"]["xaxis"]["dtick"] == 1
+    study = engine.study({"x": [1, 2]})
+    trials = Trials(study)
+    for value in (1.0, 2.0):
+        trials.tell(trials.take(), Outcome("finished", value))
+    history = figures(without_plotly(write_report(study)))[0]
+    assert history["layout"]["xaxis"]["dtick"] == 1
+    assert history["layout"]["xaxis"]["title"]["text"] == "trial"
+
+
+def test_the_ticks_of_a_logarithmic_axis_are_few_and_whole(text):
+    axes = [figure["layout"]["xaxis"] for figure in figures(text)]
+    (axis,) = [axis for axis in axes if axis.get("type") == "log"]
+    assert 3 <= len(axis["tickvals"]) <= 5
+    assert [float(tick) for tick in axis["ticktext"]] == pytest.approx(axis["tickvals"], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (2e-5, 5e-3, ["0.0003", "0.003"]),
+        (1e-5, 1e-2, ["1e-05", "0.0001", "0.001", "0.01"]),
+        (1e-4, 1e-3, ["0.0001", "0.0003", "0.001"]),
+        (0.9, 5, ["1", "2", "5"]),
+        (0.0042, 0.0088, ["0.0042", "0.0061", "0.0088"]),
+        (1e-8, 1, ["1e-08", "1e-06", "0.0001", "0.01", "1"]),
+    ],
+)
+def test_log_ticks(low, high, ticks):
+    said = log_ticks([high, low])["ticktext"]
+    assert set(ticks) <= set(said)
+    assert 3 <= len(said) <= 5
+
+
+def luminance(color):
+    """Return WCAG's relative luminance of an RGB colour in 0..255."""
+    parts = [part / 255 for part in color]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_weakest_line_is_seen_in_a_light_and_in_a_dark_page(text):
+    coordinates = figures(text)[3]
+    lines = [trace for trace in coordinates["data"] if trace.get("line", {}).get("color")]
+    assert len(lines) == 12
+    # Cards' colours in page.css, and what its filter makes of a grey in the dark.
+    for card, seen in (((255, 255, 255), lambda c: c), ((28, 29, 32), lambda c: 234.6 - 0.84 * c)):
+        for line in lines:
+            color = [float(part) for part in re.findall(r"[\d.]+", line["line"]["color"])]
+            drawn = [
+                line["opacity"] * seen(part) + (1 - line["opacity"]) * below
+                for part, below in zip(color, card, strict=True)
+            ]
+            light = sorted([luminance(drawn) + 0.05, luminance(card) + 0.05])
+            assert light[1] / light[0] > 2
 
 
 def test_the_winners_curve_is_drawn_last_and_in_its_own_colour(study, text):
@@ -169,10 +275,21 @@ def test_seeds_are_one_row_with_an_interval(engine):
         trials.tell(trial, outcome)
     text = without_plotly(write_report(study))
     single, group = table(section(text, "results"))
-    assert single[:6] == ["1", "25.00", "", "", "1", "2"]
+    assert single[:6] == ["1", "25.00", "", "", "1<small>2 missing</small>", "2"]
     assert group[:7] == ["2", "23.00", "1.0", "[20.52, 25.48]", "3", "1", "9, 8, 7"]
     assert "1 of 2 configurations was trained once" in section(text, "results")
+    assert "In 1 of them, trials of other seeds failed" in section(text, "results")
     assert "Left out: it takes 10 finished trials, and there are 4." in text
+
+
+def test_of_equal_trials_no_parameter_is_important(engine, recwarn):
+    study = engine.study({"x": [1, 2, 3, 4], "y": [1, 2, 3]})
+    trials = Trials(study)
+    for value in (*[1.0] * 5, 2.0, *[1.0] * 6):
+        trials.tell(trials.take(), Outcome("finished", value))
+    text = without_plotly(write_report(study))
+    assert "Left out: the best trials are no better than the rest." in text
+    assert not [warning for warning in recwarn if "equal" in str(warning.message)]
 
 
 def test_less_is_better_where_that_is_the_goal(engine):

@@ -1,8 +1,10 @@
 """The report in a real browser: its charts are drawn, and nothing is asked from outside."""
 
+import io
 import shutil
 
 import pytest
+from PIL import Image, ImageStat
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
@@ -44,7 +46,25 @@ def test_the_page_draws_its_charts_and_asks_nothing_from_outside(report):
             )
             pictures = "[...document.images].every((image) => image.complete && image.naturalWidth)"
             assert page.evaluate(pictures)
+            if device is PHONE:
+                for hidden in (".scroll", "nav ul"):
+                    assert_is_shaded_until_scrolled(page, page.locator(hidden).first)
             assert page.locator("h1").count() == 1
             assert page.locator("nav a").count() == page.locator("main > section").count()
         chromium.close()
     assert failures == []
+
+
+def assert_is_shaded_until_scrolled(page, element):
+    """A shade at its right edge says that there is more, while there is."""
+    page.evaluate("scrollTo(0, 0)")
+    shades = []
+    for left in (0, 99_999):
+        element.evaluate(f"e => e.scrollLeft = {left}")
+        box = element.bounding_box()
+        # Headings and the best row have a colour of their own.
+        x, y = box["x"] + box["width"] - 5, box["y"] + box["height"] / 2
+        clip = {"x": x, "y": y, "width": 3, "height": 8}
+        picture = Image.open(io.BytesIO(page.screenshot(clip=clip, full_page=True)))
+        shades.append(ImageStat.Stat(picture.convert("L")).median[0])
+    assert abs(shades[0] - shades[1]) > 10

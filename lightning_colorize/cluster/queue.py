@@ -63,15 +63,18 @@ class Queue:
         cancel(["--state=PENDING", *self.numbers])
 
 
-def require_slurm() -> None:
+def require_slurm(command: str) -> None:
     """Refuse a machine without Slurm's commands.
+
+    Args:
+        command: What was called, for the message.
 
     Raises:
         UsageError: If this is one.
     """
     if shutil.which("sbatch") is None:
         raise UsageError(
-            "--launcher slurm: there is no sbatch here; call it on a login node of the cluster"
+            f"{command}: there is no sbatch here; call it on a login node of the cluster"
         )
 
 
@@ -84,6 +87,19 @@ def partitions() -> list[str]:
 def cancel(words: Sequence[str]) -> None:
     """Call `scancel`; to cancel what has ended is harmless."""
     _run(["scancel", *words])
+
+
+def refusal(said: str, partition: str | None) -> str:
+    """Return why Slurm refuses a job, in a line.
+
+    Args:
+        said: What `sbatch` said.
+        partition: The one that was asked for.
+    """
+    names = partitions()
+    if partition and names and partition not in names:
+        return f"there is no partition {partition}; partitions are {', '.join(names)}"
+    return reason(said)
 
 
 def reason(said: str) -> str:

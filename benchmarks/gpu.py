@@ -1,0 +1,227 @@
+"""What a GPU makes of it: every switch of experiments/gpu/, and what is to hold on one.
+
+    python benchmarks/gpu.py [--data FOLDER] [--minutes 8] [--seconds 4] [--json FILE] [--toy]
+
+Trains ResNet-34 at 224 px and pix2pix's cGAN at 256 px by `fit`, fp32 and eager, with each switch
+alone and with all of them, and beside it the usual notebook's script: Pillow and scikit-image in
+the loader's workers, fp32. Then decoding on the device beside the CPU's cores, colour and compiled
+augmentation against the CPU, and a run that is stopped and resumed. Rates are of a run's steady
+state, as its result.json says them. What matters most comes first; a part for which no time is left
+is listed as such. Without --data it makes JPEGs of 500 x 375 and of 12 megapixels.
+
+--toy runs all of it at toy size, on whatever device there is; only the compiler is left out.
+"""
+
+import argparse
+import contextlib
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import torch
+from gpu_checks import check_colors, check_decoding, check_resume
+from gpu_runs import CGAN, RESNET, Place, System, fit, notebook
+
+from lightning_colorize.benchmarking import write_photographs, write_report
+from lightning_colorize.color import set_tf32
+from lightning_colorize.commands.session import quiet
+from lightning_colorize.data.sources.listing import list_pictures
+
+RESULT = Path(__file__).parent / "results" / "gpu.json"
+
+# Rows that are compared with the others, and the switches that each stand alone.
+FILES = "fp32, eager, from files"
+MAIN = {
+    "fp32, eager": ["--data.cache", "always"],
+    "all": ["all"],
+    "all, from files": ["all", "--data.cache", "never"],
+    FILES: ["--data.cache", "never"],
+}
+SWITCHES = {
+    name: [name, "--data.cache", "always"]
+    for name in ("bf16", "tf32", "channels_last", "compile", "compile_data", "fused")
+} | {"cache": ["cache"], "decode": ["decode", "--data.cache", "never"]}
+
+_LINKS = 16  # names of each picture
+
+
+class Budget:
+    """Minutes that parts share, in their order.
+
+    Args:
+        minutes: Of all together.
+
+    Attributes:
+        skipped: Parts for which none were left.
+        seconds: What each of the others took.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self.end = time.monotonic() + 60 * minutes
+        self.skipped: list[str] = []
+        self.seconds: dict[str, float] = {}
+
+    def run(self, name: str, needed: float, work: Callable[[], Any]) -> Any:
+        """Do a part that takes so many seconds at most; None if they are not left."""
+        if time.monotonic() + needed > self.end:
+            self.skipped.append(name)
+            print(f"{name}: no time left", flush=True)
+            return None
+        print(f"{name} ...", end=" ", flush=True)
+        start = time.monotonic()
+        found = work()
+        self.seconds[name] = round(time.monotonic() - start, 1)
+        print(found, flush=True)
+        return found
+
+
+class Sizes(NamedTuple):
+    """How large everything is.
+
+    Attributes:
+        systems: What is trained.
+        seconds: Of each measured window.
+        needed: Seconds that a run, and one that compiles, may take.
+        pictures: Distinct ones; each gets several names.
+        large: Pictures of a camera, with its width and height.
+    """
+
+    systems: tuple[System, ...]
+    seconds: float
+    needed: tuple[float, float]
+    pictures: int
+    large: tuple[int, int, int]
+
+
+FULL = Sizes((RESNET, CGAN), 4.0, (15.0, 75.0), 256, (48, 4000, 3000))
+TOY = Sizes((RESNET.toy(), CGAN.toy()), 0.0, (0.0, 0.0), 2, (2, 320, 240))
+
+
+def measure(place: Place, sizes: Sizes, budget: Budget) -> dict[str, Any]:
+    """All parts, those first without which the others say little."""
+    plain, compiling = sizes.needed
+    report: dict[str, Any] = {"systems": []}
+    report["colors"] = budget.run("colours", plain, lambda: check_colors(place.device))
+    for system in sizes.systems:
+        runs = {
+            name: budget.run(
+                f"{system.name}: {name}",
+                compiling if "all" in name else plain,
+                partial(fit, system, place, words, sizes.seconds),
+            )
+            for name, words in MAIN.items()
+        }
+        script = budget.run(
+            f"{system.name}: notebook", plain, partial(notebook, system, place, sizes.seconds)
+        )
+        report["systems"].append(system.described() | {"runs": runs, "notebook": script})
+    report["decoding"] = budget.run(
+        "decoding", 3 * plain, lambda: check_decoding(place, sizes.seconds)
+    )
+    report["resume"] = budget.run(
+        "resume", compiling, lambda: check_resume(sizes.systems[0], place)
+    )
+    for system, found in zip(sizes.systems, report["systems"], strict=True):
+        for name, words in SWITCHES.items():
+            found["runs"][name] = budget.run(
+                f"{system.name}: {name}",
+                compiling if name == "compile" else plain,
+                partial(fit, system, place, words, sizes.seconds),
+            )
+    for found in report["systems"]:
+        found["ratios"] = ratios(found["runs"], found["notebook"])
+    return report
+
+
+def ratios(runs: dict[str, Any], script: dict[str, Any] | None) -> dict[str, float | None]:
+    """How many times as fast: each switch alone, all of them, and all beside the script."""
+    rates = {name: run["images_per_second"] for name, run in runs.items() if run is not None}
+
+    def ratio(name: str, base: float | None) -> float | None:
+        return rates[name] / base if name in rates and base else None
+
+    eager, files = rates.get("fp32, eager"), rates.get(FILES)
+    theirs = None if script is None else script["images_per_second"]
+    found = {name: ratio(name, files if name == "decode" else eager) for name in SWITCHES}
+    return found | {
+        "all": ratio("all", eager),
+        "all / notebook": ratio("all", theirs),
+        "all, from files / notebook": ratio("all, from files", theirs),
+    }
+
+
+def make_pictures(folder: Path, sizes: Sizes) -> tuple[Path, Path]:
+    """Folders of small pictures, each under several names, and of large ones."""
+    small, large = folder / "small", folder / "large"
+    large.mkdir()
+    (small / "train").mkdir(parents=True)
+    (small / "val").mkdir()
+    width, height = (500, 375) if sizes is FULL else (64, 48)
+    for path in write_photographs(small / "val", sizes.pictures, width, height):
+        for number in range(_LINKS):
+            (small / "train" / f"{path.stem}-{number}.jpg").hardlink_to(path)
+    write_photographs(large, *sizes.large)
+    return small, large
+
+
+@contextlib.contextmanager
+def uncompiled(toy: bool) -> Iterator[None]:
+    """At toy size, let torch.compile return what it is given: on a CPU it takes minutes."""
+    if not toy:
+        yield
+        return
+    with mock.patch.object(torch, "compile", lambda function, **options: function):
+        yield
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, write."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="a folder of JPEGs instead of generated ones")
+    parser.add_argument("--minutes", type=float, default=8.0, help="at most (default: 8)")
+    parser.add_argument("--seconds", type=float, help="of each measured window (default: 4)")
+    parser.add_argument("--json", type=Path, default=RESULT, help="(default: benchmarks/results)")
+    parser.add_argument("--toy", action="store_true", help="toy size, for tests")
+    args = parser.parse_args(argv)
+    if not (args.toy or torch.cuda.is_available()):
+        print("there is no GPU here; --toy shows that the script runs", file=sys.stderr)
+        return 2
+    sizes = TOY if args.toy else FULL
+    if args.seconds is not None:
+        sizes = sizes._replace(seconds=args.seconds)
+    budget = Budget(args.minutes)
+    quiet()
+    start = time.monotonic()
+    # The plain script keeps torch's defaults; here, TF32 is a switch.
+    set_back = set_tf32(False)
+    try:
+        with tempfile.TemporaryDirectory() as folder, uncompiled(args.toy):
+            small, large = make_pictures(Path(folder), TOY if args.toy else FULL)
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            place = Place(args.data or small, large, Path(folder) / "runs", device, args.toy)
+            report = measure(place, sizes, budget)
+            pictures = len(list_pictures(place.photos))
+    finally:
+        set_back()
+    report |= {
+        "toy": args.toy,
+        "pictures": pictures,
+        "window_seconds": sizes.seconds,
+        "parts_seconds": budget.seconds,
+        "skipped": budget.skipped,
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    write_report(args.json, shlex.join(["python", "benchmarks/gpu.py", *argv]), report)
+    print(f"{report['seconds']:.0f} s in all; written to {args.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""What is to hold on a device, for benchmarks/gpu.py: colours, decoded pixels, a resumed run."""
+
+import shutil
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from gpu_runs import Place, System
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from lightning_colorize.benchmarking import measure
+from lightning_colorize.benchmarking.stages import endless
+from lightning_colorize.cli import main as command
+from lightning_colorize.color import RawBatch, set_tf32, to_lab, to_rgb
+from lightning_colorize.commands.fit import PROGRAM, train
+from lightning_colorize.commands.session import session
+from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.data.broken import BrokenPictures
+from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.loader import PictureLoader
+from lightning_colorize.data.pictures import FilePictures
+from lightning_colorize.data.reading import Decode, Reading
+from lightning_colorize.data.sources.listing import list_pictures
+from lightning_colorize.data.trainer_view import TrainerView
+from lightning_colorize.metrics.pictures import measure as measure_pictures
+from lightning_colorize.run_folder import LAST
+
+# Squares of the decoding benchmark, in pixels, and pictures in a batch.
+_SIDE, _BATCH = 252, 64
+
+
+def _far(found: Tensor, expected: Tensor) -> float:
+    return (found.cpu().float() - expected.cpu().float()).abs().max().item()
+
+
+def check_colors(device: torch.device) -> dict[str, float]:
+    """How far the device's colours are from the CPU's, with TF32 and autocast on all around."""
+    generator = torch.Generator().manual_seed(0)
+    rgb = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    L, ab = to_lab(rgb)
+    shifted = ab.flip(0)
+    expected = measure_pictures(L, shifted, ab)
+    raw = RawBatch(rgb.to(device), [""] * len(rgb))
+    augmentation = Augmentation(48, rotation=5.0, grey_jitter=0.5)
+    set_back = set_tf32(True)
+    try:
+        with torch.autocast(device.type, torch.bfloat16):
+            L_there, ab_there = to_lab(raw.rgb)
+            back = to_rgb(L_there, ab_there)
+            measured = measure_pictures(L.to(device), shifted.to(device), ab.to(device))
+            batches = []
+            for pictures, compiled in ((raw._replace(rgb=rgb), False), (raw, False), (raw, True)):
+                torch.manual_seed(0)
+                batches.append(to_color_batch(pictures, augmentation, compiled))
+    finally:
+        set_back()
+    cpu, eager, compiled_batch = (torch.cat([b.L / 100, b.ab / 110], dim=1) for b in batches)
+    return {
+        "L": _far(L_there, L),
+        "ab": _far(ab_there, ab),
+        "rgb": _far(back, rgb / 255),
+        "ssim": _far(measured.ssim, expected.ssim),
+        "psnr": _far(measured.psnr, expected.psnr),
+        "augmented": _far(eager, cpu),
+        "compiled": _far(compiled_batch, eager),
+    }
+
+
+class _On(TrainerView):
+    """A run of one process on a device, as far as a loader asks."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(None)
+        self._device = device
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+
+def _loader(folder: Path, place: Place, decode: Decode) -> PictureLoader:
+    pictures = FilePictures(folder, list_pictures(folder))
+    side, batch_size = (24, 2) if place.toy else (_SIDE, min(_BATCH, len(pictures)))
+    reading = Reading(batch_size, place.workers, place.device.type == "cuda", decode, seed=0)
+    broken = BrokenPictures(len(pictures), max_share=1.0)
+    return reading.loader(pictures, side, broken, _On(place.device), shuffle=True)
+
+
+def check_decoding(place: Place, seconds: float) -> list[dict[str, Any]]:
+    """Pictures per second of a loader up to the device, decoded by the cores and by the device."""
+    rows = []
+    for folder in (place.photos, place.large):
+        loaders: dict[Decode, PictureLoader] = {
+            how: _loader(folder, place, how) for how in ("cpu", "device")
+        }
+        firsts = [next(endless(loader)).rgb.to(place.device).float() for loader in loaders.values()]
+        difference = (firsts[0] - firsts[1]).abs()
+        row: dict[str, Any] = {
+            "pictures": "camera" if folder == place.large else "small",
+            "bytes": round(sum(p.stat().st_size for p in folder.rglob("*.jp*g")) / _count(folder)),
+            "workers": place.workers,
+            "difference": {"mean": difference.mean().item(), "max": difference.max().item()},
+        }
+        for how, loader in loaders.items():
+            batches = endless(loader)
+
+            def work(batches: Any = batches) -> int:
+                return len(next(batches).rgb.to(place.device, non_blocking=True))
+
+            timing = measure(
+                work,
+                seconds,
+                warm_up=1 if place.toy else 4 + loader.num_workers,
+                device=place.device,
+            )
+            row[how] = timing.as_dict()["pictures_per_second"]
+        rows.append(row)
+    return rows
+
+
+def _count(folder: Path) -> int:
+    return len(list_pictures(folder))
+
+
+class _Terminate(Callback):
+    """Does as a cluster does that wants its machine back.
+
+    Args:
+        step: In which it does.
+    """
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Send the signal."""
+        if trainer.global_step + 1 == self.step:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def check_resume(system: System, place: Place) -> dict[str, float]:
+    """How far weights are apart after as many steps: resumed in mid-epoch, and of a second run.
+
+    A GPU adds up in any order, so two runs of the same seed differ too.
+    """
+    pictures = place.runs / "few"
+    shutil.rmtree(pictures, ignore_errors=True)
+    for split, count in (("train", 4 * system.batch_size), ("val", system.batch_size)):
+        (pictures / split).mkdir(parents=True)
+        names = list_pictures(place.photos)
+        for number in range(count):
+            source = place.photos / names[number % len(names)]
+            shutil.copy(source, pictures / split / f"{number}.jpg")
+    few = place._replace(photos=pictures)
+    last = {}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for name, stop_in in (("whole", 0), ("again", 0), ("stopped", 3)):
+        torch.compiler.reset()
+        words = [*system.arguments(few, ["all"]), "--run.experiment", "resume", "--run.name", name]
+        with suppress(SystemExit), session([*words, "--trainer.max_steps", "6"], PROGRAM) as cli:
+            cli.trainer.callbacks.insert(0, _Terminate(stop_in))
+            train(cli)
+        last[name] = cli.folder / LAST
+    torch.compiler.reset()
+    if (code := command(["resume", str(cli.folder)])) != 0:
+        raise RuntimeError(f"resume: exit code {code}")
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    states = {
+        name: torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        for name, path in last.items()
+    }
+    apart = {
+        name: max(_far(value, states["whole"][key]) for key, value in state.items())
+        for name, state in states.items()
+    }
+    return {"resumed": apart["stopped"], "second_run": apart["again"]}

@@ -1,0 +1,225 @@
+"""Training for benchmarks/gpu.py: by `fit`, and by the script of the usual notebook."""
+
+import copy
+import shutil
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from gan_step import BareGAN
+from loader import NotebookDataset
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader
+from torchvision.transforms import InterpolationMode
+
+from lightning_colorize.benchmarking import BareTraining, synchronize
+from lightning_colorize.bundled import bundled
+from lightning_colorize.callbacks import (
+    BaselineMetrics,
+    BestCheckpoint,
+    Cost,
+    FinalValidation,
+    LastCheckpoint,
+    PictureGrids,
+)
+from lightning_colorize.callbacks.cost import WARM_UP
+from lightning_colorize.color import ColorBatch
+from lightning_colorize.commands.fit import PROGRAM
+from lightning_colorize.commands.session import session
+from lightning_colorize.data.sources.listing import list_pictures
+from lightning_colorize.processes import cores
+from lightning_colorize.tasks import CGANTask
+
+# They work between epochs, which are short here, or before the first.
+_BETWEEN_EPOCHS = (BaselineMetrics, BestCheckpoint, FinalValidation, LastCheckpoint, PictureGrids)
+
+# The most processes that read, ours and the notebook's.
+WORKERS = 16
+
+
+class Place(NamedTuple):
+    """Where it is measured.
+
+    Attributes:
+        photos: A folder of JPEGs, in train/ and val/ or of any depth.
+        large: A folder of JPEGs of a camera.
+        runs: For the folders of runs.
+        device: Where to train.
+        toy: Whether all of it is of toy size.
+    """
+
+    photos: Path
+    large: Path
+    runs: Path
+    device: torch.device
+    toy: bool
+
+    @property
+    def workers(self) -> int:
+        """Processes that read."""
+        return 1 if self.toy else min(WORKERS, cores())
+
+
+@dataclass(frozen=True)
+class System:
+    """What is trained.
+
+    Attributes:
+        name: For people.
+        experiment: Its file in experiments/.
+        size: In pixels.
+        batch_size: Pictures in a batch.
+        words: More settings of it.
+    """
+
+    name: str
+    experiment: str
+    size: int
+    batch_size: int
+    words: tuple[str, ...]
+
+    def toy(self) -> "System":
+        """The same, small."""
+        small = ("--model.encoder.depth", "18")
+        if self.experiment.startswith("cgan"):
+            small = ("--model.encoder.depth", "3", "--model.encoder.width", "4")
+            small += ("--model.discriminator.layers", "1", "--model.discriminator.width", "4")
+        return replace(self, size=32, batch_size=2, words=self.words + small)
+
+    def described(self) -> dict[str, Any]:
+        """For JSON."""
+        return {name: value for name, value in asdict(self).items() if name != "words"}
+
+    def arguments(self, place: Place, words: list[str]) -> list[str]:
+        """The words after `fit`.
+
+        Args:
+            place: Where.
+            words: Names of fragments of experiments/gpu/, and settings.
+        """
+        experiments = bundled("experiments")
+        fragments = [experiments / "gpu" / f"{w}.yaml" for w in words if w in _fragments()]
+        settings = {
+            "trainer.accelerator": place.device.type,
+            "trainer.devices": 1,
+            "trainer.precision": "32-true",
+            "trainer.max_epochs": -1,
+            "trainer.max_steps": -1,
+            "data.root": place.photos,
+            "data.size": self.size,
+            "data.batch_size": self.batch_size,
+            "run.root": place.runs,
+            "run.patience": "null",
+            "run.test": "false",
+            "run.loggers.wandb": "disabled",
+            "run.loggers.tensorboard": "false",
+        }
+        if "never" in words:
+            settings["data.num_workers"] = place.workers
+        return [
+            *("--config", str(experiments / f"{self.experiment}.yaml")),
+            *(word for name, value in settings.items() for word in (f"--{name}", str(value))),
+            *self.words,
+            # After the settings, which they change.
+            *(word for path in fragments for word in ("--config", str(path))),
+            *(word for word in words if word not in _fragments()),
+        ]
+
+
+RESNET = System("ResNet-34", "resnet34_upsample", 224, 64, ("--model.encoder.pretrained", "false"))
+CGAN = System("pix2pix cGAN", "cgan_pix2pix", 256, 32, ())
+
+
+def _fragments() -> set[str]:
+    return {path.stem for path in (bundled("experiments") / "gpu").glob("*.yaml")}
+
+
+class StopAfter(Callback):
+    """Ends a run when so many seconds were measured.
+
+    Args:
+        seconds: After the first batches, in which workers start and networks are compiled.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.batches = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the clock; of a GPU that lags behind, the rest is measured too."""
+        self.batches += 1
+        if self.batches <= WARM_UP + 1:
+            self.start = time.perf_counter()
+        elif time.perf_counter() - self.start >= self.seconds:
+            trainer.should_stop = True
+
+
+def fit(system: System, place: Place, words: list[str], seconds: float) -> dict[str, Any]:
+    """Train for some seconds; returns rate, share of time waited for data, memory, and MFU."""
+    torch.compiler.reset()
+    if place.device.type == "cuda":
+        torch.cuda.empty_cache()
+    arguments = [*system.arguments(place, words), "--trainer.limit_val_batches", "0"]
+    with session(arguments, PROGRAM) as cli:
+        callbacks: list[Callback] = cli.trainer.callbacks
+        kept = [one for one in callbacks if not isinstance(one, _BETWEEN_EPOCHS)]
+        cli.trainer.callbacks = [*kept, StopAfter(seconds)]
+        (cost,) = [one for one in kept if isinstance(one, Cost)]
+        cli.trainer.fit(cli.model, cli.datamodule)
+        shutil.rmtree(cli.folder)
+    found = cost.result()
+    return {
+        "images_per_second": found["steady_images_per_second"],
+        "data_wait_share": found["data_wait_share"],
+        "peak_device_memory": found["peak_device_memory"],
+        "mfu": found["mfu"],
+        "images": cost.totals.images,
+        "seconds": round(cost.totals.seconds, 3),
+    }
+
+
+def notebook(system: System, place: Place, seconds: float) -> dict[str, Any]:
+    """Train the same networks by the usual script, with torch's own settings; returns the rate."""
+    with session(system.arguments(place, []), PROGRAM) as cli:
+        task = copy.deepcopy(cli.model)
+        shutil.rmtree(cli.folder)
+    training = (BareGAN if isinstance(task, CGANTask) else BareTraining)(task, place.device)
+    paths = [place.photos / name for name in list_pictures(place.photos)]
+    loader = DataLoader(
+        NotebookDataset(paths, system.size, InterpolationMode.BICUBIC),
+        batch_size=system.batch_size,
+        shuffle=True,
+        num_workers=place.workers,
+        drop_last=True,
+        pin_memory=place.device.type == "cuda",
+        persistent_workers=True,
+    )
+    # What torch does unless told otherwise.
+    conv: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before, conv.fp32_precision = conv.fp32_precision, "tf32"
+    images, batches, start = 0, 0, time.perf_counter()
+    while images == 0 or time.perf_counter() - start < seconds:
+        for L, ab in loader:
+            on_device = (part.to(place.device, non_blocking=True) for part in (L, ab))
+            training.step(ColorBatch(*on_device, names=[]))
+            batches += 1
+            if batches <= WARM_UP + 1:
+                synchronize(place.device)
+                start = time.perf_counter()
+                continue
+            images += len(L)
+            if time.perf_counter() - start >= seconds:
+                break
+    synchronize(place.device)
+    elapsed = time.perf_counter() - start
+    conv.fp32_precision = before
+    return {
+        "images_per_second": images / elapsed,
+        "workers": place.workers,
+        "images": images,
+        "seconds": round(elapsed, 3),
+    }

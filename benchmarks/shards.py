@@ -1,0 +1,126 @@
+"""Packed shards beside the folder that they were made of: times as many pictures per core.
+
+    python benchmarks/shards.py [--pairs 15] [--size 256] [--json FILE] [--quick]
+
+Training pictures of the data module's own loader, without workers, on one thread, by turns: from
+the folder, from shards of JPEGs and from shards of decoded pictures, packed at the size that
+training reads. Times are of the process's CPU, so that what else the machine does matters little,
+and a disk or network that is slow does not show: it has the fewer bytes to bring that are given.
+"""
+
+import argparse
+import shlex
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from loader import interleaved, ratio, read_all
+
+from lightning_colorize.benchmarking import Timing, write_photographs, write_report
+from lightning_colorize.data.loader import PictureLoader
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.shards.check import sha256_of
+from lightning_colorize.data.shards.packing import pack
+from lightning_colorize.data.shards.plan import make_plan, pack_settings
+
+RESULT = Path(__file__).parent / "results" / "shards.json"
+
+# (width, height, pictures): what ImageNet and Pascal VOC have, and a camera's 12 megapixels.
+SIZES = ((500, 375, 64), (4000, 3000, 12))
+QUICK_SIZES = ((800, 600, 4),)
+
+
+def training_loader(root: Path, size: int, count: int) -> PictureLoader:
+    """The data module's, in one batch; nothing kept in memory, no worker."""
+    data = ColorizationDataModule(
+        root=str(root),
+        size=size,
+        batch_size=count,
+        cache="never",
+        num_workers=0,
+        pin_memory=False,
+        seed=0,
+    )
+    data.setup()
+    return data.loader("train")
+
+
+def check(folder: Path) -> Timing:
+    """Read each shard through once, as its first open does."""
+    timing = Timing()
+    paths = list(folder.glob("train/*.bin"))
+    start = time.process_time()
+    for path in paths:
+        sha256_of(path)
+    timing.add(sum(path.stat().st_size for path in paths), time.process_time() - start)
+    return timing
+
+
+def compare(folder: Path, width: int, height: int, count: int, size: int, pairs: int) -> dict:
+    """One row of the result."""
+    photos = folder / "photos"
+    for split in ("train", "val"):
+        (photos / split).mkdir(parents=True)
+    originals = write_photographs(photos / "train", count, width, height)
+    # Without a validation split, one would be split off the training pictures.
+    write_photographs(photos / "val", 1, width, height)
+    side = round(size * 1.125)  # of which training crops a part
+    loaders = {"folder": training_loader(photos, size, count)}
+    stored = {"folder": sum(path.stat().st_size for path in originals)}
+    for encoding in ("jpeg", "uint8"):
+        target = folder / encoding
+        pack(make_plan(photos, pack_settings(side, encoding, 95, None), None), target, 0)
+        loaders[encoding] = training_loader(target, size, count)
+        stored[encoding] = sum(path.stat().st_size for path in target.glob("train/*.bin"))
+    ways = {name: lambda loader=loader: read_all(loader) for name, loader in loaders.items()}
+    cpu, clock = interleaved(ways, count, pairs)
+    checked = check(folder / "jpeg")
+    return {
+        "width": width,
+        "height": height,
+        "pictures": count,
+        "bytes": {name: round(total / count) for name, total in stored.items()},
+        "ratio": {f"{way}/folder": ratio(cpu, way, "folder") for way in ("jpeg", "uint8")},
+        "ratio_by_clock": {
+            f"{way}/folder": ratio(clock, way, "folder") for way in ("jpeg", "uint8")
+        },
+        # Seconds that the check adds to the first epoch, per second that reading it takes.
+        "check": checked.seconds[0] / (count / cpu["jpeg"].rate),
+        "ways": {
+            name: timing.as_dict() | {"clock_seconds": clock[name].seconds}
+            for name, timing in cpu.items()
+        },
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print, write."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=15, help="rounds (default: 15)")
+    parser.add_argument("--size", type=int, default=256, help="pixels (default: 256)")
+    parser.add_argument("--json", type=Path, default=RESULT, help="(default: benchmarks/results)")
+    parser.add_argument("--quick", action="store_true", help="few and small pictures, for tests")
+    args = parser.parse_args(argv)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows = []
+    for width, height, count in QUICK_SIZES if args.quick else SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            row = compare(Path(folder), width, height, count, args.size, args.pairs)
+        rows.append(row)
+        print(f"{width} x {height}, to {args.size} px, {row['bytes']} bytes a picture")
+        for name, way in row["ways"].items():
+            print(f"  {name:<20}{way['pictures_per_second']['median']:8.1f} pictures/s a core")
+        for name, times in row["ratio"].items():
+            print(f"  {name:<26}{times['median']:.2f} ({times['low']:.2f} to {times['high']:.2f})")
+        print(f"  the check adds {row['check']:.1%} to the first epoch")
+    report = {"size": args.size, "pairs": args.pairs, "rows": rows}
+    write_report(args.json, shlex.join(["python", "benchmarks/shards.py", *argv]), report)
+    torch.set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Batch scripts by submitit: what is asked of Slurm, checked before anything is submitted."""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_colorize.cluster.queue import refusal
+from lightning_colorize.errors import UsageError
+
+if TYPE_CHECKING:
+    from submitit import SlurmExecutor
+
+_TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
+_OURS = {
+    *("nodes", "ntasks", "ntasks-per-node", "array", "signal", "export", "requeue", "no-requeue"),
+    *("output", "error", "open-mode", "job-name"),
+}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What is asked of Slurm for a job.
+
+    Attributes:
+        partition: By default the cluster's own default, as with all that is None.
+        time: Limit in minutes, or as [D-]HH:MM:SS.
+        gpus: Of each node.
+        cpus: Cores of each task.
+        mem: Of each node, as Slurm writes it: `16G`; `0` for all of the node's.
+        account: Who pays.
+        qos: Quality of service.
+        extra: Other options of sbatch by their long names (`{"constraint": "a100"}`); true for
+            what has no value.
+    """
+
+    partition: str | None = None
+    time: int | str | None = None
+    gpus: int | None = None
+    cpus: int | None = None
+    mem: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    extra: Mapping[str, str | bool] = field(default_factory=dict)
+
+
+def parameters(asked: Resources, why_ours: str, shortest: int) -> dict[str, Any]:
+    """Return what submitit is told of a job.
+
+    Args:
+        asked: What the user wants.
+        why_ours: Why some of sbatch's options cannot be given, for the message.
+        shortest: Time limits below this many minutes make no sense.
+
+    Raises:
+        UsageError: If the time is none, or an option is one that is chosen by the program.
+    """
+    extra = {name.replace("_", "-"): value for name, value in asked.extra.items()}
+    if taken := sorted(extra.keys() & _OURS):
+        raise UsageError(f"--{taken[0]} is chosen for you, {why_ours}; leave it out")
+    return {
+        "partition": asked.partition,
+        "time": None if asked.time is None else _minutes(asked.time, shortest),
+        "gpus_per_node": asked.gpus or None,
+        "cpus_per_task": asked.cpus,
+        "mem": asked.mem,
+        "account": asked.account,
+        "qos": asked.qos,
+        "wckey": None,
+        "use_srun": False,
+        "stderr_to_stdout": True,
+        "additional_parameters": {"requeue": True, **extra},
+    }
+
+
+def executor(folder: Path, needed_by: str, python: str | None = None) -> "SlurmExecutor":
+    """Return submitit's executor, which makes the batch script.
+
+    Args:
+        folder: For scripts and logs; all nodes see it.
+        needed_by: What needs submitit, for the message.
+        python: How the script starts Python, for those that do so by submitit.
+
+    Raises:
+        UsageError: If submitit is not installed.
+    """
+    try:
+        from submitit import SlurmExecutor
+    except ImportError:
+        raise UsageError(
+            f"{needed_by} needs submitit: pip install 'lightning-colorize[cluster]'"
+        ) from None
+
+    class Executor(SlurmExecutor):
+        @classmethod
+        def affinity(cls) -> int:
+            """Let a dry run have no Slurm."""
+            return 2
+
+    return Executor(folder, python=python)
+
+
+@contextmanager
+def submission(
+    partition: str | None, undo: Callable[[], None], **environment: str
+) -> Iterator[None]:
+    """Surround what submits jobs: what they need to know, and what Slurm says against them.
+
+    Args:
+        partition: The one that is asked for.
+        undo: Called if Slurm refuses.
+        environment: Variables of the jobs. It is the only way on which nobody can read a password.
+
+    Raises:
+        UsageError: If Slurm refuses, with its reason in a line.
+    """
+    from submitit.core.utils import FailedJobError
+    from submitit.helpers import environment_variables
+
+    # Some clusters hand on nothing of the environment unless told to.
+    variables = environment_variables(**environment, SBATCH_EXPORT="ALL")
+    try:
+        # submitit prints what it raises.
+        with variables, redirect_stderr(io.StringIO()):
+            yield
+    except FailedJobError as error:
+        undo()
+        raise UsageError(f"Slurm refuses the job: {refusal(str(error), partition)}") from None
+
+
+def _minutes(limit: int | str, shortest: int) -> int:
+    """Return a time limit in minutes, not less than was meant."""
+    if match := _TIME.fullmatch(str(limit)):
+        days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
+        total = (days * 24 + hours) * 60 + minutes + (seconds > 0)
+    elif str(limit).isdecimal():
+        total = int(limit)
+    else:
+        raise UsageError(f"--time {limit} is no time; write minutes (240) or HH:MM:SS (04:00:00)")
+    if total < shortest:
+        raise UsageError(f"--time {limit} is too short; give at least {shortest} min")
+    return total

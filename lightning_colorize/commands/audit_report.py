@@ -1,0 +1,152 @@
+"""What an audit found, for people and for programs."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lightning_colorize.provenance import versions
+
+if TYPE_CHECKING:
+    from lightning_colorize.data.audit import Audit, Group
+
+_EXAMPLES = 2
+_LEAKS = 10
+
+
+def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path | None) -> None:
+    """Print counts with examples, what is in two splits, and what to do.
+
+    Args:
+        found: What was found.
+        seconds: What it took.
+        excluded: How many pictures are to be left out.
+        listed_in: The file that lists them.
+    """
+    console = Console()
+    boxed = console.is_terminal
+    if not boxed:
+        # Read by a file or another program: whole lines, however long.
+        console = Console(width=10_000)
+    total = len(found.looks)
+    table = Table(box=SIMPLE if boxed else None, pad_edge=False)
+    table.add_column("")
+    table.add_column("pictures", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("for example", overflow="fold")
+    for kind, examples in _rows(found).items():
+        shown = ", ".join(examples[:_EXAMPLES])
+        table.add_row(kind, f"{len(examples):,}", f"{len(examples) / total:.2%}", Text(shown))
+    console.print(table)
+    lines = [*_leak_lines(found), _conclusion(found, seconds, excluded, listed_in)]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _rows(found: "Audit") -> dict[str, Sequence[str]]:
+    """Return the pictures of each kind, with what is to be said of them."""
+    looks, name = found.looks, partial(_shown, found)
+    copies: list[str] = []
+    near: list[str] = []
+    for group in found.groups:
+        seen = {looks["digest"][group.kept]}
+        for index in group.copies:
+            same = looks["digest"][index] in seen
+            seen.add(looks["digest"][index])
+            (copies if same else near).append(f"{name(index)} of {name(group.kept)}")
+    return {
+        "broken": [f"{name(index)} ({error.reason})" for index, error in found.broken.items()],
+        "near-grey": [name(index) for index in found.near_grey],
+        f"tiny (below {found.min_side} px)": [name(index) for index in found.tiny],
+        "CMYK": [name(index) for index in found.cmyk],
+        "copies": copies,
+        "near duplicates": near,
+    }
+
+
+def _leak_lines(found: "Audit") -> list[str]:
+    if not found.leaks:
+        return []
+    between = Counter(" and ".join(_splits(found, group)) for group in found.leaks)
+    counts = ", ".join(f"{count:,} {names}" for names, count in between.most_common())
+    lines = [f"In more than one split: {len(found.leaks):,} ({counts})"]
+    for group in found.leaks[:_LEAKS]:
+        how = "=" if group.exact else "~"
+        lines.append("  " + f" {how} ".join(_shown(found, index) for index in group.members))
+    if len(found.leaks) > _LEAKS:
+        lines.append(f"  and {len(found.leaks) - _LEAKS:,} more; --json FILE has them all")
+    return lines
+
+
+def _conclusion(found: "Audit", seconds: float, excluded: int, listed_in: Path | None) -> str:
+    total = len(found.looks)
+    by_split = ", ".join(f"{len(part):,} {name}" for name, part in found.parts.items())
+    line = f"{total:,} pictures ({by_split}) in {seconds:.1f} s, {total / seconds:,.0f}/s; "
+    if not excluded:
+        return line + "nothing to leave out"
+    if listed_in is None:
+        return line + f"{excluded:,} to leave out: --exclude-to FILE lists them"
+    return (
+        line + f"{excluded:,} to leave out, listed in {listed_in} (for the source's exclude_list)"
+    )
+
+
+def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict[str, Any]:
+    """Return all that was found, as numbers and names."""
+    looks = found.looks
+
+    def named(indices: Iterable[int], **more: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": found.pictures.name(int(index)),
+                "split": found.split(index),
+                **{key: looks[field][index].item() for key, field in more.items()},
+            }
+            for index in indices
+        ]
+
+    broken = named(found.broken)
+    for entry, error in zip(broken, found.broken.values(), strict=True):
+        entry["reason"] = error.reason
+    return {
+        "pictures": {name: len(part) for name, part in found.parts.items()},
+        "seconds": seconds,
+        "pictures_per_second": len(looks) / seconds,
+        "min_side": found.min_side,
+        "broken": broken,
+        "near_grey": named(found.near_grey, chroma="chroma"),
+        "tiny": named(found.tiny, width="width", height="height"),
+        "cmyk": named(found.cmyk, has_profile="has_profile"),
+        "duplicates": [
+            {
+                "exact": group.exact,
+                "splits": _splits(found, group),
+                "pictures": named(group.members),  # the one that is kept first
+            }
+            for group in found.groups
+        ],
+        "leaks": len(found.leaks),
+        "excluded": [
+            {"name": found.pictures.name(index), "reason": reason}
+            for index, reason in excluded.items()
+        ],
+        "versions": versions(),
+    }
+
+
+def _splits(found: "Audit", group: "Group") -> list[str]:
+    """Return the names of a group's splits, in the order train, val, test."""
+    return [found.split_names[number] for number in sorted(set(group.splits.tolist()))]
+
+
+def _shown(found: "Audit", index: int) -> str:
+    """Return a picture's name and split, in characters that any terminal takes."""
+    name = found.pictures.name(int(index)).encode("utf-8", "backslashreplace").decode()
+    split = found.split(index)
+    return name if name.startswith(f"{split}/") else f"{name} ({split})"

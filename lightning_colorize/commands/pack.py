@@ -1,0 +1,81 @@
+"""`lightning-colorize pack`: a folder of pictures to shards."""
+
+import argparse
+import sys
+
+from lightning_colorize.commands.parser import expanded_path, require_positive
+from lightning_colorize.errors import UsageError
+
+HELP = "pack a folder of pictures into shards, smaller and faster to read, also over a network"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=expanded_path, help="pictures, split as fit splits them"
+    )
+    parser.add_argument(
+        "shards",
+        metavar="SHARDS",
+        type=expanded_path,
+        help="new folder for the shards; after an interruption the same command goes on",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="N",
+        type=int,
+        default=256,
+        help="pixels of the short side, never enlarged; training at data.size 224 reads 252 of "
+        "them (default: 256)",
+    )
+    parser.add_argument(
+        "--encoding",
+        choices=("jpeg", "uint8"),
+        default="jpeg",
+        help="re-encoded, or decoded: several times the space, quicker to read (default: jpeg)",
+    )
+    parser.add_argument(
+        "--quality", metavar="N", type=int, default=95, help="of JPEG, 1 to 100 (default: 95)"
+    )
+    parser.add_argument("--workers", metavar="N", type=int, help="processes (default: one a core)")
+    parser.add_argument(
+        "--exclude-list",
+        metavar="FILE",
+        type=expanded_path,
+        help="leave out the pictures that it names, as audit writes it",
+    )
+    parser.add_argument(
+        "--pictures-per-shard",
+        metavar="N",
+        type=int,
+        help="(default: what makes about 32 MiB)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pack; returns 1 if some of the pictures could not be read."""
+    require_positive(args, "size", "quality", "workers", "pictures_per_shard")
+    if args.quality > 100:
+        raise UsageError(f"--quality {args.quality}: it must be at most 100")
+    if ":/" in str(args.shards):  # an address, of which a path keeps one slash
+        raise UsageError("SHARDS must be a folder of this machine: pack there, then copy it")
+    from lightning_colorize.data.shards.packing import pack
+    from lightning_colorize.data.shards.plan import make_plan, pack_settings
+    from lightning_colorize.data.shards.summary import BROKEN
+    from lightning_colorize.processes import cores
+
+    settings = pack_settings(args.size, args.encoding, args.quality, args.pictures_per_shard)
+    plan = make_plan(args.folder, settings, args.exclude_list)
+    workers = args.workers or cores()
+    outcome = pack(plan, args.shards, workers if workers > 1 else 0)
+    counts = ", ".join(f"{count:,} {split}" for split, count in outcome.pictures.items())
+    kept = f", {outcome.kept} of them there already" if outcome.kept else ""
+    print(
+        f"{counts} pictures in {outcome.shards} shards ({outcome.bytes / 1e6:,.1f} MB{kept}) "
+        f"-> {args.shards}"
+    )
+    if outcome.broken:
+        pictures = "picture" if outcome.broken == 1 else "pictures"
+        listed = f"listed in {args.shards / BROKEN}"
+        print(f"{outcome.broken} broken {pictures} left out, {listed}", file=sys.stderr)
+    return 1 if outcome.broken else 0

@@ -1,0 +1,80 @@
+"""What an audit found."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from lightning_colorize.data.audit.grey import NEAR_GREY
+from lightning_colorize.data.audit.groups import Group, find_groups
+from lightning_colorize.data.files import PictureError
+from lightning_colorize.data.pictures import PictureSet
+from lightning_colorize.data.sources import Splits
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found.
+
+    Attributes:
+        parts: The pictures of each split, in the order train, val, test.
+        pictures: All of them, one split after the other.
+        splits: The number of each one's split, (N,), uint8.
+        looks: What was seen of each, (N,) of `LOOK`.
+        broken: What is wrong with those that cannot be read, by their number.
+        min_side: Pixels of the short side below which a picture is tiny.
+    """
+
+    parts: Splits
+    pictures: PictureSet
+    splits: np.ndarray
+    looks: np.ndarray
+    broken: dict[int, PictureError]
+    min_side: int
+
+    @cached_property
+    def near_grey(self) -> np.ndarray:
+        """Numbers of the pictures that have hardly any colour."""
+        return np.flatnonzero(self._whole & (self.looks["chroma"] < NEAR_GREY))
+
+    @cached_property
+    def tiny(self) -> np.ndarray:
+        """Numbers of the pictures whose short side is below `min_side`."""
+        short = np.minimum(self.looks["height"], self.looks["width"])
+        return np.flatnonzero(self._whole & (short < self.min_side))
+
+    @cached_property
+    def cmyk(self) -> np.ndarray:
+        """Numbers of the pictures in ink, with or without a profile."""
+        return np.flatnonzero(self.looks["cmyk"])
+
+    @cached_property
+    def unsure_cmyk(self) -> np.ndarray:
+        """Numbers of the pictures in ink of which no profile says what the ink looks like."""
+        return np.flatnonzero(self.looks["cmyk"] & ~self.looks["has_profile"])
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The pictures that are there more than once, those of several splits first."""
+        faulty = np.zeros(len(self.looks), dtype=bool)
+        for indices in (self.near_grey, self.tiny, self.unsure_cmyk):
+            faulty[indices] = True
+        return find_groups(self.looks, self.splits, faulty)
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The names of the splits, in the order of their numbers."""
+        return tuple(self.parts)
+
+    @property
+    def leaks(self) -> list[Group]:
+        """The groups that have pictures in more than one split."""
+        return [group for group in self.groups if group.leaks]
+
+    def split(self, index: int) -> str:
+        """Return the name of a picture's split."""
+        return self.split_names[int(self.splits[index])]
+
+    @property
+    def _whole(self) -> np.ndarray:
+        return np.asarray(self.looks["bytes"] > 0)

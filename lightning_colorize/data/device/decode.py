@@ -1,0 +1,130 @@
+"""JPEGs decoded on the device: nvJPEG on a GPU, libjpeg on a CPU, both by torchvision."""
+
+import io
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lightning_colorize.color import RawBatch
+from lightning_colorize.data.broken import Broken
+from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
+from lightning_colorize.data.device.ahead import ahead
+from lightning_colorize.data.device.jpegs import JpegBatch
+from lightning_colorize.data.files import PictureError, decode_picture
+from lightning_colorize.data.jpeg import decode_jpegs
+from lightning_colorize.errors import UsageError
+
+# Pixels that are decoded at once: of cameras' 12 megapixels, a batch would fill gigabytes.
+_AT_ONCE = 2**26
+
+Received = tuple[RawBatch, list[Broken]]
+
+
+@cache
+def require_decoder(device: torch.device) -> None:
+    """Refuse a device that cannot decode JPEGs.
+
+    Raises:
+        UsageError: If torchvision cannot do it there, or no longer has it.
+    """
+    picture = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(picture, "JPEG")
+    try:
+        decode_jpegs([torch.frombuffer(bytearray(picture.getvalue()), dtype=torch.uint8)], device)
+    except RuntimeError as error:
+        why = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"--data.decode: device\naccepted: cpu: torchvision {version('torchvision')} cannot "
+            f"decode JPEGs on {device} ({why})"
+        ) from error
+
+
+class Decoder:
+    """Decodes what a `JpegDataset` ships and cuts the same squares as the workers would.
+
+    Pixels differ from the workers' by some 8-bit steps: a GPU's decoder is another one, and decodes
+    large pictures whole, where the CPU takes a half, a quarter or an eighth of their resolution.
+
+    Args:
+        device: Where.
+        side: Height and width of the squares.
+    """
+
+    def __init__(self, device: torch.device, side: int) -> None:
+        self.device = device
+        self.side = side
+
+    def batches(self, shipped: Iterator[JpegBatch]) -> Iterator[Received]:
+        """Yield the batches on the device, decoded while the one before is trained on."""
+        return ahead(shipped, self, self.device, _hand_over)
+
+    def __call__(self, batch: JpegBatch) -> Received:
+        """Return a batch's pictures, and what could not be read; what is broken is left out."""
+        broken = list(batch.broken)
+        squares: dict[int, Tensor] = {}
+        others = sorted({*range(len(batch.names))} - {*batch.places})
+        squares |= zip(others, batch.rgb.to(self.device), strict=True)
+        files, names = batch.files(), [batch.names[place] for place in batch.places]
+        for piece in _pieces(batch.pixels):
+            decoded = self._decoded(files[piece], names[piece])
+            whole = {}
+            for number, picture in enumerate(decoded, start=piece.start):
+                if isinstance(picture, PictureError):
+                    broken.append(Broken(names[number], picture))
+                else:
+                    whole[number] = picture
+            for number, resized in self._resized(whole):
+                square = crop_square(resized, self.side, batch.positions[number])
+                squares[batch.places[number]] = square
+        kept = sorted(squares)
+        rgb = torch.stack([squares[place] for place in kept]) if kept else batch.rgb
+        return RawBatch(rgb, [batch.names[place] for place in kept]), broken
+
+    def _decoded(self, files: list[Tensor], names: list[str]) -> list[Tensor | PictureError]:
+        """Decode at once; where that fails, as it does for all if one is damaged, one by one."""
+        try:
+            return [*decode_jpegs(files, self.device)]
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            return [self._alone(file, name) for file, name in zip(files, names, strict=True)]
+
+    def _alone(self, file: Tensor, name: str) -> Tensor | PictureError:
+        try:
+            return decode_jpegs([file], self.device)[0]
+        except RuntimeError:
+            try:
+                return decode_picture(file.numpy().tobytes(), Path(name), self.side).to(self.device)
+            except PictureError as error:
+                return error
+
+    def _resized(self, pictures: dict[int, Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """Bring the short sides to `side`, pictures of the same shape at once."""
+        alike = defaultdict(list)
+        for number, picture in pictures.items():
+            alike[picture.shape].append(number)
+        for numbers in alike.values():
+            stacked = torch.stack([limit_length(pictures[number]) for number in numbers])
+            yield from zip(numbers, resize_short_side(stacked, self.side), strict=True)
+
+
+def _pieces(pixels: list[int]) -> Iterator[slice]:
+    """Yield slices of which each has no more pixels than are decoded at once, or one picture."""
+    start, taken = 0, 0
+    for number, count in enumerate(pixels):
+        if number > start and taken + count > _AT_ONCE:
+            yield slice(start, number)
+            start, taken = number, 0
+        taken += count
+    if pixels:
+        yield slice(start, len(pixels))
+
+
+def _hand_over(received: Received, stream: torch.cuda.Stream) -> None:
+    received[0].rgb.record_stream(stream)

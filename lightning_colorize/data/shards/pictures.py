@@ -1,0 +1,106 @@
+"""The pictures of a split, read from shards at random."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lightning_colorize.data.files import PictureError, decode_picture
+from lightning_colorize.data.order import ShardOrder
+from lightning_colorize.data.pictures import NameList, PictureSet
+from lightning_colorize.data.shards.ahead import Ahead, first_uses
+from lightning_colorize.data.shards.check import CheckedShards
+from lightning_colorize.data.shards.layout import OpenShard, tensor_of
+from lightning_colorize.data.shards.manifest import Encoding
+
+# Open files of a process.
+_OPEN = 32
+
+
+class ShardPictures(PictureSet):
+    """A split's pictures in shards.
+
+    Args:
+        shards: The shards.
+        names: The pictures' names, in the order of the shards.
+        encoding: How pictures are stored.
+        side: Pixels of the short side that larger pictures were brought to.
+        window: Shards whose pictures are shuffled among each other; so many are fetched ahead.
+        kept: Numbers of the pictures that are taken, rising; None for all.
+    """
+
+    def __init__(
+        self,
+        shards: CheckedShards,
+        names: NameList,
+        encoding: Encoding,
+        side: int,
+        window: int,
+        kept: np.ndarray | None = None,
+    ) -> None:
+        self.shards = shards
+        self.names = names
+        self.encoding = encoding
+        self.side = side
+        self.window = window
+        lengths = np.array([shard.pictures for shard in shards.shards])
+        self._ends = np.cumsum(lengths)
+        self._starts = self._ends - lengths
+        self._kept = kept
+        whole = ShardOrder(lengths, window)
+        self.order = whole if kept is None else whole.kept(kept)
+        self._open = lru_cache(_OPEN)(shards.open)
+
+    def __len__(self) -> int:
+        return len(self.names) if self._kept is None else len(self._kept)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Open files do not travel to a process that is started anew.
+        return {name: value for name, value in vars(self).items() if name != "_open"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._open = lru_cache(_OPEN)(self.shards.open)
+
+    def name(self, index: int) -> str:
+        """Return the name that the picture had in the folder that was packed."""
+        return self.names[self._number(index)]
+
+    def read(self, index: int, min_side: int | None = None) -> Tensor:
+        """Return the picture: (3, H, W), uint8, sRGB."""
+        image = self._image(index)
+        if self.encoding == "uint8":
+            return tensor_of(image)
+        return decode_picture(image, Path(self.name(index)), min_side)
+
+    def encoded(self, index: int) -> bytes | None:
+        """Return the picture's JPEG file; None where it is stored decoded."""
+        return self._image(index) if self.encoding == "jpeg" else None
+
+    @contextmanager
+    def expecting(self, coming: Callable[[], np.ndarray]) -> Iterator[Callable[[int], None]]:
+        """Open the shards of the next pictures in a thread, as far ahead as the window is long."""
+        numbers = coming() if self._kept is None else self._kept[coming()]
+        used, first = first_uses(np.searchsorted(self._ends, numbers, side="right"))
+        ahead = Ahead(self.shards.open, used, first, self.window)
+        try:
+            yield ahead.read
+        finally:
+            ahead.stop()
+
+    def _image(self, index: int) -> bytes:
+        number = self._number(index)
+        shard = int(np.searchsorted(self._ends, number, side="right"))
+        opened: OpenShard = self._open(shard)
+        try:
+            return opened.image(number - int(self._starts[shard]))
+        except OSError as error:
+            raise PictureError(Path(self.shards.place(shard)), str(error.strerror)) from error
+
+    def _number(self, index: int) -> int:
+        index = range(len(self))[index]
+        return index if self._kept is None else int(self._kept[index])

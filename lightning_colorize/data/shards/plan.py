@@ -1,0 +1,121 @@
+"""What is packed into which shard: settled before the first picture is read."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_colorize.data.pictures import NameList
+from lightning_colorize.data.shards.manifest import VERSION, Encoding
+from lightning_colorize.data.sources.folder import FolderSource
+from lightning_colorize.data.splits import name_hashes
+from lightning_colorize.errors import UsageError
+
+# What a shard is to hold, about: large enough for one request, small enough for several at hand.
+_SHARD_BYTES = 2**25
+
+# Of pictures of 3:2; for JPEG of quality 95 without chroma subsampling as measured.
+_BYTES_PER_PIXEL = {"jpeg": 0.6, "uint8": 3.0}
+
+# LitData's offsets are uint32.
+_MOST_BYTES = 2**32
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """How pictures are packed.
+
+    Attributes:
+        size: Pixels of the short side; smaller pictures stay as they are.
+        encoding: jpeg, or decoded as uint8.
+        quality: Of JPEG, 1 to 100; colours are not subsampled.
+        pictures_per_shard: How many, but for broken ones and in the last shard.
+    """
+
+    size: int
+    encoding: Encoding
+    quality: int | None
+    pictures_per_shard: int
+
+
+def pack_settings(
+    size: int, encoding: Encoding, quality: int, pictures_per_shard: int | None
+) -> PackSettings:
+    """Return the settings, with as many pictures in a shard as make about 32 MiB by default.
+
+    Raises:
+        UsageError: If a shard would hold more than 4 GiB.
+    """
+    picture = _BYTES_PER_PIXEL[encoding] * 1.5 * size**2
+    count = pictures_per_shard or max(1, round(_SHARD_BYTES / picture))
+    # Some pictures are longer than 3:2, at most 4:1.
+    if count * picture * 3 > _MOST_BYTES:
+        raise UsageError(
+            f"--pictures-per-shard {count}: a shard holds less than 4 GiB, at this size and "
+            f"encoding at most {int(_MOST_BYTES / picture / 3)} pictures"
+        )
+    return PackSettings(size, encoding, quality if encoding == "jpeg" else None, count)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is packed how.
+
+    Attributes:
+        folder: Where the pictures are.
+        settings: How they are packed.
+        names: The pictures of each split, in the order of the shards.
+    """
+
+    folder: Path
+    settings: PackSettings
+    names: dict[str, NameList]
+
+    def shards(self) -> list[tuple[str, int]]:
+        """Return the split and number of each shard."""
+        each = self.settings.pictures_per_shard
+        return [
+            (split, number)
+            for split, names in self.names.items()
+            for number in range(-(-len(names) // each))
+        ]
+
+    def names_of(self, split: str, number: int) -> list[str]:
+        """Return the pictures of a shard."""
+        names, each = self.names[split], self.settings.pictures_per_shard
+        return [names[i] for i in range(number * each, min((number + 1) * each, len(names)))]
+
+    def stamp(self) -> dict[str, Any]:
+        """Return what two plans have in common only where they give the same pack."""
+        return {
+            "version": VERSION,
+            "settings": asdict(self.settings),
+            "source": {
+                split: {"pictures": len(names), "names": hashlib.sha256(names.lines()).hexdigest()}
+                for split, names in self.names.items()
+            },
+        }
+
+
+def make_plan(folder: Path, settings: PackSettings, exclude_list: Path | None) -> Plan:
+    """Find and split the pictures of a folder, as `fit` does, and put them into an order.
+
+    The order is random but follows from the names alone, so that pictures of one class, or of one
+    evening, are spread over all shards.
+
+    Args:
+        folder: The folder.
+        settings: How they are packed.
+        exclude_list: Leave out the pictures named in this text file.
+
+    Raises:
+        SourceError: If there is nothing to pack.
+    """
+    splits = FolderSource(exclude_list=exclude_list).split_names_of(folder)
+    names = {}
+    for split, found in splits.items():
+        order = np.argsort(name_hashes(found, salt="shards"), kind="stable")
+        names[split] = NameList(found[i] for i in order)
+    return Plan(folder, settings, names)

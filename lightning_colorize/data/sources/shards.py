@@ -1,0 +1,149 @@
+"""Pictures that `lightning-colorize pack` has packed."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lightning_colorize.data.pictures import NameList
+from lightning_colorize.data.shards.check import CheckedShards
+from lightning_colorize.data.shards.manifest import MANIFEST, Pack, PackedSplit, parse_manifest
+from lightning_colorize.data.shards.pictures import ShardPictures
+from lightning_colorize.data.shards.store import AddressStore, FolderStore, Store, one_line
+from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
+from lightning_colorize.data.sources.listing import read_name_list, require_folder
+from lightning_colorize.errors import UsageError
+
+
+class ShardSource(Source):
+    """Pictures that `lightning-colorize pack` has packed, in a folder or at an address.
+
+    An address is any that fsspec understands, such as `s3://bucket/shards`; its shards are fetched
+    when they are needed, a few ahead, and kept. Each shard is compared with its SHA-256 when it is
+    opened first. Splits are those of the folder that was packed.
+
+    Args:
+        on_corrupt: What happens where a shard is missing or damaged: the run stops, or it goes on
+            without (skip), and the shard's pictures count as broken.
+        window: Shards whose pictures are shuffled among each other in training.
+        exclude_list: Leave out the pictures named in this text file, with the names that they had
+            in the folder; the `broken.txt` of a run is such a file.
+        cache_dir: Where fetched shards are kept; by default below `~/.cache`. For a fast disk of
+            the machine's own.
+        max_cache_bytes: What they may take there; those that were not opened for longest are
+            deleted first. All are kept by default.
+        storage_options: Of fsspec's file system, such as `{anon: true}`; the environment tells it
+            most. Anything secret in here would stand in the run's configuration.
+    """
+
+    def __init__(
+        self,
+        on_corrupt: Literal["stop", "skip"] = "stop",
+        window: int = 8,
+        exclude_list: Path | None = None,
+        cache_dir: Path | None = None,
+        max_cache_bytes: int | None = None,
+        storage_options: dict[str, Any] | None = None,
+    ) -> None:
+        if window < 1:
+            raise SourceError(f"window is {window}: it must be at least 1")
+        self.on_corrupt = on_corrupt
+        self.window = window
+        self.exclude_list = exclude_list
+        self.cache_dir = cache_dir
+        self.max_cache_bytes = max_cache_bytes
+        self.storage_options = storage_options or {}
+
+    def splits(self, root: Root | None) -> Splits:
+        """Return the pictures of each split that was packed.
+
+        Args:
+            root: The folder with `pack.json`, or its address.
+
+        Raises:
+            SourceError: If there is none, it cannot be read or fetched, or `max_cache_bytes` holds
+                too little.
+        """
+        store = self._store(root)
+        pack = parse_manifest(_read(store, MANIFEST).decode(), store.place(MANIFEST))
+        self._require_room(pack)
+        excluded = set() if self.exclude_list is None else read_name_list(self.exclude_list)
+        splits: Splits = {}
+        left_out = 0
+        for split, packed in pack.splits.items():
+            names = _names(store, packed)
+            kept = None
+            if excluded:
+                kept = np.array([i for i, name in enumerate(names) if name not in excluded])
+                left_out += len(names) - len(kept)
+            pictures = ShardPictures(
+                CheckedShards(store, packed.shards, self.on_corrupt == "skip"),
+                names,
+                pack.encoding,
+                pack.size,
+                self.window,
+                kept,
+            )
+            if len(pictures):
+                splits[split] = pictures
+        if excluded and not left_out:
+            raise SourceError(
+                f"exclude_list: no name in {self.exclude_list} is of a picture in {root}"
+            )
+        if not splits:
+            raise SourceError(f"{root}: exclude_list leaves none of its pictures")
+        return splits
+
+    def _store(self, root: Root | None) -> Store:
+        if isinstance(root, str):
+            cache = self.cache_dir or _default_cache()
+            return AddressStore(
+                root, cache.expanduser(), self.max_cache_bytes, self.storage_options
+            )
+        return FolderStore(require_folder(root, "ShardSource"))
+
+    def _require_room(self, pack: Pack) -> None:
+        largest = max(shard.file.bytes for part in pack.splits.values() for shard in part.shards)
+        # A window in use, and one that is fetched meanwhile.
+        needed = (2 * self.window + 1) * largest
+        if self.max_cache_bytes is not None and self.max_cache_bytes < needed:
+            raise SourceError(
+                f"max_cache_bytes is {self.max_cache_bytes:,}: a window of {self.window} shards "
+                f"needs {needed:,} for each process of the machine, so raise it, or lower window"
+            )
+
+
+def is_pack(root: Path) -> bool:
+    """Return whether a folder holds packed shards."""
+    return (root / MANIFEST).is_file()
+
+
+def _read(store: Store, file: str) -> bytes:
+    try:
+        return store.read(file)
+    except UsageError:
+        raise
+    except FileNotFoundError:
+        raise SourceError(
+            f"{store.place(file)} does not exist: ShardSource needs what lightning-colorize pack "
+            "has packed, to the end"
+        ) from None
+    except Exception as error:  # file systems have classes of their own
+        raise SourceError(f"{store.place(file)} cannot be read: {one_line(error)}") from error
+
+
+def _names(store: Store, packed: PackedSplit) -> NameList:
+    content = _read(store, packed.names.file)
+    if hashlib.sha256(content).hexdigest() != packed.names.sha256:
+        raise SourceError(
+            f"{store.place(packed.names.file)} is damaged (its SHA-256 is not the one in "
+            f"{MANIFEST}): run pack again, which makes it anew"
+        )
+    return NameList.of_lines(content)
+
+
+def _default_cache() -> Path:
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(caches) / "lightning-colorize" / "shards"

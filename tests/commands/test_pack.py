@@ -1,0 +1,93 @@
+import json
+
+import pytest
+
+from lightning_colorize.cli import main
+from tests.conftest import write_pictures
+
+
+@pytest.fixture
+def photos(tmp_path):
+    write_pictures(tmp_path / "photos" / "train", 4)
+    write_pictures(tmp_path / "photos" / "val", 2, first=10)
+    return tmp_path / "photos"
+
+
+def run(*words):
+    return main(["pack", *map(str, words)])
+
+
+def test_a_folder_becomes_shards(photos, tmp_path, capsys):
+    target = tmp_path / "shards"
+    words = (photos, target, "--size", 32, "--pictures-per-shard", 2, "--workers", 1)
+    assert run(*words) == 0
+    assert "4 train, 2 val pictures in 3 shards (0.0 MB) -> " in capsys.readouterr().out
+    manifest = json.loads((target / "pack.json").read_text())
+    assert manifest["settings"] == {
+        "size": 32,
+        "encoding": "jpeg",
+        "quality": 95,
+        "pictures_per_shard": 2,
+    }
+    assert not (target / ".packing").exists()
+    assert run(*words) == 0
+    assert "in 3 shards (0.0 MB, 3 of them there already)" in capsys.readouterr().out
+
+
+def test_options_reach_the_pack(photos, tmp_path):
+    (tmp_path / "out.txt").write_text("train/000.png\n")
+    words = ("--encoding", "uint8", "--exclude-list", tmp_path / "out.txt", "--workers", 1)
+    assert run(photos, tmp_path / "shards", *words) == 0
+    manifest = json.loads((tmp_path / "shards" / "pack.json").read_text())
+    assert (manifest["settings"]["encoding"], manifest["settings"]["size"]) == ("uint8", 256)
+    assert manifest["splits"]["train"]["pictures"] == 3
+    low, high = tmp_path / "low", tmp_path / "high"
+    assert run(photos, low, "--quality", 5, "--workers", 1) == 0
+    assert run(photos, high, "--quality", 100, "--workers", 1) == 0
+    lengths = [(place / "train" / "chunk-0-0.bin").stat().st_size for place in (low, high)]
+    assert lengths[0] < lengths[1] / 2
+
+
+def test_broken_pictures_are_work_done_in_part(photos, tmp_path, capsys):
+    (photos / "train" / "000.png").write_bytes(b"x")
+    assert run(photos, tmp_path / "shards", "--workers", 1) == 1
+    said = capsys.readouterr()
+    assert "3 train, 2 val pictures" in said.out
+    assert f"1 broken picture left out, listed in {tmp_path}/shards/broken.txt" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--size", "0"], "--size 0: it must be above 0"),
+        (["--quality", "101"], "--quality 101: it must be at most 100"),
+        (["--pictures-per-shard", "0"], "--pictures-per-shard 0: it must be above 0"),
+        (["--exclude-list", "none.txt"], "exclude_list: none.txt cannot be read"),
+    ],
+)
+def test_wrong_use_is_one_line(photos, tmp_path, capsys, words, message):
+    assert run(photos, tmp_path / "shards", *words) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "shards").exists()
+
+
+def test_shards_are_made_on_this_machine(photos, capsys):
+    assert run(photos, "s3://bucket/shards") == 2
+    assert "SHARDS must be a folder of this machine: pack there, then copy it" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_folder_without_pictures_is_wrong_use(tmp_path, capsys):
+    assert run(tmp_path, tmp_path / "shards") == 2
+    assert "is empty: put pictures into it" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_made_is_one_line(photos, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert run(photos, tmp_path / "file" / "shards", "--workers", 1) in (1, 2)
+    err = capsys.readouterr().err
+    assert "Not a directory" in err
+    assert err.count("\n") == 1

@@ -1,0 +1,153 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from lightning_colorize.data.audit import as_text, audit, exclusion_list, work
+from lightning_colorize.data.sources import EmbeddedSource, FolderSource, MixtureSource
+from lightning_colorize.data.sources.listing import read_name_list
+from lightning_colorize.errors import UsageError
+
+
+def save(rgb, path, size=None, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(rgb)
+    (image if size is None else image.resize(size)).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, photographs):
+    """A folder of sound and faulty pictures, all in train."""
+    train = tmp_path / "photos" / "train"
+    for number in range(3):
+        save(photographs[number], train / f"{number}.jpg", quality=95)
+    save(photographs[3], train / "tiny.png", size=(100, 40))
+    save(np.repeat(photographs[4][..., :1], 3, axis=-1), train / "grey.png")
+    whole = save(photographs[5], train / "truncated.jpg").read_bytes()
+    (train / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (train / "text.jpg").write_text("no picture")
+    Image.fromarray(photographs[5]).convert("CMYK").save(train / "ink.jpg")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    ink = Image.fromarray(photographs[7]).convert("CMYK")
+    ink.save(train / "profiled.jpg", icc_profile=profile)
+    return tmp_path / "photos"
+
+
+def names(found, indices):
+    return [found.pictures.name(int(index)).removeprefix("train/") for index in indices]
+
+
+def look(root, **source):
+    return audit(FolderSource(**source).splits(root), min_side=64)
+
+
+def test_faults_are_found_by_what_files_hold(folder):
+    found = look(folder)
+    assert sorted(names(found, found.broken)) == ["text.jpg", "truncated.jpg"]
+    reasons = {error.path.name: error.reason for error in found.broken.values()}
+    assert reasons == {"text.jpg": "not a picture", "truncated.jpg": "truncated"}
+    assert names(found, found.near_grey) == ["grey.png"]
+    assert names(found, found.tiny) == ["tiny.png"]
+    assert sorted(names(found, found.cmyk)) == ["ink.jpg", "profiled.jpg"]
+    assert names(found, found.unsure_cmyk) == ["ink.jpg"]
+    assert found.groups == []
+
+
+def test_min_side_is_of_the_upright_picture_and_of_its_short_side(folder, photographs):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(photographs[6], folder / "train" / "turned.jpg", size=(63, 128), exif=exif)
+    save(photographs[6], folder / "train" / "wide.jpg", size=(1000, 64))
+    found = look(folder)
+    assert sorted(names(found, found.tiny)) == ["tiny.png", "turned.jpg"]
+    index = found.tiny[names(found, found.tiny).index("turned.jpg")]
+    assert (found.looks["height"][index], found.looks["width"][index]) == (63, 128)
+    assert audit(FolderSource().splits(folder), 40).tiny.size == 0
+
+
+def test_a_picture_that_is_decoded_small_is_not_tiny(folder, photographs):
+    save(photographs[6], folder / "train" / "large.jpg", size=(400, 300))
+    found = audit(FolderSource().splits(folder), 200)
+    assert "large.jpg" not in names(found, found.tiny)
+    assert "0.jpg" in names(found, found.tiny)
+
+
+def test_processes_see_what_one_sees(folder, monkeypatch):
+    monkeypatch.setattr(work, "_CHUNK", 2)
+    alone = look(folder)
+    monkeypatch.setattr(work, "_WORKERS_FROM", 1)
+    together = look(folder)
+    np.testing.assert_array_equal(alone.looks, together.looks)
+    assert {i: str(e) for i, e in alone.broken.items()} == {
+        i: str(e) for i, e in together.broken.items()
+    }
+
+
+def test_large_photographs_are_compared_with_their_small_copies(tmp_path, photographs):
+    """DCT scaling gives the first at an eighth, the second as it is."""
+    large = save(photographs[2], tmp_path / "train" / "large.jpg", size=(2048, 1536))
+    with Image.open(large) as image:
+        half = image.resize((160, 120), Image.Resampling.LANCZOS)
+    (tmp_path / "val").mkdir()
+    half.save(tmp_path / "val" / "half.jpg", quality=70)
+    save(photographs[0], tmp_path / "val" / "other.jpg")
+    (leak,) = look(tmp_path).leaks
+    assert not leak.exact
+    assert len(leak.members) == 2
+
+
+def test_the_list_holds_each_once_and_training_accepts_it(folder, photographs, tmp_path):
+    train, test = folder / "train", folder / "test"
+    save(photographs[0], test / "#1 \\ \u00e9.jpg", size=(70, 70), quality=70)
+    shutil.copy(train / "1.jpg", train / "a\\nother.jpg")
+    shutil.copy(train / "truncated.jpg", train / "truncated too.jpg")
+    save(np.repeat(photographs[4][..., :1], 3, axis=-1), train / "grey_tiny.png", size=(50, 50))
+    found = look(folder)
+    listed = tmp_path / "out.txt"
+    listed.write_text(as_text(found, exclusion_list(found)))
+    excluded = {
+        *("text.jpg", "truncated.jpg", "truncated too.jpg", "tiny.png", "grey_tiny.png"),
+        *("ink.jpg", "grey.png", "0.jpg", "a\\nother.jpg"),
+    }
+    assert read_name_list(listed) == {f"train/{name}" for name in excluded}
+    text = listed.read_text()
+    assert "# copy of train/1.jpg (train)\ntrain/a\\\\nother.jpg\n" in text
+    assert "# near duplicate of test/#1 \\ \u00e9.jpg (test)\ntrain/0.jpg\n" in text
+    assert text.count("grey_tiny.png") == 1
+    again = look(folder, exclude_list=listed)
+    assert not exclusion_list(again)
+    assert sorted(names(again, range(3))) == ["1.jpg", "2.jpg", "profiled.jpg"]
+
+
+def test_splits_by_hash_are_those_of_training(tmp_path, photographs):
+    """A copy leaks only where training has it in another split."""
+    for number, rgb in enumerate(photographs):
+        for copy in range(4):
+            save(rgb, tmp_path / f"{number}_{copy}.png")
+    splits = FolderSource().splits(tmp_path)
+    split_of = {s: {p.name(i)[0] for i in range(len(p))} for s, p in splits.items()}
+    in_two = split_of["train"] & (split_of["val"] | split_of["test"])
+    in_two |= split_of["val"] & split_of["test"]
+    assert in_two
+    found = look(tmp_path)
+    assert {found.pictures.name(group.kept)[0] for group in found.leaks} == in_two
+    assert len(found.groups) == len(photographs)
+    assert not look(tmp_path, splits={"train": 1.0}).leaks
+
+
+def test_a_mixture_is_named_as_its_own_list_names_it(tmp_path, photographs):
+    save(photographs[0], tmp_path / "a" / "train" / "1.png")
+    save(photographs[1], tmp_path / "b" / "val" / "1.png")
+    save(photographs[0], tmp_path / "b" / "val" / "2.png")
+    folders = {str(tmp_path / "a"): 1.0, str(tmp_path / "b"): 1.0}
+    found = audit(MixtureSource(folders).splits(None), 64)
+    listed = tmp_path / "out.txt"
+    listed.write_text(as_text(found, exclusion_list(found)))
+    assert read_name_list(listed) == {"a/train/1.png"}
+
+
+def test_pictures_that_are_no_files_are_refused():
+    with pytest.raises(UsageError, match="no files"):
+        audit(EmbeddedSource(windows=8).splits(None), 64)

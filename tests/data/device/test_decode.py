@@ -1,0 +1,228 @@
+"""JPEGs decoded where the run trains; here on the CPU, which the same code takes for a device."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_colorize.data import jpeg
+from lightning_colorize.data.dataset import PictureDataset
+from lightning_colorize.data.device import Decoder, JpegDataset, decode, require_decoder
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.pictures import ConcatPictures, FilePictures
+from lightning_colorize.errors import UsageError
+
+CPU = torch.device("cpu")
+# Of pictures at least twice as large, the workers decode a half.
+SIDE = 32
+
+# Their bytes are shipped, in this order; all others are decoded by the workers.
+PLAIN = ["jpeg", "progressive_jpeg", "subsampled_jpeg", "grey_jpeg", "thin_jpeg", "long"]
+ODD = ["png", "adobe_cmyk_jpeg", "adobe_rgb_jpeg", "rgba_png"]
+
+
+@pytest.fixture
+def folder(tmp_path, pictures):
+    """A picture of every kind, plain and odd by turns, and two that are broken."""
+    for name in ("thin_jpeg", *PLAIN[:4], *ODD):
+        getattr(pictures, f"write_{name}")(tmp_path / name)
+    pictures.write_oriented(tmp_path / "turned", 6)
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 170, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((340, 60)).save(tmp_path / "long", "JPEG")
+    pictures.write_jpeg_without_end(tmp_path / "cut")
+    pictures.write_text(tmp_path / "text")
+    return tmp_path
+
+
+def both(folder, names, draws=None, **options):
+    """A batch as workers ship it whole, and as the device makes it of files."""
+    files = FilePictures(folder, names)
+    draws = draws or [0] * len(names)
+    batches = []
+    for dataset in (PictureDataset(files, SIDE, **options), JpegDataset(files, SIDE, **options)):
+        shipped = dataset.collate([dataset[key] for key in enumerate(draws)])
+        batches.append(shipped)
+    return batches[0], batches[1]
+
+
+def listed(broken):
+    return [(b.name, b.error.reason) for b in broken]
+
+
+def test_squares_are_those_of_the_workers(folder):
+    names = ["turned", "jpeg", "png", "text", "long", "adobe_cmyk_jpeg", "grey_jpeg", "cut"]
+    names += ["thin_jpeg", "progressive_jpeg", "adobe_rgb_jpeg", "subsampled_jpeg", "rgba_png"]
+    draws = np.random.default_rng(1).integers(0, 2**32, len(names)).tolist()
+    (expected, missing), shipped = both(folder, names, draws, random_crop=True)
+    raw, broken = Decoder(CPU, SIDE)(shipped)
+    assert raw.names == expected.names
+    assert torch.equal(raw.rgb, expected.rgb)
+    assert sorted(listed(broken)) == sorted(listed(missing))
+    assert {name for name, _ in listed(broken)} == {"text", "cut"}
+
+
+def test_only_what_any_decoder_gives_alike_is_shipped_as_a_file(folder):
+    names = sorted([*PLAIN, *ODD, "turned", "cut", "text"])
+    _, shipped = both(folder, names)
+    assert {shipped.names[place] for place in shipped.places} == set(PLAIN)
+    sizes = [(folder / name).stat().st_size for name in names if name in PLAIN]
+    assert [len(file) for file in shipped.files()] == sizes
+    assert shipped.rgb.shape == (len(ODD) + 1, 3, SIDE, SIDE)
+    assert [b.name for b in shipped.broken] == ["cut", "text"]
+
+
+def test_a_batch_needs_no_files_and_no_pixels(folder):
+    for names in (["png"], ["jpeg"]):
+        (expected, _), shipped = both(folder, names)
+        assert torch.equal(Decoder(CPU, SIDE)(shipped)[0].rgb, expected.rgb)
+    raw, broken = Decoder(CPU, SIDE)(both(folder, ["text", "cut"])[1])
+    assert (len(raw.rgb), raw.names) == (0, [])
+    assert [b.name for b in broken] == ["text", "cut"]
+
+
+def test_a_picture_that_a_device_cannot_take_is_read_by_the_cpu(folder, monkeypatch):
+    """Nvjpeg gives none of a batch of which one fails; the first of these it does not know."""
+    (expected, _), shipped = both(folder, ["progressive_jpeg", "jpeg", "png"])
+    unknown = shipped.files()[0]
+
+    def nvjpeg(files, device):
+        if any(torch.equal(file, unknown) for file in files):
+            raise RuntimeError("nvjpegDecodeBatched failed")
+        return jpeg.decode_jpegs(files, device)
+
+    monkeypatch.setattr(decode, "decode_jpegs", nvjpeg)
+    raw, broken = Decoder(CPU, SIDE)(shipped)
+    assert broken == []
+    assert raw.names == expected.names
+    # The first is Pillow's now, which decodes as torchvision does, but for rounding.
+    assert (raw.rgb.int() - expected.rgb.int()).abs().max() <= 1
+    assert torch.equal(raw.rgb[1:], expected.rgb[1:])
+
+
+def test_what_turns_out_broken_on_the_device_is_named_and_left_out(folder):
+    whole = bytearray((folder / "jpeg").read_bytes())
+    # The header says nothing of it: a table by which the pixels are coded makes no sense.
+    table = whole.index(b"\xff\xc4") + 5
+    whole[table : table + 16] = b"\xff" * 16
+    (folder / "nonsense").write_bytes(whole)
+    (expected, _), _ = both(folder, ["long", "jpeg"])
+    _, shipped = both(folder, ["long", "nonsense", "jpeg"])
+    assert len(shipped.places) == 3
+    raw, broken = Decoder(CPU, SIDE)(shipped)
+    assert raw.names == ["long", "jpeg"]
+    assert torch.equal(raw.rgb, expected.rgb)
+    assert [b.name for b in broken] == ["nonsense"]
+    assert broken[0].error.path.name == "nonsense"
+
+
+def test_no_more_pixels_are_decoded_at_once_than_memory_is_meant_for(folder, monkeypatch):
+    names = ["jpeg", "long", "grey_jpeg", "subsampled_jpeg", "thin_jpeg"]
+    (expected, _), shipped = both(folder, names)
+    at_once = []
+
+    def counted(files, device):
+        decoded = jpeg.decode_jpegs(files, device)
+        at_once.append([picture[0].numel() for picture in decoded])
+        return decoded
+
+    monkeypatch.setattr(decode, "decode_jpegs", counted)
+    monkeypatch.setattr(decode, "_AT_ONCE", 2 * 48 * 64)
+    raw, _ = Decoder(CPU, SIDE)(shipped)
+    assert torch.equal(raw.rgb, expected.rgb)
+    assert [len(sizes) for sizes in at_once] == [1, 1, 2, 1]
+    assert [sizes[0] for sizes in at_once][:2] == [48 * 64, 60 * 340]
+
+
+def epochs(folder, decode, workers, **options):
+    data = ColorizationDataModule(
+        str(folder), size=32, batch_size=3, num_workers=workers, decode=decode, **options
+    )
+    data.setup("fit")
+    loader = data.train_dataloader()
+    return loader, [[(b.names, b.rgb) for b in loader] for _ in range(2)], list(data.loader("val"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_gets_the_same_batches_whoever_decodes(photo_folder, workers):
+    _, usual, val = epochs(photo_folder, "cpu", 0, cache="never", seed=3)
+    loader, decoded, decoded_val = epochs(photo_folder, "device", workers, cache="never", seed=3)
+    assert isinstance(loader.dataset, JpegDataset)
+    for epoch, other in zip(usual, decoded, strict=True):
+        assert len(epoch) == len(other) == 4
+        for (names, rgb), (same_names, same) in zip(epoch, other, strict=True):
+            assert names == same_names
+            assert torch.equal(rgb, same)
+    assert all(torch.equal(a.rgb, b.rgb) for a, b in zip(val, decoded_val, strict=True))
+
+
+def test_a_position_counts_what_was_handed_over_not_what_was_decoded_ahead(photo_folder):
+    def loader():
+        data = ColorizationDataModule(
+            str(photo_folder), size=32, batch_size=3, num_workers=0, decode="device", cache="never"
+        )
+        data.setup("fit")
+        return data.train_dataloader()
+
+    whole = [batch.rgb for batch in loader()]
+    stopped = loader()
+    batches = iter(stopped)
+    first = [next(batches).rgb for _ in range(2)]
+    state = stopped.state_dict()
+    assert state["position"] == 2
+    batches.close()
+    resumed = loader()
+    resumed.load_state_dict(state)
+    rest = [batch.rgb for batch in resumed]
+    assert all(torch.equal(a, b) for a, b in zip(whole, [*first, *rest], strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_that_is_left_early_does_not_get_into_the_next(photo_folder, workers):
+    _, usual, _ = epochs(photo_folder, "cpu", 0, cache="never", seed=3)
+    data = ColorizationDataModule(
+        str(photo_folder),
+        **{"size": 32, "batch_size": 3, "num_workers": workers, "seed": 3},
+        **{"decode": "device", "cache": "never"},
+    )
+    data.setup("fit")
+    loader = data.train_dataloader()
+    batches = iter(loader)
+    next(batches)
+    # As Lightning does: the new iterator is there before the old one is let go.
+    batches = iter(loader)
+    second = [(batch.names, batch.rgb) for batch in batches]
+    assert [names for names, _ in second] == [names for names, _ in usual[1]]
+    assert all(torch.equal(rgb, same) for (_, rgb), (_, same) in zip(second, usual[1], strict=True))
+
+
+def test_pictures_of_several_folders_are_shipped_as_files_too(folder):
+    parts = [FilePictures(folder, ["png"]), FilePictures(folder, ["jpeg", "long"])]
+    mixed = ConcatPictures(parts)
+    assert mixed.encoded(2) == (folder / "long").read_bytes()
+    dataset = JpegDataset(mixed, SIDE)
+    assert dataset.collate([dataset[n, 0] for n in range(3)]).places == [1, 2]
+
+
+@pytest.mark.parametrize("why", ["torchvision no longer has it", "nvJPEG is missing"])
+def test_a_device_that_cannot_decode_is_refused_in_a_line(photo_folder, monkeypatch, why):
+    def without_nvjpeg(files, mode, device):
+        raise RuntimeError("decode_jpegs_cuda: torchvision not compiled with nvJPEG\nmore")
+
+    gone = why.startswith("torchvision")
+    monkeypatch.setattr(jpeg, "decode_jpeg", None if gone else without_nvjpeg)
+    require_decoder.cache_clear()
+    data = ColorizationDataModule(
+        str(photo_folder), size=32, batch_size=3, num_workers=0, decode="device", cache="never"
+    )
+    data.setup("fit")
+    with pytest.raises(UsageError) as refused:
+        data.train_dataloader()
+    require_decoder.cache_clear()
+    given, accepted = str(refused.value).splitlines()
+    assert given == "--data.decode: device"
+    assert accepted.startswith("accepted: cpu: torchvision ")
+    assert ("it has no decode_jpeg" if gone else "not compiled with nvJPEG") in accepted
+
+
+def test_a_working_decoder_is_accepted():
+    require_decoder(CPU)

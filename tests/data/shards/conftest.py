@@ -1,0 +1,52 @@
+"""Packs of the small pictures, and what shows what is in them."""
+
+import shutil
+
+import pytest
+
+from lightning_colorize.data.shards.packing import pack
+from lightning_colorize.data.shards.plan import make_plan, pack_settings
+
+
+def pack_folder(folder, target, size=32, encoding="jpeg", each=3, workers=0, exclude_list=None):
+    """Pack with three pictures a shard."""
+    settings = pack_settings(size, encoding, 95, each)
+    return pack(make_plan(folder, settings, exclude_list), target, workers)
+
+
+def files(folder):
+    """Content of every file below a folder, by relative name."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def flip_byte(path, place=-5):
+    """Change one byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture(scope="session")
+def packed(photo_folder, tmp_path_factory):
+    """The twenty pictures in shards of three, as JPEG; read only."""
+    target = tmp_path_factory.mktemp("packed") / "shards"
+    pack_folder(photo_folder, target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def packed_uint8(photo_folder, tmp_path_factory):
+    """The same, decoded."""
+    target = tmp_path_factory.mktemp("packed") / "shards"
+    pack_folder(photo_folder, target, encoding="uint8")
+    return target
+
+
+@pytest.fixture
+def own_pack(packed, tmp_path):
+    """A copy of the JPEGs, to be damaged."""
+    return shutil.copytree(packed, tmp_path / "own")

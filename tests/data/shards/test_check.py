@@ -1,0 +1,184 @@
+"""A flipped byte in a shard: noticed at its first open, named, and the choice what then."""
+
+import multiprocessing
+import pickle
+import shutil
+
+import pytest
+
+from lightning_colorize.data.broken import BrokenPictures, TooManyBroken
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.shards import check
+from lightning_colorize.data.shards.errors import ShardError
+from lightning_colorize.data.sources import ShardSource
+from lightning_colorize.data.sources.listing import read_name_list
+from lightning_colorize.errors import UsageError, WorkError
+from tests.data.shards.conftest import flip_byte
+
+DAMAGED = "train/chunk-0-1.bin"
+
+
+def data_module(root, on_corrupt="stop", **options):
+    settings = {"size": 32, "batch_size": 4, "cache": "never", "num_workers": 0, "seed": 0}
+    source = ShardSource(on_corrupt=on_corrupt)
+    return ColorizationDataModule(root=str(root), source=source, **settings | options)
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """How many shards this process has read through."""
+    digest = check._digest
+    files = []
+
+    def counted(file):
+        files.append(file)
+        return digest(file)
+
+    monkeypatch.setattr(check, "_digest", counted)
+    return files
+
+
+@pytest.mark.parametrize("place", [0, 100, -1])
+def test_a_flipped_byte_anywhere_is_noticed_and_the_shard_named(own_pack, place):
+    flip_byte(own_pack / DAMAGED, place)
+    pictures = ShardSource().splits(own_pack)["train"]
+    assert pictures.read(2).shape[0] == 3
+    for index in (3, 4, 5):
+        with pytest.raises(ShardError) as caught:
+            pictures.read(index)
+        assert caught.value.place == str(own_pack / DAMAGED)
+        assert caught.value.reason == "its SHA-256 is not the one in pack.json"
+    assert pictures.read(6).shape[0] == 3
+
+
+@pytest.mark.parametrize("change", ["missing", "short"])
+def test_a_shard_that_is_missing_or_cut_short_is_named(own_pack, change):
+    path = own_pack / DAMAGED
+    if change == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ShardError, match=DAMAGED):
+        ShardSource().splits(own_pack)["train"].read(3)
+
+
+def test_each_shard_is_read_through_once(packed, hashed):
+    pictures = ShardSource().splits(packed)["train"]
+    for _ in range(2):
+        for index in range(len(pictures)):
+            pictures.read(index)
+    assert len(hashed) == 4
+
+
+def _read_all(pictures, counts):
+    digest = check._digest
+
+    def counted(file):
+        with counts.get_lock():
+            counts.value += 1
+        return digest(file)
+
+    check._digest = counted
+    for index in range(len(pictures)):
+        pictures.read(index)
+
+
+def test_processes_forked_from_one_read_each_shard_through_once_together(packed):
+    pictures = ShardSource().splits(packed)["train"]
+    fork = multiprocessing.get_context("fork")
+    counts = fork.Value("i", 0)
+    for _ in range(2):
+        processes = [fork.Process(target=_read_all, args=(pictures, counts)) for _ in range(3)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+            assert process.exitcode == 0
+    assert counts.value == 4
+
+
+def test_the_next_run_looks_again(own_pack):
+    ShardSource().splits(own_pack)["train"].read(3)
+    flip_byte(own_pack / DAMAGED)
+    with pytest.raises(ShardError):
+        ShardSource().splits(own_pack)["train"].read(3)
+
+
+def test_names_and_manifest_are_checked_too(own_pack):
+    flip_byte(own_pack / "train" / "names")
+    with pytest.raises(UsageError, match=r"train/names is damaged .*: run pack again"):
+        ShardSource().splits(own_pack)
+    (own_pack / "pack.json").write_text('{"version": 1}')
+    with pytest.raises(UsageError, match=r"pack.json is not what pack writes .*: pack anew"):
+        ShardSource().splits(own_pack)
+    (own_pack / "pack.json").write_text('{"version": 2}')
+    with pytest.raises(UsageError, match="is of version 2, this lightning-colorize reads version"):
+        ShardSource().splits(own_pack)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_run_stops_at_a_damaged_shard_in_one_line(own_pack, split, workers):
+    damaged = own_pack / split / "chunk-0-0.bin"
+    flip_byte(damaged)
+    module = data_module(own_pack, num_workers=workers)
+    module.setup()
+    said = f"^{damaged}: its SHA-256 is not the one in pack.json: run pack again[^\n]*skip$"
+    # Not kept: with the error's frames torch would wait long for workers that it has told nothing.
+    with pytest.raises(WorkError, match=said):
+        list(module.loader(split))
+
+
+def test_a_damaged_shard_stops_while_pictures_are_read_into_memory(own_pack):
+    flip_byte(own_pack / DAMAGED)
+    module = data_module(own_pack, cache="always")
+    module.setup()
+    with pytest.raises(WorkError, match=f"{DAMAGED}: its SHA-256"):
+        module.pictures("train")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_goes_on_without_a_damaged_shard_on_wish(own_pack, capsys, workers):
+    flip_byte(own_pack / DAMAGED)
+    module = data_module(own_pack, "skip", max_broken_share=0.5, num_workers=workers)
+    module.setup()
+    pictures = module.pictures("train")
+    lost = {pictures.name(i) for i in (3, 4, 5)}
+    loader = module.loader("train")
+    for _ in range(2):
+        names = [name for batch in loader for name in batch.names]
+        assert len(names) == 12
+        assert lost.isdisjoint(names)
+        # In their place, each picture of the next shard comes twice, not one of them four times.
+        there = (0, 1, 2, *[6, 7, 8] * 2, 9, 10, 11)
+        assert sorted(names) == sorted(pictures.name(i) for i in there)
+    assert set(loader.broken._found) == lost
+    err = capsys.readouterr().err
+    assert err.count("Going on without the 3 pictures of") == 1
+    assert f"{DAMAGED}: its SHA-256 is not the one in pack.json" in err
+
+
+def test_pictures_of_a_skipped_shard_are_broken_pictures(own_pack, tmp_path):
+    flip_byte(own_pack / DAMAGED)
+    module = data_module(own_pack, "skip", max_broken_share=0.1)
+    module.setup()
+    loader = module.loader("train")
+    loader.broken.report = tmp_path / "broken.txt"
+    with pytest.raises(TooManyBroken, match="of 20 pictures cannot be read"):
+        list(loader)
+    pictures = module.pictures("train")
+    assert read_name_list(tmp_path / "broken.txt") <= {pictures.name(i) for i in (3, 4, 5)}
+
+
+def test_an_error_comes_whole_from_a_worker():
+    error = ShardError("s3://bucket/train/a.bin", "gone", 7, "fetch it")
+    copy = pickle.loads(pickle.dumps(error))
+    assert str(copy) == "s3://bucket/train/a.bin: gone"
+    assert (copy.leap, copy.advice, copy.reason) == (7, "fetch it", "gone")
+    with pytest.raises(WorkError, match=r"^s3://bucket/train/a.bin: gone: fetch it$"):
+        BrokenPictures(10, 1.0).add([type("B", (tuple,), {})(("name", copy))])
+
+
+def test_a_pack_that_was_moved_reads_as_before(packed, tmp_path):
+    moved = shutil.copytree(packed, tmp_path / "elsewhere")
+    assert ShardSource().splits(moved)["val"].read(0).shape[0] == 3

@@ -1,0 +1,336 @@
+import json
+import multiprocessing
+import os
+import shutil
+from collections import Counter
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from PIL import Image
+
+from lightning_colorize.data.files import read_picture
+from lightning_colorize.data.shards import packing
+from lightning_colorize.data.sources import FolderSource, ShardSource
+from lightning_colorize.data.sources.listing import read_name_list
+from lightning_colorize.errors import UsageError, WorkError
+from tests.conftest import make_picture, write_pictures
+from tests.data.shards.conftest import files, flip_byte, pack_folder
+
+
+def by_name(splits):
+    return {
+        split: {pictures.name(i): pictures.read(i) for i in range(len(pictures))}
+        for split, pictures in splits.items()
+    }
+
+
+def resized_by_hand(path, size):
+    """Short side to `size`, antialiased bilinear, from the file's pixels, by torch alone."""
+    rgb = read_picture(path)
+    height, width = rgb.shape[-2:]
+    scale = size / min(height, width)
+    shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+    resized = torch.nn.functional.interpolate(
+        rgb[None].float(), shape, mode="bilinear", antialias=True
+    )
+    return resized[0].round()
+
+
+def test_decoded_pictures_are_those_of_the_folder_resized(photo_folder, packed_uint8):
+    folder = FolderSource().splits(photo_folder)
+    shards = by_name(ShardSource().splits(packed_uint8))
+    assert {s: sorted(found) for s, found in shards.items()} == {
+        s: sorted(found.names) for s, found in folder.items()
+    }
+    for found in shards.values():
+        for name, rgb in found.items():
+            assert rgb.dtype == torch.uint8
+            assert min(rgb.shape[-2:]) == 32
+            expected = resized_by_hand(photo_folder / name, 32)
+            assert (rgb.float() - expected).abs().max() <= 1
+
+
+def test_jpegs_are_near_the_decoded_and_keep_the_colours_resolution(packed, packed_uint8):
+    jpeg, decoded = (ShardSource().splits(p)["train"] for p in (packed, packed_uint8))
+    for index in range(len(jpeg)):
+        assert jpeg.name(index) == decoded.name(index)
+        difference = (jpeg.read(index).float() - decoded.read(index).float()).abs()
+        assert 0 < difference.mean() < 3
+    with Image.open(BytesIO(jpeg.encoded(0))) as image:
+        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
+    assert decoded.encoded(0) is None
+
+
+def test_small_pictures_are_not_enlarged_and_long_ones_not_kept_whole(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shapes = {"small": (30, 20), "fits": (60, 40), "large": (90, 80), "panorama": (400, 50)}
+    for number, (name, size) in enumerate(shapes.items()):
+        make_picture(number, *size).save(folder / f"{name}.png")
+    pack_folder(folder, tmp_path / "shards", size=40, encoding="uint8")
+    found = {}
+    for pictures in by_name(ShardSource().splits(tmp_path / "shards")).values():
+        found |= {name: tuple(rgb.shape) for name, rgb in pictures.items()}
+    assert found == {
+        "small.png": (3, 20, 30),
+        "fits.png": (3, 40, 60),
+        "large.png": (3, 40, 45),
+        "panorama.png": (3, 40, 160),
+    }
+
+
+def test_litdata_reads_the_same(packed, tmp_path, monkeypatch):
+    from litdata import StreamingDataset
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    copy = shutil.copytree(packed, tmp_path / "copy")
+    ours = ShardSource().splits(packed)["train"]
+    theirs = StreamingDataset(str(copy / "train"))
+    assert len(theirs) == len(ours) == 12
+    for index in range(12):
+        item = theirs[index]
+        assert item["name"] == ours.name(index)
+        assert torch.equal(item["image"], ours.read(index))
+
+
+def test_the_order_mixes_classes_and_follows_from_the_names(tmp_path):
+    folder = tmp_path / "photos"
+    for name in ("a", "b", "c"):
+        write_pictures(folder / "train" / name, 20)
+    pack_folder(folder, tmp_path / "one", each=10)
+    names = list(ShardSource().splits(tmp_path / "one")["train"].names)
+    first = Counter(name.split("/")[1] for name in names[:20])
+    assert len(first) == 3
+    assert max(first.values()) < 16
+    shutil.move(folder, tmp_path / "moved")
+    pack_folder(tmp_path / "moved", tmp_path / "two", each=10)
+    assert list(ShardSource().splits(tmp_path / "two")["train"].names) == names
+
+
+def test_the_files_are_the_same_bytes_with_any_number_of_workers(photo_folder, packed, tmp_path):
+    pack_folder(photo_folder, tmp_path / "shards", workers=2)
+    assert files(tmp_path / "shards") == files(packed)
+
+
+def test_the_manifest_says_what_is_there(packed):
+    import hashlib
+
+    manifest = json.loads((packed / "pack.json").read_text())
+    listed = {}
+    for split in manifest["splits"].values():
+        for file in [split["names"], *split["shards"]]:
+            listed[file["file"]] = file["sha256"]
+    content = files(packed)
+    assert listed == {
+        name: hashlib.sha256(data).hexdigest()
+        for name, data in content.items()
+        if not name.endswith(".json")
+    }
+    counts = {s: [x["pictures"] for x in v["shards"]] for s, v in manifest["splits"].items()}
+    assert counts == {"train": [3, 3, 3, 3], "val": [3, 2], "test": [3]}
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_after(monkeypatch, shards):
+    written = []
+    write = packing.write_shard
+
+    def counted(*args):
+        if len(written) == shards:
+            raise Stopped
+        written.append(args[4])
+        return write(*args)
+
+    monkeypatch.setattr(packing, "write_shard", counted)
+    return written
+
+
+def test_what_was_stopped_goes_on_and_comes_to_the_same(
+    photo_folder, packed, tmp_path, monkeypatch
+):
+    target = tmp_path / "shards"
+    with monkeypatch.context() as patch:
+        first = stop_after(patch, 3)
+        with pytest.raises(Stopped):
+            pack_folder(photo_folder, target)
+    assert not (target / "pack.json").exists()
+    with pytest.raises(UsageError, match="pack has packed, to the end"):
+        ShardSource().splits(target)
+    with monkeypatch.context() as patch:
+        second = stop_after(patch, 99)
+        outcome = pack_folder(photo_folder, target)
+    assert not set(first) & set(second)
+    assert (len(first), len(second), outcome.kept, outcome.shards) == (3, 4, 3, 7)
+    assert files(target) == files(packed)
+
+
+def test_a_shard_that_was_damaged_meanwhile_is_made_anew(
+    photo_folder, packed, tmp_path, monkeypatch
+):
+    target = tmp_path / "shards"
+    with monkeypatch.context() as patch:
+        first = stop_after(patch, 3)
+        with pytest.raises(Stopped):
+            pack_folder(photo_folder, target)
+    flip_byte(target / first[1])
+    assert pack_folder(photo_folder, target).kept == 2
+    assert files(target) == files(packed)
+
+
+def test_a_finished_pack_is_checked_and_mended(photo_folder, packed, own_pack):
+    assert pack_folder(photo_folder, own_pack).kept == 7
+    flip_byte(own_pack / "train" / "chunk-0-2.bin")
+    (own_pack / "val" / "chunk-0-0.bin").unlink()
+    (own_pack / "train" / "names").write_bytes(b"")
+    assert pack_folder(photo_folder, own_pack).kept == 5
+    assert files(own_pack) == files(packed)
+
+
+def _killed(folder, target):
+    """Be killed with the third shard written and not yet at its place."""
+    replace = os.replace
+    count = 0
+
+    def counted(source, destination):
+        nonlocal count
+        count += str(destination).endswith(".bin")
+        if count == 3:
+            os.kill(os.getpid(), 9)
+        replace(source, destination)
+
+    os.replace = counted
+    pack_folder(folder, target)
+
+
+def test_killed_in_the_midst_of_a_shard_it_goes_on(photo_folder, packed, tmp_path):
+    target = tmp_path / "shards"
+    process = multiprocessing.get_context("fork").Process(
+        target=_killed, args=(photo_folder, target)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -9
+    assert pack_folder(photo_folder, target).kept == 2
+    assert files(target) == files(packed)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 40}, "packed with size 32, not 40"),
+        ({"encoding": "uint8"}, "packed with encoding jpeg, not uint8"),
+        ({"each": 4}, "packed with pictures_per_shard 3, not 4"),
+    ],
+)
+def test_another_pack_in_the_folder_is_left_alone(photo_folder, own_pack, options, message):
+    before = files(own_pack)
+    with pytest.raises(UsageError, match=message):
+        pack_folder(photo_folder, own_pack, **options)
+    assert files(own_pack) == before
+
+
+def test_other_pictures_are_another_pack(own_pack, tmp_path, photo_folder):
+    more = shutil.copytree(photo_folder, tmp_path / "more")
+    write_pictures(more / "val", 1, first=90)
+    with pytest.raises(UsageError, match="packed from other pictures"):
+        pack_folder(more, own_pack)
+
+
+def test_a_folder_with_anything_else_in_it_is_left_alone(photo_folder, tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match="is not empty, and no pack: name a new folder"):
+        pack_folder(photo_folder, tmp_path)
+    assert files(tmp_path) == {"thesis.tex": b"x"}
+
+
+def test_two_do_not_pack_into_one_folder(photo_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "_PATIENCE", 0.1)
+    (tmp_path / ".packing").mkdir()
+    with (
+        FileLock(tmp_path / ".packing" / "lock"),
+        pytest.raises(UsageError, match="another process packs into"),
+    ):
+        pack_folder(photo_folder, tmp_path)
+
+
+def test_broken_pictures_are_left_out_and_listed(photo_folder, tmp_path):
+    folder = shutil.copytree(photo_folder, tmp_path / "photos")
+    broken = ["train/003.jpg", "train/#7\n.jpg"]
+    for name in broken:
+        (folder / name).write_bytes(b"not a picture")
+    outcome = pack_folder(folder, tmp_path / "shards", each=2)
+    assert (outcome.broken, outcome.pictures["train"]) == (2, 11)
+    assert read_name_list(tmp_path / "shards" / "broken.txt") == set(broken)
+    pictures = ShardSource().splits(tmp_path / "shards")["train"]
+    names = {pictures.name(i) for i in range(len(pictures))}
+    assert names.isdisjoint(broken)
+    # Each name still stands at its own picture.
+    for index in range(len(pictures)):
+        own = read_picture(folder / pictures.name(index), 32).float().mean((1, 2))
+        assert (pictures.read(index).float().mean((1, 2)) - own).abs().max() < 3
+
+
+def test_a_shard_of_nothing_but_broken_pictures_has_no_file(tmp_path):
+    folder = tmp_path / "photos"
+    write_pictures(folder / "train", 4)
+    for name in ("000.png", "002.png"):
+        (folder / "train" / name).write_bytes(b"x")
+    outcome = pack_folder(folder, tmp_path / "shards", each=1)
+    assert (outcome.shards, outcome.broken) == (4, 2)
+    assert len(list((tmp_path / "shards").rglob("*.bin"))) == 2
+    splits = ShardSource().splits(tmp_path / "shards")
+    read = {p.name(i): p.read(i) for p in splits.values() for i in range(len(p))}
+    assert set(read) == {"train/001.jpg", "train/003.jpg"}
+
+
+def test_nothing_readable_is_a_failure(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"x")
+    with pytest.raises(WorkError, match=r"none of 1 pictures can be read \(first: a.jpg: not a"):
+        pack_folder(folder, tmp_path / "shards")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_full_disk_is_one_line_and_whole_shards_stay(
+    photo_folder, tmp_path, monkeypatch, workers
+):
+    write = packing.write_shard
+
+    def full(folder, names, settings, target, file, scratch):
+        if file.endswith("train/chunk-0-2.bin"):
+            raise OSError(28, "No space left on device", str(target / file))
+        return write(folder, names, settings, target, file, scratch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "write_shard", full)
+        with pytest.raises(WorkError, match=r"chunk-0-2.bin: No space left on device; whole"):
+            pack_folder(photo_folder, tmp_path / "shards", workers=workers)
+    assert pack_folder(photo_folder, tmp_path / "shards").kept >= 2
+
+
+def test_names_that_are_no_text_are_kept(tmp_path):
+    folder = tmp_path / "photos"
+    write_pictures(folder, 1)
+    odd = os.fsdecode(b"caf\xe9.png")
+    (folder / "000.png").rename(folder / odd)
+    pack_folder(folder, tmp_path / "shards")
+    pictures = ShardSource().splits(tmp_path / "shards")["train"]
+    assert pictures.name(0) == odd
+    assert pictures.read(0).shape[0] == 3
+
+
+def test_shards_beyond_four_gigabytes_are_refused():
+    from lightning_colorize.data.shards.plan import pack_settings
+
+    with pytest.raises(UsageError, match="holds less than 4 GiB, at this size and encoding at"):
+        pack_settings(1024, "uint8", 95, 10_000)
+    default = pack_settings(256, "jpeg", 95, None).pictures_per_shard
+    assert 300 < default < 1000
+    assert np.isclose(pack_settings(256, "uint8", 95, None).pictures_per_shard, default / 5, 0.05)

@@ -1,0 +1,121 @@
+"""Training over shards, by the real command."""
+
+import csv
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+
+from lightning_colorize.run_folder import read_result
+from tests.conftest import write_pictures
+from tests.data.shards.conftest import flip_byte, pack_folder
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """24 pictures for training in eight shards, four for validation, two for the test."""
+    folder = tmp_path_factory.mktemp("many")
+    for split, count, first in (("train", 24, 0), ("val", 4, 30), ("test", 2, 40)):
+        write_pictures(folder / "photos" / split, count, first)
+    pack_folder(folder / "photos", folder / "shards", size=36)
+    return folder / "shards"
+
+
+class Seen(Callback):
+    """Writes down what each step was trained on, and is interrupted once."""
+
+    names: tuple[tuple[int, int, tuple[str, ...]], ...] = ()
+    stop_at = 0
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        Seen.names += ((trainer.current_epoch, batch_idx, tuple(batch.names)),)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step + 1 == Seen.stop_at:
+            Seen.stop_at = 0
+            signal.raise_signal(signal.SIGINT)  # the run stops after this batch
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    from lightning_colorize import training
+
+    monkeypatch.setattr(training, "progress_callbacks", lambda: [Seen()])
+    Seen.names, Seen.stop_at = (), 0
+    return Seen
+
+
+def weights(run):
+    return torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+
+def options(shards, *more):
+    return ["--data.root", shards, "--data.cache", "never", "--run.save_every_n_steps", 2, *more]
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_run_over_shards_that_was_stopped_comes_to_the_same(command, shards, seen, workers):
+    words = options(shards, "--data.num_workers", workers)
+    undisturbed = command.fit("undisturbed", *words)
+    expected = seen.names
+    epochs = [
+        sorted(name for epoch, _, names in expected if epoch == number for name in names)
+        for number in range(2)
+    ]
+    assert epochs[0] == epochs[1]
+    assert len(set(epochs[0])) == 24
+    Seen.names, Seen.stop_at = (), 8  # in mid-epoch: the second of six batches
+    run = command.root / "tiny" / "stopped"
+    assert command("fit", *command.words("stopped", *words)) == 130
+    before, Seen.names = seen.names, ()
+    assert command("resume", run) == 0
+    assert before + seen.names == expected
+    mine, theirs = weights(run), weights(undisturbed)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    rows = [list(csv.DictReader((r / "metrics.csv").open())) for r in (run, undisturbed)]
+    assert rows[0] == rows[1]
+
+
+def test_a_damaged_shard_ends_the_run_with_its_name(command, shards, tmp_path, capsys):
+    own = shutil.copytree(shards, tmp_path / "own")
+    flip_byte(own / "train" / "chunk-0-5.bin")
+    assert command("fit", *command.words("damaged", *options(own))) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"lightning-colorize: {own}/train/chunk-0-5.bin: its SHA-256 is not")
+
+
+def test_a_run_goes_on_without_it_on_wish(command, shards, tmp_path, capsys, seen):
+    own = shutil.copytree(shards, tmp_path / "own")
+    flip_byte(own / "train" / "chunk-0-5.bin")
+    source = ("--data.source", "lightning_colorize.data.sources.ShardSource")
+    skip = (*source, "--data.source.on_corrupt", "skip", "--data.max_broken_share", "0.5")
+    run = command.fit("skipped", *options(own, *skip))
+    assert read_result(run)["status"] == "finished"
+    assert len({name for _, _, names in seen.names for name in names}) == 21
+    assert capsys.readouterr().err.count("Going on without the 3 pictures of") == 1
+    assert len((run / "broken.txt").read_text().splitlines()) == 6
+
+
+def test_pictures_packed_smaller_than_they_are_wanted_are_refused(command, shards, capsys):
+    words = command.words("large", *options(shards, "--data.size", 40))
+    assert command("fit", *words) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "a size of 40 is more than the 36 pixels that the pictures are packed at" in last
+    assert "with --size 45" in last
+
+
+def test_evaluate_reads_shards_too(command, shards, finished_run, tmp_path, capsys):
+    assert command("evaluate", finished_run, "--data", shards) == 0
+    assert "2 test pictures of" in capsys.readouterr().out
+    assert command("evaluate", finished_run, "--data", shards, "--split", "val") == 0
+    assert "4 val pictures of" in capsys.readouterr().out
+
+
+def test_an_address_stays_as_it_is():
+    from lightning_colorize.training import absolute
+
+    assert absolute("s3://bucket/shards") == "s3://bucket/shards"
+    assert absolute("shards") == str(Path.cwd() / "shards")

@@ -1,0 +1,133 @@
+"""Shards in S3, as moto plays it on 127.0.0.1, with answers of 503 thrown in."""
+
+import threading
+from collections import Counter
+
+import pytest
+import torch
+
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.shards import store
+from lightning_colorize.data.sources import ShardSource
+
+pytestmark = pytest.mark.slow
+
+SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+
+
+class Server:
+    """moto's S3 behind a part that answers some requests with 503 instead.
+
+    Attributes:
+        refusals: So often each object is refused before it is given.
+        refused: How often that happened, by key.
+        served: How often each was given.
+    """
+
+    def __init__(self):
+        from moto.server import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
+
+        self.moto = DomainDispatcherApplication(create_backend_app)
+        self.refusals = 0
+        self.refused = Counter()
+        self.served = Counter()
+        self.server = make_server("127.0.0.1", 0, self, threaded=True)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def __call__(self, environ, start_response):
+        key = environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] == "GET" and self.refused[key] < self.refusals:
+            self.refused[key] += 1
+            start_response("503 Slow Down", [("Content-Type", "application/xml")])
+            return [SLOW_DOWN]
+        self.served[environ["REQUEST_METHOD"], key] += 1
+        return self.moto(environ, start_response)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(store, "DELAYS", (0.05,) * 30)
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        # botocore's own attempts, so that ours are needed too.
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    server = Server()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    yield server
+    server.server.shutdown()
+
+
+@pytest.fixture
+def bucket(server, packed):
+    """The pack's address, copied there."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    system = s3fs.S3FileSystem()
+    name = f"photographs-{server.server.server_port}"
+    system.mkdir(name)
+    for path in sorted(packed.rglob("*")):
+        if path.is_file():
+            system.put_file(str(path), f"{name}/set/{path.relative_to(packed)}")
+    return f"s3://{name}/set"
+
+
+def epochs(root, source, workers):
+    data = ColorizationDataModule(
+        root=root, source=source, size=32, batch_size=4, cache="never", num_workers=workers, seed=2
+    )
+    data.setup()
+    loaders = {split: data.loader(split) for split in ("train", "val", "test")}
+    return [
+        (split, batch.names, batch.rgb)
+        for split in ("train", "val", "train", "test")
+        for batch in loaders[split]
+    ]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samples_are_those_of_the_disk(server, bucket, packed, tmp_path, workers):
+    expected = epochs(str(packed), ShardSource(), workers)
+    server.refusals = 7
+    found = epochs(bucket, ShardSource(cache_dir=tmp_path / "cache"), workers)
+    assert len(found) == len(expected) == 3 + 2 + 3 + 1
+    for (split, names, rgb), (same_split, same_names, same_rgb) in zip(
+        found, expected, strict=True
+    ):
+        assert (split, names) == (same_split, same_names)
+        assert torch.equal(rgb, same_rgb)
+    # Each shard was refused, and came once, whichever process wanted it first.
+    refused = [times for key, times in server.refused.items() if key.endswith(".bin")]
+    served = [n for (way, key), n in server.served.items() if way == "GET" and ".bin" in key]
+    assert refused == [7] * 7
+    assert served == [1] * 7
+
+
+def test_a_run_reads_from_the_address_alone(server, bucket, command, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    server.refusals = 2
+    command.fit("s3", "--data.root", bucket, "--data.cache", "never")
+    run = command.root / "tiny" / "s3"
+    assert f"root: {bucket}" in (run / "config.yaml").read_text()
+    assert len(list((tmp_path / "caches/lightning-colorize/shards").glob("*.shard"))) == 7
+
+
+def test_what_is_wrong_with_an_address_is_one_line(server, bucket, command, capsys, monkeypatch):
+    assert command("fit", *command.words("none", "--data.root", f"{bucket}/none")) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"{bucket}/none/pack.json does not exist" in last
+    monkeypatch.setattr(store, "DELAYS", (0.05,))
+    server.refusals = 10**6
+    assert command("fit", *command.words("down", "--data.root", bucket)) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"{bucket}/pack.json cannot be read: " in last

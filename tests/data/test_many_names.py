@@ -1,0 +1,106 @@
+"""1.3 million names and eight workers: memory, and how long an epoch takes to begin."""
+
+import json
+import multiprocessing
+import os
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_colorize.data.broken import BrokenPictures
+from lightning_colorize.data.dataset import Item, PictureDataset
+from lightning_colorize.data.loader import EpochBatches, PictureLoader
+from lightning_colorize.data.order import AnyOrder, ShardOrder
+from lightning_colorize.data.pictures import FilePictures
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+MANY = 1_300_000
+WORKERS = 8
+BATCH = 500
+PIXEL = torch.zeros(3, 1, 1, dtype=torch.uint8)
+
+
+class IndexReads(PictureDataset):
+    """Looks a picture's name up, and gives a pixel that costs nothing."""
+
+    def _item(self, index, position):
+        return Item(PIXEL, self.pictures.name(index), [])
+
+
+def imagenet(count):
+    """Names as ImageNet has them."""
+    return FilePictures(
+        Path("photos"), (f"train/n{i // 1300:08}/n{i:08}.JPEG" for i in range(count))
+    )
+
+
+def proportional_memory(processes):
+    """Bytes of the processes together, pages that they share counted once."""
+    total = 0
+    for process in processes:
+        with (
+            suppress(ProcessLookupError, FileNotFoundError),
+            open(f"/proc/{process}/smaps_rollup") as file,
+        ):
+            total += int(re.search(r"^Pss:\s+(\d+) kB", file.read(), re.MULTILINE)[1]) * 1024
+    return total
+
+
+def children(process):
+    with open(f"/proc/{process}/task/{process}/children") as file:
+        return [int(number) for number in file.read().split()]
+
+
+def measure(count, by_shards, output):
+    """Read an epoch's indices; write down memory at its end, and seconds to each first batch."""
+    torch.set_num_threads(1)
+    order = ShardOrder(np.full(count // 500, 500), 8) if by_shards else AnyOrder()
+    pictures = imagenet(count)
+    loader = PictureLoader(
+        IndexReads(pictures, 1, random_crop=True, replace_broken=True),
+        EpochBatches(count, BATCH, shuffle=True, order=order),
+        BrokenPictures(count, 0.0),
+        seed_batches=True,
+        num_workers=WORKERS,
+        persistent_workers=True,
+        multiprocessing_context="fork",  # what is usual, but not in a process that was spawned
+    )
+    begun = []
+    seen = np.zeros(count, dtype=bool)
+    for epoch in range(2):
+        start = time.perf_counter()
+        for number, batch in enumerate(loader):
+            if not number:
+                begun.append(time.perf_counter() - start)
+            if epoch:
+                break
+            seen[[int(name[-13:-5]) for name in batch.names]] = True
+    memory = proportional_memory([os.getpid(), *children(os.getpid())])
+    with open(output, "w") as file:
+        json.dump({"memory": memory, "begun": begun, "seen": int(seen.sum())}, file)
+
+
+@pytest.mark.parametrize("by_shards", [False, True])
+def test_memory_grows_little_and_an_epoch_begins_at_once(tmp_path, by_shards):
+    found = {}
+    for count in (1000, MANY):
+        output = tmp_path / f"{count}.json"
+        # Spawned: what this process holds already would hide what is measured.
+        process = multiprocessing.get_context("spawn").Process(
+            target=measure, args=(count, by_shards, str(output))
+        )
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        found[count] = json.loads(output.read_text())
+    print(found)
+    assert found[MANY]["seen"] == MANY // BATCH * BATCH
+    growth = found[MANY]["memory"] - found[1000]["memory"]
+    assert growth < 300e6, f"{growth / 1e6:.0f} MB"
+    assert max(found[MANY]["begun"]) < 2 + max(found[1000]["begun"])

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_colorize.data.order import AnyOrder, ShardOrder
+
+SHARDS = st.lists(st.integers(1, 9), min_size=1, max_size=12)
+
+
+def epoch(order, length, ranks=1, seed=0):
+    return order.shuffled(np.random.default_rng(seed), length, ranks)
+
+
+def shard_of(lengths, pictures):
+    return np.searchsorted(np.cumsum(lengths), pictures, side="right")
+
+
+@given(SHARDS, st.integers(1, 4), st.integers(1, 3), st.integers(0, 99))
+def test_every_picture_is_in_an_epoch_once_and_ranks_have_alike_many(lengths, window, ranks, seed):
+    order = ShardOrder(np.array(lengths), window)
+    length = sum(lengths)
+    shuffled = epoch(order, length, ranks, seed)
+    assert sorted(shuffled.tolist()) == list(range(length))
+    parts = [shuffled[order.part(length, rank, ranks)] for rank in range(ranks)]
+    assert np.concatenate(parts).tolist() == shuffled.tolist()
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@given(SHARDS, st.integers(1, 3), st.integers(0, 99))
+def test_ranks_share_a_shard_at_their_borders_only(lengths, ranks, seed):
+    order = ShardOrder(np.array(lengths), window=2)
+    length = sum(lengths)
+    shuffled = epoch(order, length, ranks, seed)
+    read = [
+        set(shard_of(lengths, shuffled[order.part(length, r, ranks)]).tolist())
+        for r in range(ranks)
+    ]
+    assert sum(map(len, read)) <= len(lengths) + ranks - 1
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_pictures_are_shuffled_within_a_window_of_shards(window):
+    lengths = [20] * 12
+    shards = shard_of(lengths, epoch(ShardOrder(np.array(lengths), window), 240))
+    for start in range(0, 240, 20 * window):
+        inside = shards[start : start + 20 * window]
+        assert len(set(inside.tolist())) == window
+        # Not one shard after the other.
+        assert window == 1 or (np.diff(inside) != 0).sum() > 20
+    inside = epoch(ShardOrder(np.array(lengths), 1), 240)[:20]
+    assert (np.diff(inside) != 1).any()
+
+
+def test_seeds_give_other_orders_of_shards():
+    lengths = [5] * 40
+    firsts = {
+        tuple(shard_of(lengths, epoch(ShardOrder(np.array(lengths), 1), 200, seed=seed))[::5])
+        for seed in range(5)
+    }
+    assert len(firsts) == 5
+
+
+def test_a_million_pictures_take_a_moment():
+    import time
+
+    order = ShardOrder(np.full(2600, 500), 8)
+    start = time.process_time()
+    epoch(order, 1_300_000, ranks=8)
+    assert time.process_time() - start < 1
+
+
+def test_pictures_that_are_left_out_leave_the_shards_of_the_others_together():
+    kept = ShardOrder(np.array([3, 4, 2]), 1).kept(np.array([0, 2, 3, 7]))
+    assert kept.lengths.tolist() == [2, 1, 1]
+    assert kept.window == 1
+    assert isinstance(AnyOrder().kept(np.array([0])), AnyOrder)

@@ -1,0 +1,76 @@
+"""Processes of the loader, and signals that go to all processes of a run."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from lightning_colorize.data.module import ColorizationDataModule
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1")
+
+
+@pytest.fixture
+def loader(photo_folder):
+    module = ColorizationDataModule(
+        str(photo_folder), size=32, batch_size=2, num_workers=1, cache="never"
+    )
+    module.setup("fit")
+    return module.train_dataloader()
+
+
+def test_a_loader_goes_on_when_its_processes_are_told_to_stop(loader):
+    undisturbed = list(names_of(loader))
+    loader.batches.epoch, loader._position = -1, len(loader)  # the same epoch again
+    batches = names_of(loader)
+    seen = [next(batches)]
+    (worker,) = loader._iterator._workers
+    for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
+        os.kill(worker.pid, number)
+    seen += batches
+    assert seen == undisturbed
+    assert np.unique(seen).size == 12
+    # A second SIGTERM is torch's own, to a worker that hangs; torch may notice its end first.
+    with suppress(RuntimeError):
+        os.kill(worker.pid, signal.SIGTERM)
+        worker.join(10)
+    worker.join(10)
+    assert worker.exitcode == -signal.SIGTERM
+
+
+LEFT = """
+import multiprocessing
+import time
+
+from lightning_colorize.data.workers import leave_signals_to_the_run
+
+
+def read(ready):
+    leave_signals_to_the_run(0)
+    ready.set()
+    time.sleep(60)
+
+
+context = multiprocessing.get_context("fork")
+ready = context.Event()
+context.Process(target=read, args=(ready,), daemon=True).start()
+ready.wait(20)
+raise RuntimeError("the other rank is gone")
+"""
+
+
+def test_a_run_that_fails_does_not_wait_for_its_loader():
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("RuntimeError: the other rank is gone")
+
+
+def names_of(loader):
+    for raw in loader:
+        yield list(raw.names)

