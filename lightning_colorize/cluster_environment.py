@@ -71,6 +71,24 @@ def refuse_other_processes(trainer: Trainer) -> None:
         )
 
 
+def refuse_restarts_by_one_store() -> None:
+    """Refuse what torchrun is to start again by a store that still holds what the first ones said.
+
+    By that store its processes find each other. Started again, each may read the address of one
+    that is dead; then all wait, with no end. (pytorch/pytorch#135712, as of PyTorch 2.15.)
+
+    Raises:
+        UsageError: If torchrun may start this process again by the same store.
+    """
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0))
+    if shared and restarts and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UsageError(
+            "torchrun --max-restarts may hang after a restart: give it --rdzv-backend c10d and, in "
+            "its environment, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
+        )
+
+
 def refuse_sync_batchnorm(trainer: Trainer) -> None:
     """Refuse batch norm over several processes on CPUs, before PyTorch does so in the first step.
 

@@ -19,7 +19,8 @@ from lightning_colorize.run_folder import (
     VALIDATIONS,
 )
 
-# Where the first process tells those that it starts which folder the run has.
+# Where the first process tells those that it starts which folder the run has. With its own number,
+# since what else it starts, another run by torchrun among it, inherits the variable too.
 _VARIABLE = "LIGHTNING_COLORIZE_RUN_FOLDER"
 
 
@@ -40,15 +41,15 @@ def new_run_folder(root: Path, experiment: str, name: str | None, go_on: bool = 
     if trial := os.environ.get(TRIAL):
         return Path(trial)
     rank = _rank()
-    if rank and _VARIABLE in os.environ:
-        return Path(os.environ[_VARIABLE])
+    if rank and (given := _from_parent()):
+        return given
     if go_on:
         folder = root / experiment / (name or _name_of_job())
     else:
         folder = root / experiment / (name or _default_name())
         if not rank:
             refuse_taken(folder)
-    os.environ[_VARIABLE] = str(folder)
+    os.environ[_VARIABLE] = f"{os.getpid()}:{folder}"
     return folder
 
 
@@ -101,6 +102,12 @@ def _rank() -> int:
     return 0
 
 
+def _from_parent() -> Path | None:
+    """Return the folder of the run whose first process started this one; None if none did."""
+    parent, _, folder = os.environ.get(_VARIABLE, "").partition(":")
+    return Path(folder) if parent == str(os.getppid()) else None
+
+
 def _name_of_job() -> str:
     if job := os.environ.get("SLURM_JOB_ID"):
         return job
@@ -112,7 +119,7 @@ def _name_of_job() -> str:
 
 def _default_name() -> str:
     """Return the time; where a launcher started several processes at once, what they agree on."""
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+    if "TORCHELASTIC_RUN_ID" in os.environ:
         return _from_torchrun()
     if int(os.environ.get("SLURM_NTASKS", 1)) > 1:
         return os.environ["SLURM_JOB_ID"]
@@ -123,12 +130,18 @@ def _from_torchrun() -> str:
     """Return the first process's time, through the store by which torchrun's processes meet.
 
     torchrun's own name for a job is `none` unless one is given.
+
+    Raises:
+        UsageError: If torchrun keeps its store to itself.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        raise UsageError("processes of torchrun that do not share its store need --run.name")
+
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(address, port, is_master=False)
-    key = f"lightning_colorize/run/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    key = "lightning_colorize/run"
     if _rank() == 0:
         store.set(key, _now())
     return store.get(key).decode()

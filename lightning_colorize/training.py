@@ -34,6 +34,7 @@ from lightning_colorize.callbacks import (
 )
 from lightning_colorize.cluster_environment import (
     refuse_other_processes,
+    refuse_restarts_by_one_store,
     refuse_sync_batchnorm,
     with_slurm,
 )
@@ -112,6 +113,7 @@ class ColorizeCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Name the run, so that its configuration can be saved with its experiment's name."""
+        refuse_restarts_by_one_store()
         options = self.config.run
         if options.experiment is None:
             given = config_path(self.words)

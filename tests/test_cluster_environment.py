@@ -1,9 +1,11 @@
 """Processes that Slurm or torchrun has started, or has not."""
 
+from contextlib import nullcontext
+
 import pytest
 from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 
-from lightning_colorize.cluster_environment import with_slurm
+from lightning_colorize.cluster_environment import refuse_restarts_by_one_store, with_slurm
 from lightning_colorize.errors import UsageError
 
 TASK = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "mine", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
@@ -90,3 +92,20 @@ def test_batch_norm_over_processes_is_not_for_cpus(command, capsys):
     err = capsys.readouterr().err
     assert "--trainer.sync_batchnorm: true\naccepted: false on CPUs" in err
     assert not list(command.root.glob("*/*"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "refused"),
+    [
+        ({}, True),
+        ({"TORCHELASTIC_USE_AGENT_STORE": "False"}, False),
+        ({"TORCHELASTIC_MAX_RESTARTS": "0"}, False),
+        ({"WORLD_SIZE": "1"}, False),
+    ],
+)
+def test_restarts_by_a_store_that_remembers_the_dead(started, variables, refused):
+    restarted = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "2"}
+    started(TORCHRUN | restarted | variables)
+    says = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
+    with pytest.raises(UsageError, match=says) if refused else nullcontext():
+        refuse_restarts_by_one_store()

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from lightning_colorize import run_naming
@@ -5,11 +7,12 @@ from lightning_colorize.errors import UsageError
 from lightning_colorize.run_naming import new_run_folder
 
 _AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
+_RUN_ID = "TORCHELASTIC_RUN_ID"
 
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch):
-    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "SLURM_NTASKS", _AGENT_STORE):
+    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "SLURM_NTASKS", _AGENT_STORE, _RUN_ID):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -41,7 +44,15 @@ def test_the_other_processes_get_the_first_ones_folder(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "config.yaml").touch()  # the first process may have written it by now
     monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(os, "getppid", os.getpid)
     assert new_run_folder(tmp_path, "unet", None) == folder
+
+
+def test_what_a_run_starts_beside_its_processes_has_its_own_folder(tmp_path, monkeypatch):
+    # A program that has trained, and then starts torchrun.
+    new_run_folder(tmp_path, "unet", "first")
+    monkeypatch.setenv("RANK", "1")
+    assert new_run_folder(tmp_path, "unet", "second") == tmp_path / "unet/second"
 
 
 @pytest.mark.parametrize(
@@ -63,13 +74,19 @@ def test_the_processes_of_torchrun_agree_on_the_first_ones_time(tmp_path, monkey
 
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     monkeypatch.setenv(_AGENT_STORE, "True")
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv(_RUN_ID, "none")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(store.port))
     names = []
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        monkeypatch.delenv("LIGHTNING_COLORIZE_RUN_FOLDER", raising=False)
         monkeypatch.setattr(run_naming, "_now", lambda rank=rank: f"time of {rank}")
         names.append(new_run_folder(tmp_path, "unet", None).name)
     assert names == ["time of 0", "time of 0"]
+
+
+def test_processes_of_torchrun_that_share_no_store_need_a_name(tmp_path, monkeypatch):
+    monkeypatch.setenv(_RUN_ID, "none")
+    with pytest.raises(UsageError, match=r"need --run\.name"):
+        new_run_folder(tmp_path, "unet", None)
+    assert new_run_folder(tmp_path, "unet", "first").name == "first"

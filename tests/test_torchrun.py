@@ -30,7 +30,11 @@ def nodes(*words_of_each):
     torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
     torchrun += ["--local-addr", "127.0.0.1", "--monitor-interval", 0.2]
     several = ["--trainer.devices", 1, "--trainer.num_nodes", 2]
-    return [start(*torchrun, *options, *FIT, *words, *several) for options, words in words_of_each]
+    apart = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return [
+        start(*torchrun, *options, *FIT, *words, *several, **apart)
+        for options, words in words_of_each
+    ]
 
 
 def logged(run):
