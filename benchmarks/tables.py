@@ -16,7 +16,10 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "sweeps.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("audit", "performance", "sweeps")),
+)
 
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -59,6 +62,22 @@ def loader(report: dict[str, Any]) -> str:
         "the same, bilinear",
     ]
     return table(head, rows)
+
+
+def audit(report: dict[str, Any]) -> str:
+    """Copies found, pairs of different photographs, and what it cost."""
+    count = report["originals"]
+    rows = [
+        ["byte copies found", f"{report['found']['bytes']:,} of {count:,}"],
+        ["copies of half the size found", f"{report['found']['half']:,} of {count:,}"],
+        ["pairs of different photographs", f"{len(report['of_different_originals']):,}"],
+        [
+            f"{report['pictures']:,} pictures audited in",
+            f"{report['seconds']:.0f} s, {report['pictures'] / report['seconds']:.0f}/s",
+        ],
+        ["peak memory of the largest process", f"{report['peak_memory'] / 1e6:.0f} MB"],
+    ]
+    return table(["", ""], rows)
 
 
 def shards(report: dict[str, Any]) -> str:
@@ -239,6 +258,7 @@ def gpu(report: dict[str, Any]) -> str:
 UNMEASURED = {"gpu": "python benchmarks/gpu.py` on a machine with a GPU (8 minutes at most)"}
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "audit": audit,
     "bench": bench,
     "fit_overhead": fit_overhead,
     "gan_step": fit_overhead,
@@ -256,7 +276,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 def origin(report: dict[str, Any]) -> str:
     """Where the figures come from."""
     where = report["environment"]
-    timed = "" if report.keys() & {"metrics", "seeds", "sweep", "systems"} else " Median (range)."
+    timed = "" if report.keys() & {"found", "metrics", "seeds", "sweep", "systems"} else " Median (range)."
     commit = where["git_commit"][:10] if where["git_commit"] else "before the first"
     return (
         f"\n`{report['command']}`, commit {commit}, {where['cpu_count']} cores of {where['cpu']}, "

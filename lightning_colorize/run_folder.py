@@ -31,6 +31,9 @@ LOCK = ".lock"
 VALIDATIONS = "validations.jsonl"
 STOP = "stop"
 OUTPUT = "output.log"
+# Seconds that a lock is waited for: a listing tries each for an instant; the workers of a killed
+# process's loader, who share it, take 5 s to find out.
+_PATIENCE = 8
 
 TRIAL = "LIGHTNING_COLORIZE_TRIAL"
 """The environment variable by which a sweep tells a trial's processes their run folder."""
@@ -137,9 +140,7 @@ def lock(folder: Path) -> Iterator[None]:
 
     run_lock = FileLock(folder / LOCK)
     try:
-        # A listing tries each lock for an instant; the workers of a killed process's loader, who
-        # share it, take 5 s to find out.
-        run_lock.acquire(timeout=8)
+        run_lock.acquire(timeout=_PATIENCE)
     except Timeout:
         raise UsageError(f"another process is writing into {folder} now") from None
     try:

@@ -376,3 +376,21 @@ def test_shards_benchmark(tmp_path, monkeypatch):
         _near(ratio, list(rates[ours] / rates[theirs]))
         assert ratio["median"] > 1.5
     assert row["check"] > 0
+
+
+def test_audit_benchmark(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photo, _ = write_photographs(folder, 2, 160, 120)
+    with Image.open(photo) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "mirrored.jpg", quality=95)
+    (folder / "broken.jpg").write_text("no picture")
+    path = tmp_path / "audit.json"
+    _script("audit").main([str(folder), "--json", str(path)])
+    report = json.loads(path.read_text())
+    assert report["command"].startswith("python benchmarks/audit.py photos/")
+    assert (report["originals"], report["pictures"]) == (3, 9)
+    assert report["found"] == {"bytes": 3, "half": 3}
+    assert report["of_different_originals"] == [sorted([photo.name, "mirrored.jpg"])]
+    assert report["peak_memory"] > 50e6

@@ -13,6 +13,7 @@ from pytorch_lightning import Callback
 from torch.nn import functional as F
 
 from lightning_colorize.networks.decoders import UpsampleDecoder
+from lightning_colorize import run_folder
 from lightning_colorize.run_folder import is_running, lock, read_result
 
 # Everything that draws or remembers: crops, flips, grey jitter, momentum, a schedule.
@@ -244,6 +245,7 @@ def test_what_cannot_be_resumed_is_wrong_use(command, finished_run, tmp_path, ca
 def test_a_run_that_another_process_writes_is_left_alone(command, capsys, monkeypatch):
     stop_at = command.root / "tiny" / "busy"
     stop_at.mkdir(parents=True)
+    monkeypatch.setattr(run_folder, "_PATIENCE", 0.1)
     with lock(stop_at):
         assert is_running(stop_at)
         assert command("fit", *command.words("busy")) == 2

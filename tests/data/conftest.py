@@ -1,6 +1,8 @@
 """Fixtures of the data tests: `pictures`, the module that writes small odd pictures."""
 
 import importlib.util
+import multiprocessing
+import signal
 from pathlib import Path
 from types import ModuleType
 
@@ -16,3 +18,16 @@ def pictures() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left():
+    """End the processes of loaders that were not read to their end: torch waits 5 s for each."""
+    yield
+    left = multiprocessing.active_children()
+    if left and hasattr(signal, "SIGCHLD"):
+        torchs = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for child in left:
+            child.kill()
+            child.join()
+        signal.signal(signal.SIGCHLD, torchs)
