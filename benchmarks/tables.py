@@ -254,6 +254,9 @@ def gpu(report: dict[str, Any]) -> str:
     return f"{text}\n{report['environment']['accelerator']}.\n"
 
 
+# What reports hold that are no medians of times.
+UNTIMED = {"found", "metrics", "seeds", "sweep", "systems"}
+
 # Made on machines that are not always at hand: what makes them, and how long it takes.
 UNMEASURED = {"gpu": "python benchmarks/gpu.py` on a machine with a GPU (8 minutes at most)"}
 
@@ -276,7 +279,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 def origin(report: dict[str, Any]) -> str:
     """Where the figures come from."""
     where = report["environment"]
-    timed = "" if report.keys() & {"found", "metrics", "seeds", "sweep", "systems"} else " Median (range)."
+    timed = "" if report.keys() & UNTIMED else " Median (range)."
     commit = where["git_commit"][:10] if where["git_commit"] else "before the first"
     return (
         f"\n`{report['command']}`, commit {commit}, {where['cpu_count']} cores of {where['cpu']}, "
