@@ -12,8 +12,8 @@ import torch
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
-from lightning_colorize.networks.decoders import UpsampleDecoder
 from lightning_colorize import run_folder
+from lightning_colorize.networks.decoders import UpsampleDecoder
 from lightning_colorize.run_folder import is_running, lock, read_result
 
 # Everything that draws or remembers: crops, flips, grey jitter, momentum, a schedule.
