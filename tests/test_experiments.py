@@ -53,6 +53,14 @@ def stem(path):
     return str(path.relative_to(EXPERIMENTS).with_suffix(""))
 
 
+def all_but_these_slow(paths, *stems):
+    """Make parameters of paths; all but the named ones are slow."""
+    return [
+        pytest.param(path, id=stem(path), marks=[] if stem(path) in stems else pytest.mark.slow)
+        for path in paths
+    ]
+
+
 def parse(parser, *words):
     return parser.parse_args([str(word) for word in words]).as_dict()
 
@@ -222,7 +230,7 @@ def test_fragments_list_all_arguments(slot):
         assert set(fragment.get("init_args", {})) == set(named), path.name
 
 
-@pytest.mark.parametrize("path", SYSTEMS, ids=stem)
+@pytest.mark.parametrize("path", all_but_these_slow(SYSTEMS, "cgan_pix2pix", "cnn_unet"))
 def test_fragments_resolve_as_they_do_alone(parser, path):
     """Init_args of the class before must not survive in the class that replaces it."""
     alone = {

@@ -29,6 +29,7 @@ def photographs(tmp_path):
     return folder.parent
 
 
+@pytest.mark.slow
 def test_every_stage_is_measured_and_one_line_says_what_limits(photographs, tmp_path, capsys):
     path = tmp_path / "bench.json"
     words = ("--data", photographs, "--size", 32, "--batch-size", 4, "--seconds", 0.05)
