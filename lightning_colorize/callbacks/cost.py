@@ -125,17 +125,19 @@ class Cost(Callback):
         flops = self.step_flops[self._kind]
         self.totals.training_flops += flops * trainer.world_size
         self._batches += 1
-        if counted is not None or self._batches <= WARM_UP:
+        warm = self._batches > WARM_UP
+        if counted is not None or not warm:
             self._synchronize()
             self._waited = self._loader.waited
-            return
-        if self._since is None:
-            self._since = self._loader.asked
-        self.totals.images += len(batch) * trainer.world_size
-        if self._peak is not None:
-            self.totals.flops += flops
+        else:
+            if self._since is None:
+                self._since = self._loader.asked
+            self.totals.images += len(batch) * trainer.world_size
+            if self._peak is not None:
+                self.totals.flops += flops
+        # By what all processes have in common: those whose step was counted log with the others.
         step, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and step % every == 0 and step > self._logged_step:
+        if warm and every and step % every == 0 and step > self._logged_step:
             self._log(trainer, step)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

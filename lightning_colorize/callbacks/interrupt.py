@@ -39,12 +39,13 @@ class GracefulStop(Checkpoint):
     that is at work; in the test it leaves at the next batch. A second Ctrl-C stops at once. (A
     `Checkpoint`, because Lightning calls those after all other callbacks.)
 
-    Several processes ask one another whether a signal came only every so many batches, and at the
-    end of each epoch: each time, a GPU waits for the slowest of them.
+    Several processes ask one another whether a signal came only after so many batches, once a
+    checkpoint can be written, and at the end of each epoch: each time, a GPU waits for the slowest
+    of them.
 
     Args:
         last: Writes the checkpoint.
-        every_n_batches: How often several processes ask.
+        every_n_batches: After how many batches several processes ask.
 
     Attributes:
         received: The signal that came.
@@ -53,6 +54,7 @@ class GracefulStop(Checkpoint):
     def __init__(self, last: LastCheckpoint, every_n_batches: int = 16) -> None:
         self.last = last
         self.every_n_batches = every_n_batches
+        self._unasked = 0
         self._saved = False
         self.received: signal.Signals | None = None
         self._former: dict[signal.Signals, Any] = {}
@@ -99,9 +101,13 @@ class GracefulStop(Checkpoint):
         batch_idx: int,
     ) -> None:
         """Save if a signal came to any process."""
-        if trainer.world_size > 1 and (batch_idx + 1) % self.every_n_batches:
+        self._unasked += 1
+        if trainer.world_size > 1 and self._unasked < self.every_n_batches:
             return
-        if resumable(trainer, batch_idx) and self._is_told_to_stop(trainer):
+        if not resumable(trainer, batch_idx):
+            return
+        self._unasked = 0
+        if self._is_told_to_stop(trainer):
             self.last.save(trainer)
             self._saved = True
 

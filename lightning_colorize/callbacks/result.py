@@ -20,12 +20,17 @@ from lightning_colorize.provenance import git_commit, versions
 from lightning_colorize.run_folder import BEST, RESULT, read_result, write_atomic
 from lightning_colorize.tasks import ColorizationTask
 
+# Seconds of training between two writings of the file.
+_NOTE_EVERY = 10.0
+
 
 class RunResult(Callback):
     """Keeps the account of a run over its resumes and writes `result.json`.
 
-    The file is written at every validation and at the end, so that a killed run leaves one too
-    (with status `interrupted`). A run that is to be tested is not finished before.
+    The file is written every few seconds, at every validation and at the end, so that a killed run
+    leaves one too (with status `interrupted`). A run that is to be tested is not finished before.
+    Batches, pictures and seconds are those of the surviving history; device-hours are all that were
+    paid for training and validation, with what was trained in vain before a kill.
 
     Args:
         folder: The run folder.
@@ -82,6 +87,9 @@ class RunResult(Callback):
         """Count."""
         self.batches += 1
         self.images += len(batch) * trainer.world_size
+        if self._since is not None and time.monotonic() - self._since > _NOTE_EVERY:
+            self._stop_clock()
+            self.write(trainer, pl_module, "interrupted")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the metrics of the epoch that is best so far."""
@@ -132,10 +140,13 @@ class RunResult(Callback):
         self.batches = state_dict["batches"]
         self.images = state_dict["images"]
         self.seconds = state_dict["seconds"]
-        self.device_seconds = state_dict.get("device_seconds", 0.0)
-        # The checkpoint does not know of restarts that were killed before they wrote one.
-        noted = (read_result(self.folder) or {}).get("restarts", 0)
-        self.restarts = max(state_dict["restarts"], noted) + 1
+        # The checkpoint does not know of restarts that were killed before they wrote one, nor what
+        # was paid between its writing and a kill.
+        noted = read_result(self.folder) or {}
+        self.restarts = max(state_dict["restarts"], noted.get("restarts", 0)) + 1
+        self.device_seconds = max(
+            state_dict.get("device_seconds", 0.0), noted.get("device_hours", 0.0) * 3600
+        )
 
     def write(self, trainer: Trainer, pl_module: LightningModule, status: str) -> None:
         """Write `result.json`, in the first process."""

@@ -80,11 +80,13 @@ class Jpeg(NamedTuple):
         data: The file's bytes.
         pixels: How many it has.
         position: Where along its free length the square is to be cut.
+        number: Which picture of the set it is.
     """
 
     data: bytes
     pixels: int
     position: float
+    number: int
 
 
 class Item(NamedTuple):
@@ -147,7 +149,15 @@ class PictureDataset(Dataset[Item]):
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
         index, draw = key
-        position = draw / 2**32 if self.random_crop else 0.5
+        return self.at(index, draw / 2**32 if self.random_crop else 0.5)
+
+    def at(self, index: int, position: float) -> Item:
+        """Return a picture, or the one that replaces it.
+
+        Args:
+            index: Which; beyond the last one, the first follows.
+            position: Where along its free length the square is cut.
+        """
         broken: list[Broken] = []
         tried = 0
         while tried < len(self):
@@ -161,7 +171,7 @@ class PictureDataset(Dataset[Item]):
                 tried += error.leap
                 continue
             return item._replace(broken=broken)
-        return Item(None, self.pictures.name(index), broken)
+        return Item(None, self.pictures.name(index % len(self)), broken)
 
     def collate(self, items: list[Item]) -> Any:
         """Return what is shipped for a batch."""

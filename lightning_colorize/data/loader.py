@@ -158,6 +158,7 @@ class PictureLoader(DataLoader[Any]):
         return {
             "epoch": self.batches.epoch,
             "position": self._position,
+            "batches": len(self),
             "batch_size": self.batches.batch_size * self.batches.ranks,
             "ranks": self.batches.ranks,
         }
@@ -166,17 +167,24 @@ class PictureLoader(DataLoader[Any]):
         """Go on from a saved position at the next iteration.
 
         Raises:
-            UsageError: If it is in the midst of an epoch of batches of another size, or in an
-                order that has to do with the number of ranks, of another number of them.
+            UsageError: If it is in the midst of an epoch of batches of another size or number, or
+                in an order that has to do with the number of ranks, of another number of them.
         """
         size = self.batches.batch_size * self.batches.ranks
-        amid = 0 < state["position"] < len(self)
+        # Checkpoints of older versions do not say how many there were.
+        batches = state.get("batches", len(self))
+        amid = 0 < state["position"] < batches
         if amid and state["batch_size"] != size:
             raise UsageError(
                 f"the run stopped in the midst of an epoch of batches of {state['batch_size']} "
                 f"pictures, not {size}: resume it with that many over all processes"
             )
-        # Checkpoints of older versions do not say; they know no such order.
+        if amid and batches != len(self):
+            raise UsageError(
+                f"the run stopped in the midst of an epoch of {batches:,} batches, and these "
+                f"pictures make {len(self):,}: resume it with the same pictures"
+            )
+        # Checkpoints of older versions know no such order.
         ranks = state.get("ranks", self.batches.ranks)
         if amid and self.batches.order.by_ranks and ranks != self.batches.ranks:
             raise UsageError(

@@ -109,7 +109,9 @@ class Reading(NamedTuple):
             placed = PlacedDataset(pictures, side, random_crop=training)
             return placed, placed.batches
         how = {"random_crop": training, "replace_broken": training}
+        decoded = PictureDataset(pictures, side, **how)
         if self.decode == "device" and not isinstance(pictures, CachedPictures):
             require_decoder(device)
-            return JpegDataset(pictures, side, **how), Decoder(device, side).batches
-        return PictureDataset(pictures, side, **how), iter
+            replacement = decoded.at if training else None
+            return JpegDataset(pictures, side, **how), Decoder(device, side, replacement).batches
+        return decoded, iter

@@ -202,6 +202,20 @@ def test_of_several_processes_the_one_that_waits_longest_counts(monkeypatch):
     assert run.cost.totals.training_flops == 2 * 6 * 2 * 5 * 7 * 11
 
 
+def test_processes_log_at_the_same_steps_whatever_they_count(monkeypatch):
+    together = []  # at which steps this process waits for the others
+
+    def reduce(most, reduce_op):
+        together.append(run.trainer.global_step)
+        return most
+
+    run = Run(monkeypatch, Cost(), processes=2, others=reduce)
+    run.batches(cost.WARM_UP + 1)
+    run.pictures = 3  # one was broken here
+    run.batches(4)
+    assert together == [4, 6, 8]
+
+
 def test_utilisation_is_what_was_done_of_what_could_be(monkeypatch):
     monkeypatch.setattr(cost, "peak_flops", lambda device, precision: 1000.0)
     run = Run(monkeypatch, Cost())

@@ -158,6 +158,28 @@ def test_device_hours_add_up_over_restarts_on_other_devices(tmp_path, monkeypatc
     assert written["seconds"] == 3.5 * 3600
 
 
+def test_device_hours_of_a_killed_process_count(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    module = SimpleNamespace(net=torch.nn.Linear(1, 1))
+    killed = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+    killed.on_train_start(fake_trainer({}), module)
+    now += 3600
+    checkpoint = killed.state_dict()
+    for _ in range(3):  # trained in vain
+        now += 3600
+        killed.on_train_batch_end(fake_trainer({}), module, None, "four", 0)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert (written["status"], written["device_hours"]) == ("interrupted", 4)
+    again = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+    again.load_state_dict(checkpoint)
+    again.on_train_start(fake_trainer({}), module)
+    now += 3600
+    again.on_validation_end(fake_trainer({}), module)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert (written["device_hours"], written["seconds"]) == (5, 2 * 3600)
+
+
 def test_early_stopping_is_told_apart(command):
     run = command.fit(
         *("early", "--trainer.max_epochs", 9, "--run.patience", 1),

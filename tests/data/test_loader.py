@@ -144,7 +144,7 @@ def test_resumed_in_mid_epoch_it_gives_the_remaining_batches_and_draws(workers, 
     for _ in range(stop_at):
         next(iterator)
     state = stopped.state_dict()
-    assert state == {"epoch": 1, "position": stop_at, "batch_size": 3, "ranks": 1}
+    assert state == {"epoch": 1, "position": stop_at, "batches": 4, "batch_size": 3, "ranks": 1}
 
     resumed = make_loader(12, 3, **options)
     resumed.load_state_dict(state)
@@ -306,6 +306,27 @@ def test_a_position_in_shards_that_were_dealt_to_others_is_refused():
     stopped = make_loader(24, 4)
     next(iter(stopped))
     make_loader(24, 2, ranks=2).load_state_dict(stopped.state_dict())
+
+
+def test_a_position_beyond_the_end_of_larger_batches_is_still_amid_an_epoch():
+    stopped = make_loader(24, 2)
+    batches = iter(stopped)
+    for _ in range(8):
+        next(batches)
+    with pytest.raises(
+        UsageError, match="in the midst of an epoch of batches of 2 pictures, not 4"
+    ):
+        make_loader(24, 4).load_state_dict(stopped.state_dict())
+    # Over, it does not matter.
+    list(batches)
+    make_loader(24, 4).load_state_dict(stopped.state_dict())
+
+
+def test_a_position_among_other_pictures_is_refused():
+    stopped = make_loader(24, 2)
+    next(iter(stopped))
+    with pytest.raises(UsageError, match="an epoch of 12 batches, and these pictures make 15"):
+        make_loader(30, 2).load_state_dict(stopped.state_dict())
 
 
 def test_the_set_hears_what_is_coming_and_what_was_read():

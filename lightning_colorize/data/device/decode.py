@@ -2,7 +2,7 @@
 
 import io
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_colorize.color import RawBatch
 from lightning_colorize.data.broken import Broken
-from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
+from lightning_colorize.data.dataset import Item, crop_square, limit_length, resize_short_side
 from lightning_colorize.data.device.ahead import ahead
 from lightning_colorize.data.device.jpegs import JpegBatch
 from lightning_colorize.data.files import PictureError, decode_picture
@@ -54,19 +54,28 @@ class Decoder:
     Args:
         device: Where.
         side: Height and width of the squares.
+        replacement: In place of a picture that turns out to be broken, gives the next one by its
+            number and where it is cut, decoded; None leaves broken ones out.
     """
 
-    def __init__(self, device: torch.device, side: int) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        side: int,
+        replacement: Callable[[int, float], Item] | None = None,
+    ) -> None:
         self.device = device
         self.side = side
+        self.replacement = replacement
 
     def batches(self, shipped: Iterator[JpegBatch]) -> Iterator[Received]:
         """Yield the batches on the device, decoded while the one before is trained on."""
         return ahead(shipped, self, self.device, _hand_over)
 
     def __call__(self, batch: JpegBatch) -> Received:
-        """Return a batch's pictures, and what could not be read; what is broken is left out."""
+        """Return a batch's pictures, and what could not be read."""
         broken = list(batch.broken)
+        all_names = list(batch.names)
         squares: dict[int, Tensor] = {}
         others = sorted({*range(len(batch.names))} - {*batch.places})
         squares |= zip(others, batch.rgb.to(self.device), strict=True)
@@ -75,16 +84,22 @@ class Decoder:
             decoded = self._decoded(files[piece], names[piece])
             whole = {}
             for number, picture in enumerate(decoded, start=piece.start):
-                if isinstance(picture, PictureError):
-                    broken.append(Broken(names[number], picture))
-                else:
+                if not isinstance(picture, PictureError):
                     whole[number] = picture
+                    continue
+                broken.append(Broken(names[number], picture))
+                if self.replacement is not None:
+                    item = self.replacement(batch.numbers[number] + 1, batch.positions[number])
+                    broken += item.broken
+                    if item.rgb is not None:
+                        squares[batch.places[number]] = item.rgb.to(self.device)
+                        all_names[batch.places[number]] = item.name
             for number, resized in self._resized(whole):
                 square = crop_square(resized, self.side, batch.positions[number])
                 squares[batch.places[number]] = square
         kept = sorted(squares)
         rgb = torch.stack([squares[place] for place in kept]) if kept else batch.rgb
-        return RawBatch(rgb, [batch.names[place] for place in kept]), broken
+        return RawBatch(rgb, [all_names[place] for place in kept]), broken
 
     def _decoded(self, files: list[Tensor], names: list[str]) -> list[Tensor | PictureError]:
         """Decode at once; where that fails, as it does for all if one is damaged, one by one."""

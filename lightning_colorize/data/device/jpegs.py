@@ -19,6 +19,7 @@ class JpegBatch(NamedTuple):
         ends: Where in `data` each of them ends.
         pixels: How many pixels each of them has.
         positions: Where along its free length each of them is to be cut.
+        numbers: Which pictures of the set they are.
         places: The place of each of them in the batch.
         rgb: (B - len(ends), 3, side, side), uint8: those decoded, for the other places in turn.
         names: Of all B.
@@ -29,6 +30,7 @@ class JpegBatch(NamedTuple):
     ends: list[int]
     pixels: list[int]
     positions: list[float]
+    numbers: list[int]
     places: list[int]
     rgb: Tensor
     names: list[str]
@@ -61,6 +63,7 @@ class JpegDataset(PictureDataset):
             list(accumulate(len(jpeg.data) for jpeg in jpegs.values())),
             [jpeg.pixels for jpeg in jpegs.values()],
             [jpeg.position for jpeg in jpegs.values()],
+            [jpeg.number for jpeg in jpegs.values()],
             list(jpegs),
             torch.stack(squares) if squares else _NOTHING,
             [item.name for item in found],
@@ -72,7 +75,7 @@ class JpegDataset(PictureDataset):
         pixels = None if data is None else plain_jpeg_pixels(data)
         if data is None or pixels is None:
             return super()._item(index, position)
-        return Item(None, self.pictures.name(index), [], Jpeg(data, pixels, position))
+        return Item(None, self.pictures.name(index), [], Jpeg(data, pixels, position, index))
 
 
 _NOTHING = torch.empty(0, dtype=torch.uint8)

@@ -1,5 +1,7 @@
 """JPEGs decoded where the run trains; here on the CPU, which the same code takes for a device."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -99,12 +101,16 @@ def test_a_picture_that_a_device_cannot_take_is_read_by_the_cpu(folder, monkeypa
     assert torch.equal(raw.rgb[1:], expected.rgb[1:])
 
 
+def write_nonsense(path, whole):
+    """Write a JPEG of which the header says nothing: a table that codes pixels makes no sense."""
+    content = bytearray(whole.read_bytes())
+    table = content.index(b"\xff\xc4") + 5
+    content[table : table + 16] = b"\xff" * 16
+    path.write_bytes(content)
+
+
 def test_what_turns_out_broken_on_the_device_is_named_and_left_out(folder):
-    whole = bytearray((folder / "jpeg").read_bytes())
-    # The header says nothing of it: a table by which the pixels are coded makes no sense.
-    table = whole.index(b"\xff\xc4") + 5
-    whole[table : table + 16] = b"\xff" * 16
-    (folder / "nonsense").write_bytes(whole)
+    write_nonsense(folder / "nonsense", folder / "jpeg")
     (expected, _), _ = both(folder, ["long", "jpeg"])
     _, shipped = both(folder, ["long", "nonsense", "jpeg"])
     assert len(shipped.places) == 3
@@ -113,6 +119,33 @@ def test_what_turns_out_broken_on_the_device_is_named_and_left_out(folder):
     assert torch.equal(raw.rgb, expected.rgb)
     assert [b.name for b in broken] == ["nonsense"]
     assert broken[0].error.path.name == "nonsense"
+
+
+def test_training_replaces_what_turns_out_broken_as_the_workers_do(folder):
+    for name in ("nonsense", "more_nonsense"):
+        write_nonsense(folder / name, folder / "jpeg")
+    names = ["nonsense", "long", "more_nonsense", "text", "jpeg"]
+    replaced = {"random_crop": True, "replace_broken": True}
+    (expected, missing), shipped = both(folder, names, [2**31] * 5, **replaced)
+    usual = PictureDataset(FilePictures(folder, names), SIDE, **replaced)
+    raw, broken = Decoder(CPU, SIDE, usual.at)(shipped)
+    assert raw.names == expected.names == ["long", "long", "jpeg", "jpeg", "jpeg"]
+    assert torch.equal(raw.rgb, expected.rgb)
+    assert set(listed(broken)) == set(listed(missing))
+    # A batch of nothing else keeps its size too: of several processes none is a step behind.
+    one = JpegDataset(FilePictures(folder, names), SIDE, **replaced)
+    raw, _ = Decoder(CPU, SIDE, usual.at)(one.collate([one[0, 0]]))
+    assert raw.names == ["long"]
+
+
+def test_training_from_files_gets_whole_batches(folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("two")
+    for split in ("train", "val"):
+        (root / split).mkdir()
+        shutil.copy(folder / "jpeg", root / split / "jpeg.jpg")
+    write_nonsense(root / "train" / "nonsense.jpg", folder / "jpeg")
+    _, trained, _ = epochs(root, "device", 0, cache="never", batch_size=1)
+    assert [names for epoch in trained for names, _ in epoch] == [["train/jpeg.jpg"]] * 4
 
 
 def test_no_more_pixels_are_decoded_at_once_than_memory_is_meant_for(folder, monkeypatch):
@@ -134,9 +167,8 @@ def test_no_more_pixels_are_decoded_at_once_than_memory_is_meant_for(folder, mon
 
 
 def epochs(folder, decode, workers, **options):
-    data = ColorizationDataModule(
-        str(folder), size=32, batch_size=3, num_workers=workers, decode=decode, **options
-    )
+    options = {"size": 32, "batch_size": 3, **options}
+    data = ColorizationDataModule(str(folder), num_workers=workers, decode=decode, **options)
     data.setup("fit")
     loader = data.train_dataloader()
     return loader, [[(b.names, b.rgb) for b in loader] for _ in range(2)], list(data.loader("val"))
