@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 DOCUMENTS = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("audit", "performance", "sweeps")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("audit", "cluster", "performance", "sweeps")),
 )
 
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -93,6 +93,19 @@ def shards(report: dict[str, Any]) -> str:
     head = [f"JPEG, to {report['size']} px", "folder", "JPEG shards", "uint8 shards"]
     head += ["JPEG shards : folder", "uint8 shards : folder", "SHA-256, first epoch"]
     return table(head, rows)
+
+
+def soak(report: dict[str, Any]) -> str:
+    """How often runs were killed, and what it came to."""
+    names = {
+        "processes": "processes",
+        "steps": "steps",
+        "kills": "kills",
+        "between_first_and_last_checkpoint": "between first and last checkpoint",
+        "batches_trained_in_vain": "batches trained in vain",
+    }
+    rows = [[f"{row[name]:,}" for name in names] for row in report["soaks"]]
+    return table(list(names.values()), rows)
 
 
 def fit_overhead(report: dict[str, Any]) -> str:
@@ -255,7 +268,7 @@ def gpu(report: dict[str, Any]) -> str:
 
 
 # What reports hold that are no medians of times.
-UNTIMED = {"found", "metrics", "seeds", "sweep", "systems"}
+UNTIMED = {"found", "metrics", "seeds", "soaks", "sweep", "systems"}
 
 # Made on machines that are not always at hand: what makes them, and how long it takes.
 UNMEASURED = {"gpu": "python benchmarks/gpu.py` on a machine with a GPU (8 minutes at most)"}
@@ -271,6 +284,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "loader": loader,
     "photos_cpu": photos_cpu,
     "shards": shards,
+    "soak": soak,
     "sweep": sweep,
     "sweep_seeds": sweep_seeds,
 }

@@ -1,6 +1,5 @@
 """Two nodes that torchrun makes of this machine (gloo, CPU): a death, and folders not shared."""
 
-import csv
 import os
 import signal
 import time
@@ -11,7 +10,15 @@ import torch
 
 from lightning_colorize.run_folder import read_result
 from tests.conftest import Commands
-from tests.distributed.launchers import FIT, end, free_port, kill_group, start, two_processes
+from tests.distributed.launchers import (
+    FIT,
+    end,
+    free_port,
+    kill_group,
+    start,
+    steps_of,
+    two_processes,
+)
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(600)]
 
@@ -37,14 +44,6 @@ def nodes(*words_of_each):
     ]
 
 
-def logged(run):
-    try:
-        with (run / "metrics.csv").open() as file:
-            return [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
-        return []  # not there yet, or being written
-
-
 def test_a_process_that_is_killed_is_started_again_and_the_run_goes_on(command):
     options = ["--data.batch_size", 2, "--trainer.max_epochs", EPOCHS, "--run.grid_pictures", 0]
     options += ["--run.save_every_n_steps", 2]
@@ -53,7 +52,7 @@ def test_a_process_that_is_killed_is_started_again_and_the_run_goes_on(command):
     agents = nodes(*[(["--max-restarts", 2], words)] * 2)
     try:
         deadline = time.monotonic() + 200
-        while len(logged(run)) < 8:
+        while len(steps_of(run)) < 8:
             assert time.monotonic() < deadline
             assert all(agent.poll() is None for agent in agents)
             time.sleep(0.02)
@@ -67,7 +66,7 @@ def test_a_process_that_is_killed_is_started_again_and_the_run_goes_on(command):
     result = read_result(run)
     assert (result["status"], result["restarts"]) == ("finished", 1)
     assert result["batches"] == EPOCHS * PER_EPOCH
-    assert logged(run) == list(range(EPOCHS * PER_EPOCH))
+    assert steps_of(run) == list(range(EPOCHS * PER_EPOCH))
     two_processes(command.words("undisturbed", *options))
     mine, theirs = (
         torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]

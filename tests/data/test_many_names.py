@@ -103,4 +103,7 @@ def test_memory_grows_little_and_an_epoch_begins_at_once(tmp_path, by_shards):
     assert found[MANY]["seen"] == MANY // BATCH * BATCH
     growth = found[MANY]["memory"] - found[1000]["memory"]
     assert growth < 300e6, f"{growth / 1e6:.0f} MB"
-    assert max(found[MANY]["begun"]) < 2 + max(found[1000]["begun"])
+    first, second = found[MANY]["begun"]
+    assert second < 2
+    # The first epoch starts eight processes too, which takes as long for few names.
+    assert first < 2 + found[1000]["begun"][0]

@@ -1,5 +1,6 @@
 """One process, two processes of one machine, and two torchrun nodes of one process each."""
 
+import csv
 import os
 import signal
 import socket
@@ -54,6 +55,15 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     except ProcessLookupError:
         return
     process.wait()
+
+
+def steps_of(run: Path) -> list[int]:
+    """Return the steps that a run's metrics.csv has, in its order."""
+    try:
+        with (run / "metrics.csv").open() as file:
+            return [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return []  # not there yet, or being written
 
 
 def one_process(words: list[str]) -> None:

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import shlex
 import signal
 import sys
 import tempfile
@@ -25,6 +26,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from lightning_colorize.benchmarking import write_report
 from lightning_colorize.cli import main as command
 from lightning_colorize.run_folder import BEST, LAST, read_result
 from tests.conftest import Commands, write_pictures
@@ -174,7 +176,9 @@ class Soak:
             ]
             assert len(names) == len(set(names)) == STEPS_PER_EPOCH * BATCH, f"epoch {epoch}"
         steps = self.epochs * STEPS_PER_EPOCH
+        # Before the first checkpoint a run begins again, which is the easier part.
         between = sum(moment["checkpoint_before"] for moment in self.moments)
+        assert between > self.kills // 2 or self.kills == 1, self.moments
         return {
             "processes": self.processes,
             "kills": self.kills,
@@ -327,7 +331,8 @@ def main(show: Callable[[str], None] = print) -> None:
     for run in figures:
         show(json.dumps({key: value for key, value in run.items() if key != "moments"}))
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+        words = ["python", "tests/distributed/soak.py", *sys.argv[1:]]
+        write_report(args.json, shlex.join(words), {"soaks": figures})
 
 
 if __name__ == "__main__":

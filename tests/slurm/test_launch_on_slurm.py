@@ -1,6 +1,5 @@
 """`launch` and the batch scripts of experiments/ on a real Slurm cluster of two nodes."""
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from lightning_colorize.run_folder import read_result
-from tests.distributed.launchers import two_processes
+from tests.distributed.launchers import steps_of, two_processes
 from tests.slurm.conftest import until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
@@ -28,15 +27,6 @@ def words_of(command, name):
     )
     at = words.index("--trainer.accelerator")
     return words[:at] + words[at + 2 :]  # launch says it
-
-
-def steps_of(run):
-    """Return the steps that metrics.csv has, in its order."""
-    try:
-        with (run / "metrics.csv").open() as file:
-            return [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
-        return []  # not there yet, or being written
 
 
 def test_a_run_on_two_nodes_goes_on_from_where_it_was_requeued(command, cluster, capsys):
