@@ -314,7 +314,8 @@ def render(text: str, results: Path = RESULTS) -> str:
     But of those that need a machine of their own, it is said how they are made.
 
     Raises:
-        ValueError: If it names a table that there is not, or has a marker without its end.
+        ValueError: If it names a table that there is not, or has a marker without its end; or if
+            results are of a toy size.
     """
 
     def replaced(match: re.Match[str]) -> str:
@@ -327,6 +328,8 @@ def render(text: str, results: Path = RESULTS) -> str:
         if not path.is_file():
             return match.group()
         report = json.loads(path.read_text())
+        if report.get("toy"):
+            raise ValueError(f"{path.name} is of a toy size, which says nothing")
         return f"{start}\n{TABLES[name](report)}{origin(report)}\n{end}"
 
     rendered, count = _MARKED.subn(replaced, text)

@@ -36,7 +36,8 @@ def refuse_other_settings(folder: Path, config: Mapping[str, Any]) -> None:
         UsageError: If a setting differs.
     """
     begun, now = flatten(read_config(folder)), flatten(config)
-    others = [name for name in begun if name in now and now[name] != begun[name]]
+    # As text: what is a number in YAML may be a string on a command line (`--trainer.devices 1`).
+    others = [name for name in begun if name in now and str(now[name]) != str(begun[name])]
     said = [
         f"--{name.replace('.init_args', '')} {now[name]} (the run has {begun[name]})"
         for name in others

@@ -203,6 +203,12 @@ def test_what_needs_a_machine_of_its_own_is_said_not_to_be_measured(tmp_path):
     assert tables.render(told, tmp_path) == told
 
 
+def test_figures_of_a_toy_size_stay_out_of_the_documents(tmp_path):
+    (tmp_path / "gpu.json").write_text(json.dumps({"toy": True}))
+    with pytest.raises(ValueError, match="of a toy size"):
+        _script("tables").render("<!-- table: gpu -->\n<!-- end -->\n", tmp_path)
+
+
 @pytest.mark.slow
 def test_gpu_benchmark_at_toy_size(monkeypatch, tmp_path, capsys):
     """All of its parts, on a CPU: there all of them must agree exactly."""

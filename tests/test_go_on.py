@@ -58,6 +58,15 @@ def test_other_settings_are_refused_in_a_line_that_names_them(command, stop_in, 
     assert (run / "config.yaml").read_bytes() == before
 
 
+def test_the_same_setting_from_yaml_and_from_the_command_line(command, stop_in, tmp_path):  # noqa: F811
+    given = tmp_path / "devices.yaml"
+    given.write_text("trainer: {devices: 1}\n")
+    stop_in(2, signal.SIGUSR1)
+    words = words_of(command, "typed")
+    assert command("fit", "--config", given, *words) == 138
+    assert command("fit", "--config", given, *words, "--trainer.devices", "1") == 0
+
+
 def test_a_run_that_died_before_its_first_checkpoint_begins_anew(command):
     words = words_of(command, "early", *QUICK)
     assert command("fit", *words) == 0

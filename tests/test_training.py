@@ -369,6 +369,27 @@ def test_out_of_memory_is_one_line_that_says_what_to_try(command, capsys, monkey
     assert read_result(command.root / "tiny" / "oom")["status"] == "failed"
 
 
+@pytest.mark.parametrize(
+    "error",
+    ["[a/gloo/transport/pair.cc:545] Connection reset by peer", "NCCL: remote process exited"],
+)
+def test_a_lost_process_is_one_line_that_says_how_to_go_on(command, capsys, monkeypatch, error):
+    from pytorch_lightning import Trainer
+
+    from lightning_colorize.tasks import RegressionTask
+
+    def training_step(self, batch, batch_idx):
+        monkeypatch.setattr(Trainer, "world_size", 2)
+        raise RuntimeError(error)
+
+    monkeypatch.setattr(RegressionTask, "training_step", training_step)
+    assert command("fit", *command.words("alone")) == 1
+    err = capsys.readouterr().err.strip().splitlines()
+    assert f"ended or cannot be reached ({error})" in err[-1]
+    assert f"lightning-colorize resume {command.root / 'tiny' / 'alone'}" in err[-1]
+    assert "Traceback" not in "".join(err)
+
+
 def test_other_errors_keep_their_traceback(command, monkeypatch):
     from lightning_colorize.tasks import RegressionTask
 

@@ -22,7 +22,7 @@ HELP = "train on one or several nodes of a Slurm cluster, and go on after any fa
 
 PROGRAM = "lightning-colorize launch"
 
-_LIMIT = "minutes, or [D-]HH:MM:SS; the job is requeued when it is up, and goes on"
+_LIMIT = "needed: minutes, or [D-]HH:MM:SS; the job is requeued when it is up, and goes on"
 
 _SET_HERE = {
     "trainer.num_nodes": "--nodes says it",

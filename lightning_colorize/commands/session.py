@@ -96,6 +96,11 @@ def session(
                 f"torch.compile failed ({first_line(error)}); write --model.compile false and "
                 "--data.compile false"
             ) from error
+        if cli.trainer.world_size > 1 and _is_about_another_process(error):
+            raise WorkError(
+                f"another process of the run has ended or cannot be reached ({first_line(error)}); "
+                f"when that is mended, go on with: lightning-colorize resume {cli.folder}"
+            ) from None
         if not _is_out_of_memory(error):
             raise
         size = cli.datamodule.batch_size
@@ -125,6 +130,12 @@ def discard_empty(folder: Path) -> None:
     if {path.name for path in folder.iterdir()} == {LOCK}:
         (folder / LOCK).unlink()
         folder.rmdir()
+
+
+def _is_about_another_process(error: BaseException) -> bool:
+    """Return whether the processes' connection failed, of which torch has no class of its own."""
+    text = str(error).lower()
+    return "gloo" in text or ("nccl" in text and "remote" in text)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

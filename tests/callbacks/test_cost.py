@@ -210,7 +210,7 @@ def test_processes_log_at_the_same_steps_whatever_they_count(monkeypatch):
         return most
 
     run = Run(monkeypatch, Cost(), processes=2, others=reduce)
-    run.batches(cost.WARM_UP + 1)
+    run.batches(cost.WARM_UP + 2)
     run.pictures = 3  # one was broken here
     run.batches(4)
     assert together == [4, 6, 8]

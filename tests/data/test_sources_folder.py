@@ -7,6 +7,7 @@ from PIL import Image
 
 from lightning_colorize.data.broken import BrokenPictures
 from lightning_colorize.data.cache import CachedPictures
+from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.sources import FolderSource, Source, SourceError
 from lightning_colorize.data.sources.listing import list_pictures, read_name_list
 from lightning_colorize.data.splits import name_hashes
@@ -47,7 +48,14 @@ def test_links_are_followed_once(tmp_path):
     (tmp_path / "data" / "broken.jpg").symlink_to("nowhere.jpg")
     (tmp_path / "data" / "itself").symlink_to("itself")
     (tmp_path / "data" / "itself.jpg").symlink_to("itself.jpg")
-    assert list_pictures(tmp_path / "data") == ["4.jpg", "again/3.jpg", "z/1.jpg", "z/2.jpg"]
+    (tmp_path / "data" / "not a picture.txt").symlink_to("nowhere.txt")
+    listed = list_pictures(tmp_path / "data")
+    # Those that lead nowhere are broken pictures, not fewer pictures.
+    assert listed == ["4.jpg", "again/3.jpg", "broken.jpg", "itself.jpg", "z/1.jpg", "z/2.jpg"]
+    pictures = FolderSource(splits={"train": 1}).splits(tmp_path / "data")["train"]
+    for number, name in ((2, "broken.jpg"), (3, "itself.jpg")):
+        with pytest.raises(PictureError, match=name):
+            pictures.read(number)
 
 
 def test_flat_folder_is_split_by_the_hash_of_the_relative_name(tmp_path):
@@ -209,6 +217,8 @@ def test_unusable_roots_are_one_line(tmp_path, monkeypatch):
     assert f"{tmp_path} is empty" in message(tmp_path)
     touch(tmp_path, "list.csv", "sub/a.txt", "sub/b.txt", "c")
     assert "holds 4 files, none of them a picture (.txt, " in message(tmp_path)
+    touch(tmp_path / "packing", "train/chunk-0-0.bin")
+    assert "pack again, to its end, or name the folder of" in message(tmp_path / "packing")
     assert "is a file" in message(tmp_path / "sub" / "a.txt")
     assert "ManifestSource" in message(tmp_path / "list.csv")
     touch(tmp_path, "a.jpg")

@@ -76,7 +76,8 @@ def list_pictures(folder: Path) -> list[str]:
                         (links if entry.is_symlink() else folders).append(f"{prefix}{entry.name}/")
                         continue
                     suffix = os.path.splitext(entry.name)[1].lower()
-                    if suffix in PICTURE_SUFFIXES and kind == "file":
+                    # A link that leads nowhere is a broken picture: not one fewer in silence.
+                    if suffix in PICTURE_SUFFIXES and (kind == "file" or entry.is_symlink()):
                         names.append(prefix + entry.name)
                     else:
                         others[suffix or "no suffix"] += 1
@@ -99,6 +100,11 @@ def _kind(entry: "os.DirEntry[str]") -> Literal["folder", "file"] | None:
 def _nothing_found(folder: Path, others: Counter[str]) -> str:
     if not others:
         return f"{folder} is empty: put pictures into it, or name another folder"
+    if ".bin" in others:
+        return (
+            f"{folder} holds shards and no pack.json that makes them whole: run lightning-colorize "
+            "pack again, to its end, or name the folder of the photographs"
+        )
     count = others.total()
     suffixes = ", ".join(suffix for suffix, _ in others.most_common(5))
     return f"{folder} holds {count} file{'s' * (count > 1)}, none of them a picture ({suffixes})"
