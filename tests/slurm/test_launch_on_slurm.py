@@ -11,7 +11,7 @@ from lightning_colorize.run_folder import read_result
 from tests.distributed.launchers import steps_of, two_processes
 from tests.slurm.conftest import until
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
 SCRIPTS = Path(__file__).parents[2] / "experiments" / "slurm"
 EPOCHS = 24
@@ -44,14 +44,14 @@ def test_a_run_on_two_nodes_goes_on_from_where_it_was_requeued(command, cluster,
 
     try:
         # As Slurm does before the time limit: all processes but the script.
-        until(lambda: len(steps_of(run)) > 5, 150)
+        until(lambda: len(steps_of(run)) > 5, 300)
         cluster("scancel", "--signal=USR1", job)
         until(lambda: restarts() == 1, 60)
         before = len(steps_of(run))
         assert 5 < before < EPOCHS * PER_EPOCH
         assert json.loads((run / "result.json").read_text())["status"] == "interrupted"
         # As pre-emption does: SIGTERM.
-        until(lambda: len(steps_of(run)) > before + 5, 150)
+        until(lambda: len(steps_of(run)) > before + 5, 300)
         cluster("scontrol", "requeue", job)
         until(lambda: restarts() == 2, 60)
         assert len(steps_of(run)) < EPOCHS * PER_EPOCH
