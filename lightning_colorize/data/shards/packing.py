@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_colorize.data.shards.check import sha256_of
-from lightning_colorize.data.shards.manifest import MANIFEST
+from lightning_colorize.data.shards.manifest import MANIFEST, parse_manifest
 from lightning_colorize.data.shards.plan import Plan
 from lightning_colorize.data.shards.summary import Outcome, write_summary
 from lightning_colorize.data.shards.writer import Packed, write_shard
@@ -163,7 +163,10 @@ def _require_same(target: Path, stamp: dict[str, Any]) -> None:
         if target.exists() and any(entry.name != _WORK for entry in target.iterdir()):
             raise UsageError(f"{target} is not empty, and no pack: name a new folder")
         return
-    former = json.loads((target / place).read_text())
+    content = (target / place).read_bytes()
+    if place == MANIFEST:
+        parse_manifest(content, str(target / place))  # says in one line what is wrong with it
+    former = json.loads(content)
     for name, value in stamp["settings"].items():
         if (was := former["settings"].get(name)) != value:
             raise UsageError(

@@ -67,7 +67,7 @@ class ShardSource(Source):
                 too little.
         """
         store = self._store(root)
-        pack = parse_manifest(_read(store, MANIFEST).decode(), store.place(MANIFEST))
+        pack = parse_manifest(_read(store, MANIFEST), store.place(MANIFEST))
         self._require_room(pack)
         excluded = set() if self.exclude_list is None else read_name_list(self.exclude_list)
         splits: Splits = {}
@@ -141,7 +141,14 @@ def _names(store: Store, packed: PackedSplit) -> NameList:
             f"{store.place(packed.names.file)} is damaged (its SHA-256 is not the one in "
             f"{MANIFEST}): run pack again, which makes it anew"
         )
-    return NameList.of_lines(content)
+    names = NameList.of_lines(content)
+    listed = sum(shard.pictures for shard in packed.shards)
+    if listed != len(names):
+        raise SourceError(
+            f"{store.place(MANIFEST)} lists shards of {listed} pictures, but "
+            f"{packed.names.file} {len(names)} names: pack anew"
+        )
+    return names
 
 
 def _default_cache() -> Path:

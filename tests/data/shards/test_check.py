@@ -1,5 +1,6 @@
 """A flipped byte in a shard: noticed at its first open, named, and the choice what then."""
 
+import json
 import multiprocessing
 import pickle
 import shutil
@@ -13,7 +14,7 @@ from lightning_colorize.data.shards.errors import ShardError
 from lightning_colorize.data.sources import ShardSource
 from lightning_colorize.data.sources.listing import read_name_list
 from lightning_colorize.errors import UsageError, WorkError
-from tests.data.shards.conftest import flip_byte
+from tests.data.shards.conftest import flip_byte, pack_folder
 
 DAMAGED = "train/chunk-0-1.bin"
 
@@ -113,6 +114,73 @@ def test_names_and_manifest_are_checked_too(own_pack):
         ShardSource().splits(own_pack)
     (own_pack / "pack.json").write_text('{"version": 2}')
     with pytest.raises(UsageError, match="is of version 2, this lightning-colorize reads version"):
+        ShardSource().splits(own_pack)
+
+
+def rewrite(manifest, change):
+    found = json.loads(manifest.read_text())
+    change(found)
+    manifest.write_text(json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m.update(splits=[]), "AttributeError"),
+        (lambda m: m.update(splits={}), "no splits"),
+        (lambda m: m["splits"]["val"].update(shards=[]), "a split without shards"),
+        (lambda m: m["settings"].update(encoding="png"), "'png' is no encoding"),
+        (lambda m: m["splits"]["val"]["shards"][0].update(pictures=-3), "-3 is no number above 0"),
+        (lambda m: m["splits"]["val"]["shards"][0].update(bytes="9"), "'9' is no number above 0"),
+    ],
+)
+def test_a_manifest_that_is_damaged_is_named_in_one_line(own_pack, photo_folder, change, said):
+    rewrite(own_pack / "pack.json", change)
+    message = f"^{own_pack}/pack.json is not what pack writes .*{said}.*: pack anew$"
+    with pytest.raises(UsageError, match=message):
+        ShardSource().splits(own_pack)
+    with pytest.raises(UsageError, match=message):
+        pack_folder(photo_folder, own_pack)
+
+
+@pytest.mark.parametrize("content", [b"\x80\xff", b"{", b"[" * 10**6, b"[]"])
+def test_a_manifest_that_is_no_text_of_ours_is_named(own_pack, content):
+    (own_pack / "pack.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"own/pack.json is not what pack writes"):
+        ShardSource().splits(own_pack)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"file": "../../photos/001.jpg"},
+        {"file": "/etc/hostname"},
+        {"file": ""},
+        {"sha256": "../../../thesis"},
+        {"sha256": "A" * 64},
+        {"sha256": "a" * 63},
+        {"sha256": "a" * 64 + "\n"},
+    ],
+)
+@pytest.mark.parametrize("of", ["names", "shards"])
+def test_a_manifest_that_leads_out_of_the_pack_is_refused(own_pack, change, of):
+    def lead_out(manifest):
+        split = manifest["splits"]["train"]
+        (split["names"] if of == "names" else split["shards"][1]).update(change)
+
+    rewrite(own_pack / "pack.json", lead_out)
+    with pytest.raises(UsageError, match=r"pack.json is not what pack writes .* is no (name|SHA)"):
+        ShardSource().splits(own_pack)
+
+
+@pytest.mark.parametrize(
+    ("change", "pictures"),
+    [(lambda shards: shards.pop(1), 9), (lambda shards: shards[0].update(pictures=4), 13)],
+)
+def test_shards_are_counted_against_the_names(own_pack, change, pictures):
+    rewrite(own_pack / "pack.json", lambda m: change(m["splits"]["train"]["shards"]))
+    said = rf"pack.json lists shards of {pictures} pictures, but train/names 12 names: pack anew"
+    with pytest.raises(UsageError, match=said):
         ShardSource().splits(own_pack)
 
 
