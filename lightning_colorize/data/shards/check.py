@@ -1,18 +1,16 @@
-"""The shards of a split, each compared with its SHA-256 when it is opened first."""
+"""The shards of a split, each compared with its SHA-256 when it is opened first or fetched."""
 
 import fcntl
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from io import BufferedReader
-from pathlib import Path
 
 import torch
 
+from lightning_colorize.data.shards.digest import digest
 from lightning_colorize.data.shards.errors import ShardError
 from lightning_colorize.data.shards.layout import OpenShard
 from lightning_colorize.data.shards.manifest import Shard
-from lightning_colorize.data.shards.store import Store, one_line
+from lightning_colorize.data.shards.store import DamagedCopy, Store, one_line
 
 _UNKNOWN, _WHOLE, _DAMAGED, _MISSING = range(4)
 
@@ -22,16 +20,6 @@ _TO_MEND = (
     "run pack again, which makes it anew, or leave its pictures out with "
     "--data.source lightning_colorize.data.sources.ShardSource --data.source.on_corrupt skip"
 )
-
-
-def sha256_of(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal digits."""
-    with path.open("rb") as file:
-        return _digest(file)
-
-
-def _digest(file: BufferedReader) -> str:
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class CheckedShards:
@@ -59,40 +47,48 @@ class CheckedShards:
         Raises:
             ShardError: If it cannot be fetched, is missing, or is not what was packed.
         """
-        if self._known[index] in (_UNKNOWN, _WHOLE):
-            for _ in range(2):
-                if (opened := self._opened(index)) is not None:
-                    return opened
-                # A copy may be damaged, or deleted to make room, where the original is whole.
-                if not self.store.discard(self.shards[index].file):
-                    break
-        reason = _REASONS[int(self._known[index])]
-        raise self._error(index, reason, None if self.skip else _TO_MEND)
+        state = int(self._known[index])
+        for _ in range(0 if state in _REASONS else 2):
+            opened, state = self._opened(index)
+            if opened is not None:
+                return opened
+            # A copy may be damaged where the original is whole.
+            if not self.store.discard(self.shards[index].file):
+                break
+        # Not before the last attempt: other processes that ask meanwhile would give up.
+        self._known[index] = state
+        raise self._error(index, _REASONS[state], None if self.skip else _TO_MEND)
 
     def place(self, index: int) -> str:
         """Return where a shard lies, for messages."""
         return self.store.place(self.shards[index].file.file)
 
-    def _opened(self, index: int) -> OpenShard | None:
+    def _opened(self, index: int) -> tuple[OpenShard | None, int]:
         try:
-            opened = OpenShard(self.store.path(self.shards[index].file))
-            if self._known[index] != _WHOLE:
-                self._check(index, opened)
+            opened, compared = self.store.open(self.shards[index].file)
+            if compared or self._known[index] == _WHOLE or self._is_whole(index, opened):
+                self._known[index] = _WHOLE
+                return opened, _WHOLE
+            return None, _DAMAGED
+        except DamagedCopy:
+            return None, _DAMAGED
         except FileNotFoundError:
-            self._known[index] = _MISSING
+            return None, _MISSING
         except Exception as error:
             # A network's, and each file system has classes of its own.
             raise self._error(
                 index, one_line(error), "resume the run when it can be read"
             ) from error
-        return opened if self._known[index] == _WHOLE else None
 
-    def _check(self, index: int, opened: OpenShard) -> None:
+    def _is_whole(self, index: int, opened: OpenShard) -> bool:
         with _alone(opened.descriptor):
-            if self._known[index] != _WHOLE:  # another process may have been at it meanwhile
-                with open(opened.descriptor, "rb", closefd=False) as file:
-                    whole = _digest(file) == self.shards[index].file.sha256
-                self._known[index] = _WHOLE if whole else _DAMAGED
+            if self._known[index] == _WHOLE:  # another process has been at it meanwhile
+                return True
+            with open(opened.descriptor, "rb", closefd=False) as file:
+                whole = digest(file) == self.shards[index].file.sha256
+            if whole:
+                self._known[index] = _WHOLE
+            return whole
 
     def _error(self, index: int, reason: str, advice: str | None) -> ShardError:
         return ShardError(self.place(index), reason, self.shards[index].pictures, advice)

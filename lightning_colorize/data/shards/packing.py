@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_colorize.data.shards.check import sha256_of
+from lightning_colorize.data.shards.digest import sha256_of
 from lightning_colorize.data.shards.manifest import MANIFEST, parse_manifest
 from lightning_colorize.data.shards.plan import Plan
 from lightning_colorize.data.shards.summary import Outcome, write_summary

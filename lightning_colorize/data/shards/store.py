@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from filelock import FileLock
 
+from lightning_colorize.data.shards.digest import sha256_of
+from lightning_colorize.data.shards.layout import OpenShard
 from lightning_colorize.data.shards.manifest import PackedFile
 from lightning_colorize.errors import UsageError
 
@@ -24,7 +26,16 @@ DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 # From this delay on a line says why nothing seems to happen.
 _TOLD_FROM = 4.0
 
-_HOPELESS = (FileNotFoundError, PermissionError, ImportError, ValueError, TypeError)
+
+class DamagedCopy(Exception):
+    """What was fetched has the right length, and another SHA-256."""
+
+
+# A damaged copy is fetched anew elsewhere: once, since it is mostly the original that is damaged.
+_HOPELESS = (
+    *(FileNotFoundError, PermissionError, ImportError, ValueError, TypeError),
+    DamagedCopy,
+)
 
 
 class Store(ABC):
@@ -43,10 +54,14 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def path(self, file: PackedFile) -> Path:
-        """Return the file on this machine, fetched if need be.
+    def open(self, file: PackedFile) -> tuple[OpenShard, bool]:
+        """Open a shard, fetched if need be.
+
+        Returns:
+            The shard, and whether it was compared with its SHA-256 on the way.
 
         Raises:
+            DamagedCopy: If what was fetched is not what was packed.
             OSError: As above.
         """
 
@@ -73,9 +88,9 @@ class FolderStore(Store):
         """Return the content of a small file."""
         return (self.folder / file).read_bytes()
 
-    def path(self, file: PackedFile) -> Path:
-        """Return the path."""
-        return self.folder / file.file
+    def open(self, file: PackedFile) -> tuple[OpenShard, bool]:
+        """Open the shard as it is."""
+        return OpenShard(self.folder / file.file), False
 
     def discard(self, file: PackedFile) -> bool:
         """Leave it: there is no other."""
@@ -112,21 +127,25 @@ class AddressStore(Store):
         """Return the content of a small file; it is not kept."""
         return patiently(lambda: self._cat(file), self.place(file))
 
-    def path(self, file: PackedFile) -> Path:
-        """Return the kept copy, fetched if there is none."""
+    def open(self, file: PackedFile) -> tuple[OpenShard, bool]:
+        """Open the kept copy, fetched if there is none.
+
+        Others may delete a copy to make room at any time; what is open can be read nevertheless.
+        """
         kept = self._kept(file)
-        with suppress(FileNotFoundError):
-            os.utime(kept)
-            return kept
+        if (opened := _opened(kept)) is not None:
+            return opened, False
         locks = self.cache / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"{file.sha256}.lock"):
-            if not kept.exists():
-                patiently(lambda: self._fetch(file, kept), self.place(file.file))
+            opened = _opened(kept)
+            compared = opened is None
+            if opened is None:
+                opened = patiently(lambda: self._fetch(file, kept), self.place(file.file))
         if self.most is not None:
             with FileLock(locks / "evict.lock"):
                 _evict(self.cache, self.most, kept)
-        return kept
+        return opened, compared
 
     def discard(self, file: PackedFile) -> bool:
         """Delete the copy: what was kept or fetched may be damaged where the original is not."""
@@ -141,13 +160,22 @@ class AddressStore(Store):
         content: bytes = system.cat_file(f"{path}/{file}")
         return content
 
-    def _fetch(self, file: PackedFile, kept: Path) -> None:
+    def _fetch(self, file: PackedFile, kept: Path) -> OpenShard:
         system, path = self._system()
         part = kept.with_suffix(".part")
-        system.get_file(f"{path}/{file.file}", str(part))
-        if (length := part.stat().st_size) != file.bytes:
-            raise OSError(f"{length} of {file.bytes} bytes came")
-        os.replace(part, kept)
+        try:
+            system.get_file(f"{path}/{file.file}", str(part))
+            if (length := part.stat().st_size) != file.bytes:
+                raise OSError(f"{length} of {file.bytes} bytes came")
+            # Here, too: what was found whole once may have been deleted, and comes anew.
+            if sha256_of(part) != file.sha256:
+                raise DamagedCopy
+            # Opened before others see it, and can delete it.
+            opened = OpenShard(part)
+            os.replace(part, kept)
+        finally:
+            part.unlink(missing_ok=True)
+        return opened
 
     def _system(self) -> tuple[Any, str]:
         """Return fsspec's file system and the path in it; fsspec keeps one for each process."""
@@ -161,6 +189,17 @@ class AddressStore(Store):
 
 
 _SUFFIX = ".shard"
+
+
+def _opened(kept: Path) -> OpenShard | None:
+    """Open a copy and take note that it is used; None if there is none."""
+    try:
+        opened = OpenShard(kept)
+    except FileNotFoundError:
+        return None
+    with suppress(FileNotFoundError):
+        os.utime(kept)
+    return opened
 
 
 def patiently(work: Callable[[], T], place: str) -> T:

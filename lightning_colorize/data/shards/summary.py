@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_colorize import __version__
 from lightning_colorize.data.pictures import NameList
-from lightning_colorize.data.shards.check import sha256_of
+from lightning_colorize.data.shards.digest import sha256_of
 from lightning_colorize.data.shards.manifest import MANIFEST
 from lightning_colorize.data.shards.plan import Plan
 from lightning_colorize.data.shards.writer import Packed

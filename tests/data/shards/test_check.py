@@ -28,14 +28,14 @@ def data_module(root, on_corrupt="stop", **options):
 @pytest.fixture
 def hashed(monkeypatch):
     """How many shards this process has read through."""
-    digest = check._digest
+    digest = check.digest
     files = []
 
     def counted(file):
         files.append(file)
         return digest(file)
 
-    monkeypatch.setattr(check, "_digest", counted)
+    monkeypatch.setattr(check, "digest", counted)
     return files
 
 
@@ -72,14 +72,14 @@ def test_each_shard_is_read_through_once(packed, hashed):
 
 
 def _read_all(pictures, counts):
-    digest = check._digest
+    digest = check.digest
 
     def counted(file):
         with counts.get_lock():
             counts.value += 1
         return digest(file)
 
-    check._digest = counted
+    check.digest = counted
     for index in range(len(pictures)):
         pictures.read(index)
 

@@ -1,8 +1,10 @@
 """Fetching from an address: retried, whole, once for all processes, and within its room."""
 
+import hashlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 import torch
 from fsspec.implementations.local import LocalFileSystem
 
+from lightning_colorize.data.shards import check
+from lightning_colorize.data.shards import digest as digest_module
 from lightning_colorize.data.shards import store as module
 from lightning_colorize.data.shards.errors import ShardError
 from lightning_colorize.data.shards.manifest import PackedFile
@@ -175,6 +179,94 @@ def test_an_original_that_is_damaged_is_fetched_twice_and_named(address, own_pac
     assert kept(tmp_path) == []
 
 
+def test_what_is_fetched_again_is_checked_again(address, own_pack, tmp_path, flaky):
+    shards = source(tmp_path).splits(address)["train"].shards
+    expected = shards.open(0).image(0)
+    # As another process would, to make room.
+    (copy,) = kept(tmp_path)
+    (tmp_path / "cache" / copy).unlink()
+    flip_byte(own_pack / "train" / "chunk-0-0.bin")
+    with pytest.raises(ShardError, match=r"chunk-0-0.bin: its SHA-256 is not"):
+        shards.open(0)
+    assert kept(tmp_path) == []
+    assert not list((tmp_path / "cache").glob("*.part"))
+    flip_byte(own_pack / "train" / "chunk-0-0.bin")
+    assert source(tmp_path).splits(address)["train"].shards.open(0).image(0) == expected
+
+
+def test_a_copy_that_comes_damaged_once_is_fetched_once_more(address, tmp_path, monkeypatch, flaky):
+    pictures = source(tmp_path).splits(address)["train"]
+    fetch = Flaky.get_file
+    first = []
+
+    def damaging(self, path, target, **options):
+        fetch(self, path, target, **options)
+        if not first:
+            first.append(target)
+            flip_byte(Path(target))
+
+    monkeypatch.setattr(Flaky, "get_file", damaging)
+    assert pictures.read(0).shape[0] == 3
+    assert flaky.fetched.count("chunk-0-0.bin") == 2
+
+
+def test_what_is_fetched_is_read_through_once(address, tmp_path, monkeypatch):
+    digests = []
+    for place in (check, digest_module):
+        real = digest_module.digest
+        monkeypatch.setattr(place, "digest", lambda f, real=real: digests.append(f) or real(f))
+    source(tmp_path).splits(address)["train"].read(0)
+    assert len(digests) == 1
+    source(tmp_path).splits(address)["train"].read(0)  # the next run, of the copy
+    assert len(digests) == 2
+
+
+def test_a_copy_that_is_deleted_as_soon_as_it_is_there_is_read(address, tmp_path, monkeypatch):
+    pictures = source(tmp_path).splits(address)["train"]
+    replace = os.replace
+
+    def gone(part, copy):
+        replace(part, copy)
+        os.unlink(copy)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "replace", gone)
+        assert pictures.read(0).shape[0] == 3
+    assert kept(tmp_path) == []
+    source(tmp_path).splits(address)["train"].read(0)
+    utime = os.utime
+
+    def late(copy, *times):
+        os.unlink(copy)
+        utime(copy, *times)
+
+    monkeypatch.setattr(module.os, "utime", late)
+    assert source(tmp_path).splits(address)["train"].read(0).shape[0] == 3
+
+
+def test_others_do_not_give_up_while_a_damaged_copy_is_fetched_anew(
+    address, tmp_path, monkeypatch, flaky
+):
+    source(tmp_path).splits(address)["train"].read(0)
+    (copy,) = kept(tmp_path)
+    flip_byte(tmp_path / "cache" / copy)
+    pictures = source(tmp_path).splits(address)["train"]
+    fetch = Flaky.get_file
+    began = threading.Event()
+
+    def slow(self, path, target, **options):
+        began.set()
+        threading.Event().wait(0.2)  # the other has come by then
+        return fetch(self, path, target, **options)
+
+    monkeypatch.setattr(Flaky, "get_file", slow)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(pictures.shards.open, 0)
+        assert began.wait(5)
+        second = threads.submit(pictures.shards.open, 0)
+        assert first.result().image(0) == second.result().image(0)
+
+
 def test_an_original_that_is_gone_is_named(address, own_pack, tmp_path):
     (own_pack / "train" / "chunk-0-0.bin").unlink()
     with pytest.raises(ShardError, match=r"chunk-0-0.bin: there is no such file"):
@@ -221,17 +313,19 @@ def test_what_was_not_opened_for_longest_makes_room(tmp_path):
     origin.mkdir()
     listed = []
     for number in range(4):
-        (origin / f"{number}.bin").write_bytes(bytes([number]) * 100)
-        listed.append(PackedFile(f"{number}.bin", 100, str(number)))
+        content = bytes([number]) * 100
+        (origin / f"{number}.bin").write_bytes(content)
+        listed.append(PackedFile(f"{number}.bin", 100, hashlib.sha256(content).hexdigest()))
+    copies = [f"{file.sha256}.shard" for file in listed]
     store = AddressStore(f"flaky://{origin}", tmp_path / "cache", 250, {})
     for number in (0, 1):
-        path = store.path(listed[number])
-        os.utime(path, (number, number))
-    store.path(listed[0])  # is the younger one now
-    store.path(listed[2])
-    assert kept(tmp_path) == ["0.shard", "2.shard"]
-    store.path(listed[3])
-    assert "3.shard" in kept(tmp_path)
+        store.open(listed[number])
+        os.utime(tmp_path / "cache" / copies[number], (number, number))
+    store.open(listed[0])  # is the younger one now
+    store.open(listed[2])
+    assert kept(tmp_path) == sorted([copies[0], copies[2]])
+    store.open(listed[3])
+    assert copies[3] in kept(tmp_path)
     assert len(kept(tmp_path)) == 2
 
 
