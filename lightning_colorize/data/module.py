@@ -118,6 +118,7 @@ class ColorizationDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Find the pictures of each split; those of the stage are read where they fit in memory."""
         if not self._splits:
+            self.source.processes = self._run.local_ranks
             self._splits = self.source.splits(self.root)
             self._require_size()
         needed: dict[str | None, list[Split]] = {

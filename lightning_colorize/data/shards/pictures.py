@@ -17,9 +17,6 @@ from lightning_colorize.data.shards.check import CheckedShards
 from lightning_colorize.data.shards.layout import OpenShard, tensor_of
 from lightning_colorize.data.shards.manifest import Encoding
 
-# Open files of a process.
-_OPEN = 32
-
 
 class ShardPictures(PictureSet):
     """A split's pictures in shards.
@@ -53,7 +50,7 @@ class ShardPictures(PictureSet):
         self._kept = kept
         whole = ShardOrder(lengths, window)
         self.order = whole if kept is None else whole.kept(kept)
-        self._open = lru_cache(_OPEN)(shards.open)
+        self._open = self._opener()
 
     def __len__(self) -> int:
         return len(self.names) if self._kept is None else len(self._kept)
@@ -64,7 +61,7 @@ class ShardPictures(PictureSet):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._open = lru_cache(_OPEN)(self.shards.open)
+        self._open = self._opener()
 
     def name(self, index: int) -> str:
         """Return the name that the picture had in the folder that was packed."""
@@ -95,11 +92,15 @@ class ShardPictures(PictureSet):
     def _image(self, index: int) -> bytes:
         number = self._number(index)
         shard = int(np.searchsorted(self._ends, number, side="right"))
-        opened: OpenShard = self._open(shard)
+        opened = self._open(shard)
         try:
             return opened.image(number - int(self._starts[shard]))
         except OSError as error:
             raise PictureError(Path(self.shards.place(shard)), str(error.strerror)) from error
+
+    def _opener(self) -> Callable[[int], OpenShard]:
+        # No more than are read by turns: a deleted file takes its room until it is closed.
+        return lru_cache(self.window)(self.shards.open)
 
     def _number(self, index: int) -> int:
         index = range(len(self))[index]

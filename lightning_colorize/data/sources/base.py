@@ -18,7 +18,13 @@ class SourceError(UsageError):
 
 
 class Source(ABC):
-    """Where pictures come from and how they are split."""
+    """Where pictures come from and how they are split.
+
+    Attributes:
+        processes: Of this machine that read the same source; known before `splits` is called.
+    """
+
+    processes: int = 1
 
     def prepare(self, root: Root | None) -> None:
         """Download what is missing; called once, in one process, before `splits`."""

@@ -107,11 +107,12 @@ class ShardSource(Source):
     def _require_room(self, pack: Pack) -> None:
         largest = max(shard.file.bytes for part in pack.splits.values() for shard in part.shards)
         # A window in use, and one that is fetched meanwhile.
-        needed = (2 * self.window + 1) * largest
+        needed = (2 * self.window + 1) * largest * self.processes
         if self.max_cache_bytes is not None and self.max_cache_bytes < needed:
+            count = f"{self.processes} process{'es' * (self.processes > 1)}"
             raise SourceError(
                 f"max_cache_bytes is {self.max_cache_bytes:,}: a window of {self.window} shards "
-                f"needs {needed:,} for each process of the machine, so raise it, or lower window"
+                f"needs {needed:,} for {count} of this machine, so raise it, or lower window"
             )
 
 

@@ -10,7 +10,6 @@ import torch
 from lightning_colorize.data.cache import CachedPictures
 from lightning_colorize.data.loader import EpochBatches
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.shards import pictures as module
 from lightning_colorize.data.shards.ahead import Ahead, first_uses
 from lightning_colorize.data.sources import ShardSource
 
@@ -29,8 +28,9 @@ def open_shards():
     return [path for path in map(os.path.realpath, found) if path.endswith(".bin")]
 
 
-def test_threads_read_what_one_reads(train, monkeypatch):
-    monkeypatch.setattr(module, "_OPEN", 1)  # files are opened and closed all the time
+def test_threads_read_what_one_reads(packed):
+    # Files are opened and closed all the time.
+    train = ShardSource(window=1).splits(packed)["train"]
     alone = all_of(train)
     again = pickle.loads(pickle.dumps(train))
     numbers = [n for _ in range(20) for n in range(12)]
@@ -39,11 +39,10 @@ def test_threads_read_what_one_reads(train, monkeypatch):
             assert torch.equal(rgb, alone[number])
 
 
-def test_files_stay_open_but_few_and_go_with_the_pictures(packed, monkeypatch):
+def test_a_window_of_files_stays_open_and_goes_with_the_pictures(packed):
     gc.collect()
     before = len(open_shards())
-    monkeypatch.setattr(module, "_OPEN", 2)
-    pictures = ShardSource().splits(packed)["train"]
+    pictures = ShardSource(window=2).splits(packed)["train"]
     all_of(pictures)
     assert len(open_shards()) - before == 2
     del pictures

@@ -5,6 +5,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from fsspec.implementations.local import LocalFileSystem
 
+from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards import check
 from lightning_colorize.data.shards import digest as digest_module
 from lightning_colorize.data.shards import store as module
@@ -339,6 +341,21 @@ def test_reading_goes_on_where_there_is_room_for_a_part_only(address, packed, tm
         assert torch.equal(pictures.read(index), here.read(index))
     size = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.shard"))
     assert size <= 3 * largest
+
+
+def test_there_must_be_room_for_all_processes_of_the_machine(packed, tmp_path):
+    largest = max(path.stat().st_size for path in packed.rglob("*.bin"))
+    room = {"window": 1, "max_cache_bytes": 12 * largest - 1}
+
+    def set_up(processes):
+        data = ColorizationDataModule(str(packed), source(tmp_path, **room), size=32)
+        data.trainer = SimpleNamespace(num_devices=processes, world_size=1)
+        data.setup()
+
+    set_up(3)
+    said = f"a window of 1 shards needs {12 * largest:,} for 4 processes of this machine"
+    with pytest.raises(UsageError, match=said):
+        set_up(4)
 
 
 def test_a_full_disk_is_not_waited_for(address, tmp_path, flaky):
