@@ -56,6 +56,32 @@ def test_broken_pictures_are_work_done_in_part(photos, tmp_path, capsys):
     assert f"1 broken picture left out, listed in {tmp_path}/shards/broken.txt" in said.err
 
 
+def test_a_mended_picture_is_packed_by_the_same_command(photos, tmp_path, capsys):
+    whole = (photos / "train" / "000.png").read_bytes()
+    (photos / "train" / "000.png").write_bytes(b"x")
+    assert run(photos, tmp_path / "shards", "--workers", 1) == 1
+    (photos / "train" / "000.png").write_bytes(whole)
+    assert run(photos, tmp_path / "shards", "--workers", 1) == 0
+    said = capsys.readouterr()
+    assert "4 train, 2 val pictures in 2 shards" in said.out
+    assert "MB, 1 of them there already)" in said.out
+
+
+def test_another_folder_with_the_same_names_is_refused(photos, tmp_path, capsys):
+    write_pictures(tmp_path / "others" / "train", 4, first=20)
+    write_pictures(tmp_path / "others" / "val", 2, first=30)
+    for split in ("train", "val"):
+        for old, new in zip(
+            sorted((tmp_path / "others" / split).iterdir()),
+            sorted((photos / split).iterdir()),
+            strict=True,
+        ):
+            old.rename(old.with_name(new.name))
+    assert run(photos, tmp_path / "shards", "--workers", 1) == 0
+    assert run(tmp_path / "others", tmp_path / "shards", "--workers", 1) == 2
+    assert "is packed from other pictures than there are now" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

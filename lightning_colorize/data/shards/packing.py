@@ -82,12 +82,16 @@ class _Jobs(Dataset[tuple[Packed, bool] | OSError]):
         work = self.target / _WORK / f"{split}-{number}"
         record = work.with_suffix(".json")
         try:
+            # Before they are read: what changes meanwhile is packed again by the next attempt.
+            sources = self.plan.sources_of(split, number)
             former = _read_record(record) or self.former.get(file)
-            if former is not None and _is_there(self.target, former):
+            # Photographs that are out of reach are no reason to give up what was made of them.
+            if former and sources in (former.sources, "") and _is_there(self.target, former):
                 return former, True
             names = self.plan.names_of(split, number)
             settings = self.plan.settings
             packed = write_shard(self.plan.folder, names, settings, self.target, file, work)
+            packed = packed._replace(sources=sources)
             write_atomic(record, json.dumps(packed._asdict()))
         except OSError as error:
             return error
@@ -173,7 +177,7 @@ def _require_same(target: Path, stamp: dict[str, Any]) -> None:
                 f"{target} is packed with {name} {was}, not {value}: name another folder, or "
                 "delete it"
             )
-    if any(former[name] != value for name, value in stamp.items()):
+    if any(former.get(name) != value for name, value in stamp.items()):
         raise UsageError(
             f"{target} is packed from other pictures than there are now: name another folder, or "
             "delete it"

@@ -1,6 +1,7 @@
 """What is packed into which shard: settled before the first picture is read."""
 
 import hashlib
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,25 @@ class Plan:
         names, each = self.names[split], self.settings.pictures_per_shard
         return [names[i] for i in range(number * each, min((number + 1) * each, len(names)))]
 
+    def sources_of(self, split: str, number: int) -> str:
+        """Return a digest that changes with the files of a shard: names, lengths and times.
+
+        It is empty where a file cannot be looked at.
+        """
+        try:
+            found = [(name, (self.folder / name).stat()) for name in self.names_of(split, number)]
+        except OSError:
+            return ""
+        files = [(name, status.st_size, status.st_mtime_ns) for name, status in found]
+        return hashlib.sha256(repr(files).encode()).hexdigest()
+
     def stamp(self) -> dict[str, Any]:
-        """Return what two plans have in common only where they give the same pack."""
+        """Return what all attempts at a pack have in common; the files may change meanwhile."""
         return {
             "version": VERSION,
             "settings": asdict(self.settings),
+            # Its name alone: a folder may be moved, and a pack is given to others.
+            "folder": os.path.basename(os.path.abspath(self.folder)),
             "source": {
                 split: {"pictures": len(names), "names": hashlib.sha256(names.lines()).hexdigest()}
                 for split, names in self.names.items()

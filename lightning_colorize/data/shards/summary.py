@@ -1,6 +1,7 @@
 """What stands beside the shards: names, LitData's index, broken pictures, and last `pack.json`."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -62,6 +63,7 @@ def write_summary(plan: Plan, target: Path, packed: list[Packed], kept: int) -> 
     for split, names in plan.names.items():
         own = [s for (of, _), s in zip(plan.shards(), packed, strict=True) if of == split]
         if not any(shard.pictures for shard in own):
+            shutil.rmtree(target / split, ignore_errors=True)  # of a former attempt
             continue
         _write_index(target / split / "index.json", own, litdata)
         whole = NameList(name for name in names if name not in lost)
@@ -72,7 +74,6 @@ def write_summary(plan: Plan, target: Path, packed: list[Packed], kept: int) -> 
         }
     manifest = {
         **plan.stamp(),
-        "folder": plan.folder.name,
         "versions": {"lightning_colorize": __version__, "litdata": version("litdata")},
         "litdata": litdata,
         "splits": splits,

@@ -26,6 +26,7 @@ class Packed(NamedTuple):
         sha256: In hexadecimal digits.
         broken: Name of each picture that could not be read, and why.
         litdata: What LitData's index says of how it is to be read.
+        sources: A digest of the files that it was made of; empty where that is not known.
     """
 
     file: str
@@ -34,6 +35,7 @@ class Packed(NamedTuple):
     sha256: str
     broken: list[tuple[str, str]]
     litdata: dict[str, Any] | None
+    sources: str = ""
 
 
 def prepared(rgb: Tensor, size: int) -> Tensor:
@@ -76,13 +78,14 @@ def write_shard(
         label = os.fsencode(name).decode("utf-8", "replace")
         writer.add_item(count, {"image": _encoded(rgb, settings), "name": label})
         count += 1
+    target = pack / file
     if not count:
+        target.unlink(missing_ok=True)  # of a former attempt, before its pictures were broken
         return Packed(file, 0, 0, "", broken, None)
     (written,) = writer.done()
     (index,) = scratch.glob("*index.json")
     config = json.loads(index.read_text())["config"]
     content = Path(written).read_bytes()
-    target = pack / file
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(written, target)
     shutil.rmtree(scratch)

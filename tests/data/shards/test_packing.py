@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import shutil
 from collections import Counter
+from contextlib import nullcontext
 from io import BytesIO
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from lightning_colorize.data.files import read_picture
 from lightning_colorize.data.shards import packing
+from lightning_colorize.data.shards.plan import make_plan, pack_settings
 from lightning_colorize.data.sources import FolderSource, ShardSource
 from lightning_colorize.data.sources.listing import read_name_list
 from lightning_colorize.errors import UsageError, WorkError
@@ -133,6 +135,10 @@ def test_the_manifest_says_what_is_there(packed):
     assert counts == {"train": [3, 3, 3, 3], "val": [3, 2], "test": [3]}
 
 
+def pack_plan(folder):
+    return make_plan(folder, pack_settings(32, "jpeg", 95, 3), None)
+
+
 class Stopped(Exception):
     pass
 
@@ -242,6 +248,89 @@ def test_other_pictures_are_another_pack(own_pack, tmp_path, photo_folder):
         pack_folder(more, own_pack)
 
 
+def test_another_folder_with_the_same_names_is_another_pack(
+    photo_folder, packed, own_pack, tmp_path
+):
+    other = shutil.copytree(photo_folder, tmp_path / "others")
+    with pytest.raises(UsageError, match="packed from other pictures"):
+        pack_folder(other, own_pack)
+    assert files(own_pack) == files(packed)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_picture_that_was_edited_is_packed_again(photo_folder, tmp_path, monkeypatch, finished):
+    folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 99 if finished else 5)
+        with nullcontext() if finished else pytest.raises(Stopped):
+            pack_folder(folder, target)
+    name = pack_plan(folder).names_of("train", 2)[1]
+    make_picture(77, 50, 41).save(folder / name)
+    outcome = pack_folder(folder, target)
+    assert (outcome.shards, outcome.kept) == (7, 6 if finished else 4)
+    pack_folder(folder, tmp_path / "anew")
+    assert files(target) == files(tmp_path / "anew")
+    assert pack_folder(folder, target).kept == 7
+
+
+def test_a_file_of_the_same_length_is_told_by_its_time(tmp_path):
+    write_pictures(tmp_path / "photos" / "train", 2)
+    path = tmp_path / "photos" / pack_plan(tmp_path / "photos").names_of("train", 0)[0]
+    before = pack_plan(tmp_path / "photos").sources_of("train", 0)
+    assert pack_plan(tmp_path / "photos").sources_of("train", 0) == before
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert pack_plan(tmp_path / "photos").sources_of("train", 0) != before
+
+
+def test_a_broken_picture_that_was_mended_is_packed(photo_folder, tmp_path):
+    folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
+    name = pack_plan(folder).names_of("train", 1)[0]
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(b"x")
+    assert pack_folder(folder, target).broken == 1
+    again = pack_folder(folder, target)
+    assert (again.broken, again.kept) == (1, 7)
+    (folder / name).write_bytes(whole)
+    outcome = pack_folder(folder, target)
+    assert (outcome.broken, outcome.kept) == (0, 6)
+    assert not (target / "broken.txt").exists()
+    assert name in ShardSource().splits(target)["train"].names
+
+
+def test_what_broke_after_it_was_packed_leaves_no_files(photo_folder, tmp_path):
+    folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
+    pack_folder(folder, target)
+    broken = [*pack_plan(folder).names_of("train", 1), *pack_plan(folder).names_of("test", 0)]
+    for name in broken:
+        (folder / name).write_bytes(b"x")
+    outcome = pack_folder(folder, target)
+    assert (outcome.broken, outcome.kept) == (6, 5)
+    pack_folder(folder, tmp_path / "anew")
+    assert files(target) == files(tmp_path / "anew")
+    assert set(ShardSource().splits(target)) == {"train", "val"}
+
+
+def test_what_is_packed_stays_where_the_photographs_are_out_of_reach(
+    photo_folder, packed, own_pack, tmp_path
+):
+    folder = shutil.copytree(photo_folder, tmp_path / photo_folder.name)
+    plan = pack_plan(folder)
+    shutil.rmtree(folder)  # as when a network drops it after it was listed
+    assert packing.pack(plan, own_pack, 0).kept == 7
+    assert files(own_pack) == files(packed)
+
+
+def test_a_pack_of_a_version_that_kept_no_sources_is_made_anew(photo_folder, packed, own_pack):
+    manifest = json.loads((own_pack / "pack.json").read_text())
+    for split in manifest["splits"].values():
+        for shard in split["shards"]:
+            del shard["sources"]
+    (own_pack / "pack.json").write_text(json.dumps(manifest))
+    assert len(ShardSource().splits(own_pack)["train"]) == 12
+    assert pack_folder(photo_folder, own_pack).kept == 0
+    assert files(own_pack) == files(packed)
+
+
 def test_a_folder_with_anything_else_in_it_is_left_alone(photo_folder, tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(UsageError, match="is not empty, and no pack: name a new folder"):
@@ -327,8 +416,6 @@ def test_names_that_are_no_text_are_kept(tmp_path):
 
 
 def test_shards_beyond_four_gigabytes_are_refused():
-    from lightning_colorize.data.shards.plan import pack_settings
-
     with pytest.raises(UsageError, match="holds less than 4 GiB, at this size and encoding at"):
         pack_settings(1024, "uint8", 95, 10_000)
     default = pack_settings(256, "jpeg", 95, None).pictures_per_shard
