@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from lightning_colorize.commands.parser import expanded_path, require_positive
 from lightning_colorize.errors import UsageError
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
     settings = pack_settings(args.size, args.encoding, args.quality, args.pictures_per_shard)
     plan = make_plan(args.folder, settings, args.exclude_list)
+    _require_folder(args.shards, plan.folder)
     workers = args.workers or cores()
     outcome = pack(plan, args.shards, workers if workers > 1 else 0)
     counts = ", ".join(f"{count:,} {split}" for split, count in outcome.pictures.items())
@@ -79,3 +81,17 @@ def run(args: argparse.Namespace) -> int:
         listed = f"listed in {args.shards / BROKEN}"
         print(f"{outcome.broken} broken {pictures} left out, {listed}", file=sys.stderr)
     return 1 if outcome.broken else 0
+
+
+def _require_folder(shards: Path, photographs: Path) -> None:
+    """Make the folder of the shards, apart from that of the photographs.
+
+    Raises:
+        UsageError: If it cannot be made, or lies among them.
+    """
+    if photographs.resolve() in shards.resolve().parents:
+        raise UsageError(f"{shards} lies in {photographs}: name a folder outside of it")
+    try:
+        shards.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{shards} cannot be made: {error.strerror}") from error

@@ -117,3 +117,17 @@ def test_a_place_that_cannot_be_made_is_one_line(photos, tmp_path, capsys):
     err = capsys.readouterr().err
     assert "Not a directory" in err
     assert err.count("\n") == 1
+
+
+def test_a_folder_that_cannot_take_shards_is_refused(photos, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for target, says in (
+        (tmp_path / "file" / "shards", "cannot be made: Not a directory"),
+        (tmp_path / "file", "cannot be made: File exists"),
+        (photos / "shards", f"lies in {photos}: name a folder outside of it"),
+    ):
+        assert run(photos, target, "--workers", 1) == 2
+        err = capsys.readouterr().err
+        assert says in err
+        assert err.count("\n") == 1
+    assert not (photos / "shards").exists()
