@@ -150,6 +150,9 @@ def test_exclude_list(tmp_path):
     listed.write_text("data/2.jpg\n")
     with pytest.raises(SourceError, match=r"no name in .*list\.txt is of a picture"):
         FolderSource(exclude_list=listed).splits(tmp_path / "data")
+    listed.write_text("a/1.jpg\n2.jpg\n3.jpg\n")
+    with pytest.raises(SourceError, match=r"list\.txt leaves none of the pictures in"):
+        FolderSource(exclude_list=listed).splits(tmp_path / "data")
     listed.write_text("# nothing wrong\n")
     assert sum(map(len, FolderSource(exclude_list=listed).splits(tmp_path / "data").values())) == 3
     with pytest.raises(SourceError, match=r"gone\.txt cannot be read: No such file"):

@@ -13,6 +13,7 @@ from lightning_colorize.data.sources import (
     Source,
     SourceError,
 )
+from lightning_colorize.data.splits import random_subset
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -196,6 +197,53 @@ def test_imagenet(tmp_path, above, val):
     few = names_of(ImageNetSource(max_images=5, max_val=2).splits(tmp_path))
     assert (len(few["train"]), len(few["val"])) == (5, 2)
     assert set(few["train"]) < set(TRAIN)
+
+
+def test_imagenet_leaves_out_what_a_list_names(tmp_path):
+    val = [f"val/ILSVRC2012_val_{i:08d}.JPEG" for i in range(3)]
+    touch(tmp_path / "Data" / "CLS-LOC", *TRAIN, *val)
+    listed = tmp_path / "out.txt"
+    listed.write_text(f"# truncated\n{TRAIN[0]}\n# tiny\n{val[2]}\n")
+    splits = ImageNetSource(exclude_list=listed).splits(tmp_path)
+    assert names_of(splits) == {"train": TRAIN[1:], "val": val[:2]}
+    # What is left out leaves room: as many are chosen as there would be otherwise.
+    few = names_of(ImageNetSource(max_images=11, max_val=2, exclude_list=listed).splits(tmp_path))
+    assert few == {"train": TRAIN[1:], "val": val[:2]}
+    listed.write_text("\n".join(val))
+    assert names_of(ImageNetSource(exclude_list=listed).splits(tmp_path)) == {"train": TRAIN}
+
+
+def test_imagenet_chooses_by_names_within_the_split(tmp_path):
+    touch(tmp_path, *TRAIN, "val/1.JPEG")
+    names = [name.removeprefix("train/") for name in TRAIN]
+    chosen = names_of(ImageNetSource(max_images=5).splits(tmp_path))["train"]
+    assert chosen == [f"train/{name}" for name in random_subset(names, 5, seed=0)]
+
+
+def test_a_manifest_leaves_out_what_a_list_names(tmp_path):
+    """Also files that are not there any more."""
+    touch(tmp_path, "1.jpg", "b/3.jpg")
+    path = manifest(tmp_path, "path,split,weight\n1.jpg,train,2\n2.jpg,train,1\n./b/3.jpg,val,\n")
+    listed = tmp_path / "out.txt"
+    listed.write_text("# truncated\n2.jpg\n")
+    splits = ManifestSource(listed).splits(path)
+    assert names_of(splits) == {"train": ["1.jpg"], "val": ["./b/3.jpg"]}
+    assert splits["train"].weights.tolist() == [2]
+    listed.write_text("2.jpg\n./b/3.jpg\n")
+    assert names_of(ManifestSource(listed).splits(path)) == {"train": ["1.jpg"]}
+
+
+def test_a_list_that_names_none_or_all_is_refused(tmp_path):
+    touch(tmp_path, *TRAIN, "val/1.JPEG")
+    path = manifest(tmp_path, f"path,split\n{TRAIN[0]},train\n")
+    listed = tmp_path / "out.txt"
+    for source, root in ((ImageNetSource, tmp_path), (ManifestSource, path)):
+        listed.write_text("elsewhere/1.JPEG\n")
+        with pytest.raises(SourceError, match=r"no name in .*out\.txt is of a picture in"):
+            source(exclude_list=listed).splits(root)
+        listed.write_text("\n".join([*TRAIN, "val/1.JPEG"]))
+        with pytest.raises(SourceError, match=r"out\.txt leaves none of the pictures in"):
+            source(exclude_list=listed).splits(root)
 
 
 def test_imagenet_says_what_is_missing(tmp_path):

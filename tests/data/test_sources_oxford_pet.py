@@ -23,6 +23,10 @@ def make_images(folder, **breeds):
     return folder
 
 
+def names_of(splits):
+    return {split: [p.name(i) for i in range(len(p))] for split, p in splits.items()}
+
+
 def counts(splits):
     return {split: len(pictures) for split, pictures in splits.items()}
 
@@ -47,6 +51,25 @@ def test_other_breeds_and_all(tmp_path):
     assert counts(chosen) == {"train": 20, "val": 5}
     with pytest.raises(SourceError, match="'poodle'; it has Abyssinian, american_bulldog, bulldog"):
         OxfordPetSource("poodle").splits(tmp_path)
+
+
+def test_a_list_takes_pictures_out_and_moves_none(tmp_path):
+    images = make_images(tmp_path / "images", basset_hound=200, beagle=5)
+    whole = names_of(OxfordPetSource().splits(tmp_path))
+    gone = {whole["train"][3], whole["test"][0]}
+    listed = tmp_path / "out.txt"
+    listed.write_text("".join(f"# tiny\n{name}\n" for name in [*gone, "beagle_1.jpg"]))
+    left = names_of(OxfordPetSource(exclude_list=listed).splits(tmp_path))
+    assert left == {s: [n for n in part if n not in gone] for s, part in whole.items()}
+    # Of the whole data set, whose list this is, one breed may have none of them.
+    listed.write_text("beagle_1.jpg\n")
+    assert names_of(OxfordPetSource(exclude_list=listed).splits(tmp_path)) == whole
+    listed.write_text("images/beagle_1.jpg\n")
+    with pytest.raises(SourceError, match=r"no name in .*out\.txt is of a picture in"):
+        OxfordPetSource(exclude_list=listed).splits(tmp_path)
+    listed.write_text("".join(f"{path.name}\n" for path in images.glob("beagle*")))
+    with pytest.raises(SourceError, match="exclude_list leaves no picture of breed 'beagle'"):
+        OxfordPetSource("beagle", exclude_list=listed).splits(tmp_path)
 
 
 def test_too_few_say_how_many(tmp_path):

@@ -10,8 +10,8 @@ from lightning_colorize.data.pictures import FilePictures
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import (
     list_pictures,
+    listed_names,
     matching,
-    read_name_list,
     require_folder,
 )
 from lightning_colorize.data.splits import (
@@ -94,14 +94,7 @@ class FolderSource(Source):
 
     def _chosen(self, folder: Path, names: list[str], excluded: set[str]) -> list[str]:
         found = len(names)
-        if self.exclude_list is not None:
-            listed = read_name_list(self.exclude_list)
-            # Most likely names relative to another folder, which would exclude nothing in silence.
-            if listed and listed.isdisjoint(names):
-                raise SourceError(
-                    f"exclude_list: no name in {self.exclude_list} is of a picture in {folder}"
-                )
-            excluded |= listed
+        excluded |= listed_names(self.exclude_list, names, folder)
         if self.exclude is not None:
             excluded |= matching(names, self.exclude)
         if self.include is not None:

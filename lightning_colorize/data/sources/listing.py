@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import translate
 from pathlib import Path
 from typing import Literal
@@ -120,6 +120,26 @@ def matching(names: Iterable[str], patterns: str | list[str]) -> set[str]:
     listed = [patterns] if isinstance(patterns, str) else patterns
     match = re.compile("|".join(map(translate, listed))).match
     return {name for name in names if match(name) or match(name.rpartition("/")[2])}
+
+
+def listed_names(exclude_list: Path | None, names: Collection[str], place: Path) -> set[str]:
+    """Return the names that a source's `exclude_list` leaves out; none without one.
+
+    Args:
+        exclude_list: A file as `read_name_list` reads it.
+        names: Of all pictures of the source.
+        place: Where these are, for the message.
+
+    Raises:
+        SourceError: If the file cannot be read, or names none of the pictures or all of them.
+    """
+    listed = set() if exclude_list is None else read_name_list(exclude_list)
+    # Most likely names relative to another folder, which would exclude nothing in silence.
+    if listed and listed.isdisjoint(names):
+        raise SourceError(f"exclude_list: no name in {exclude_list} is of a picture in {place}")
+    if listed.issuperset(names):
+        raise SourceError(f"exclude_list: {exclude_list} leaves none of the pictures in {place}")
+    return listed
 
 
 def read_name_list(path: Path) -> set[str]:

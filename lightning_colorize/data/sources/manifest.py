@@ -15,6 +15,7 @@ from lightning_colorize.data.sources.base import (
     Splits,
     require_local,
 )
+from lightning_colorize.data.sources.listing import listed_names
 from lightning_colorize.data.splits import SPLIT_NAMES, split_of
 
 _COLUMNS = "path,split or path,split,weight"
@@ -27,7 +28,14 @@ class ManifestSource(Source):
     file's folder, with forward slashes; a split is train, val (or valid, validation) or test; a
     weight says how often a training picture is drawn, relative to the others (1 if the cell is
     empty), and means nothing in validation and test.
+
+    Args:
+        exclude_list: Leave out the pictures named in this text file: paths as the CSV file has
+            them, one a line; the list of `audit` and the `broken.txt` of a run are such files.
     """
+
+    def __init__(self, exclude_list: Path | None = None) -> None:
+        self.exclude_list = exclude_list
 
     def splits(self, root: Root | None) -> Splits:
         """Return the pictures of each split; names are the paths of the list.
@@ -36,7 +44,8 @@ class ManifestSource(Source):
             root: The CSV file.
 
         Raises:
-            SourceError: If the file is missing, empty or wrong; with the line's number.
+            SourceError: If the file is missing, empty or wrong, with the line's number; or if
+                `exclude_list` is of another one.
         """
         if root is None:
             raise SourceError("ManifestSource needs a CSV file: pass --data.root FILE.csv")
@@ -47,6 +56,8 @@ class ManifestSource(Source):
                 f"{manifest / 'FILE.csv'}, or use FolderSource"
             )
         rows = _read(manifest)
+        excluded = listed_names(self.exclude_list, [row.path for row in rows], manifest)
+        rows = [row for row in rows if row.path not in excluded]
         _require_files(manifest, rows)
         splits: Splits = {}
         for split in SPLIT_NAMES:

@@ -19,7 +19,7 @@ from lightning_colorize.data.sources.base import (
     Splits,
     require_local,
 )
-from lightning_colorize.data.sources.listing import list_pictures
+from lightning_colorize.data.sources.listing import list_pictures, listed_names
 from lightning_colorize.data.splits import DEFAULT_SHARES, split_names
 from lightning_colorize.errors import UsageError
 
@@ -38,6 +38,9 @@ class OxfordPetSource(Source):
         splits: Shares or counts of train, val and test; by default
             `{train: 134, val: 36, test: 30}` for the 200 basset hounds, the published division,
             and `{train: 0.8, val: 0.1, test: 0.1}` for others.
+        exclude_list: Leave out the pictures named in this text file, one a line, of whatever split
+            they are; nothing else moves, so what is published of a division stays comparable. The
+            list of `audit` and the `broken.txt` of a run are such files.
     """
 
     def __init__(
@@ -45,10 +48,12 @@ class OxfordPetSource(Source):
         breed: str | None = "basset_hound",
         download: bool = True,
         splits: dict[str, float] | None = None,
+        exclude_list: Path | None = None,
     ) -> None:
         self.breed = breed
         self.download = download
         self.shares = splits
+        self.exclude_list = exclude_list
 
     def prepare(self, root: Root | None) -> None:
         """Fetch the data set if it is missing and `download` is set.
@@ -75,7 +80,8 @@ class OxfordPetSource(Source):
             root: The folder that holds the data set.
 
         Raises:
-            SourceError: If the data set is not there, or lacks the breed.
+            SourceError: If the data set is not there, or lacks the breed, or `exclude_list` is of
+                another one, or leaves nothing of the breed.
         """
         folder = _folder(root)
         images = _images(folder)
@@ -84,6 +90,7 @@ class OxfordPetSource(Source):
                 f"{folder} does not hold the Oxford-IIIT Pet data set: {_by_hand(folder)}"
             )
         names = list_pictures(images)
+        excluded = listed_names(self.exclude_list, names, images)
         shares = dict(self.shares or DEFAULT_SHARES)
         if self.breed is not None:
             breed = self.breed.lower().replace(" ", "_")
@@ -99,7 +106,13 @@ class OxfordPetSource(Source):
             parts = split_names(names, shares)
         except UsageError as error:
             raise SourceError(f"{images}, {self.breed or 'all breeds'}: {error}") from error
-        return {split: FilePictures(images, part) for split, part in parts.items()}
+        kept = {
+            split: [name for name in part if name not in excluded] for split, part in parts.items()
+        }
+        splits: Splits = {s: FilePictures(images, part) for s, part in kept.items() if part}
+        if not splits:
+            raise SourceError(f"{images}: exclude_list leaves no picture of breed '{self.breed}'")
+        return splits
 
 
 def _folder(root: Root | None) -> Path:
