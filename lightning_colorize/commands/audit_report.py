@@ -14,7 +14,7 @@ from rich.text import Text
 from lightning_colorize.provenance import versions
 
 if TYPE_CHECKING:
-    from lightning_colorize.data.audit import Audit, Group
+    from lightning_colorize.data.audit import Audit, Crossing, Group
 
 _EXAMPLES = 2
 _LEAKS = 10
@@ -132,6 +132,8 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
             for group in found.groups
         ],
         "leaks": len(found.leaks),
+        # Of these pairs each belongs to another of the groups above, or to none.
+        "leaks_across_groups": [named(pair.members) for pair in found.crossings],
         "excluded": [
             {"name": found.pictures.name(index), "reason": reason}
             for index, reason in excluded.items()
@@ -140,8 +142,8 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
     }
 
 
-def _splits(found: "Audit", group: "Group") -> list[str]:
-    """Return the names of a group's splits, in the order train, val, test."""
+def _splits(found: "Audit", group: "Group | Crossing") -> list[str]:
+    """Return the names of a group's or pair's splits, in the order train, val, test."""
     return [found.split_names[number] for number in sorted(set(group.splits.tolist()))]
 
 

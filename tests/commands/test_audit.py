@@ -8,6 +8,7 @@ from PIL import Image
 
 from lightning_colorize.cli import main
 from lightning_colorize.data.audit import work
+from lightning_colorize.data.audit.near import RADIUS
 from lightning_colorize.data.sources import EmbeddedSource
 
 
@@ -91,6 +92,60 @@ def test_leaks_are_exit_1_and_gone_without_the_listed_pictures(leaking, tmp_path
     )
     assert main([*words, "--source", str(source)]) == 0
     assert "7 pictures (3 train, 4 val)" in capsys.readouterr().out
+
+
+def as_imagenet(leaking, folder):
+    shutil.copytree(leaking / "train", folder / "Data" / "CLS-LOC" / "train" / "n01440764")
+    shutil.copytree(leaking / "val", folder / "Data" / "CLS-LOC" / "val")
+    return folder, {}
+
+
+def as_manifest(leaking, folder):
+    shutil.copytree(leaking, folder)
+    paths = [f"{path.relative_to(folder)},{path.parent.name}" for path in folder.glob("*/*")]
+    (folder / "list.csv").write_text("\n".join(["path,split", *paths]))
+    return folder / "list.csv", {}
+
+
+def as_pets(leaking, folder):
+    (folder / "images").mkdir(parents=True)
+    for number, path in enumerate(sorted(leaking.glob("*/*"))):
+        shutil.copy(path, folder / "images" / f"hound_{number}{path.suffix}")
+    return folder, {"breed": "hound", "splits": {"train": 7, "val": 4}}
+
+
+def as_mixture(leaking, folder):
+    shutil.copytree(leaking, folder / "own")
+    return folder, {"folders": {"own": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("source", "lay_out"),
+    [
+        ("ImageNetSource", as_imagenet),
+        ("ManifestSource", as_manifest),
+        ("OxfordPetSource", as_pets),
+        ("MixtureSource", as_mixture),
+    ],
+)
+def test_a_source_takes_the_list_that_is_made_with_it(source, lay_out, leaking, tmp_path, capsys):
+    root, settings = lay_out(leaking, tmp_path / "laid")
+    listed, spec, report = (tmp_path / name for name in ("out.txt", "source.yaml", "found.json"))
+    words = ["audit", str(root), "--source", str(spec), "--json", str(report)]
+
+    def describe(**settings):
+        class_path = f"lightning_colorize.data.sources.{source}"
+        spec.write_text(json.dumps({"class_path": class_path, "init_args": settings}))
+
+    describe(**settings)
+    assert main([*words, "--exclude-to", str(listed)]) == 1
+    assert f"4 to leave out, listed in {listed}" in capsys.readouterr().out
+    describe(**settings, exclude_list=str(listed))
+    assert main(words) == 0
+    assert "nothing to leave out" in capsys.readouterr().out
+    left = json.loads(report.read_text())
+    assert left["excluded"] == left["duplicates"] == left["leaks_across_groups"] == []
+    assert sum(left["pictures"].values()) == 11 - 4
 
 
 def test_other_findings_alone_are_exit_0(sound, tmp_path, capsys):
@@ -194,3 +249,34 @@ def test_an_interruption_is_exit_130_and_leaves_no_list(sound, tmp_path, monkeyp
     assert main(["audit", str(sound), "--exclude-to", str(listed)]) == 130
     assert capsys.readouterr().err == "lightning-colorize: interrupted\n"
     assert not listed.exists()
+
+
+def test_a_leak_of_no_group_is_exit_1_and_named(tmp_path, capsys, monkeypatch, sound):
+    """A pan whose second picture goes with the first, while the third shows what it shows."""
+    angles = {"test/0.jpg": 0.0, "test/1.jpg": 0.6, "train/2.jpg": 1.2, "val/3.jpg": 10.0}
+    folder, report = tmp_path / "photos", tmp_path / "found.json"
+    for number, name in enumerate(angles):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sound / "train" / f"{number}.jpg", folder / name)
+
+    def look_at(pictures, index):
+        look, error = real(pictures, index)
+        name = pictures.name(index)
+        angle = RADIUS * angles[name]
+        look["descriptor"] = 0
+        look["descriptor"][[0, 2]] = np.cos(angle), np.sin(angle)
+        # Not that which is near both others is kept, but the largest.
+        look["bytes"] = 20 if name == "test/0.jpg" else 10
+        look["height"] = look["width"] = 128
+        return look, error
+
+    real = work.look_at
+    monkeypatch.setattr(work, "look_at", look_at)
+    assert main(["audit", str(folder), "--json", str(report)]) == 1
+    out = capsys.readouterr().out
+    assert "In more than one split: 1 (1 train and test)\n  test/1.jpg ~ train/2.jpg\n" in out
+    found = json.loads(report.read_text())
+    assert found["leaks"] == 1
+    pair = [{"name": "test/1.jpg", "split": "test"}, {"name": "train/2.jpg", "split": "train"}]
+    assert found["leaks_across_groups"] == [pair]
+    assert len(found["excluded"]) == 1

@@ -1,8 +1,8 @@
 """What is wrong with a set of pictures: broken, grey, tiny, in ink, or there twice."""
 
 from lightning_colorize.data.audit.exclusion import as_text, exclusion_list
-from lightning_colorize.data.audit.groups import Group
+from lightning_colorize.data.audit.groups import Crossing, Group
 from lightning_colorize.data.audit.result import Audit
 from lightning_colorize.data.audit.work import audit
 
-__all__ = ["Audit", "Group", "as_text", "audit", "exclusion_list"]
+__all__ = ["Audit", "Crossing", "Group", "as_text", "audit", "exclusion_list"]

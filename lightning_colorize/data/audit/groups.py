@@ -1,15 +1,18 @@
 """Pictures that are there more than once, and which one of them is kept."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
-from lightning_colorize.data.audit.near import join, near_groups
+from lightning_colorize.data.audit.descriptor import LENGTH
+from lightning_colorize.data.audit.near import cover, matches, with_neighbours
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures that show the same.
+    """Pictures that show the same as one of them.
 
     Attributes:
         members: Their numbers, the one that is kept first.
@@ -37,12 +40,31 @@ class Group:
         return bool((self.splits != self.splits[0]).any())
 
 
-def find_groups(looks: np.ndarray, splits: np.ndarray, faulty: np.ndarray) -> list[Group]:
+@dataclass(frozen=True)
+class Crossing:
+    """A picture that shows the same as one of another split, which is of another group.
+
+    Attributes:
+        members: Their numbers, that of the later split first.
+        splits: The numbers of their splits.
+        exact: Never: pictures of the same bytes are of one group.
+    """
+
+    members: np.ndarray
+    splits: np.ndarray
+    exact: bool = False
+
+
+def find_groups(
+    looks: np.ndarray, splits: np.ndarray, faulty: np.ndarray
+) -> tuple[list[Group], list[Crossing]]:
     """Find the pictures that are there more than once.
 
-    Of each group that picture is kept which has no other fault; then that of the later split, since
-    one training picture among many is missed least, and figures on validation and test pictures
-    stay comparable; then the largest, in pixels and in bytes.
+    Of those that show the same, that picture is kept which has no other fault; then that of the
+    later split, since one training picture among many is missed least, and figures on validation
+    and test pictures stay comparable; then the largest, in pixels and in bytes. No two that are
+    kept show the same. Two that are not may do so and belong to different ones; where these two are
+    of two splits, it is a leak that no group has.
 
     Args:
         looks: What was seen of each picture, (N,) of `LOOK`; of broken ones, zeros.
@@ -50,29 +72,64 @@ def find_groups(looks: np.ndarray, splits: np.ndarray, faulty: np.ndarray) -> li
         faulty: Whether something else is wrong with it, (N,).
 
     Returns:
-        The groups, those of several splits first, then in the order of the pictures.
+        The groups, those of several splits first, then in the order of the pictures; and of each
+        two splits the leaks that no group has, one for each picture of the earlier split.
     """
     whole = np.flatnonzero(looks["bytes"])
-    _, first, same = np.unique(looks["digest"][whole], return_index=True, return_inverse=True)
-    described = np.flatnonzero(np.isfinite(looks["descriptor"][whole[first], 0]))
-    near = near_groups(looks["descriptor"][whole[first[described]]])
-    # Each stands for its group of near ones: a pair with the first of the group joins them.
-    leader = described[np.unique(near, return_index=True)[1]][near]
-    labels = join(len(first), np.stack([described, leader], axis=1))[same]
-
-    order = np.lexsort(
+    best_first = np.lexsort(
         (
             -looks["bytes"][whole],
             -looks["height"][whole].astype(np.int64) * looks["width"][whole],
             -splits[whole].astype(np.int64),
             faulty[whole],
-            labels,
         )
     )
-    ends = np.flatnonzero(np.diff(labels[order])) + 1
+    pictures = whole[best_first]  # from here on, a number is a place in this order
+    digests, descriptors = looks["digest"][pictures], looks["descriptor"][pictures]
+    alike = _alike(digests, descriptors)
+    chosen = np.unique(alike)
+    chosen = chosen[np.isfinite(descriptors[chosen, 0])]
+    chosen = chosen[with_neighbours(descriptors[chosen].astype(np.float64))]
+    near = descriptors[chosen].astype(np.float64)
+    leader = np.arange(len(pictures))
+    leader[chosen] = chosen[cover(near)]
+    leader = leader[alike]
+
+    by_leader = np.argsort(leader, kind="stable")
+    ends = np.flatnonzero(np.diff(leader[by_leader])) + 1
     groups = [
-        Group(members, len(np.unique(looks["digest"][members])) == 1, splits[members])
-        for members in np.split(whole[order], ends)
-        if len(members) > 1
+        Group(pictures[own], len(np.unique(digests[own])) == 1, splits[pictures[own]])
+        for own in np.split(by_leader, ends)
+        if len(own) > 1
     ]
-    return sorted(groups, key=lambda group: (not group.leaks, group.members.min()))
+    groups.sort(key=lambda group: (not group.leaks, group.members.min()))
+    # Of those alike the first stands for all: where these are of several splits, their group leaks.
+    chosen_splits = splits[pictures[chosen]]
+    crossings = [
+        Crossing(pictures[chosen[pair]], chosen_splits[pair])
+        for pair in _pairs_of_splits(near, chosen_splits)
+        if leader[chosen[pair[0]]] != leader[chosen[pair[1]]]
+    ]
+    return groups, crossings
+
+
+def _alike(digests: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
+    """Return the first picture of the same bytes or the very same descriptor, for each, (N,)."""
+    described = np.ascontiguousarray(descriptors).view(f"S{descriptors.itemsize * LENGTH}")[:, 0]
+    flat = ~np.isfinite(descriptors[:, 0])
+    # Of the same bytes the descriptor is the same; one that is flat has none.
+    keys = np.where(flat, digests.astype(described.dtype), described)
+    _, first, same = np.unique(keys, return_index=True, return_inverse=True)
+    alike: np.ndarray = first[same]
+    return alike
+
+
+def _pairs_of_splits(descriptors: np.ndarray, splits: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield numbers of two that show the same, (2,), that of the later split first.
+
+    One for each picture of the earlier split: where both are of one group, that group leaks.
+    """
+    for earlier, later in combinations(np.unique(splits), 2):
+        asking, others = np.flatnonzero(splits == earlier), np.flatnonzero(splits == later)
+        numbers, found = matches(descriptors[asking], descriptors[others])
+        yield from np.stack([others[found], asking[numbers]], axis=1)

@@ -3,13 +3,14 @@
 scipy's k-d tree finds them exactly, and the closer two pictures must be, the fewer of its leaves it
 opens: 1.3 million take minutes. It was already needed here; imagehash has hashes but no search,
 and faiss would be a second linear-algebra library of 30 MB for one search.
+
+Pictures are compared with a kept one, never by way of others: the frames of a pan are each close to
+the next, and the first and the last show different things.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from lightning_colorize.data.audit.descriptor import MIRRORED
@@ -21,61 +22,86 @@ RADIUS = 0.08
 compressed to JPEG quality 70 they move by 0.005, one in a thousand by more than 0.032, none by more
 than 0.062; docs/audit.md says what is found beyond."""
 
-_NEIGHBOURS = 16
 _AT_ONCE = 8192  # a second or so, after which an interruption is heard
 
 
-def near_groups(descriptors: np.ndarray) -> np.ndarray:
-    """Give pictures that show the same, or its mirror image, the same number.
+def with_neighbours(descriptors: np.ndarray) -> np.ndarray:
+    """Return the numbers of the pictures that show the same as any other, or its mirror image.
 
-    A picture is compared with its nearest neighbours only, so that a thousand frames of one camera
-    do not make a million pairs. Where there may be more of them, one of each group found is
-    compared again, until nothing joins.
+    Most have none, and what is left is searched again at little cost.
+
+    Args:
+        descriptors: (N, 35), finite, no two the same: a leaf of the tree cannot part these.
+
+    Returns:
+        (M,), ascending.
+    """
+    found = [np.empty(0, dtype=np.intp)]
+    for asked, near in _nearest(descriptors, descriptors, 2, "looking for duplicates"):
+        other = (near < len(descriptors)) & (near != asked[:, None])
+        found.append(asked[other.any(axis=1)])
+    return np.concatenate(found)
+
+
+def cover(descriptors: np.ndarray) -> np.ndarray:
+    """Choose pictures to keep so that each other one shows the same as one that is kept.
+
+    The first is kept, and so is each that is near none of those kept before. Only these are asked
+    for their neighbours, so that a thousand frames of one camera do not make a million pairs.
+
+    Args:
+        descriptors: (N, 35), finite, the picture that is best kept first.
+
+    Returns:
+        (N,), the number of the first kept one that is near each; of a kept one, its own.
+    """
+    kept = np.full(len(descriptors), -1)
+    if not len(descriptors):
+        return kept
+    tree = KDTree(descriptors)
+    steps = range(len(descriptors))
+    for number in progress(steps, len(steps), "choosing what to keep", bar_from=10_000):
+        if kept[number] < 0:
+            turned = np.stack([descriptors[number], descriptors[number] * MIRRORED])
+            near = np.concatenate([[number], *tree.query_ball_point(turned, RADIUS)]).astype(int)
+            kept[near[kept[near] < 0]] = number
+    return kept
+
+
+def matches(descriptors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find for each picture one among others that shows the same.
 
     Args:
         descriptors: (N, 35), finite.
+        others: (M, 35), finite, no two the same.
 
     Returns:
-        (N,), group numbers from 0.
+        The numbers of the pictures that have one, and the numbers of these, both (P,).
     """
-    groups = np.arange(len(descriptors))
-    while True:
-        chosen = np.unique(groups, return_index=True)[1]
-        pairs, all_found = _pairs(descriptors[chosen].astype(np.float64))
-        joined = join(len(chosen), pairs)
-        groups = joined[groups]
-        if all_found or joined.max() + 1 == len(chosen):
-            return groups
+    found = [np.empty((2, 0), dtype=np.intp)]
+    for asked, near in _nearest(descriptors, others, 1, "looking for leaks"):
+        pairs = np.stack([asked, near.min(axis=1)])
+        found.append(pairs[:, pairs[1] < len(others)])
+    numbers, matched = np.concatenate(found, axis=1)
+    return numbers, matched
 
 
-def join(count: int, pairs: np.ndarray) -> np.ndarray:
-    """Return the group number of each of `count` things, (count,), as pairs, (P, 2), join them."""
-    graph = coo_array((np.ones(len(pairs), dtype=bool), pairs.T), shape=(count, count))
-    groups: np.ndarray = connected_components(graph, directed=False)[1]
-    return groups
+def _nearest(
+    descriptors: np.ndarray, others: np.ndarray, count: int, doing: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield numbers of pictures, (A,), and those of their neighbours, (A, 2 * count).
 
-
-def _pairs(descriptors: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return pairs of neighbours, (P, 2), and whether these are all."""
-    if not len(descriptors):
-        return np.empty((0, 2), dtype=np.int64), True
-    tree = KDTree(descriptors)
-    pairs = []
-    all_found = True
-    for first in _starts(len(descriptors)):
+    The number of others stands where there is none within the radius.
+    """
+    if not len(others):
+        return
+    tree = KDTree(others)
+    starts = range(0, len(descriptors), _AT_ONCE)
+    for first in progress(starts, len(starts), doing, bar_from=10):
         asked = descriptors[first : first + _AT_ONCE]
         # A mirror image trains as the picture itself does where training mirrors at random.
-        for turned in (asked, asked * MIRRORED):
-            distances, found = tree.query(
-                turned, k=_NEIGHBOURS, distance_upper_bound=RADIUS, workers=cores()
-            )
-            near = np.isfinite(distances)
-            all_found &= not near[:, -1].any()
-            asking = first + np.nonzero(near)[0]
-            pairs.append(np.stack([asking, found[near]], axis=1))
-    return np.concatenate(pairs), bool(all_found)
-
-
-def _starts(count: int) -> Iterator[int]:
-    starts = range(0, count, _AT_ONCE)
-    return progress(starts, len(starts), "looking for duplicates", bar_from=10)
+        near = [
+            tree.query(turned, range(1, count + 1), distance_upper_bound=RADIUS, workers=cores())[1]
+            for turned in (asked, asked * MIRRORED)
+        ]
+        yield first + np.arange(len(asked)), np.concatenate(near, axis=1)

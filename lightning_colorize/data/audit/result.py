@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from lightning_colorize.data.audit.grey import NEAR_GREY
-from lightning_colorize.data.audit.groups import Group, find_groups
+from lightning_colorize.data.audit.groups import Crossing, Group, find_groups
 from lightning_colorize.data.files import PictureError
 from lightning_colorize.data.pictures import PictureSet
 from lightning_colorize.data.sources import Splits
@@ -53,9 +53,18 @@ class Audit:
         """Numbers of the pictures in ink of which no profile says what the ink looks like."""
         return np.flatnonzero(self.looks["cmyk"] & ~self.looks["has_profile"])
 
-    @cached_property
+    @property
     def groups(self) -> list[Group]:
         """The pictures that are there more than once, those of several splits first."""
+        return self._found[0]
+
+    @property
+    def crossings(self) -> list[Crossing]:
+        """The pairs of two splits that show the same and belong to different groups."""
+        return self._found[1]
+
+    @cached_property
+    def _found(self) -> tuple[list[Group], list[Crossing]]:
         faulty = np.zeros(len(self.looks), dtype=bool)
         for indices in (self.near_grey, self.tiny, self.unsure_cmyk):
             faulty[indices] = True
@@ -67,9 +76,9 @@ class Audit:
         return tuple(self.parts)
 
     @property
-    def leaks(self) -> list[Group]:
-        """The groups that have pictures in more than one split."""
-        return [group for group in self.groups if group.leaks]
+    def leaks(self) -> list[Group | Crossing]:
+        """What shows the same in more than one split: groups, then pairs across two of them."""
+        return [*(group for group in self.groups if group.leaks), *self.crossings]
 
     def split(self, index: int) -> str:
         """Return the name of a picture's split."""

@@ -1,9 +1,15 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 
-from lightning_colorize.data.audit.descriptor import LENGTH
+from lightning_colorize.data.audit.descriptor import LENGTH, MIRRORED
 from lightning_colorize.data.audit.groups import find_groups
 from lightning_colorize.data.audit.look import LOOK
+from lightning_colorize.data.audit.near import RADIUS
 
 TRAIN, VAL, TEST = range(3)
 
@@ -27,7 +33,9 @@ def found(*pictures, faulty=()):
     looks, splits = looks_of(*pictures)
     wrong = np.zeros(len(pictures), dtype=bool)
     wrong[list(faulty)] = True
-    return find_groups(looks, splits, wrong)
+    groups, crossings = find_groups(looks, splits, wrong)
+    assert not crossings
+    return groups
 
 
 def test_copies_and_near_duplicates_are_found_and_the_largest_is_kept():
@@ -71,11 +79,88 @@ def test_pictures_without_contrast_are_compared_by_their_bytes_alone(flat):
     looks, splits = looks_of((0, b"a", 9, TRAIN), (0, b"b", 9, TRAIN), (0, b"b", 9, TEST))
     if flat:
         looks["descriptor"] = np.nan
-    groups = find_groups(looks, splits, np.zeros(3, dtype=bool))
+    groups, _ = find_groups(looks, splits, np.zeros(3, dtype=bool))
     assert members(groups) == ([[2, 1]] if flat else [[2, 0, 1]])
 
 
 def test_broken_pictures_are_no_copies_of_each_other():
     looks, splits = looks_of((0, b"a", 9, TRAIN), (1, b"b", 9, TRAIN), (2, b"c", 9, TRAIN))
-    looks[:2] = np.zeros((), dtype=LOOK)
-    assert find_groups(looks, splits, np.zeros(3, dtype=bool)) == []
+    for broken in (2, 3):
+        looks[:broken] = np.zeros((), dtype=LOOK)
+        assert find_groups(looks, splits, np.zeros(3, dtype=bool)) == ([], [])
+
+
+def pan(*splits, step=0.6):
+    """Return looks and splits of pictures each of which is near the next, and near no other."""
+    looks, splits = looks_of(*((0, b"%d" % i, 9, split) for i, split in enumerate(splits)))
+    angles = step * RADIUS * np.arange(len(splits))
+    looks["descriptor"] = 0
+    looks["descriptor"][:, 0], looks["descriptor"][:, 2] = np.cos(angles), np.sin(angles)
+    return looks, splits
+
+
+def test_a_pan_is_no_group_its_pictures_are_near_one_that_is_kept():
+    looks, splits = pan(*[TRAIN] * 200, step=0.1)
+    groups, _ = find_groups(looks, splits, np.zeros(200, dtype=bool))
+    points = looks["descriptor"].astype(float)
+    for group in groups:
+        assert np.linalg.norm(points[group.members] - points[group.kept], axis=1).max() <= RADIUS
+    kept = set(range(200)) - {int(index) for group in groups for index in group.copies}
+    assert 10 < len(kept) <= 20
+
+
+def test_a_leak_of_two_that_go_with_others_or_stay_is_found():
+    """The second picture goes with the first; the third, in training, shows what it shows."""
+    looks, splits = pan(TEST, TEST, TRAIN)
+    looks["width"][0] = 10
+    groups, crossings = find_groups(looks, splits, np.zeros(3, dtype=bool))
+    assert members(groups) == [[0, 1]]
+    assert not groups[0].leaks
+    assert members(crossings) == [[1, 2]]
+    assert crossings[0].splits.tolist() == [TEST, TRAIN]
+    assert not crossings[0].exact
+
+
+def test_a_leak_of_one_group_is_told_once():
+    groups, crossings = find_groups(*pan(TEST, TRAIN), np.zeros(2, dtype=bool))
+    assert members(groups) == [[0, 1]]
+    assert not crossings
+
+
+def shown_in_two(points, splits):
+    """Return the splits of all pairs that are near each other, by comparing all with all."""
+    close = np.minimum(cdist(points, points), cdist(points * MIRRORED, points)) <= RADIUS
+    return {tuple(sorted((splits[i], splits[j]))) for i, j in np.argwhere(close)} - {
+        (split, split) for split in range(3)
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 60), spread=st.floats(0.3, 3))
+def test_no_two_that_are_kept_show_the_same_and_no_leak_is_lost(seed, count, spread):
+    random = np.random.default_rng(seed)
+    looks = np.zeros(count, dtype=LOOK)
+    centres = random.normal(size=(3, LENGTH))
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    steps = random.normal(size=(count, LENGTH)) * random.choice([1, 0], (count, 1), p=[0.8, 0.2])
+    steps *= spread * RADIUS / np.sqrt(LENGTH)
+    turned = np.where(random.integers(0, 2, (count, 1)), MIRRORED, 1)
+    looks["descriptor"] = (centres[random.integers(0, 3, count)] + steps) * turned
+    looks["digest"] = np.arange(count).astype("S16")
+    looks["bytes"] = looks["height"] = looks["width"] = random.integers(1, 4, count)
+    splits = random.choice(3, count, p=[0.9, 0.05, 0.05]).astype(np.uint8)
+    faulty = random.random(count) < 0.2
+    groups, crossings = find_groups(looks, splits, faulty)
+
+    points = looks["descriptor"].astype(float)
+    leaking = [*(group for group in groups if group.leaks), *crossings]
+    told = {pair for leak in leaking for pair in combinations(sorted(set(leak.splits)), 2)}
+    wanted = shown_in_two(points, splits)
+    assert bool(told) == bool(wanted)
+    assert {split for pair in told for split in pair} == {s for pair in wanted for s in pair}
+
+    copies = {int(index) for group in groups for index in group.copies}
+    kept = np.array([index for index in range(count) if index not in copies])
+    again = find_groups(looks[kept], splits[kept], faulty[kept])
+    assert again == ([], [])
+    assert not shown_in_two(points[kept], splits[kept])
