@@ -1,13 +1,12 @@
 """Pictures that are there more than once, and which one of them is kept."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from lightning_colorize.data.audit.descriptor import LENGTH
-from lightning_colorize.data.audit.near import cover, matches, with_neighbours
+from lightning_colorize.data.audit.near import cover, matches
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,8 @@ def find_groups(
 
     Returns:
         The groups, those of several splits first, then in the order of the pictures; and of each
-        two splits the leaks that no group has, one for each picture of the earlier split.
+        two splits the leaks that no group has, one for each picture of the earlier split whose
+        group does not leak by itself.
     """
     whole = np.flatnonzero(looks["bytes"])
     best_first = np.lexsort(
@@ -89,7 +89,6 @@ def find_groups(
     alike = _alike(digests, descriptors)
     chosen = np.unique(alike)
     chosen = chosen[np.isfinite(descriptors[chosen, 0])]
-    chosen = chosen[with_neighbours(descriptors[chosen].astype(np.float64))]
     near = descriptors[chosen].astype(np.float64)
     leader = np.arange(len(pictures))
     leader[chosen] = chosen[cover(near)]
@@ -104,11 +103,13 @@ def find_groups(
     ]
     groups.sort(key=lambda group: (not group.leaks, group.members.min()))
     # Of those alike the first stands for all: where these are of several splits, their group leaks.
-    chosen_splits = splits[pictures[chosen]]
+    own_splits = splits[pictures]
+    leaking = np.zeros(len(pictures), dtype=bool)
+    leaking[leader[own_splits != own_splits[leader]]] = True
+    told = leaking[leader[chosen]]
     crossings = [
-        Crossing(pictures[chosen[pair]], chosen_splits[pair])
-        for pair in _pairs_of_splits(near, chosen_splits)
-        if leader[chosen[pair[0]]] != leader[chosen[pair[1]]]
+        Crossing(pictures[pair], own_splits[pair])
+        for pair in chosen[_pairs_of_splits(near, own_splits[chosen], told)]
     ]
     return groups, crossings
 
@@ -124,12 +125,16 @@ def _alike(digests: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
     return alike
 
 
-def _pairs_of_splits(descriptors: np.ndarray, splits: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield numbers of two that show the same, (2,), that of the later split first.
+def _pairs_of_splits(descriptors: np.ndarray, splits: np.ndarray, told: np.ndarray) -> np.ndarray:
+    """Return numbers of two that show the same, (P, 2), that of the later split first.
 
-    One for each picture of the earlier split: where both are of one group, that group leaks.
+    At most one for each two splits and picture of the earlier one; none for those of a group that
+    leaks by itself, which has been told and may be a long stretch of frames.
     """
+    pairs = [np.empty((0, 2), dtype=np.intp)]
     for earlier, later in combinations(np.unique(splits), 2):
-        asking, others = np.flatnonzero(splits == earlier), np.flatnonzero(splits == later)
+        asking = np.flatnonzero((splits == earlier) & ~told)
+        others = np.flatnonzero(splits == later)
         numbers, found = matches(descriptors[asking], descriptors[others])
-        yield from np.stack([others[found], asking[numbers]], axis=1)
+        pairs.append(np.stack([others[found], asking[numbers]], axis=1))
+    return np.concatenate(pairs)

@@ -8,8 +8,6 @@ Pictures are compared with a kept one, never by way of others: the frames of a p
 the next, and the first and the last show different things.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from scipy.spatial import KDTree
 
@@ -25,24 +23,6 @@ than 0.062; docs/audit.md says what is found beyond."""
 _AT_ONCE = 8192  # a second or so, after which an interruption is heard
 
 
-def with_neighbours(descriptors: np.ndarray) -> np.ndarray:
-    """Return the numbers of the pictures that show the same as any other, or its mirror image.
-
-    Most have none, and what is left is searched again at little cost.
-
-    Args:
-        descriptors: (N, 35), finite, no two the same: a leaf of the tree cannot part these.
-
-    Returns:
-        (M,), ascending.
-    """
-    found = [np.empty(0, dtype=np.intp)]
-    for asked, near in _nearest(descriptors, descriptors, 2, "looking for duplicates"):
-        other = (near < len(descriptors)) & (near != asked[:, None])
-        found.append(asked[other.any(axis=1)])
-    return np.concatenate(found)
-
-
 def cover(descriptors: np.ndarray) -> np.ndarray:
     """Choose pictures to keep so that each other one shows the same as one that is kept.
 
@@ -50,7 +30,7 @@ def cover(descriptors: np.ndarray) -> np.ndarray:
     for their neighbours, so that a thousand frames of one camera do not make a million pairs.
 
     Args:
-        descriptors: (N, 35), finite, the picture that is best kept first.
+        descriptors: (N, 35), finite, no two the same, the picture that is best kept first.
 
     Returns:
         (N,), the number of the first kept one that is near each; of a kept one, its own.
@@ -73,35 +53,23 @@ def matches(descriptors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np
 
     Args:
         descriptors: (N, 35), finite.
-        others: (M, 35), finite, no two the same.
+        others: (M, 35), finite, no two the same: a leaf of the tree cannot part these.
 
     Returns:
         The numbers of the pictures that have one, and the numbers of these, both (P,).
     """
     found = [np.empty((2, 0), dtype=np.intp)]
-    for asked, near in _nearest(descriptors, others, 1, "looking for leaks"):
-        pairs = np.stack([asked, near.min(axis=1)])
-        found.append(pairs[:, pairs[1] < len(others)])
+    if len(others):
+        tree = KDTree(others)
+        starts = range(0, len(descriptors), _AT_ONCE)
+        for first in progress(starts, len(starts), "looking for leaks", bar_from=10):
+            asked = descriptors[first : first + _AT_ONCE]
+            # A mirror image trains as the picture itself does where training mirrors at random.
+            near = [
+                tree.query(turned, distance_upper_bound=RADIUS, workers=cores())[1]
+                for turned in (asked, asked * MIRRORED)
+            ]
+            pairs = np.stack([first + np.arange(len(asked)), np.minimum(*near)])
+            found.append(pairs[:, pairs[1] < len(others)])
     numbers, matched = np.concatenate(found, axis=1)
     return numbers, matched
-
-
-def _nearest(
-    descriptors: np.ndarray, others: np.ndarray, count: int, doing: str
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield numbers of pictures, (A,), and those of their neighbours, (A, 2 * count).
-
-    The number of others stands where there is none within the radius.
-    """
-    if not len(others):
-        return
-    tree = KDTree(others)
-    starts = range(0, len(descriptors), _AT_ONCE)
-    for first in progress(starts, len(starts), doing, bar_from=10):
-        asked = descriptors[first : first + _AT_ONCE]
-        # A mirror image trains as the picture itself does where training mirrors at random.
-        near = [
-            tree.query(turned, range(1, count + 1), distance_upper_bound=RADIUS, workers=cores())[1]
-            for turned in (asked, asked * MIRRORED)
-        ]
-        yield first + np.arange(len(asked)), np.concatenate(near, axis=1)

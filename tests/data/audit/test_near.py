@@ -4,7 +4,7 @@ from scipy.spatial.distance import cdist
 
 from lightning_colorize.data.audit import near
 from lightning_colorize.data.audit.descriptor import LENGTH, MIRRORED
-from lightning_colorize.data.audit.near import RADIUS, cover, matches, with_neighbours
+from lightning_colorize.data.audit.near import RADIUS, cover, matches
 
 
 def directions(count, seed=0):
@@ -39,17 +39,6 @@ def test_kept_are_the_first_that_are_near_none_kept_before():
 
 
 @pytest.mark.parametrize("at_once", [7, 10_000])
-def test_those_with_neighbours_are_all_found(monkeypatch, at_once):
-    monkeypatch.setattr(near, "_AT_ONCE", at_once)
-    points = np.concatenate([clouds(2), directions(40, seed=9)])
-    close = distances(points) <= RADIUS
-    np.fill_diagonal(close, False)
-    expected = np.flatnonzero(close.any(axis=1))
-    assert 100 < len(expected) < 320
-    assert with_neighbours(points).tolist() == expected.tolist()
-
-
-@pytest.mark.parametrize("at_once", [7, 10_000])
 def test_matches_are_near_and_none_is_missed(monkeypatch, at_once):
     monkeypatch.setattr(near, "_AT_ONCE", at_once)
     points = clouds(3)
@@ -59,12 +48,6 @@ def test_matches_are_near_and_none_is_missed(monkeypatch, at_once):
     assert numbers.tolist() == np.flatnonzero(close.any(axis=1)).tolist()
     assert 20 < len(numbers) < 200
     assert close[numbers, found].all()
-
-
-def test_a_picture_that_is_its_own_mirror_image_is_no_neighbour_of_itself():
-    points = directions(3)
-    points[0] = (points[0] + points[0] * MIRRORED) / 2
-    assert not len(with_neighbours(points))
 
 
 def test_mirror_images_belong_together():
@@ -91,6 +74,6 @@ def test_the_frames_of_one_camera_are_asked_once(monkeypatch):
 
 def test_no_pictures_have_no_neighbours():
     none = np.empty((0, LENGTH))
-    assert with_neighbours(none).shape == cover(none).shape == (0,)
+    assert cover(none).shape == (0,)
     assert [part.shape for part in matches(none, directions(2))] == [(0,), (0,)]
     assert [part.shape for part in matches(directions(2), none)] == [(0,), (0,)]
