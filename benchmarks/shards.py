@@ -21,7 +21,7 @@ from loader import interleaved, ratio, read_all
 from lightning_colorize.benchmarking import Timing, write_photographs, write_report
 from lightning_colorize.data.loader import PictureLoader
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.shards.check import sha256_of
+from lightning_colorize.data.shards.digest import sha256_of
 from lightning_colorize.data.shards.packing import pack
 from lightning_colorize.data.shards.plan import make_plan, pack_settings
 
