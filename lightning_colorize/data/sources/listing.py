@@ -39,9 +39,10 @@ def require_folder(root: Root | None, reader: str, option: str = "--data.root") 
 def list_pictures(folder: Path) -> list[str]:
     """Return the names of all picture files below a folder, sorted.
 
-    Hidden files and folders, `__MACOSX` and links that lead nowhere are left out. Other links are
-    followed; a folder that is reached twice (by a link to it, or by a loop) is listed once, under
-    its own path if it has one below the folder.
+    Hidden files and folders and `__MACOSX` are left out. Links are followed; a folder that is
+    reached twice (by a link to it, or by a loop) is listed once, under its own path if it has one
+    below the folder. A link that leads nowhere is listed if its name is a picture's: it cannot be
+    read, and is found broken.
 
     Args:
         folder: An existing folder.
