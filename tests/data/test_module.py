@@ -388,7 +388,7 @@ def test_the_position_travels_with_a_checkpoint(photo_folder):
     iterator = iter(loader)
     second = [next(iterator).names]
     state = {"epoch": 1, "position": 1, "batches": 3, "batch_size": 4, "ranks": 1}
-        assert datamodule.state_dict() == state
+    assert datamodule.state_dict() == state
     resumed = data(photo_folder)
     resumed.setup("fit")
     resumed.load_state_dict(datamodule.state_dict())
