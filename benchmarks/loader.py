@@ -37,6 +37,8 @@ from lightning_colorize.data.sources import FolderSource
 
 RESULT = Path(__file__).parent / "results" / "loader.json"
 
+Sizes = tuple[tuple[int, int, int], ...]
+
 # (width, height, pictures): what ImageNet and Pascal VOC have, and a camera's 12 megapixels.
 SIZES = ((500, 375, 64), (4000, 3000, 6))
 QUICK_SIZES = ((500, 375, 4), (800, 600, 2))
@@ -194,31 +196,66 @@ def compare(folder: Path, width: int, height: int, count: int, size: int, pairs:
     }
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measure, print, write."""
+def measure_sizes(
+    argv: list[str] | None,
+    result: Path,
+    description: str,
+    sizes: tuple[Sizes, Sizes],
+    compare: Callable[..., dict],
+    head: Callable[[dict], str],
+    foot: Callable[[dict], str],
+    **settings: int,
+) -> None:
+    """Be the command of a script: compare ways at several sizes, print, write.
+
+    Args:
+        argv: The words after the script's name; by default those of this process.
+        result: Where its results go by default; the script has the same name.
+        description: For its help.
+        sizes: (width, height, pictures) of each row; those of `--quick`.
+        compare: Makes a row, of folder, width, height, pictures, size and pairs.
+        head: What is printed of a row before its rates, beside its width and height.
+        foot: What is printed after them.
+        settings: Also written into the report.
+    """
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--pairs", type=int, default=15, help="rounds (default: 15)")
     parser.add_argument("--size", type=int, default=256, help="pixels (default: 256)")
-    parser.add_argument("--json", type=Path, default=RESULT, help="(default: benchmarks/results)")
+    parser.add_argument("--json", type=Path, default=result, help="(default: benchmarks/results)")
     parser.add_argument("--quick", action="store_true", help="few and small pictures, for tests")
     args = parser.parse_args(argv)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     rows = []
-    for width, height, count in QUICK_SIZES if args.quick else SIZES:
+    for width, height, count in sizes[args.quick]:
         with tempfile.TemporaryDirectory() as folder:
             row = compare(Path(folder), width, height, count, args.size, args.pairs)
         rows.append(row)
-        print(f"{width} x {height}, {row['bytes'] / 1000:.0f} kB a JPEG")
+        print(f"{width} x {height}, {head(row)}")
         for name, way in row["ways"].items():
             print(f"  {name:<20}{way['pictures_per_second']['median']:8.1f} pictures/s a core")
         for name, times in row["ratio"].items():
             print(f"  {name:<26}{times['median']:.2f} ({times['low']:.2f} to {times['high']:.2f})")
-        print(f"  differences {row['difference']}")
-    report = {"size": args.size, "batch_size": BATCH_SIZE, "pairs": args.pairs, "rows": rows}
-    write_report(args.json, shlex.join(["python", "benchmarks/loader.py", *argv]), report)
+        print(f"  {foot(row)}")
+    report = {"size": args.size, **settings, "pairs": args.pairs, "rows": rows}
+    words = ["python", f"benchmarks/{result.stem}.py", *argv]
+    write_report(args.json, shlex.join(words), report)
     torch.set_num_threads(threads)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print, write."""
+    measure_sizes(
+        argv,
+        RESULT,
+        __doc__.splitlines()[0],
+        (SIZES, QUICK_SIZES),
+        compare,
+        head=lambda row: f"{row['bytes'] / 1000:.0f} kB a JPEG",
+        foot=lambda row: f"differences {row['difference']}",
+        batch_size=BATCH_SIZE,
+    )
 
 
 if __name__ == "__main__":

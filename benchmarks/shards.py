@@ -8,17 +8,12 @@ training reads. Times are of the process's CPU, so that what else the machine do
 and a disk or network that is slow does not show: it has the fewer bytes to bring that are given.
 """
 
-import argparse
-import shlex
-import sys
-import tempfile
 import time
 from pathlib import Path
 
-import torch
-from loader import interleaved, ratio, read_all
+from loader import interleaved, measure_sizes, ratio, read_all
 
-from lightning_colorize.benchmarking import Timing, write_photographs, write_report
+from lightning_colorize.benchmarking import Timing, write_photographs
 from lightning_colorize.data.loader import PictureLoader
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards.digest import sha256_of
@@ -97,29 +92,15 @@ def compare(folder: Path, width: int, height: int, count: int, size: int, pairs:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, write."""
-    argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=15, help="rounds (default: 15)")
-    parser.add_argument("--size", type=int, default=256, help="pixels (default: 256)")
-    parser.add_argument("--json", type=Path, default=RESULT, help="(default: benchmarks/results)")
-    parser.add_argument("--quick", action="store_true", help="few and small pictures, for tests")
-    args = parser.parse_args(argv)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    rows = []
-    for width, height, count in QUICK_SIZES if args.quick else SIZES:
-        with tempfile.TemporaryDirectory() as folder:
-            row = compare(Path(folder), width, height, count, args.size, args.pairs)
-        rows.append(row)
-        print(f"{width} x {height}, to {args.size} px, {row['bytes']} bytes a picture")
-        for name, way in row["ways"].items():
-            print(f"  {name:<20}{way['pictures_per_second']['median']:8.1f} pictures/s a core")
-        for name, times in row["ratio"].items():
-            print(f"  {name:<26}{times['median']:.2f} ({times['low']:.2f} to {times['high']:.2f})")
-        print(f"  the check adds {row['check']:.1%} to the first epoch")
-    report = {"size": args.size, "pairs": args.pairs, "rows": rows}
-    write_report(args.json, shlex.join(["python", "benchmarks/shards.py", *argv]), report)
-    torch.set_num_threads(threads)
+    measure_sizes(
+        argv,
+        RESULT,
+        __doc__.splitlines()[0],
+        (SIZES, QUICK_SIZES),
+        compare,
+        head=lambda row: f"{row['bytes']} bytes a picture",
+        foot=lambda row: f"the check adds {row['check']:.1%} to the first epoch",
+    )
 
 
 if __name__ == "__main__":

@@ -157,14 +157,20 @@ def stop_after(monkeypatch, shards):
     return written
 
 
+def pack_in_part(monkeypatch, photos, target):
+    """Pack until three shards are written; returns their names."""
+    with monkeypatch.context() as patch:
+        written = stop_after(patch, 3)
+        with pytest.raises(Stopped):
+            pack_folder(photos, target)
+    return written
+
+
 def test_what_was_stopped_goes_on_and_comes_to_the_same(
     photo_folder, packed, tmp_path, monkeypatch
 ):
     target = tmp_path / "shards"
-    with monkeypatch.context() as patch:
-        first = stop_after(patch, 3)
-        with pytest.raises(Stopped):
-            pack_folder(photo_folder, target)
+    first = pack_in_part(monkeypatch, photo_folder, target)
     assert not (target / "pack.json").exists()
     with pytest.raises(UsageError, match="pack has packed, to the end"):
         ShardSource().splits(target)
@@ -180,10 +186,7 @@ def test_a_shard_that_was_damaged_meanwhile_is_made_anew(
     photo_folder, packed, tmp_path, monkeypatch
 ):
     target = tmp_path / "shards"
-    with monkeypatch.context() as patch:
-        first = stop_after(patch, 3)
-        with pytest.raises(Stopped):
-            pack_folder(photo_folder, target)
+    first = pack_in_part(monkeypatch, photo_folder, target)
     flip_byte(target / first[1])
     assert pack_folder(photo_folder, target).kept == 2
     assert files(target) == files(packed)
