@@ -65,11 +65,15 @@ class ImageNetSource(Source):
                     "FolderSource takes any layout"
                 )
             parts[split] = names
-        every = [f"{split}/{name}" for split, names in parts.items() for name in names]
-        excluded = listed_names(self.exclude_list, every, folder)
+        excluded: set[str] = set()
+        if self.exclude_list is not None:  # without one, a million names need not be made twice
+            every = [f"{split}/{name}" for split, names in parts.items() for name in names]
+            excluded = listed_names(self.exclude_list, every, folder)
         splits: Splits = {}
         for split, limit in self.limits.items():
-            names = [name for name in parts[split] if f"{split}/{name}" not in excluded]
+            names = parts[split]
+            if excluded:
+                names = [name for name in names if f"{split}/{name}" not in excluded]
             if limit is not None:
                 names = random_subset(names, limit, self.seed)
             if names:
