@@ -3,9 +3,9 @@
     python benchmarks/audit.py FOLDER [--json FILE]
 
 Of every photograph below FOLDER, two copies are made in a temporary folder: one of its bytes, and
-one of half the size as JPEG of quality 70; the originals are training pictures, the copies
+one of half the size as JPEG of quality 70; the originals are training images, the copies
 validation and test. What is joined of different originals is named, for a look: it is false unless
-FOLDER itself holds a picture twice.
+FOLDER itself holds an image twice.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SPLIT_OF = {"bytes": "val", "half": "test"}
 NAME = "{:07}"
 
 Pair = frozenset[tuple[str, str]]
-"""Two pictures, each by its split and its name without suffix."""
+"""Two images, each by its split and its name without suffix."""
 
 
 def add_copies(photos: list[Path], folder: Path) -> dict[int, Path]:
@@ -65,12 +65,12 @@ def joined(folder: Path) -> tuple[set[Pair], dict[str, float]]:
     start = time.perf_counter()
     found = audit(FolderSource().splits(folder), min_side=1)
     pairs = {
-        frozenset((found.split(index), Path(found.pictures.name(index)).stem) for index in pair)
+        frozenset((found.split(index), Path(found.images.name(index)).stem) for index in pair)
         for group in found.groups
         for pair in combinations(group.members.tolist(), 2)
     }
     seconds = time.perf_counter() - start
-    cost = {"pictures": len(found.pictures), "seconds": seconds, "peak_memory": peak_memory()}
+    cost = {"images": len(found.images), "seconds": seconds, "peak_memory": peak_memory()}
     return pairs, cost
 
 

@@ -3,7 +3,7 @@
     python benchmarks/decode.py [--data FOLDER] [--side 256] [--repeats 5] [--json FILE]
 
 Each way reads the file and brings its short side to `--side`, on one core. Without `--data` it
-makes pictures of several sizes from scikit-image's "coffee" with sensor-like noise.
+makes images of several sizes from scikit-image's "coffee" with sensor-like noise.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional as F
 
-from lightning_colorize.data.files import read_picture
+from lightning_colorize.data.decoding.files import read_image
 
 SIZES = ((500, 375), (1024, 768), (1600, 1200), (4000, 3000))
 
@@ -36,9 +36,9 @@ def target(height: int, width: int, side: int) -> list[int]:
     return [round(height * scale), round(width * scale)]
 
 
-def resized(picture: Tensor, side: int) -> Tensor:
+def resized(image: Tensor, side: int) -> Tensor:
     """The short side brought to `side`, as the loader does it."""
-    return F.resize(picture, target(*picture.shape[-2:], side), antialias=True)
+    return F.resize(image, target(*image.shape[-2:], side), antialias=True)
 
 
 def pillow(path: Path, side: int) -> object:
@@ -64,18 +64,18 @@ def torchvision_decode(path: Path, side: int) -> Tensor:
 
 def ours(path: Path, side: int) -> Tensor:
     """What the package does."""
-    return resized(read_picture(path, min_side=side), side)
+    return resized(read_image(path, min_side=side), side)
 
 
 WAYS = {
     "pillow": pillow,
     "pillow draft": pillow_draft,
     "torchvision": torchvision_decode,
-    "read_picture": ours,
+    "read_image": ours,
 }
 
 
-def make_pictures(folder: Path) -> dict[str, list[Path]]:
+def make_images(folder: Path) -> dict[str, list[Path]]:
     """Write one JPEG of quality 90 for each size."""
     base = Image.fromarray(data.coffee())
     rng = np.random.default_rng(0)
@@ -89,10 +89,10 @@ def make_pictures(folder: Path) -> dict[str, list[Path]]:
     return groups
 
 
-def seconds_per_picture(
+def seconds_per_image(
     way: Callable[[Path, int], object], paths: list[Path], side: int, at_least: float
 ) -> float:
-    """Read the pictures over and over for `at_least` seconds of this process's CPU time.
+    """Read the images over and over for `at_least` seconds of this process's CPU time.
 
     One thread works, so on an idle core this is the time on the clock, and what else the machine
     does matters less.
@@ -112,11 +112,11 @@ def measure(groups: dict[str, list[Path]], side: int, repeats: int) -> list[dict
         times: dict[str, list[float]] = {way: [] for way in WAYS}
         for _ in range(repeats):
             for way, call in WAYS.items():
-                times[way].append(seconds_per_picture(call, paths, side, at_least=0.3))
+                times[way].append(seconds_per_image(call, paths, side, at_least=0.3))
         median = {way: statistics.median(values) for way, values in times.items()}
         rows.append(
             {
-                "pictures": name,
+                "images": name,
                 "bytes": sum(path.stat().st_size for path in paths) // len(paths),
                 "milliseconds": {way: 1000 * value for way, value in median.items()},
                 "times_pillow": {way: median["pillow"] / value for way, value in median.items()},
@@ -130,7 +130,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="measure the JPEGs of this folder instead")
-    parser.add_argument("--max-pictures", type=int, default=100, help="of --data (default: 100)")
+    parser.add_argument("--max-images", type=int, default=100, help="of --data (default: 100)")
     parser.add_argument("--side", type=int, default=256, help="short side wanted (default: 256)")
     parser.add_argument("--repeats", type=int, default=5, help="rounds (default: 5)")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
@@ -138,20 +138,20 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         if args.data is None:
-            groups = make_pictures(Path(folder))
+            groups = make_images(Path(folder))
         else:
-            paths = sorted(args.data.rglob("*.jp*g"))[: args.max_pictures]
+            paths = sorted(args.data.rglob("*.jp*g"))[: args.max_images]
             if not paths:
                 sys.exit(f"no JPEG in {args.data}")
             groups = {args.data.name: paths}
         rows = measure(groups, args.side, args.repeats)
-    print(f"{'pictures':<12}{'KB':>6}" + "".join(f"{way:>22}" for way in WAYS))
+    print(f"{'images':<12}{'KB':>6}" + "".join(f"{way:>22}" for way in WAYS))
     for row in rows:
         cells = (
             f"{row['milliseconds'][way]:>12.2f} ms {row['times_pillow'][way]:>5.1f}x"
             for way in WAYS
         )
-        print(f"{row['pictures']:<12}{row['bytes'] // 1000:>6}" + " ".join(cells))
+        print(f"{row['images']:<12}{row['bytes'] // 1000:>6}" + " ".join(cells))
     if args.json is not None:
         versions = {m.__name__: m.__version__ for m in (PIL, torch, torchvision, np)}
         result = {"side": args.side, "versions": versions, "rows": rows}

@@ -28,10 +28,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_colorize.benchmarking import BareTraining, summary, synchronize, write_report
 from lightning_colorize.benchmarking.stages import endless
-from lightning_colorize.bundled import bundled
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.commands.fit import PROGRAM, train
-from lightning_colorize.commands.session import quiet, session
+from lightning_colorize.common.bundled import bundled
+from lightning_colorize.training.session import quiet, session
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -141,11 +141,11 @@ class Interleave(Callback):
 
 def words(args: argparse.Namespace, folder: str, steps: int) -> list[str]:
     """The command line of a `fit` whose only epoch has as many batches as are needed."""
-    pictures = args.batch_size * (args.pairs * (steps + SETTLE) + 1)
+    images = args.batch_size * (args.pairs * (steps + SETTLE) + 1)
     given = {
         "config": bundled("experiments") / f"{args.experiment}.yaml",
         "data.source": "lightning_colorize.data.sources.EmbeddedSource",
-        "data.source.windows": pictures,
+        "data.source.windows": images,
         "data.batch_size": args.batch_size,
         "trainer.log_every_n_steps": steps,
         "trainer.max_epochs": 1,
@@ -187,7 +187,7 @@ def main(
         default=RESULTS / f"{script}.json",
         help="(default: benchmarks/results)",
     )
-    parser.add_argument("--quick", action="store_true", help="small pictures, for tests")
+    parser.add_argument("--quick", action="store_true", help="small images, for tests")
     args, more = parser.parse_known_args(argv)
     quiet()
     steps = QUICK_STEPS if args.quick else STEPS

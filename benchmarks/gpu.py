@@ -30,8 +30,8 @@ from gpu_runs import CGAN, RESNET, Place, System, fit, notebook
 
 from lightning_colorize.benchmarking import write_photographs, write_report
 from lightning_colorize.color import set_tf32
-from lightning_colorize.commands.session import quiet
-from lightning_colorize.data.sources.listing import list_pictures
+from lightning_colorize.data.sources.listing import list_images
+from lightning_colorize.training.session import quiet
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
 
@@ -48,7 +48,7 @@ SWITCHES = {
     for name in ("bf16", "tf32", "channels_last", "compile", "compile_data", "fused")
 } | {"cache": ["cache"], "decode": ["decode", "--data.cache", "never"]}
 
-_LINKS = 16  # names of each picture
+_LINKS = 16  # names of each image
 
 
 class Budget:
@@ -88,14 +88,14 @@ class Sizes(NamedTuple):
         systems: What is trained.
         seconds: Of each measured window.
         needed: Seconds that a run, and one that compiles, may take.
-        pictures: Distinct ones; each gets several names.
-        large: Pictures of a camera, with its width and height.
+        images: Distinct ones; each gets several names.
+        large: Images of a camera, with its width and height.
     """
 
     systems: tuple[System, ...]
     seconds: float
     needed: tuple[float, float]
-    pictures: int
+    images: int
     large: tuple[int, int, int]
 
 
@@ -156,14 +156,14 @@ def ratios(runs: dict[str, Any], script: dict[str, Any] | None) -> dict[str, flo
     }
 
 
-def make_pictures(folder: Path, sizes: Sizes) -> tuple[Path, Path]:
-    """Folders of small pictures, each under several names, and of large ones."""
+def make_images(folder: Path, sizes: Sizes) -> tuple[Path, Path]:
+    """Folders of small images, each under several names, and of large ones."""
     small, large = folder / "small", folder / "large"
     large.mkdir()
     (small / "train").mkdir(parents=True)
     (small / "val").mkdir()
     width, height = (500, 375) if sizes is FULL else (64, 48)
-    for path in write_photographs(small / "val", sizes.pictures, width, height):
+    for path in write_photographs(small / "val", sizes.images, width, height):
         for number in range(_LINKS):
             (small / "train" / f"{path.stem}-{number}.jpg").hardlink_to(path)
     write_photographs(large, *sizes.large)
@@ -203,16 +203,16 @@ def main(argv: list[str] | None = None) -> int:
     set_back = set_tf32(False)
     try:
         with tempfile.TemporaryDirectory() as folder, uncompiled(args.toy):
-            small, large = make_pictures(Path(folder), TOY if args.toy else FULL)
+            small, large = make_images(Path(folder), TOY if args.toy else FULL)
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             place = Place(args.data or small, large, Path(folder) / "runs", device, args.toy)
             report = measure(place, sizes, budget)
-            pictures = len(list_pictures(place.photos))
+            images = len(list_images(place.photos))
     finally:
         set_back()
     report |= {
         "toy": args.toy,
-        "pictures": pictures,
+        "images": images,
         "window_seconds": sizes.seconds,
         "parts_seconds": budget.seconds,
         "skipped": budget.skipped,

@@ -16,19 +16,19 @@ from lightning_colorize.benchmarking.stages import endless
 from lightning_colorize.cli import main as command
 from lightning_colorize.color import RawBatch, set_tf32, to_lab, to_rgb
 from lightning_colorize.commands.fit import PROGRAM, train
-from lightning_colorize.commands.session import session
 from lightning_colorize.data.augmentation import Augmentation
-from lightning_colorize.data.broken import BrokenPictures
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.loader import PictureLoader
-from lightning_colorize.data.pictures import FilePictures
+from lightning_colorize.data.corrupt import BrokenImages
+from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.reading import Decode, Reading
-from lightning_colorize.data.sources.listing import list_pictures
+from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.data.trainer_view import TrainerView
-from lightning_colorize.metrics.pictures import measure as measure_pictures
-from lightning_colorize.run_folder import LAST
+from lightning_colorize.metrics.functional import measure as measure_images
+from lightning_colorize.runs.folder import LAST
+from lightning_colorize.training.session import session
 
-# Squares of the decoding benchmark, in pixels, and pictures in a batch.
+# Squares of the decoding benchmark, in pixels, and images in a batch.
 _SIDE, _BATCH = 252, 64
 
 
@@ -42,7 +42,7 @@ def check_colors(device: torch.device) -> dict[str, float]:
     rgb = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8, generator=generator)
     L, ab = to_lab(rgb)
     shifted = ab.flip(0)
-    expected = measure_pictures(L, shifted, ab)
+    expected = measure_images(L, shifted, ab)
     raw = RawBatch(rgb.to(device), [""] * len(rgb))
     augmentation = Augmentation(48, rotation=5.0, grey_jitter=0.5)
     set_back = set_tf32(True)
@@ -50,11 +50,11 @@ def check_colors(device: torch.device) -> dict[str, float]:
         with torch.autocast(device.type, torch.bfloat16):
             L_there, ab_there = to_lab(raw.rgb)
             back = to_rgb(L_there, ab_there)
-            measured = measure_pictures(L.to(device), shifted.to(device), ab.to(device))
+            measured = measure_images(L.to(device), shifted.to(device), ab.to(device))
             batches = []
-            for pictures, compiled in ((raw._replace(rgb=rgb), False), (raw, False), (raw, True)):
+            for images, compiled in ((raw._replace(rgb=rgb), False), (raw, False), (raw, True)):
                 torch.manual_seed(0)
-                batches.append(to_color_batch(pictures, augmentation, compiled))
+                batches.append(to_color_batch(images, augmentation, compiled))
     finally:
         set_back()
     cpu, eager, compiled_batch = (torch.cat([b.L / 100, b.ab / 110], dim=1) for b in batches)
@@ -81,25 +81,25 @@ class _On(TrainerView):
         return self._device
 
 
-def _loader(folder: Path, place: Place, decode: Decode) -> PictureLoader:
-    pictures = FilePictures(folder, list_pictures(folder))
-    side, batch_size = (24, 2) if place.toy else (_SIDE, min(_BATCH, len(pictures)))
+def _loader(folder: Path, place: Place, decode: Decode) -> ImageLoader:
+    images = FileImages(folder, list_images(folder))
+    side, batch_size = (24, 2) if place.toy else (_SIDE, min(_BATCH, len(images)))
     reading = Reading(batch_size, place.workers, place.device.type == "cuda", decode, seed=0)
-    broken = BrokenPictures(len(pictures), max_share=1.0)
-    return reading.loader(pictures, side, broken, _On(place.device), shuffle=True)
+    broken = BrokenImages(len(images), max_share=1.0)
+    return reading.loader(images, side, broken, _On(place.device), shuffle=True)
 
 
 def check_decoding(place: Place, seconds: float) -> list[dict[str, Any]]:
-    """Pictures per second of a loader up to the device, decoded by the cores and by the device."""
+    """Images per second of a loader up to the device, decoded by the cores and by the device."""
     rows = []
     for folder in (place.photos, place.large):
-        loaders: dict[Decode, PictureLoader] = {
+        loaders: dict[Decode, ImageLoader] = {
             how: _loader(folder, place, how) for how in ("cpu", "device")
         }
         firsts = [next(endless(loader)).rgb.to(place.device).float() for loader in loaders.values()]
         difference = (firsts[0] - firsts[1]).abs()
         row: dict[str, Any] = {
-            "pictures": "camera" if folder == place.large else "small",
+            "images": "camera" if folder == place.large else "small",
             "bytes": round(sum(p.stat().st_size for p in folder.rglob("*.jp*g")) / _count(folder)),
             "workers": place.workers,
             "difference": {"mean": difference.mean().item(), "max": difference.max().item()},
@@ -116,13 +116,13 @@ def check_decoding(place: Place, seconds: float) -> list[dict[str, Any]]:
                 warm_up=1 if place.toy else 4 + loader.num_workers,
                 device=place.device,
             )
-            row[how] = timing.as_dict()["pictures_per_second"]
+            row[how] = timing.as_dict()["images_per_second"]
         rows.append(row)
     return rows
 
 
 def _count(folder: Path) -> int:
-    return len(list_pictures(folder))
+    return len(list_images(folder))
 
 
 class _Terminate(Callback):
@@ -148,15 +148,15 @@ def check_resume(system: System, place: Place) -> dict[str, float]:
 
     A GPU adds up in any order, so two runs of the same seed differ too.
     """
-    pictures = place.runs / "few"
-    shutil.rmtree(pictures, ignore_errors=True)
+    images = place.runs / "few"
+    shutil.rmtree(images, ignore_errors=True)
     for split, count in (("train", 4 * system.batch_size), ("val", system.batch_size)):
-        (pictures / split).mkdir(parents=True)
-        names = list_pictures(place.photos)
+        (images / split).mkdir(parents=True)
+        names = list_images(place.photos)
         for number in range(count):
             source = place.photos / names[number % len(names)]
-            shutil.copy(source, pictures / split / f"{number}.jpg")
-    few = place._replace(photos=pictures)
+            shutil.copy(source, images / split / f"{number}.jpg")
+    few = place._replace(photos=images)
     last = {}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for name, stop_in in (("whole", 0), ("again", 0), ("stopped", 3)):

@@ -15,25 +15,25 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import InterpolationMode
 
 from lightning_colorize.benchmarking import BareTraining, synchronize
-from lightning_colorize.bundled import bundled
-from lightning_colorize.callbacks import (
+from lightning_colorize.color import ColorBatch
+from lightning_colorize.commands.fit import PROGRAM
+from lightning_colorize.common.bundled import bundled
+from lightning_colorize.common.processes import cores
+from lightning_colorize.data.sources.listing import list_images
+from lightning_colorize.tasks import CGANTask
+from lightning_colorize.training.callbacks import (
     BaselineMetrics,
     BestCheckpoint,
     Cost,
     FinalValidation,
+    ImageGrids,
     LastCheckpoint,
-    PictureGrids,
 )
-from lightning_colorize.callbacks.cost import WARM_UP
-from lightning_colorize.color import ColorBatch
-from lightning_colorize.commands.fit import PROGRAM
-from lightning_colorize.commands.session import session
-from lightning_colorize.data.sources.listing import list_pictures
-from lightning_colorize.processes import cores
-from lightning_colorize.tasks import CGANTask
+from lightning_colorize.training.callbacks.cost import WARM_UP
+from lightning_colorize.training.session import session
 
 # They work between epochs, which are short here, or before the first.
-_BETWEEN_EPOCHS = (BaselineMetrics, BestCheckpoint, FinalValidation, LastCheckpoint, PictureGrids)
+_BETWEEN_EPOCHS = (BaselineMetrics, BestCheckpoint, FinalValidation, LastCheckpoint, ImageGrids)
 
 # The most processes that read, ours and the notebook's.
 WORKERS = 16
@@ -70,7 +70,7 @@ class System:
         name: For people.
         experiment: Its file in experiments/.
         size: In pixels.
-        batch_size: Pictures in a batch.
+        batch_size: Images in a batch.
         words: More settings of it.
     """
 
@@ -188,7 +188,7 @@ def notebook(system: System, place: Place, seconds: float) -> dict[str, Any]:
         task = copy.deepcopy(cli.model)
         shutil.rmtree(cli.folder)
     training = (BareGAN if isinstance(task, CGANTask) else BareTraining)(task, place.device)
-    paths = [place.photos / name for name in list_pictures(place.photos)]
+    paths = [place.photos / name for name in list_images(place.photos)]
     loader = DataLoader(
         NotebookDataset(paths, system.size, InterpolationMode.BICUBIC),
         batch_size=system.batch_size,

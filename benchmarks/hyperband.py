@@ -23,8 +23,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from lightning_colorize.benchmarking.environment import write_report
-from lightning_colorize.search.hyperband import bands_from_min, is_behind
-from lightning_colorize.search.sweep_file import Hyperband
+from lightning_colorize.sweeps.hyperband import bands_from_min, is_behind
+from lightning_colorize.sweeps.sweep_file import Hyperband
 
 RESULTS = Path(__file__).parent / "results"
 Goal = Literal["minimize", "maximize"]

@@ -1,4 +1,4 @@
-"""The package's loader beside the one of the usual notebook: times as many pictures per core.
+"""The package's loader beside the one of the usual notebook: times as many images per core.
 
     python benchmarks/loader.py [--pairs 15] [--size 256] [--json FILE] [--quick]
 
@@ -30,8 +30,8 @@ from lightning_colorize.benchmarking import Timing, summary, write_photographs, 
 from lightning_colorize.color import to_lab
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import crop_square, resize_short_side
-from lightning_colorize.data.files import read_picture
-from lightning_colorize.data.loader import PictureLoader
+from lightning_colorize.data.decoding.files import read_image
+from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.sources import FolderSource
 
@@ -39,7 +39,7 @@ RESULT = Path(__file__).parent / "results" / "loader.json"
 
 Sizes = tuple[tuple[int, int, int], ...]
 
-# (width, height, pictures): what ImageNet and Pascal VOC have, and a camera's 12 megapixels.
+# (width, height, images): what ImageNet and Pascal VOC have, and a camera's 12 megapixels.
 SIZES = ((500, 375, 64), (4000, 3000, 6))
 QUICK_SIZES = ((500, 375, 4), (800, 600, 2))
 
@@ -50,7 +50,7 @@ class NotebookDataset(Dataset[tuple[Tensor, Tensor]]):
     """The usual notebook's data set.
 
     Args:
-        paths: The pictures.
+        paths: The images.
         size: Height and width that come out; the short side is resized to it, the centre is cut.
         mode: Filter; most notebooks name bicubic, torchvision's default is bilinear.
     """
@@ -75,7 +75,7 @@ class NotebookDataset(Dataset[tuple[Tensor, Tensor]]):
         return channels[[0]], channels[[1, 2]]
 
 
-def our_loader(folder: Path, size: int) -> PictureLoader:
+def our_loader(folder: Path, size: int) -> ImageLoader:
     """The data module's loader, nothing kept in memory, no worker."""
     data = ColorizationDataModule(
         root=str(folder),
@@ -99,17 +99,17 @@ def read_all(loader: DataLoader) -> None:
 def decode_and_resize(paths: list[Path], size: int) -> None:
     """What no loader can do without, in a bare loop; the squares are let go one by one."""
     for path in paths:
-        crop_square(resize_short_side(read_picture(path, size), size), size)
+        crop_square(resize_short_side(read_image(path, size), size), size)
 
 
-def read_and_convert(loader: PictureLoader) -> None:
+def read_and_convert(loader: ImageLoader) -> None:
     """Up to (L, ab), converted on this core instead of a GPU."""
     for raw in loader:
         to_color_batch(raw)
 
 
 def interleaved(
-    ways: dict[str, Callable[[], None]], pictures: int, pairs: int
+    ways: dict[str, Callable[[], None]], images: int, pairs: int
 ) -> tuple[dict[str, Timing], dict[str, Timing]]:
     """Time all ways in turn, so that a disturbance hits them alike; every other round backwards.
 
@@ -124,8 +124,8 @@ def interleaved(
         for name in sorted(ways, reverse=bool(pair % 2)):
             start, cpu_start = time.perf_counter(), time.process_time()
             ways[name]()
-            cpu[name].add(pictures, time.process_time() - cpu_start)
-            clock[name].add(pictures, time.perf_counter() - start)
+            cpu[name].add(images, time.process_time() - cpu_start)
+            clock[name].add(images, time.perf_counter() - start)
     return cpu, clock
 
 
@@ -135,7 +135,7 @@ def ratio(timings: dict[str, Timing], ours: str, theirs: str) -> dict[str, float
     return summary([a / b for a, b in pairs])
 
 
-def differences(loader: PictureLoader, notebook: NotebookDataset) -> dict[str, float]:
+def differences(loader: ImageLoader, notebook: NotebookDataset) -> dict[str, float]:
     """How far the two ways' (L, ab) are apart, in LAB units.
 
     `lab_max`: by the LAB conversion alone, from the same pixels. `pixels_mean` and `pixels_max`: by
@@ -180,7 +180,7 @@ def compare(folder: Path, width: int, height: int, count: int, size: int, pairs:
     return {
         "width": width,
         "height": height,
-        "pictures": count,
+        "images": count,
         "bytes": round(sum(path.stat().st_size for path in paths) / count),
         "ratio": {
             f"{way}/{other}": ratio(cpu, way, other)
@@ -212,8 +212,8 @@ def measure_sizes(
         argv: The words after the script's name; by default those of this process.
         result: Where its results go by default; the script has the same name.
         description: For its help.
-        sizes: (width, height, pictures) of each row; those of `--quick`.
-        compare: Makes a row, of folder, width, height, pictures, size and pairs.
+        sizes: (width, height, images) of each row; those of `--quick`.
+        compare: Makes a row, of folder, width, height, images, size and pairs.
         head: What is printed of a row before its rates, beside its width and height.
         foot: What is printed after them.
         settings: Also written into the report.
@@ -223,7 +223,7 @@ def measure_sizes(
     parser.add_argument("--pairs", type=int, default=15, help="rounds (default: 15)")
     parser.add_argument("--size", type=int, default=256, help="pixels (default: 256)")
     parser.add_argument("--json", type=Path, default=result, help="(default: benchmarks/results)")
-    parser.add_argument("--quick", action="store_true", help="few and small pictures, for tests")
+    parser.add_argument("--quick", action="store_true", help="few and small images, for tests")
     args = parser.parse_args(argv)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -234,7 +234,7 @@ def measure_sizes(
         rows.append(row)
         print(f"{width} x {height}, {head(row)}")
         for name, way in row["ways"].items():
-            print(f"  {name:<20}{way['pictures_per_second']['median']:8.1f} pictures/s a core")
+            print(f"  {name:<20}{way['images_per_second']['median']:8.1f} images/s a core")
         for name, times in row["ratio"].items():
             print(f"  {name:<26}{times['median']:.2f} ({times['low']:.2f} to {times['high']:.2f})")
         print(f"  {foot(row)}")

@@ -7,7 +7,7 @@
 `compare` measures runs on FOLDER's test split (benchmarks/results/photos_cpu.json) and draws their
 curves; `quickstart` draws the photograph that the quickstart keeps out of training, and its
 validation regions; `gans` measures systems, each by runs that differ in their seed
-(benchmarks/results/gans.json), and draws the first run of each. Pictures go to docs/images/: only
+(benchmarks/results/gans.json), and draws the first run of each. Images go to docs/images/: only
 scikit-image's photographs, which are in the public domain, never those of FOLDER.
 """
 
@@ -26,14 +26,14 @@ from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.color import to_lab, to_rgb
 from lightning_colorize.data.dataset import crop_square, resize_short_side
 from lightning_colorize.data.sources import EmbeddedSource
-from lightning_colorize.evaluation import evaluate, find_pictures
+from lightning_colorize.evaluation import evaluate, find_images
 from lightning_colorize.inference import LoadedTask, load_task
-from lightning_colorize.run_folder import LAST, METRICS, read_result
-from lightning_colorize.tasks.prediction import colorize_picture
+from lightning_colorize.runs.folder import LAST, METRICS, read_result
+from lightning_colorize.tasks.prediction import colorize_image
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
-CURVES = ("val/psnr", "val/ciede2000", "val/colorfulness_ratio", "val/hue_r")
+CURVES = ("val/psnr", "val/ciede2000", "val/colorfulness_ratio", "val/ab_corr")
 
 
 def main() -> None:
@@ -98,7 +98,7 @@ def compare_systems(args: argparse.Namespace) -> None:
             ]
             for name, runs in systems.items()
         },
-        "pictures": measured["pictures"],
+        "images": measured["images"],
     }
     write_report(ROOT / "benchmarks" / "results" / "gans.json", args.command, report)
     draw_public([tasks[f"{name} 0"] for name in systems], IMAGES / "gans.png")
@@ -124,8 +124,8 @@ def draw_public(tasks: Iterable[LoadedTask], file: Path) -> None:
 def draw_quickstart(args: argparse.Namespace) -> None:
     """Draw the unseen photograph and the validation regions of the quickstart."""
     splits = EmbeddedSource().splits(None)
-    pictures = [splits[s].read(i) for s in ("test", "val") for i in range(len(splits[s]))]
-    columns = side_by_side(pictures, [load_task(args.run)], side=96, upright=True)
+    images = [splits[s].read(i) for s in ("test", "val") for i in range(len(splits[s]))]
+    columns = side_by_side(images, [load_task(args.run)], side=96, upright=True)
     write_png(columns, str(IMAGES / "quickstart.png"))
 
 
@@ -133,13 +133,13 @@ def measure(tasks: dict[str, LoadedTask], data: Path) -> dict[str, Any]:
     """Return the networks' metrics, then the first one's baselines', on the test split."""
     metrics: dict[str, dict[str, float]] = {}
     baselines: dict[str, dict[str, float]] = {}
-    found = find_pictures(data, "test")
+    found = find_images(data, "test")
     for name, loaded in tasks.items():
         batches = found.batches(loaded.size, 32, torch.device("cpu"))
         rows = evaluate(loaded.task, loaded.baselines, batches).rows
         metrics[name] = rows.pop("model")
         baselines = baselines or rows
-    return {"metrics": metrics | baselines, "pictures": len(found.pictures)}
+    return {"metrics": metrics | baselines, "images": len(found.images)}
 
 
 def account(run: Path) -> dict[str, Any]:
@@ -168,20 +168,20 @@ def draw_curves(runs: dict[str, Path]) -> None:
 
 
 def side_by_side(
-    pictures: list[Tensor], tasks: Iterable[LoadedTask], side: int, upright: bool = False
+    images: list[Tensor], tasks: Iterable[LoadedTask], side: int, upright: bool = False
 ) -> Tensor:
-    """Return a row for each picture: grey, as each network colours it, truth.
+    """Return a row for each image: grey, as each network colours it, truth.
 
     Args:
-        pictures: (3, H, W), uint8; their middle square is shown.
+        images: (3, H, W), uint8; their middle square is shown.
         tasks: The networks.
         side: Height and width of what is shown, in pixels.
-        upright: A column for each picture instead.
+        upright: A column for each image instead.
     """
     ways = [
-        [grey(rgb) for rgb in pictures],
-        *([colorize_picture(t.task, rgb, t.size) for rgb in pictures] for t in tasks),
-        pictures,
+        [grey(rgb) for rgb in images],
+        *([colorize_image(t.task, rgb, t.size) for rgb in images] for t in tasks),
+        images,
     ]
     table = ways if upright else [list(row) for row in zip(*ways, strict=True)]
     cells = [crop_square(resize_short_side(rgb, side), side) for row in table for rgb in row]
@@ -189,7 +189,7 @@ def side_by_side(
 
 
 def grey(rgb: Tensor) -> Tensor:
-    """Return a picture's lightness as a grey picture: (3, H, W), uint8."""
+    """Return an image's lightness as a grey image: (3, H, W), uint8."""
     L, ab = to_lab(rgb.unsqueeze(0))
     return (to_rgb(L, torch.zeros_like(ab))[0] * 255).round().to(torch.uint8)
 

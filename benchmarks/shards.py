@@ -1,9 +1,9 @@
-"""Packed shards beside the folder that they were made of: times as many pictures per core.
+"""Packed shards beside the folder that they were made of: times as many images per core.
 
     python benchmarks/shards.py [--pairs 15] [--size 256] [--json FILE] [--quick]
 
-Training pictures of the data module's own loader, without workers, on one thread, by turns: from
-the folder, from shards of JPEGs and from shards of decoded pictures, packed at the size that
+Training images of the data module's own loader, without workers, on one thread, by turns: from
+the folder, from shards of JPEGs and from shards of decoded images, packed at the size that
 training reads. Times are of the process's CPU, so that what else the machine does matters little,
 and a disk or network that is slow does not show: it has the fewer bytes to bring that are given.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from loader import interleaved, measure_sizes, ratio, read_all
 
 from lightning_colorize.benchmarking import Timing, write_photographs
-from lightning_colorize.data.loader import PictureLoader
+from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards.digest import sha256_of
 from lightning_colorize.data.shards.packing import pack
@@ -22,12 +22,12 @@ from lightning_colorize.data.shards.plan import make_plan, pack_settings
 
 RESULT = Path(__file__).parent / "results" / "shards.json"
 
-# (width, height, pictures): what ImageNet and Pascal VOC have, and a camera's 12 megapixels.
+# (width, height, images): what ImageNet and Pascal VOC have, and a camera's 12 megapixels.
 SIZES = ((500, 375, 64), (4000, 3000, 12))
 QUICK_SIZES = ((800, 600, 4),)
 
 
-def training_loader(root: Path, size: int, count: int) -> PictureLoader:
+def training_loader(root: Path, size: int, count: int) -> ImageLoader:
     """The data module's, in one batch; nothing kept in memory, no worker."""
     data = ColorizationDataModule(
         root=str(root),
@@ -59,7 +59,7 @@ def compare(folder: Path, width: int, height: int, count: int, size: int, pairs:
     for split in ("train", "val"):
         (photos / split).mkdir(parents=True)
     originals = write_photographs(photos / "train", count, width, height)
-    # Without a validation split, one would be split off the training pictures.
+    # Without a validation split, one would be split off the training images.
     write_photographs(photos / "val", 1, width, height)
     side = round(size * 1.125)  # of which training crops a part
     loaders = {"folder": training_loader(photos, size, count)}
@@ -75,7 +75,7 @@ def compare(folder: Path, width: int, height: int, count: int, size: int, pairs:
     return {
         "width": width,
         "height": height,
-        "pictures": count,
+        "images": count,
         "bytes": {name: round(total / count) for name, total in stored.items()},
         "ratio": {f"{way}/folder": ratio(cpu, way, "folder") for way in ("jpeg", "uint8")},
         "ratio_by_clock": {
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         __doc__.splitlines()[0],
         (SIZES, QUICK_SIZES),
         compare,
-        head=lambda row: f"{row['bytes']} bytes a picture",
+        head=lambda row: f"{row['bytes']} bytes an image",
         foot=lambda row: f"the check adds {row['check']:.1%} to the first epoch",
     )
 

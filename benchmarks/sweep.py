@@ -6,7 +6,7 @@
 The trials' validation metrics go to benchmarks/results/sweep.json. The named configurations, each
 by runs that differ in their seed, are measured on FOLDER's test split and go to
 benchmarks/results/sweep_seeds.json: mean and range over seeds, and the difference of each from the
-first, picture by picture (means over seeds), with its paired bootstrap 95 % interval.
+first, image by image (means over seeds), with its paired bootstrap 95 % interval.
 """
 
 import argparse
@@ -18,19 +18,19 @@ import numpy as np
 import torch
 
 from lightning_colorize.benchmarking.environment import write_report
-from lightning_colorize.evaluation import find_pictures
-from lightning_colorize.evaluation.comparison.measured import measure_systems
-from lightning_colorize.evaluation.comparison.statistics import (
+from lightning_colorize.evaluation import find_images
+from lightning_colorize.evaluation.measured import measure_systems
+from lightning_colorize.evaluation.statistics import (
     METRICS,
     differences_from_first,
     metrics_over,
 )
-from lightning_colorize.evaluation.comparison.systems import Network, open_systems
-from lightning_colorize.run_folder import read_result
+from lightning_colorize.evaluation.systems import Network, open_systems
+from lightning_colorize.runs.folder import read_result
 
 RESULTS = Path(__file__).parent / "results"
-COMPARED = ("psnr", "ssim", "ciede2000", "colorfulness_ratio", "hue_r")
-# Of metrics that are means over pictures: means over seeds may be taken before.
+COMPARED = ("psnr", "ssim", "ciede2000", "colorfulness_ratio", "ab_corr")
+# Of metrics that are means over images: means over seeds may be taken before.
 PAIRED = ("psnr", "ciede2000")
 
 
@@ -66,7 +66,7 @@ def trials(sweep: dict[str, Any]) -> dict[str, Any]:
         }
         for trial in finished
     ]
-    # The same of all trials: they share their validation pictures.
+    # The same of all trials: they share their validation images.
     baselines = (read_result(Path(finished[0]["folder"])) or {})["baselines"]
     return {"sweep": sweep["name"], "metric": sweep["metric"], "rows": rows, "baselines": baselines}
 
@@ -76,7 +76,7 @@ def seeds(systems: dict[str, list[str]], data: Path) -> dict[str, Any]:
     words = [f"{name} {i}={run}" for name, runs in systems.items() for i, run in enumerate(runs)]
     opened = open_systems(words, data, [], torch.device("cpu"))
     (size,) = {system.loaded.size for system in opened if isinstance(system, Network)}
-    found = find_pictures(data, "test")
+    found = find_images(data, "test")
     batches = found.batches(size, 32, torch.device("cpu"))
     measured = measure_systems(opened, batches, show=lambda tiles, values: None)
     assert measured.values is not None
@@ -102,7 +102,7 @@ def seeds(systems: dict[str, list[str]], data: Path) -> dict[str, Any]:
         name: {m: float(v) for m, v in zip(METRICS, values, strict=True) if m in COMPARED}
         for name, values in without
     }
-    return {"rows": rows, "baselines": baselines, "pictures": len(measured.names), "seeds": counts}
+    return {"rows": rows, "baselines": baselines, "images": len(measured.names), "seeds": counts}
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:

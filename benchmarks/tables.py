@@ -37,10 +37,10 @@ def spread(values: dict[str, float], digits: int) -> str:
 
 
 def loader(report: dict[str, Any]) -> str:
-    """Pictures per second of a core, and how many times that is the notebook's."""
+    """Images per second of a core, and how many times that is the notebook's."""
     rows = []
     for row in report["rows"]:
-        rate = {name: way["pictures_per_second"]["median"] for name, way in row["ways"].items()}
+        rate = {name: way["images_per_second"]["median"] for name, way in row["ways"].items()}
         rows.append(
             [
                 f"{row['width']} x {row['height']}, {row['bytes'] / 1000:.0f} kB",
@@ -72,8 +72,8 @@ def audit(report: dict[str, Any]) -> str:
         ["copies of half the size found", f"{report['found']['half']:,} of {count:,}"],
         ["pairs of different photographs", f"{len(report['of_different_originals']):,}"],
         [
-            f"{report['pictures']:,} pictures audited in",
-            f"{report['seconds']:.0f} s, {report['pictures'] / report['seconds']:.0f}/s",
+            f"{report['images']:,} images audited in",
+            f"{report['seconds']:.0f} s, {report['images'] / report['seconds']:.0f}/s",
         ],
         ["peak memory of the largest process", f"{report['peak_memory'] / 1e6:.0f} MB"],
     ]
@@ -81,12 +81,12 @@ def audit(report: dict[str, Any]) -> str:
 
 
 def shards(report: dict[str, Any]) -> str:
-    """Pictures per second of a core from a folder and from shards, and what is stored of each."""
+    """Images per second of a core from a folder and from shards, and what is stored of each."""
     rows = []
     for row in report["rows"]:
         cells = [f"{row['width']} x {row['height']}"]
         for way in ("folder", "jpeg", "uint8"):
-            rate = row["ways"][way]["pictures_per_second"]["median"]
+            rate = row["ways"][way]["images_per_second"]["median"]
             cells.append(f"{rate:.0f} ({row['bytes'][way] / 1000:.0f} kB)")
         cells += [spread(row["ratio"][f"{way}/folder"], 1) for way in ("jpeg", "uint8")]
         rows.append([*cells, f"{row['check']:.0%}"])
@@ -133,15 +133,15 @@ def bench(report: dict[str, Any]) -> str:
         "together": "all together",
     }
     rows = [
-        [f"{names[s['stage']]}: {s['detail']}", spread(s["pictures_per_second"], 0)]
+        [f"{names[s['stage']]}: {s['detail']}", spread(s["images_per_second"], 0)]
         for s in report["stages"]
     ]
-    return table(["stage", "pictures/s"], rows) + f"\n{report['conclusion']}.\n"
+    return table(["stage", "images/s"], rows) + f"\n{report['conclusion']}.\n"
 
 
 def photos_cpu(report: dict[str, Any]) -> str:
     """Metrics of networks and baselines."""
-    columns = {"psnr": 2, "ssim": 4, "ciede2000": 2, "colorfulness_ratio": 3, "hue_r": 3}
+    columns = {"psnr": 2, "ssim": 4, "ciede2000": 2, "colorfulness_ratio": 3, "ab_corr": 3}
     rows = [
         [name, *(f"{metrics[column]:.{digits}f}" for column, digits in columns.items())]
         for name, metrics in report["metrics"].items()
@@ -151,7 +151,7 @@ def photos_cpu(report: dict[str, Any]) -> str:
 
 def gans(report: dict[str, Any]) -> str:
     """Metrics over seeds, and how often the discriminator was right in the last epoch."""
-    columns = {"psnr": 2, "ssim": 4, "ciede2000": 2, "colorfulness_ratio": 3, "hue_r": 3}
+    columns = {"psnr": 2, "ssim": 4, "ciede2000": 2, "colorfulness_ratio": 3, "ab_corr": 3}
     rows = []
     for name, runs in report["systems"].items():
         cells = []
@@ -185,7 +185,7 @@ def hyperband(report: dict[str, Any]) -> str:
 
 def sweep(report: dict[str, Any]) -> str:
     """The trials of a sweep, best first: what was tried, and what it came to."""
-    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 3, "hue_r": 3}
+    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 3, "ab_corr": 3}
     rows = [
         [
             ", ".join(row["what"]),
@@ -202,7 +202,7 @@ def sweep(report: dict[str, Any]) -> str:
 
 def sweep_seeds(report: dict[str, Any]) -> str:
     """Configurations over seeds; a difference is clear where its interval leaves 0 out."""
-    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 3, "hue_r": 3}
+    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 3, "ab_corr": 3}
     rows = []
     for number, row in enumerate(report["rows"]):
         cells = []
@@ -248,13 +248,13 @@ def gpu(report: dict[str, Any]) -> str:
         for name in ("all / notebook", "all, from files / notebook"):
             if times[name]:
                 rows.append([f"{described}: {name}", "-", f"{times[name]:.2f}", "-", "-"])
-    text = table(["training", "pictures/s", "times", "waits for data", "memory"], rows)
+    text = table(["training", "images/s", "times", "waits for data", "memory"], rows)
     if report["decoding"] is not None:
         text += "\n" + table(
-            ["JPEGs to the device", "CPU's cores, pictures/s", "device, pictures/s", "mean step"],
+            ["JPEGs to the device", "CPU's cores, images/s", "device, images/s", "mean step"],
             [
                 [
-                    f"{row['pictures']}, {row['bytes'] / 1000:.0f} kB, {row['workers']} workers",
+                    f"{row['images']}, {row['bytes'] / 1000:.0f} kB, {row['workers']} workers",
                     spread(row["cpu"], 0),
                     spread(row["device"], 0),
                     f"{row['difference']['mean']:.2f}",

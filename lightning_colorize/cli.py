@@ -8,8 +8,8 @@ import sys
 from importlib import import_module
 
 from lightning_colorize import __version__
-from lightning_colorize.commands.parser import PROGRAM, Parser
-from lightning_colorize.errors import UsageError, WorkError
+from lightning_colorize.common.arguments import PROGRAM, Parser
+from lightning_colorize.common.errors import UsageError, WorkError
 
 COMMANDS = (
     "fit",

@@ -31,7 +31,7 @@ TINY_RUN = {
     "--trainer.accelerator": "cpu",
     "--run.experiment": "tiny",
     "--run.loggers.wandb": "disabled",
-    "--run.grid_pictures": "2",
+    "--run.grid_images": "2",
 }
 
 
@@ -93,13 +93,13 @@ def own_environment(monkeypatch):
 @pytest.fixture(scope="session")
 def parser():
     """`fit`'s own parser; building it takes seconds, a parse some 50 ms."""
-    from lightning_colorize.training import ParsedCLI
+    from lightning_colorize.training.cli import ParsedCLI
 
     experiment = Path(__file__).parents[1] / "experiments" / "quickstart.yaml"
     return ParsedCLI(["--config", str(experiment)], "fit").parser
 
 
-def make_picture(number: int, width: int, height: int) -> Image.Image:
+def make_image(number: int, width: int, height: int) -> Image.Image:
     """Return a sky over ground in colours of the number's own, with a disc in a third."""
     random = np.random.default_rng(number)
     top, bottom, disc = random.integers(20, 236, size=(3, 3))
@@ -112,27 +112,27 @@ def make_picture(number: int, width: int, height: int) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def write_pictures(folder: Path, count: int, first: int = 0) -> None:
+def write_images(folder: Path, count: int, first: int = 0) -> None:
     """Write JPEG and PNG files of various sizes: `000.jpg`, `001.png`, ..."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(first, first + count):
         width, height = 40 + 7 * (number % 5), 36 + 9 * (number % 4)
         suffix = ".jpg" if number % 2 else ".png"
-        make_picture(number, width, height).save(folder / f"{number:03d}{suffix}", quality=95)
+        make_image(number, width, height).save(folder / f"{number:03d}{suffix}", quality=95)
 
 
 @pytest.fixture(scope="session")
 def photo_folder(tmp_path_factory) -> Path:
-    """Twelve pictures for training, five for validation, three for the test; read only."""
+    """Twelve images for training, five for validation, three for the test; read only."""
     folder = tmp_path_factory.mktemp("photos")
-    write_pictures(folder / "train", 12)
-    write_pictures(folder / "val", 5, first=20)
-    write_pictures(folder / "test", 3, first=30)
+    write_images(folder / "train", 12)
+    write_images(folder / "val", 5, first=20)
+    write_images(folder / "test", 3, first=30)
     return folder
 
 
 class Commands:
-    """The command, in this process, on a tiny network and small pictures.
+    """The command, in this process, on a tiny network and small images.
 
     Attributes:
         photos: What it trains on.

@@ -41,7 +41,7 @@ def _check_origin(report, script):
 def _check_ratios(row):
     """The ratios of a row are those of its raw times, round by round."""
     rates = {
-        name: np.divide(way["raw"]["pictures"], way["raw"]["seconds"])
+        name: np.divide(way["raw"]["images"], way["raw"]["seconds"])
         for name, way in row["ways"].items()
     }
     assert row["ratio"]
@@ -50,14 +50,14 @@ def _check_ratios(row):
         _near(ratio, list(rates[ours] / rates[theirs]))
 
 
-def test_rates_are_pictures_over_seconds_and_their_median_is_not_their_mean():
+def test_rates_are_images_over_seconds_and_their_median_is_not_their_mean():
     timing = Timing()
-    for pictures, seconds in ((10, 1.0), (10, 2.0), (30, 1.0)):
-        timing.add(pictures, seconds)
+    for images, seconds in ((10, 1.0), (10, 2.0), (30, 1.0)):
+        timing.add(images, seconds)
     assert timing.rates == [10, 5, 30]
     report = timing.as_dict()
-    assert report["pictures_per_second"] == {"median": 10, "low": 5, "high": 30}
-    assert report["raw"] == {"pictures": [10, 10, 30], "seconds": [1.0, 2.0, 1.0]}
+    assert report["images_per_second"] == {"median": 10, "low": 5, "high": 30}
+    assert report["raw"] == {"images": [10, 10, 30], "seconds": [1.0, 2.0, 1.0]}
 
 
 def test_warm_up_is_not_measured_and_every_repeat_has_at_least_one_call(monkeypatch):
@@ -71,7 +71,7 @@ def test_warm_up_is_not_measured_and_every_repeat_has_at_least_one_call(monkeypa
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     timing = measure(work, seconds=6.0, repeats=3, warm_up=2)
     assert timing.seconds == [2.0, 5.0, 2.0]
-    assert timing.pictures == [16, 8, 16]
+    assert timing.images == [16, 8, 16]
 
 
 def test_long_measuring_says_so_every_half_minute(monkeypatch, capsys):
@@ -243,7 +243,7 @@ def test_gpu_benchmark_at_toy_size(monkeypatch, tmp_path, capsys):
         assert system["ratios"]["all / notebook"] == rate["all"] / script
     assert max(report["colors"].values()) < 1e-4
     assert report["resume"] == {"resumed": 0.0, "second_run": 0.0}
-    assert [row["pictures"] for row in report["decoding"]] == ["small", "camera"]
+    assert [row["images"] for row in report["decoding"]] == ["small", "camera"]
     rendered = _script("tables").gpu(report)
     assert "| ResNet-34, 32 px, batch 2: fp32, eager |" in rendered
     assert "| resumed | 0.0e+00 |" in rendered
@@ -272,12 +272,12 @@ def test_gpu_benchmark_measures_no_cpu(monkeypatch, tmp_path, capsys):
 
 def test_metrics_are_rounded_and_baselines_stand_below(tmp_path):
     tables = _script("tables")
-    metrics = {"ssim": 0.92345, "ciede2000": 11.5, "colorfulness_ratio": 0.4567, "hue_r": 0.3}
+    metrics = {"ssim": 0.92345, "ciede2000": 11.5, "colorfulness_ratio": 0.4567, "ab_corr": 0.3}
     report = {
         "command": "lightning-colorize evaluate ...",
         "metrics": {
             "fine-tuned": metrics | {"psnr": 22.987},
-            "grey": metrics | {"psnr": 21.98, "colorfulness_ratio": 0.0, "hue_r": 0.0},
+            "grey": metrics | {"psnr": 21.98, "colorfulness_ratio": 0.0, "ab_corr": 0.0},
         },
         "environment": {
             "git_commit": "0123456789abcdef",
@@ -291,7 +291,7 @@ def test_metrics_are_rounded_and_baselines_stand_below(tmp_path):
     assert tables.render(text, tmp_path) == text
     (tmp_path / "photos_cpu.json").write_text(json.dumps(report))
     lines = tables.render(text, tmp_path).splitlines()
-    assert lines[2] == "|  | psnr | ssim | ciede2000 | colorfulness_ratio | hue_r |"
+    assert lines[2] == "|  | psnr | ssim | ciede2000 | colorfulness_ratio | ab_corr |"
     assert lines[4] == "| fine-tuned | 22.99 | 0.9234 | 11.50 | 0.457 | 0.300 |"
     assert lines[5] == "| grey | 21.98 | 0.9234 | 11.50 | 0.000 | 0.000 |"
     assert "commit 0123456789, 2 cores of a CPU, torch 2.11.0" in lines[7]
@@ -304,7 +304,7 @@ def test_systems_show_mean_and_range_over_their_seeds(tmp_path):
         "ssim": 0.9,
         "ciede2000": 11.5,
         "colorfulness_ratio": 0.4,
-        "hue_r": 0.3,
+        "ab_corr": 0.3,
     }
     runs = [
         {"metrics": metrics | {"psnr": psnr}, "d_accuracy": accuracy}
@@ -391,12 +391,12 @@ def test_audit_benchmark(tmp_path, monkeypatch):
     photo, _ = write_photographs(folder, 2, 160, 120)
     with Image.open(photo) as image:
         image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "mirrored.jpg", quality=95)
-    (folder / "broken.jpg").write_text("no picture")
+    (folder / "broken.jpg").write_text("no image")
     path = tmp_path / "audit.json"
     _script("audit").main([str(folder), "--json", str(path)])
     report = json.loads(path.read_text())
     assert report["command"].startswith("python benchmarks/audit.py photos/")
-    assert (report["originals"], report["pictures"]) == (3, 9)
+    assert (report["originals"], report["images"]) == (3, 9)
     assert report["found"] == {"bytes": 3, "half": 3}
     assert report["of_different_originals"] == [sorted([photo.name, "mirrored.jpg"])]
     assert report["peak_memory"] > 50e6

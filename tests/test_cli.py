@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_colorize import __version__, cli
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 
 
 @pytest.fixture

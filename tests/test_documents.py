@@ -70,7 +70,9 @@ def test_ci_runs_the_readmes_own_test_command():
 
 
 def test_checks_before_a_commit_and_on_github_are_those_of_ci():
-    checks = re.findall(r"^uv run (?:ruff|mypy).*$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    checks = re.findall(
+        r"^uv run (?:ruff|mypy|lint-imports).*$", (ROOT / ".ci/run").read_text(), re.MULTILINE
+    )
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     assert [hook["entry"] for hook in hooks] == checks
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
@@ -143,8 +145,8 @@ def test_readme_shows_what_a_run_leaves(finished_run):
 @pytest.mark.parametrize("section", ["data", "model", "run"])
 def test_every_key_is_documented_with_its_default(section):
     from lightning_colorize.data.module import ColorizationDataModule
-    from lightning_colorize.run_options import RunOptions
     from lightning_colorize.tasks import RegressionTask
+    from lightning_colorize.training.options import RunOptions
 
     parts = {"data": ColorizationDataModule, "model": RegressionTask, "run": RunOptions}
     parameters = dict(inspect.signature(parts[section]).parameters)

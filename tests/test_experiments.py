@@ -133,7 +133,7 @@ def test_head_says_data_layout_and_command(path):
     [
         ("resnet34_upsample", "ImageNet"),
         ("resnet18_deconv", "Oxford-IIIT Pet"),
-        ("vgg16_upsample", "landscape pictures"),
+        ("vgg16_upsample", "landscape images"),
         ("cnn_autoencoder", "Google's universal image embeddings"),
         ("cnn_unet", "Google's universal image embeddings"),
     ],
@@ -318,9 +318,9 @@ def test_fragments_are_found_beside_the_experiment_and_saved_resolved(parser, tm
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """A plain folder of small pictures, without sub-folders."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    """A plain folder of small images, without sub-folders."""
+    folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for number in range(12):
         corners = random.integers(0, 256, (2, 3, 3), dtype=np.uint8)
@@ -331,7 +331,7 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture
-def fit(pictures, tmp_path, monkeypatch):
+def fit(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
@@ -343,7 +343,7 @@ def fit(pictures, tmp_path, monkeypatch):
         return main(
             [
                 *("fit", "--config", str(path)),
-                *("--data.root", str(pictures), "--data.size", str(size)),
+                *("--data.root", str(images), "--data.size", str(size)),
                 *("--data.batch_size", "2", "--trainer.accelerator", "cpu"),
                 *offline,
                 *map(str, words),
@@ -363,10 +363,10 @@ QUICK = {"quickstart", "photos_cpu", "cnn_autoencoder", "cnn_unet", "resnet18_de
         for path in SYSTEMS
     ],
 )
-def test_experiment_runs_a_step_on_a_plain_folder(fit, path, pictures, tmp_path):
+def test_experiment_runs_a_step_on_a_plain_folder(fit, path, images, tmp_path):
     words = ["--config", EXPERIMENTS / "debug" / "one_batch.yaml"]
     if path.stem == "cgan_faces_landscapes":
-        words += ["--data.root", lay_out("mixture", pictures, tmp_path)]
+        words += ["--data.root", lay_out("mixture", images, tmp_path)]
     assert fit(path, *words) == 0
     assert not (tmp_path / "runs").exists(), "one_batch writes nothing"
 
@@ -419,15 +419,15 @@ def test_the_combinations_leave_out_no_fragment():
         assert {in_turn(slot, number) for number in numbers} == set(FRAGMENTS[slot])
 
 
-def lay_out(name, pictures, folder):
-    """Put pictures as the source of that name wants them; returns what `data.root` is then."""
-    files = sorted(pictures.iterdir())
+def lay_out(name, images, folder):
+    """Put images as the source of that name wants them; returns what `data.root` is then."""
+    files = sorted(images.iterdir())
     if name == "folder":
-        return pictures
+        return images
     if name == "embedded":
         return "null"
     if name == "shards":
-        assert main(["pack", str(pictures), str(folder / "shards"), "--workers", "1"]) == 0
+        assert main(["pack", str(images), str(folder / "shards"), "--workers", "1"]) == 0
         return folder / "shards"
     if name == "manifest":
         rows = [f"{file},{'val' if i % 4 == 0 else 'train'}" for i, file in enumerate(files)]
@@ -448,9 +448,9 @@ def lay_out(name, pictures, folder):
 
 
 @pytest.mark.parametrize("source", FRAGMENTS["source"], ids=stem)
-def test_source_fragments_run_a_step_on_their_layout(fit, pictures, tmp_path, source):
+def test_source_fragments_run_a_step_on_their_layout(fit, images, tmp_path, source):
     quickstart = EXPERIMENTS / "quickstart.yaml"
-    root = lay_out(source.stem, pictures, tmp_path)
+    root = lay_out(source.stem, images, tmp_path)
     words = ["--data.root", root, "--data.source", source, "--data.num_workers", "0"]
     assert fit(quickstart, *words, "--trainer.fast_dev_run", "1") == 0
 

@@ -1,7 +1,7 @@
 """Measuring, for `lightning-colorize bench` and the scripts of `benchmarks/`."""
 
 from lightning_colorize.benchmarking.environment import environment, write_report
-from lightning_colorize.benchmarking.photographs import write_photographs
+from lightning_colorize.benchmarking.images import write_photographs
 from lightning_colorize.benchmarking.timing import Timing, measure, summary, synchronize
 from lightning_colorize.benchmarking.training import BareTraining, small_task
 

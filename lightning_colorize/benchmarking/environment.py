@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from lightning_colorize.provenance import git_commit, versions
-from lightning_colorize.run_folder import write_atomic
+from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.provenance import git_commit, versions
 
 
 def environment() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The way of a picture through training, measured part by part and then as a whole."""
+"""The way of an image through training, measured part by part and then as a whole."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ import torch
 from lightning_colorize.benchmarking.timing import Timing, measure
 from lightning_colorize.benchmarking.training import BareTraining, small_task
 from lightning_colorize.color import RawBatch
+from lightning_colorize.common.processes import cores
 from lightning_colorize.data.cache import fits_in_memory
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.loader import PictureLoader
+from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.pictures import FilePictures
 from lightning_colorize.data.sources import Source
 from lightning_colorize.data.sources.base import Root, Splits
-from lightning_colorize.data.sources.listing import list_pictures, require_folder
+from lightning_colorize.data.sources.listing import list_images, require_folder
 from lightning_colorize.data.splits import random_subset
-from lightning_colorize.processes import cores
 
 Kind = Literal["loader", "memory", "lab", "augment", "step", "together"]
 
@@ -45,7 +45,7 @@ class Stage:
 
     @property
     def rate(self) -> float:
-        """Pictures per second, the median."""
+        """Images per second, the median."""
         return self.timing.rate
 
     def as_dict(self) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Settings(NamedTuple):
 
     Attributes:
         size: Height and width that the network sees, in pixels.
-        batch_size: Pictures in a batch.
+        batch_size: Images in a batch.
         workers: Numbers of loading processes.
         seconds: Of measuring, for each stage.
         device: Where to convert and train.
@@ -80,17 +80,17 @@ class Bench:
         settings: What is measured.
 
     Attributes:
-        count: Pictures in the folder.
+        count: Images in the folder.
         in_memory: Whether `fit` would keep them in memory.
 
     Raises:
-        SourceError: If there is no picture in the folder.
+        SourceError: If there is no image in the folder.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = require_folder(folder, "bench", option="--data")
         self.settings = settings
-        self.names = list_pictures(self.folder)
+        self.names = list_images(self.folder)
         self.count = len(self.names)
         self.side = self._data("never").loader("train").dataset.side  # type: ignore[attr-defined]
         self.in_memory = fits_in_memory(self.count, self.side)
@@ -102,7 +102,7 @@ class Bench:
             loaders.append(self._loader(workers))
             yield loaders[-1]
         memory = self._data("always")
-        yield self._loading("memory", "decoded pictures kept in memory", memory.loader("train"))
+        yield self._loading("memory", "decoded images kept in memory", memory.loader("train"))
         yield from self._on_device(memory)
         best = max(loaders, key=lambda stage: stage.rate)
         data = memory if self.in_memory else self._data("never", best.workers or 0)
@@ -114,7 +114,7 @@ class Bench:
             names = random_subset(names, _IN_MEMORY, seed=0)
         data = ColorizationDataModule(
             root=str(self.folder),
-            source=_Found({"train": FilePictures(self.folder, names)}),
+            source=_Found({"train": FileImages(self.folder, names)}),
             size=self.settings.size,
             batch_size=self.settings.batch_size,
             cache=cache,
@@ -134,7 +134,7 @@ class Bench:
         return self._loading("loader", detail, loader, workers)
 
     def _loading(
-        self, kind: Kind, detail: str, loader: PictureLoader, workers: int | None = None
+        self, kind: Kind, detail: str, loader: ImageLoader, workers: int | None = None
     ) -> Stage:
         batches = endless(loader)
         timing = measure(
@@ -163,10 +163,10 @@ class Bench:
         for kind, detail, work in works:
             yield Stage(kind, detail, self._measured(work, len(raw.rgb)))
 
-    def _measured(self, work: Callable[[], object], pictures: int) -> Timing:
+    def _measured(self, work: Callable[[], object], images: int) -> Timing:
         def counted() -> int:
             work()
-            return pictures
+            return images
 
         return measure(counted, self.settings.seconds, warm_up=2, device=self.settings.device)
 
@@ -186,7 +186,7 @@ class Bench:
 
 
 class _Found(Source):
-    """Pictures that are known already."""
+    """Images that are known already."""
 
     def __init__(self, found: Splits) -> None:
         self._found = found
@@ -202,7 +202,7 @@ def default_workers() -> list[int]:
     return sorted({0, *powers, all_cores} & {*range(all_cores + 1)})
 
 
-def endless(loader: PictureLoader) -> Iterator[RawBatch]:
+def endless(loader: ImageLoader) -> Iterator[RawBatch]:
     """Yield a loader's batches, epoch after epoch."""
     while True:
         yield from loader
@@ -227,14 +227,14 @@ def conclusion(stages: list[Stage]) -> str:
     limit, second, third = sorted(names, key=lambda name: names[name].rate)
     slowest = names[limit].rate
     return (
-        f"{limit[0].upper()}{limit[1:]} limits: {slowest:.0f} pictures/s; "
+        f"{limit[0].upper()}{limit[1:]} limits: {slowest:.0f} images/s; "
         f"{second} gives {names[second].rate / slowest:.1f} times that, "
         f"{third} {names[third].rate / slowest:.1f} times; "
-        f"all together {last.rate:.0f} pictures/s"
+        f"all together {last.rate:.0f} images/s"
     )
 
 
-def _ahead(loader: PictureLoader) -> int:
+def _ahead(loader: ImageLoader) -> int:
     """Return how many batches workers may have ready before the clock runs, and two more."""
     return 2 + 2 * loader.num_workers
 

@@ -17,22 +17,22 @@ class Timing:
     """Repeated measurements of the same work.
 
     Attributes:
-        pictures: Pictures worked on in each repeat.
+        images: Images worked on in each repeat.
         seconds: Time that each repeat took.
     """
 
-    pictures: list[int] = field(default_factory=list)
+    images: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
-    def add(self, pictures: int, seconds: float) -> None:
+    def add(self, images: int, seconds: float) -> None:
         """Add a repeat."""
-        self.pictures.append(pictures)
+        self.images.append(images)
         self.seconds.append(seconds)
 
     @property
     def rates(self) -> list[float]:
-        """Pictures per second of each repeat."""
-        return [n / s for n, s in zip(self.pictures, self.seconds, strict=True)]
+        """Images per second of each repeat."""
+        return [n / s for n, s in zip(self.images, self.seconds, strict=True)]
 
     @property
     def rate(self) -> float:
@@ -42,8 +42,8 @@ class Timing:
     def as_dict(self) -> dict[str, Any]:
         """Return median, range and raw times."""
         return {
-            "pictures_per_second": summary(self.rates),
-            "raw": {"pictures": self.pictures, "seconds": self.seconds},
+            "images_per_second": summary(self.rates),
+            "raw": {"images": self.images, "seconds": self.seconds},
         }
 
 
@@ -64,7 +64,7 @@ def measure(
     Where that takes long, a line on stderr says so every 30 s; a moving bar would take time itself.
 
     Args:
-        work: Does it, and returns the number of pictures that it worked on.
+        work: Does it, and returns the number of images that it worked on.
         seconds: Of all repeats together, about.
         repeats: Measurements.
         warm_up: Calls before the first of them.
@@ -77,15 +77,15 @@ def measure(
     for _ in range(repeats):
         synchronize(device)
         start = now = time.perf_counter()
-        pictures = 0
-        while pictures == 0 or now - start < seconds / repeats:
-            pictures += work()
+        images = 0
+        while images == 0 or now - start < seconds / repeats:
+            images += work()
             now = time.perf_counter()
             if now - said >= _QUIET:
                 said = now
                 print(f"measuring: {now - begun:.0f} of {seconds:.0f} s", file=sys.stderr)
         synchronize(device)
-        timing.add(pictures, time.perf_counter() - start)
+        timing.add(images, time.perf_counter() - start)
     return timing
 
 

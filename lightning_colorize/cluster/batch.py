@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.cluster.queue import refusal
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 
 _TIMEOUT = 60.0
 

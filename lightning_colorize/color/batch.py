@@ -11,7 +11,7 @@ class RawBatch(NamedTuple):
 
     Attributes:
         rgb: (B, 3, H, W), uint8, sRGB in 0..255.
-        names: The pictures' names, relative to their source.
+        names: The images' names, relative to their source.
     """
 
     rgb: Tensor
@@ -26,7 +26,7 @@ class ColorBatch:
         L: (B, 1, H, W), fp32, in [0, 100]: what the network sees. In training it may come from a
             jittered grey conversion; then it is not the lightness of the true colours.
         ab: (B, 2, H, W), fp32, in LAB units: the true colours.
-        names: The pictures' names, relative to their source.
+        names: The images' names, relative to their source.
         target: The true colours in the form that the network's head predicts; set by the task.
     """
 

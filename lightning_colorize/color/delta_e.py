@@ -19,7 +19,7 @@ def ciede2000(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Te
     Args:
         first: What `to_lab` gives: L, (..., 1, H, W) in [0, 100], and ab, (..., 2, H, W) in LAB
             units.
-        second: The same of the other picture.
+        second: The same of the other image.
 
     Returns:
         (..., 1, H, W), fp32, at least 0; about 1 is just noticeable.

@@ -26,7 +26,7 @@ def fit_gamut(L: Tensor, ab: Tensor, *, steps: int = 12) -> Tensor:
     outside = _outside(L, ab)
     if not outside.any():
         return ab
-    # Only the pixels outside are searched: on most pictures they are few.
+    # Only the pixels outside are searched: on most images they are few.
     mask = outside[:, 0]
     lightness = L[:, 0][mask].view(1, 1, 1, -1)
     colour = ab.movedim(1, -1)[mask].T.reshape(1, 2, 1, -1)

@@ -1,4 +1,4 @@
-"""`lightning-colorize audit`: what is wrong with a set of pictures, and what to leave out."""
+"""`lightning-colorize audit`: what is wrong with a set of images, and what to leave out."""
 
 import argparse
 import json
@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.parser import expanded_path, require_positive
-from lightning_colorize.errors import UsageError
-from lightning_colorize.run_folder import require_writable, write_atomic
+from lightning_colorize.common.arguments import expanded_path, require_positive
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable, write_atomic
 
 if TYPE_CHECKING:
     from lightning_colorize.data.sources import Source
 
-HELP = "find broken, grey, tiny and duplicate pictures, and copies that are in two splits"
+HELP = "find broken, grey, tiny and duplicate images, and copies that are in two splits"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         default=64,
-        help="pixels of the short side below which a picture is tiny (default: 64)",
+        help="pixels of the short side below which an image is tiny (default: 64)",
     )
     parser.add_argument(
         "--exclude-to",
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look at every picture and print; returns 1 if one is in two splits."""
+    """Look at every image and print; returns 1 if one is in two splits."""
     require_positive(args, "min_side")
     if args.exclude_to is not None:
         if args.exclude_to.exists():

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_colorize.provenance import versions
+from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
     from lightning_colorize.data.audit import Audit, Crossing, Group
@@ -26,7 +26,7 @@ def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path 
     Args:
         found: What was found.
         seconds: What it took.
-        excluded: How many pictures are to be left out.
+        excluded: How many images are to be left out.
         listed_in: The file that lists them.
     """
     console = Console()
@@ -37,7 +37,7 @@ def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path 
     total = len(found.looks)
     table = Table(box=SIMPLE if boxed else None, pad_edge=False)
     table.add_column("")
-    table.add_column("pictures", justify="right")
+    table.add_column("images", justify="right")
     table.add_column("share", justify="right")
     table.add_column("for example", overflow="fold")
     for kind, examples in _rows(found).items():
@@ -50,7 +50,7 @@ def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path 
 
 
 def _rows(found: "Audit") -> dict[str, Sequence[str]]:
-    """Return the pictures of each kind, with what is to be said of them."""
+    """Return the images of each kind, with what is to be said of them."""
     looks, name = found.looks, partial(_shown, found)
     copies: list[str] = []
     near: list[str] = []
@@ -87,7 +87,7 @@ def _leak_lines(found: "Audit") -> list[str]:
 def _conclusion(found: "Audit", seconds: float, excluded: int, listed_in: Path | None) -> str:
     total = len(found.looks)
     by_split = ", ".join(f"{len(part):,} {name}" for name, part in found.parts.items())
-    line = f"{total:,} pictures ({by_split}) in {seconds:.1f} s, {total / seconds:,.0f}/s; "
+    line = f"{total:,} images ({by_split}) in {seconds:.1f} s, {total / seconds:,.0f}/s; "
     if not excluded:
         return line + "nothing to leave out"
     if listed_in is None:
@@ -104,7 +104,7 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
     def named(indices: Iterable[int], **more: str) -> list[dict[str, Any]]:
         return [
             {
-                "name": found.pictures.name(int(index)),
+                "name": found.images.name(int(index)),
                 "split": found.split(index),
                 **{key: looks[field][index].item() for key, field in more.items()},
             }
@@ -115,9 +115,9 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
     for entry, error in zip(broken, found.broken.values(), strict=True):
         entry["reason"] = error.reason
     return {
-        "pictures": {name: len(part) for name, part in found.parts.items()},
+        "images": {name: len(part) for name, part in found.parts.items()},
         "seconds": seconds,
-        "pictures_per_second": len(looks) / seconds,
+        "images_per_second": len(looks) / seconds,
         "min_side": found.min_side,
         "broken": broken,
         "near_grey": named(found.near_grey, chroma="chroma"),
@@ -127,7 +127,7 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
             {
                 "exact": group.exact,
                 "splits": _splits(found, group),
-                "pictures": named(group.members),  # the one that is kept first
+                "images": named(group.members),  # the one that is kept first
             }
             for group in found.groups
         ],
@@ -135,7 +135,7 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
         # Of these pairs each belongs to another of the groups above, or to none.
         "leaks_across_groups": [named(pair.members) for pair in found.crossings],
         "excluded": [
-            {"name": found.pictures.name(index), "reason": reason}
+            {"name": found.images.name(index), "reason": reason}
             for index, reason in excluded.items()
         ],
         "versions": versions(),
@@ -148,7 +148,7 @@ def _splits(found: "Audit", group: "Group | Crossing") -> list[str]:
 
 
 def _shown(found: "Audit", index: int) -> str:
-    """Return a picture's name and split, in characters that any terminal takes."""
-    name = found.pictures.name(int(index)).encode("utf-8", "backslashreplace").decode()
+    """Return an image's name and split, in characters that any terminal takes."""
+    name = found.images.name(int(index)).encode("utf-8", "backslashreplace").decode()
     split = found.split(index)
     return name if name.startswith(f"{split}/") else f"{name} ({split})"

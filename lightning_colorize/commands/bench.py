@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.commands.parser import expanded_path, require_positive
-from lightning_colorize.errors import UsageError
-from lightning_colorize.run_folder import require_writable
+from lightning_colorize.common.arguments import expanded_path, require_positive
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HELP = "measure what this machine loads, converts and trains per second, and what limits it"
 
-_COUNT, _WIDTH, _HEIGHT = 128, 500, 375  # of the pictures that are made where none are given
+_COUNT, _WIDTH, _HEIGHT = 128, 500, 375  # of the images that are made where none are given
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=expanded_path, metavar="FOLDER", help="photographs (default: some are made)"
     )
     parser.add_argument("--size", type=int, default=128, help="pixels (default: 128)")
-    parser.add_argument("--batch-size", type=int, default=32, help="pictures (default: 32)")
+    parser.add_argument("--batch-size", type=int, default=32, help="images (default: 32)")
     parser.add_argument(
         "--workers",
         type=int,
@@ -74,11 +74,11 @@ def run(args: argparse.Namespace) -> int:
         if args.data is None:
             write_photographs(Path(made), _COUNT, _WIDTH, _HEIGHT)
         bench = Bench(args.data or Path(made), settings)
-        files = f"{args.data}, {bench.count:,} pictures"
+        files = f"{args.data}, {bench.count:,} images"
         if args.data is None:
             files = f"{bench.count} JPEGs of {_WIDTH} x {_HEIGHT}, made from scikit-image's"
         print(f"{files}; {args.size} px, batch size {args.batch_size}, {settings.device}\n")
-        print(f"{'':<14}{'':<46}{'pictures/s':>10}  range")
+        print(f"{'':<14}{'':<46}{'images/s':>10}  range")
         stages = []
         for stage in bench.stages():
             print(_line(stage), flush=True)

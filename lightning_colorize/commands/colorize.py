@@ -1,4 +1,4 @@
-"""`lightning-colorize colorize`: pictures to coloured pictures."""
+"""`lightning-colorize colorize`: images to coloured images."""
 
 import argparse
 import sys
@@ -6,18 +6,18 @@ from collections import Counter
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from lightning_colorize.commands.parser import (
+from lightning_colorize.common.arguments import (
     add_checkpoint,
     add_network_options,
     expanded_path,
     require_positive,
 )
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
     from lightning_colorize.inference import Record
 
-HELP = "colour a picture or a folder of pictures"
+HELP = "colour an image or a folder of images"
 
 _SHOWN_FAILURES = 5
 
@@ -25,21 +25,21 @@ _SHOWN_FAILURES = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "input", metavar="INPUT", type=expanded_path, help="a picture, or a folder of any depth"
+        "input", metavar="INPUT", type=expanded_path, help="an image, or a folder of any depth"
     )
     parser.add_argument(
         "output",
         metavar="OUTPUT",
         type=expanded_path,
-        help="folder for the results, in INPUT's structure; for one picture also a file name",
+        help="folder for the results, in INPUT's structure; for one image also a file name",
     )
     add_checkpoint(parser, "--checkpoint")
-    add_network_options(parser, "pixels of the short side at which the network sees the picture")
+    add_network_options(parser, "pixels of the short side at which the network sees the image")
     parser.add_argument(
         "--format",
         choices=("png", "jpg", "same"),
         default="same",
-        help="of the results (default: that of each picture, PNG where it cannot be written)",
+        help="of the results (default: that of each image, PNG where it cannot be written)",
     )
     parser.add_argument(
         "--overwrite",
@@ -49,8 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Colour; returns 1 if some of the pictures, or all, could not be coloured."""
+    """Colour; returns 1 if some of the images, or all, could not be coloured."""
     require_positive(args, "size")
+    from lightning_colorize.common.progress import progress
     from lightning_colorize.inference import (
         choose_device,
         colorize_files,
@@ -58,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
         open_manifest,
         plan_jobs,
     )
-    from lightning_colorize.progress import progress
 
     jobs, folder = plan_jobs(args.input, args.output, args.format)
     loaded = load_task(args.checkpoint, args.allow_class, choose_device(args.device))

@@ -5,20 +5,20 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.parser import (
+from lightning_colorize.common.arguments import (
     add_network_options,
     expanded_path,
     require_positive,
 )
-from lightning_colorize.errors import UsageError
-from lightning_colorize.provenance import versions
-from lightning_colorize.run_folder import require_writable, write_atomic
-from lightning_colorize.run_summary import differences, summarize
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable, write_atomic
+from lightning_colorize.common.provenance import versions
+from lightning_colorize.runs.listing import differences, summarize
 
 if TYPE_CHECKING:
-    from lightning_colorize.evaluation.comparison import Plan, Report
+    from lightning_colorize.reports.comparison import Plan, Report
 
-HELP = "colour the same pictures by several runs: sheets, metrics, one page; on wish a study"
+HELP = "colour the same images by several runs: sheets, metrics, one page; on wish a study"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "systems",
         metavar="NAME=RUN_OR_CKPT_OR_FOLDER",
         nargs="+",
-        help="a run folder (its best checkpoint), a checkpoint, or a folder of pictures coloured "
+        help="a run folder (its best checkpoint), a checkpoint, or a folder of images coloured "
         "elsewhere; differences are taken from the first; NAME= may be left out",
     )
     parser.add_argument(
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which of the photographs, as for evaluate",
     )
     parser.add_argument(
-        "--max-pictures", metavar="N", type=int, help="a random subset, the same at every call"
+        "--max-images", metavar="N", type=int, help="a random subset, the same at every call"
     )
     parser.add_argument(
         "--no-truth",
@@ -66,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare; returns 1 if some of the pictures could not be read."""
-    require_positive(args, "size", "batch_size", "max_pictures")
+    """Compare; returns 1 if some of the images could not be read."""
+    require_positive(args, "size", "batch_size", "max_images")
     if args.seed < 0:
         raise UsageError(f"--seed {args.seed}: it must be 0 or more")
     if args.out.resolve().is_relative_to(args.data.resolve()):
@@ -85,27 +85,26 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lightning_colorize.evaluation import metrics_table, print_plain
-    from lightning_colorize.evaluation.comparison import (
+    from lightning_colorize.reports.comparison import (
         INDEX,
-        STUDY,
         remarks,
         write_comparison,
-        write_study,
     )
+    from lightning_colorize.reports.perception.study import STUDY, write_study
 
     plan = _plan(args)
     if plan.study:
         write_study(plan)
     runs = [system.run for system in plan.systems if system.run is not None]
     report = write_comparison(plan, differences([summarize(folder) for folder in runs]))
-    unread = len(plan.found.pictures) - len(report.measured.names)
+    unread = len(plan.found.images) - len(report.measured.names)
     broken = (f"left out: {error}" for error in report.measured.broken)
     for line in (*broken, *remarks(plan, report.measured)):
         print(line, file=sys.stderr)
     if report.rows:
         print_plain(Console(), metrics_table(report.rows))
     else:
-        print("the pictures have no colours of their own, so there are no metrics")
+        print("the images have no colours of their own, so there are no metrics")
     for page in (INDEX, *([STUDY] if plan.study else [])):
         print(plan.out / page)
     if args.json is not None:
@@ -114,22 +113,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> "Plan":
-    from lightning_colorize.evaluation.comparison import (
+    from lightning_colorize.inference import choose_device
+    from lightning_colorize.reports.comparison import (
         Plan,
-        choose_pictures,
+        choose_images,
         colorless,
         default_size,
         find_truth,
         open_systems,
         trained_on,
     )
-    from lightning_colorize.inference import choose_device
 
     device = choose_device(args.device)
     systems = open_systems(args.systems, args.data, args.allow_class, device)
     every = find_truth(args.data, args.split, systems, args.allow_class)
-    found, missing = choose_pictures(args.data, every, systems, args.max_pictures, args.seed)
-    truth = not args.no_truth and not colorless(found.pictures)
+    found, missing = choose_images(args.data, every, systems, args.max_images, args.seed)
+    truth = not args.no_truth and not colorless(found.images)
     if args.study and not truth and len(systems) < 2:
         raise UsageError("--study needs the true colours, or two systems, to have a choice")
     return Plan(
@@ -153,8 +152,8 @@ def _as_json(plan: "Plan", report: "Report") -> dict[str, Any]:
         "data": str(plan.data),
         "split": plan.found.split,
         "size": plan.size,
-        "pictures": len(report.measured.names),
-        "unreadable": len(plan.found.pictures) - len(report.measured.names),
+        "images": len(report.measured.names),
+        "unreadable": len(plan.found.images) - len(report.measured.names),
         "missing": {missing.system: missing.names for missing in plan.missing},
         "trained_on": plan.trained_on,
         "systems": {

@@ -7,8 +7,8 @@ import socket
 import threading
 from pathlib import Path
 
-from lightning_colorize.commands.parser import expanded_path
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.errors import UsageError
 
 HELP = "show all runs in TensorBoard, or a sweep's study, on this machine only"
 
@@ -67,7 +67,7 @@ def _serve(root: Path, port: int) -> None:
 
 
 def _serve_study(place: str, port: int) -> None:
-    from lightning_colorize.search.study_page import serve_study
+    from lightning_colorize.sweeps.study_page import serve_study
 
     serve_study(os.path.expanduser(place), _HOST, port, lambda line: print(line, flush=True))
 

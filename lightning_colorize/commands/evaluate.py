@@ -7,21 +7,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.parser import (
+from lightning_colorize.common.arguments import (
     add_checkpoint,
     add_network_options,
     expanded_path,
     require_positive,
 )
-from lightning_colorize.errors import UsageError
-from lightning_colorize.provenance import versions
-from lightning_colorize.run_folder import require_writable, write_atomic
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable, write_atomic
+from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lightning_colorize.data.sources import Root
-    from lightning_colorize.evaluation import Evaluation, EvaluationPictures
+    from lightning_colorize.evaluation import Evaluation, EvaluationImages
     from lightning_colorize.inference import LoadedTask, TrainingData
 
 HELP = "measure a checkpoint beside its baselines, per folder on wish"
@@ -53,26 +53,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; returns 1 if some of the pictures could not be read."""
+    """Measure and print; returns 1 if some of the images could not be read."""
     require_positive(args, "size", "batch_size")
     if args.json is not None:
         require_writable(args.json, "--json")
     from rich.console import Console
 
-    from lightning_colorize.evaluation import evaluate, find_pictures
+    from lightning_colorize.common.progress import progress
+    from lightning_colorize.evaluation import evaluate, find_images
     from lightning_colorize.inference import choose_device, load_task, training_data
-    from lightning_colorize.progress import progress
 
     device = choose_device(args.device)
     loaded = load_task(args.checkpoint, args.allow_class, device)
     trained = training_data(loaded.path)
     own = trained is not None and _same(trained.root, args.data)
     source = trained.source(args.allow_class) if trained is not None and own else None
-    found = find_pictures(args.data, args.split, source)
+    found = find_images(args.data, args.split, source)
     size = args.size or loaded.size
     start = time.perf_counter()
     batches = found.batches(size, args.batch_size, device)
-    count = -(-len(found.pictures) // args.batch_size)
+    count = -(-len(found.images) // args.batch_size)
     result = evaluate(
         loaded.task,
         loaded.baselines,
@@ -80,22 +80,22 @@ def run(args: argparse.Namespace) -> int:
         found.group if args.group_by else None,
     )
     seconds = time.perf_counter() - start
-    if not result.pictures:
-        raise UsageError(f"none of {len(found.pictures)} pictures in {args.data} can be read")
+    if not result.images:
+        raise UsageError(f"none of {len(found.images)} images in {args.data} can be read")
     _print(Console(), args, result, found, size, seconds)
     for line in _remarks(args, loaded, trained, found):
         print(line, file=sys.stderr)
     if args.json is not None:
         numbers = _as_json(args, result, loaded, found, size, seconds)
         write_atomic(args.json, json.dumps(numbers, indent=2) + "\n")
-    return 1 if result.pictures < len(found.pictures) else 0
+    return 1 if result.images < len(found.images) else 0
 
 
 def _print(
     console: "Console",
     args: argparse.Namespace,
     result: "Evaluation",
-    found: "EvaluationPictures",
+    found: "EvaluationImages",
     size: int,
     seconds: float,
 ) -> None:
@@ -104,11 +104,11 @@ def _print(
     for name, rows in result.groups.items():
         print_plain(console, metrics_table(rows, f"{name} ({result.counts[name]})"))
     print_plain(console, metrics_table(result.rows, "all" if result.groups else None))
-    which = "pictures" if found.split == "all" else f"{found.split} pictures"
-    unread = len(found.pictures) - result.pictures
+    which = "images" if found.split == "all" else f"{found.split} images"
+    unread = len(found.images) - result.images
     more = f"; {unread:,} could not be read" if unread else ""
     console.print(
-        f"{result.pictures:,} {which} of {args.data} at {size} px, in {seconds:.1f} s{more}",
+        f"{result.images:,} {which} of {args.data} at {size} px, in {seconds:.1f} s{more}",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -123,7 +123,7 @@ def _remarks(
     args: argparse.Namespace,
     loaded: "LoadedTask",
     trained: "TrainingData | None",
-    found: "EvaluationPictures",
+    found: "EvaluationImages",
 ) -> list[str]:
     """Return what is to be known about the figures: who was trained on what, and is missing."""
     lines = []
@@ -137,7 +137,7 @@ def _remarks(
             )
     elif found.split != "train" and (count := _count_trained(trained, found, args.allow_class)):
         hint = "; --split test takes none of them" if _same(trained.root, args.data) else ""
-        lines.append(f"{count:,} of these {len(found.pictures):,} were trained on{hint}")
+        lines.append(f"{count:,} of these {len(found.images):,} were trained on{hint}")
     if loaded.baselines is None:
         lines.append("the checkpoint has no baselines, so there are no rows of them")
     return lines
@@ -147,22 +147,22 @@ def _overlap(one: Path, other: Path) -> bool:
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
-def _count_trained(trained: "TrainingData", found: "EvaluationPictures", allow: list[str]) -> int:
-    """Return how many of the pictures were trained on; 0 where the training pictures are gone."""
+def _count_trained(trained: "TrainingData", found: "EvaluationImages", allow: list[str]) -> int:
+    """Return how many of the images were trained on; 0 where the training images are gone."""
     from lightning_colorize.evaluation import count_common
 
     try:
         splits = trained.source(allow).splits(trained.root)
     except UsageError:
         return 0
-    return count_common(found.pictures, splits["train"]) if "train" in splits else 0
+    return count_common(found.images, splits["train"]) if "train" in splits else 0
 
 
 def _as_json(
     args: argparse.Namespace,
     result: "Evaluation",
     loaded: "LoadedTask",
-    found: "EvaluationPictures",
+    found: "EvaluationImages",
     size: int,
     seconds: float,
 ) -> dict[str, Any]:
@@ -171,11 +171,11 @@ def _as_json(
         "data": str(args.data),
         "split": found.split,
         "size": size,
-        "pictures": result.pictures,
-        "unreadable": len(found.pictures) - result.pictures,
+        "images": result.images,
+        "unreadable": len(found.images) - result.images,
         "metrics": result.rows,
         "groups": {
-            name: {"pictures": result.counts[name], "metrics": rows}
+            name: {"images": result.counts[name], "metrics": rows}
             for name, rows in result.groups.items()
         },
         "seconds": seconds,

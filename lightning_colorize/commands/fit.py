@@ -1,10 +1,11 @@
 """`fit`: train in a new run folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lightning_colorize.training import ColorizeCLI
+    from lightning_colorize.training.cli import ColorizeCLI
 
 HELP = "train an experiment in a new run folder"
 
@@ -13,15 +14,14 @@ PROGRAM = "lightning-colorize fit"
 
 def main(words: list[str]) -> int:
     """Train as the words say; returns the exit code."""
-    from lightning_colorize.commands.resume import go_on
-    from lightning_colorize.commands.session import quiet, session
-    from lightning_colorize.processes import is_first_process
-    from lightning_colorize.run_folder import LAST
-    from lightning_colorize.run_naming import begun_trial
-    from lightning_colorize.run_restart import RunEnded
+    from lightning_colorize.common.processes import is_first_process
+    from lightning_colorize.runs.folder import LAST
+    from lightning_colorize.runs.naming import begun_trial
+    from lightning_colorize.runs.resuming import RunEnded
+    from lightning_colorize.training.session import quiet, session
 
     if (folder := begun_trial()) is not None:
-        return go_on(folder)
+        return resume_run(folder)
     quiet()
     try:
         with session(words, PROGRAM) as cli:
@@ -29,6 +29,24 @@ def main(words: list[str]) -> int:
     except RunEnded as ended:
         if is_first_process():
             print(f"nothing to do: {ended}")
+    return 0
+
+
+def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
+    """Train on from a run's last checkpoint; returns the exit code.
+
+    Args:
+        folder: The run's.
+        overrides: Changes to its configuration, as words.
+    """
+    from lightning_colorize.runs.folder import CONFIG, LAST
+    from lightning_colorize.training.session import quiet, session
+
+    quiet()
+    with session(
+        ["--config", str(folder / CONFIG), *overrides], "lightning-colorize resume", folder
+    ) as cli:
+        train(cli, folder / LAST)
     return 0
 
 
@@ -42,7 +60,7 @@ def train(cli: "ColorizeCLI", resume_from: Path | None = None) -> None:
     import torch
 
     from lightning_colorize.evaluation import print_result
-    from lightning_colorize.run_folder import BEST, read_result
+    from lightning_colorize.runs.folder import BEST, read_result
 
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume_from, weights_only=True)
     if cli.best is None:

@@ -4,9 +4,9 @@ import argparse
 import shutil
 from pathlib import Path
 
-from lightning_colorize.bundled import bundled
-from lightning_colorize.commands.parser import expanded_path
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.bundled import bundled
+from lightning_colorize.common.errors import UsageError
 
 HELP = "copy the packaged experiments and sweeps into a folder, to run and change them there"
 

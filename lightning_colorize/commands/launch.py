@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.cluster.step import NOTICE, signal_option, step
-from lightning_colorize.commands.parser import Parser
 from lightning_colorize.commands.slurm_options import add_slurm_options, resources
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.arguments import Parser
+from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -28,7 +28,7 @@ _SET_HERE = {
     "trainer.num_nodes": "--nodes says it",
     "trainer.devices": "--gpus says it",
     "trainer.accelerator": "--gpus says it",
-    "run.go_on": "it is always true here",
+    "run.auto_resume": "it is always true here",
 }
 
 
@@ -39,9 +39,9 @@ def main(words: list[str]) -> int:
     executor = _executor(args)
     fit = _fit_words(args, rest)
 
-    from lightning_colorize.commands.fit_words import name_run
-    from lightning_colorize.run_folder import is_running
-    from lightning_colorize.run_restart import RunEnded
+    from lightning_colorize.runs.folder import is_running
+    from lightning_colorize.runs.resuming import RunEnded
+    from lightning_colorize.training.checking import name_run
 
     try:
         folder = name_run(fit).folder.absolute()
@@ -118,7 +118,7 @@ def _executor(args: argparse.Namespace) -> "SlurmExecutor":
 
 def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:
     """Return the words after `fit`: those that were given, and what they do not say."""
-    from lightning_colorize.commands.given import given, options
+    from lightning_colorize.training.given import given, options
 
     for key, _ in options(rest):
         if key in _SET_HERE:
@@ -128,7 +128,7 @@ def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:
     words += ["--trainer.accelerator", "gpu" if args.gpus else "cpu"]
     if given(rest, ["run", "name"]).value is None:
         words += ["--run.name", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid():x}"]
-    return [*words, "--run.go_on", "true"]
+    return [*words, "--run.auto_resume", "true"]
 
 
 def _submit(executor: "SlurmExecutor", command: str, partition: str | None) -> None:

@@ -1,19 +1,19 @@
-"""`lightning-colorize pack`: a folder of pictures to shards."""
+"""`lightning-colorize pack`: a folder of images to shards."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from lightning_colorize.commands.parser import expanded_path, require_positive
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.arguments import expanded_path, require_positive
+from lightning_colorize.common.errors import UsageError
 
-HELP = "pack a folder of pictures into shards, smaller and faster to read, also over a network"
+HELP = "pack a folder of images into shards, smaller and faster to read, also over a network"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "folder", metavar="FOLDER", type=expanded_path, help="pictures, split as fit splits them"
+        "folder", metavar="FOLDER", type=expanded_path, help="images, split as fit splits them"
     )
     parser.add_argument(
         "shards",
@@ -43,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exclude-list",
         metavar="FILE",
         type=expanded_path,
-        help="leave out the pictures that it names, as audit writes it",
+        help="leave out the images that it names, as audit writes it",
     )
     parser.add_argument(
-        "--pictures-per-shard",
+        "--images-per-shard",
         metavar="N",
         type=int,
         help="(default: what makes about 32 MiB)",
@@ -54,32 +54,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pack; returns 1 if some of the pictures could not be read."""
-    require_positive(args, "size", "quality", "workers", "pictures_per_shard")
+    """Pack; returns 1 if some of the images could not be read."""
+    require_positive(args, "size", "quality", "workers", "images_per_shard")
     if args.quality > 100:
         raise UsageError(f"--quality {args.quality}: it must be at most 100")
     if ":/" in str(args.shards):  # an address, of which a path keeps one slash
         raise UsageError("SHARDS must be a folder of this machine: pack there, then copy it")
+    from lightning_colorize.common.processes import cores
     from lightning_colorize.data.shards.packing import pack
     from lightning_colorize.data.shards.plan import make_plan, pack_settings
     from lightning_colorize.data.shards.summary import BROKEN
-    from lightning_colorize.processes import cores
 
-    settings = pack_settings(args.size, args.encoding, args.quality, args.pictures_per_shard)
+    settings = pack_settings(args.size, args.encoding, args.quality, args.images_per_shard)
     plan = make_plan(args.folder, settings, args.exclude_list)
     _require_folder(args.shards, plan.folder)
     workers = args.workers or cores()
     outcome = pack(plan, args.shards, workers if workers > 1 else 0)
-    counts = ", ".join(f"{count:,} {split}" for split, count in outcome.pictures.items())
+    counts = ", ".join(f"{count:,} {split}" for split, count in outcome.images.items())
     kept = f", {outcome.kept} of them there already" if outcome.kept else ""
     print(
-        f"{counts} pictures in {outcome.shards} shards ({outcome.bytes / 1e6:,.1f} MB{kept}) "
+        f"{counts} images in {outcome.shards} shards ({outcome.bytes / 1e6:,.1f} MB{kept}) "
         f"-> {args.shards}"
     )
     if outcome.broken:
-        pictures = "picture" if outcome.broken == 1 else "pictures"
+        images = "image" if outcome.broken == 1 else "images"
         listed = f"listed in {args.shards / BROKEN}"
-        print(f"{outcome.broken} broken {pictures} left out, {listed}", file=sys.stderr)
+        print(f"{outcome.broken} broken {images} left out, {listed}", file=sys.stderr)
     return 1 if outcome.broken else 0
 
 

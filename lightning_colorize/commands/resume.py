@@ -1,16 +1,13 @@
 """`resume`: go on with a run that was stopped."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_colorize.commands.parser import expanded_path
-from lightning_colorize.errors import UsageError
-from lightning_colorize.run_folder import CONFIG, LAST, STOP, read_result
+from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs.folder import CONFIG, LAST, STOP, read_result
 
 HELP = "go on with a run that was interrupted or killed"
-
-PROGRAM = "lightning-colorize resume"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,20 +37,6 @@ def run(args: argparse.Namespace) -> int:
         )
     # What ended it then shall not end it again.
     (folder / STOP).unlink(missing_ok=True)
-    return go_on(folder, args.overrides)
+    from lightning_colorize.commands.fit import resume_run
 
-
-def go_on(folder: Path, overrides: Sequence[str] = ()) -> int:
-    """Train on from a run's last checkpoint; returns the exit code.
-
-    Args:
-        folder: The run's.
-        overrides: Changes to its configuration, as words.
-    """
-    from lightning_colorize.commands.fit import train
-    from lightning_colorize.commands.session import quiet, session
-
-    quiet()
-    with session(["--config", str(folder / CONFIG), *overrides], PROGRAM, folder) as cli:
-        train(cli, folder / LAST)
-    return 0
+    return resume_run(folder, args.overrides)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.parser import expanded_path
-from lightning_colorize.errors import UsageError
-from lightning_colorize.run_folder import find_runs, require_writable, write_atomic
-from lightning_colorize.run_summary import (
+from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable, write_atomic
+from lightning_colorize.runs.folder import find_runs
+from lightning_colorize.runs.listing import (
     RunSummary,
     differences,
     find_metric,

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.parser import expanded_path
-from lightning_colorize.run_folder import write_atomic
+from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.files import write_atomic
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lightning_colorize.evaluation.comparison.answers import Answers
-    from lightning_colorize.evaluation.comparison.score import Rate, Rates
+    from lightning_colorize.reports.perception.answers import Answers
+    from lightning_colorize.reports.perception.score import Rate, Rates
 
 HELP = "score the answers to a study page: how often systems fooled people, or were preferred"
 
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lightning_colorize.evaluation import print_plain
-    from lightning_colorize.evaluation.comparison.answers import read_answers
-    from lightning_colorize.evaluation.comparison.score import score
+    from lightning_colorize.reports.perception.answers import read_answers
+    from lightning_colorize.reports.perception.score import score
 
     answers = read_answers(args.files)
     for person in answers.inattentive:
@@ -108,7 +108,7 @@ def _as_json(
 
 
 def _plain(rates: "Rates") -> dict[str, Any]:
-    from lightning_colorize.evaluation.comparison.score import QUESTIONS
+    from lightning_colorize.reports.perception.score import QUESTIONS
 
     return {
         QUESTIONS[question]: {

@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Callable
 from importlib import import_module
 
-from lightning_colorize.commands.parser import expanded_path
 from lightning_colorize.commands.slurm_options import add_slurm_options
+from lightning_colorize.common.arguments import expanded_path
 
 HELP = "train what a sweep file describes, here, on a cluster or through W&B; compare the outcome"
 
-ROOT, PICTURES = "runs", 6
+ROOT, IMAGES = "runs", 6
 """What is meant where the options are not given."""
 
 _PLACE = "a sweep's folder, or the URL of the database that its study is in"
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     report = action("report", "write the sweep's page anew", "sweep_after")
     _add_place(report)
-    _add_pictures(report)
+    _add_images(report)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,14 +118,14 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     slurm = parser.add_argument_group("with --launcher slurm, for each worker")
     add_slurm_options(slurm, cpus="cores", time="minutes, or [D-]HH:MM:SS; then requeued")
     slurm.add_argument("--array", action="store_true", help="one job array rather than jobs")
-    _add_pictures(parser)
+    _add_images(parser)
 
 
-def _add_pictures(parser: argparse.ArgumentParser) -> None:
+def _add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--report-pictures",
+        "--report-images",
         metavar="N",
         type=int,
-        default=PICTURES,
-        help="validation pictures that the page shows of the best trials; 0 for none",
+        default=IMAGES,
+        help="validation images that the page shows of the best trials; 0 for none",
     )

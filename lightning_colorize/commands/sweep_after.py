@@ -6,18 +6,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.errors import UsageError
-from lightning_colorize.run_folder import CONFIG
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs.folder import CONFIG
 
 if TYPE_CHECKING:
-    from lightning_colorize.search.study import Study
+    from lightning_colorize.sweeps.study import Study
 
 _TABLES, _WINNER = ("trials.csv", "trials.json"), "winner.yaml"
 
 
 def status(args: argparse.Namespace) -> int:
     """Show all trials."""
-    from lightning_colorize.search.live import print_table
+    from lightning_colorize.sweeps.live import print_table
 
     print_table(_open(args))
     return 0
@@ -35,7 +35,7 @@ def stop(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     """Write files that other programs, and `fit`, take."""
-    from lightning_colorize.search.export import export as write
+    from lightning_colorize.sweeps.export import export as write
 
     study = _open(args)
     tables: list[Path] = [study.folder / name for name in _TABLES]
@@ -49,26 +49,26 @@ def export(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Write the page as the sweep is now."""
-    require_pictures(args.report_pictures)
-    print(_write_report(_open(args), args.report_pictures))
+    require_images(args.report_images)
+    print(_write_report(_open(args), args.report_images))
     return 0
 
 
-def finish(study: "Study", pictures: int, failed: bool) -> int:
+def finish(study: "Study", images: int, failed: bool) -> int:
     """Show what came out of a sweep that is through; returns the exit code.
 
     Args:
         study: The sweep's.
-        pictures: How many the page shows.
+        images: How many the page shows.
         failed: Whether workers ended before the trials.
     """
-    from lightning_colorize.search.export import export as write
-    from lightning_colorize.search.live import print_table
-    from lightning_colorize.search.status import rows
-    from lightning_colorize.search.trials import Trials
+    from lightning_colorize.sweeps.export import export as write
+    from lightning_colorize.sweeps.live import print_table
+    from lightning_colorize.sweeps.status import rows
+    from lightning_colorize.sweeps.trials import Trials
 
     print_table(study)
-    print(f"report    {_write_report(study, pictures)}")
+    print(f"report    {_write_report(study, images)}")
     if _configuration(study) is not None:
         winner = study.folder / _WINNER
         write(study, [winner], overwrite=True)
@@ -84,19 +84,19 @@ def finish(study: "Study", pictures: int, failed: bool) -> int:
     return int(failed or is_open or bool(lost))
 
 
-def require_pictures(count: int) -> None:
-    """Refuse a number of pictures that cannot be, before the work whose page is to show them.
+def require_images(count: int) -> None:
+    """Refuse a number of images that cannot be, before the work whose page is to show them.
 
     Raises:
         UsageError: If it is below 0.
     """
     if count < 0:
-        raise UsageError(f"--report-pictures {count}: it must be 0 or more")
+        raise UsageError(f"--report-images {count}: it must be 0 or more")
 
 
 def _configuration(study: "Study") -> Path | None:
     """Return the best trial's configuration; None without one, as of programs other than `fit`."""
-    from lightning_colorize.search.report import best_trials
+    from lightning_colorize.reports.sweep import best_trials
 
     best = best_trials(study)[:1]
     files = [row.folder / CONFIG for row in best if (row.folder / CONFIG).is_file()]
@@ -104,13 +104,13 @@ def _configuration(study: "Study") -> Path | None:
 
 
 def _open(args: argparse.Namespace) -> "Study":
-    from lightning_colorize.search.study import open_study
+    from lightning_colorize.sweeps.study import open_study
 
     return open_study(args.place, args.name)
 
 
-def _write_report(study: "Study", pictures: int) -> Path:
-    from lightning_colorize.commands.sweep_pictures import photographs
-    from lightning_colorize.search.report import best_trials, write_report
+def _write_report(study: "Study", images: int) -> Path:
+    from lightning_colorize.reports.sweep import best_trials, write_report
+    from lightning_colorize.reports.sweep.photographs import photographs
 
-    return write_report(study, photographs=photographs(best_trials(study), pictures))
+    return write_report(study, photographs=photographs(best_trials(study), images))

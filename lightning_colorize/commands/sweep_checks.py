@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lightning_colorize.commands.fit_words import check_words
-from lightning_colorize.errors import UsageError
-from lightning_colorize.search import grid
-from lightning_colorize.search.command import expand, unset_variables
-from lightning_colorize.search.parameters import Parameter
-from lightning_colorize.search.sweep_file import Sweep
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps import grid
+from lightning_colorize.sweeps.command import expand, unset_variables
+from lightning_colorize.sweeps.parameters import Parameter
+from lightning_colorize.sweeps.sweep_file import Sweep
+from lightning_colorize.training.checking import check_words
 
 _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
 

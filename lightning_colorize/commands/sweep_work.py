@@ -8,15 +8,15 @@ from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lightning_colorize.commands.parser import require_positive
 from lightning_colorize.commands.slurm_options import resources
-from lightning_colorize.commands.sweep import PICTURES, ROOT
-from lightning_colorize.commands.sweep_after import require_pictures
-from lightning_colorize.errors import UsageError
+from lightning_colorize.commands.sweep import IMAGES, ROOT
+from lightning_colorize.commands.sweep_after import require_images
+from lightning_colorize.common.arguments import require_positive
+from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from lightning_colorize.search.study import Study
-    from lightning_colorize.search.sweep_file import Sweep
+    from lightning_colorize.sweeps.study import Study
+    from lightning_colorize.sweeps.sweep_file import Sweep
 
 _SHOWN = 3
 """Trials whose commands a dry run prints."""
@@ -26,7 +26,7 @@ _LOCAL = {
     "root": Path(ROOT),
     "seed": 0,
     "launcher": "local",
-    "report_pictures": PICTURES,
+    "report_images": IMAGES,
 }
 """What W&B's engine has no use for, and its value where it was not given."""
 
@@ -36,7 +36,7 @@ _SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch", "array
 def run(args: argparse.Namespace) -> int:
     """Check a sweep file, then run it with the engine that was asked for."""
     _require(args)
-    from lightning_colorize.search.sweep_file import read_sweep
+    from lightning_colorize.sweeps.sweep_file import read_sweep
 
     sweep = read_sweep(args.file)
     engine = _engine(args)
@@ -47,11 +47,11 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run and args.launcher == "local":
         return _dry_run(sweep, args.seed)
     if engine == "wandb":
-        from lightning_colorize.search.wandb_engine import run_wandb
+        from lightning_colorize.sweeps.wandb_engine import run_wandb
 
         return run_wandb(sweep, args.workers, args.gpus_per_trial)
 
-    from lightning_colorize.search.study import create_study
+    from lightning_colorize.sweeps.study import create_study
 
     study = create_study(sweep, args.root, args.storage, args.seed, args.file)
     _refuse_stopped(study)
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 def join(args: argparse.Namespace) -> int:
     """Run trials of a study that is there already, beside those who run others."""
     _require(args)
-    from lightning_colorize.search.study import open_study
+    from lightning_colorize.sweeps.study import open_study
 
     study = open_study(args.place, args.name)
     _refuse_stopped(study)
@@ -72,8 +72,8 @@ def join(args: argparse.Namespace) -> int:
 def resume(args: argparse.Namespace) -> int:
     """Let workers work again, and be some of them."""
     _require(args)
-    from lightning_colorize.search.study import open_study
-    from lightning_colorize.search.trials import Trials
+    from lightning_colorize.sweeps.study import open_study
+    from lightning_colorize.sweeps.trials import Trials
 
     study = open_study(args.place, args.name)
     _check_again(study)
@@ -87,7 +87,7 @@ def resume(args: argparse.Namespace) -> int:
 def _require(args: argparse.Namespace) -> None:
     """Refuse options that cannot be, or would be ignored."""
     require_positive(args, "workers")
-    require_pictures(args.report_pictures)
+    require_images(args.report_images)
     if args.gpus_per_trial is not None and args.gpus_per_trial < 0:
         raise UsageError(f"--gpus-per-trial {args.gpus_per_trial}: it must be 0 or more")
     if "://" not in (getattr(args, "storage", None) or "://"):
@@ -115,7 +115,7 @@ def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
                 "leave it out, or --engine local"
             )
         return "wandb"
-    from lightning_colorize.wandb_mode import wandb_mode
+    from lightning_colorize.training.loggers.wandb_mode import wandb_mode
 
     if wandb_mode("auto").mode != "online":
         return "local"
@@ -132,7 +132,7 @@ def _refuse_stopped(study: "Study") -> None:
 def _check_again(study: "Study") -> None:
     """Check a sweep where and as its trials will be started: here much may be missing."""
     from lightning_colorize.commands.sweep_checks import check
-    from lightning_colorize.search.study import SWEEP_FILE
+    from lightning_colorize.sweeps.study import SWEEP_FILE
 
     if not study.start.is_dir():
         raise UsageError(
@@ -145,7 +145,7 @@ def _check_again(study: "Study") -> None:
 
 def _dry_run(sweep: "Sweep", seed: int) -> int:
     from lightning_colorize.commands.sweep_checks import examples
-    from lightning_colorize.search.command import expand
+    from lightning_colorize.sweeps.command import expand
 
     for values in examples(sweep, _SHOWN, seed):
         print(shlex.join(expand(sweep, values)))
@@ -155,7 +155,7 @@ def _dry_run(sweep: "Sweep", seed: int) -> int:
 def _work(study: "Study", args: argparse.Namespace) -> int:
     """Run workers to the end and show what came out; returns the exit code."""
     from lightning_colorize.commands.sweep_after import finish
-    from lightning_colorize.search.live import LiveTable
+    from lightning_colorize.sweeps.live import LiveTable
 
     if args.dry_run and args.launcher == "local":
         return _dry_run(study.sweep, study.seed)
@@ -172,15 +172,15 @@ def _work(study: "Study", args: argparse.Namespace) -> int:
     if code >= 128:
         print(f"go on     {study.command('resume')}", file=sys.stderr)
         return code
-    return finish(study, args.report_pictures, failed=code != 0)
+    return finish(study, args.report_images, failed=code != 0)
 
 
 def _run_workers(study: "Study", args: argparse.Namespace, tick: Callable[[], None]) -> int:
     if args.launcher == "local":
-        from lightning_colorize.search.workers import run_workers
+        from lightning_colorize.sweeps.workers import run_workers
 
         return run_workers(study, args.workers, args.gpus_per_trial, tick)
-    from lightning_colorize.search.slurm import SlurmOptions, launch_workers
+    from lightning_colorize.sweeps.slurm import SlurmOptions, launch_workers
 
     options = SlurmOptions(gpus=args.gpus_per_trial, array=args.array, **resources(args))
     return launch_workers(study, args.workers, options, tick, dry_run=args.dry_run)

@@ -7,12 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.parser import Parser, expanded_path
-from lightning_colorize.errors import UsageError, WorkError
-from lightning_colorize.run_folder import require_writable
+from lightning_colorize.common.arguments import Parser, expanded_path
+from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.files import require_writable
 
 if TYPE_CHECKING:
-    from lightning_colorize.training import ColorizeCLI
+    from lightning_colorize.training.cli import ColorizeCLI
 
 HELP = "look for a learning rate; what it finds is a fragment for fit"
 
@@ -42,7 +42,7 @@ def main(words: list[str]) -> int:
     if not sys.stdout.isatty():
         # Read when tqdm is imported, which draws the finder's bar.
         os.environ["TQDM_DISABLE"] = "1"
-    from lightning_colorize.commands.session import quiet, session
+    from lightning_colorize.training.session import quiet, session
 
     quiet()
     # As many batches as there are rates, however many epochs that takes.

@@ -1,1 +1,1 @@
-"""Reading any picture file, sources, splits, and the one `ColorizationDataModule`."""
+"""Reading any image file, sources, splits, and the one `ColorizationDataModule`."""

@@ -1,4 +1,4 @@
-"""Augmentation of training pictures on the device; kornia draws, on the CPU."""
+"""Augmentation of training images on the device; kornia draws, on the CPU."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ from lightning_colorize.color import to_lab, to_unit
 
 
 class Draw(NamedTuple):
-    """What is drawn for a batch of B pictures.
+    """What is drawn for a batch of B images.
 
     Attributes:
         places: (B, 2, 3), fp32: takes a pixel (x, y, 1) of what comes out to its place in the
-            picture, in `grid_sample`'s -1..1 from edge to edge. None: nothing is moved.
+            image, in `grid_sample`'s -1..1 from edge to edge. None: nothing is moved.
         grey: (B, 5), fp32: whether the grey is jittered (1 or 0), weights of red, green and blue,
             gamma. None: no jitter.
     """
@@ -35,18 +35,18 @@ class Augmentation(nn.Module):
     in its own way (orthochromatic film hardly sees red) and prints have their own tone curve. The
     jitter draws both, so that the network meets them in training; the true colours stay.
 
-    It is drawn on the CPU, so that a seed gives the same pictures on every device. All of the
-    geometry is one interpolation: a function of picture and draw, without products of matrices
+    It is drawn on the CPU, so that a seed gives the same images on every device. All of the
+    geometry is one interpolation: a function of image and draw, without products of matrices
     (which TF32 would round), that a compiler can join to the conversion behind it.
 
     Args:
         size: Height and width that come out, in pixels.
         flip: Probability of a mirror image.
-        scale: Area of the random crop as a share of the picture's, from and to; null for no crop
-            (the picture is then resized).
+        scale: Area of the random crop as a share of the image's, from and to; null for no crop
+            (the image is then resized).
         ratio: Width over height of the random crop, from and to.
         rotation: Largest rotation to either side in degrees; the corners are filled by reflection.
-        grey_jitter: Probability that a picture's grey is drawn anew.
+        grey_jitter: Probability that an image's grey is drawn anew.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Augmentation(nn.Module):
     def _draw_places(self, shape: torch.Size) -> Tensor:
         """Draw flip, rotation and crop, in this order, and return `Draw.places`.
 
-        From what comes out back to the picture: where the crop has taken a pixel from, where the
+        From what comes out back to the image: where the crop has taken a pixel from, where the
         rotation had it before, and where it was before the flip.
         """
         count, _, height, width = shape
@@ -167,7 +167,7 @@ def _rotation(degrees: Tensor, center: Tensor) -> Tensor:
 
 
 def _draw_grey(count: int, share: float) -> Tensor:
-    """Return `Draw.grey` for pictures of which a share is jittered."""
+    """Return `Draw.grey` for images of which a share is jittered."""
     drawn = torch.rand(count) < share
     # Dirichlet(2, 2, 2): any weighting of the channels, pure ones the rarest.
     weights = torch.distributions.Dirichlet(torch.full((3,), 2.0)).sample((count,))
@@ -176,7 +176,7 @@ def _draw_grey(count: int, share: float) -> Tensor:
 
 
 def _jittered(rgb: Tensor, L: Tensor, draw: Tensor) -> Tensor:
-    """Return L with some pictures' grey as drawn.
+    """Return L with some images' grey as drawn.
 
     Args:
         rgb: (B, 3, H, W), fp32, in 0..1.

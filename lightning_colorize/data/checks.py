@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 
 
 def require(name: str, value: object, accepted: str, sound: bool) -> None:

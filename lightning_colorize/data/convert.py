@@ -1,7 +1,7 @@
 """The one place where photographs become (L, ab): on the device, in fp32.
 
 The data module calls it after the batch has reached the device; so does everything that has
-pictures but no Trainer (baselines, evaluation, colouring).
+images but no Trainer (baselines, evaluation, colouring).
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def to_color_batch(
 
     Args:
         raw: Photographs, (B, 3, H, W), uint8.
-        augmentation: What is done to training pictures before (and to L while) converting.
+        augmentation: What is done to training images before (and to L while) converting.
         compiled: Join all of it to a few kernels; the first batch of a kind takes seconds.
 
     Returns:

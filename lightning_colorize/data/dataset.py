@@ -1,4 +1,4 @@
-"""A split's pictures as squares of uint8."""
+"""A split's images as squares of uint8."""
 
 from typing import Any, NamedTuple
 
@@ -8,14 +8,14 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.color import RawBatch
-from lightning_colorize.data.broken import Broken
-from lightning_colorize.data.files import PictureError
-from lightning_colorize.data.pictures import PictureSet
+from lightning_colorize.data.corrupt import Broken
+from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.images import ImageSet
 
 LONGEST = 4
-"""Of a picture, at most this many times its short side is used along the long one.
+"""Of an image, at most this many times its short side is used along the long one.
 
-Otherwise a picture of one row and some thousand columns would be enlarged to gigabytes.
+Otherwise an image of one row and some thousand columns would be enlarged to gigabytes.
 """
 
 
@@ -39,7 +39,7 @@ def resize_short_side(rgb: Tensor, side: int) -> Tensor:
 
 
 def limit_length(rgb: Tensor) -> Tensor:
-    """Return the middle of a picture that is more than `LONGEST` times as long as it is wide.
+    """Return the middle of an image that is more than `LONGEST` times as long as it is wide.
 
     To be called before resizing.
 
@@ -53,7 +53,7 @@ def limit_length(rgb: Tensor) -> Tensor:
 
 
 def crop_square(rgb: Tensor, side: int, position: float = 0.5) -> Tensor:
-    """Cut a square out of the picture.
+    """Cut a square out of the image.
 
     Args:
         rgb: (3, H, W) with H and W at least `side`.
@@ -74,13 +74,13 @@ def square_corner(height: int, width: int, side: int, position: float) -> tuple[
 
 
 class Jpeg(NamedTuple):
-    """A picture that is decoded elsewhere.
+    """An image that is decoded elsewhere.
 
     Attributes:
         data: The file's bytes.
         pixels: How many it has.
         position: Where along its free length the square is to be cut.
-        number: Which picture of the set it is.
+        number: Which image of the set it is.
     """
 
     data: bytes
@@ -90,11 +90,11 @@ class Jpeg(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One picture as the data set gives it.
+    """One image as the data set gives it.
 
     Attributes:
-        rgb: (3, side, side), uint8; None for a broken picture that nothing replaces.
-        name: The picture's name.
+        rgb: (3, side, side), uint8; None for a broken image that nothing replaces.
+        name: The image's name.
         broken: What could not be read on the way.
         jpeg: In place of `rgb`, where it is not decoded yet.
     """
@@ -112,18 +112,18 @@ def collate(items: list[Item]) -> tuple[RawBatch, list[Broken]]:
     return RawBatch(rgb, [name for _, name in whole]), [b for item in items for b in item.broken]
 
 
-class PictureDataset(Dataset[Item]):
-    """Squares of one split's pictures.
+class ImageDataset(Dataset[Item]):
+    """Squares of one split's images.
 
     An item is asked for as (index, draw): the draw is a number of the loader's for this delivery,
-    from which training takes where along its long side the picture is cut. Items are thus the same
+    from which training takes where along its long side the image is cut. Items are thus the same
     in every process and after every resume.
 
     Args:
-        pictures: The split's pictures.
+        images: The split's images.
         side: Height and width of the squares.
         random_crop: Draw anew each time where the square is cut; else cut the centre.
-        replace_broken: In place of a broken picture give the next one, so that a training epoch
+        replace_broken: In place of a broken image give the next one, so that a training epoch
             keeps its number of steps.
 
     Attributes:
@@ -134,25 +134,25 @@ class PictureDataset(Dataset[Item]):
 
     def __init__(
         self,
-        pictures: PictureSet,
+        images: ImageSet,
         side: int,
         random_crop: bool = False,
         replace_broken: bool = False,
     ) -> None:
-        self.pictures = pictures
+        self.images = images
         self.side = side
         self.random_crop = random_crop
         self.replace_broken = replace_broken
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
         index, draw = key
         return self.at(index, draw / 2**32 if self.random_crop else 0.5)
 
     def at(self, index: int, position: float) -> Item:
-        """Return a picture, or the one that replaces it.
+        """Return an image, or the one that replaces it.
 
         Args:
             index: Which; beyond the last one, the first follows.
@@ -164,20 +164,20 @@ class PictureDataset(Dataset[Item]):
             candidate = (index + tried) % len(self)
             try:
                 item = self._item(candidate, position)
-            except PictureError as error:
-                broken.append(Broken(self.pictures.name(candidate), error))
+            except ImageError as error:
+                broken.append(Broken(self.images.name(candidate), error))
                 if not self.replace_broken:
                     break
                 tried += error.leap
                 continue
             return item._replace(broken=broken)
-        return Item(None, self.pictures.name(index % len(self)), broken)
+        return Item(None, self.images.name(index % len(self)), broken)
 
     def collate(self, items: list[Item]) -> Any:
         """Return what is shipped for a batch."""
         return collate(items)
 
     def _item(self, index: int, position: float) -> Item:
-        read = limit_length(self.pictures.read(index, self.side))
+        read = limit_length(self.images.read(index, self.side))
         rgb = crop_square(resize_short_side(read, self.side), self.side, position)
-        return Item(rgb, self.pictures.name(index), [])
+        return Item(rgb, self.images.name(index), [])

@@ -2,7 +2,7 @@
 
 Lightning saves the position of a loader that has `state_dict`, but no state of the random number
 generators. So nothing here is carried over from batch to batch: the order of an epoch is drawn from
-(seed, epoch) as the set's `EpochOrder` has it, a picture's crop from (seed, epoch, place in the
+(seed, epoch) as the set's `EpochOrder` has it, an image's crop from (seed, epoch, place in the
 epoch), and before a batch is handed over, the generator from which device-side augmentation and
 dropout draw is seeded with (seed, epoch, batch, rank). A run that is resumed in mid-epoch then
 repeats the undisturbed one bit for bit, with any number of workers.
@@ -18,14 +18,14 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from lightning_colorize.color import RawBatch
-from lightning_colorize.data.broken import Broken, BrokenPictures, TooManyBroken
-from lightning_colorize.data.dataset import PictureDataset
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.corrupt import Broken, BrokenImages, TooManyBroken
+from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.order import AnyOrder, EpochOrder
 from lightning_colorize.data.workers import leave_signals_to_the_run
-from lightning_colorize.errors import UsageError
 
 Key = tuple[int, int]
-"""A picture's index and the number drawn for this delivery, in [0, 2**32)."""
+"""An image's index and the number drawn for this delivery, in [0, 2**32)."""
 
 
 Receive = Callable[[Iterator[Any]], Iterator[tuple[RawBatch, list[Broken]]]]
@@ -35,15 +35,15 @@ Receive = Callable[[Iterator[Any]], Iterator[tuple[RawBatch, list[Broken]]]]
 class EpochBatches(Sampler[list[Key]]):
     """The keys of one rank's batches, for the epoch and from the position that are set.
 
-    With the usual order the global batch `b` of an epoch is the same set of pictures whatever the
+    With the usual order the global batch `b` of an epoch is the same set of images whatever the
     number of ranks with `batch_size * ranks` kept equal; each rank takes every ranks-th of it. All
     ranks have the same number of batches of an epoch that is shuffled.
 
     Args:
-        length: Pictures in the set.
-        batch_size: Pictures in a batch of one rank.
+        length: Images in the set.
+        batch_size: Images in a batch of one rank.
         shuffle: A new order each epoch, without the last incomplete batch (unless it is the only
-            one); else the set's order, every picture once, ranks of unequal length.
+            one); else the set's order, every image once, ranks of unequal length.
         weights: Relative frequencies, (length,): an epoch is then drawn with replacement.
         order: How the set is shuffled and dealt to the ranks.
         seed: Of order and draws.
@@ -91,11 +91,11 @@ class EpochBatches(Sampler[list[Key]]):
             yield list(zip(order[piece].tolist(), draws[piece].tolist(), strict=True))
 
     def coming(self) -> np.ndarray:
-        """Return the pictures from the position to the end of the epoch, in order: (n,), int64."""
+        """Return the images from the position to the end of the epoch, in order: (n,), int64."""
         return self._drawn()[0][self.position * self.batch_size : len(self) * self.batch_size]
 
     def _drawn(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return this rank's pictures of the epoch, and a number for each."""
+        """Return this rank's images of the epoch, and a number for each."""
         random = np.random.default_rng((self.seed, self.epoch))
         if not self.shuffle:
             order = np.arange(self.length)
@@ -111,13 +111,13 @@ class EpochBatches(Sampler[list[Key]]):
         return self.order.part(self.length, self.rank, self.ranks)
 
 
-class PictureLoader(DataLoader[Any]):
-    """Batches of uint8 pictures; its position is part of Lightning's checkpoints.
+class ImageLoader(DataLoader[Any]):
+    """Batches of uint8 images; its position is part of Lightning's checkpoints.
 
     Args:
-        dataset: The pictures.
+        dataset: The images.
         batches: Which of them, in which order.
-        broken: Told of the pictures that could not be read.
+        broken: Told of the images that could not be read.
         seed_batches: Seed torch's generator before each batch is handed over (training).
         receive: Makes pixels of what the data set's `collate` shipped.
         options: Of torch's DataLoader: num_workers, pin_memory, persistent_workers, ...
@@ -129,9 +129,9 @@ class PictureLoader(DataLoader[Any]):
 
     def __init__(
         self,
-        dataset: PictureDataset,
+        dataset: ImageDataset,
         batches: EpochBatches,
-        broken: BrokenPictures,
+        broken: BrokenImages,
         seed_batches: bool = False,
         receive: Receive = iter,
         **options: Any,
@@ -145,7 +145,7 @@ class PictureLoader(DataLoader[Any]):
         )
         self.batches = batches
         self.broken = broken
-        self._expecting = dataset.pictures.expecting
+        self._expecting = dataset.images.expecting
         self.seed_batches = seed_batches
         self._receive = receive
         self.asked = 0.0
@@ -177,12 +177,12 @@ class PictureLoader(DataLoader[Any]):
         if amid and state["batch_size"] != size:
             raise UsageError(
                 f"the run stopped in the midst of an epoch of batches of {state['batch_size']} "
-                f"pictures, not {size}: resume it with that many over all processes"
+                f"images, not {size}: resume it with that many over all processes"
             )
         if amid and batches != len(self):
             raise UsageError(
                 f"the run stopped in the midst of an epoch of {batches:,} batches, and these "
-                f"pictures make {len(self):,}: resume it with the same pictures"
+                f"images make {len(self):,}: resume it with the same images"
             )
         # Checkpoints of older versions know no such order.
         ranks = state.get("ranks", self.batches.ranks)
@@ -217,7 +217,7 @@ class PictureLoader(DataLoader[Any]):
                 self._seed_batch()
             yield raw
         if nothing and self.broken.max_share < 1:
-            raise TooManyBroken("none of the pictures at hand can be read")
+            raise TooManyBroken("none of the images at hand can be read")
 
     def _awaited(self) -> Iterator[tuple[RawBatch, list[Broken]]]:
         """Yield the batches, keeping account of how long each was waited for."""

@@ -11,15 +11,15 @@ import torch
 from pytorch_lightning import LightningDataModule
 
 from lightning_colorize.color import ColorBatch, RawBatch
-from lightning_colorize.compiling import require_compiler
+from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.data.augmentation import Augmentation
-from lightning_colorize.data.broken import BrokenPictures
+from lightning_colorize.data.cached import Cache, Memory
 from lightning_colorize.data.checks import require, require_least, require_range, require_share
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.dataset import PictureDataset
-from lightning_colorize.data.kept import Cache, Memory
-from lightning_colorize.data.loader import EpochBatches, PictureLoader
-from lightning_colorize.data.pictures import PictureSet
+from lightning_colorize.data.corrupt import BrokenImages
+from lightning_colorize.data.dataset import ImageDataset
+from lightning_colorize.data.images import ImageSet
+from lightning_colorize.data.loader import EpochBatches, ImageLoader
 from lightning_colorize.data.reading import Decode, Reading
 from lightning_colorize.data.sources import Source, SourceError, default_source, parse_root
 from lightning_colorize.data.sources.base import Splits
@@ -27,7 +27,7 @@ from lightning_colorize.data.trainer_view import TrainerView
 
 Split = Literal["train", "val", "test"]
 
-# Training pictures are read this much larger than what is cropped from them.
+# Training images are read this much larger than what is cropped from them.
 _MARGIN = 1.125
 
 
@@ -41,23 +41,23 @@ class ColorizationDataModule(LightningDataModule):
         root: The folder with photographs or packed shards, the shards' address (or what the source
             takes); without it the photographs that scikit-image brings along are used.
         source: How the photographs are found and split; as the root tells by default.
-        size: Height and width of the pictures in pixels.
-        batch_size: Pictures in a batch of one process.
+        size: Height and width of the images in pixels.
+        batch_size: Images in a batch of one process.
         flip: Training: probability of a mirror image.
-        crop_scale: Training: area of the random crop as a share of the picture's, from and to; null
+        crop_scale: Training: area of the random crop as a share of the image's, from and to; null
             to resize without cropping.
         crop_ratio: Training: width over height of the random crop, from and to.
         rotation: Training: largest rotation to either side in degrees.
-        grey_jitter: Training: probability that a picture's grey is drawn anew, as another film
+        grey_jitter: Training: probability that an image's grey is drawn anew, as another film
             would have it.
-        cache: Keep decoded pictures in memory: always, never, where they fit and are read more
+        cache: Keep decoded images in memory: always, never, where they fit and are read more
             than once (auto), or in the device's own (device).
         decode: Who decodes JPEGs that are not kept in memory: the CPU's cores, or the device.
-        num_workers: Processes that read pictures; by default none where pictures are in memory,
+        num_workers: Processes that read images; by default none where images are in memory,
             else one a core (shared among the processes of the machine), at most 8.
         pin_memory: Ship batches from page-locked memory; by default where there is a GPU.
         compile: Join augmentation and conversion to a few kernels.
-        max_broken_share: The run stops where a larger share of all pictures (and more than one)
+        max_broken_share: The run stops where a larger share of all images (and more than one)
             cannot be read.
         seed: Of order and crops; by default that of `seed_everything`.
 
@@ -107,8 +107,8 @@ class ColorizationDataModule(LightningDataModule):
         self._reading = Reading(batch_size, num_workers, pinned, decode, self.seed)
         self._memory = Memory(cache)
         self._splits: Splits = {}
-        self._pictures: dict[Split, PictureSet] = {}
-        self._train_loader: PictureLoader | None = None
+        self._images: dict[Split, ImageSet] = {}
+        self._train_loader: ImageLoader | None = None
         self._resume_from: dict[str, int] | None = None
 
     def prepare_data(self) -> None:
@@ -116,7 +116,7 @@ class ColorizationDataModule(LightningDataModule):
         self.source.prepare(self.root)
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the pictures of each split; those of the stage are read where they fit in memory."""
+        """Find the images of each split; those of the stage are read where they fit in memory."""
         if not self._splits:
             self.source.processes = self._run.local_ranks
             self._splits = self.source.splits(self.root)
@@ -129,45 +129,43 @@ class ColorizationDataModule(LightningDataModule):
         if self.compiles and stage is not None:
             require_compiler("data.compile", self._run.device)
         for split in needed.get(stage, []):
-            self.pictures(split)
+            self.images(split)
         for name, count in self.counts().items():
             if count < self._run.ranks:
                 raise SourceError(
-                    f"{count} {name} picture{'s' * (count != 1)} for {self._run.ranks} processes, "
-                    f"each needs at least one: pass --trainer.devices {count}, or add pictures"
+                    f"{count} {name} image{'s' * (count != 1)} for {self._run.ranks} processes, "
+                    f"each needs at least one: pass --trainer.devices {count}, or add images"
                 )
 
     def counts(self) -> dict[str, int]:
-        """Return the number of pictures of each split, broken ones counted until they are met."""
+        """Return the number of images of each split, broken ones counted until they are met."""
         return {
-            name: len(self._pictures.get(name, pictures))  # type: ignore[call-overload]
-            for name, pictures in self._splits.items()
+            name: len(self._images.get(name, images))  # type: ignore[call-overload]
+            for name, images in self._splits.items()
         }
 
     def has(self, split: Split) -> bool:
         """Return whether the source has such a split."""
         return split in self._splits
 
-    def pictures(self, split: Split) -> PictureSet:
-        """Return a split's pictures, from memory where they fit.
+    def images(self, split: Split) -> ImageSet:
+        """Return a split's images, from memory where they fit.
 
         Raises:
-            SourceError: If the source has no such split, or none of its pictures can be read.
+            SourceError: If the source has no such split, or none of its images can be read.
             UsageError: If they are to be kept on the device and do not fit.
         """
-        if split not in self._pictures:
+        if split not in self._images:
             if split not in self._splits:
-                raise SourceError(
-                    f"the data has no {split} pictures, only {', '.join(self._splits)}"
-                )
-            self._pictures[split] = self._kept(split, self._splits[split])
-        return self._pictures[split]
+                raise SourceError(f"the data has no {split} images, only {', '.join(self._splits)}")
+            self._images[split] = self._kept(split, self._splits[split])
+        return self._images[split]
 
-    def loader(self, split: Split) -> PictureLoader:
-        """Return a loader of uint8 batches: shuffled for training, each picture once otherwise."""
+    def loader(self, split: Split) -> ImageLoader:
+        """Return a loader of uint8 batches: shuffled for training, each image once otherwise."""
         training = split == "train"
         return self._reading.loader(
-            self.pictures(split),
+            self.images(split),
             self._side(split),
             self._broken,
             self._run,
@@ -175,8 +173,8 @@ class ColorizationDataModule(LightningDataModule):
             seed_batches=training,
         )
 
-    def train_dataloader(self) -> PictureLoader:
-        """Return the shuffled, resumable loader of the training pictures."""
+    def train_dataloader(self) -> ImageLoader:
+        """Return the shuffled, resumable loader of the training images."""
         self._train_loader = self.loader("train")
         if self._resume_from is not None:
             self._train_loader.load_state_dict(self._resume_from)
@@ -184,22 +182,22 @@ class ColorizationDataModule(LightningDataModule):
         return self._train_loader
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position in the training pictures.
+        """Return the position in the training images.
 
         Lightning keeps the loader's own state too, but brings it back in mid-epoch only.
         """
         return {} if self._train_loader is None else self._train_loader.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a position in the training pictures."""
+        """Go on from a position in the training images."""
         self._resume_from = state_dict or None
 
-    def val_dataloader(self) -> PictureLoader:
-        """Return the loader of the validation pictures."""
+    def val_dataloader(self) -> ImageLoader:
+        """Return the loader of the validation images."""
         return self.loader("val")
 
-    def test_dataloader(self) -> PictureLoader:
-        """Return the loader of the test pictures."""
+    def test_dataloader(self) -> ImageLoader:
+        """Return the loader of the test images."""
         return self.loader("test")
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> ColorBatch:
@@ -208,34 +206,34 @@ class ColorizationDataModule(LightningDataModule):
         return to_color_batch(batch, augmentation, self.compiles)
 
     def color_batches(self, split: Split, limit: int | None = None) -> Iterator[ColorBatch]:
-        """Yield a split's pictures as (L, ab) without a Trainer or augmentation.
+        """Yield a split's images as (L, ab) without a Trainer or augmentation.
 
         Args:
             split: Which.
-            limit: At most this many pictures, drawn from the whole split, to full batches. With
+            limit: At most this many images, drawn from the whole split, to full batches. With
                 the Trainer's `fast_dev_run`, no more than its batches.
         """
-        pictures = self.pictures(split)
+        images = self.images(split)
         if self._run.batches_of_a_try is not None:
             limit = self.batch_size * self._run.batches_of_a_try
-        some = limit is not None and limit < len(pictures)
-        loader = PictureLoader(
-            PictureDataset(pictures, self.size),
-            EpochBatches(len(pictures), self.batch_size, shuffle=some, order=pictures.order),
+        some = limit is not None and limit < len(images)
+        loader = ImageLoader(
+            ImageDataset(images, self.size),
+            EpochBatches(len(images), self.batch_size, shuffle=some, order=images.order),
             self._broken,
-            num_workers=self._reading.workers(pictures, self._run.local_ranks),
+            num_workers=self._reading.workers(images, self._run.local_ranks),
         )
         count = max(1, limit // self.batch_size) if limit and some else None
         for raw in islice(loader, count):
             yield to_color_batch(raw)
 
     def _require_size(self) -> None:
-        """Refuse to enlarge pictures that were packed smaller than they are wanted."""
-        for pictures in self._splits.values():
-            if pictures.side is not None and pictures.side < self.size:
+        """Refuse to enlarge images that were packed smaller than they are wanted."""
+        for images in self._splits.values():
+            if images.side is not None and images.side < self.size:
                 raise SourceError(
-                    f"a size of {self.size} is more than the {pictures.side} pixels that the "
-                    f"pictures are packed at: lower --data.size, or pack them anew with --size "
+                    f"a size of {self.size} is more than the {images.side} pixels that the "
+                    f"images are packed at: lower --data.size, or pack them anew with --size "
                     f"{round(self.size * _MARGIN)}"
                 )
 
@@ -243,17 +241,17 @@ class ColorizationDataModule(LightningDataModule):
         if split != "train":
             return self.size
         packed = self._splits[split].side
-        # Without the margin a packed picture is cropped from as it is, not enlarged first.
+        # Without the margin a packed image is cropped from as it is, not enlarged first.
         return min(round(self.size * _MARGIN), packed or sys.maxsize)
 
-    def _kept(self, split: Split, found: PictureSet) -> PictureSet:
-        """Return a split's pictures from memory, if they are to be kept there."""
+    def _kept(self, split: Split, found: ImageSet) -> ImageSet:
+        """Return a split's images from memory, if they are to be kept there."""
         side, reads = self._side(split), self._run.reads(split, self.batch_size)
         if not self._memory.keeps(len(found), side, reads, self._run.local_ranks):
             return found
         kept = self._memory.keep(split, found, side, self._run.device)
         # Each process reads them all, and one tells.
-        self._broken.add(kept.broken, told_elsewhere=self._run.rank > 0)
+        self._broken.add(kept.broken, reported_by_rank_zero=self._run.rank > 0)
         return kept
 
     @property
@@ -261,9 +259,9 @@ class ColorizationDataModule(LightningDataModule):
         return TrainerView(self.trainer)
 
     @cached_property
-    def _broken(self) -> BrokenPictures:
-        """The account of broken pictures, begun when the first are read: by then a run is known."""
-        total = sum(len(pictures) for pictures in self._splits.values())
+    def _broken(self) -> BrokenImages:
+        """The account of broken images, begun when the first are read: by then a run is known."""
+        total = sum(len(images) for images in self._splits.values())
         folder = self._run.folder
         report = None if folder is None else folder / "broken.txt"
-        return BrokenPictures(total, self.max_broken_share, report)
+        return BrokenImages(total, self.max_broken_share, report)

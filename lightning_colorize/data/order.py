@@ -1,4 +1,4 @@
-"""The order of an epoch: which picture comes when, and which of several processes reads it."""
+"""The order of an epoch: which image comes when, and which of several processes reads it."""
 
 from abc import ABC, abstractmethod
 from itertools import pairwise
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class EpochOrder(ABC):
-    """How a set's pictures are shuffled, and dealt to the ranks.
+    """How a set's images are shuffled, and dealt to the ranks.
 
     Attributes:
         by_ranks: Whether another number of ranks gives another order.
@@ -21,17 +21,17 @@ class EpochOrder(ABC):
 
     @abstractmethod
     def part(self, length: int, rank: int, ranks: int) -> slice:
-        """Return which places of an epoch are one rank's; parts differ by one picture at most."""
+        """Return which places of an epoch are one rank's; parts differ by one image at most."""
 
     @abstractmethod
     def kept(self, indices: np.ndarray) -> "EpochOrder":
-        """Return the order of the set that only these pictures make, in rising order."""
+        """Return the order of the set that only these images make, in rising order."""
 
 
 class AnyOrder(EpochOrder):
-    """Any picture is as quick to read as any other, so all are shuffled.
+    """Any image is as quick to read as any other, so all are shuffled.
 
-    Each rank takes every ranks-th, so that the batches of all ranks together are the same pictures
+    Each rank takes every ranks-th, so that the batches of all ranks together are the same images
     whatever the number of ranks.
     """
 
@@ -50,14 +50,14 @@ class AnyOrder(EpochOrder):
 
 
 class ShardOrder(EpochOrder):
-    """Pictures lie in shards, and a shard is read as a whole before the next one is wanted.
+    """Images lie in shards, and a shard is read as a whole before the next one is wanted.
 
     The shards are shuffled and dealt to the ranks in parts of equal length, one after the other:
     a rank reads its own part only (and shares one shard at each border). Within its part, the
-    pictures of several shards in a row are shuffled among each other.
+    images of several shards in a row are shuffled among each other.
 
     Args:
-        lengths: Pictures of each shard, (S,); those of a shard have numbers in a row.
+        lengths: Images of each shard, (S,); those of a shard have numbers in a row.
         window: Shards that are shuffled among each other.
     """
 
@@ -87,6 +87,6 @@ class ShardOrder(EpochOrder):
         return slice(rank * length // ranks, (rank + 1) * length // ranks)
 
     def kept(self, indices: np.ndarray) -> EpochOrder:
-        """Return the order of the shards without the pictures that are missing."""
+        """Return the order of the shards without the images that are missing."""
         ends = np.concatenate([[0], np.cumsum(self.lengths)])
         return ShardOrder(np.diff(np.searchsorted(indices, ends)), self.window)

@@ -1,6 +1,6 @@
 """Names to splits, by a hash of the name: the same on every machine, at every run.
 
-A picture's place depends on its own name alone, so files that are added later move none of the
+An image's place depends on its own name alone, so files that are added later move none of the
 old ones from training to validation. Python's `hash` and the order in which a file system lists
 its files have no part in it.
 """
@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 
 SPLIT_NAMES = ("train", "val", "test")
 
@@ -53,7 +53,7 @@ def name_hashes(names: Sequence[str], salt: str = "") -> np.ndarray:
 def split_names(names: Sequence[str], splits: Mapping[str, float]) -> dict[str, list[str]]:
     """Divide names among splits, by shares or by counts.
 
-    Numbers that add up to at most 1 are shares: each picture falls into its split by its own hash,
+    Numbers that add up to at most 1 are shares: each image falls into its split by its own hash,
     so the parts are near the shares, not exactly of that size; what is left over is not used.
     Larger whole numbers are counts: exactly so many, in the order of the hash.
 
@@ -97,8 +97,8 @@ def _by_share(hashes: np.ndarray, shares: Mapping[str, float]) -> dict[str, np.n
         split: np.flatnonzero((hashes >= low) & (hashes < high))
         for split, low, high in zip(shares, bounds, bounds[1:], strict=False)
     }
-    # In a small folder the hash may leave a split empty; it gets the picture next to its border
-    # from the largest split. Training comes first: a single picture is for training.
+    # In a small folder the hash may leave a split empty; it gets the image next to its border
+    # from the largest split. Training comes first: a single image is for training.
     for split, low in zip(shares, bounds, strict=False):
         donor = max(chosen, key=lambda name: len(chosen[name]))
         spare = len(chosen[donor]) - (0 if split == "train" else 1)
@@ -113,7 +113,7 @@ def _by_count(hashes: np.ndarray, counts: Mapping[str, int]) -> dict[str, np.nda
     total = sum(counts.values())
     if total > len(hashes):
         listed = ", ".join(f"{split} {count}" for split, count in counts.items())
-        raise UsageError(f"splits: {total} pictures are asked for ({listed}), {len(hashes)} found")
+        raise UsageError(f"splits: {total} images are asked for ({listed}), {len(hashes)} found")
     order = np.argsort(hashes, kind="stable")
     bounds = np.cumsum([0, *counts.values()])
     return {
@@ -126,7 +126,7 @@ def random_subset(names: Sequence[str], count: int, seed: int) -> list[str]:
     """Return `count` of the names in their order, or all if there are no more.
 
     Chosen by a hash keyed with the seed: random, the same at every run, and a smaller subset is
-    part of a larger one of the same seed, as learning curves over the number of pictures want it.
+    part of a larger one of the same seed, as learning curves over the number of images want it.
     """
     if count >= len(names):
         return list(names)

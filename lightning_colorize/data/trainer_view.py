@@ -46,7 +46,7 @@ class TrainerView:
 
     @property
     def overfits(self) -> bool:
-        """Whether the same pictures are wanted in every epoch."""
+        """Whether the same images are wanted in every epoch."""
         return self._trainer is not None and self._trainer.overfit_batches > 0
 
     @property
@@ -62,7 +62,7 @@ class TrainerView:
         return None if self._trainer is None else int(self._trainer.fast_dev_run) or None
 
     def reads(self, split: str, batch_size: int) -> float:
-        """Return how many pictures of a split are read at most, over all epochs.
+        """Return how many images of a split are read at most, over all epochs.
 
         Args:
             split: train, val or test.

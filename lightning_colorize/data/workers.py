@@ -1,4 +1,4 @@
-"""Signals that are meant for a run reach the processes that read its pictures too."""
+"""Signals that are meant for a run reach the processes that read its images too."""
 
 import atexit
 import multiprocessing.util  # its own hook, which waits for all children, must be set before ours

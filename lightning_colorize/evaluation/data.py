@@ -1,4 +1,4 @@
-"""The pictures that are evaluated, read exactly as `fit` reads its test pictures."""
+"""The images that are evaluated, read exactly as `fit` reads its test images."""
 
 import os
 from collections.abc import Iterator
@@ -9,9 +9,10 @@ from typing import Literal
 import torch
 
 from lightning_colorize.color import ColorBatch, RawBatch
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.images import ConcatImages, FileImages, ImageSet
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.pictures import ConcatPictures, FilePictures, PictureSet
 from lightning_colorize.data.sources import (
     FolderSource,
     Root,
@@ -23,7 +24,6 @@ from lightning_colorize.data.sources import (
 )
 from lightning_colorize.data.sources.listing import require_folder
 from lightning_colorize.data.splits import split_of
-from lightning_colorize.errors import UsageError
 
 SplitName = Literal["train", "val", "test", "all"]
 
@@ -31,39 +31,39 @@ _WHOLE = {"test": 1.0}
 
 
 @dataclass(frozen=True)
-class EvaluationPictures:
-    """Pictures to evaluate.
+class EvaluationImages:
+    """Images to evaluate.
 
     Attributes:
-        pictures: The pictures.
+        images: The images.
         split: Which split of the folder they are.
         in_split_folders: Whether their names begin with the folder of a split.
     """
 
-    pictures: PictureSet
+    images: ImageSet
     split: SplitName
     in_split_folders: bool
 
     def group(self, name: str) -> str:
-        """Return a picture's category: the first folder of its name, below that of the split."""
+        """Return an image's category: the first folder of its name, below that of the split."""
         parts = name.split("/")[:-1]
         if self.in_split_folders and parts and split_of(parts[0]):
             parts = parts[1:]
         return parts[0] if parts else "."
 
     def batches(self, size: int, batch_size: int, device: torch.device) -> Iterator[ColorBatch]:
-        """Yield the pictures as (L, ab) on the device; broken ones are named and left out.
+        """Yield the images as (L, ab) on the device; broken ones are named and left out.
 
         Args:
             size: Height and width in pixels.
-            batch_size: Pictures in a batch.
+            batch_size: Images in a batch.
             device: Where they are converted.
         """
         datamodule = ColorizationDataModule(
-            source=_Given(self.pictures),
+            source=_Given(self.images),
             size=size,
             batch_size=batch_size,
-            cache="never",  # each picture is read once
+            cache="never",  # each image is read once
             max_broken_share=1.0,
         )
         datamodule.setup("test")
@@ -72,22 +72,22 @@ class EvaluationPictures:
 
 
 class _Given(Source):
-    """Pictures that are found already."""
+    """Images that are found already."""
 
-    def __init__(self, pictures: PictureSet) -> None:
-        self.pictures = pictures
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
 
     def splits(self, root: Root | None) -> Splits:
-        return {"test": self.pictures}
+        return {"test": self.images}
 
 
-def find_pictures(
+def find_images(
     folder: Path, split: SplitName | None = None, source: Source | None = None
-) -> EvaluationPictures:
+) -> EvaluationImages:
     """Find what is to be evaluated in a folder.
 
     Args:
-        folder: With train, val and test, or any other folder of pictures; or packed shards.
+        folder: With train, val and test, or any other folder of images; or packed shards.
         split: By default the test split of the former and all of the latter; a split of the latter
             is the one that `fit` makes by hash.
         source: What split the folder for training: its splits are taken then, by default the test
@@ -117,36 +117,36 @@ def find_pictures(
 
 def _chosen(
     folder: Path, splits: Splits, split: SplitName, in_split_folders: bool
-) -> EvaluationPictures:
+) -> EvaluationImages:
     if split == "all":
         parts = list(splits.values())
-        pictures = parts[0] if len(parts) == 1 else ConcatPictures(parts)
-        return EvaluationPictures(pictures, "all", in_split_folders)
+        images = parts[0] if len(parts) == 1 else ConcatImages(parts)
+        return EvaluationImages(images, "all", in_split_folders)
     if split not in splits:
         raise UsageError(
-            f"{folder} has no {split} pictures, only {', '.join(splits)}; "
+            f"{folder} has no {split} images, only {', '.join(splits)}; "
             "choose with --split, or --split all"
         )
-    return EvaluationPictures(splits[split], split, in_split_folders)
+    return EvaluationImages(splits[split], split, in_split_folders)
 
 
 def _in_split_folders(splits: Splits) -> bool:
-    """Return whether pictures lie in folders named after splits; one of each split is looked at."""
+    """Return whether images lie in folders named after splits; one of each split is looked at."""
     return all(split_of(part.name(0).partition("/")[0]) for part in splits.values())
 
 
-def count_common(first: PictureSet, second: PictureSet) -> int:
+def count_common(first: ImageSet, second: ImageSet) -> int:
     """Return how many files of the first set are in the second too, under whatever name."""
     files = set(_files(second))
     return sum(file in files for file in _files(first))
 
 
-def _files(pictures: PictureSet) -> Iterator[str]:
+def _files(images: ImageSet) -> Iterator[str]:
     """Yield the files of a set; one that is no files, such as regions in memory, has none."""
-    if isinstance(pictures, ConcatPictures):
-        for part in pictures.parts:
+    if isinstance(images, ConcatImages):
+        for part in images.parts:
             yield from _files(part)
-    elif isinstance(pictures, FilePictures):
-        folder = os.path.realpath(pictures.root)
-        for name in pictures.names:
+    elif isinstance(images, FileImages):
+        folder = os.path.realpath(images.root)
+        for name in images.names:
             yield os.path.normpath(os.path.join(folder, name))

@@ -1,4 +1,4 @@
-"""A network and its baselines on the same pictures."""
+"""A network and its baselines on the same images."""
 
 import time
 from collections import Counter
@@ -25,17 +25,17 @@ class Evaluation:
     """What came out.
 
     Attributes:
-        rows: Over all pictures.
+        rows: Over all images.
         groups: The same of each category, by name; empty where there are none.
-        counts: Pictures of each category.
-        pictures: Pictures measured.
+        counts: Images of each category.
+        images: Images measured.
         model_seconds: What the network took for each batch.
     """
 
     rows: Rows
     groups: dict[str, Rows] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    pictures: int = 0
+    images: int = 0
     model_seconds: list[float] = field(default_factory=list)
 
 
@@ -46,13 +46,13 @@ def evaluate(
     batches: Iterable[ColorBatch],
     group: Callable[[str], str] | None = None,
 ) -> Evaluation:
-    """Measure a network and its baselines; all metrics are per picture and then averaged.
+    """Measure a network and its baselines; all metrics are per image and then averaged.
 
     Args:
         task: In evaluation mode.
         baselines: On the task's device; None to measure the network alone.
         batches: On the task's device.
-        group: A picture's name to its category, where categories are to be told apart.
+        group: An image's name to its category, where categories are to be told apart.
 
     Returns:
         The result; without rows if there was no batch.
@@ -67,7 +67,7 @@ def evaluate(
         if task.device.type == "cuda":
             torch.cuda.synchronize()
         result.model_seconds.append(time.perf_counter() - start)
-        result.pictures += len(batch)
+        result.images += len(batch)
         predictions = {MODEL: ab_hat}
         if baselines is not None:
             predictions |= {name: baselines.predict(name, batch.L) for name in BASELINES}
@@ -80,7 +80,7 @@ def evaluate(
             if name not in groups:
                 groups[name] = _Rows(task.device, baselines)
             groups[name].update(batch, predictions, [i for i, g in enumerate(of) if g == name])
-    if result.pictures:
+    if result.images:
         result.rows = overall.compute()
     result.groups = {name: groups[name].compute() for name in sorted(groups)}
     result.counts = {name: counts[name] for name in sorted(groups)}
@@ -99,7 +99,7 @@ class _Rows:
     def update(
         self, batch: ColorBatch, predictions: dict[str, Tensor], some: list[int] | None = None
     ) -> None:
-        """Measure a batch, or some of its pictures."""
+        """Measure a batch, or some of its images."""
         which = slice(None) if some is None else some
         for name, metrics in self.metrics.items():
             metrics.update(batch.L[which], predictions[name][which], batch.ab[which])

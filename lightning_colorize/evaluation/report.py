@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lightning_colorize.evaluation.measure import MODEL
 from lightning_colorize.evaluation.table import metrics_table, print_plain
-from lightning_colorize.run_folder import IMAGES
+from lightning_colorize.runs.folder import IMAGES
 
 
 def print_result(result: Mapping[str, Any], folder: Path, console: Console | None = None) -> None:
@@ -48,11 +48,11 @@ def _lines(result: Mapping[str, Any], folder: Path) -> list[tuple[str, str]]:
     lines = [
         (
             result["status"].replace("_", " "),
-            f"{epochs} epoch{'s' * (epochs != 1)}, {result['images_seen']:,} pictures"
+            f"{epochs} epoch{'s' * (epochs != 1)}, {result['images_seen']:,} images"
             f" in {timedelta(seconds=round(result['seconds']))}{speed}",
         ),
         ("cost", _cost(result)),
-        ("pictures", str(folder / IMAGES)),
+        ("images", str(folder / IMAGES)),
     ]
     if result["best_checkpoint"]:
         lines += [
@@ -70,7 +70,7 @@ def _cost(result: Mapping[str, Any]) -> str:
     """Return what a run cost, without what is not known of it."""
     figures = {
         "device_hours": "{:.3g} device hours",
-        "steady_images_per_second": "{:,.0f} pictures a second in steady state",
+        "steady_images_per_second": "{:,.0f} images a second in steady state",
         "data_wait_share": "{:.1%} of it waiting for data",
         "mfu": "{:.1%} of the device's peak FLOPs",
     }

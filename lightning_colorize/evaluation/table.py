@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_colorize.run_folder import metric_goal
+from lightning_colorize.runs.folder import metric_goal
 
 FORMATS = {
     "psnr": "{:.2f}",
@@ -17,7 +17,7 @@ FORMATS = {
     "mse_ab": "{:.1f}",
     "colorfulness": "{:.1f}",
     "colorfulness_ratio": "{:.3f}",
-    "hue_r": "{:.3f}",
+    "ab_corr": "{:.3f}",
 }
 """The metrics in the order of their columns, and how each is rounded."""
 

@@ -1,4 +1,4 @@
-"""From a checkpoint to pictures: loading, colouring files at full resolution."""
+"""From a checkpoint to images: loading, colouring files at full resolution."""
 
 from lightning_colorize.inference.checkpoint import LoadedTask, load_task
 from lightning_colorize.inference.colorize import Record, colorize_files, open_manifest

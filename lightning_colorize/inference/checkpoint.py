@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference.rebuild import build_task
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.networks import skip_weights
-from lightning_colorize.run_folder import checkpoint_of
+from lightning_colorize.runs.folder import checkpoint_of
 from lightning_colorize.tasks import ColorizationTask
 
 _OURS = "a checkpoint written by lightning-colorize fit"
@@ -25,8 +25,8 @@ class LoadedTask:
 
     Attributes:
         task: In evaluation mode, on its device.
-        size: Height and width in pixels of the pictures that it was trained on.
-        baselines: What was learnt from the training pictures without a network; None where the
+        size: Height and width in pixels of the images that it was trained on.
+        baselines: What was learnt from the training images without a network; None where the
             checkpoint was written before that.
         data_root: The folder that it was trained on, as it was given; None for another source.
         path: The checkpoint file.

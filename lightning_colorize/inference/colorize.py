@@ -1,4 +1,4 @@
-"""Picture files to coloured picture files, with an account of each."""
+"""Image files to coloured image files, with an account of each."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from typing import Any, Literal, TextIO
 from PIL import Image
 from torch import Tensor
 
-from lightning_colorize.data.files import PictureError, read_picture
+from lightning_colorize.common.files import temporary_beside
+from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.inference.checkpoint import LoadedTask
 from lightning_colorize.inference.jobs import WRITABLE, Job
-from lightning_colorize.run_folder import temporary_beside
-from lightning_colorize.tasks.prediction import colorize_picture, seen_side
+from lightning_colorize.tasks.prediction import colorize_image, seen_side
 
 MANIFEST = "manifest.jsonl"
 
@@ -31,17 +31,17 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Record:
-    """What became of one picture; a line of `manifest.jsonl`.
+    """What became of one image; a line of `manifest.jsonl`.
 
     Attributes:
         input: The file read.
         output: The file written, or that would have been.
         status: `skipped` where the output was there already.
         reason: Why it is not `ok`; empty where it is.
-        width: Of the picture, upright, in pixels; None where it was not read.
+        width: Of the image, upright, in pixels; None where it was not read.
         height: Likewise.
         model: The checkpoint.
-        size: Pixels of the short side at which the network was to see the picture.
+        size: Pixels of the short side at which the network was to see the image.
         seconds: From reading to writing.
         fallbacks: What was done otherwise than asked for, in words.
     """
@@ -65,15 +65,15 @@ def colorize_files(
     manifest: TextIO | None = None,
     overwrite: bool = False,
 ) -> Iterator[Record]:
-    """Colour pictures one by one; one that fails does not stop the others.
+    """Colour images one by one; one that fails does not stop the others.
 
     Results appear whole or not at all: they are written under another name first.
 
     Args:
         loaded: The network.
         jobs: What to read and where to write; folders are made.
-        size: Pixels of the short side at which the network sees the pictures.
-        manifest: A line is written here for each picture.
+        size: Pixels of the short side at which the network sees the images.
+        manifest: A line is written here for each image.
         overwrite: Replace results that are there already; else they are skipped.
     """
     for job in jobs:
@@ -109,14 +109,14 @@ def open_manifest(folder: Path) -> TextIO:
 
 def _colorize(loaded: LoadedTask, job: Job, size: int, record: Record) -> None:
     try:
-        rgb = read_picture(job.source)
+        rgb = read_image(job.source)
         record.height, record.width = rgb.shape[-2:]
         side = seen_side(record.height, record.width, size)
         if side < size:
             record.fallbacks.append(f"seen at {side} px because it is so long")
-        save_picture(colorize_picture(loaded.task, rgb, size), job.target)
+        save_image(colorize_image(loaded.task, rgb, size), job.target)
         record.status = "ok"
-    except PictureError as error:
+    except ImageError as error:
         record.reason = error.reason
     except (MemoryError, RuntimeError) as error:
         # On the CPU torch raises a mere RuntimeError: "can't allocate memory".
@@ -127,8 +127,8 @@ def _colorize(loaded: LoadedTask, job: Job, size: int, record: Record) -> None:
         record.reason = f"cannot be written: {getattr(error, 'strerror', None) or error}"
 
 
-def save_picture(rgb: Tensor, path: Path) -> None:
-    """Write a picture in the format that its suffix says, whole or not at all.
+def save_image(rgb: Tensor, path: Path) -> None:
+    """Write an image in the format that its suffix says, whole or not at all.
 
     Args:
         rgb: (3, H, W), uint8.

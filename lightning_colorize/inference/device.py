@@ -2,7 +2,7 @@
 
 import torch
 
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,13 +1,13 @@
-"""Which picture goes into which file."""
+"""Which image goes into which file."""
 
 from collections import Counter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from lightning_colorize.data.files import PICTURE_SUFFIXES
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
 from lightning_colorize.data.sources import SourceError
-from lightning_colorize.data.sources.listing import list_pictures
-from lightning_colorize.errors import UsageError
+from lightning_colorize.data.sources.listing import list_images
 
 Format = Literal["png", "jpg", "same"]
 
@@ -24,7 +24,7 @@ WRITABLE = {
 
 
 class Job(NamedTuple):
-    """One picture to colour.
+    """One image to colour.
 
     Attributes:
         source: The file to read.
@@ -36,13 +36,13 @@ class Job(NamedTuple):
 
 
 def plan_jobs(source: Path, output: Path, form: Format = "same") -> tuple[list[Job], Path | None]:
-    """Find the pictures and name their results; no two get the same name.
+    """Find the images and name their results; no two get the same name.
 
     Args:
-        source: A picture, or a folder of any depth, whose structure is kept. What lies in `output`
+        source: An image, or a folder of any depth, whose structure is kept. What lies in `output`
             is left out, where that is a folder inside.
-        output: A folder; for a single picture also a file name.
-        form: Write PNG, JPEG, or what the picture's suffix says (PNG where that cannot be written).
+        output: A folder; for a single image also a file name.
+        form: Write PNG, JPEG, or what the image's suffix says (PNG where that cannot be written).
 
     Returns:
         The jobs, and the folder that their manifest belongs into: None for a single file name.
@@ -55,7 +55,7 @@ def plan_jobs(source: Path, output: Path, form: Format = "same") -> tuple[list[J
             return [_named(source, output, form)], None
         return [Job(source, output / (source.stem + _suffix(source.name, form)))], output
     if not source.is_dir():
-        raise UsageError(f"{source} does not exist; give a picture or a folder of pictures")
+        raise UsageError(f"{source} does not exist; give an image or a folder of images")
     if output.resolve() == source.resolve():
         raise UsageError(f"OUTPUT is INPUT ({source}); give another folder")
     names = _names(source, output)
@@ -64,7 +64,7 @@ def plan_jobs(source: Path, output: Path, form: Format = "same") -> tuple[list[J
 
 def _names(source: Path, output: Path) -> list[str]:
     try:
-        names = list_pictures(source)
+        names = list_images(source)
     except SourceError as error:
         if error.__cause__ is not None:
             raise
@@ -73,7 +73,7 @@ def _names(source: Path, output: Path) -> list[str]:
         own = output.resolve().relative_to(source.resolve()).as_posix() + "/"
         names = [name for name in names if not name.startswith(own)]
     if not names:
-        raise UsageError(f"{source} holds no pictures; give a picture or a folder of pictures")
+        raise UsageError(f"{source} holds no images; give an image or a folder of images")
     return names
 
 
@@ -109,7 +109,7 @@ def _suffix(name: str, form: Format) -> str:
 
 
 def _is_file_name(output: Path) -> bool:
-    return not output.is_dir() and output.suffix.lower() in PICTURE_SUFFIXES
+    return not output.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _named(source: Path, output: Path, form: Format) -> Job:

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.sources import Source
-from lightning_colorize.errors import UsageError
 from lightning_colorize.tasks import ColorizationTask
 
 ROOTS = (

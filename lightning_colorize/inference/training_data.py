@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.sources import Root, Source, default_source, parse_root
-from lightning_colorize.errors import UsageError
 from lightning_colorize.inference.rebuild import build_source
-from lightning_colorize.run_folder import CONFIG, read_config, run_of
+from lightning_colorize.runs.folder import CONFIG, read_config, run_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TrainingData:
     spec: dict[str, Any] | None
 
     def source(self, allow: Sequence[str] = ()) -> Source:
-        """Build the source, which knows how the pictures were split.
+        """Build the source, which knows how the images were split.
 
         Args:
             allow: Classes, modules or packages that the configuration may name besides ours.

@@ -20,7 +20,7 @@ class MSE(Loss):
     """Mean squared error of ab, as all five published regression systems use it."""
 
     def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return the mean over pictures, channels and pixels."""
+        """Return the mean over images, channels and pixels."""
         return F.mse_loss(*_pair(prediction, batch))
 
 
@@ -28,7 +28,7 @@ class L1(Loss):
     """Mean absolute error of ab: its minimiser is the median, less grey than MSE's mean."""
 
     def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return the mean over pictures, channels and pixels."""
+        """Return the mean over images, channels and pixels."""
         return F.l1_loss(*_pair(prediction, batch))
 
 
@@ -48,5 +48,5 @@ class Huber(Loss):
         self.delta = delta
 
     def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return the mean over pictures, channels and pixels."""
+        """Return the mean over images, channels and pixels."""
         return F.huber_loss(*_pair(prediction, batch), delta=self.delta)

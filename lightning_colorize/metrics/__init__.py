@@ -1,9 +1,9 @@
-"""How good predicted colours are: per picture, as torchmetrics collections, beside baselines."""
+"""How good predicted colours are: per image, as torchmetrics collections, beside baselines."""
 
 from lightning_colorize.metrics.baselines import BASELINES, Baselines
 from lightning_colorize.metrics.collection import colorization_metrics
 from lightning_colorize.metrics.diversity import diversity_ratio
-from lightning_colorize.metrics.pictures import colorfulness, per_picture
+from lightning_colorize.metrics.functional import colorfulness, per_image
 from lightning_colorize.metrics.training import batch_figures
 
 __all__ = [
@@ -13,5 +13,5 @@ __all__ = [
     "colorfulness",
     "colorization_metrics",
     "diversity_ratio",
-    "per_picture",
+    "per_image",
 ]

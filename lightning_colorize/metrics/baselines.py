@@ -74,7 +74,7 @@ class Baselines(nn.Module):
         self._counts = None
 
     def predict(self, name: str, L: Tensor) -> Tensor:
-        """Colour pictures.
+        """Colour images.
 
         Args:
             name: One of `BASELINES`.

@@ -1,8 +1,8 @@
 """The metrics that are logged: one torchmetrics collection under the names of the contract.
 
-All of them are read from the same rows, one per picture, which are measured once per update: they
+All of them are read from the same rows, one per image, which are measured once per update: they
 form one compute group, so that only the first updates and the others refer to its rows. Rows are
-kept and not sums because a correlation over pictures needs them; 50,000 pictures take 2 MB.
+kept and not sums because a correlation over images needs them; 50,000 images take 2 MB.
 """
 
 import torch
@@ -11,10 +11,10 @@ from torch.nn.functional import cosine_similarity
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_colorize.metrics.pictures import PictureValues, measure
+from lightning_colorize.metrics.functional import ImageValues, measure
 
 CONSTANT = 1e-3
-"""Below this (in LAB units) the spread of mean colours over pictures is rounding."""
+"""Below this (in LAB units) the spread of mean colours over images is rounding."""
 COLORLESS = 0.1
 """Colourfulness on the scale of 0..255 that a truth without any colour is taken to have."""
 
@@ -31,19 +31,19 @@ def colorization_metrics(prefix: str = "") -> MetricCollection:
         prefix: Put before the names: "val/" gives "val/psnr".
     """
     metrics: dict[str, Metric | MetricCollection] = {
-        "mse_ab": PictureMean("mse_ab"),
-        "psnr": PictureMean("psnr"),
-        "ssim": PictureMean("ssim"),
-        "ciede2000": PictureMean("ciede2000"),
-        "colorfulness": PictureMean("colorfulness"),
+        "mse_ab": ImageMean("mse_ab"),
+        "psnr": ImageMean("psnr"),
+        "ssim": ImageMean("ssim"),
+        "ciede2000": ImageMean("ciede2000"),
+        "colorfulness": ImageMean("colorfulness"),
         "colorfulness_ratio": ColorfulnessRatio(),
-        "hue_r": HueCorrelation(),
+        "ab_corr": HueCorrelation(),
     }
     return MetricCollection(metrics, prefix=prefix, compute_groups=[list(metrics)])
 
 
-class PictureMetric(Metric):
-    """A metric that is computed from the values of all pictures."""
+class ImageMetric(Metric):
+    """A metric that is computed from the values of all images."""
 
     full_state_update = False
     is_differentiable = False
@@ -54,7 +54,7 @@ class PictureMetric(Metric):
         self.add_state("rows", default=[], dist_reduce_fx="cat")
 
     def update(self, L: Tensor, ab_hat: Tensor, ab: Tensor) -> None:
-        """Measure the pictures of a batch.
+        """Measure the images of a batch.
 
         Args:
             L: (B, 1, H, W) in [0, 100], the lightness of the true colours.
@@ -63,16 +63,16 @@ class PictureMetric(Metric):
         """
         self.rows.append(torch.stack(measure(L, ab_hat, ab), dim=1))
 
-    def values(self) -> PictureValues:
-        """Return the values of all pictures so far, each (N,)."""
-        return PictureValues(*dim_zero_cat(self.rows).unbind(1))
+    def values(self) -> ImageValues:
+        """Return the values of all images so far, each (N,)."""
+        return ImageValues(*dim_zero_cat(self.rows).unbind(1))
 
 
-class PictureMean(PictureMetric):
-    """The average over pictures of one of their values.
+class ImageMean(ImageMetric):
+    """The average over images of one of their values.
 
     Args:
-        value: A field of `PictureValues`.
+        value: A field of `ImageValues`.
     """
 
     def __init__(self, value: str) -> None:
@@ -85,7 +85,7 @@ class PictureMean(PictureMetric):
         return value.mean()
 
 
-class ColorfulnessRatio(PictureMetric):
+class ColorfulnessRatio(ImageMetric):
     """The predictions' mean colourfulness over the truth's; 1 is as colourful as the truth."""
 
     def compute(self) -> Tensor:
@@ -95,11 +95,11 @@ class ColorfulnessRatio(PictureMetric):
         return values.colorfulness.mean() / truth
 
 
-class HueCorrelation(PictureMetric):
-    """The Pearson correlation over pictures of predicted with true mean a and b, the smaller.
+class HueCorrelation(ImageMetric):
+    """The Pearson correlation over images of predicted with true mean a and b, the smaller.
 
-    It asks whether the pictures that are warm are predicted warm: 0 where all predictions (or all
-    truths) have the same mean colour, and where there are fewer than two pictures.
+    It asks whether the images that are warm are predicted warm: 0 where all predictions (or all
+    truths) have the same mean colour, and where there are fewer than two images.
     """
 
     def compute(self) -> Tensor:

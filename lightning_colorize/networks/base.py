@@ -65,7 +65,7 @@ class Discriminator(nn.Module, ABC):
     @property
     @abstractmethod
     def smallest(self) -> int:
-        """The smallest height and width of a picture that can be judged."""
+        """The smallest height and width of an image that can be judged."""
 
     @abstractmethod
     def forward(self, L: Tensor, ab: Tensor) -> Tensor:

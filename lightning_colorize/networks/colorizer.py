@@ -11,7 +11,7 @@ class Colorizer(nn.Module):
 
     Sizes that the coarsest level does not divide are filled up at the right and lower edge by
     repeating the last pixel, and the prediction is cropped: otherwise every odd size on the way
-    down would be rounded, and colours would shift by up to a coarsest pixel across the picture.
+    down would be rounded, and colours would shift by up to a coarsest pixel across the image.
 
     Args:
         encoder: Grey to features.

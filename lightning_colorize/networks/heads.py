@@ -14,7 +14,7 @@ class RegressionHead(Head):
     """What all heads that regress ab share.
 
     The map is always worked out for -1..1 and then shifted to `target_range`, so the same weights
-    give the same picture under either range. (A sigmoid over 0..1 is tanh here, since
+    give the same image under either range. (A sigmoid over 0..1 is tanh here, since
     (tanh(x) + 1) / 2 = sigmoid(2x).)
 
     Args:

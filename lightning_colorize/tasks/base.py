@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 
 from lightning_colorize.color import ColorBatch, LabScaling
-from lightning_colorize.compiling import require_compiler
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.compiling import require_compiler
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics import colorization_metrics
 from lightning_colorize.networks import Colorizer
 from lightning_colorize.tasks.schedule import WarmupCosine
@@ -46,7 +46,7 @@ class ColorizationTask(LightningModule, ABC):
         self.compiles = compile
         self.fused = fused
         self.scaling = LabScaling()
-        # Lightning's own mean over processes rounds the number of pictures down.
+        # Lightning's own mean over processes rounds the number of images down.
         self.val_loss = MeanMetric()
         self.val_metrics = colorization_metrics("val/")
         self.test_metrics = colorization_metrics("test/")
@@ -64,7 +64,7 @@ class ColorizationTask(LightningModule, ABC):
     def setup(self, stage: str) -> None:
         """Compile what is trained, as it is called: names in checkpoints stay, and so does this.
 
-        What only measures or colours a few pictures would wait longer than it gains.
+        What only measures or colours a few images would wait longer than it gains.
         """
         if self.compiles and stage == TrainerFn.FITTING:
             require_compiler("model.compile", self.trainer.strategy.root_device)
@@ -94,7 +94,7 @@ class ColorizationTask(LightningModule, ABC):
 
         Args:
             trainer: The Trainer's arguments.
-            size: Height and width of the pictures in pixels.
+            size: Height and width of the images in pixels.
 
         Raises:
             UsageError: If there is one.

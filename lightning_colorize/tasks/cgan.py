@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from lightning_colorize.color import ColorBatch
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import L1, AdversarialLoss
 from lightning_colorize.metrics import batch_figures
 from lightning_colorize.networks import (
@@ -277,7 +277,7 @@ class CGANTask(ColorizationTask):
         step_schedules(self.trainer, "epoch", self.lr_scheduler_step)
 
     def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return the mean absolute error of ab on validation pictures, not weighted."""
+        """Return the mean absolute error of ab on validation images, not weighted."""
         l1: Tensor = self.l1(prediction, batch)
         return l1
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.tasks.schedule import WarmupCosine
 
 OptimizerFactory = Callable[[Iterable], Optimizer]  # type: ignore[type-arg]

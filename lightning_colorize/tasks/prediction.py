@@ -16,13 +16,13 @@ _STRIP_PIXELS = 2**17
 
 
 @torch.inference_mode()
-def colorize_picture(task: ColorizationTask, rgb: Tensor, size: int) -> Tensor:
+def colorize_image(task: ColorizationTask, rgb: Tensor, size: int) -> Tensor:
     """Colour one photograph; its lightness stays as it is, at full resolution.
 
     Args:
         task: In evaluation mode, on the device that is to work.
         rgb: (3, H, W), uint8; colour is taken away by the same conversion as in training.
-        size: Pixels of the short side at which the network sees the picture.
+        size: Pixels of the short side at which the network sees the image.
 
     Returns:
         (3, H, W), uint8, on the CPU.
@@ -40,9 +40,9 @@ def colorize_picture(task: ColorizationTask, rgb: Tensor, size: int) -> Tensor:
 
 
 def seen_side(height: int, width: int, size: int) -> int:
-    """Return the short side in pixels at which the network sees a picture: `size`, or less.
+    """Return the short side in pixels at which the network sees an image: `size`, or less.
 
-    It is less for pictures more than four times as long as they are wide.
+    It is less for images more than four times as long as they are wide.
     """
     short, long = sorted((height, width))
     return max(1, min(size, LONGEST * size * short // long))

@@ -71,7 +71,7 @@ class RegressionTask(ColorizationTask):
         return loss
 
     def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return the training loss on validation pictures."""
+        """Return the training loss on validation images."""
         loss: Tensor = self.loss(prediction, batch)
         return loss
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.networks import Colorizer
 from lightning_colorize.networks.encoders.weights import weights_skipped
-from lightning_colorize.run_folder import checkpoint_of
+from lightning_colorize.runs.folder import checkpoint_of
 
 # A GAN's average, which is what colours, goes before the generator itself.
 _NETWORKS = ("averaged.module.", "net.")

@@ -45,16 +45,16 @@ SHARMA = """
 """
 
 
-def as_picture(lab):
+def as_image(lab):
     """(N, 3) colours as L (1, 1, 1, N) and ab (1, 2, 1, N)."""
-    picture = torch.as_tensor(lab, dtype=torch.float32).T[None, :, None]
-    return picture[:, :1], picture[:, 1:]
+    image = torch.as_tensor(lab, dtype=torch.float32).T[None, :, None]
+    return image[:, :1], image[:, 1:]
 
 
 def test_the_published_pairs():
     table = np.loadtxt(SHARMA.splitlines())
     assert table.shape == (34, 7)
-    first, second = as_picture(table[:, :3]), as_picture(table[:, 3:6])
+    first, second = as_image(table[:, :3]), as_image(table[:, 3:6])
     for difference in (ciede2000(first, second), ciede2000(second, first)):
         np.testing.assert_allclose(difference.flatten(), table[:, 6], atol=1e-4, rtol=0)
 
@@ -62,7 +62,7 @@ def test_the_published_pairs():
 def test_random_colours_against_scikit_image():
     rng = np.random.default_rng(0)
     lab = rng.uniform([0, -110, -110], [100, 110, 110], (2, 20_000, 3))
-    ours = ciede2000(as_picture(lab[0]), as_picture(lab[1])).flatten()
+    ours = ciede2000(as_image(lab[0]), as_image(lab[1])).flatten()
     np.testing.assert_allclose(ours, deltaE_ciede2000(lab[0], lab[1]), atol=2e-3, rtol=0)
 
 
@@ -70,13 +70,13 @@ def test_close_colours_against_scikit_image():
     rng = np.random.default_rng(1)
     lab = rng.uniform([0, -60, -60], [100, 60, 60], (20_000, 3))
     other = lab + rng.normal(0, 2, lab.shape)
-    ours = ciede2000(as_picture(lab), as_picture(other)).flatten()
+    ours = ciede2000(as_image(lab), as_image(other)).flatten()
     np.testing.assert_allclose(ours, deltaE_ciede2000(lab, other), atol=2e-3, rtol=0)
 
 
 def test_equal_colours_differ_by_nothing():
     lab = np.array([[0, 0, 0], [50, 0, 0], [100, 0, 0], [40, 30, -70], [32.3, 79.2, -107.9]])
-    assert ciede2000(as_picture(lab), as_picture(lab)).tolist() == [[[[0.0] * 5]]]
+    assert ciede2000(as_image(lab), as_image(lab)).tolist() == [[[[0.0] * 5]]]
 
 
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])

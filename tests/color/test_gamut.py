@@ -8,8 +8,8 @@ from lightning_colorize.color import fit_gamut, to_lab, to_rgb
 
 def random_lab(seed, count=4096):
     lab = np.random.default_rng(seed).uniform([0, -110, -110], [100, 110, 110], (count, 3))
-    picture = torch.as_tensor(lab, dtype=torch.float32).T.reshape(1, 3, 32, -1)
-    return picture[:, :1], picture[:, 1:]
+    image = torch.as_tensor(lab, dtype=torch.float32).T.reshape(1, 3, 32, -1)
+    return image[:, :1], image[:, 1:]
 
 
 def is_outside(L, ab, tolerance=0.0):

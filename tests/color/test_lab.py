@@ -17,20 +17,20 @@ SPECIAL = {
 }
 
 
-def as_picture(colors):
-    """(N, 3) colours as a picture (1, 3, 1, N)."""
+def as_image(colors):
+    """(N, 3) colours as an image (1, 3, 1, N)."""
     return torch.as_tensor(np.asarray(colors)).T[None, :, None]
 
 
 def as_colors(*channels):
-    """Pictures (1, C, 1, N) as colours (N, sum of C)."""
+    """Images (1, C, 1, N) as colours (N, sum of C)."""
     return torch.cat(channels, dim=1)[0, :, 0].T.numpy()
 
 
 @pytest.mark.parametrize("name", SPECIAL)
 def test_to_lab_against_scikit_image(name):
     rgb = np.array(SPECIAL[name], dtype=np.uint8)
-    L, ab = to_lab(as_picture(rgb))
+    L, ab = to_lab(as_image(rgb))
     assert L.dtype == ab.dtype == torch.float32
     np.testing.assert_allclose(as_colors(L, ab), rgb2lab(rgb / 255), atol=1e-3, rtol=0)
 
@@ -38,8 +38,8 @@ def test_to_lab_against_scikit_image(name):
 @pytest.mark.parametrize("name", SPECIAL)
 def test_to_rgb_against_scikit_image(name):
     lab = rgb2lab(np.array(SPECIAL[name], dtype=np.uint8) / 255)
-    picture = as_picture(lab)
-    rgb = to_rgb(picture[:, :1], picture[:, 1:])
+    image = as_image(lab)
+    rgb = to_rgb(image[:, :1], image[:, 1:])
     assert rgb.dtype == torch.float32
     np.testing.assert_allclose(as_colors(rgb), lab2rgb(lab), atol=1e-3, rtol=0)
 
@@ -47,8 +47,8 @@ def test_to_rgb_against_scikit_image(name):
 @pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
 def test_colours_outside_srgb_against_scikit_image():
     lab = np.random.default_rng(1).uniform([0, -110, -110], [100, 110, 110], (4096, 3))
-    picture = as_picture(lab)
-    L, ab = picture[:, :1], picture[:, 1:]
+    image = as_image(lab)
+    L, ab = image[:, :1], image[:, 1:]
     np.testing.assert_allclose(as_colors(to_rgb(L, ab)), lab2rgb(lab), atol=1e-3, rtol=0)
     unclipped = to_rgb(L, ab, clip=False)
     assert unclipped.min() < -0.1
@@ -56,8 +56,8 @@ def test_colours_outside_srgb_against_scikit_image():
     torch.testing.assert_close(unclipped.clamp(0, 1), to_rgb(L, ab))
 
 
-def test_uint8_and_floating_point_are_the_same_picture():
-    rgb = as_picture(np.array(SPECIAL["random"], dtype=np.uint8))
+def test_uint8_and_floating_point_are_the_same_image():
+    rgb = as_image(np.array(SPECIAL["random"], dtype=np.uint8))
     for given_rgb in (rgb / 255, (rgb / 255).double()):
         for ours, expected in zip(to_lab(given_rgb), to_lab(rgb), strict=True):
             torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
@@ -81,7 +81,7 @@ def test_other_dtypes_are_refused(dtype):
 
 
 def test_autocast_changes_nothing():
-    rgb = as_picture(np.array(SPECIAL["random"], dtype=np.uint8))
+    rgb = as_image(np.array(SPECIAL["random"], dtype=np.uint8))
     L, ab = to_lab(rgb)
     back = to_rgb(L, ab)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -110,7 +110,7 @@ def test_the_range_of_srgb():
     for value in (0, 255):
         w = torch.full_like(u, value)
         faces += [torch.stack(face, dim=1) for face in ((u, v, w), (u, w, v), (w, u, v))]
-    L, ab = to_lab(as_picture(torch.cat(faces)))
+    L, ab = to_lab(as_image(torch.cat(faces)))
     a, b = ab[0]
     assert L.min().item() == pytest.approx(0, abs=1e-3)
     assert L.max().item() == pytest.approx(100, abs=1e-3)
@@ -120,7 +120,7 @@ def test_the_range_of_srgb():
 
 
 def test_grey_has_no_colour():
-    _, ab = to_lab(as_picture(SPECIAL["greys"]).to(torch.uint8))
+    _, ab = to_lab(as_image(SPECIAL["greys"]).to(torch.uint8))
     assert ab.abs().max() < 0.02
 
 

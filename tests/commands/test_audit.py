@@ -27,7 +27,7 @@ def sound(tmp_path_factory):
 
 @pytest.fixture
 def leaking(sound, tmp_path):
-    """The same with a copy in each split, a half-size one in validation, and a grey picture."""
+    """The same with a copy in each split, a half-size one in validation, and a grey image."""
     folder = tmp_path / "leaking"
     shutil.copytree(sound, folder)
     shutil.copy(folder / "train" / "0.jpg", folder / "val" / "[bold]copy.jpg")
@@ -42,12 +42,12 @@ def leaking(sound, tmp_path):
 def test_nothing_wrong_is_exit_0(sound, capsys):
     assert main(["audit", str(sound)]) == 0
     out = capsys.readouterr().out
-    assert "7 pictures (5 train, 2 val) in " in out
+    assert "7 images (5 train, 2 val) in " in out
     assert out.rstrip().endswith("nothing to leave out")
     assert "more than one split" not in out
 
 
-def test_leaks_are_exit_1_and_gone_without_the_listed_pictures(leaking, tmp_path, capsys):
+def test_leaks_are_exit_1_and_gone_without_the_listed_images(leaking, tmp_path, capsys):
     listed, report = tmp_path / "lists" / "out.txt", tmp_path / "found.json"
     words = ["audit", str(leaking)]
     assert main([*words, "--exclude-to", str(listed), "--json", str(report)]) == 1
@@ -71,14 +71,14 @@ def test_leaks_are_exit_1_and_gone_without_the_listed_pictures(leaking, tmp_path
     assert listed.read_text().splitlines()[1::2] == excluded
 
     found = json.loads(report.read_text())
-    assert found["pictures"] == {"train": 7, "val": 4}
+    assert found["images"] == {"train": 7, "val": 4}
     assert found["leaks"] == 2
     assert [entry["name"] for entry in found["near_grey"]] == ["train/grey.png"]
     assert found["near_grey"][0]["chroma"] == pytest.approx(0, abs=0.01)
     assert found["duplicates"][0] == {
         "exact": True,
         "splits": ["train", "val"],
-        "pictures": [
+        "images": [
             {"name": "val/[bold]copy.jpg", "split": "val"},
             {"name": "train/0.jpg", "split": "train"},
         ],
@@ -91,7 +91,7 @@ def test_leaks_are_exit_1_and_gone_without_the_listed_pictures(leaking, tmp_path
         f"init_args:\n  exclude_list: {listed}\n"
     )
     assert main([*words, "--source", str(source)]) == 0
-    assert "7 pictures (3 train, 4 val)" in capsys.readouterr().out
+    assert "7 images (3 train, 4 val)" in capsys.readouterr().out
 
 
 def as_imagenet(leaking, folder):
@@ -145,7 +145,7 @@ def test_a_source_takes_the_list_that_is_made_with_it(source, lay_out, leaking, 
     assert "nothing to leave out" in capsys.readouterr().out
     left = json.loads(report.read_text())
     assert left["excluded"] == left["duplicates"] == left["leaks_across_groups"] == []
-    assert sum(left["pictures"].values()) == 11 - 4
+    assert sum(left["images"].values()) == 11 - 4
 
 
 def test_other_findings_alone_are_exit_0(sound, tmp_path, capsys):
@@ -237,11 +237,11 @@ def test_wrong_use_is_one_line(words, told, tmp_path, monkeypatch, capsys):
 def test_an_interruption_is_exit_130_and_leaves_no_list(sound, tmp_path, monkeypatch, capsys):
     seen = []
 
-    def look_at(pictures, index):
+    def look_at(images, index):
         if len(seen) == 3:
             raise KeyboardInterrupt
         seen.append(index)
-        return real(pictures, index)
+        return real(images, index)
 
     real = work.look_at
     monkeypatch.setattr(work, "look_at", look_at)
@@ -252,16 +252,16 @@ def test_an_interruption_is_exit_130_and_leaves_no_list(sound, tmp_path, monkeyp
 
 
 def test_a_leak_of_no_group_is_exit_1_and_named(tmp_path, capsys, monkeypatch, sound):
-    """A pan whose second picture goes with the first, while the third shows what it shows."""
+    """A pan whose second image goes with the first, while the third shows what it shows."""
     angles = {"test/0.jpg": 0.0, "test/1.jpg": 0.6, "train/2.jpg": 1.2, "val/3.jpg": 10.0}
     folder, report = tmp_path / "photos", tmp_path / "found.json"
     for number, name in enumerate(angles):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(sound / "train" / f"{number}.jpg", folder / name)
 
-    def look_at(pictures, index):
-        look, error = real(pictures, index)
-        name = pictures.name(index)
+    def look_at(images, index):
+        look, error = real(images, index)
+        name = images.name(index)
         angle = RADIUS * angles[name]
         look["descriptor"] = 0
         look["descriptor"][[0, 2]] = np.cos(angle), np.sin(angle)

@@ -9,7 +9,7 @@ from PIL import Image
 from lightning_colorize.benchmarking import Timing
 from lightning_colorize.benchmarking.stages import Stage, conclusion, default_workers
 from lightning_colorize.commands import bench
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 
 
 def _bench(*words):
@@ -36,7 +36,7 @@ def test_every_stage_is_measured_and_one_line_says_what_limits(photographs, tmp_
     assert _bench(*words, "--workers", 1, 0, "--device", "cpu", "--json", path) == 0
     out = capsys.readouterr().out.splitlines()
     report = json.loads(path.read_text())
-    assert "6 pictures" in out[0]
+    assert "6 images" in out[0]
     assert out[-1] == report["conclusion"]
     stages = report["stages"]
     assert [(s["stage"], s["workers"]) for s in stages] == [
@@ -50,20 +50,20 @@ def test_every_stage_is_measured_and_one_line_says_what_limits(photographs, tmp_
     ]
     for stage, line in zip(stages, out[3:], strict=False):
         raw = stage["raw"]
-        rates = np.divide(raw["pictures"], raw["seconds"])
+        rates = np.divide(raw["images"], raw["seconds"])
         assert len(rates) == 5
-        assert stage["pictures_per_second"]["median"] == pytest.approx(np.median(rates))
+        assert stage["images_per_second"]["median"] == pytest.approx(np.median(rates))
         assert f" {np.median(rates):.0f} " in line
     # No part of the way is slower than the whole way, but for noise.
-    assert stages[-1]["pictures_per_second"]["low"] < 1.5 * max(
-        s["pictures_per_second"]["high"] for s in stages if s["stage"] == "step"
+    assert stages[-1]["images_per_second"]["low"] < 1.5 * max(
+        s["images_per_second"]["high"] for s in stages if s["stage"] == "step"
     )
     assert report["environment"]["cpu_count"] == os.cpu_count()
     assert report["command"].startswith("lightning-colorize bench --data ")
     assert "--batch-size 4 --workers 1 0 --seconds 0.05" in report["command"]
 
 
-def test_without_a_folder_it_makes_pictures_and_says_so(capsys, monkeypatch):
+def test_without_a_folder_it_makes_images_and_says_so(capsys, monkeypatch):
     monkeypatch.setattr(bench, "_COUNT", 4)
     assert _bench("--size", 32, "--batch-size", 2, "--seconds", 0.01, "--workers", 0) == 0
     assert capsys.readouterr().out.startswith("4 JPEGs of 500 x 375, made from scikit-image's")
@@ -79,16 +79,16 @@ def _stages(**rates):
 def test_the_slowest_part_limits():
     text = conclusion(_stages(loader=900, memory=320, lab=640, augment=640, step=64, together=55))
     assert text == (
-        "The training step limits: 64 pictures/s; the loader (memory) gives 5.0 times that, "
-        "the conversion 10.0 times; all together 55 pictures/s"
+        "The training step limits: 64 images/s; the loader (memory) gives 5.0 times that, "
+        "the conversion 10.0 times; all together 55 images/s"
     )
 
 
-def test_pictures_that_do_not_fit_in_memory_come_from_files():
+def test_images_that_do_not_fit_in_memory_come_from_files():
     stages = _stages(loader=100, memory=9000, lab=900, augment=800, step=400)
     stages.append(Stage("together", "files, 2 workers", Timing([95], [1.0])))
     text = conclusion(stages)
-    assert text.startswith("The loader (files, 2 workers) limits: 100 pictures/s; the training ")
+    assert text.startswith("The loader (files, 2 workers) limits: 100 images/s; the training ")
     assert "step gives 4.0 times that, the conversion 8.0 times" in text
 
 
@@ -118,6 +118,6 @@ def test_wrong_use_is_one_line(words, said):
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_without_pictures(tmp_path):
-    with pytest.raises(UsageError, match="is empty: put pictures into it, or name another"):
+def test_a_folder_without_images(tmp_path):
+    with pytest.raises(UsageError, match="is empty: put images into it, or name another"):
         _bench("--data", tmp_path)

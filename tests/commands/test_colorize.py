@@ -7,8 +7,8 @@ from skimage.color import rgb2lab
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Two pictures, one in a sub-folder."""
+def images(tmp_path):
+    """Two images, one in a sub-folder."""
     folder = tmp_path / "in"
     (folder / "sub").mkdir(parents=True)
     y, x = np.mgrid[:45, :60]
@@ -22,16 +22,16 @@ def _lines(folder):
     return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
 
 
-def test_a_folder_is_coloured_once(command, finished_run, pictures, tmp_path, capsys):
+def test_a_folder_is_coloured_once(command, finished_run, images, tmp_path, capsys):
     out = tmp_path / "out"
-    words = ("colorize", pictures, out, "--checkpoint", finished_run, "--device", "cpu")
+    words = ("colorize", images, out, "--checkpoint", finished_run, "--device", "cpu")
     assert command(*words) == 0
     assert capsys.readouterr().out == f"2 coloured, 0 skipped, 0 failed -> {out}\n"
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == [
         "a.jpg", "manifest.jsonl", "sub/b.png",
     ]  # fmt: skip
     before, after = (
-        rgb2lab(np.asarray(Image.open(folder / "sub/b.png"))) for folder in (pictures, out)
+        rgb2lab(np.asarray(Image.open(folder / "sub/b.png"))) for folder in (images, out)
     )
     assert np.abs(before[..., 0] - after[..., 0]).max() < 1
     assert np.abs(before[..., 1:] - after[..., 1:]).mean() > 3
@@ -50,34 +50,34 @@ def test_a_folder_is_coloured_once(command, finished_run, pictures, tmp_path, ca
     assert [line["size"] for line in _lines(out)][-2:] == [48, 48]
 
 
-def test_one_picture_to_one_file(command, finished_run, pictures, tmp_path):
+def test_one_image_to_one_file(command, finished_run, images, tmp_path):
     target = tmp_path / "new" / "coloured.webp"
     checkpoint = finished_run / "checkpoints/last.ckpt"
-    assert command("colorize", pictures / "a.jpg", target, "--checkpoint", checkpoint) == 0
+    assert command("colorize", images / "a.jpg", target, "--checkpoint", checkpoint) == 0
     assert Image.open(target).format == "WEBP"
     assert [path.name for path in target.parent.iterdir()] == ["coloured.webp"]
 
 
-def test_results_may_lie_inside_the_input(command, finished_run, pictures):
-    words = ("colorize", pictures, pictures / "out", "--checkpoint", finished_run)
+def test_results_may_lie_inside_the_input(command, finished_run, images):
+    words = ("colorize", images, images / "out", "--checkpoint", finished_run)
     assert command(*words, "--format", "png") == 0
     assert command(*words, "--format", "jpg") == 0
-    assert [line["input"] for line in _lines(pictures / "out")] == [
-        str(pictures / "a.jpg"), str(pictures / "sub/b.png"),
+    assert [line["input"] for line in _lines(images / "out")] == [
+        str(images / "a.jpg"), str(images / "sub/b.png"),
     ] * 2  # fmt: skip
-    assert (pictures / "out/sub/b.jpg").exists()
+    assert (images / "out/sub/b.jpg").exists()
 
 
-def test_broken_pictures_are_named_and_the_rest_is_done(
-    command, finished_run, pictures, tmp_path, capsys
+def test_broken_images_are_named_and_the_rest_is_done(
+    command, finished_run, images, tmp_path, capsys
 ):
     for number in range(7):
-        (pictures / f"broken{number}.jpg").write_bytes(b"no picture")
+        (images / f"broken{number}.jpg").write_bytes(b"no image")
     out = tmp_path / "out"
-    assert command("colorize", pictures, out, "--checkpoint", finished_run) == 1
+    assert command("colorize", images, out, "--checkpoint", finished_run) == 1
     output = capsys.readouterr()
     assert "2 coloured, 0 skipped, 7 failed" in output.out
-    assert f"not coloured: {pictures / 'broken0.jpg'}: not a picture" in output.err
+    assert f"not coloured: {images / 'broken0.jpg'}: not an image" in output.err
     assert "... and 2 more" in output.err
     assert [line["status"] for line in _lines(out)].count("failed") == 7
 
@@ -87,7 +87,7 @@ def test_where_none_can_be_coloured_the_work_failed(command, finished_run, tmp_p
     folder, out = tmp_path / "broken", tmp_path / "out"
     folder.mkdir()
     for name in ("a.png", "b.jpg"):
-        (folder / name).write_bytes(b"no picture")
+        (folder / name).write_bytes(b"no image")
     assert command("colorize", folder, out, "--checkpoint", finished_run) == 1
     output = capsys.readouterr()
     assert output.out == f"0 coloured, 0 skipped, 2 failed -> {out}\n"
@@ -107,18 +107,18 @@ def test_where_none_can_be_coloured_the_work_failed(command, finished_run, tmp_p
         (("IN", "IN/a.jpg", "--checkpoint", "RUN"), "OUTPUT"),
         (("IN", "out", "--checkpoint", "RUN", "--size", "0"), "--size 0"),
         (("IN", "out"), "--checkpoint"),
-        (("IN/text", "out", "--checkpoint", "RUN"), "no pictures"),
-        (("IN/empty", "out", "--checkpoint", "RUN"), "no pictures"),
+        (("IN/text", "out", "--checkpoint", "RUN"), "no images"),
+        (("IN/empty", "out", "--checkpoint", "RUN"), "no images"),
     ],
 )
 def test_wrong_use_is_one_line(
-    command, finished_run, pictures, tmp_path, monkeypatch, capsys, words, message
+    command, finished_run, images, tmp_path, monkeypatch, capsys, words, message
 ):
     monkeypatch.chdir(tmp_path)
-    (pictures / "text").mkdir()
-    (pictures / "text/a.txt").touch()
-    (pictures / "empty").mkdir()
-    replaced = [w.replace("IN", str(pictures)).replace("RUN", str(finished_run)) for w in words]
+    (images / "text").mkdir()
+    (images / "text/a.txt").touch()
+    (images / "empty").mkdir()
+    replaced = [w.replace("IN", str(images)).replace("RUN", str(finished_run)) for w in words]
     assert command("colorize", *replaced) == 2
     output = capsys.readouterr()
     assert output.err.startswith("lightning-colorize: ")

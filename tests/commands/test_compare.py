@@ -10,7 +10,7 @@ from PIL import Image
 from lightning_colorize.metrics import BASELINES
 
 METRICS = {
-    "mse_ab", "psnr", "ssim", "ciede2000", "colorfulness", "colorfulness_ratio", "hue_r",
+    "mse_ab", "psnr", "ssim", "ciede2000", "colorfulness", "colorfulness_ratio", "ab_corr",
 }  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def compare(command, tmp_path):
 
 @pytest.fixture
 def colored_elsewhere(photo_folder, tmp_path):
-    """The test pictures without colour, as somebody else's PNG files."""
+    """The test images without colour, as somebody else's PNG files."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     for file in (photo_folder / "test").iterdir():
@@ -48,9 +48,9 @@ def test_the_numbers_are_those_of_evaluate(command, compare, finished_run, tmp_p
     for row, name in (("net", "model"), *zip(BASELINES, BASELINES, strict=True)):
         assert numbers["metrics"][row] == pytest.approx(expected[name], rel=1e-4, abs=1e-4)
         assert numbers["metrics"][row].keys() == METRICS
-    assert (numbers["pictures"], numbers["split"], numbers["size"]) == (3, "test", 32)
+    assert (numbers["images"], numbers["split"], numbers["size"]) == (3, "test", 32)
     assert str(out / "index.html") in capsys.readouterr().out
-    psnr = [picture["psnr"] for picture in numbers["per_picture"]["net"].values()]
+    psnr = [image["psnr"] for image in numbers["per_image"]["net"].values()]
     assert np.mean(psnr) == pytest.approx(expected["model"]["psnr"], rel=1e-4)
 
 
@@ -69,8 +69,8 @@ def test_a_run_against_itself_differs_by_nothing(compare, finished_run, recwarn)
     assert 'id="differ"' not in html
 
 
-def test_beside_pictures_coloured_elsewhere(compare, finished_run, colored_elsewhere):
-    # Grey pictures in the place of somebody's: they are as good as the baseline without colour.
+def test_beside_images_coloured_elsewhere(compare, finished_run, colored_elsewhere):
+    # Grey images in the place of somebody's: they are as good as the baseline without colour.
     code, numbers, out = compare(f"theirs={colored_elsewhere}", f"net={finished_run}")
     assert code == 0
     assert numbers["metrics"]["theirs"]["colorfulness"] == pytest.approx(0, abs=0.05)
@@ -82,7 +82,7 @@ def test_beside_pictures_coloured_elsewhere(compare, finished_run, colored_elsew
     assert numbers["size"] == 32
     assert len(list((out / "sheets").iterdir())) == 3
     html = (out / "index.html").read_text()
-    for section in ("metrics", "differ", "extremes", "curves", "budgets", "pictures", "method"):
+    for section in ("metrics", "differ", "extremes", "curves", "budgets", "images", "method"):
         assert f'id="{section}"' in html
     assert "coloured elsewhere" in html
 
@@ -95,30 +95,30 @@ def test_the_truth_itself_is_perfect(compare, command):
     assert list(numbers["metrics"]) == ["truth itself", "grey"]
 
 
-def test_only_pictures_that_all_have_are_compared(compare, finished_run, colored_elsewhere, capsys):
+def test_only_images_that_all_have_are_compared(compare, finished_run, colored_elsewhere, capsys):
     gone = sorted(colored_elsewhere.iterdir())[1]
     gone.unlink()
     code, numbers, out = compare(f"net={finished_run}", f"theirs={colored_elsewhere}")
     assert code == 0
-    assert numbers["pictures"] == 2
+    assert numbers["images"] == 2
     assert [name.partition(".")[0] for name in numbers["missing"]["theirs"]] == [
         f"test/{gone.stem}"
     ]
     said = capsys.readouterr().err
-    assert f"theirs has no picture for 1 of them (first: test/{gone.stem}" in said
-    assert "2 pictures are compared" in said
+    assert f"theirs has no image for 1 of them (first: test/{gone.stem}" in said
+    assert "2 images are compared" in said
     assert (
-        f"theirs has no picture for 1 of them (first: test/{gone.stem}"
+        f"theirs has no image for 1 of them (first: test/{gone.stem}"
         in (out / "index.html").read_text()
     )
 
 
 def test_what_cannot_be_read_is_left_out_for_all(compare, finished_run, colored_elsewhere, capsys):
     broken = sorted(colored_elsewhere.iterdir())[0]
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     code, numbers, _ = compare(f"net={finished_run}", f"theirs={colored_elsewhere}")
     assert code == 1
-    assert (numbers["pictures"], numbers["unreadable"]) == (2, 1)
+    assert (numbers["images"], numbers["unreadable"]) == (2, 1)
     assert f"left out: test/{broken.stem}" in capsys.readouterr().err
 
 
@@ -178,19 +178,19 @@ def test_a_system_that_diverged_is_named_and_wins_nothing(
     assert numbers["metrics"]["diverged"]["psnr"] is None
     assert numbers["metrics"]["net"]["psnr"] > 0
     assert numbers["differences"]["net"]["psnr"] == {"value": None, "low": None, "high": None}
-    said = "diverged gave colours that are no numbers (NaN) for 3 of 3 pictures"
+    said = "diverged gave colours that are no numbers (NaN) for 3 of 3 images"
     assert said in capsys.readouterr().err
     assert said in (out / "index.html").read_text()
     assert not [str(w.message) for w in recwarn if "scipy" in str(w.filename)]
 
 
-def test_training_pictures_among_them_are_said(compare, finished_run, command, capsys):
+def test_training_images_among_them_are_said(compare, finished_run, command, capsys):
     _, numbers, _ = compare(f"net={finished_run}", data=command.photos / "train")
     assert numbers["trained_on"] == {"net": 12}
-    assert "trained on some of these 12 pictures: net on 12" in capsys.readouterr().err
+    assert "trained on some of these 12 images: net on 12" in capsys.readouterr().err
 
 
-def test_grey_pictures_have_no_metrics(compare, finished_run, colored_elsewhere, capsys):
+def test_grey_images_have_no_metrics(compare, finished_run, colored_elsewhere, capsys):
     code, numbers, out = compare(f"a={finished_run}", f"b={finished_run}", data=colored_elsewhere)
     assert code == 0
     assert "metrics" not in numbers
@@ -212,7 +212,7 @@ def test_a_subset_is_the_same_at_every_call(compare, finished_run, command):
     names = []
     for seed in (0, 0, 1):
         _, numbers, out = compare(
-            f"a={finished_run}", "--max-pictures", 5, "--seed", seed, "--overwrite", "--split",
+            f"a={finished_run}", "--max-images", 5, "--seed", seed, "--overwrite", "--split",
             "all",
         )  # fmt: skip
         names.append(set(numbers["disagreement"]))
@@ -246,10 +246,10 @@ def test_a_study_does_not_give_itself_away(compare, finished_run, colored_elsewh
     study = _study(html)
     assert study["systems"] == ["net", "theirs"]
     assert study["questions"] == ["real", "better"]
-    assert len(study["pictures"]) == 3
+    assert len(study["images"]) == 3
     files = []
-    for picture in study["pictures"]:
-        shown = [picture["truth"], picture["broken"], *picture["systems"]]
+    for image in study["images"]:
+        shown = [image["truth"], image["broken"], *image["systems"]]
         files += shown
         images = [Image.open(out / file) for file in shown]
         # Neither name nor form tells which is which.
@@ -265,15 +265,15 @@ def test_a_study_does_not_give_itself_away(compare, finished_run, colored_elsewh
     assert 'href="study.html"' in (out / "index.html").read_text()
 
 
-def test_a_study_of_the_true_pictures_shows_them(compare, finished_run, photo_folder):
+def test_a_study_of_the_true_images_shows_them(compare, finished_run, photo_folder):
     _, _, out = compare(f"net={finished_run}", "--study")
-    picture = _study((out / "study.html").read_text())["pictures"][0]
-    truth = np.asarray(Image.open(photo_folder / picture["name"]).convert("RGB"), dtype=float)
+    image = _study((out / "study.html").read_text())["images"][0]
+    truth = np.asarray(Image.open(photo_folder / image["name"]).convert("RGB"), dtype=float)
     side = min(truth.shape[:2])
     top, left = (round((length - side) / 2) for length in truth.shape[:2])
     truth = truth[top : top + side, left : left + side]
-    shown = np.asarray(Image.open(out / picture["truth"]), dtype=float)
-    (colored,) = (np.asarray(Image.open(out / file), dtype=float) for file in picture["systems"])
+    shown = np.asarray(Image.open(out / image["truth"]), dtype=float)
+    (colored,) = (np.asarray(Image.open(out / file), dtype=float) for file in image["systems"])
     assert np.abs(shown - truth).mean() < 6
     assert np.abs(colored - truth).mean() > 12
     # Both have the photograph's own lightness.
@@ -287,8 +287,8 @@ def test_a_study_asks_about_no_photograph_in_grey(compare, finished_run, photo_f
     first = sorted(photos.iterdir())[0]
     Image.open(first).convert("L").convert("RGB").save(photos / "grey.png")
     _, numbers, out = compare(f"net={finished_run}", "--study", data=photos)
-    assert numbers["pictures"] == 4
-    names = [picture["name"] for picture in _study((out / "study.html").read_text())["pictures"]]
+    assert numbers["images"] == 4
+    names = [image["name"] for image in _study((out / "study.html").read_text())["images"]]
     assert len(names) == 3
     assert "grey.png" not in names
 
@@ -298,7 +298,7 @@ def test_a_study_without_truth_asks_what_looks_better(compare, finished_run, col
     _, _, out = compare(*words, data=colored_elsewhere)
     study = _study((out / "study.html").read_text())
     assert study["questions"] == ["better"]
-    assert study["pictures"][0]["truth"] is None
+    assert study["images"][0]["truth"] is None
 
 
 @pytest.mark.parametrize(
@@ -308,10 +308,10 @@ def test_a_study_without_truth_asks_what_looks_better(compare, finished_run, col
         (("a=nowhere",), "nowhere does not exist"),
         (("a=RUN", "--data", "nowhere"), "nowhere does not exist"),
         (("a=RUN", "--size", "0"), "--size 0"),
-        (("a=RUN", "--max-pictures", "0"), "--max-pictures 0"),
+        (("a=RUN", "--max-images", "0"), "--max-images 0"),
         (("a=RUN", "--seed", "-1"), "--seed -1: it must be 0 or more"),
         (("a=RUN", "--out", "PHOTOS/page"), "lies in --data"),
-        (("a=RUN", "other=PHOTOS/val"), "has none of the 3 pictures"),
+        (("a=RUN", "other=PHOTOS/val"), "has none of the 3 images"),
         (("a=RUN", "--no-truth", "--study"), "--study needs the true colours, or two systems"),
         (("a=RUN", "--out", "FILE"), "is a file"),
         ((), "compare"),

@@ -16,13 +16,13 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from lightning_colorize.commands import dashboard
-from lightning_colorize.errors import UsageError
-from lightning_colorize.search import study_page
-from lightning_colorize.search.outcome import Outcome
-from lightning_colorize.search.storage import Place, open_place
-from lightning_colorize.search.study import create_study
-from lightning_colorize.search.sweep_file import parse_sweep
-from lightning_colorize.search.trials import Trials
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps import study_page
+from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps.storage import Place, open_place
+from lightning_colorize.sweeps.study import create_study
+from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.trials import Trials
 
 _PROGRAM = """
 import argparse, sys

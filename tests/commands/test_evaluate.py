@@ -5,11 +5,11 @@ import pytest
 import torch
 import yaml
 
-from lightning_colorize.evaluation import find_pictures
+from lightning_colorize.evaluation import find_images
 from lightning_colorize.metrics import BASELINES
 
 METRICS = {
-    "mse_ab", "psnr", "ssim", "ciede2000", "colorfulness", "colorfulness_ratio", "hue_r",
+    "mse_ab", "psnr", "ssim", "ciede2000", "colorfulness", "colorfulness_ratio", "ab_corr",
 }  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def test_the_numbers_are_those_of_the_end_of_training(
         assert set(row) == METRICS
         for metric, value in row.items():
             assert value == pytest.approx(expected[name][f"test/{metric}"], rel=1e-4, abs=1e-5)
-    assert (numbers["split"], numbers["size"], numbers["pictures"]) == ("test", 32, 3)
+    assert (numbers["split"], numbers["size"], numbers["images"]) == ("test", 32, 3)
     assert numbers["checkpoint"] == str(finished_run / "checkpoints/best.ckpt")
     assert numbers["groups"] == {}
     assert len(numbers["model_seconds"]) == 1
@@ -45,24 +45,24 @@ def test_the_numbers_are_those_of_the_end_of_training(
     assert float(rows[0].split()[1 + psnr]) == pytest.approx(
         numbers["metrics"]["model"]["psnr"], abs=0.005
     )
-    assert last.startswith(f"3 test pictures of {photo_folder} at 32 px")
+    assert last.startswith(f"3 test images of {photo_folder} at 32 px")
 
 
 def test_a_plain_folder_is_evaluated_whole_or_by_fit_s_splits(
     command, finished_run, photo_folder, tmp_path
 ):
-    for words, split, pictures in [
+    for words, split, images in [
         ((photo_folder / "train",), "all", 12),
         ((photo_folder, "--split", "all", "--batch-size", 7), "all", 20),
         ((photo_folder, "--split", "val", "--size", 48), "val", 5),
     ]:
         code, numbers = _evaluate(command, tmp_path, finished_run, "--data", *words)
-        assert (code, numbers["split"], numbers["pictures"]) == (0, split, pictures)
+        assert (code, numbers["split"], numbers["images"]) == (0, split, images)
     assert numbers["size"] == 48
     counts = []
     for split in ("train", "val", "test"):
         words = ("--data", photo_folder / "train", "--split", split)
-        counts.append(_evaluate(command, tmp_path, finished_run, *words)[1]["pictures"])
+        counts.append(_evaluate(command, tmp_path, finished_run, *words)[1]["images"])
     assert sum(counts) == 12
     assert min(counts) >= 1
 
@@ -79,10 +79,10 @@ def test_groups_are_sub_folders_and_add_up(command, finished_run, photo_folder, 
     code, numbers = _evaluate(command, tmp_path, *words)
     assert code == 0
     groups = numbers["groups"]
-    assert {name: g["pictures"] for name, g in groups.items()} == {".": 1, "cats": 5, "dogs": 7}
+    assert {name: g["images"] for name, g in groups.items()} == {".": 1, "cats": 5, "dogs": 7}
     for row in ("model", "lut"):
-        for metric in METRICS - {"colorfulness_ratio", "hue_r"}:
-            total = sum(g["pictures"] * g["metrics"][row][metric] for g in groups.values())
+        for metric in METRICS - {"colorfulness_ratio", "ab_corr"}:
+            total = sum(g["images"] * g["metrics"][row][metric] for g in groups.values())
             assert total / 13 == pytest.approx(numbers["metrics"][row][metric], rel=1e-4, abs=1e-4)
     shown = capsys.readouterr().out
     assert all(title in shown for title in (". (1)", "cats (5)", "dogs (7)", "all"))
@@ -101,28 +101,28 @@ def test_categories_lie_below_the_folders_of_splits(command, finished_run, photo
             shutil.copytree(photo_folder / "test", data / split / category)
     words = (finished_run, "--data", data, "--group-by", "folder")
     _, numbers = _evaluate(command, tmp_path, *words)
-    assert {name: g["pictures"] for name, g in numbers["groups"].items()} == {"a": 3, "b": 3}
+    assert {name: g["images"] for name, g in numbers["groups"].items()} == {"a": 3, "b": 3}
     _, numbers = _evaluate(command, tmp_path, *words, "--split", "all")
-    assert {name: g["pictures"] for name, g in numbers["groups"].items()} == {"a": 9, "b": 9}
+    assert {name: g["images"] for name, g in numbers["groups"].items()} == {"a": 9, "b": 9}
 
 
-def test_broken_pictures_are_left_out_and_said(
+def test_broken_images_are_left_out_and_said(
     command, finished_run, photo_folder, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     data = tmp_path / "data"
     shutil.copytree(photo_folder / "test", data)
-    (data / "broken.jpg").write_bytes(b"no picture")
+    (data / "broken.jpg").write_bytes(b"no image")
     code, numbers = _evaluate(command, tmp_path, finished_run, "--data", data)
     assert code == 1
-    assert (numbers["pictures"], numbers["unreadable"]) == (3, 1)
+    assert (numbers["images"], numbers["unreadable"]) == (3, 1)
     said = capsys.readouterr()
     assert "1 broken" in said.err
     assert said.out.endswith("; 1 could not be read\n")
     for file in data.iterdir():
-        file.write_bytes(b"no picture")
+        file.write_bytes(b"no image")
     assert command("evaluate", finished_run, "--data", data) == 2
-    assert "none of 4 pictures" in capsys.readouterr().err
+    assert "none of 4 images" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_the_split_is_that_of_the_run_and_so_are_the_numbers(command, photo_fold
     psnr = json.loads((run / "result.json").read_text())["metrics"]["test/psnr"]
     for words in ((), ("--split", "test")):
         code, numbers = _evaluate(command, tmp_path, run, "--data", folder, *words)
-        assert (code, numbers["split"], numbers["pictures"]) == (0, "test", 5)
+        assert (code, numbers["split"], numbers["images"]) == (0, "test", 5)
         assert numbers["metrics"]["model"]["psnr"] == pytest.approx(psnr, rel=1e-4)
 
 
@@ -167,9 +167,9 @@ def test_a_manifest_and_a_mixture_split_as_they_did(command, photo_folder, run_o
     listed.write_text("\n".join(["path,split", *rows]))
     run = run_on(listed, {"class_path": f"{_SOURCES}.ManifestSource", "init_args": {}})
     _, numbers = _evaluate(command, tmp_path, run, "--data", listed)
-    assert (numbers["split"], numbers["pictures"]) == ("test", 2)
+    assert (numbers["split"], numbers["images"]) == ("test", 2)
     _, numbers = _evaluate(command, tmp_path, run, "--data", listed, "--split", "all")
-    assert (numbers["split"], numbers["pictures"]) == ("all", 5)
+    assert (numbers["split"], numbers["images"]) == ("all", 5)
 
     sets = tmp_path / "sets"
     shutil.copytree(photo_folder / "train", sets / "faces")
@@ -181,11 +181,11 @@ def test_a_manifest_and_a_mixture_split_as_they_did(command, photo_folder, run_o
     mixture = {"class_path": f"{_SOURCES}.MixtureSource", "init_args": {"folders": folders}}
     words = (run_on(sets, mixture), "--data", sets, "--group-by", "folder")
     _, numbers = _evaluate(command, tmp_path, *words)
-    counts = {name: group["pictures"] for name, group in numbers["groups"].items()}
+    counts = {name: group["images"] for name, group in numbers["groups"].items()}
     assert counts == {"faces": 4, "hills": 1}
 
 
-def test_pictures_that_were_trained_on_are_counted(
+def test_images_that_were_trained_on_are_counted(
     command, finished_run, photo_folder, run_on, capsys
 ):
     def says(*words):
@@ -199,7 +199,7 @@ def test_pictures_that_were_trained_on_are_counted(
         (finished_run, photo_folder, "train", ""),
         (finished_run, photo_folder / "train", "all", "12 of these 12 were trained on\n"),
         (finished_run, photo_folder / "test", "all", ""),
-        # The training pictures are elsewhere now, or on another machine.
+        # The training images are elsewhere now, or on another machine.
         (run_on("/nowhere"), photo_folder, "all", ""),
     ]:
         assert says(run, "--data", data, "--split", split) == remark
@@ -226,7 +226,7 @@ def test_a_configuration_imports_no_class_of_others(command, photo_folder, run_o
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "config.yaml: it asks for the class os.system" in err
-    # For pictures of another folder its source is not needed.
+    # For images of another folder its source is not needed.
     assert command("evaluate", run, "--data", photo_folder / "test") == 0
 
 
@@ -235,7 +235,7 @@ def test_a_home_folder_is_expanded(command, finished_run, photo_folder, tmp_path
     shutil.copytree(photo_folder / "test", tmp_path / "photos")
     shutil.copytree(finished_run, tmp_path / "run")
     assert command("evaluate", "~/run", "--data=~/photos", "--json=~/numbers.json") == 0
-    assert json.loads((tmp_path / "numbers.json").read_text())["pictures"] == 3
+    assert json.loads((tmp_path / "numbers.json").read_text())["images"] == 3
 
 
 def test_where_no_file_can_be_written_nothing_is_measured(command, tmp_path, capsys):
@@ -246,9 +246,9 @@ def test_where_no_file_can_be_written_nothing_is_measured(command, tmp_path, cap
     )
 
 
-def test_pictures_are_not_kept_in_memory(photo_folder, monkeypatch):
-    monkeypatch.setattr("lightning_colorize.data.kept.Memory.keep", None)
-    found = find_pictures(photo_folder)
+def test_images_are_not_kept_in_memory(photo_folder, monkeypatch):
+    monkeypatch.setattr("lightning_colorize.data.cached.Memory.keep", None)
+    found = find_images(photo_folder)
     assert sum(map(len, found.batches(16, 2, torch.device("cpu")))) == 3
 
 
@@ -261,7 +261,7 @@ def test_pictures_are_not_kept_in_memory(photo_folder, monkeypatch):
         (("RUN", "--data", "PHOTOS", "--size", "0"), "--size 0"),
         (("RUN", "--data", "PHOTOS", "--batch-size", "0"), "--batch-size 0"),
         (("RUN", "--data", "ONE", "--split", "val"), "val"),
-        (("RUN", "--data", "PARTS", "--split", "test"), "has no test pictures, only train, val"),
+        (("RUN", "--data", "PARTS", "--split", "test"), "has no test images, only train, val"),
     ],
 )
 def test_wrong_use_is_one_line(

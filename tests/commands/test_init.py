@@ -2,9 +2,9 @@ import argparse
 
 import pytest
 
-from lightning_colorize.bundled import bundled
 from lightning_colorize.commands import init
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.bundled import bundled
+from lightning_colorize.common.errors import UsageError
 
 
 @pytest.fixture
@@ -89,5 +89,5 @@ def test_an_installed_wheel_has_them_inside(tmp_path, monkeypatch):
     inside = tmp_path / "package" / "_bundled" / "sweeps"
     inside.mkdir(parents=True)
     (tmp_path / "sweeps").mkdir()  # of something else that is installed beside it
-    monkeypatch.setattr("lightning_colorize.bundled._PACKAGE", tmp_path / "package")
+    monkeypatch.setattr("lightning_colorize.common.bundled._PACKAGE", tmp_path / "package")
     assert bundled("sweeps") == inside

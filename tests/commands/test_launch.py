@@ -76,7 +76,7 @@ def test_the_batch_script(command, words, capsys, monkeypatch, tmp_path):
     assert called[at + 4 :] == [
         *words("mine", *more),
         *("--trainer.num_nodes", "2", "--trainer.devices", "4", "--trainer.accelerator", "gpu"),
-        *("--run.go_on", "true"),
+        *("--run.auto_resume", "true"),
     ]
     assert not command.root.exists()
 
@@ -117,7 +117,10 @@ def test_what_slurm_refuses_leaves_nothing(command, words, slurm, capfd):
         (["--time", 240, "--gpus", -1], "--gpus -1: it must be 0 or more"),
         (["--time", 240, "--sbatch", "ntasks=3"], "--ntasks is chosen for you, by launch"),
         (["--time", 240, "--trainer.devices", 2], "--trainer.devices: leave it out, --gpus says"),
-        (["--time", 240, "--run.go_on=false"], "--run.go_on: leave it out, it is always true"),
+        (
+            ["--time", 240, "--run.auto_resume=false"],
+            "--run.auto_resume: leave it out, it is always true",
+        ),
     ],
 )
 def test_numbers_that_cannot_be(command, words, slurm, capsys, asked, says):
@@ -138,7 +141,7 @@ def test_words_are_checked_before_anything_is_submitted(command, words, slurm, c
 
 
 def test_what_has_begun_is_looked_at_first(command, words, slurm, capsys):
-    quick = ("--trainer.max_epochs", 1, "--run.grid_pictures", 0)
+    quick = ("--trainer.max_epochs", 1, "--run.grid_images", 0)
     # As a job of it would have left the run.
     asked = ("--trainer.num_nodes", 1, "--trainer.devices", 1, "--trainer.accelerator", "cpu")
     run = command.fit("begun", *quick, *asked)
@@ -183,6 +186,6 @@ def test_the_scripts_to_copy_are_what_launch_submits(parser, script):
     sizes = {"$SLURM_NNODES": options["nodes"], "$SLURM_NTASKS_PER_NODE": options["gpus-per-node"]}
     words = [sizes.get(word, word) for word in called[at + 2 :] if word != "$@"]
     config = parser.parse_args(words)
-    assert config.run.go_on
+    assert config.run.auto_resume
     assert config.trainer.num_nodes == int(options["nodes"])
     assert str(config.trainer.devices) == options["gpus-per-node"]

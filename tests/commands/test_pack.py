@@ -3,13 +3,13 @@ import json
 import pytest
 
 from lightning_colorize.cli import main
-from tests.conftest import write_pictures
+from tests.conftest import write_images
 
 
 @pytest.fixture
 def photos(tmp_path):
-    write_pictures(tmp_path / "photos" / "train", 4)
-    write_pictures(tmp_path / "photos" / "val", 2, first=10)
+    write_images(tmp_path / "photos" / "train", 4)
+    write_images(tmp_path / "photos" / "val", 2, first=10)
     return tmp_path / "photos"
 
 
@@ -19,15 +19,15 @@ def run(*words):
 
 def test_a_folder_becomes_shards(photos, tmp_path, capsys):
     target = tmp_path / "shards"
-    words = (photos, target, "--size", 32, "--pictures-per-shard", 2, "--workers", 1)
+    words = (photos, target, "--size", 32, "--images-per-shard", 2, "--workers", 1)
     assert run(*words) == 0
-    assert "4 train, 2 val pictures in 3 shards (0.0 MB) -> " in capsys.readouterr().out
+    assert "4 train, 2 val images in 3 shards (0.0 MB) -> " in capsys.readouterr().out
     manifest = json.loads((target / "pack.json").read_text())
     assert manifest["settings"] == {
         "size": 32,
         "encoding": "jpeg",
         "quality": 95,
-        "pictures_per_shard": 2,
+        "images_per_shard": 2,
     }
     assert not (target / ".packing").exists()
     assert run(*words) == 0
@@ -40,7 +40,7 @@ def test_options_reach_the_pack(photos, tmp_path):
     assert run(photos, tmp_path / "shards", *words) == 0
     manifest = json.loads((tmp_path / "shards" / "pack.json").read_text())
     assert (manifest["settings"]["encoding"], manifest["settings"]["size"]) == ("uint8", 256)
-    assert manifest["splits"]["train"]["pictures"] == 3
+    assert manifest["splits"]["train"]["images"] == 3
     low, high = tmp_path / "low", tmp_path / "high"
     assert run(photos, low, "--quality", 5, "--workers", 1) == 0
     assert run(photos, high, "--quality", 100, "--workers", 1) == 0
@@ -48,28 +48,28 @@ def test_options_reach_the_pack(photos, tmp_path):
     assert lengths[0] < lengths[1] / 2
 
 
-def test_broken_pictures_are_work_done_in_part(photos, tmp_path, capsys):
+def test_broken_images_are_work_done_in_part(photos, tmp_path, capsys):
     (photos / "train" / "000.png").write_bytes(b"x")
     assert run(photos, tmp_path / "shards", "--workers", 1) == 1
     said = capsys.readouterr()
-    assert "3 train, 2 val pictures" in said.out
-    assert f"1 broken picture left out, listed in {tmp_path}/shards/broken.txt" in said.err
+    assert "3 train, 2 val images" in said.out
+    assert f"1 broken image left out, listed in {tmp_path}/shards/broken.txt" in said.err
 
 
-def test_a_mended_picture_is_packed_by_the_same_command(photos, tmp_path, capsys):
+def test_a_mended_image_is_packed_by_the_same_command(photos, tmp_path, capsys):
     whole = (photos / "train" / "000.png").read_bytes()
     (photos / "train" / "000.png").write_bytes(b"x")
     assert run(photos, tmp_path / "shards", "--workers", 1) == 1
     (photos / "train" / "000.png").write_bytes(whole)
     assert run(photos, tmp_path / "shards", "--workers", 1) == 0
     said = capsys.readouterr()
-    assert "4 train, 2 val pictures in 2 shards" in said.out
+    assert "4 train, 2 val images in 2 shards" in said.out
     assert "MB, 1 of them there already)" in said.out
 
 
 def test_another_folder_with_the_same_names_is_refused(photos, tmp_path, capsys):
-    write_pictures(tmp_path / "others" / "train", 4, first=20)
-    write_pictures(tmp_path / "others" / "val", 2, first=30)
+    write_images(tmp_path / "others" / "train", 4, first=20)
+    write_images(tmp_path / "others" / "val", 2, first=30)
     for split in ("train", "val"):
         for old, new in zip(
             sorted((tmp_path / "others" / split).iterdir()),
@@ -79,7 +79,7 @@ def test_another_folder_with_the_same_names_is_refused(photos, tmp_path, capsys)
             old.rename(old.with_name(new.name))
     assert run(photos, tmp_path / "shards", "--workers", 1) == 0
     assert run(tmp_path / "others", tmp_path / "shards", "--workers", 1) == 2
-    assert "is packed from other pictures than there are now" in capsys.readouterr().err
+    assert "is packed from other images than there are now" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_another_folder_with_the_same_names_is_refused(photos, tmp_path, capsys)
     [
         (["--size", "0"], "--size 0: it must be above 0"),
         (["--quality", "101"], "--quality 101: it must be at most 100"),
-        (["--pictures-per-shard", "0"], "--pictures-per-shard 0: it must be above 0"),
+        (["--images-per-shard", "0"], "--images-per-shard 0: it must be above 0"),
         (["--exclude-list", "none.txt"], "exclude_list: none.txt cannot be read"),
     ],
 )
@@ -106,9 +106,9 @@ def test_shards_are_made_on_this_machine(photos, capsys):
     )
 
 
-def test_a_folder_without_pictures_is_wrong_use(tmp_path, capsys):
+def test_a_folder_without_images_is_wrong_use(tmp_path, capsys):
     assert run(tmp_path, tmp_path / "shards") == 2
-    assert "is empty: put pictures into it" in capsys.readouterr().err
+    assert "is empty: put images into it" in capsys.readouterr().err
 
 
 def test_a_place_that_cannot_be_made_is_one_line(photos, tmp_path, capsys):

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from lightning_colorize.commands import runs
-from lightning_colorize.errors import UsageError
-from lightning_colorize.run_folder import checkpoint_of, lock
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs.folder import checkpoint_of, lock
 
 _CONFIG = """seed_everything: {seed}
 run:

@@ -5,7 +5,7 @@ import pytest
 
 def _answers(path, participant, chosen, *, passed=6):
     """Six checks, and one trial a question in which `chosen` wins."""
-    trial = {"picture": "cats/a.jpg", "category": "cats", "milliseconds": 900}
+    trial = {"image": "cats/a.jpg", "category": "cats", "milliseconds": 900}
     check = {**trial, "question": "real", "check": True, "left": "truth", "right": "broken"}
     trials = [{**check, "answer": "left" if i < passed else "right"} for i in range(6)]
     for question, other in (("real", "truth"), ("better", "cnn")):

@@ -10,15 +10,15 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from lightning_colorize import wandb_mode
 from lightning_colorize.commands import sweep_checks, sweep_work
-from lightning_colorize.commands.sweep_pictures import photographs
-from lightning_colorize.search import wandb_engine
-from lightning_colorize.search.live import LiveTable
-from lightning_colorize.search.status import rows
-from lightning_colorize.search.study import create_study, open_study
-from lightning_colorize.search.sweep_file import read_sweep
-from tests.search.conftest import STUB
+from lightning_colorize.reports.sweep.photographs import photographs
+from lightning_colorize.sweeps import wandb_engine
+from lightning_colorize.sweeps.live import LiveTable
+from lightning_colorize.sweeps.status import rows
+from lightning_colorize.sweeps.study import create_study, open_study
+from lightning_colorize.sweeps.sweep_file import read_sweep
+from lightning_colorize.training.loggers import wandb_mode
+from tests.sweeps.conftest import STUB
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_what_only_the_local_engine_has_decides_for_it(
         (["--workers", "0"], "--workers 0: it must be above 0"),
         (["--engine", "wandb", "--storage", "sqlite:///x.db"], "--storage: W&B keeps the study"),
         (["--storage", "mysql://host/x"], "mysql"),
-        (["--report-pictures", "-1"], "--report-pictures -1: it must be 0 or more"),
+        (["--report-images", "-1"], "--report-images -1: it must be 0 or more"),
         (["--partition", "gpu"], "--partition is for --launcher slurm; give that too"),
     ],
 )
@@ -231,8 +231,8 @@ def test_a_sweep_that_is_not_there(command, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_real_trials_and_their_pictures(run, command, sweep, photo_folder, tmp_path):
-    """Two networks, the better one's configuration trains again, its pictures are on the page."""
+def test_real_trials_and_their_images(run, command, sweep, photo_folder, tmp_path):
+    """Two networks, the better one's configuration trains again, its images are on the page."""
     words = command.words("run", "--data.root", photo_folder)
     keep = [w for w in words if w not in ("--run.root", "--run.name", "run", str(command.root))]
     fit = [sys.executable, "-m", "lightning_colorize", "fit", *keep, "${args}"]

@@ -1,4 +1,4 @@
-"""Fixtures of the data tests: `pictures`, the module that writes small odd pictures."""
+"""Fixtures of the data tests: `images`, the module that writes small odd images."""
 
 import importlib.util
 import multiprocessing
@@ -10,11 +10,9 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def pictures() -> ModuleType:
-    """tests/data/pictures.py, loaded by path since tests are no package."""
-    spec = importlib.util.spec_from_file_location(
-        "pictures", Path(__file__).with_name("pictures.py")
-    )
+def images() -> ModuleType:
+    """tests/data/images.py, loaded by path since tests are no package."""
+    spec = importlib.util.spec_from_file_location("images", Path(__file__).with_name("images.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

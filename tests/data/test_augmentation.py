@@ -26,7 +26,7 @@ def none(size=24, **options):
 
 
 def moved(augmentation, rgb):
-    """The pictures after the geometry, before the conversion."""
+    """The images after the geometry, before the conversion."""
     return augmentation.geometry(rgb, augmentation.draw(rgb.shape).places)
 
 
@@ -47,7 +47,7 @@ def test_flipping_mirrors_L_and_ab_alike():
     torch.testing.assert_close(batch.ab, ab, atol=1e-3, rtol=0)
 
 
-def test_about_half_the_pictures_are_flipped():
+def test_about_half_the_images_are_flipped():
     torch.manual_seed(0)
     rgb = smooth(1).expand(200, -1, -1, -1)
     flipped = moved(none(flip=0.5), rgb)
@@ -172,11 +172,11 @@ def test_it_is_kornias_augmentation_of_the_same_seed(options):
 def test_without_a_crop_it_is_the_resizing_of_the_loader():
     rgb = smooth(2, size=60)
     found = moved(none(24), rgb) * 255
-    expected = torch.stack([resize_short_side(picture, 24) for picture in rgb])
+    expected = torch.stack([resize_short_side(image, 24) for image in rgb])
     assert (found - expected).abs().max() < 1.01
 
 
-def test_a_picture_of_one_pixel_is_augmented():
+def test_an_image_of_one_pixel_is_augmented():
     rgb = torch.tensor([200, 100, 50], dtype=torch.uint8).view(1, 3, 1, 1)
     augmentation = Augmentation(1, flip=1.0, rotation=10.0)
     torch.testing.assert_close(moved(augmentation, rgb), rgb / 255, atol=1e-5, rtol=0)

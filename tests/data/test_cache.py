@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from lightning_colorize.data import cache
-from lightning_colorize.data.cache import CachedPictures, bytes_needed, fits_in_memory
+from lightning_colorize.data.cache import CachedImages, bytes_needed, fits_in_memory
 from lightning_colorize.data.dataset import resize_short_side
-from lightning_colorize.data.pictures import FilePictures, PictureSet
+from lightning_colorize.data.images import FileImages, ImageSet
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_pictures_are_as_read_and_resized(folder):
-    files = FilePictures(folder, ["b.png", "a.png"])
-    cached = CachedPictures(files, 16)
+def test_images_are_as_read_and_resized(folder):
+    files = FileImages(folder, ["b.png", "a.png"])
+    cached = CachedImages(files, 16)
     assert [cached.name(index) for index in range(len(cached))] == ["b.png", "a.png"]
     # b is three times as high as wide.
     assert torch.equal(cached.read(0), resize_short_side(files.read(0), 16))
@@ -32,33 +32,33 @@ def test_pictures_are_as_read_and_resized(folder):
     assert cached.read(1).shape == (3, 16, 24)
 
 
-def test_pictures_are_read_once(folder):
-    files = FilePictures(folder, ["a.png"])
-    cached = CachedPictures(files, 16)
+def test_images_are_read_once(folder):
+    files = FileImages(folder, ["a.png"])
+    cached = CachedImages(files, 16)
     (folder / "a.png").unlink()
     assert cached.read(0).shape == (3, 16, 24)
 
 
 def test_of_a_panorama_the_middle_is_kept(folder):
-    files = FilePictures(folder, ["long.png"])
+    files = FileImages(folder, ["long.png"])
     whole = files.read(0)
     height, width = whole.shape[-2:]
     assert width == 10 * height
     middle = whole[:, :, 3 * height : 7 * height]
-    assert torch.equal(CachedPictures(files, 16).read(0), resize_short_side(middle, 16))
+    assert torch.equal(CachedImages(files, 16).read(0), resize_short_side(middle, 16))
 
 
-def test_broken_pictures_are_left_out_with_their_weights(folder):
+def test_broken_images_are_left_out_with_their_weights(folder):
     weights = np.array([1.0, 2.0, 3.0])
-    cached = CachedPictures(FilePictures(folder, ["a.png", "bad.png", "b.png"], weights), 16)
+    cached = CachedImages(FileImages(folder, ["a.png", "bad.png", "b.png"], weights), 16)
     assert [cached.name(i) for i in range(len(cached))] == ["a.png", "b.png"]
     assert cached.weights.tolist() == [1.0, 3.0]
     assert [(b.name, b.error.path) for b in cached.broken] == [("bad.png", folder / "bad.png")]
-    assert torch.equal(cached.read(1), CachedPictures(FilePictures(folder, ["b.png"]), 16).read(0))
+    assert torch.equal(cached.read(1), CachedImages(FileImages(folder, ["b.png"]), 16).read(0))
 
 
-def test_a_set_of_broken_pictures_is_empty(folder):
-    assert len(CachedPictures(FilePictures(folder, ["bad.png"]), 16)) == 0
+def test_a_set_of_broken_images_is_empty(folder):
+    assert len(CachedImages(FileImages(folder, ["bad.png"]), 16)) == 0
 
 
 def test_what_fits_into_a_quarter_of_the_memory(monkeypatch):
@@ -68,7 +68,7 @@ def test_what_fits_into_a_quarter_of_the_memory(monkeypatch):
     assert not fits_in_memory(1000, 101)
 
 
-def test_of_that_quarter_each_process_has_its_part_and_other_pictures_theirs(monkeypatch):
+def test_of_that_quarter_each_process_has_its_part_and_other_images_theirs(monkeypatch):
     monkeypatch.setattr(cache, "machine_memory", lambda: 4 * bytes_needed(1000, 100))
     assert fits_in_memory(500, 100, processes=2)
     assert not fits_in_memory(501, 100, processes=2)
@@ -77,17 +77,17 @@ def test_of_that_quarter_each_process_has_its_part_and_other_pictures_theirs(mon
 
 
 def test_many_blocks_hold_what_one_holds(folder, monkeypatch):
-    files = FilePictures(folder, ["b.png", "a.png", "bad.png", "long.png", "a.png"])
-    whole = CachedPictures(files, 16)
+    files = FileImages(folder, ["b.png", "a.png", "bad.png", "long.png", "a.png"])
+    whole = CachedImages(files, 16)
     for block in (1, 2500, 4000):
         monkeypatch.setattr(cache, "_BLOCK", block)
-        parts = CachedPictures(files, 16)
+        parts = CachedImages(files, 16)
         assert [parts.name(i) for i in range(4)] == ["b.png", "a.png", "long.png", "a.png"]
         assert all(torch.equal(parts.read(i), whole.read(i)) for i in range(4))
 
 
-class Watched(PictureSet):
-    """Pictures of which it is known how many are alive beside the cache's own memory."""
+class Watched(ImageSet):
+    """Images of which it is known how many are alive beside the cache's own memory."""
 
     def __init__(self, count):
         self.count = count
@@ -110,7 +110,7 @@ class Watched(PictureSet):
 
 def test_there_is_no_second_copy_while_it_fills():
     watched = Watched(100)
-    cached = CachedPictures(watched, 8)
+    cached = CachedImages(watched, 8)
     assert [int(cached.read(i)[0, 0, 0]) for i in (0, 50, 99)] == [0, 50, 99]
     assert watched.most < 50
 

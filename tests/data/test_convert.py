@@ -63,12 +63,12 @@ def test_compiled_it_is_the_same_with_the_same_draws(monkeypatch, backend, augme
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     convert._compiled.cache_clear()
     _, batch = raw()
-    for pictures in (batch, RawBatch(batch.rgb[:2], batch.names[:2])):
+    for images in (batch, RawBatch(batch.rgb[:2], batch.names[:2])):
         torch.manual_seed(0)
-        expected = to_color_batch(pictures, augmentation)
+        expected = to_color_batch(images, augmentation)
         following = torch.rand(1)
         torch.manual_seed(0)
-        compiled = to_color_batch(pictures, augmentation, compiled=True)
+        compiled = to_color_batch(images, augmentation, compiled=True)
         assert torch.rand(1) == following
         torch.testing.assert_close(compiled.L / 100, expected.L / 100, atol=1e-4, rtol=0)
         torch.testing.assert_close(compiled.ab / 110, expected.ab / 110, atol=1e-4, rtol=0)

@@ -5,17 +5,17 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_colorize.data.broken import Broken
+from lightning_colorize.data.corrupt import Broken
 from lightning_colorize.data.dataset import (
+    ImageDataset,
     Item,
-    PictureDataset,
     collate,
     crop_square,
     limit_length,
     resize_short_side,
 )
-from lightning_colorize.data.files import PictureError
-from lightning_colorize.data.pictures import FilePictures
+from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.images import FileImages
 
 
 @pytest.mark.parametrize(
@@ -58,37 +58,37 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_the_draw_says_where_a_training_picture_is_cut(files):
-    pictures = FilePictures(files, ["0.png"])
-    training = PictureDataset(pictures, 8, random_crop=True)
+def test_the_draw_says_where_a_training_image_is_cut(files):
+    images = FileImages(files, ["0.png"])
+    training = ImageDataset(images, 8, random_crop=True)
     starts = [int(training[0, draw].rgb[0, 0, 0]) for draw in (0, 2**31, 2**32 - 1)]
     assert starts == [0, 8, 16]
-    evaluation = PictureDataset(pictures, 8)
+    evaluation = ImageDataset(images, 8)
     assert int(evaluation[0, 0].rgb[0, 0, 0]) == int(evaluation[0, 2**32 - 1].rgb[0, 0, 0]) == 8
 
 
-def test_a_broken_picture_is_replaced_by_the_next_or_reported(files):
-    pictures = FilePictures(files, ["bad.png", "bad.png", "2.png"])
-    item = PictureDataset(pictures, 8, replace_broken=True)[0, 0]
+def test_a_broken_image_is_replaced_by_the_next_or_reported(files):
+    images = FileImages(files, ["bad.png", "bad.png", "2.png"])
+    item = ImageDataset(images, 8, replace_broken=True)[0, 0]
     assert item.name == "2.png"
     assert [broken.name for broken in item.broken] == ["bad.png", "bad.png"]
     assert item.broken[0].error.path == files / "bad.png"
-    item = PictureDataset(pictures, 8)[1, 0]
+    item = ImageDataset(images, 8)[1, 0]
     assert item.rgb is None
     assert len(item.broken) == 1
 
 
 def test_replacement_goes_round_and_ends(files):
-    around = FilePictures(files, ["0.png", "bad.png"])
-    assert PictureDataset(around, 8, replace_broken=True)[1, 0].name == "0.png"
-    hopeless = FilePictures(files, ["bad.png", "bad.png"])
-    item = PictureDataset(hopeless, 8, replace_broken=True)[0, 0]
+    around = FileImages(files, ["0.png", "bad.png"])
+    assert ImageDataset(around, 8, replace_broken=True)[1, 0].name == "0.png"
+    hopeless = FileImages(files, ["bad.png", "bad.png"])
+    item = ImageDataset(hopeless, 8, replace_broken=True)[0, 0]
     assert item.rgb is None
     assert len(item.broken) == 2
 
 
 def test_batches_are_made_of_what_is_whole():
-    error = Broken("b", PictureError(Path("b"), "no"))
+    error = Broken("b", ImageError(Path("b"), "no"))
     items = [Item(torch.ones(3, 2, 2, dtype=torch.uint8), "a", []), Item(None, "b", [error])]
     raw, broken = collate(items)
     assert raw.rgb.shape == (1, 3, 2, 2)

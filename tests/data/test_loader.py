@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_colorize.data.broken import BrokenPictures, TooManyBroken
-from lightning_colorize.data.dataset import PictureDataset
-from lightning_colorize.data.files import PictureError
-from lightning_colorize.data.loader import EpochBatches, PictureLoader
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.corrupt import BrokenImages, TooManyBroken
+from lightning_colorize.data.dataset import ImageDataset
+from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.images import ImageSet
+from lightning_colorize.data.loader import EpochBatches, ImageLoader
 from lightning_colorize.data.order import ShardOrder
-from lightning_colorize.data.pictures import PictureSet
 from lightning_colorize.data.sources.listing import read_name_list
-from lightning_colorize.errors import UsageError
 
 
-class Numbered(PictureSet):
-    """Wide pictures whose columns count up from the picture's number; some are broken."""
+class Numbered(ImageSet):
+    """Wide images whose columns count up from the image's number; some are broken."""
 
     def __init__(self, count, broken=()):
         self.count = count
@@ -33,7 +33,7 @@ class Numbered(PictureSet):
 
     def read(self, index, min_side=None):
         if index in self.broken:
-            raise PictureError(Path(str(index)), "not a picture")
+            raise ImageError(Path(str(index)), "not an image")
         columns = (torch.arange(20) + 5 * index).to(torch.uint8)
         return columns.expand(3, 4, 20)
 
@@ -45,18 +45,18 @@ def make_loader(count=10, batch_size=3, *, broken=(), report=None, share=1.0, **
         for name in ("weights", "order", "seed", "rank", "ranks")
         if name in options
     }
-    pictures = options.pop("pictures", None) or Numbered(count, broken)
-    return PictureLoader(
-        PictureDataset(pictures, 4, random_crop=shuffle, replace_broken=shuffle),
+    images = options.pop("images", None) or Numbered(count, broken)
+    return ImageLoader(
+        ImageDataset(images, 4, random_crop=shuffle, replace_broken=shuffle),
         EpochBatches(count, batch_size, shuffle=shuffle, **sampler),
-        BrokenPictures(count, share, report),
+        BrokenImages(count, share, report),
         seed_batches=shuffle,
         **options,
     )
 
 
 def numbers(batches):
-    """The pictures' numbers, batch by batch."""
+    """The images' numbers, batch by batch."""
     return [[int(name) for name in batch.names] for batch in batches]
 
 
@@ -73,7 +73,7 @@ def delivered(loader):
     return [(b.names, b.rgb.tolist(), torch.rand(3).tolist()) for b in loader]
 
 
-def test_an_epoch_has_every_picture_once():
+def test_an_epoch_has_every_image_once():
     assert sorted(flat(make_loader(12, 3))) == list(range(12))
 
 
@@ -87,7 +87,7 @@ def test_an_epoch_leaves_out_what_fills_no_batch_but_not_always_the_same():
     assert len(left_out) > 3
 
 
-def test_fewer_pictures_than_a_batch_are_a_batch():
+def test_fewer_images_than_a_batch_are_a_batch():
     assert len(make_loader(2, 3)) == 1
     assert sorted(flat(make_loader(2, 3))) == [0, 1]
 
@@ -113,7 +113,7 @@ def test_ranks_share_an_epoch_without_overlap_in_the_batches_of_one_process(rank
         assert len(joined(together)) == len(set(joined(together))) == 24
 
 
-def test_evaluation_takes_every_picture_once_over_all_ranks_without_padding():
+def test_evaluation_takes_every_image_once_over_all_ranks_without_padding():
     group = [make_loader(11, 2, shuffle=False, rank=rank, ranks=3) for rank in range(3)]
     parts = [flat(loader) for loader in group]
     assert sorted(joined(parts)) == list(range(11))
@@ -157,7 +157,7 @@ def test_crops_follow_from_seed_epoch_and_place():
     first, again = make_loader(6, 3), make_loader(6, 3)
     epochs = [delivered(first), delivered(first)]
     assert [delivered(again), delivered(again)] == epochs
-    # The first column says which picture it is (5 apart) and where it was cut (0 to 16).
+    # The first column says which image it is (5 apart) and where it was cut (0 to 16).
     offsets = set()
     for _ in range(10):
         for batch in first:
@@ -218,7 +218,7 @@ def test_resumed_after_an_epoch_that_was_closed_early_it_begins_the_next():
     assert numbers(resumed) == numbers(loader)
 
 
-def test_broken_pictures_are_replaced_in_training(tmp_path, capsys):
+def test_broken_images_are_replaced_in_training(tmp_path, capsys):
     report = tmp_path / "broken.txt"
     loader = make_loader(12, 3, broken=[4, 5], report=report)
     seen = Counter(flat(loader))
@@ -228,12 +228,12 @@ def test_broken_pictures_are_replaced_in_training(tmp_path, capsys):
     assert len(report.read_text().splitlines()) == 4
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "broken picture" in err
+    assert "broken image" in err
     assert str(report) in err
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_broken_pictures_are_dropped_in_evaluation(tmp_path, workers):
+def test_broken_images_are_dropped_in_evaluation(tmp_path, workers):
     loader = make_loader(
         9, 3, shuffle=False, broken=[1, 3, 4, 5], report=tmp_path / "b.txt", num_workers=workers
     )
@@ -242,14 +242,14 @@ def test_broken_pictures_are_dropped_in_evaluation(tmp_path, workers):
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_too_many_broken_pictures_are_a_failure_at_work(shuffle):
-    with pytest.raises(TooManyBroken, match="of 9 pictures cannot be read"):
+def test_too_many_broken_images_are_a_failure_at_work(shuffle):
+    with pytest.raises(TooManyBroken, match="of 9 images cannot be read"):
         flat(make_loader(9, 3, shuffle=shuffle, broken=[1, 3, 4, 5], share=0.1))
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_not_one_readable_picture_is_a_failure_at_work(shuffle):
-    with pytest.raises(TooManyBroken, match="none of the pictures at hand can be read"):
+def test_not_one_readable_image_is_a_failure_at_work(shuffle):
+    with pytest.raises(TooManyBroken, match="none of the images at hand can be read"):
         flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=0.1))
     assert flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=1.0)) == []
 
@@ -258,9 +258,7 @@ def test_a_position_amid_batches_of_another_size_is_refused():
     stopped = make_loader(12, 3)
     next(iter(stopped))
     state = stopped.state_dict()
-    with pytest.raises(
-        UsageError, match="in the midst of an epoch of batches of 3 pictures, not 4"
-    ):
+    with pytest.raises(UsageError, match="in the midst of an epoch of batches of 3 images, not 4"):
         make_loader(12, 4).load_state_dict(state)
     delivered(stopped)
     make_loader(12, 4).load_state_dict(stopped.state_dict())
@@ -269,7 +267,7 @@ def test_a_position_amid_batches_of_another_size_is_refused():
 SHARDS = ShardOrder(np.array([4, 3, 5, 4, 4, 4]), window=2)
 
 
-def test_over_shards_ranks_have_equally_many_batches_and_no_picture_in_common():
+def test_over_shards_ranks_have_equally_many_batches_and_no_image_in_common():
     group = [make_loader(24, 3, order=SHARDS, rank=rank, ranks=2) for rank in range(2)]
     for _ in range(3):
         parts = [numbers(loader) for loader in group]
@@ -277,7 +275,7 @@ def test_over_shards_ranks_have_equally_many_batches_and_no_picture_in_common():
         assert sorted(joined(joined(parts))) == list(range(24))
 
 
-def test_over_shards_evaluation_has_every_picture_once_and_each_rank_a_row_of_them():
+def test_over_shards_evaluation_has_every_image_once_and_each_rank_a_row_of_them():
     group = [make_loader(24, 4, shuffle=False, order=SHARDS, rank=r, ranks=3) for r in range(3)]
     assert [flat(loader) for loader in group] == [[*range(n, n + 8)] for n in (0, 8, 16)]
     assert [len(loader) for loader in group] == [2, 2, 2]
@@ -313,19 +311,17 @@ def test_a_position_beyond_the_end_of_larger_batches_is_still_amid_an_epoch():
     batches = iter(stopped)
     for _ in range(8):
         next(batches)
-    with pytest.raises(
-        UsageError, match="in the midst of an epoch of batches of 2 pictures, not 4"
-    ):
+    with pytest.raises(UsageError, match="in the midst of an epoch of batches of 2 images, not 4"):
         make_loader(24, 4).load_state_dict(stopped.state_dict())
     # Over, it does not matter.
     list(batches)
     make_loader(24, 4).load_state_dict(stopped.state_dict())
 
 
-def test_a_position_among_other_pictures_is_refused():
+def test_a_position_among_other_images_is_refused():
     stopped = make_loader(24, 2)
     next(iter(stopped))
-    with pytest.raises(UsageError, match="an epoch of 12 batches, and these pictures make 15"):
+    with pytest.raises(UsageError, match="an epoch of 12 batches, and these images make 15"):
         make_loader(30, 2).load_state_dict(stopped.state_dict())
 
 
@@ -340,7 +336,7 @@ def test_the_set_hears_what_is_coming_and_what_was_read():
 
     stopped = make_loader(12, 3, seed=5)
     expected = numbers(stopped)
-    loader = make_loader(12, 3, seed=5, pictures=Told(12))
+    loader = make_loader(12, 3, seed=5, images=Told(12))
     loader.load_state_dict({"epoch": 0, "position": 2, "batch_size": 3})
     assert numbers(loader) == expected[2:]
     assert heard == [joined(expected[2:]), 3, 6]

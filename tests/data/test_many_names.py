@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_colorize.data.broken import BrokenPictures
-from lightning_colorize.data.dataset import Item, PictureDataset
-from lightning_colorize.data.loader import EpochBatches, PictureLoader
+from lightning_colorize.data.corrupt import BrokenImages
+from lightning_colorize.data.dataset import ImageDataset, Item
+from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.loader import EpochBatches, ImageLoader
 from lightning_colorize.data.order import AnyOrder, ShardOrder
-from lightning_colorize.data.pictures import FilePictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -26,18 +26,16 @@ BATCH = 500
 PIXEL = torch.zeros(3, 1, 1, dtype=torch.uint8)
 
 
-class IndexReads(PictureDataset):
-    """Looks a picture's name up, and gives a pixel that costs nothing."""
+class IndexReads(ImageDataset):
+    """Looks an image's name up, and gives a pixel that costs nothing."""
 
     def _item(self, index, position):
-        return Item(PIXEL, self.pictures.name(index), [])
+        return Item(PIXEL, self.images.name(index), [])
 
 
 def imagenet(count):
     """Names as ImageNet has them."""
-    return FilePictures(
-        Path("photos"), (f"train/n{i // 1300:08}/n{i:08}.JPEG" for i in range(count))
-    )
+    return FileImages(Path("photos"), (f"train/n{i // 1300:08}/n{i:08}.JPEG" for i in range(count)))
 
 
 def proportional_memory(processes):
@@ -61,11 +59,11 @@ def measure(count, by_shards, output):
     """Read an epoch's indices; write down memory at its end, and seconds to each first batch."""
     torch.set_num_threads(1)
     order = ShardOrder(np.full(count // 500, 500), 8) if by_shards else AnyOrder()
-    pictures = imagenet(count)
-    loader = PictureLoader(
-        IndexReads(pictures, 1, random_crop=True, replace_broken=True),
+    images = imagenet(count)
+    loader = ImageLoader(
+        IndexReads(images, 1, random_crop=True, replace_broken=True),
         EpochBatches(count, BATCH, shuffle=True, order=order),
-        BrokenPictures(count, 0.0),
+        BrokenImages(count, 0.0),
         seed_batches=True,
         num_workers=WORKERS,
         persistent_workers=True,

@@ -6,14 +6,14 @@ from PIL import Image
 from pytorch_lightning import LightningModule, Trainer
 
 from lightning_colorize.color import ColorBatch, to_lab
-from lightning_colorize.data.broken import TooManyBroken
-from lightning_colorize.data.cache import CachedPictures, bytes_needed
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.cache import CachedImages, bytes_needed
+from lightning_colorize.data.corrupt import TooManyBroken
 from lightning_colorize.data.dataset import crop_square, resize_short_side
+from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.pictures import FilePictures
 from lightning_colorize.data.sources import FolderSource, SourceError
 from lightning_colorize.data.sources.listing import read_name_list
-from lightning_colorize.errors import UsageError
 
 
 def data(folder, **options):
@@ -64,13 +64,13 @@ def run(datamodule, tmp_path, test=True, **options):
 
 
 def plain(datamodule, split):
-    """The split's pictures as they are, without Trainer or loader: name to (L, ab)."""
-    pictures = datamodule.pictures(split)
+    """The split's images as they are, without Trainer or loader: name to (L, ab)."""
+    images = datamodule.images(split)
     found = {}
-    for index in range(len(pictures)):
-        rgb = crop_square(resize_short_side(pictures.read(index, 24), 24), 24)
+    for index in range(len(images)):
+        rgb = crop_square(resize_short_side(images.read(index, 24), 24), 24)
         L, ab = to_lab(rgb.unsqueeze(0))
-        found[pictures.name(index)] = (L[0], ab[0])
+        found[images.name(index)] = (L[0], ab[0])
     return found
 
 
@@ -92,7 +92,7 @@ def test_training_augments_and_evaluation_does_not(photo_folder, tmp_path, preci
         assert isinstance(batch, ColorBatch)
         assert batch.L.shape == (4, 1, 24, 24)
         assert batch.L.dtype == torch.float32
-    # Mirrored: left and right are changed, so the plain picture is nearer when mirrored back.
+    # Mirrored: left and right are changed, so the plain image is nearer when mirrored back.
     batch = recorder.batches["train"][0]
     upright = {name: plain(datamodule, "train")[name] for name in batch.names}
     for name, ab in zip(batch.names, batch.ab, strict=True):
@@ -143,7 +143,7 @@ def test_only_the_splits_of_the_stage_are_read(photo_folder, tmp_path):
     datamodule.setup("fit")
     assert datamodule.counts() == {"train": 12, "val": 5, "test": 3}
     assert datamodule.has("test")
-    assert sorted(datamodule._pictures) == ["train", "val"]
+    assert sorted(datamodule._images) == ["train", "val"]
 
 
 def test_a_split_that_is_missing_is_named(tmp_path):
@@ -152,7 +152,7 @@ def test_a_split_that_is_missing_is_named(tmp_path):
         Image.new("RGB", (8, 8)).save(tmp_path / "train" / f"{number}.png")
     datamodule = data(tmp_path)
     datamodule.setup("fit")
-    with pytest.raises(SourceError, match="the data has no test pictures, only train"):
+    with pytest.raises(SourceError, match="the data has no test images, only train"):
         datamodule.test_dataloader()
 
 
@@ -208,9 +208,7 @@ def test_processes_and_splits_share_the_memory(
     datamodule = among(processes, photo_folder, tmp_path)
     datamodule.setup("fit")
     assert {
-        split
-        for split in ("train", "val")
-        if isinstance(datamodule.pictures(split), CachedPictures)
+        split for split in ("train", "val") if isinstance(datamodule.images(split), CachedImages)
     } == kept
 
 
@@ -222,8 +220,8 @@ def test_a_split_smaller_than_the_processes_is_refused_before_training(
     with pytest.raises(SourceError) as raised:
         among(4, photo_folder, tmp_path).setup(stage)
     assert str(raised.value) == (
-        "3 test pictures for 4 processes, each needs at least one: "
-        "pass --trainer.devices 3, or add pictures"
+        "3 test images for 4 processes, each needs at least one: "
+        "pass --trainer.devices 3, or add images"
     )
 
 
@@ -245,22 +243,22 @@ def test_later_processes_do_not_list_what_the_first_does(tmp_path, capsys):
         ({"limit_train_batches": 1, "limit_val_batches": 3, "max_epochs": -1}, True),
     ],
 )
-def test_pictures_of_which_few_are_wanted_are_not_kept(photo_folder, tmp_path, limits, cached):
+def test_images_of_which_few_are_wanted_are_not_kept(photo_folder, tmp_path, limits, cached):
     datamodule = among(1, photo_folder, tmp_path, trainer=limits)
     datamodule.setup("fit")
     for split in ("train", "val"):
-        assert isinstance(datamodule.pictures(split), CachedPictures) == cached
+        assert isinstance(datamodule.images(split), CachedImages) == cached
 
 
 def test_a_fast_run_reads_what_it_shows_and_leaves_nothing(photo_folder, tmp_path, monkeypatch):
     read = []
-    picture = FilePictures.read
+    image = FileImages.read
 
     def counted(self, index, min_side=None):
         read.append(self.name(index))
-        return picture(self, index, min_side)
+        return image(self, index, min_side)
 
-    monkeypatch.setattr(FilePictures, "read", counted)
+    monkeypatch.setattr(FileImages, "read", counted)
     datamodule = data(photo_folder, batch_size=2)
     run(datamodule, tmp_path / "run", fast_dev_run=True)
     assert len(read) == 6  # a batch of each split
@@ -317,7 +315,7 @@ def with_broken(tmp_path, broken):
 
 
 @pytest.mark.parametrize("cache", ["always", "never"])
-def test_broken_validation_pictures_are_left_out_even_whole_batches(tmp_path, cache):
+def test_broken_validation_images_are_left_out_even_whole_batches(tmp_path, cache):
     folder = with_broken(tmp_path, broken=[0, 1, 2, 3, 6])
     datamodule = data(folder, cache=cache, max_broken_share=1.0)
     recorder = Recorder()
@@ -336,36 +334,36 @@ def test_broken_validation_pictures_are_left_out_even_whole_batches(tmp_path, ca
     assert listed == {f"val/{n}.png" for n in (0, 1, 2, 3, 6)}
 
 
-def test_one_broken_picture_does_not_stop_a_small_set(tmp_path):
+def test_one_broken_image_does_not_stop_a_small_set(tmp_path):
     for cache in ("always", "never"):
         datamodule = data(with_broken(tmp_path / cache, broken=[2]), cache=cache)
         recorder = run(datamodule, tmp_path / cache, test=False)
         assert sum(len(batch) for batch in recorder.batches["val"]) == 7
 
 
-def test_a_large_share_of_broken_pictures_stops_before_training(tmp_path):
+def test_a_large_share_of_broken_images_stops_before_training(tmp_path):
     datamodule = data(with_broken(tmp_path, broken=[2, 3]), cache="always")
-    with pytest.raises(UsageError, match="2 of 16 pictures cannot be read"):
+    with pytest.raises(UsageError, match="2 of 16 images cannot be read"):
         run(datamodule, tmp_path)
 
 
-def test_broken_pictures_of_all_splits_are_counted_together(tmp_path):
+def test_broken_images_of_all_splits_are_counted_together(tmp_path):
     folder = with_broken(tmp_path, broken=[2])
     (folder / "train" / "5.png").write_bytes(b"")
-    with pytest.raises(UsageError, match="2 of 16 pictures cannot be read"):
+    with pytest.raises(UsageError, match="2 of 16 images cannot be read"):
         data(folder).setup("fit")
 
 
 def test_once_at_work_a_large_share_is_no_wrong_use(tmp_path):
     datamodule = data(with_broken(tmp_path, broken=[2, 3]), cache="never")
-    with pytest.raises(TooManyBroken, match="2 of 16 pictures cannot be read"):
+    with pytest.raises(TooManyBroken, match="2 of 16 images cannot be read"):
         run(datamodule, tmp_path)
 
 
-def test_a_split_without_a_readable_picture_is_refused(tmp_path):
+def test_a_split_without_a_readable_image_is_refused(tmp_path):
     folder = with_broken(tmp_path, broken=range(8))
     with pytest.raises(
-        SourceError, match=r"none of 8 pictures for val can be read \(first: .*0\.png"
+        SourceError, match=r"none of 8 images for val can be read \(first: .*0\.png"
     ):
         data(folder, max_broken_share=1.0).setup("fit")
 
@@ -376,7 +374,7 @@ def test_without_a_run_no_list_is_left_in_the_working_directory(tmp_path, monkey
     monkeypatch.chdir(tmp_path / "here")
     data(folder).setup("fit")
     assert list((tmp_path / "here").iterdir()) == []
-    assert f"Skipping 1 broken picture: {folder / 'val/2.png'}: " in capsys.readouterr().err
+    assert f"Skipping 1 broken image: {folder / 'val/2.png'}: " in capsys.readouterr().err
 
 
 def test_the_position_travels_with_a_checkpoint(photo_folder):
@@ -401,7 +399,7 @@ def joined(batches):
     return [name for batch in batches for name in batch]
 
 
-def test_overfitting_gives_the_same_pictures_in_every_epoch(photo_folder, tmp_path):
+def test_overfitting_gives_the_same_images_in_every_epoch(photo_folder, tmp_path):
     recorder = run(data(photo_folder), tmp_path, overfit_batches=2, max_epochs=2)
     names = [batch.names for batch in recorder.batches["train"]]
     assert len(names) == 4

@@ -12,12 +12,12 @@ def epoch(order, length, ranks=1, seed=0):
     return order.shuffled(np.random.default_rng(seed), length, ranks)
 
 
-def shard_of(lengths, pictures):
-    return np.searchsorted(np.cumsum(lengths), pictures, side="right")
+def shard_of(lengths, images):
+    return np.searchsorted(np.cumsum(lengths), images, side="right")
 
 
 @given(SHARDS, st.integers(1, 4), st.integers(1, 3), st.integers(0, 99))
-def test_every_picture_is_in_an_epoch_once_and_ranks_have_alike_many(lengths, window, ranks, seed):
+def test_every_image_is_in_an_epoch_once_and_ranks_have_alike_many(lengths, window, ranks, seed):
     order = ShardOrder(np.array(lengths), window)
     length = sum(lengths)
     shuffled = epoch(order, length, ranks, seed)
@@ -40,7 +40,7 @@ def test_ranks_share_a_shard_at_their_borders_only(lengths, ranks, seed):
 
 
 @pytest.mark.parametrize("window", [1, 3])
-def test_pictures_are_shuffled_within_a_window_of_shards(window):
+def test_images_are_shuffled_within_a_window_of_shards(window):
     lengths = [20] * 12
     shards = shard_of(lengths, epoch(ShardOrder(np.array(lengths), window), 240))
     for start in range(0, 240, 20 * window):
@@ -61,7 +61,7 @@ def test_seeds_give_other_orders_of_shards():
     assert len(firsts) == 5
 
 
-def test_a_million_pictures_take_a_moment():
+def test_a_million_images_take_a_moment():
     import time
 
     order = ShardOrder(np.full(2600, 500), 8)
@@ -70,7 +70,7 @@ def test_a_million_pictures_take_a_moment():
     assert time.process_time() - start < 1
 
 
-def test_pictures_that_are_left_out_leave_the_shards_of_the_others_together():
+def test_images_that_are_left_out_leave_the_shards_of_the_others_together():
     kept = ShardOrder(np.array([3, 4, 2]), 1).kept(np.array([0, 2, 3, 7]))
     assert kept.lengths.tolist() == [2, 1, 1]
     assert kept.window == 1

@@ -1,4 +1,4 @@
-"""Two processes (gloo, CPU) on a split of one picture."""
+"""Two processes (gloo, CPU) on a split of one image."""
 
 import os
 import subprocess
@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from tests.conftest import Commands, write_pictures
+from tests.conftest import Commands, write_images
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(300)]
 
 
-def test_a_split_of_one_picture_is_refused_before_training(tmp_path):
+def test_a_split_of_one_image_is_refused_before_training(tmp_path):
     for split, count in {"train": 8, "val": 1, "test": 2}.items():
-        write_pictures(tmp_path / "photos" / split, count)
+        write_images(tmp_path / "photos" / split, count)
     words = Commands(tmp_path / "photos", tmp_path / "runs").words(
         "two", "--trainer.devices", 2, "--trainer.strategy", "ddp"
     )
@@ -26,7 +26,7 @@ def test_a_split_of_one_picture_is_refused_before_training(tmp_path):
         check=False,
     )
     assert done.returncode == 2, done.stderr
-    assert "1 val picture for 2 processes, each needs at least one: pass --trainer.devices 1" in (
+    assert "1 val image for 2 processes, each needs at least one: pass --trainer.devices 1" in (
         done.stderr
     )
     assert "Traceback" not in done.stderr

@@ -8,11 +8,11 @@ from lightning_colorize.data.sources import EmbeddedSource, SourceError
 from lightning_colorize.data.sources.embedded import PHOTOGRAPHS
 
 
-def masks(pictures):
-    """Which pixels of each photograph the pictures hold, from their names alone."""
+def masks(images):
+    """Which pixels of each photograph the images hold, from their names alone."""
     held = {name: np.zeros(load().shape[:2], dtype=bool) for name, load in PHOTOGRAPHS.items()}
-    for i in range(len(pictures)):
-        photograph, place = pictures.name(i).split("/")
+    for i in range(len(images)):
+        photograph, place = images.name(i).split("/")
         size, left, top = place.split("+")
         width, height = map(int, size.split("x"))
         held[photograph][int(top) : int(top) + height, int(left) : int(left) + width] = True
@@ -36,7 +36,7 @@ def test_no_validation_pixel_is_in_any_training_window(held_out, window, region)
         assert train[name].any() == val[name].any() == (name != held_out)
 
 
-def test_pictures_are_what_their_names_say(splits):
+def test_images_are_what_their_names_say(splits):
     for split in ("train", "val"):
         for i in (0, len(splits[split]) - 1):
             photograph, place = splits[split].name(i).split("/")
@@ -44,10 +44,10 @@ def test_pictures_are_what_their_names_say(splits):
             width, height = map(int, size.split("x"))
             whole = PHOTOGRAPHS[photograph]()
             expected = whole[int(top) : int(top) + height, int(left) : int(left) + width]
-            picture = splits[split].read(i, min_side=32)
-            assert picture.dtype == torch.uint8
-            assert picture.is_contiguous()
-            assert np.array_equal(picture.numpy(), expected.transpose(2, 0, 1))
+            image = splits[split].read(i, min_side=32)
+            assert image.dtype == torch.uint8
+            assert image.is_contiguous()
+            assert np.array_equal(image.numpy(), expected.transpose(2, 0, 1))
 
 
 def test_numbers_and_sizes(splits):
@@ -76,7 +76,7 @@ def test_training_surrounds_the_validation_squares(splits):
         assert train[name][~val[name]].mean() > 0.8
 
 
-def test_a_changed_picture_does_not_change_the_photograph(splits):
+def test_a_changed_image_does_not_change_the_photograph(splits):
     splits["test"].read(0).zero_()
     splits["val"].read(0).zero_()
     assert splits["test"].read(0).any()

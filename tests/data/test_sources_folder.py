@@ -5,11 +5,11 @@ import pytest
 from jsonargparse import ArgumentParser
 from PIL import Image
 
-from lightning_colorize.data.broken import BrokenPictures
-from lightning_colorize.data.cache import CachedPictures
-from lightning_colorize.data.files import PictureError
+from lightning_colorize.data.cache import CachedImages
+from lightning_colorize.data.corrupt import BrokenImages
+from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.sources import FolderSource, Source, SourceError
-from lightning_colorize.data.sources.listing import list_pictures, read_name_list
+from lightning_colorize.data.sources.listing import list_images, read_name_list
 from lightning_colorize.data.splits import name_hashes
 
 
@@ -31,10 +31,10 @@ def all_names(splits):
 FLAT = [f"{kind}/{i}.jpg" for kind in ("cats", "dogs/small") for i in range(50)]
 
 
-def test_lists_any_depth_and_only_pictures(tmp_path):
+def test_lists_any_depth_and_only_images(tmp_path):
     touch(tmp_path, "b.JPG", "a/b/c/d.png", "a.tiff", "notes.txt", ".hidden.jpg", "noending")
     touch(tmp_path, "__MACOSX/x.jpg", ".ipynb_checkpoints/x.png", "a/.git/x.webp", "a/B.jpg")
-    assert list_pictures(tmp_path) == ["a.tiff", "a/B.jpg", "a/b/c/d.png", "b.JPG"]
+    assert list_images(tmp_path) == ["a.tiff", "a/B.jpg", "a/b/c/d.png", "b.JPG"]
 
 
 def test_links_are_followed_once(tmp_path):
@@ -48,22 +48,22 @@ def test_links_are_followed_once(tmp_path):
     (tmp_path / "data" / "broken.jpg").symlink_to("nowhere.jpg")
     (tmp_path / "data" / "itself").symlink_to("itself")
     (tmp_path / "data" / "itself.jpg").symlink_to("itself.jpg")
-    (tmp_path / "data" / "not a picture.txt").symlink_to("nowhere.txt")
-    listed = list_pictures(tmp_path / "data")
-    # Those that lead nowhere are broken pictures, not fewer pictures.
+    (tmp_path / "data" / "not an image.txt").symlink_to("nowhere.txt")
+    listed = list_images(tmp_path / "data")
+    # Those that lead nowhere are broken images, not fewer images.
     assert listed == ["4.jpg", "again/3.jpg", "broken.jpg", "itself.jpg", "z/1.jpg", "z/2.jpg"]
-    pictures = FolderSource(splits={"train": 1}).splits(tmp_path / "data")["train"]
+    images = FolderSource(splits={"train": 1}).splits(tmp_path / "data")["train"]
     for number, name in ((2, "broken.jpg"), (3, "itself.jpg")):
-        with pytest.raises(PictureError, match=name):
-            pictures.read(number)
+        with pytest.raises(ImageError, match=name):
+            images.read(number)
 
 
 def test_flat_folder_is_split_by_the_hash_of_the_relative_name(tmp_path):
     touch(tmp_path, *FLAT)
-    pictures = FolderSource().splits(tmp_path)
-    splits = names_of(pictures)
+    images = FolderSource().splits(tmp_path)
+    splits = names_of(images)
     hashes = dict(zip(FLAT, name_hashes(FLAT), strict=True))
-    assert all_names(pictures) == sorted(FLAT)
+    assert all_names(images) == sorted(FLAT)
     assert {n for n in FLAT if hashes[n] < 0.8} == set(splits["train"])
     assert {n for n in FLAT if hashes[n] >= 0.9} == set(splits["test"])
 
@@ -83,7 +83,7 @@ def test_sub_folders_are_the_splits_and_what_lies_beside_them_is_said(tmp_path, 
         "val": ["Valid/2.jpg"],
         "test": ["test/3.jpg"],
     }
-    unused = "2 pictures beside Valid/, test/, train/ not used (first: 5.jpg)"
+    unused = "2 images beside Valid/, test/, train/ not used (first: 5.jpg)"
     assert capsys.readouterr().err == f"{tmp_path}: {unused}\n"
     (tmp_path / "5.jpg").unlink()
     FolderSource(exclude="unused/*").splits(tmp_path)
@@ -112,7 +112,7 @@ def test_counts(tmp_path):
     touch(tmp_path, *FLAT)
     splits = FolderSource(splits={"train": 60, "val": 30, "test": 10}).splits(tmp_path)
     assert {split: len(p) for split, p in splits.items()} == {"train": 60, "val": 30, "test": 10}
-    with pytest.raises(SourceError, match=f"{tmp_path}: .*101 pictures.*100 found"):
+    with pytest.raises(SourceError, match=f"{tmp_path}: .*101 images.*100 found"):
         FolderSource(splits={"train": 101}).splits(tmp_path)
 
 
@@ -135,9 +135,9 @@ def test_include_and_exclude_match_file_name_or_relative_name(tmp_path):
     assert found(include="a/*") == ["a/basset_hound_1.jpg", "a/beagle_1.jpg"]
     assert found(include=["x*", "*/beagle*"]) == ["a/beagle_1.jpg", "c/x.jpg"]
     assert found(exclude=["basset*", "c/*"]) == ["a/beagle_1.jpg"]
-    with pytest.raises(SourceError, match=r"none of 4 pictures matches include: poodle_\*"):
+    with pytest.raises(SourceError, match=r"none of 4 images matches include: poodle_\*"):
         FolderSource(include="poodle_*").splits(tmp_path)
-    with pytest.raises(SourceError, match="leave none of 4 pictures"):
+    with pytest.raises(SourceError, match="leave none of 4 images"):
         FolderSource(exclude="*").splits(tmp_path)
 
 
@@ -148,10 +148,10 @@ def test_exclude_list(tmp_path):
     splits = FolderSource(exclude_list=listed).splits(tmp_path / "data")
     assert names_of(splits) == {"train": ["2.jpg"]}
     listed.write_text("data/2.jpg\n")
-    with pytest.raises(SourceError, match=r"no name in .*list\.txt is of a picture"):
+    with pytest.raises(SourceError, match=r"no name in .*list\.txt is of an image"):
         FolderSource(exclude_list=listed).splits(tmp_path / "data")
     listed.write_text("a/1.jpg\n2.jpg\n3.jpg\n")
-    with pytest.raises(SourceError, match=r"list\.txt leaves none of the pictures in"):
+    with pytest.raises(SourceError, match=r"list\.txt leaves none of the images in"):
         FolderSource(exclude_list=listed).splits(tmp_path / "data")
     listed.write_text("# nothing wrong\n")
     assert sum(map(len, FolderSource(exclude_list=listed).splits(tmp_path / "data").values())) == 3
@@ -159,11 +159,11 @@ def test_exclude_list(tmp_path):
         FolderSource(exclude_list=tmp_path / "gone.txt").splits(tmp_path / "data")
 
 
-def test_the_list_of_a_run_s_broken_pictures_excludes_them(tmp_path):
+def test_the_list_of_a_run_s_broken_images_excludes_them(tmp_path):
     touch(tmp_path / "data", "train/1.jpg", "train/2.jpg", "val/3.jpg")
-    broken = BrokenPictures(3, 1.0, tmp_path / "broken.txt")
-    for pictures in FolderSource().splits(tmp_path / "data").values():
-        broken.add(CachedPictures(pictures, 8).broken)
+    broken = BrokenImages(3, 1.0, tmp_path / "broken.txt")
+    for images in FolderSource().splits(tmp_path / "data").values():
+        broken.add(CachedImages(images, 8).broken)
     Image.new("RGB", (2, 2)).save(tmp_path / "data" / "train" / "4.png")
     source = FolderSource(exclude_list=tmp_path / "broken.txt")
     assert all_names(source.splits(tmp_path / "data")) == ["train/4.png"]
@@ -182,9 +182,9 @@ def test_names_that_would_be_comments_or_several_lines_are_excluded_too(tmp_path
     ]
     touch(tmp_path / "data", *names)
     Image.new("RGB", (2, 2)).save(tmp_path / "data" / "whole.png")
-    broken = BrokenPictures(len(names), 1.0, tmp_path / "broken.txt")
-    for pictures in FolderSource(splits={"train": 1.0}).splits(tmp_path / "data").values():
-        broken.add(CachedPictures(pictures, 8).broken)
+    broken = BrokenImages(len(names), 1.0, tmp_path / "broken.txt")
+    for images in FolderSource(splits={"train": 1.0}).splits(tmp_path / "data").values():
+        broken.add(CachedImages(images, 8).broken)
     assert read_name_list(tmp_path / "broken.txt") == set(names)
     source = FolderSource(exclude_list=tmp_path / "broken.txt")
     assert all_names(source.splits(tmp_path / "data")) == ["whole.png"]
@@ -219,7 +219,7 @@ def test_unusable_roots_are_one_line(tmp_path, monkeypatch):
     assert message(tmp_path / "gone").startswith(f"{tmp_path / 'gone'} does not exist")
     assert f"{tmp_path} is empty" in message(tmp_path)
     touch(tmp_path, "list.csv", "sub/a.txt", "sub/b.txt", "c")
-    assert "holds 4 files, none of them a picture (.txt, " in message(tmp_path)
+    assert "holds 4 files, none of them an image (.txt, " in message(tmp_path)
     touch(tmp_path / "packing", "train/chunk-0-0.bin")
     assert "pack again, to its end, or name the folder of" in message(tmp_path / "packing")
     assert "is a file" in message(tmp_path / "sub" / "a.txt")
@@ -254,7 +254,7 @@ def test_built_from_yaml(tmp_path):
     source = parser.instantiate(parser.parse_args(arguments)).source
     touch(tmp_path, *(f"basset_hound_{i}.jpg" for i in range(10)), "beagle_2.jpg")
     splits = source.splits(tmp_path)
-    assert {split: len(pictures) for split, pictures in splits.items()} == {"train": 3, "val": 2}
+    assert {split: len(images) for split, images in splits.items()} == {"train": 3, "val": 2}
     assert not {"basset_hound_1.jpg", "beagle_2.jpg"} & set(all_names(splits))
     on_the_line = parser.parse_args([*arguments, "--source.include=*.jpg"])
     assert parser.instantiate(on_the_line).source.include == "*.jpg"

@@ -27,9 +27,9 @@ def names_of(splits):
     return {split: [p.name(i) for i in range(len(p))] for split, p in splits.items()}
 
 
-def share_of(pictures, start):
-    first = [pictures.name(i).startswith(start) for i in range(len(pictures))]
-    return pictures.weights[first].sum() / pictures.weights.sum()
+def share_of(images, start):
+    first = [images.name(i).startswith(start) for i in range(len(images))]
+    return images.weights[first].sum() / images.weights.sum()
 
 
 def test_mixture_draws_each_folder_by_its_weight_whatever_its_size(tmp_path):
@@ -147,7 +147,7 @@ def test_manifest_without_weights(tmp_path):
     ("text", "message"),
     [
         ("", r"list\.csv is empty: its first line must be path,split"),
-        ("path,split\n", "a header and no pictures"),
+        ("path,split\n", "a header and no images"),
         ("file,split\n1.jpg,train\n", r"line 1: the header must be .*, not 'file,split'"),
         ("1.jpg,train\n", r"line 1: the header must be"),
         ("path,split\n1.jpg,train\n2.jpg,dev\n", r"line 3: the split 'dev' is none of train, val"),
@@ -155,7 +155,7 @@ def test_manifest_without_weights(tmp_path):
         ("path,split,weight\n1.jpg,train,much\n", r"line 2: the weight 'much'"),
         ("path,split,weight\n1.jpg,train,-1\n", r"line 2: the weight '-1'"),
         ("path,split,weight\n1.jpg,train,nan\n", r"line 2: the weight 'nan'"),
-        ("path,split,weight\n1.jpg,train,0\n", r"weights of all training pictures are 0"),
+        ("path,split,weight\n1.jpg,train,0\n", r"weights of all training images are 0"),
         ("path,split\n1.jpg,train\n\n1.jpg,val\n", r"line 4: 1\.jpg is in line 2 already"),
         ("path,split\n1.jpg,train\n./1.jpg,val\n", r"line 3: \./1\.jpg is in line 2 already"),
         (
@@ -239,10 +239,10 @@ def test_a_list_that_names_none_or_all_is_refused(tmp_path):
     listed = tmp_path / "out.txt"
     for source, root in ((ImageNetSource, tmp_path), (ManifestSource, path)):
         listed.write_text("elsewhere/1.JPEG\n")
-        with pytest.raises(SourceError, match=r"no name in .*out\.txt is of a picture in"):
+        with pytest.raises(SourceError, match=r"no name in .*out\.txt is of an image in"):
             source(exclude_list=listed).splits(root)
         listed.write_text("\n".join([*TRAIN, "val/1.JPEG"]))
-        with pytest.raises(SourceError, match=r"out\.txt leaves none of the pictures in"):
+        with pytest.raises(SourceError, match=r"out\.txt leaves none of the images in"):
             source(exclude_list=listed).splits(root)
 
 

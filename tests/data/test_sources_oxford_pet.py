@@ -28,7 +28,7 @@ def names_of(splits):
 
 
 def counts(splits):
-    return {split: len(pictures) for split, pictures in splits.items()}
+    return {split: len(images) for split, images in splits.items()}
 
 
 @pytest.mark.parametrize("place", ["oxford-iiit-pet/images", "images"])
@@ -53,7 +53,7 @@ def test_other_breeds_and_all(tmp_path):
         OxfordPetSource("poodle").splits(tmp_path)
 
 
-def test_a_list_takes_pictures_out_and_moves_none(tmp_path):
+def test_a_list_takes_images_out_and_moves_none(tmp_path):
     images = make_images(tmp_path / "images", basset_hound=200, beagle=5)
     whole = names_of(OxfordPetSource().splits(tmp_path))
     gone = {whole["train"][3], whole["test"][0]}
@@ -65,16 +65,16 @@ def test_a_list_takes_pictures_out_and_moves_none(tmp_path):
     listed.write_text("beagle_1.jpg\n")
     assert names_of(OxfordPetSource(exclude_list=listed).splits(tmp_path)) == whole
     listed.write_text("images/beagle_1.jpg\n")
-    with pytest.raises(SourceError, match=r"no name in .*out\.txt is of a picture in"):
+    with pytest.raises(SourceError, match=r"no name in .*out\.txt is of an image in"):
         OxfordPetSource(exclude_list=listed).splits(tmp_path)
     listed.write_text("".join(f"{path.name}\n" for path in images.glob("beagle*")))
-    with pytest.raises(SourceError, match="exclude_list leaves no picture of breed 'beagle'"):
+    with pytest.raises(SourceError, match="exclude_list leaves no image of breed 'beagle'"):
         OxfordPetSource("beagle", exclude_list=listed).splits(tmp_path)
 
 
 def test_too_few_say_how_many(tmp_path):
     make_images(tmp_path / "images", basset_hound=120)
-    with pytest.raises(SourceError, match=r"basset_hound: splits: 200 pictures .* 120 found"):
+    with pytest.raises(SourceError, match=r"basset_hound: splits: 200 images .* 120 found"):
         OxfordPetSource().splits(tmp_path)
 
 
@@ -132,9 +132,9 @@ def archive(name, files):
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """Both archives, served by this machine in place of the data set's page."""
-    picture = io.BytesIO()
-    Image.new("RGB", (4, 4), (10, 200, 30)).save(picture, "PNG")
-    images = {f"beagle_{i}.jpg": picture.getvalue() for i in range(10)}
+    image = io.BytesIO()
+    Image.new("RGB", (4, 4), (10, 200, 30)).save(image, "PNG")
+    images = {f"beagle_{i}.jpg": image.getvalue() for i in range(10)}
     folder = tmp_path / "published"
     folder.mkdir()
     (folder / "images.tar.gz").write_bytes(archive("images", images))

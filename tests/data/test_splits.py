@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.splits import (
     DEFAULT_SHARES,
     name_hashes,
@@ -15,7 +16,6 @@ from lightning_colorize.data.splits import (
     split_names,
     split_of,
 )
-from lightning_colorize.errors import UsageError
 
 name_lists = st.lists(st.text(min_size=1), unique_by=lambda n: unicodedata.normalize("NFC", n))
 many = [f"cats/{i}.jpg" for i in range(4_000)]
@@ -57,7 +57,7 @@ def test_shares_that_add_up_to_one_partition_the_names(names):
 
 
 @given(name_lists)
-def test_no_split_stays_empty_while_there_are_pictures_for_all(names):
+def test_no_split_stays_empty_while_there_are_images_for_all(names):
     parts = split_names(names, DEFAULT_SHARES)
     if names:
         assert "train" in parts
@@ -112,7 +112,7 @@ def test_counts_may_come_as_floats_from_a_parsed_file():
 
 
 def test_too_few_for_the_counts_says_how_many_there_are():
-    with pytest.raises(UsageError, match=r"200 pictures .*train 134, val 36, test 30.*150 found"):
+    with pytest.raises(UsageError, match=r"200 images .*train 134, val 36, test 30.*150 found"):
         split_names(many[:150], {"train": 134, "val": 36, "test": 30})
 
 

@@ -3,9 +3,10 @@
     python tests/distributed/soak.py --json benchmarks/results/soak.json
 
 One process is killed with SIGKILL or SIGTERM at random moments, also while it writes a checkpoint,
-and started again with `fit --run.go_on true` until it is through. Its attempts are forked from this
-process, which has imported everything: an import of Lightning takes longer than the work. A run of
-two processes follows, of which one loses its life at a time; those are started as users start them.
+and started again with `fit --run.auto_resume true` until it is through. Its attempts are forked
+from this process, which has imported everything: an import of Lightning takes longer than the work.
+A run of two processes follows, of which one loses its life at a time; those are started as users
+start them.
 """
 
 import argparse
@@ -28,14 +29,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lightning_colorize.benchmarking import write_report
 from lightning_colorize.cli import main as command
-from lightning_colorize.run_folder import BEST, LAST, read_result
-from tests.conftest import Commands, write_pictures
+from lightning_colorize.runs.folder import BEST, LAST, read_result
+from tests.conftest import Commands, write_images
 from tests.distributed.account import read_account
 from tests.distributed.launchers import FIT, kill_group, start
 
-PICTURES = 22
+IMAGES = 22
 BATCH = 4
-STEPS_PER_EPOCH = PICTURES // BATCH
+STEPS_PER_EPOCH = IMAGES // BATCH
 STEPS_PER_KILL = 8
 SAVE_EVERY = 3
 DEADLINE = 400.0
@@ -45,7 +46,7 @@ class Soak:
     """Runs over the same shards: one that is left alone, and one that is killed.
 
     Args:
-        folder: Of pictures, shards, runs and accounts.
+        folder: Of images, shards, runs and accounts.
         kills: How often; the run has steps enough for them.
         seed: Of the moments.
         processes: Of each run.
@@ -72,9 +73,9 @@ class Soak:
             name,
             *(strategy if self.processes > 1 else []),
             *("--data.batch_size", own, "--data.cache", "never", "--data.num_workers", 1),
-            *("--data.grey_jitter", 0.5, "--data.rotation", 5, "--run.go_on", "true"),
+            *("--data.grey_jitter", 0.5, "--data.rotation", 5, "--run.auto_resume", "true"),
             *("--run.save_every_n_steps", SAVE_EVERY, "--trainer.max_epochs", self.epochs),
-            *("--trainer.devices", self.processes, "--run.grid_pictures", 0),
+            *("--trainer.devices", self.processes, "--run.grid_images", 0),
             *("--trainer.callbacks+", "tests.distributed.account.Account"),
             *("--trainer.callbacks.folder", account),
         )
@@ -297,10 +298,10 @@ def second_process(first: int) -> int:
 
 
 def pack(folder: Path) -> None:
-    """Make pictures and pack them into shards of five."""
-    write_pictures(folder / "photos/train", PICTURES)
-    write_pictures(folder / "photos/val", 3, first=100)
-    words = ["pack", folder / "photos", folder / "shards", "--size", 36, "--pictures-per-shard", 5]
+    """Make images and pack them into shards of five."""
+    write_images(folder / "photos/train", IMAGES)
+    write_images(folder / "photos/val", 3, first=100)
+    words = ["pack", folder / "photos", folder / "shards", "--size", 36, "--images-per-shard", 5]
     assert command([str(word) for word in words]) == 0
 
 

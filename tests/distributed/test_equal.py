@@ -5,8 +5,8 @@ import statistics
 import pytest
 import torch
 
-from lightning_colorize.run_folder import read_result
-from tests.conftest import TINY_NETWORK, Commands, write_pictures
+from lightning_colorize.runs.folder import read_result
+from tests.conftest import TINY_NETWORK, Commands, write_images
 from tests.distributed.account import read_account
 from tests.distributed.launchers import one_process, two_nodes, two_processes
 from tests.tasks.conftest import TINY_GAN
@@ -114,10 +114,10 @@ def test_the_networks_have_learnt(exact):
 
 
 def test_with_batch_norm_and_adam_the_curve_is_that_of_one_process(tmp_path):
-    # Each process has the statistics of its own 64 pictures; with fewer the curves part further.
+    # Each process has the statistics of its own 64 images; with fewer the curves part further.
     photos = tmp_path / "photos"
-    write_pictures(photos / "train", 256)
-    write_pictures(photos / "val", 4, first=500)
+    write_images(photos / "train", 256)
+    write_images(photos / "val", 4, first=500)
     options = ["--model.optimizer.lr", "0.001", "--trainer.max_epochs", str(STEPS // 2)]
     options += ["--run.test", "false", "--data.flip", "0", "--data.crop_scale", "null"]
     runs = Runs(photos, tmp_path / "runs", options, batch=128)

@@ -41,7 +41,7 @@ def test_against_scikit_image():
     task = HalfColour(batches)
     result = evaluate(task, baselines, batches)
     assert task.calls == 2
-    assert result.pictures == 5
+    assert result.images == 5
     assert len(result.model_seconds) == 2
     assert list(result.rows) == ["model", "grey", "mean", "lut"]
 
@@ -64,7 +64,7 @@ def test_against_scikit_image():
         assert result.rows[row]["mse_ab"] == pytest.approx(mse, rel=1e-4)
 
 
-def test_groups_hold_their_own_pictures_only():
+def test_groups_hold_their_own_images_only():
     batches = list(_batches([3, 2]))
     result = evaluate(HalfColour(batches), None, batches, lambda name: name[0])
     assert list(result.rows) == ["model"]
@@ -74,5 +74,5 @@ def test_groups_hold_their_own_pictures_only():
         assert result.groups[name]["model"]["mse_ab"] == pytest.approx(mse, rel=1e-5)
 
 
-def test_no_picture_no_rows():
+def test_no_image_no_rows():
     assert evaluate(HalfColour([]), None, []).rows == {}

@@ -40,9 +40,9 @@ def test_what_a_run_came_to():
     assert ["model", "23.00"] in lines
     assert ["model", "22.50"] in lines
     assert ["grey", "21.25"] in lines
-    assert "stopped early 12 epochs, 58,000 pictures in 0:15:02 (64 a second)\n" in text
+    assert "stopped early 12 epochs, 58,000 images in 0:15:02 (64 a second)\n" in text
     assert (
-        "cost      1 device hours, 72 pictures a second in steady state, 3.1% of it waiting for"
+        "cost      1 device hours, 72 images a second in steady state, 3.1% of it waiting for"
         " data, 41.5% of the device's peak FLOPs, at most 5.0 GiB of device memory\n"
     ) in text
     assert "runs/experiment/name/checkpoints/best.ckpt\n" in text
@@ -53,7 +53,7 @@ def test_what_a_run_came_to():
 
 
 def test_a_run_whose_weights_are_no_numbers_has_its_table():
-    lost = {"val/psnr": None, "val/hue_r": None}
+    lost = {"val/psnr": None, "val/ab_corr": None}
     text = _printed(_RESULT | {"metrics": lost, "monitor": None}, Path("runs/e/n"))
     assert re.search(r"^validation, last epoch", text, re.MULTILINE)
     assert re.search(r"^model +- +-$", text, re.MULTILINE)

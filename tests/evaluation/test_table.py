@@ -6,8 +6,14 @@ from rich.console import Console
 from lightning_colorize.evaluation import metrics_table, print_plain
 
 _ROWS = {
-    "model": {"psnr": 23.456, "ciede2000": 11.004, "colorfulness": 20.0, "hue_r": 0.4, "loss": 1.0},
-    "grey": {"psnr": 21.98, "ciede2000": 12.18, "colorfulness": 0.0, "hue_r": float("nan")},
+    "model": {
+        "psnr": 23.456,
+        "ciede2000": 11.004,
+        "colorfulness": 20.0,
+        "ab_corr": 0.4,
+        "loss": 1.0,
+    },
+    "grey": {"psnr": 21.98, "ciede2000": 12.18, "colorfulness": 0.0, "ab_corr": float("nan")},
     "[lut]": {"psnr": 23.4561, "ciede2000": 11.005, "colorfulness": 9.0},
 }
 
@@ -22,7 +28,7 @@ def _styles(table):
 def test_rounding_order_and_the_best_in_bold_by_direction():
     table = metrics_table(_ROWS, "test")
     assert [c.header for c in table.columns] == [
-        "test", "psnr", "ciede2000", "colorfulness", "hue_r",
+        "test", "psnr", "ciede2000", "colorfulness", "ab_corr",
     ]  # fmt: skip
     cells = [[str(cell) for cell in column.cells] for column in table.columns]
     assert cells == [
@@ -37,7 +43,7 @@ def test_rounding_order_and_the_best_in_bold_by_direction():
     assert styles["ciede2000"] == ["bold", "", ""]
     # More colour is not always better.
     assert styles["colorfulness"] == ["", "", ""]
-    assert styles["hue_r"] == ["bold", "", ""]
+    assert styles["ab_corr"] == ["bold", "", ""]
 
 
 @pytest.mark.parametrize("name", ["psnr", "ssim"])
@@ -51,7 +57,7 @@ def test_off_a_terminal_it_is_plain_text_in_whole_lines(monkeypatch):
     print_plain(Console(file=file), metrics_table(_ROWS))
     lines = file.getvalue().splitlines()
     assert len(lines) == 4
-    assert lines[0].split() == ["psnr", "ciede2000", "colorfulness", "hue_r"]
+    assert lines[0].split() == ["psnr", "ciede2000", "colorfulness", "ab_corr"]
     assert lines[3].split() == ["[lut]", "23.46", "11.01", "9.0", "-"]
     assert "\x1b" not in file.getvalue()
 

@@ -5,8 +5,8 @@ import shutil
 import pytest
 import torch
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.errors import UsageError
 from lightning_colorize.inference import choose_device, load_task
 from lightning_colorize.metrics import BASELINES, colorization_metrics
 from lightning_colorize.tasks import ColorizationTask

@@ -10,7 +10,7 @@ from skimage.color import rgb2lab
 
 from lightning_colorize.inference import Job, colorize_files, load_task
 from lightning_colorize.inference import colorize as module
-from lightning_colorize.inference.colorize import open_manifest, save_picture
+from lightning_colorize.inference.colorize import open_manifest, save_image
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def _lightness(path):
     return rgb2lab(np.asarray(Image.open(path).convert("RGB")))[..., 0]
 
 
-def test_pictures_of_every_kind(loaded, tmp_path):
+def test_images_of_every_kind(loaded, tmp_path):
     rgb = _pixels()
     expected = {"rgb": rgb, "grey": np.repeat(rgb[..., :1], 3, axis=2)}
     # Half transparent over white.
@@ -63,7 +63,7 @@ def test_a_turned_photograph_comes_out_upright(loaded, tmp_path):
     assert Image.open(tmp_path / "b.jpg").getexif().get(0x0112, 1) == 1
 
 
-def test_each_picture_has_a_line_and_a_broken_one_stops_nothing(loaded, tmp_path):
+def test_each_image_has_a_line_and_a_broken_one_stops_nothing(loaded, tmp_path):
     Image.fromarray(_pixels()).save(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff not a photograph")
     Image.fromarray(_pixels(40, 4)).save(tmp_path / "c.png")
@@ -118,17 +118,15 @@ def test_what_cannot_be_written_leaves_nothing_and_the_old_file_as_it_was(
     assert target.read_bytes() == b"old"
 
 
-def test_out_of_memory_is_the_picture_s_fault_any_other_error_is_ours(
-    loaded, tmp_path, monkeypatch
-):
+def test_out_of_memory_is_the_image_s_fault_any_other_error_is_ours(loaded, tmp_path, monkeypatch):
     Image.fromarray(_pixels()).save(tmp_path / "a.png")
     job = (tmp_path / "a.png", tmp_path / "b.png")
 
     def fail(error):
-        def colorize_picture(*_):
+        def colorize_image(*_):
             raise error
 
-        monkeypatch.setattr(module, "colorize_picture", colorize_picture)
+        monkeypatch.setattr(module, "colorize_image", colorize_image)
 
     for error in (
         torch.OutOfMemoryError("CUDA out of memory."),
@@ -144,11 +142,11 @@ def test_out_of_memory_is_the_picture_s_fault_any_other_error_is_ours(
 
 
 @pytest.mark.parametrize("suffix", sorted(module.WRITABLE))
-def test_every_format_holds_the_picture(tmp_path, suffix):
+def test_every_format_holds_the_image(tmp_path, suffix):
     y, x, c = np.mgrid[:37, :51, :3]
     pixels = (40 * c + 3 * y + 2 * x).astype(np.uint8)
     path = tmp_path / "new" / f"a{suffix.upper()}"
-    save_picture(torch.from_numpy(pixels).permute(2, 0, 1), path)
+    save_image(torch.from_numpy(pixels).permute(2, 0, 1), path)
     image = Image.open(path)
     assert image.format == module.WRITABLE[suffix]
     error = np.abs(np.asarray(image.convert("RGB")).astype(int) - pixels)
@@ -157,11 +155,11 @@ def test_every_format_holds_the_picture(tmp_path, suffix):
 
 def test_the_longest_file_name_can_be_written(tmp_path):
     path = tmp_path / ("a" * 251 + ".png")
-    save_picture(torch.zeros(3, 2, 2, dtype=torch.uint8), path)
+    save_image(torch.zeros(3, 2, 2, dtype=torch.uint8), path)
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_a_picture_with_more_pixels_than_its_format_has_room_for(loaded, tmp_path):
+def test_an_image_with_more_pixels_than_its_format_has_room_for(loaded, tmp_path):
     Image.fromarray(_pixels(1, 70000)).save(tmp_path / "a.png")
     (record,) = _colorize(loaded, (tmp_path / "a.png", tmp_path / "out/b.jpg"))
     assert record.status == "failed"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import plan_jobs
 
 
@@ -33,7 +33,7 @@ def test_a_folder_keeps_its_structure(tmp_path):
     assert _targets(folder, tmp_path / "out", "png")["d.v2.webp"] == "d.v2.png"
 
 
-def test_no_two_pictures_get_one_name(tmp_path):
+def test_no_two_images_get_one_name(tmp_path):
     folder = _touch(tmp_path / "in", "a.jpg", "a.tif", "a.png", "x/a.jpg", "b.jpg", "a.jpg.png")
     targets = _targets(folder, tmp_path / "out", "png")
     assert targets == {
@@ -51,8 +51,8 @@ def test_results_inside_the_input_are_not_coloured_again(tmp_path):
     assert set(_targets(folder, folder / "out")) == {"a.jpg", "outside/c.jpg"}
 
 
-def test_one_picture(tmp_path, monkeypatch):
-    picture = _touch(tmp_path, "a.jpg") / "a.jpg"
+def test_one_image(tmp_path, monkeypatch):
+    image = _touch(tmp_path, "a.jpg") / "a.jpg"
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path)
     for output, form, target, manifest in [
@@ -62,8 +62,8 @@ def test_one_picture(tmp_path, monkeypatch):
         ("x/b.png", "same", "x/b.png", None),
         ("b.JPEG", "jpg", "b.JPEG", None),
     ]:
-        jobs, folder = plan_jobs(picture, Path(output), form)
-        assert [(j.source, j.target) for j in jobs] == [(picture, Path(target))]
+        jobs, folder = plan_jobs(image, Path(output), form)
+        assert [(j.source, j.target) for j in jobs] == [(image, Path(target))]
         assert folder == (None if manifest is None else Path(manifest))
 
 
@@ -72,8 +72,8 @@ def test_wrong_use(tmp_path):
     (tmp_path / "empty").mkdir()
     for source, output, form, message in [
         (tmp_path / "nowhere", tmp_path / "out", "same", "nowhere does not exist"),
-        (tmp_path / "empty", tmp_path / "out", "same", "empty holds no pictures"),
-        (folder / "b", tmp_path / "out", "same", "holds no pictures"),
+        (tmp_path / "empty", tmp_path / "out", "same", "empty holds no images"),
+        (folder / "b", tmp_path / "out", "same", "holds no images"),
         (folder, folder, "same", "OUTPUT is INPUT"),
         (folder, tmp_path / "x" / ".." / "in", "same", "OUTPUT is INPUT"),
         (folder / "a.jpg", folder / "a.jpg", "same", "OUTPUT is INPUT"),

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from lightning_colorize.color import LabScaling, fit_gamut, to_lab, to_rgb
 from lightning_colorize.tasks import prediction
-from lightning_colorize.tasks.prediction import colorize_picture, seen_side, upsampled_strips
+from lightning_colorize.tasks.prediction import colorize_image, seen_side, upsampled_strips
 
 
 class Painter(nn.Module):
@@ -24,7 +24,7 @@ class Painter(nn.Module):
         return torch.cat([across + L / 10, down - L / 10], dim=1)
 
 
-def _picture(height, width, seed=0):
+def _image(height, width, seed=0):
     small = torch.rand(1, 3, 6, 5, generator=torch.Generator().manual_seed(seed)) * 255
     rgb = F.interpolate(small, (height, width), mode="bicubic").clamp(0, 255)
     return rgb[0].to(torch.uint8)
@@ -42,10 +42,10 @@ def test_strips_of_ab_equal_torchs_interpolation_of_the_whole(height, width, row
 
 
 def test_strips_equal_the_whole_to_one_step_of_eight_bits(monkeypatch):
-    rgb = _picture(203, 151)
+    rgb = _image(203, 151)
     monkeypatch.setattr(prediction, "_STRIP_PIXELS", 151 * 13)
     painter = Painter()
-    strips = colorize_picture(painter, rgb, 48)
+    strips = colorize_image(painter, rgb, 48)
 
     L, _ = to_lab(rgb[None])
     ab = F.interpolate(painter(painter.seen), (203, 151), mode="bilinear", align_corners=False)
@@ -55,8 +55,8 @@ def test_strips_equal_the_whole_to_one_step_of_eight_bits(monkeypatch):
 
 @pytest.mark.parametrize(("height", "width"), [(97, 145), (33, 20), (64, 64), (5, 9), (1, 1)])
 def test_lightness_stays_and_colour_comes_in(height, width):
-    rgb = _picture(height, width)
-    colored = colorize_picture(Painter(), rgb, 32)
+    rgb = _image(height, width)
+    colored = colorize_image(Painter(), rgb, 32)
     assert colored.shape == rgb.shape
     assert colored.dtype == torch.uint8
     before, after = (rgb2lab(x.permute(1, 2, 0).numpy()) for x in (rgb, colored))
@@ -68,19 +68,19 @@ def test_lightness_stays_and_colour_comes_in(height, width):
 
 def test_the_network_sees_what_training_would_have_shown_it():
     """A square at the training size comes through untouched: no other resize, the same L."""
-    rgb = _picture(32, 32)
+    rgb = _image(32, 32)
     painter = Painter()
-    colorize_picture(painter, rgb, 32)
+    colorize_image(painter, rgb, 32)
     expected = rgb2lab(rgb.permute(1, 2, 0).numpy())[..., 0]
     np.testing.assert_allclose(painter.seen[0, 0].numpy(), expected, atol=1e-2)
 
 
 def test_the_input_s_colours_have_no_part_in_it():
-    rgb = _picture(40, 40)
+    rgb = _image(40, 40)
     L, _ = to_lab(rgb[None])
     grey = (to_rgb(L, torch.zeros(1, 2, 40, 40))[0] * 255).round().to(torch.uint8)
-    difference = colorize_picture(Painter(), rgb, 40).int() - colorize_picture(Painter(), grey, 40)
-    # Only by the rounding of the grey picture's lightness; the colours differ by up to 200.
+    difference = colorize_image(Painter(), rgb, 40).int() - colorize_image(Painter(), grey, 40)
+    # Only by the rounding of the grey image's lightness; the colours differ by up to 200.
     assert difference.abs().float().mean() < 0.5
     assert difference.abs().max() <= 6
 
@@ -88,10 +88,10 @@ def test_the_input_s_colours_have_no_part_in_it():
 @pytest.mark.parametrize(
     ("height", "width", "side"), [(480, 640, 128), (640, 160, 128), (100, 1000, 51), (1, 9000, 1)]
 )
-def test_very_long_pictures_are_seen_smaller(height, width, side):
+def test_very_long_images_are_seen_smaller(height, width, side):
     assert seen_side(height, width, 128) == side
     painter = Painter()
-    colored = colorize_picture(painter, _picture(height, width), 128)
+    colored = colorize_image(painter, _image(height, width), 128)
     assert colored.shape == (3, height, width)
     assert min(painter.seen.shape[-2:]) == side
     assert painter.seen.numel() <= max(4.1 * 128**2, height * width)

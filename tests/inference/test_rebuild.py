@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference.rebuild import (
     build_source,
     build_task,

@@ -44,7 +44,7 @@ def lut_by_hand(L, ab):
 
 
 def test_three_pixels_by_hand():
-    # One picture of eight rows; in its first row three pixels of the same lightness.
+    # One image of eight rows; in its first row three pixels of the same lightness.
     L = torch.full((1, 1, 8, 3), 50.0)
     ab = torch.zeros(1, 2, 8, 3)
     ab[0, 0, 0] = torch.tensor([1.0, 2.0, 60.0])
@@ -76,10 +76,10 @@ def test_prediction_depends_on_lightness_and_row_only():
     ab = baselines.predict("lut", L)
     assert ab.shape == (2, 2, 24, 5)
     assert ab.dtype == torch.float32
-    for picture, row, column in [(0, 0, 0), (1, 23, 4), (0, 11, 2), (1, 3, 1)]:
-        level, band = int(L[picture, 0, row, column] / LEVEL), row // 3
+    for image, row, column in [(0, 0, 0), (1, 23, 4), (0, 11, 2), (1, 3, 1)]:
+        level, band = int(L[image, 0, row, column] / LEVEL), row // 3
         expected = baselines.lut_ab[:, level, band]
-        assert torch.equal(ab[picture, :, row, column], expected)
+        assert torch.equal(ab[image, :, row, column], expected)
 
 
 def test_black_and_white_are_levels_too():

@@ -7,15 +7,15 @@ import torch
 from lightning_colorize.metrics import diversity_ratio
 
 
-def pictures(means):
-    """Return pictures of these mean (a, b), with pixels that vary around them."""
+def images(means):
+    """Return images of these mean (a, b), with pixels that vary around them."""
     noise = torch.randn(len(means), 2, 8, 6, generator=torch.Generator().manual_seed(0))
     noise -= noise.mean(dim=(2, 3), keepdim=True)
     return torch.tensor(means)[..., None, None] + noise * 10
 
 
 # Distances 3, 4 and 5: a mean of 4.
-TRUTH = pictures([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+TRUTH = images([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ TRUTH = pictures([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
     ],
 )
 def test_by_hand(means, expected):
-    ratio = diversity_ratio(pictures(means), TRUTH)
+    ratio = diversity_ratio(images(means), TRUTH)
     assert ratio.shape == ()
     assert ratio.item() == pytest.approx(expected, abs=1e-5)
 

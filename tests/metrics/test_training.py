@@ -11,7 +11,7 @@ from lightning_colorize.metrics import batch_figures
 
 
 def colorfulness(L, ab):
-    """Mean over pictures of Hasler and Süsstrunk's measure, on the scale of 0..255."""
+    """Mean over images of Hasler and Süsstrunk's measure, on the scale of 0..255."""
     values = []
     for lab in torch.cat([L, ab], dim=1).permute(0, 2, 3, 1).double().numpy():
         r, g, b = np.moveaxis(255 * lab2rgb(lab), 2, 0)
@@ -31,45 +31,45 @@ def distance(ab):
 
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
-def test_against_references(pictures, autocast):
-    L, ab_hat, ab = pictures
+def test_against_references(images, autocast):
+    L, ab_hat, ab = images
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         figures = batch_figures(L, ab_hat, ab)
-    assert set(figures) == {"colorfulness_ratio", "hue_r", "diversity"}
+    assert set(figures) == {"colorfulness_ratio", "ab_corr", "diversity"}
     assert {(f.shape, f.dtype) for f in figures.values()} == {(torch.Size(), torch.float32)}
     ratio = colorfulness(L, ab_hat) / colorfulness(L, ab)
     assert figures["colorfulness_ratio"].item() == pytest.approx(ratio, rel=1e-3)
     r = min(np.corrcoef(means(ab_hat)[:, i], means(ab)[:, i])[0, 1] for i in (0, 1))
-    assert figures["hue_r"].item() == pytest.approx(r, abs=1e-4)
+    assert figures["ab_corr"].item() == pytest.approx(r, abs=1e-4)
     diversity = distance(ab_hat) / distance(ab)
     assert figures["diversity"].item() == pytest.approx(diversity, rel=1e-4)
 
 
-def test_the_worse_of_both_correlations(pictures):
-    L, _, ab = pictures
+def test_the_worse_of_both_correlations(images):
+    L, _, ab = images
     mirrored = ab * torch.tensor([1.0, -1.0]).view(1, 2, 1, 1)
-    assert batch_figures(L, mirrored, ab)["hue_r"].item() == pytest.approx(-1, abs=1e-5)
-    assert batch_figures(L, ab, ab)["hue_r"].item() == pytest.approx(1, abs=1e-5)
+    assert batch_figures(L, mirrored, ab)["ab_corr"].item() == pytest.approx(-1, abs=1e-5)
+    assert batch_figures(L, ab, ab)["ab_corr"].item() == pytest.approx(1, abs=1e-5)
 
 
-def test_one_tint_for_everything(pictures):
-    L, _, ab = pictures
+def test_one_tint_for_everything(images):
+    L, _, ab = images
     tint = torch.tensor([20.0, -5.0]).view(1, 2, 1, 1).expand_as(ab)
     figures = batch_figures(L, tint, ab)
-    assert figures["hue_r"] == 0
+    assert figures["ab_corr"] == 0
     assert figures["diversity"] == pytest.approx(0, abs=1e-5)
     assert figures["colorfulness_ratio"] > 0.1
 
 
-def test_grey_truths_divide_by_a_tenth(pictures):
-    L, ab_hat, ab = pictures
+def test_grey_truths_divide_by_a_tenth(images):
+    L, ab_hat, ab = images
     figures = batch_figures(L, ab_hat, 0 * ab)
     expected = pytest.approx(10 * colorfulness(L, ab_hat), rel=1e-2)
     assert figures["colorfulness_ratio"].item() == expected
     assert figures["diversity"].isnan()
 
 
-def test_no_gradient_is_drawn(pictures):
-    L, ab_hat, ab = pictures
+def test_no_gradient_is_drawn(images):
+    L, ab_hat, ab = images
     figures = batch_figures(L, ab_hat.requires_grad_(), ab)
     assert not any(figure.requires_grad for figure in figures.values())

@@ -107,7 +107,7 @@ def test_half_precision_in_channels_last():
     torch.testing.assert_close(rough, exact, atol=0.02, rtol=0.1)
 
 
-def test_learns_one_picture():
+def test_learns_one_image():
     torch.manual_seed(0)
     encoder = ConvEncoder([8, 16])
     network = Colorizer(encoder, UpsampleDecoder(encoder.info, skips=True), AbHead(32))

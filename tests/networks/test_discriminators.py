@@ -7,7 +7,7 @@ from lightning_colorize.networks import Discriminator, PatchDiscriminator, param
 FIELDS = {1: 16, 2: 34, 3: 70, 4: 142, 5: 286}
 
 
-def picture(side, batch=1):
+def image(side, batch=1):
     return torch.rand(batch, 1, side, side) * 2 - 1, torch.rand(batch, 2, side, side) * 2 - 1
 
 
@@ -25,7 +25,7 @@ def test_receptive_field_by_gradient(layers):
     torch.manual_seed(0)
     discriminator = PatchDiscriminator(layers, width=2).eval().double()
     side = 2 * FIELDS[layers]
-    L, ab = (map_.double().requires_grad_() for map_ in picture(side))
+    L, ab = (map_.double().requires_grad_() for map_ in image(side))
     logits = discriminator(L, ab)
     logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
     for gradient in (L.grad, ab.grad):
@@ -50,16 +50,16 @@ def test_channels(layers, channels):
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "group", "spectral"])
 @pytest.mark.parametrize("layers", FIELDS)
-def test_the_smallest_picture(layers, norm):
+def test_the_smallest_image(layers, norm):
     discriminator = PatchDiscriminator(layers, width=2, norm=norm)
     smallest = discriminator.smallest
-    assert discriminator(*picture(smallest, batch=2)).shape == (2, 1, 1, 1)
+    assert discriminator(*image(smallest, batch=2)).shape == (2, 1, 1, 1)
     with pytest.raises((RuntimeError, ValueError)):
-        discriminator(*picture(smallest - 1, batch=2))
+        discriminator(*image(smallest - 1, batch=2))
 
 
 def test_a_logit_per_patch():
-    assert PatchDiscriminator(width=2)(*picture(128, batch=3)).shape == (3, 1, 14, 14)
+    assert PatchDiscriminator(width=2)(*image(128, batch=3)).shape == (3, 1, 14, 14)
     logits = PatchDiscriminator(width=2)(torch.zeros(2, 1, 96, 131), torch.zeros(2, 2, 96, 131))
     assert logits.shape == (2, 1, 10, 14)
 
@@ -91,7 +91,7 @@ def test_spectral_norm_bounds_every_convolution():
         for conv in convs:
             conv.parametrizations.weight.original.mul_(50)
         for _ in range(20):  # an iteration of the power method each
-            discriminator(*picture(24))
+            discriminator(*image(24))
     for conv in convs:
         assert torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item() == pytest.approx(1, 0.05)
         assert conv.bias is not None
@@ -112,7 +112,7 @@ def test_it_learns_to_tell_colours_that_fit_from_others():
     torch.manual_seed(0)
     discriminator = PatchDiscriminator(1, width=8)
     optimizer = torch.optim.Adam(discriminator.parameters(), 2e-3, betas=(0.5, 0.999))
-    L, _ = picture(24, batch=8)
+    L, _ = image(24, batch=8)
     true = torch.cat([L, -L], dim=1)
     for _ in range(30):
         real, fake = discriminator(L, true), discriminator(L, true.flip(1))

@@ -15,7 +15,7 @@ def pair(activation):
 
 
 @pytest.mark.parametrize("activation", ["tanh", "none"])
-def test_both_ranges_give_the_same_picture(activation):
+def test_both_ranges_give_the_same_image(activation):
     wide, unit = pair(activation)
     decoded = torch.randn(2, 4, 5, 6)
     a, b = wide(decoded, (10, 12)), unit(decoded, (10, 12))

@@ -23,7 +23,7 @@ def reference():
 
 
 def torchvision_levels(network, L):
-    """torchvision's own forward on the grey picture as RGB, by its public layers."""
+    """torchvision's own forward on the grey image as RGB, by its public layers."""
     x = normalize(((L + 1) / 2).repeat(1, 3, 1, 1), [0.449] * 3, [0.226] * 3)
     x = network.relu(network.bn1(network.conv1(x)))
     levels = [x]

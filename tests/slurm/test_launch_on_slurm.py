@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_colorize.run_folder import read_result
+from lightning_colorize.runs.folder import read_result
 from tests.distributed.launchers import steps_of, two_processes
 from tests.slurm.conftest import until
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
 SCRIPTS = Path(__file__).parents[2] / "experiments" / "slurm"
 EPOCHS = 24
-PER_EPOCH = 3  # steps: twelve pictures in batches of two processes of two
+PER_EPOCH = 3  # steps: twelve images in batches of two processes of two
 
 
 def words_of(command, name):
@@ -23,7 +23,7 @@ def words_of(command, name):
     words = command.words(
         name,
         *("--data.batch_size", 2, "--data.num_workers", 1, "--data.cache", "never"),
-        *("--trainer.max_epochs", EPOCHS, "--run.grid_pictures", 0),
+        *("--trainer.max_epochs", EPOCHS, "--run.grid_images", 0),
     )
     at = words.index("--trainer.accelerator")
     return words[:at] + words[at + 2 :]  # launch says it
@@ -115,4 +115,4 @@ def test_only_a_run_that_was_out_of_time_comes_back(
     assert {line.partition(",")[0] for line in said} == {"task 0 of 2", "task 1 of 2"}
     for line in said:
         assert f"--trainer.num_nodes {nodes} --trainer.devices {2 // nodes}" in line
-        assert line.endswith("--run.go_on true --data.root my photos")
+        assert line.endswith("--run.auto_resume true --data.root my photos")

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from lightning_colorize.errors import UsageError
-from lightning_colorize.run_folder import read_result
-from lightning_colorize.search import slurm
-from lightning_colorize.search.slurm import SlurmOptions, launch_workers
-from lightning_colorize.search.status import rows
-from lightning_colorize.search.study import create_study
-from lightning_colorize.search.sweep_file import parse_sweep
-from tests.search.conftest import engine, read_lines  # noqa: F401
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs.folder import read_result
+from lightning_colorize.sweeps import slurm
+from lightning_colorize.sweeps.slurm import SlurmOptions, launch_workers
+from lightning_colorize.sweeps.status import rows
+from lightning_colorize.sweeps.study import create_study
+from lightning_colorize.sweeps.sweep_file import parse_sweep
+from tests.sweeps.conftest import engine, read_lines  # noqa: F401
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
@@ -40,7 +40,7 @@ def jobs_of(said):
 
 
 def test_a_trial_of_two_processes_goes_on_after_its_job_was_requeued(command, cluster, say):
-    fixed = command.words("unused", "--data.batch_size", 2, "--run.grid_pictures", 0)
+    fixed = command.words("unused", "--data.batch_size", 2, "--run.grid_images", 0)
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     epochs = ["--trainer.max_epochs", str(EPOCHS), "--run.patience", str(EPOCHS)]
     sweep = parse_sweep(
@@ -68,7 +68,7 @@ def test_a_trial_of_two_processes_goes_on_after_its_job_was_requeued(command, cl
     assert [row.state for row in table] == ["finished"] * 3
     results = [read_result(row.folder) for row in table]
     assert sorted(result["restarts"] for result in results) == [0, 0, 1]
-    # Twelve pictures in batches of two: three steps an epoch, if each is of two processes.
+    # Twelve images in batches of two: three steps an epoch, if each is of two processes.
     whole = list(range(3, 3 * EPOCHS + 1, 3))
     for row, result in zip(table, results, strict=True):
         validations = read_lines(row.folder / "validations.jsonl")

@@ -1,70 +1,191 @@
-"""What W&B makes of a sweep file, by its own code and without its server."""
+"""A sweep engine whose trials are a script of no imports: `engine`."""
 
+import json
+import multiprocessing
+import os
+import sys
+import textwrap
+import time
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
-import yaml
 
-ROOT = Path(__file__).parents[2]
+from lightning_colorize.sweeps import lease
+from lightning_colorize.sweeps.attempt import Terms
+from lightning_colorize.sweeps.study import create_study, open_study
+from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.worker import work
+
+# What `fit` does, as far as an engine can see it: goes on from a checkpoint, validates, stops when
+# told to, writes a checkpoint when terminated. `do` says what goes wrong.
+STUB = """
+import json, os, signal, sys, time
+
+words = dict(word[2:].split("=", 1) for word in sys.argv[1:])
+folder = os.environ["LIGHTNING_COLORIZE_TRIAL"]
+do, x = words.get("do", "finish"), float(words.get("x", 0))
+seconds = float(words.get("seconds", 0))
+
+def path(name):
+    return os.path.join(folder, name)
+
+def append(name, line):
+    with open(path(name), "a") as file:
+        file.write(json.dumps(line) + "\\n")
+
+def end(status, code, **metrics):
+    with open(path("result.tmp"), "w") as file:
+        json.dump({"status": status, "metrics": metrics}, file)
+    os.replace(path("result.tmp"), path("result.json"))
+    sys.exit(code)
+
+def hear(number, frame):
+    # Anything but the first: Python may be anywhere.
+    signal.signal(number, signal.SIG_IGN)
+    if do == "deaf":
+        return
+    end("interrupted", 128 + number)
+
+signal.signal(signal.SIGTERM, hear)
+signal.signal(signal.SIGINT, hear)
+if do == "anew" and os.path.exists(path("validations.jsonl")):
+    os.remove(path("validations.jsonl"))
+append("starts", {"worker": os.getppid(), "pid": os.getpid(), "time": time.time()})
+print("the stub runs with", words)
+first = 0
+if os.path.exists(path("checkpoint")):
+    first = int(open(path("checkpoint")).read())
+for epoch in range(first, int(words.get("epochs", 1))):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.01)
+    value = None if do == "null" else x + epoch / 100
+    metrics = {} if do == "silent" else {"val/psnr": value}
+    line = {"epoch": epoch, "step": 10 * epoch, "seconds": 0, "metrics": metrics}
+    append("validations.jsonl", line)
+    with open(path("checkpoint.tmp"), "w") as file:
+        file.write(str(epoch + 1))
+    os.replace(path("checkpoint.tmp"), path("checkpoint"))
+    if epoch == 1 and folder.endswith(words.get("lingers", "none")):
+        until = time.monotonic() + 20
+        while not os.path.exists(path("stop")) and time.monotonic() < until:
+            time.sleep(0.01)
+    if os.path.exists(path("stop")):
+        end("stopped_early", 0)
+if do == "fail":
+    print("boom\\n")
+    sys.exit(1)
+if do == "preempted":
+    end("interrupted", 143)
+append("finishes", os.getpid())
+end("finished", 0, **{"test/psnr": 2 * x})
+"""
 
 
-@pytest.fixture
-def at_root(monkeypatch, photo_folder):
-    """The folder in which agents are started: paths of fragments are relative to it."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("DATA_ROOT", str(photo_folder))
-    return ROOT
+class Worker:
+    """A worker in a forked process, where all that takes time is imported already."""
+
+    def __init__(self, *arguments):
+        context = multiprocessing.get_context("fork")
+        self._process = context.Process(target=be_worker, args=arguments)
+        self._process.start()
+        self.pid = self._process.pid
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self, seconds):
+        """Return the exit code; None if it still runs."""
+        self._process.join(seconds)
+        return self._process.exitcode
+
+    def end(self):
+        self._process.kill()
+        self._process.join()
 
 
-def sample(sweep, count=3):
-    """Return the values of some trials, by name, as W&B's package chooses them.
+def be_worker(address, name, terms, stale_after, machine):
+    if machine is not None:
+        lease._machine = lambda: machine
+    sys.exit(work(open_study(address, name), terms, stale_after))
 
-    Of a grid the first, the last and those evenly between; otherwise as drawn first.
+
+class Engine:
+    """Sweeps over the stub, with leases of seconds.
+
+    Attributes:
+        folder: Of everything.
     """
-    package = pytest.importorskip("sweeps")
-    np.random.seed(0)
-    wanted = 1000 if sweep["method"] == "grid" else count
-    runs = [run for run in package.next_runs(sweep, [], n=wanted) if run is not None]
-    chosen = np.linspace(0, len(runs) - 1, count).round().astype(int)
-    # NumPy's numbers as those of JSON, in which W&B's server sends them.
-    return [
-        {name: np.asarray(entry["value"]).tolist() for name, entry in runs[i].config.items()}
-        for i in chosen
-    ]
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.stub = folder / "stub.py"
+        self.stub.write_text(textwrap.dedent(STUB))
+        self.workers = []
+
+    def source(self, parameters, **changes):
+        """Return a sweep file's mapping; lists are values, anything else is a constant."""
+        described = {
+            name: value
+            if isinstance(value, dict)
+            else {"values": value}
+            if isinstance(value, list)
+            else {"value": value}
+            for name, value in parameters.items()
+        }
+        source = {
+            "method": "grid",
+            "metric": {"name": "val/psnr", "goal": "maximize"},
+            "command": [sys.executable, "-SE", str(self.stub), "${args}"],
+            "parameters": described,
+        }
+        source |= changes
+        return {key: value for key, value in source.items() if value is not None}
+
+    def sweep(self, parameters, **changes):
+        return parse_sweep(self.source(parameters, **changes), "tiny.yaml")
+
+    def study(self, parameters, url=None, seed=0, **changes):
+        return create_study(self.sweep(parameters, **changes), self.folder / "runs", url, seed)
+
+    def work(self, study, renew_every=0.2, stale_after=60.0, grace=5.0):
+        """Be a worker, in this process."""
+        return work(study, Terms(renew_every=renew_every, grace=grace), stale_after)
+
+    def start(self, study, renew_every=0.2, stale_after=60.0, grace=5.0, machine=None):
+        """Start a worker in a process of its own, on a machine of that name."""
+        terms = Terms(renew_every=renew_every, grace=grace)
+        worker = Worker(study.address, study.sweep.name, terms, stale_after, machine)
+        self.workers.append(worker)
+        return worker
+
+    def starts(self, study, number):
+        """Return how a trial's process was started, one entry each time."""
+        return read_lines(study.folder_of(number) / "starts")
+
+    def finishes(self, study, number):
+        return read_lines(study.folder_of(number) / "finishes")
+
+    def validations(self, study, number):
+        return read_lines(study.folder_of(number) / "validations.jsonl")
+
+    def until(self, condition, seconds=30):
+        """Wait until something holds."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.02)
+
+
+def read_lines(path: Path):
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture
-def trials():
-    """The values of three trials of a sweep file."""
-
-    def of(path):
-        return sample(yaml.safe_load(path.read_text()))
-
-    return of
-
-
-@pytest.fixture
-def agent(monkeypatch, tmp_path):
-    """W&B's agent, whose processes are not started: what it would start for a trial's values."""
-    from wandb import wandb_agent
-
-    started = []
-
-    def start(command, env, **_):
-        started.append(SimpleNamespace(command=command, env=env))
-        return started[-1]
-
-    monkeypatch.setattr(wandb_agent, "AgentProcess", start)
-    for name, value in {"WANDB_DIR": str(tmp_path), "WANDB_SWEEP_ID": "sweep1"}.items():
-        monkeypatch.setenv(name, value)
-
-    def of(sweep, values):
-        ours = wandb_agent.Agent(api=None, queue=None, sweep_id="sweep1")
-        ours._sweep_command = list(sweep["command"])
-        arguments = {name: {"value": value} for name, value in values.items()}
-        ours._command_run({"run_id": "trial1", "program": "", "args": arguments})
-        return started[-1]
-
-    return of
+def engine(tmp_path):
+    engine = Engine(tmp_path)
+    yield engine
+    for worker in engine.workers:
+        worker.end()

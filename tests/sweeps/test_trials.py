@@ -1,142 +1,286 @@
-"""Trials of every sweep file, by W&B's own choice of values and expansion of macros, in `fit`."""
+"""Trials as workers hand them on, without any process: two of them in this one."""
 
-from pathlib import Path
+import threading
+from types import SimpleNamespace
 
 import pytest
-import yaml
 
-from lightning_colorize.cli import main
-from lightning_colorize.run_folder import read_config
+from lightning_colorize.sweeps import lease, trials
+from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps.status import best, rows
+from lightning_colorize.sweeps.study import open_study
+from lightning_colorize.sweeps.trials import Trials
 
-ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
-
-# Smaller, and what cannot be fetched in a test is not; everything else is the sweep's.
-SMALLER = {
-    "data.batch_size": 2,
-    "data.num_workers": 0,
-    "trainer.accelerator": "cpu",
-    "run.loggers.wandb": "disabled",
-}
-ONE_STEP = {"trainer.max_steps": 1, "trainer.limit_val_batches": 1, "run.test": False}
-
-# W&B's form of what the shipped files have too little of: None, bool, a class and its arguments.
-SPECIMEN = {
-    "method": "grid",
-    "parameters": {
-        "model.channels_last": {"values": [True, False]},
-        "model.loss": {"value": "lightning_colorize.losses.Huber"},
-        "model.loss.delta": {"values": [0.5, 2]},
-        "model.scheduler": {"value": "null"},
-        "model.encoder.widths": {"value": [4, 8, 8]},
-        "data.crop_scale": {"value": "null"},
-        "run.test": {"value": False},
-        "seed_everything": {"value": 7},
-    },
-    "command": ["${env}", "lightning-colorize", "fit", "--config", "experiments/quickstart.yaml",
-                "${args}"],
-}  # fmt: skip
+UNIFORM = {"min": 0.0, "max": 1.0}
+FINISHED = Outcome("finished", 1.0)
 
 
-# Null has the machine choose, and what it chose is written down.
-CHOSEN = {"trainer.precision": {"32-true", "bf16-mixed"}}
+@pytest.fixture
+def study(engine):
+    return engine.study({"x": UNIFORM, "y": UNIFORM}, method="random", run_cap=3)
 
 
-def words_of(settings):
-    return [f"--{name}={value}" for name, value in settings.items()]
+def elsewhere(study, **options):
+    """Another worker's access, through its own storage."""
+    return Trials(open_study(study.address), **options)
 
 
-def look_up(config, name):
-    """Return the value of a dotted name, `init_args` left out where a class is on the way."""
-    for part in name.split("."):
-        config = config[part] if part in config else config["init_args"][part]
-    return config
+class Clock:
+    """Goes only when it is told to."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
 
 
-def expected(value):
-    """Return what a parameter's value stands for in a configuration, and whether it is a class."""
-    if value == "null":
-        return None
-    if isinstance(value, str) and value.endswith(".yaml"):
-        return yaml.safe_load((ROOT / value).read_text())
-    if isinstance(value, str) and value.startswith("lightning_colorize."):
-        return {"class_path": value}
-    return value
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of those who look at others' leases."""
+    clock = Clock()
+    monkeypatch.setattr(trials, "monotonic", clock)
+    return clock
 
 
-def without_mappings_that_are_empty(value):
-    if isinstance(value, dict):
-        return {k: without_mappings_that_are_empty(v) for k, v in value.items() if v != {}}
-    return value
+@pytest.fixture
+def on_other_machines(monkeypatch):
+    """Whether a holder lives cannot be asked; only clocks tell."""
+    monkeypatch.setattr(lease, "_machine", lambda: None)
 
 
-def assert_is_what_was_sampled(config, values, changed):
-    for name, value in values.items():
-        found, wanted = look_up(config, name), expected(value)
-        if isinstance(wanted, dict):
-            arguments = dict(wanted.get("init_args", {}))
-            # What a further parameter or this test sets of the class.
-            further = {**values, **changed}
-            for inner in [n for n in further if n.startswith(f"{name}.")]:
-                arguments[inner.removeprefix(f"{name}.")] = further[inner]
-            assert found["class_path"] == wanted["class_path"], name
-            init_args = without_mappings_that_are_empty(found.get("init_args", {}))
-            assert init_args == without_mappings_that_are_empty(arguments), name
-        elif wanted is None and name in CHOSEN:
-            assert found in CHOSEN[name], name
+def test_nobody_gets_the_same_trial_and_the_cap_is_exact(study):
+    one, other = Trials(study), elsewhere(study)
+    taken = [worker.take() for worker in (one, other, one)]
+    assert [trial.number for trial in taken] == [0, 1, 2]
+    assert one.take() is None
+    assert other.take() is None
+    assert not one.all_ended()
+    for trial, worker in zip(taken, (one, other, one), strict=True):
+        assert worker.tell(trial, FINISHED)
+    assert one.all_ended()
+    assert one.take() is None
+
+
+@pytest.mark.parametrize("action", ["take", "renew", "tell", "give_back"])
+def test_what_happens_in_another_workers_turn_is_seen(study, action):
+    one, other = Trials(study), elsewhere(study)
+    trial = other.take()
+    one.take()
+    arguments = {"take": (), "tell": (trial, FINISHED)}.get(action, (trial,))
+    answers = []
+    acting = threading.Thread(target=lambda: answers.append(getattr(other, action)(*arguments)))
+    with study.lock:
+        acting.start()
+        acting.join(0.1)
+        assert acting.is_alive()
+        if action == "take":
+            assert one._take().number == 2  # the last
         else:
-            assert found == wanted, name
-            assert isinstance(found, bool) == isinstance(wanted, bool), name
+            one._requeue(trial.id)
+            assert one._take().number == trial.number
+    acting.join(5)
+    assert answers == [None if action == "take" else False]
+    assert {row.state for row in rows(study)} == {"running"}
+    assert len(rows(study)) == (3 if action == "take" else 2)
 
 
-def run(started, root, changed):
-    """Run what an agent would start, with changes; returns the exit code."""
-    words = started.command[started.command.index("fit") :]
-    return main([*words, f"--run.root={root}", *words_of(changed)])
+def test_a_grid_ends_with_its_last_combination_and_with_the_cap(engine):
+    for cap, count in ((None, 4), (3, 3), (9, 4)):
+        study = engine.study({"x": [1, 2], "y": [True, 1]}, name=f"cap-{cap}", run_cap=cap)
+        one = Trials(study)
+        taken = [one.take() for _ in range(count)]
+        assert one.take() is None
+        # True and 1 are two values, though Python takes them for equal.
+        assert [(t.values["x"], repr(t.values["y"])) for t in taken] == [
+            *((1, "True"), (1, "1"), (2, "True"), (2, "1"))
+        ][:count]
 
 
-def check(sweep, values, agent, root):
-    """Run a trial to `fast_dev_run` and one step of it as a run with a folder; compare."""
-    started = agent(sweep, values)
-    changed = {name: value for name, value in SMALLER.items() if name not in values}
-    encoder = expected(values.get("model.encoder", ""))
-    pretrained = isinstance(encoder, dict) and encoder["init_args"].get("pretrained")
-    if pretrained or ("photos_cpu" in " ".join(sweep["command"]) and not encoder):
-        changed["model.encoder.pretrained"] = False
-    assert run(started, root, {**changed, "trainer.fast_dev_run": 1}) == 0
-    assert not root.exists(), "fast_dev_run leaves nothing"
-    one_step = {name: value for name, value in ONE_STEP.items() if name not in values}
-    assert run(started, root, {**changed, **one_step}) == 0
-    (folder,) = root.glob("*/*/")
-    assert_is_what_was_sampled(read_config(folder), values, changed)
+def test_a_failed_trial_counts_towards_the_cap(study):
+    one = Trials(study)
+    for _ in range(3):
+        one.tell(one.take(), Outcome("failed", reason="boom"))
+    assert one.take() is None
+    assert [row.reason for row in rows(study)] == ["boom"] * 3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", range(3))
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_sampled_trial_runs_as_sampled(path, number, trials, agent, at_root, tmp_path):
-    sweep = yaml.safe_load(path.read_text())
-    check(sweep, trials(path)[number], agent, tmp_path / "runs")
+def test_what_is_given_back_is_taken_again_with_its_values(study):
+    one, other = Trials(study), elsewhere(study)
+    first = one.take()
+    assert one.give_back(first)
+    assert [row.state for row in rows(study)] == ["waiting"]
+    again = other.take()
+    assert (again.number, again.values, again.folder) == (first.number, first.values, first.folder)
+    # It is not the first one's any more.
+    assert not one.renew(first)
+    assert not one.tell(first, FINISHED)
+    assert not one.give_back(first)
+    assert other.renew(again)
+    assert other.tell(again, Outcome("finished", 2.0))
+    assert [row.value for row in rows(study)] == [2.0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", range(3))
-def test_none_bool_and_classes_arrive(number, trials, agent, at_root, tmp_path):
-    (tmp_path / "specimen.yaml").write_text(yaml.safe_dump(SPECIMEN, sort_keys=False))
-    values = trials(tmp_path / "specimen.yaml")[number]
-    check(SPECIMEN, values, agent, tmp_path / "runs")
+@pytest.mark.usefixtures("on_other_machines")
+def test_a_trial_that_nobody_renews_is_taken_over(study, clock):
+    gone, other = Trials(study), elsewhere(study, stale_after=60)
+    trial = gone.take()
+    assert other.take().number == 1
+    clock.now = 61
+    again = other.take()
+    assert (again.number, again.values) == (0, trial.values)
+    assert not gone.tell(trial, FINISHED)
+    assert other.tell(again, Outcome("failed", reason="boom"))
+    assert rows(study)[0].state == "failed"
+    # Once it is closed, what the first still writes goes nowhere.
+    gone.report(trial, 0, 5.0)
+    gone.report_epoch(trial, 7)
+    assert (rows(study)[0].history, rows(study)[0].epoch) == ([], None)
 
 
-@pytest.mark.slow
-def test_what_was_not_sampled_is_noticed(agent, at_root, tmp_path):
-    """The comparison can fail."""
-    values = {"model.loss": "experiments/loss/huber.yaml", "model.channels_last": True}
-    started = agent(SPECIMEN, values)
-    assert run(started, tmp_path / "runs", {**SMALLER, **ONE_STEP, "model.loss.delta": 0.7}) == 0
-    (folder,) = (tmp_path / "runs").glob("*/*/")
-    config = read_config(folder)
-    assert_is_what_was_sampled(config, values, {"model.loss.delta": 0.7})
-    with pytest.raises(AssertionError, match=r"model\.loss"):
-        assert_is_what_was_sampled(config, values, {})
-    with pytest.raises(AssertionError, match="channels_last"):
-        assert_is_what_was_sampled(config, {"model.channels_last": 1}, {})
+@pytest.mark.usefixtures("on_other_machines")
+def test_a_trial_that_is_renewed_is_not(study, clock):
+    alive, other = Trials(study), elsewhere(study, stale_after=60)
+    trial = alive.take()
+    for number in (1, 2):
+        assert other.tell(other.take(), FINISHED), number
+    for _ in range(4):
+        clock.now += 40
+        assert alive.renew(trial)
+        assert other.take() is None
+
+
+@pytest.mark.usefixtures("on_other_machines", "clock")
+def test_clocks_of_machines_may_differ(study, monkeypatch):
+    monkeypatch.setattr(lease, "time", SimpleNamespace(time=lambda: 0.0))
+    Trials(study).take()
+    monkeypatch.undo()
+    monkeypatch.setattr(lease, "_machine", lambda: None)
+    assert elsewhere(study).take().number == 1
+
+
+@pytest.mark.usefixtures("on_other_machines")
+def test_after_an_outage_others_get_the_time_to_renew(study, clock):
+    alive, other = Trials(study), elsewhere(study, stale_after=60)
+    alive.take()
+    assert other.take().number == 1
+    clock.now = 100
+    other._failed(OSError("away"))
+    assert other.take().number == 2
+    clock.now = 161
+    assert other.take().number == 0
+
+
+def test_a_worker_killed_between_choosing_and_signing_leaves_the_trial_to_the_next(study):
+    study.inner.ask()
+    one = Trials(study)
+    trial = one.take()
+    assert trial.number == 0
+    assert set(trial.values) == {"x", "y"}
+
+
+def test_telling_twice_is_harmless(study):
+    one = Trials(study)
+    trial = one.take()
+    assert one.tell(trial, FINISHED)
+    assert one.tell(trial, FINISHED)
+    assert [row.value for row in rows(study)] == [1.0]
+
+
+def test_a_trial_that_was_interrupted_once_too_often_has_failed(study):
+    one = Trials(study)
+    for _ in range(trials.MOST_INTERRUPTIONS):
+        trial = one.take()
+        assert trial.number == 0
+        assert one.tell(trial, Outcome("interrupted", reason="pre-empted"))
+    assert one.tell(one.take(), Outcome("interrupted", reason="pre-empted"))
+    assert [(row.state, row.reason) for row in rows(study)] == [("failed", "pre-empted, 4 times")]
+
+
+def test_what_failed_is_tried_again_under_its_number(engine):
+    study = engine.study({"x": [1, 2, 3, 4]}, run_cap=3)
+    one, other = Trials(study), elsewhere(study)
+    failed = Outcome("failed", reason="boom")
+    for outcome in (FINISHED, failed):
+        one.tell(one.take(), outcome)
+    assert [one.retry_failed(), other.retry_failed()] == [1, 0]
+    assert [row.state for row in rows(study)] == ["finished", "waiting"]
+    taken = [worker.take() for worker in (one, other)]
+    assert [(trial.number, trial.values["x"]) for trial in taken] == [(1, 2), (2, 3)]
+    assert taken[0].folder == study.folder_of(1)
+    assert one.take() is None
+    assert one.tell(taken[0], failed)
+    assert one.retry_failed() == 1
+    assert not one.all_ended()
+    assert one.tell(one.take(), Outcome("finished", 5.0))
+    assert other.tell(taken[1], Outcome("finished", 6.0))
+    assert [(row.number, row.value, row.values["x"]) for row in rows(study)] == [
+        *((0, 1.0, 1), (1, 5.0, 2), (2, 6.0, 3))
+    ]
+    assert one.all_ended()
+    assert len(study.inner.trials) == 5
+
+
+def drawn(engine, name, seed, method="random", count=4):
+    """Return the values of trials that two workers take in turns."""
+    study = engine.study(
+        {"x": UNIFORM, "y": [1, 2, 3]}, name=name, seed=seed, method=method, run_cap=count
+    )
+    workers = [Trials(study), elsewhere(study)]
+    values = []
+    for number in range(count):
+        worker = workers[number % 2]
+        trial = worker.take()
+        values.append(trial.values)
+        worker.tell(trial, Outcome("finished", trial.values["x"]))
+    return values
+
+
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_the_seed_decides_what_is_drawn_whoever_draws(engine, method):
+    first = drawn(engine, "a", 1, method)
+    assert first == drawn(engine, "b", 1, method)
+    assert first != drawn(engine, "c", 2, method)
+    # Two workers do not begin with the same values.
+    assert len({values["x"] for values in first}) == 4
+
+
+def test_bayes_learns_from_what_all_workers_told(engine):
+    study = engine.study({"x": UNIFORM}, method="bayes", run_cap=60)
+    workers = [Trials(study), elsewhere(study)]
+    for number in range(60):
+        worker = workers[number % 2]
+        trial = worker.take()
+        worker.tell(trial, Outcome("finished", -abs(trial.values["x"] - 0.7)))
+    distances = [abs(row.values["x"] - 0.7) for row in rows(study)]
+    # By chance, 30 numbers are 0.29 +- 0.03 from 0.7 in the mean; were the direction wrong, 0.5.
+    assert sum(distances[-30:]) / 30 < 0.2
+    assert best(rows(study), "maximize").value == pytest.approx(-min(distances))
+
+
+def test_rows_of_a_trial_that_runs(study):
+    one = Trials(study)
+    trial = one.take()
+    one.report(trial, 0, 3.0)
+    one.report(trial, 1, 4.0)
+    one.report_epoch(trial, 1)
+    (row,) = rows(open_study(study.address))
+    assert (row.state, row.history, row.epoch, row.value) == ("running", [3.0, 4.0], 1, None)
+    assert row.values == trial.values
+    assert 0 < row.seconds < 10
+
+
+@pytest.mark.usefixtures("on_other_machines")
+def test_a_trial_whose_worker_is_silent_is_shown_as_waiting(study, monkeypatch):
+    Trials(study).take()
+    assert rows(study)[0].state == "running"
+    monkeypatch.setattr("lightning_colorize.sweeps.status.STALE_AFTER", -1.0)
+    assert (rows(study)[0].state, rows(study)[0].reason) == ("waiting", "its worker is gone")
+
+
+def test_the_best_is_the_first_of_equals_and_never_one_that_did_not_finish(study):
+    one = Trials(study)
+    for outcome in (Outcome("pruned", 9.0, "behind"), FINISHED, FINISHED):
+        one.tell(one.take(), outcome)
+    assert best(rows(study), "maximize").number == 1
+    assert best(rows(study), "minimize").number == 1
+    assert [row.value for row in rows(study)] == [9.0, 1.0, 1.0]

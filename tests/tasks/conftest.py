@@ -131,7 +131,7 @@ def train(task, data, **options):
 
 @pytest.fixture
 def data(photo_folder):
-    """Three batches of four pictures an epoch, augmented."""
+    """Three batches of four images an epoch, augmented."""
     return ColorizationDataModule(str(photo_folder), size=32, batch_size=4, num_workers=0, seed=0)
 
 
@@ -147,7 +147,7 @@ class OneBatch(ColorizationDataModule):
 
 @pytest.fixture
 def one_batch(photo_folder):
-    """The same batch of four pictures over and over."""
+    """The same batch of four images over and over."""
     return OneBatch(str(photo_folder), size=32, batch_size=4, num_workers=0, seed=0)
 
 

@@ -128,7 +128,7 @@ def test_no_optimizer_has_its_weights():
 
 
 def mse_of(color, data, split):
-    """Return the mean squared error of one colour for everything, over a split's pictures."""
+    """Return the mean squared error of one colour for everything, over a split's images."""
     ab = torch.cat([batch.ab for batch in data.color_batches(split)])
     return (torch.tensor(color).view(1, 2, 1, 1) - ab).square().mean().item()
 

@@ -51,7 +51,7 @@ def test_a_step_of_one_network_leaves_the_other_alone(data):
 
 
 def test_gradients_do_not_add_up(one_batch):
-    # The same pictures and weights in each batch: what is left of the last one would show.
+    # The same images and weights in each batch: what is left of the last one would show.
     task = make_gan(generator_optimizer=STILL, discriminator_optimizer=STILL)
     logged = train(task, one_batch, max_steps=3).logged
     for name in ("train/d_grad_norm", "train/g_grad_norm"):

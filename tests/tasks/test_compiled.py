@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_colorize.compiling import require_compiler
+from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.inference import load_task
 from lightning_colorize.losses import MSE
 from lightning_colorize.networks import ConvEncoder

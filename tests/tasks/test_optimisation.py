@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import MSE
 from lightning_colorize.networks import ConvEncoder
 from lightning_colorize.tasks import RegressionTask, WarmupCosine

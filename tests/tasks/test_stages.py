@@ -42,7 +42,7 @@ def test_only_the_stages_own_networks_change(staged):
     assert not changed(start, alone, "discriminator.")
     assert changed(alone, judge, "discriminator.")
     assert not changed(alone, judge, "averaged.")
-    # Its batch norm goes on looking at pictures; what it has learnt stays.
+    # Its batch norm goes on looking at images; what it has learnt stays.
     parameters = {f"net.{name}" for name, _ in task.net.named_parameters()}
     assert not changed(alone, judge, "net.") & parameters
     for prefix in ("net.", "averaged.", "discriminator."):
@@ -66,7 +66,7 @@ def test_what_is_logged_in_each_stage(staged):
         *("train/d_loss", "train/d_real", "train/d_fake"),
         *("train/d_accuracy", "train/d_grad_norm"),
     }
-    figures = {"train/colorfulness_ratio", "train/hue_r", "train/diversity"}
+    figures = {"train/colorfulness_ratio", "train/ab_corr", "train/diversity"}
     both = generator | discriminator | {"train/g_adversarial"}
     for batch, names in enumerate([generator] * 3 + [discriminator] * 3 + [both] * 3):
         assert set(diary.logged[batch]) == names | figures

@@ -5,14 +5,14 @@ import shutil
 import pytest
 import torch
 
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import load_task
 from lightning_colorize.networks import DeconvHead, UNetDecoder
-from lightning_colorize.run_folder import read_result
+from lightning_colorize.runs.folder import read_result
 from lightning_colorize.tasks import RegressionTask
 from tests.conftest import Commands
 from tests.tasks.conftest import make_gan, state
-from tests.test_resume import stop_in  # noqa: F401
+from tests.training.test_resume import stop_in  # noqa: F401
 
 GENERATOR = [
     *("--model.encoder", "UNetEncoder", "--model.encoder.depth", 3, "--model.encoder.width", 4),

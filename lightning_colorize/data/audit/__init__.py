@@ -1,4 +1,4 @@
-"""What is wrong with a set of pictures: broken, grey, tiny, in ink, or there twice."""
+"""What is wrong with a set of images: broken, grey, tiny, in ink, or there twice."""
 
 from lightning_colorize.data.audit.exclusion import as_text, exclusion_list
 from lightning_colorize.data.audit.groups import Crossing, Group

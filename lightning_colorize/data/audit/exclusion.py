@@ -1,4 +1,4 @@
-"""The pictures to leave out, in the form that a source's `exclude_list` takes."""
+"""The images to leave out, in the form that a source's `exclude_list` takes."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,9 +7,9 @@ from lightning_colorize.data.sources.listing import name_line
 
 
 def exclusion_list(found: Audit) -> dict[int, str]:
-    """Return the numbers of the pictures to leave out, each with the reason.
+    """Return the numbers of the images to leave out, each with the reason.
 
-    Broken, tiny and near-grey pictures, those in ink without a profile, and of pictures that are
+    Broken, tiny and near-grey images, those in ink without a profile, and of images that are
     there more than once all but one.
     """
     excluded: dict[int, str] = {}
@@ -21,7 +21,7 @@ def exclusion_list(found: Audit) -> dict[int, str]:
 def as_text(found: Audit, excluded: Mapping[int, str]) -> str:
     """Return such a list as a file has it: each name under its reason, which is a comment."""
     return "".join(
-        f"# {' '.join(reason.split())}\n{name_line(found.pictures.name(index))}\n"
+        f"# {' '.join(reason.split())}\n{name_line(found.images.name(index))}\n"
         for index, reason in excluded.items()
     )
 
@@ -37,7 +37,7 @@ def _faults(found: Audit) -> Iterator[tuple[int, str]]:
     for index in map(int, found.near_grey):
         yield index, f"near-grey: 95 % of it below chroma {looks['chroma'][index]:.1f}"
     for group in found.groups:
-        kept = f"{found.pictures.name(group.kept)} ({found.split(group.kept)})"
+        kept = f"{found.images.name(group.kept)} ({found.split(group.kept)})"
         for index in map(int, group.copies):
             same = looks["digest"][index] == looks["digest"][group.kept]
             yield index, f"{'copy' if same else 'near duplicate'} of {kept}"

@@ -1,4 +1,4 @@
-"""How much colour a picture has."""
+"""How much colour an image has."""
 
 import math
 
@@ -8,20 +8,20 @@ from torch import Tensor
 from lightning_colorize.color import to_lab
 
 NEAR_GREY = 5.0
-"""A picture whose 95th percentile of chroma is below this is near-grey."""
+"""An image whose 95th percentile of chroma is below this is near-grey."""
 
 # Of all 8-bit colours whose greatest and least channel are so far apart, the least chroma is 9.
 _LIVELY = 32
 
 
 def grey_chroma(rgb: Tensor) -> float:
-    """Return the 95th percentile of the chroma (the length of ab) of a picture with little colour.
+    """Return the 95th percentile of the chroma (the length of ab) of an image with little colour.
 
     Args:
         rgb: (3, H, W), uint8, sRGB.
 
     Returns:
-        LAB units; infinity for a picture that is plainly coloured, of which nothing is converted.
+        LAB units; infinity for an image that is plainly coloured, of which nothing is converted.
     """
     rgb = rgb.contiguous()  # decoders give pixels; planes are compared four times as fast
     spread = rgb.amax(0) - rgb.amin(0)

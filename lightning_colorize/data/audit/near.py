@@ -1,22 +1,22 @@
 """Near duplicates: descriptors that lie close together, found without comparing all with all.
 
-scipy's k-d tree finds them exactly, and the closer two pictures must be, the fewer of its leaves it
+scipy's k-d tree finds them exactly, and the closer two images must be, the fewer of its leaves it
 opens: 1.3 million take minutes. It was already needed here; imagehash has hashes but no search,
 and faiss would be a second linear-algebra library of 30 MB for one search.
 
-Pictures are compared with a kept one, never by way of others: the frames of a pan are each close to
+Images are compared with a kept one, never by way of others: the frames of a pan are each close to
 the next, and the first and the last show different things.
 """
 
 import numpy as np
 from scipy.spatial import KDTree
 
+from lightning_colorize.common.processes import cores
+from lightning_colorize.common.progress import progress
 from lightning_colorize.data.audit.descriptor import MIRRORED
-from lightning_colorize.processes import cores
-from lightning_colorize.progress import progress
 
 RADIUS = 0.08
-"""How far apart two descriptors of one picture may be. Measured on photographs: halved and
+"""How far apart two descriptors of one image may be. Measured on photographs: halved and
 compressed to JPEG quality 70 they move by 0.005, one in a thousand by more than 0.032, none by more
 than 0.062; docs/audit.md says what is found beyond."""
 
@@ -24,13 +24,13 @@ _AT_ONCE = 8192  # a second or so, after which an interruption is heard
 
 
 def cover(descriptors: np.ndarray) -> np.ndarray:
-    """Choose pictures to keep so that each other one shows the same as one that is kept.
+    """Choose images to keep so that each other one shows the same as one that is kept.
 
     The first is kept, and so is each that is near none of those kept before. Only these are asked
     for their neighbours, so that a thousand frames of one camera do not make a million pairs.
 
     Args:
-        descriptors: (N, 35), finite, no two the same, the picture that is best kept first.
+        descriptors: (N, 35), finite, no two the same, the image that is best kept first.
 
     Returns:
         (N,), the number of the first kept one that is near each; of a kept one, its own.
@@ -49,14 +49,14 @@ def cover(descriptors: np.ndarray) -> np.ndarray:
 
 
 def matches(descriptors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find for each picture one among others that shows the same.
+    """Find for each image one among others that shows the same.
 
     Args:
         descriptors: (N, 35), finite.
         others: (M, 35), finite, no two the same: a leaf of the tree cannot part these.
 
     Returns:
-        The numbers of the pictures that have one, and the numbers of these, both (P,).
+        The numbers of the images that have one, and the numbers of these, both (P,).
     """
     found = [np.empty((2, 0), dtype=np.intp)]
     if len(others):
@@ -64,7 +64,7 @@ def matches(descriptors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np
         starts = range(0, len(descriptors), _AT_ONCE)
         for first in progress(starts, len(starts), "looking for leaks", bar_from=10):
             asked = descriptors[first : first + _AT_ONCE]
-            # A mirror image trains as the picture itself does where training mirrors at random.
+            # A mirror image trains as the image itself does where training mirrors at random.
             near = [
                 tree.query(turned, distance_upper_bound=RADIUS, workers=cores())[1]
                 for turned in (asked, asked * MIRRORED)

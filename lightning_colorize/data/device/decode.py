@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_colorize.color import RawBatch
-from lightning_colorize.data.broken import Broken
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.corrupt import Broken
 from lightning_colorize.data.dataset import Item, crop_square, limit_length, resize_short_side
-from lightning_colorize.data.device.ahead import ahead
+from lightning_colorize.data.decoding.files import ImageError, decode_image
+from lightning_colorize.data.decoding.jpeg import decode_jpegs
 from lightning_colorize.data.device.jpegs import JpegBatch
-from lightning_colorize.data.files import PictureError, decode_picture
-from lightning_colorize.data.jpeg import decode_jpegs
-from lightning_colorize.errors import UsageError
+from lightning_colorize.data.device.prefetch import ahead
 
 # Pixels that are decoded at once: of cameras' 12 megapixels, a batch would fill gigabytes.
 _AT_ONCE = 2**26
@@ -33,10 +33,10 @@ def require_decoder(device: torch.device) -> None:
     Raises:
         UsageError: If torchvision cannot do it there, or no longer has it.
     """
-    picture = io.BytesIO()
-    Image.new("RGB", (16, 16)).save(picture, "JPEG")
+    image = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(image, "JPEG")
     try:
-        decode_jpegs([torch.frombuffer(bytearray(picture.getvalue()), dtype=torch.uint8)], device)
+        decode_jpegs([torch.frombuffer(bytearray(image.getvalue()), dtype=torch.uint8)], device)
     except RuntimeError as error:
         why = str(error).strip().splitlines()[0]
         raise UsageError(
@@ -49,12 +49,12 @@ class Decoder:
     """Decodes what a `JpegDataset` ships and cuts the same squares as the workers would.
 
     Pixels differ from the workers' by some 8-bit steps: a GPU's decoder is another one, and decodes
-    large pictures whole, where the CPU takes a half, a quarter or an eighth of their resolution.
+    large images whole, where the CPU takes a half, a quarter or an eighth of their resolution.
 
     Args:
         device: Where.
         side: Height and width of the squares.
-        replacement: In place of a picture that turns out to be broken, gives the next one by its
+        replacement: In place of an image that turns out to be broken, gives the next one by its
             number and where it is cut, decoded; None leaves broken ones out.
     """
 
@@ -73,7 +73,7 @@ class Decoder:
         return ahead(shipped, self, self.device, _hand_over)
 
     def __call__(self, batch: JpegBatch) -> Received:
-        """Return a batch's pictures, and what could not be read."""
+        """Return a batch's images, and what could not be read."""
         broken = list(batch.broken)
         all_names = list(batch.names)
         squares: dict[int, Tensor] = {}
@@ -83,11 +83,11 @@ class Decoder:
         for piece in _pieces(batch.pixels):
             decoded = self._decoded(files[piece], names[piece])
             whole = {}
-            for number, picture in enumerate(decoded, start=piece.start):
-                if not isinstance(picture, PictureError):
-                    whole[number] = picture
+            for number, image in enumerate(decoded, start=piece.start):
+                if not isinstance(image, ImageError):
+                    whole[number] = image
                     continue
-                broken.append(Broken(names[number], picture))
+                broken.append(Broken(names[number], image))
                 if self.replacement is not None:
                     item = self.replacement(batch.numbers[number] + 1, batch.positions[number])
                     broken += item.broken
@@ -101,7 +101,7 @@ class Decoder:
         rgb = torch.stack([squares[place] for place in kept]) if kept else batch.rgb
         return RawBatch(rgb, [all_names[place] for place in kept]), broken
 
-    def _decoded(self, files: list[Tensor], names: list[str]) -> list[Tensor | PictureError]:
+    def _decoded(self, files: list[Tensor], names: list[str]) -> list[Tensor | ImageError]:
         """Decode at once; where that fails, as it does for all if one is damaged, one by one."""
         try:
             return [*decode_jpegs(files, self.device)]
@@ -110,27 +110,27 @@ class Decoder:
         except RuntimeError:
             return [self._alone(file, name) for file, name in zip(files, names, strict=True)]
 
-    def _alone(self, file: Tensor, name: str) -> Tensor | PictureError:
+    def _alone(self, file: Tensor, name: str) -> Tensor | ImageError:
         try:
             return decode_jpegs([file], self.device)[0]
         except RuntimeError:
             try:
-                return decode_picture(file.numpy().tobytes(), Path(name), self.side).to(self.device)
-            except PictureError as error:
+                return decode_image(file.numpy().tobytes(), Path(name), self.side).to(self.device)
+            except ImageError as error:
                 return error
 
-    def _resized(self, pictures: dict[int, Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """Bring the short sides to `side`, pictures of the same shape at once."""
+    def _resized(self, images: dict[int, Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """Bring the short sides to `side`, images of the same shape at once."""
         alike = defaultdict(list)
-        for number, picture in pictures.items():
-            alike[picture.shape].append(number)
+        for number, image in images.items():
+            alike[image.shape].append(number)
         for numbers in alike.values():
-            stacked = torch.stack([limit_length(pictures[number]) for number in numbers])
+            stacked = torch.stack([limit_length(images[number]) for number in numbers])
             yield from zip(numbers, resize_short_side(stacked, self.side), strict=True)
 
 
 def _pieces(pixels: list[int]) -> Iterator[slice]:
-    """Yield slices of which each has no more pixels than are decoded at once, or one picture."""
+    """Yield slices of which each has no more pixels than are decoded at once, or one image."""
     start, taken = 0, 0
     for number, count in enumerate(pixels):
         if number > start and taken + count > _AT_ONCE:

@@ -6,20 +6,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_colorize.data.broken import Broken
-from lightning_colorize.data.dataset import Item, Jpeg, PictureDataset
-from lightning_colorize.data.jpeg import plain_jpeg_pixels
+from lightning_colorize.data.corrupt import Broken
+from lightning_colorize.data.dataset import ImageDataset, Item, Jpeg
+from lightning_colorize.data.decoding.jpeg import plain_jpeg_pixels
 
 
 class JpegBatch(NamedTuple):
-    """A batch of B pictures, of which some are decoded already.
+    """A batch of B images, of which some are decoded already.
 
     Attributes:
         data: (N,), uint8: the files of the others, one after the other.
         ends: Where in `data` each of them ends.
         pixels: How many pixels each of them has.
         positions: Where along its free length each of them is to be cut.
-        numbers: Which pictures of the set they are.
+        numbers: Which images of the set they are.
         places: The place of each of them in the batch.
         rgb: (B - len(ends), 3, side, side), uint8: those decoded, for the other places in turn.
         names: Of all B.
@@ -42,11 +42,11 @@ class JpegBatch(NamedTuple):
         return [self.data[start:end] for start, end in zip(starts, self.ends, strict=False)]
 
 
-class JpegDataset(PictureDataset):
-    """Pictures as their files have them, where that is a JPEG that any decoder decodes alike.
+class JpegDataset(ImageDataset):
+    """Images as their files have them, where that is a JPEG that any decoder decodes alike.
 
     All others (PNG, CMYK, turned by EXIF, with a colour profile of their own, cut short) are read
-    and cut as by `PictureDataset`, in the worker.
+    and cut as by `ImageDataset`, in the worker.
     """
 
     ships_pixels = False
@@ -71,11 +71,11 @@ class JpegDataset(PictureDataset):
         )
 
     def _item(self, index: int, position: float) -> Item:
-        data = self.pictures.encoded(index)
+        data = self.images.encoded(index)
         pixels = None if data is None else plain_jpeg_pixels(data)
         if data is None or pixels is None:
             return super()._item(index, position)
-        return Item(None, self.pictures.name(index), [], Jpeg(data, pixels, position, index))
+        return Item(None, self.images.name(index), [], Jpeg(data, pixels, position, index))
 
 
 _NOTHING = torch.empty(0, dtype=torch.uint8)

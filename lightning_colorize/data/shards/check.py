@@ -17,7 +17,7 @@ _UNKNOWN, _WHOLE, _DAMAGED, _MISSING = range(4)
 _REASONS = {_DAMAGED: "its SHA-256 is not the one in pack.json", _MISSING: "there is no such file"}
 
 _TO_MEND = (
-    "run pack again, which makes it anew, or leave its pictures out with "
+    "run pack again, which makes it anew, or leave its images out with "
     "--data.source lightning_colorize.data.sources.ShardSource --data.source.on_corrupt skip"
 )
 
@@ -91,7 +91,7 @@ class CheckedShards:
             return whole
 
     def _error(self, index: int, reason: str, advice: str | None) -> ShardError:
-        return ShardError(self.place(index), reason, self.shards[index].pictures, advice)
+        return ShardError(self.place(index), reason, self.shards[index].images, advice)
 
 
 @contextmanager

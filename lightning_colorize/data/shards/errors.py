@@ -2,25 +2,25 @@
 
 from pathlib import Path
 
-from lightning_colorize.data.files import PictureError
+from lightning_colorize.data.decoding.files import ImageError
 
 
-class ShardError(PictureError):
-    """A picture that cannot be read because its whole shard cannot.
+class ShardError(ImageError):
+    """An image that cannot be read because its whole shard cannot.
 
     Args:
         place: The shard's file or address.
         reason: What is wrong with it.
-        pictures: How many it holds.
+        images: How many it holds.
         advice: What to do, where the run has to end; None where it goes on without them.
     """
 
-    def __init__(self, place: str, reason: str, pictures: int, advice: str | None) -> None:
+    def __init__(self, place: str, reason: str, images: int, advice: str | None) -> None:
         super().__init__(Path(place), reason)
         self.place = place
         self.advice = advice
-        # Pictures in place of these come from all over the next shard.
-        self.leap = pictures
+        # Images in place of these come from all over the next shard.
+        self.leap = images
 
     def __str__(self) -> str:
         # Not of the path, which spoils the slashes of an address.

@@ -5,7 +5,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple, get_args
 
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
 
 MANIFEST = "pack.json"
 """Written last: a folder without it is not packed to the end."""
@@ -36,19 +36,19 @@ class Shard(NamedTuple):
 
     Attributes:
         file: The file.
-        pictures: How many are in it.
+        images: How many are in it.
     """
 
     file: PackedFile
-    pictures: int
+    images: int
 
 
 class PackedSplit(NamedTuple):
     """A split.
 
     Attributes:
-        names: The file of the pictures' names, each ended by a NUL, in the order of the shards.
-        shards: Those that hold a picture.
+        names: The file of the images' names, each ended by a NUL, in the order of the shards.
+        shards: Those that hold an image.
     """
 
     names: PackedFile
@@ -59,7 +59,7 @@ class Pack(NamedTuple):
     """What `pack.json` says.
 
     Attributes:
-        size: Pixels of the short side that larger pictures were brought to.
+        size: Pixels of the short side that larger images were brought to.
         encoding: How they are stored.
         splits: Those that there are.
     """
@@ -99,9 +99,7 @@ def parse_manifest(content: bytes, place: str) -> Pack:
 
 def _split(found: dict[str, Any]) -> PackedSplit:
     shards = [
-        Shard(_file(shard), _count(shard["pictures"]))
-        for shard in found["shards"]
-        if shard["pictures"]
+        Shard(_file(shard), _count(shard["images"])) for shard in found["shards"] if shard["images"]
     ]
     if not shards:
         raise ValueError("a split without shards")

@@ -1,4 +1,4 @@
-"""A folder of pictures to shards: in parallel, and going on where a former attempt was stopped."""
+"""A folder of images to shards: in parallel, and going on where a former attempt was stopped."""
 
 import importlib
 import json
@@ -14,14 +14,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.progress import progress
 from lightning_colorize.data.shards.digest import sha256_of
 from lightning_colorize.data.shards.manifest import MANIFEST, parse_manifest
 from lightning_colorize.data.shards.plan import Plan
 from lightning_colorize.data.shards.summary import Outcome, write_summary
 from lightning_colorize.data.shards.writer import Packed, write_shard
-from lightning_colorize.errors import UsageError, WorkError
-from lightning_colorize.progress import progress
-from lightning_colorize.run_folder import write_atomic
 
 # While a pack is being made; deleted when `pack.json` is written.
 _WORK = ".packing"
@@ -44,7 +44,7 @@ def pack(plan: Plan, target: Path, workers: int) -> Outcome:
     Raises:
         UsageError: If the folder holds something else, another process packs into it, or LitData
             is missing.
-        WorkError: If none of the pictures can be read, or the disk is full.
+        WorkError: If none of the images can be read, or the disk is full.
     """
     _require_litdata()
     try:
@@ -179,7 +179,7 @@ def _require_same(target: Path, stamp: dict[str, Any]) -> None:
             )
     if any(former.get(name) != value for name, value in stamp.items()):
         raise UsageError(
-            f"{target} is packed from other pictures than there are now: name another folder, or "
+            f"{target} is packed from other images than there are now: name another folder, or "
             "delete it"
         )
 
@@ -201,6 +201,6 @@ def _read_record(record: Path) -> Packed | None:
 
 
 def _is_there(target: Path, former: Packed) -> bool:
-    """Return whether a shard is as it was written; one without pictures has no file."""
+    """Return whether a shard is as it was written; one without images has no file."""
     path = target / former.file
-    return not former.pictures or (path.is_file() and sha256_of(path) == former.sha256)
+    return not former.images or (path.is_file() and sha256_of(path) == former.sha256)

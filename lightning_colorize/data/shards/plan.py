@@ -1,4 +1,4 @@
-"""What is packed into which shard: settled before the first picture is read."""
+"""What is packed into which shard: settled before the first image is read."""
 
 import hashlib
 import os
@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from lightning_colorize.data.pictures import NameList
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.images import NameList
 from lightning_colorize.data.shards.manifest import VERSION, Encoding
 from lightning_colorize.data.sources.folder import FolderSource
 from lightning_colorize.data.splits import name_hashes
-from lightning_colorize.errors import UsageError
 
 # What a shard is to hold, about: large enough for one request, small enough for several at hand.
 _SHARD_BYTES = 2**25
 
-# Of pictures of 3:2; for JPEG of quality 95 without chroma subsampling as measured.
+# Of images of 3:2; for JPEG of quality 95 without chroma subsampling as measured.
 _BYTES_PER_PIXEL = {"jpeg": 0.6, "uint8": 3.0}
 
 # LitData's offsets are uint32.
@@ -26,36 +26,36 @@ _MOST_BYTES = 2**32
 
 @dataclass(frozen=True)
 class PackSettings:
-    """How pictures are packed.
+    """How images are packed.
 
     Attributes:
-        size: Pixels of the short side; smaller pictures stay as they are.
+        size: Pixels of the short side; smaller images stay as they are.
         encoding: jpeg, or decoded as uint8.
         quality: Of JPEG, 1 to 100; colours are not subsampled.
-        pictures_per_shard: How many, but for broken ones and in the last shard.
+        images_per_shard: How many, but for broken ones and in the last shard.
     """
 
     size: int
     encoding: Encoding
     quality: int | None
-    pictures_per_shard: int
+    images_per_shard: int
 
 
 def pack_settings(
-    size: int, encoding: Encoding, quality: int, pictures_per_shard: int | None
+    size: int, encoding: Encoding, quality: int, images_per_shard: int | None
 ) -> PackSettings:
-    """Return the settings, with as many pictures in a shard as make about 32 MiB by default.
+    """Return the settings, with as many images in a shard as make about 32 MiB by default.
 
     Raises:
         UsageError: If a shard would hold more than 4 GiB.
     """
-    picture = _BYTES_PER_PIXEL[encoding] * 1.5 * size**2
-    count = pictures_per_shard or max(1, round(_SHARD_BYTES / picture))
-    # Some pictures are longer than 3:2, at most 4:1.
-    if count * picture * 3 > _MOST_BYTES:
+    image = _BYTES_PER_PIXEL[encoding] * 1.5 * size**2
+    count = images_per_shard or max(1, round(_SHARD_BYTES / image))
+    # Some images are longer than 3:2, at most 4:1.
+    if count * image * 3 > _MOST_BYTES:
         raise UsageError(
-            f"--pictures-per-shard {count}: a shard holds less than 4 GiB, at this size and "
-            f"encoding at most {int(_MOST_BYTES / picture / 3)} pictures"
+            f"--images-per-shard {count}: a shard holds less than 4 GiB, at this size and "
+            f"encoding at most {int(_MOST_BYTES / image / 3)} images"
         )
     return PackSettings(size, encoding, quality if encoding == "jpeg" else None, count)
 
@@ -65,9 +65,9 @@ class Plan:
     """What is packed how.
 
     Attributes:
-        folder: Where the pictures are.
+        folder: Where the images are.
         settings: How they are packed.
-        names: The pictures of each split, in the order of the shards.
+        names: The images of each split, in the order of the shards.
     """
 
     folder: Path
@@ -76,7 +76,7 @@ class Plan:
 
     def shards(self) -> list[tuple[str, int]]:
         """Return the split and number of each shard."""
-        each = self.settings.pictures_per_shard
+        each = self.settings.images_per_shard
         return [
             (split, number)
             for split, names in self.names.items()
@@ -84,8 +84,8 @@ class Plan:
         ]
 
     def names_of(self, split: str, number: int) -> list[str]:
-        """Return the pictures of a shard."""
-        names, each = self.names[split], self.settings.pictures_per_shard
+        """Return the images of a shard."""
+        names, each = self.names[split], self.settings.images_per_shard
         return [names[i] for i in range(number * each, min((number + 1) * each, len(names)))]
 
     def sources_of(self, split: str, number: int) -> str:
@@ -108,22 +108,22 @@ class Plan:
             # Its name alone: a folder may be moved, and a pack is given to others.
             "folder": os.path.basename(os.path.abspath(self.folder)),
             "source": {
-                split: {"pictures": len(names), "names": hashlib.sha256(names.lines()).hexdigest()}
+                split: {"images": len(names), "names": hashlib.sha256(names.lines()).hexdigest()}
                 for split, names in self.names.items()
             },
         }
 
 
 def make_plan(folder: Path, settings: PackSettings, exclude_list: Path | None) -> Plan:
-    """Find and split the pictures of a folder, as `fit` does, and put them into an order.
+    """Find and split the images of a folder, as `fit` does, and put them into an order.
 
-    The order is random but follows from the names alone, so that pictures of one class, or of one
+    The order is random but follows from the names alone, so that images of one class, or of one
     evening, are spread over all shards.
 
     Args:
         folder: The folder.
         settings: How they are packed.
-        exclude_list: Leave out the pictures named in this text file.
+        exclude_list: Leave out the images named in this text file.
 
     Raises:
         SourceError: If there is nothing to pack.

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from filelock import FileLock
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.shards.digest import sha256_of
 from lightning_colorize.data.shards.layout import OpenShard
 from lightning_colorize.data.shards.manifest import PackedFile
-from lightning_colorize.errors import UsageError
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""What stands beside the shards: names, LitData's index, broken pictures, and last `pack.json`."""
+"""What stands beside the shards: names, LitData's index, broken images, and last `pack.json`."""
 
 import json
 import shutil
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize import __version__
-from lightning_colorize.data.pictures import NameList
+from lightning_colorize.common.errors import WorkError
+from lightning_colorize.common.files import write_atomic
+from lightning_colorize.data.images import NameList
 from lightning_colorize.data.shards.digest import sha256_of
 from lightning_colorize.data.shards.manifest import MANIFEST
 from lightning_colorize.data.shards.plan import Plan
 from lightning_colorize.data.shards.writer import Packed
 from lightning_colorize.data.sources.listing import name_line
-from lightning_colorize.errors import WorkError
-from lightning_colorize.run_folder import write_atomic
 
 BROKEN = "broken.txt"
 
@@ -25,14 +25,14 @@ class Outcome:
     """What was packed.
 
     Attributes:
-        pictures: In each split.
+        images: In each split.
         shards: All of them.
         kept: Of these, how many a former attempt had left whole.
         bytes: Of all shards.
-        broken: Pictures that could not be read.
+        broken: Images that could not be read.
     """
 
-    pictures: dict[str, int]
+    images: dict[str, int]
     shards: int
     kept: int
     bytes: int
@@ -49,26 +49,26 @@ def write_summary(plan: Plan, target: Path, packed: list[Packed], kept: int) -> 
         kept: How many of them were there already.
 
     Raises:
-        WorkError: If there is not a single picture.
+        WorkError: If there is not a single image.
     """
     broken = [item for shard in packed for item in shard.broken]
     if len(broken) == sum(map(len, plan.names.values())):
         name, reason = broken[0]
-        raise WorkError(f"none of {len(broken)} pictures can be read (first: {name}: {reason})")
+        raise WorkError(f"none of {len(broken)} images can be read (first: {name}: {reason})")
     _write_broken(target / BROKEN, broken)
     lost = {name for name, _ in broken}
     # LitData's description of an item, which is the same for all.
-    litdata = next(shard.litdata for shard in packed if shard.pictures)
+    litdata = next(shard.litdata for shard in packed if shard.images)
     splits: dict[str, Any] = {}
     for split, names in plan.names.items():
         own = [s for (of, _), s in zip(plan.shards(), packed, strict=True) if of == split]
-        if not any(shard.pictures for shard in own):
+        if not any(shard.images for shard in own):
             shutil.rmtree(target / split, ignore_errors=True)  # of a former attempt
             continue
         _write_index(target / split / "index.json", own, litdata)
         whole = NameList(name for name in names if name not in lost)
         splits[split] = {
-            "pictures": len(whole),
+            "images": len(whole),
             "names": _write_names(target, f"{split}/names", whole),
             "shards": [_without(shard._asdict(), "litdata") for shard in own],
         }
@@ -80,7 +80,7 @@ def write_summary(plan: Plan, target: Path, packed: list[Packed], kept: int) -> 
     }
     write_atomic(target / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return Outcome(
-        {split: found["pictures"] for split, found in splits.items()},
+        {split: found["images"] for split, found in splits.items()},
         len(packed),
         kept,
         sum(shard.bytes for shard in packed),
@@ -99,12 +99,12 @@ def _write_index(path: Path, shards: list[Packed], litdata: Any) -> None:
     chunks = [
         {
             "chunk_bytes": shard.bytes,
-            "chunk_size": shard.pictures,
+            "chunk_size": shard.images,
             "dim": None,
             "filename": Path(shard.file).name,
         }
         for shard in shards
-        if shard.pictures
+        if shard.images
     ]
     write_atomic(path, json.dumps({"chunks": chunks, "config": litdata}, sort_keys=True))
 

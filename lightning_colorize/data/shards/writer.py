@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_colorize.data.dataset import limit_length, resize_short_side
-from lightning_colorize.data.files import PictureError, read_picture
+from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.data.shards.plan import PackSettings
 
 
@@ -21,16 +21,16 @@ class Packed(NamedTuple):
 
     Attributes:
         file: Its name relative to the pack.
-        pictures: How many it holds; if 0, there is no file.
+        images: How many it holds; if 0, there is no file.
         bytes: Its length.
         sha256: In hexadecimal digits.
-        broken: Name of each picture that could not be read, and why.
+        broken: Name of each image that could not be read, and why.
         litdata: What LitData's index says of how it is to be read.
         sources: A digest of the files that it was made of; empty where that is not known.
     """
 
     file: str
-    pictures: int
+    images: int
     bytes: int
     sha256: str
     broken: list[tuple[str, str]]
@@ -39,7 +39,7 @@ class Packed(NamedTuple):
 
 
 def prepared(rgb: Tensor, size: int) -> Tensor:
-    """Return a picture as it is packed: its short side at `size`, never enlarged.
+    """Return an image as it is packed: its short side at `size`, never enlarged.
 
     Args:
         rgb: (3, H, W), uint8.
@@ -55,7 +55,7 @@ def write_shard(
     """Write a shard; it appears at its place when it is whole.
 
     Args:
-        folder: Where the pictures are.
+        folder: Where the images are.
         names: Which, relative to the folder.
         settings: How they are packed.
         pack: The pack's folder.
@@ -65,13 +65,13 @@ def write_shard(
     from litdata.streaming.writer import BinaryWriter  # type: ignore[import-untyped]
 
     shutil.rmtree(scratch, ignore_errors=True)
-    writer = BinaryWriter(str(scratch), chunk_size=settings.pictures_per_shard)
+    writer = BinaryWriter(str(scratch), chunk_size=settings.images_per_shard)
     broken = []
     count = 0
     for name in names:
         try:
-            rgb = prepared(read_picture(folder / name, settings.size), settings.size)
-        except PictureError as error:
+            rgb = prepared(read_image(folder / name, settings.size), settings.size)
+        except ImageError as error:
             broken.append((name, error.reason))
             continue
         # LitData takes no names that are not UTF-8; ours stand in a file beside the shards.
@@ -80,7 +80,7 @@ def write_shard(
         count += 1
     target = pack / file
     if not count:
-        target.unlink(missing_ok=True)  # of a former attempt, before its pictures were broken
+        target.unlink(missing_ok=True)  # of a former attempt, before its images were broken
         return Packed(file, 0, 0, "", broken, None)
     (written,) = writer.done()
     (index,) = scratch.glob("*index.json")
@@ -99,7 +99,7 @@ def _encoded(rgb: Tensor, settings: PackSettings) -> Any:
     from litdata.types import Jpeg  # type: ignore[import-untyped]
 
     file = BytesIO()
-    picture = Image.fromarray(rgb.permute(1, 2, 0).numpy())
+    image = Image.fromarray(rgb.permute(1, 2, 0).numpy())
     # Without subsampling: half the colours' resolution is half of what is to be learnt here.
-    picture.save(file, "JPEG", quality=settings.quality, subsampling=0)
+    image.save(file, "JPEG", quality=settings.quality, subsampling=0)
     return Jpeg(bytes=file.getvalue())

@@ -1,4 +1,4 @@
-"""Where photographs come from: each source gives the pictures of up to three splits."""
+"""Where photographs come from: each source gives the images of up to three splits."""
 
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, parse_root
 from lightning_colorize.data.sources.default import default_source

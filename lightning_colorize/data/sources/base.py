@@ -1,16 +1,16 @@
-"""The contract of a source: a root (or nothing) to the pictures of three splits."""
+"""The contract of a source: a root (or nothing) to the images of three splits."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from lightning_colorize.data.pictures import PictureSet
-from lightning_colorize.errors import UsageError
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.images import ImageSet
 
 Root = Path | str
 """What `data.root` names: a folder or file of this machine, or as text an address for fsspec."""
 
-Splits = dict[str, PictureSet]
-"""Pictures of "train", "val" and "test"; a split that a source does not have is absent."""
+Splits = dict[str, ImageSet]
+"""Images of "train", "val" and "test"; a split that a source does not have is absent."""
 
 
 class SourceError(UsageError):
@@ -18,7 +18,7 @@ class SourceError(UsageError):
 
 
 class Source(ABC):
-    """Where pictures come from and how they are split.
+    """Where images come from and how they are split.
 
     Attributes:
         processes: Of this machine that read the same source; known before `splits` is called.
@@ -32,7 +32,7 @@ class Source(ABC):
 
     @abstractmethod
     def splits(self, root: Root | None) -> Splits:
-        """Return the pictures of each split.
+        """Return the images of each split.
 
         Args:
             root: What was given as `data.root`; None where nothing was.
@@ -59,7 +59,7 @@ def require_local(root: Root, reader: str) -> Path:
     """
     if isinstance(root, str):
         raise SourceError(
-            f"{reader} reads pictures of this machine, not {root}: only ShardSource reads from an "
+            f"{reader} reads images of this machine, not {root}: only ShardSource reads from an "
             "address, what lightning-colorize pack has packed"
         )
     return root.expanduser()

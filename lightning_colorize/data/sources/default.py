@@ -11,7 +11,7 @@ def default_source(root: Root | None) -> Source:
 
     Args:
         root: None for the photographs that come with scikit-image; an address, or a folder with
-            `pack.json`, for shards; any other folder for its pictures.
+            `pack.json`, for shards; any other folder for its images.
     """
     if root is None:
         return EmbeddedSource()

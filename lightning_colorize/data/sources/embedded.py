@@ -8,7 +8,7 @@ import torch
 from skimage import data as bundled
 from torch import Tensor
 
-from lightning_colorize.data.pictures import PictureSet
+from lightning_colorize.data.images import ImageSet
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 
 PHOTOGRAPHS: dict[str, Callable[[], np.ndarray]] = {
@@ -32,12 +32,12 @@ class Region(NamedTuple):
     width: int
 
 
-class RegionPictures(PictureSet):
+class RegionImages(ImageSet):
     """Rectangles of photographs that are held in memory.
 
     Args:
         photographs: By name, each (3, H, W), uint8; shared, not copied.
-        regions: The pictures of this set.
+        regions: The images of this set.
     """
 
     def __init__(self, photographs: dict[str, Tensor], regions: list[Region]) -> None:
@@ -124,7 +124,7 @@ class EmbeddedSource(Source):
             train += _windows(name, height, width, self.window, squares, count)
             val += squares
         return {
-            split: RegionPictures(photographs, regions)
+            split: RegionImages(photographs, regions)
             for split, regions in {"train": train, "val": val, "test": [unseen]}.items()
         }
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_colorize.data.pictures import FilePictures
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import (
-    list_pictures,
+    list_images,
     listed_names,
     matching,
     require_folder,
@@ -21,31 +22,30 @@ from lightning_colorize.data.splits import (
     split_names,
     split_of,
 )
-from lightning_colorize.errors import UsageError
 
 
 class FolderSource(Source):
     """A folder of photographs, of any depth.
 
     Sub-folders `train`, `val` (or `valid`, `validation`) and `test` are the splits; what lies
-    beside them is not used, and one line says how many pictures that are. Without `val`, a tenth
+    beside them is not used, and one line says how many images that are. Without `val`, a tenth
     of `train` is split off by hash; without `test` there is no test split. Folders of these names
     count as splits if `train` is among them or if there are no other sub-folders; else, and in any
-    other folder, pictures are split by a hash of their relative name, which stays as it is when
+    other folder, images are split by a hash of their relative name, which stays as it is when
     files are added.
 
     Args:
-        include: Only pictures whose file name or relative name matches this shell pattern, or one
+        include: Only images whose file name or relative name matches this shell pattern, or one
             of a list of them: `basset_hound_*`, `cats/*`.
-        exclude: Leave out pictures that match, likewise.
-        exclude_list: Leave out the pictures named in this text file: names relative to the
+        exclude: Leave out images that match, likewise.
+        exclude_list: Leave out the images named in this text file: names relative to the
             folder, one a line, `#` comments allowed; the `broken.txt` of a run is such a file.
         splits: How to split a folder without split sub-folders: shares that add up to at most 1
             (default `{train: 0.8, val: 0.1, test: 0.1}`), or counts
             (`{train: 134, val: 36, test: 30}`), taken in the order of the hash.
-        max_images: Train on at most so many pictures, chosen at random; validation and test keep
+        max_images: Train on at most so many images, chosen at random; validation and test keep
             all theirs.
-        seed: Chooses which `max_images` pictures.
+        seed: Chooses which `max_images` images.
     """
 
     def __init__(
@@ -67,21 +67,21 @@ class FolderSource(Source):
         self.seed = seed
 
     def splits(self, root: Root | None) -> Splits:
-        """Return the pictures of each split; names are relative to the folder.
+        """Return the images of each split; names are relative to the folder.
 
         Args:
             root: The folder.
 
         Raises:
-            SourceError: If there is no such folder, or no picture in it that is asked for.
+            SourceError: If there is no such folder, or no image in it that is asked for.
         """
         folder = require_folder(root, type(self).__name__)
         names = self.split_names_of(folder)
-        return {split: FilePictures(folder, part) for split, part in names.items()}
+        return {split: FileImages(folder, part) for split, part in names.items()}
 
     def split_names_of(self, folder: Path, excluded: Collection[str] = ()) -> dict[str, list[str]]:
         """Return the names of each split of an existing folder, but for those excluded."""
-        names = self._chosen(folder, list_pictures(folder), set(excluded))
+        names = self._chosen(folder, list_images(folder), set(excluded))
         splits = self._by_sub_folder(folder, names)
         if splits is None:
             try:
@@ -101,12 +101,12 @@ class FolderSource(Source):
             included = matching(names, self.include)
             if not included:
                 raise SourceError(
-                    f"{folder}: none of {found} pictures matches include: {self.include}"
+                    f"{folder}: none of {found} images matches include: {self.include}"
                 )
             names = [name for name in names if name in included]
         names = [name for name in names if name not in excluded]
         if not names:
-            raise SourceError(f"{folder}: exclude and exclude_list leave none of {found} pictures")
+            raise SourceError(f"{folder}: exclude and exclude_list leave none of {found} images")
         return names
 
     def _by_sub_folder(self, folder: Path, names: list[str]) -> dict[str, list[str]] | None:
@@ -129,7 +129,7 @@ class FolderSource(Source):
         if self.shares is not None:
             raise SourceError(
                 f"{folder} is split already, into {', '.join(f'{top}/' for top in tops.values())}: "
-                "leave out splits (null), or move the pictures out of these folders"
+                "leave out splits (null), or move the images out of these folders"
             )
         if others:
             _say_unused(folder, others, [f"{top}/" for top in tops.values()])
@@ -140,8 +140,8 @@ class FolderSource(Source):
 
 @rank_zero_only
 def _say_unused(folder: Path, names: list[str], tops: list[str]) -> None:
-    """Say in the first process which pictures are left out although nobody asked for that."""
-    count = f"{len(names):,} picture{'s' * (len(names) > 1)}"
+    """Say in the first process which images are left out although nobody asked for that."""
+    count = f"{len(names):,} image{'s' * (len(names) > 1)}"
     print(
         f"{folder}: {count} beside {', '.join(tops)} not used (first: {names[0]})", file=sys.stderr
     )

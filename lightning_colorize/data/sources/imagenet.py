@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from lightning_colorize.data.pictures import FilePictures
+from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
-from lightning_colorize.data.sources.listing import list_pictures, listed_names, require_folder
+from lightning_colorize.data.sources.listing import list_images, listed_names, require_folder
 from lightning_colorize.data.splits import random_subset
 
 _LAYOUT = "ROOT/train/<wnid>/*.JPEG and ROOT/val/*.JPEG"
@@ -15,13 +15,13 @@ class ImageNetSource(Source):
 
     The root is the folder that holds `train` and `val`, or the one above Kaggle's
     `Data/CLS-LOC`. Validation is ImageNet's own; there is no test split, since published figures
-    on ImageNet are those of its validation pictures.
+    on ImageNet are those of its validation images.
 
     Args:
-        max_images: Train on at most so many pictures, chosen at random over all classes.
+        max_images: Train on at most so many images, chosen at random over all classes.
         max_val: Validate on at most so many of the 50,000, chosen likewise.
         seed: Chooses which.
-        exclude_list: Leave out the pictures named in this text file, `train/<wnid>/<file>` and so
+        exclude_list: Leave out the images named in this text file, `train/<wnid>/<file>` and so
             on, one a line, before any are chosen; the list of `audit` and the `broken.txt` of a run
             are such files.
     """
@@ -41,7 +41,7 @@ class ImageNetSource(Source):
         self.exclude_list = exclude_list
 
     def splits(self, root: Root | None) -> Splits:
-        """Return the pictures of training and validation, named `train/<wnid>/<file>` and so on.
+        """Return the images of training and validation, named `train/<wnid>/<file>` and so on.
 
         Args:
             root: The folder.
@@ -58,7 +58,7 @@ class ImageNetSource(Source):
                 raise SourceError(
                     f"{folder} has no folder {split}/: ImageNetSource wants {_LAYOUT}"
                 )
-            names = list_pictures(folder / split)
+            names = list_images(folder / split)
             if split == "train" and not any("/" in name for name in names):
                 raise SourceError(
                     f"{folder / split} has no class folders: ImageNetSource wants {_LAYOUT}; "
@@ -77,5 +77,5 @@ class ImageNetSource(Source):
             if limit is not None:
                 names = random_subset(names, limit, self.seed)
             if names:
-                splits[split] = FilePictures(folder, [f"{split}/{name}" for name in names])
+                splits[split] = FileImages(folder, [f"{split}/{name}" for name in names])
         return splits

@@ -1,4 +1,4 @@
-"""The picture files of a folder, and what is said when there are none."""
+"""The image files of a folder, and what is said when there are none."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from fnmatch import translate
 from pathlib import Path
 from typing import Literal
 
-from lightning_colorize.data.files import PICTURE_SUFFIXES
+from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
 from lightning_colorize.data.sources.base import Root, SourceError, require_local
 
 _ESCAPED = {"n": "\n", "r": "\r"}
@@ -26,22 +26,22 @@ def require_folder(root: Root | None, reader: str, option: str = "--data.root") 
         SourceError: If none was given, or it is missing, a file, or an address.
     """
     if root is None:
-        raise SourceError(f"{reader} needs a folder of pictures: pass {option} FOLDER")
+        raise SourceError(f"{reader} needs a folder of images: pass {option} FOLDER")
     folder = require_local(root, reader)
     if folder.is_dir():
         return folder
     if not folder.exists():
         raise SourceError(f"{folder} does not exist: {option} must name an existing folder")
     hint = "ManifestSource reads a list in CSV" if folder.suffix == ".csv" else "name its folder"
-    raise SourceError(f"{folder} is a file, {reader} needs a folder of pictures: {hint}")
+    raise SourceError(f"{folder} is a file, {reader} needs a folder of images: {hint}")
 
 
-def list_pictures(folder: Path) -> list[str]:
-    """Return the names of all picture files below a folder, sorted.
+def list_images(folder: Path) -> list[str]:
+    """Return the names of all image files below a folder, sorted.
 
     Hidden files and folders and `__MACOSX` are left out. Links are followed; a folder that is
     reached twice (by a link to it, or by a loop) is listed once, under its own path if it has one
-    below the folder. A link that leads nowhere is listed if its name is a picture's: it cannot be
+    below the folder. A link that leads nowhere is listed if its name is an image's: it cannot be
     read, and is found broken.
 
     Args:
@@ -51,7 +51,7 @@ def list_pictures(folder: Path) -> list[str]:
         Names relative to the folder, with forward slashes.
 
     Raises:
-        SourceError: If there is no picture file, or a folder cannot be opened.
+        SourceError: If there is no image file, or a folder cannot be opened.
     """
     names: list[str] = []
     others: Counter[str] = Counter()
@@ -77,8 +77,8 @@ def list_pictures(folder: Path) -> list[str]:
                         (links if entry.is_symlink() else folders).append(f"{prefix}{entry.name}/")
                         continue
                     suffix = os.path.splitext(entry.name)[1].lower()
-                    # A link that leads nowhere is a broken picture: not one fewer in silence.
-                    if suffix in PICTURE_SUFFIXES and (kind == "file" or entry.is_symlink()):
+                    # A link that leads nowhere is a broken image: not one fewer in silence.
+                    if suffix in IMAGE_SUFFIXES and (kind == "file" or entry.is_symlink()):
                         names.append(prefix + entry.name)
                     else:
                         others[suffix or "no suffix"] += 1
@@ -100,7 +100,7 @@ def _kind(entry: "os.DirEntry[str]") -> Literal["folder", "file"] | None:
 
 def _nothing_found(folder: Path, others: Counter[str]) -> str:
     if not others:
-        return f"{folder} is empty: put pictures into it, or name another folder"
+        return f"{folder} is empty: put images into it, or name another folder"
     if ".bin" in others:
         return (
             f"{folder} holds shards and no pack.json that makes them whole: run lightning-colorize "
@@ -108,7 +108,7 @@ def _nothing_found(folder: Path, others: Counter[str]) -> str:
         )
     count = others.total()
     suffixes = ", ".join(suffix for suffix, _ in others.most_common(5))
-    return f"{folder} holds {count} file{'s' * (count > 1)}, none of them a picture ({suffixes})"
+    return f"{folder} holds {count} file{'s' * (count > 1)}, none of them an image ({suffixes})"
 
 
 def matching(names: Iterable[str], patterns: str | list[str]) -> set[str]:
@@ -128,18 +128,18 @@ def listed_names(exclude_list: Path | None, names: Collection[str], place: Path)
 
     Args:
         exclude_list: A file as `read_name_list` reads it.
-        names: Of all pictures of the source.
+        names: Of all images of the source.
         place: Where these are, for the message.
 
     Raises:
-        SourceError: If the file cannot be read, or names none of the pictures or all of them.
+        SourceError: If the file cannot be read, or names none of the images or all of them.
     """
     listed = set() if exclude_list is None else read_name_list(exclude_list)
     # Most likely names relative to another folder, which would exclude nothing in silence.
     if listed and listed.isdisjoint(names):
-        raise SourceError(f"exclude_list: no name in {exclude_list} is of a picture in {place}")
+        raise SourceError(f"exclude_list: no name in {exclude_list} is of an image in {place}")
     if listed.issuperset(names):
-        raise SourceError(f"exclude_list: {exclude_list} leaves none of the pictures in {place}")
+        raise SourceError(f"exclude_list: {exclude_list} leaves none of the images in {place}")
     return listed
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lightning_colorize.data.pictures import FilePictures
+from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.sources.base import (
     Root,
     Source,
@@ -26,11 +26,11 @@ class ManifestSource(Source):
 
     The first line is `path,split` or `path,split,weight`. A path is absolute or relative to the
     file's folder, with forward slashes; a split is train, val (or valid, validation) or test; a
-    weight says how often a training picture is drawn, relative to the others (1 if the cell is
+    weight says how often a training image is drawn, relative to the others (1 if the cell is
     empty), and means nothing in validation and test.
 
     Args:
-        exclude_list: Leave out the pictures named in this text file: paths as the CSV file has
+        exclude_list: Leave out the images named in this text file: paths as the CSV file has
             them, one a line; the list of `audit` and the `broken.txt` of a run are such files.
     """
 
@@ -38,7 +38,7 @@ class ManifestSource(Source):
         self.exclude_list = exclude_list
 
     def splits(self, root: Root | None) -> Splits:
-        """Return the pictures of each split; names are the paths of the list.
+        """Return the images of each split; names are the paths of the list.
 
         Args:
             root: The CSV file.
@@ -65,10 +65,10 @@ class ManifestSource(Source):
             weights = np.array([row.weight for row in own])
             weighted = split == "train" and bool((weights != 1).any())
             if weighted and weights.sum() == 0:
-                raise SourceError(f"{manifest}: the weights of all training pictures are 0")
+                raise SourceError(f"{manifest}: the weights of all training images are 0")
             if own:
                 names = (row.path for row in own)
-                splits[split] = FilePictures(manifest.parent, names, weights if weighted else None)
+                splits[split] = FileImages(manifest.parent, names, weights if weighted else None)
         return splits
 
 
@@ -110,7 +110,7 @@ def _read(manifest: Path) -> list[_Row]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{manifest} is no CSV file in UTF-8: {error}") from error
     if not rows:
-        raise SourceError(f"{manifest} has a header and no pictures: add a line for each")
+        raise SourceError(f"{manifest} has a header and no images: add a line for each")
     return rows
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_colorize.data.pictures import ConcatPictures, FilePictures
+from lightning_colorize.data.images import ConcatImages, FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.folder import FolderSource
 from lightning_colorize.data.sources.listing import read_name_list, require_folder
@@ -17,12 +17,12 @@ class MixtureFolder:
     Args:
         root: The folder, absolute or relative to `data.root` (or, without one, to the working
             directory).
-        weight: How often a training picture is drawn from it, relative to the other folders.
-        include: Only pictures that match these shell patterns.
-        exclude: Leave out pictures that match these shell patterns.
-        exclude_list: Leave out pictures named in this text file.
+        weight: How often a training image is drawn from it, relative to the other folders.
+        include: Only images that match these shell patterns.
+        exclude: Leave out images that match these shell patterns.
+        exclude_list: Leave out images named in this text file.
         splits: Shares or counts, for a folder without split sub-folders.
-        max_images: Train on at most so many of its pictures.
+        max_images: Train on at most so many of its images.
         seed: Chooses which.
     """
 
@@ -39,14 +39,14 @@ class MixtureFolder:
 class MixtureSource(Source):
     """Several folders, drawn from in given shares.
 
-    Each is split as FolderSource splits it. In training a picture comes from each folder as often
-    as its weight says, whatever the folders' sizes; validation and test hold all their pictures,
+    Each is split as FolderSource splits it. In training an image comes from each folder as often
+    as its weight says, whatever the folders' sizes; validation and test hold all their images,
     once each. Names begin with the folder's name, so that figures can be given per folder.
 
     Args:
         folders: Folders with their weights, `{photos/faces: 1, photos/landscapes: 2}`, or a list
             of folders with further settings each.
-        exclude_list: Leave out the pictures named in this text file, with names as they are
+        exclude_list: Leave out the images named in this text file, with names as they are
             reported, those of the folders in front: the `broken.txt` of a run is one.
     """
 
@@ -69,13 +69,13 @@ class MixtureSource(Source):
         self.exclude_list = exclude_list
 
     def splits(self, root: Root | None) -> Splits:
-        """Return the pictures of each split, those of training with weights.
+        """Return the images of each split, those of training with weights.
 
         Args:
             root: Where relative folders are looked for; None for the working directory.
 
         Raises:
-            SourceError: If a folder is missing, has no pictures or is named twice.
+            SourceError: If a folder is missing, has no images or is named twice.
         """
         base = Path() if root is None else require_folder(root, "MixtureSource")
         roots = [
@@ -83,7 +83,7 @@ class MixtureSource(Source):
             for folder in self.folders
         ]
         excluded = set() if self.exclude_list is None else read_name_list(self.exclude_list)
-        parts: dict[str, list[FilePictures]] = {split: [] for split in SPLIT_NAMES}
+        parts: dict[str, list[FileImages]] = {split: [] for split in SPLIT_NAMES}
         weights: list[float] = []
         labels = _labels(roots)
         if excluded and not any(
@@ -106,11 +106,11 @@ class MixtureSource(Source):
             }
             names = source.split_names_of(place, own)
             for split, part in names.items():
-                parts[split].append(FilePictures(place, part, prefix=f"{label}/"))
+                parts[split].append(FileImages(place, part, prefix=f"{label}/"))
             if "train" in names:
                 weights.append(folder.weight)
         return {
-            split: ConcatPictures(sets, weights if split == "train" else None)
+            split: ConcatImages(sets, weights if split == "train" else None)
             for split, sets in parts.items()
             if sets
         }
@@ -125,7 +125,7 @@ def _labels(roots: list[Path]) -> list[str]:
     for outer in parts:
         for inner in parts:
             if inner != outer and inner[: len(outer)] == outer:
-                # Each is split by itself: a test picture of one could be trained on in the other.
+                # Each is split by itself: a test image of one could be trained on in the other.
                 raise SourceError(
                     f"MixtureSource: {Path(*inner)} lies inside {Path(*outer)}: name one of them"
                 )

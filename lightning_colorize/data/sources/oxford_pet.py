@@ -11,7 +11,8 @@ from urllib.error import HTTPError
 
 from torchvision.datasets import OxfordIIITPet
 
-from lightning_colorize.data.pictures import FilePictures
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.sources.base import (
     Root,
     Source,
@@ -19,9 +20,8 @@ from lightning_colorize.data.sources.base import (
     Splits,
     require_local,
 )
-from lightning_colorize.data.sources.listing import list_pictures, listed_names
+from lightning_colorize.data.sources.listing import list_images, listed_names
 from lightning_colorize.data.splits import DEFAULT_SHARES, split_names
-from lightning_colorize.errors import UsageError
 
 PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
 
@@ -29,7 +29,7 @@ PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
 class OxfordPetSource(Source):
     """The Oxford-IIIT Pet data set (7,390 photographs, 37 breeds), by breed.
 
-    Pictures are read from `ROOT/oxford-iiit-pet/images`, where torchvision puts them, or from
+    Images are read from `ROOT/oxford-iiit-pet/images`, where torchvision puts them, or from
     `ROOT/images`; annotations are not needed. Splits go by a hash of the file name.
 
     Args:
@@ -38,7 +38,7 @@ class OxfordPetSource(Source):
         splits: Shares or counts of train, val and test; by default
             `{train: 134, val: 36, test: 30}` for the 200 basset hounds, the published division,
             and `{train: 0.8, val: 0.1, test: 0.1}` for others.
-        exclude_list: Leave out the pictures named in this text file, one a line, of whatever split
+        exclude_list: Leave out the images named in this text file, one a line, of whatever split
             they are; nothing else moves, so what is published of a division stays comparable. The
             list of `audit` and the `broken.txt` of a run are such files.
     """
@@ -74,7 +74,7 @@ class OxfordPetSource(Source):
         fetch(folder)
 
     def splits(self, root: Root | None) -> Splits:
-        """Return the pictures of each split, named by their files.
+        """Return the images of each split, named by their files.
 
         Args:
             root: The folder that holds the data set.
@@ -89,7 +89,7 @@ class OxfordPetSource(Source):
             raise SourceError(
                 f"{folder} does not hold the Oxford-IIIT Pet data set: {_by_hand(folder)}"
             )
-        names = list_pictures(images)
+        names = list_images(images)
         excluded = listed_names(self.exclude_list, names, images)
         shares = dict(self.shares or DEFAULT_SHARES)
         if self.breed is not None:
@@ -109,9 +109,9 @@ class OxfordPetSource(Source):
         kept = {
             split: [name for name in part if name not in excluded] for split, part in parts.items()
         }
-        splits: Splits = {s: FilePictures(images, part) for s, part in kept.items() if part}
+        splits: Splits = {s: FileImages(images, part) for s, part in kept.items() if part}
         if not splits:
-            raise SourceError(f"{images}: exclude_list leaves no picture of breed '{self.breed}'")
+            raise SourceError(f"{images}: exclude_list leaves no image of breed '{self.breed}'")
         return splits
 
 
@@ -124,7 +124,7 @@ def _folder(root: Root | None) -> Path:
 
 
 def _images(folder: Path) -> Path | None:
-    """Return where the pictures are, or None."""
+    """Return where the images are, or None."""
     places = (folder / "oxford-iiit-pet" / "images", folder / "images")
     return next((place for place in places if place.is_dir()), None)
 
@@ -182,6 +182,6 @@ def fetch(root: Path) -> None:
         ) from error
     finally:
         socket.setdefaulttimeout(former)
-        # Pictures unpacked in part would be taken for the whole set next time.
+        # Images unpacked in part would be taken for the whole set next time.
         if not complete:
             shutil.rmtree(root / "oxford-iiit-pet" / "images", ignore_errors=True)

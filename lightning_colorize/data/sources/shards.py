@@ -1,4 +1,4 @@
-"""Pictures that `lightning-colorize pack` has packed."""
+"""Images that `lightning-colorize pack` has packed."""
 
 import hashlib
 import os
@@ -7,18 +7,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lightning_colorize.data.pictures import NameList
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.images import NameList
 from lightning_colorize.data.shards.check import CheckedShards
+from lightning_colorize.data.shards.images import ShardImages
 from lightning_colorize.data.shards.manifest import MANIFEST, Pack, PackedSplit, parse_manifest
-from lightning_colorize.data.shards.pictures import ShardPictures
 from lightning_colorize.data.shards.store import AddressStore, FolderStore, Store, one_line
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import read_name_list, require_folder
-from lightning_colorize.errors import UsageError
 
 
 class ShardSource(Source):
-    """Pictures that `lightning-colorize pack` has packed, in a folder or at an address.
+    """Images that `lightning-colorize pack` has packed, in a folder or at an address.
 
     An address is any that fsspec understands, such as `s3://bucket/shards`; its shards are fetched
     when they are needed, a few ahead, and kept. Each shard is compared with its SHA-256 when it is
@@ -26,9 +26,9 @@ class ShardSource(Source):
 
     Args:
         on_corrupt: What happens where a shard is missing or damaged: the run stops, or it goes on
-            without (skip), and the shard's pictures count as broken.
-        window: Shards whose pictures are shuffled among each other in training.
-        exclude_list: Leave out the pictures named in this text file, with the names that they had
+            without (skip), and the shard's images count as broken.
+        window: Shards whose images are shuffled among each other in training.
+        exclude_list: Leave out the images named in this text file, with the names that they had
             in the folder; the `broken.txt` of a run is such a file.
         cache_dir: Where fetched shards are kept; by default below `~/.cache`. For a fast disk of
             the machine's own.
@@ -57,7 +57,7 @@ class ShardSource(Source):
         self.storage_options = storage_options or {}
 
     def splits(self, root: Root | None) -> Splits:
-        """Return the pictures of each split that was packed.
+        """Return the images of each split that was packed.
 
         Args:
             root: The folder with `pack.json`, or its address.
@@ -78,7 +78,7 @@ class ShardSource(Source):
             if excluded:
                 kept = np.array([i for i, name in enumerate(names) if name not in excluded])
                 left_out += len(names) - len(kept)
-            pictures = ShardPictures(
+            images = ShardImages(
                 CheckedShards(store, packed.shards, self.on_corrupt == "skip"),
                 names,
                 pack.encoding,
@@ -86,14 +86,14 @@ class ShardSource(Source):
                 self.window,
                 kept,
             )
-            if len(pictures):
-                splits[split] = pictures
+            if len(images):
+                splits[split] = images
         if excluded and not left_out:
             raise SourceError(
-                f"exclude_list: no name in {self.exclude_list} is of a picture in {root}"
+                f"exclude_list: no name in {self.exclude_list} is of an image in {root}"
             )
         if not splits:
-            raise SourceError(f"{root}: exclude_list leaves none of its pictures")
+            raise SourceError(f"{root}: exclude_list leaves none of its images")
         return splits
 
     def _store(self, root: Root | None) -> Store:
@@ -143,10 +143,10 @@ def _names(store: Store, packed: PackedSplit) -> NameList:
             f"{MANIFEST}): run pack again, which makes it anew"
         )
     names = NameList.of_lines(content)
-    listed = sum(shard.pictures for shard in packed.shards)
+    listed = sum(shard.images for shard in packed.shards)
     if listed != len(names):
         raise SourceError(
-            f"{store.place(MANIFEST)} lists shards of {listed} pictures, but "
+            f"{store.place(MANIFEST)} lists shards of {listed} images, but "
             f"{packed.names.file} {len(names)} names: pack anew"
         )
     return names

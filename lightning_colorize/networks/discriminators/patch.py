@@ -14,7 +14,7 @@ from lightning_colorize.networks.leaky import LeakyBlock
 
 
 class PatchDiscriminator(Discriminator):
-    """Judges overlapping patches of a picture, not the whole (Isola et al. 2017).
+    """Judges overlapping patches of an image, not the whole (Isola et al. 2017).
 
     Args:
         layers: Convolutions of stride 2, 1 to 5; patches of 16, 34, 70, 142 or 286 pixels.
@@ -64,7 +64,7 @@ class PatchDiscriminator(Discriminator):
 
     @property
     def smallest(self) -> int:
-        """The smallest height and width of a picture that leave a logit."""
+        """The smallest height and width of an image that leave a logit."""
         return 3 << self.layers
 
     def forward(self, L: Tensor, ab: Tensor) -> Tensor:

@@ -79,14 +79,14 @@ def normalize_grey(
 ) -> Tensor:
     """Return lightness as the one-channel input of a network pretrained on RGB.
 
-    The picture with R = G = B = L, normalised by the channels' average mean and standard deviation
+    The image with R = G = B = L, normalised by the channels' average mean and standard deviation
     (0.449 and 0.226 for ImageNet): with one constant for all three, the weights summed over RGB
     see exactly what the three-channel weights would, at the zero-padded borders too. L* / 100 and
     the sRGB value of a grey differ by at most 0.034.
 
     Args:
         L: (B, 1, H, W) in [-1, 1].
-        mean: The pretraining's mean per channel, of pictures in [0, 1].
+        mean: The pretraining's mean per channel, of images in [0, 1].
         std: Its standard deviation per channel.
     """
     grey = (L + 1) / 2

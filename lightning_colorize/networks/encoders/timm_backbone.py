@@ -20,7 +20,7 @@ class TimmEncoder(PretrainedEncoder):
         name: timm's name, with or without a tag: `convnext_atto`, `resnet18.a1_in1k`.
         levels: Which of the model's levels, finest is 0; null: all. A model whose levels have one
             size (a plain ViT) takes one level only.
-        model_args: Further arguments of `timm.create_model`. Models made for one picture size need
+        model_args: Further arguments of `timm.create_model`. Models made for one image size need
             one that lifts this: `{dynamic_img_size: true}` (ViT), `{strict_img_size: false}`
             (Swin).
         pretrained: Fetch timm's weights.
@@ -32,7 +32,7 @@ class TimmEncoder(PretrainedEncoder):
 
     Raises:
         WeightsError: If weights cannot be had or do not fit, or `frozen` has none.
-        ValueError: If timm has no such model, or it gives no pyramid at any picture size.
+        ValueError: If timm has no such model, or it gives no pyramid at any image size.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class TimmEncoder(PretrainedEncoder):
         published = self.backbone.pretrained_cfg
         if published["fixed_input_size"] and not model_args:
             raise ValueError(
-                f"timm's {name} takes pictures of {published['input_size'][1:]} only; lift that by "
+                f"timm's {name} takes images of {published['input_size'][1:]} only; lift that by "
                 "model_args: {dynamic_img_size: true} (ViT) or {strict_img_size: false} (Swin)"
             )
         self.mean: tuple[float, ...] = tuple(published["mean"])

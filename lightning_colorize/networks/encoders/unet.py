@@ -21,7 +21,7 @@ class UNetEncoder(Encoder):
     PyTorch code, convolutions have a bias with instance norm only.
 
     Args:
-        size: Height and width of the training pictures; linked to data.size by the command.
+        size: Height and width of the training images; linked to data.size by the command.
         depth: How often the size is halved; null: as often as the size can be, but at most 8
             times, which is 7 at 128 and 8 at 256.
         width: Channels of the finest level.
@@ -55,7 +55,7 @@ class UNetEncoder(Encoder):
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1].
 
-        Maps of pictures smaller than 2**depth are filled up by repeating their last row and column.
+        Maps of images smaller than 2**depth are filled up by repeating their last row and column.
         """
         x = L
         features = []

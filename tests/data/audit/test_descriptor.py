@@ -8,7 +8,7 @@ from PIL import Image
 
 from lightning_colorize.data.audit.descriptor import LENGTH, MIRRORED, descriptor
 from lightning_colorize.data.audit.near import RADIUS
-from lightning_colorize.data.files import decode_picture
+from lightning_colorize.data.decoding.files import decode_image
 
 
 def planes(rgb):
@@ -21,7 +21,7 @@ def halved(rgb, quality=70):
     file = BytesIO()
     small = Image.fromarray(rgb).resize((width // 2, height // 2), Image.Resampling.LANCZOS)
     small.save(file, "JPEG", quality=quality)
-    return decode_picture(file.getvalue(), Path("half.jpg"), 128)
+    return decode_image(file.getvalue(), Path("half.jpg"), 128)
 
 
 def test_frequencies_are_those_of_the_cosine_transform():

@@ -9,7 +9,7 @@ from lightning_colorize.data.audit.grey import NEAR_GREY, grey_chroma
 
 
 def of_chroma(chroma, height=60, width=80):
-    """A picture of all lightnesses, whose colours have one chroma and all hues."""
+    """An image of all lightnesses, whose colours have one chroma and all hues."""
     hue = np.linspace(0, 2 * np.pi, width)
     lab = np.zeros((height, width, 3))
     lab[..., 0] = np.linspace(35, 75, height)[:, None]
@@ -33,7 +33,7 @@ def test_chroma_is_scikit_images(chroma):
 
 
 @pytest.mark.parametrize(("share", "grey"), [(0.03, True), (0.048, True), (0.06, False)])
-def test_a_grey_picture_may_have_a_little_colour(photographs, share, grey):
+def test_a_grey_image_may_have_a_little_colour(photographs, share, grey):
     rgb = np.repeat(photographs[0][..., :1], 3, axis=-1)
     rgb.reshape(-1, 3)[: round(share * 128 * 128)] = (200, 40, 40)
     assert (measured(rgb) < NEAR_GREY) == grey == (percentile(rgb) < 5)
@@ -51,7 +51,7 @@ def test_no_colour_that_counts_as_lively_is_near_grey():
     steps = np.arange(0, 256, 5)
     colors = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3).astype(np.uint8)
     chroma = np.linalg.norm(rgb2lab(colors[None])[0, :, 1:], axis=-1)
-    # A picture of one colour: what is infinite for it is taken for lively.
+    # An image of one colour: what is infinite for it is taken for lively.
     dullest = colors[np.argsort(chroma)[: np.searchsorted(np.sort(chroma), NEAR_GREY)]]
     assert len(dullest) > 50
     spread = np.ptp(dullest.astype(int), axis=1)

@@ -8,30 +8,30 @@ from scipy.spatial.distance import cdist
 
 from lightning_colorize.data.audit.descriptor import LENGTH, MIRRORED
 from lightning_colorize.data.audit.groups import find_groups
-from lightning_colorize.data.audit.look import LOOK
+from lightning_colorize.data.audit.inspect_image import LOOK
 from lightning_colorize.data.audit.near import RADIUS
 
 TRAIN, VAL, TEST = range(3)
 
 
-def looks_of(*pictures):
+def looks_of(*images):
     """Return looks and splits of (what is shown, bytes, side, split)."""
-    looks = np.zeros(len(pictures), dtype=LOOK)
-    for look, (shown, digest, side, _) in zip(looks, pictures, strict=True):
+    looks = np.zeros(len(images), dtype=LOOK)
+    for look, (shown, digest, side, _) in zip(looks, images, strict=True):
         look["digest"] = digest
         look["bytes"] = side * 10
         look["height"] = look["width"] = side
         look["descriptor"] = np.eye(LENGTH)[shown]
-    return looks, np.array([picture[3] for picture in pictures], dtype=np.uint8)
+    return looks, np.array([image[3] for image in images], dtype=np.uint8)
 
 
 def members(groups):
     return [group.members.tolist() for group in groups]
 
 
-def found(*pictures, faulty=()):
-    looks, splits = looks_of(*pictures)
-    wrong = np.zeros(len(pictures), dtype=bool)
+def found(*images, faulty=()):
+    looks, splits = looks_of(*images)
+    wrong = np.zeros(len(images), dtype=bool)
     wrong[list(faulty)] = True
     groups, crossings = find_groups(looks, splits, wrong)
     assert not crossings
@@ -47,14 +47,14 @@ def test_copies_and_near_duplicates_are_found_and_the_largest_is_kept():
     assert not any(group.leaks for group in groups)
 
 
-def test_of_two_splits_the_later_keeps_its_picture_however_small():
+def test_of_two_splits_the_later_keeps_its_image_however_small():
     groups = found((0, b"a", 400, TRAIN), (0, b"b", 200, VAL), (0, b"c", 100, TEST))
     assert members(groups) == [[2, 1, 0]]
     assert groups[0].leaks
     assert (groups[0].kept, groups[0].copies.tolist()) == (2, [1, 0])
 
 
-def test_a_picture_that_goes_anyway_is_not_the_one_that_is_kept():
+def test_an_image_that_goes_anyway_is_not_the_one_that_is_kept():
     groups = found((0, b"a", 400, TRAIN), (0, b"b", 20, TEST), faulty=[1])
     assert members(groups) == [[0, 1]]
     assert groups[0].leaks
@@ -66,7 +66,7 @@ def test_leaks_come_first():
     assert members(found(*same, *leaking)) == [[2, 3], [0, 1]]
 
 
-def test_copies_of_a_picture_join_its_near_duplicates():
+def test_copies_of_an_image_join_its_near_duplicates():
     groups = found(
         (0, b"a", 100, TRAIN), (0, b"b", 300, TRAIN), (0, b"a", 100, TEST), (0, b"b", 300, VAL)
     )
@@ -75,7 +75,7 @@ def test_copies_of_a_picture_join_its_near_duplicates():
 
 
 @pytest.mark.parametrize("flat", [False, True])
-def test_pictures_without_contrast_are_compared_by_their_bytes_alone(flat):
+def test_images_without_contrast_are_compared_by_their_bytes_alone(flat):
     looks, splits = looks_of((0, b"a", 9, TRAIN), (0, b"b", 9, TRAIN), (0, b"b", 9, TEST))
     if flat:
         looks["descriptor"] = np.nan
@@ -83,7 +83,7 @@ def test_pictures_without_contrast_are_compared_by_their_bytes_alone(flat):
     assert members(groups) == ([[2, 1]] if flat else [[2, 0, 1]])
 
 
-def test_broken_pictures_are_no_copies_of_each_other():
+def test_broken_images_are_no_copies_of_each_other():
     looks, splits = looks_of((0, b"a", 9, TRAIN), (1, b"b", 9, TRAIN), (2, b"c", 9, TRAIN))
     for broken in (2, 3):
         looks[:broken] = np.zeros((), dtype=LOOK)
@@ -91,7 +91,7 @@ def test_broken_pictures_are_no_copies_of_each_other():
 
 
 def pan(*splits, step=0.6):
-    """Return looks and splits of pictures each of which is near the next, and near no other."""
+    """Return looks and splits of images each of which is near the next, and near no other."""
     looks, splits = looks_of(*((0, b"%d" % i, 9, split) for i, split in enumerate(splits)))
     angles = step * RADIUS * np.arange(len(splits))
     looks["descriptor"] = 0
@@ -99,7 +99,7 @@ def pan(*splits, step=0.6):
     return looks, splits
 
 
-def test_a_pan_is_no_group_its_pictures_are_near_one_that_is_kept():
+def test_a_pan_is_no_group_its_images_are_near_one_that_is_kept():
     looks, splits = pan(*[TRAIN] * 200, step=0.1)
     groups, _ = find_groups(looks, splits, np.zeros(200, dtype=bool))
     points = looks["descriptor"].astype(float)
@@ -110,7 +110,7 @@ def test_a_pan_is_no_group_its_pictures_are_near_one_that_is_kept():
 
 
 def test_a_leak_of_two_that_go_with_others_or_stay_is_found():
-    """The second picture goes with the first; the third, in training, shows what it shows."""
+    """The second image goes with the first; the third, in training, shows what it shows."""
     looks, splits = pan(TEST, TEST, TRAIN)
     looks["width"][0] = 10
     groups, crossings = find_groups(looks, splits, np.zeros(3, dtype=bool))

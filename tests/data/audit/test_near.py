@@ -72,7 +72,7 @@ def test_the_frames_of_one_camera_are_asked_once(monkeypatch):
     assert len(set(kept)) == len(asked) == 31
 
 
-def test_no_pictures_have_no_neighbours():
+def test_no_images_have_no_neighbours():
     none = np.empty((0, LENGTH))
     assert cover(none).shape == (0,)
     assert [part.shape for part in matches(none, directions(2))] == [(0,), (0,)]

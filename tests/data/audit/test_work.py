@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.audit import as_text, audit, exclusion_list, work
 from lightning_colorize.data.sources import EmbeddedSource, FolderSource, MixtureSource
 from lightning_colorize.data.sources.listing import read_name_list
-from lightning_colorize.errors import UsageError
 
 
 def save(rgb, path, size=None, **options):
@@ -19,7 +19,7 @@ def save(rgb, path, size=None, **options):
 
 @pytest.fixture
 def folder(tmp_path, photographs):
-    """A folder of sound and faulty pictures, all in train."""
+    """A folder of sound and faulty images, all in train."""
     train = tmp_path / "photos" / "train"
     for number in range(3):
         save(photographs[number], train / f"{number}.jpg", quality=95)
@@ -27,7 +27,7 @@ def folder(tmp_path, photographs):
     save(np.repeat(photographs[4][..., :1], 3, axis=-1), train / "grey.png")
     whole = save(photographs[5], train / "truncated.jpg").read_bytes()
     (train / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
-    (train / "text.jpg").write_text("no picture")
+    (train / "text.jpg").write_text("no image")
     Image.fromarray(photographs[5]).convert("CMYK").save(train / "ink.jpg")
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     ink = Image.fromarray(photographs[7]).convert("CMYK")
@@ -36,7 +36,7 @@ def folder(tmp_path, photographs):
 
 
 def names(found, indices):
-    return [found.pictures.name(int(index)).removeprefix("train/") for index in indices]
+    return [found.images.name(int(index)).removeprefix("train/") for index in indices]
 
 
 def look(root, **source):
@@ -47,7 +47,7 @@ def test_faults_are_found_by_what_files_hold(folder):
     found = look(folder)
     assert sorted(names(found, found.broken)) == ["text.jpg", "truncated.jpg"]
     reasons = {error.path.name: error.reason for error in found.broken.values()}
-    assert reasons == {"text.jpg": "not a picture", "truncated.jpg": "truncated"}
+    assert reasons == {"text.jpg": "not an image", "truncated.jpg": "truncated"}
     assert names(found, found.near_grey) == ["grey.png"]
     assert names(found, found.tiny) == ["tiny.png"]
     assert sorted(names(found, found.cmyk)) == ["ink.jpg", "profiled.jpg"]
@@ -55,7 +55,7 @@ def test_faults_are_found_by_what_files_hold(folder):
     assert found.groups == []
 
 
-def test_min_side_is_of_the_upright_picture_and_of_its_short_side(folder, photographs):
+def test_min_side_is_of_the_upright_image_and_of_its_short_side(folder, photographs):
     exif = Image.Exif()
     exif[0x0112] = 6
     save(photographs[6], folder / "train" / "turned.jpg", size=(63, 128), exif=exif)
@@ -67,7 +67,7 @@ def test_min_side_is_of_the_upright_picture_and_of_its_short_side(folder, photog
     assert audit(FolderSource().splits(folder), 40).tiny.size == 0
 
 
-def test_a_picture_that_is_decoded_small_is_not_tiny(folder, photographs):
+def test_an_image_that_is_decoded_small_is_not_tiny(folder, photographs):
     save(photographs[6], folder / "train" / "large.jpg", size=(400, 300))
     found = audit(FolderSource().splits(folder), 200)
     assert "large.jpg" not in names(found, found.tiny)
@@ -132,7 +132,7 @@ def test_splits_by_hash_are_those_of_training(tmp_path, photographs):
     in_two |= split_of["val"] & split_of["test"]
     assert in_two
     found = look(tmp_path)
-    assert {found.pictures.name(group.kept)[0] for group in found.leaks} == in_two
+    assert {found.images.name(group.kept)[0] for group in found.leaks} == in_two
     assert len(found.groups) == len(photographs)
     assert not look(tmp_path, splits={"train": 1.0}).leaks
 
@@ -148,6 +148,6 @@ def test_a_mixture_is_named_as_its_own_list_names_it(tmp_path, photographs):
     assert read_name_list(listed) == {"a/train/1.png"}
 
 
-def test_pictures_that_are_no_files_are_refused():
+def test_images_that_are_no_files_are_refused():
     with pytest.raises(UsageError, match="no files"):
         audit(EmbeddedSource(windows=8).splits(None), 64)

@@ -7,15 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_colorize.data import jpeg
-from lightning_colorize.data.dataset import PictureDataset
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.dataset import ImageDataset
+from lightning_colorize.data.decoding import jpeg
 from lightning_colorize.data.device import Decoder, JpegDataset, decode, require_decoder
+from lightning_colorize.data.images import ConcatImages, FileImages
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.pictures import ConcatPictures, FilePictures
-from lightning_colorize.errors import UsageError
 
 CPU = torch.device("cpu")
-# Of pictures at least twice as large, the workers decode a half.
+# Of images at least twice as large, the workers decode a half.
 SIDE = 32
 
 # Their bytes are shipped, in this order; all others are decoded by the workers.
@@ -24,24 +24,24 @@ ODD = ["png", "adobe_cmyk_jpeg", "adobe_rgb_jpeg", "rgba_png"]
 
 
 @pytest.fixture
-def folder(tmp_path, pictures):
-    """A picture of every kind, plain and odd by turns, and two that are broken."""
+def folder(tmp_path, images):
+    """An image of every kind, plain and odd by turns, and two that are broken."""
     for name in ("thin_jpeg", *PLAIN[:4], *ODD):
-        getattr(pictures, f"write_{name}")(tmp_path / name)
-    pictures.write_oriented(tmp_path / "turned", 6)
+        getattr(images, f"write_{name}")(tmp_path / name)
+    images.write_oriented(tmp_path / "turned", 6)
     pixels = np.random.default_rng(0).integers(0, 256, (30, 170, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize((340, 60)).save(tmp_path / "long", "JPEG")
-    pictures.write_jpeg_without_end(tmp_path / "cut")
-    pictures.write_text(tmp_path / "text")
+    images.write_jpeg_without_end(tmp_path / "cut")
+    images.write_text(tmp_path / "text")
     return tmp_path
 
 
 def both(folder, names, draws=None, **options):
     """A batch as workers ship it whole, and as the device makes it of files."""
-    files = FilePictures(folder, names)
+    files = FileImages(folder, names)
     draws = draws or [0] * len(names)
     batches = []
-    for dataset in (PictureDataset(files, SIDE, **options), JpegDataset(files, SIDE, **options)):
+    for dataset in (ImageDataset(files, SIDE, **options), JpegDataset(files, SIDE, **options)):
         shipped = dataset.collate([dataset[key] for key in enumerate(draws)])
         batches.append(shipped)
     return batches[0], batches[1]
@@ -82,7 +82,7 @@ def test_a_batch_needs_no_files_and_no_pixels(folder):
     assert [b.name for b in broken] == ["text", "cut"]
 
 
-def test_a_picture_that_a_device_cannot_take_is_read_by_the_cpu(folder, monkeypatch):
+def test_an_image_that_a_device_cannot_take_is_read_by_the_cpu(folder, monkeypatch):
     """Nvjpeg gives none of a batch of which one fails; the first of these it does not know."""
     (expected, _), shipped = both(folder, ["progressive_jpeg", "jpeg", "png"])
     unknown = shipped.files()[0]
@@ -127,13 +127,13 @@ def test_training_replaces_what_turns_out_broken_as_the_workers_do(folder):
     names = ["nonsense", "long", "more_nonsense", "text", "jpeg"]
     replaced = {"random_crop": True, "replace_broken": True}
     (expected, missing), shipped = both(folder, names, [2**31] * 5, **replaced)
-    usual = PictureDataset(FilePictures(folder, names), SIDE, **replaced)
+    usual = ImageDataset(FileImages(folder, names), SIDE, **replaced)
     raw, broken = Decoder(CPU, SIDE, usual.at)(shipped)
     assert raw.names == expected.names == ["long", "long", "jpeg", "jpeg", "jpeg"]
     assert torch.equal(raw.rgb, expected.rgb)
     assert set(listed(broken)) == set(listed(missing))
     # A batch of nothing else keeps its size too: of several processes none is a step behind.
-    one = JpegDataset(FilePictures(folder, names), SIDE, **replaced)
+    one = JpegDataset(FileImages(folder, names), SIDE, **replaced)
     raw, _ = Decoder(CPU, SIDE, usual.at)(one.collate([one[0, 0]]))
     assert raw.names == ["long"]
 
@@ -155,7 +155,7 @@ def test_no_more_pixels_are_decoded_at_once_than_memory_is_meant_for(folder, mon
 
     def counted(files, device):
         decoded = jpeg.decode_jpegs(files, device)
-        at_once.append([picture[0].numel() for picture in decoded])
+        at_once.append([image[0].numel() for image in decoded])
         return decoded
 
     monkeypatch.setattr(decode, "decode_jpegs", counted)
@@ -227,9 +227,9 @@ def test_an_epoch_that_is_left_early_does_not_get_into_the_next(photo_folder, wo
     assert all(torch.equal(rgb, same) for (_, rgb), (_, same) in zip(second, usual[1], strict=True))
 
 
-def test_pictures_of_several_folders_are_shipped_as_files_too(folder):
-    parts = [FilePictures(folder, ["png"]), FilePictures(folder, ["jpeg", "long"])]
-    mixed = ConcatPictures(parts)
+def test_images_of_several_folders_are_shipped_as_files_too(folder):
+    parts = [FileImages(folder, ["png"]), FileImages(folder, ["jpeg", "long"])]
+    mixed = ConcatImages(parts)
     assert mixed.encoded(2) == (folder / "long").read_bytes()
     dataset = JpegDataset(mixed, SIDE)
     assert dataset.collate([dataset[n, 0] for n in range(3)]).places == [1, 2]

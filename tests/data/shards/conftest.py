@@ -1,4 +1,4 @@
-"""Packs of the small pictures, and what shows what is in them."""
+"""Packs of the small images, and what shows what is in them."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from lightning_colorize.data.shards.plan import make_plan, pack_settings
 
 
 def pack_folder(folder, target, size=32, encoding="jpeg", each=3, workers=0, exclude_list=None):
-    """Pack with three pictures a shard."""
+    """Pack with three images a shard."""
     settings = pack_settings(size, encoding, 95, each)
     return pack(make_plan(folder, settings, exclude_list), target, workers)
 
@@ -32,7 +32,7 @@ def flip_byte(path, place=-5):
 
 @pytest.fixture(scope="session")
 def packed(photo_folder, tmp_path_factory):
-    """The twenty pictures in shards of three, as JPEG; read only."""
+    """The twenty images in shards of three, as JPEG; read only."""
     target = tmp_path_factory.mktemp("packed") / "shards"
     pack_folder(photo_folder, target)
     return target

@@ -7,13 +7,13 @@ import shutil
 
 import pytest
 
-from lightning_colorize.data.broken import BrokenPictures, TooManyBroken
+from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.data.corrupt import BrokenImages, TooManyBroken
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards import check
 from lightning_colorize.data.shards.errors import ShardError
 from lightning_colorize.data.sources import ShardSource
 from lightning_colorize.data.sources.listing import read_name_list
-from lightning_colorize.errors import UsageError, WorkError
 from tests.data.shards.conftest import flip_byte, pack_folder
 
 DAMAGED = "train/chunk-0-1.bin"
@@ -42,14 +42,14 @@ def hashed(monkeypatch):
 @pytest.mark.parametrize("place", [0, 100, -1])
 def test_a_flipped_byte_anywhere_is_noticed_and_the_shard_named(own_pack, place):
     flip_byte(own_pack / DAMAGED, place)
-    pictures = ShardSource().splits(own_pack)["train"]
-    assert pictures.read(2).shape[0] == 3
+    images = ShardSource().splits(own_pack)["train"]
+    assert images.read(2).shape[0] == 3
     for index in (3, 4, 5):
         with pytest.raises(ShardError) as caught:
-            pictures.read(index)
+            images.read(index)
         assert caught.value.place == str(own_pack / DAMAGED)
         assert caught.value.reason == "its SHA-256 is not the one in pack.json"
-    assert pictures.read(6).shape[0] == 3
+    assert images.read(6).shape[0] == 3
 
 
 @pytest.mark.parametrize("change", ["missing", "short"])
@@ -64,14 +64,14 @@ def test_a_shard_that_is_missing_or_cut_short_is_named(own_pack, change):
 
 
 def test_each_shard_is_read_through_once(packed, hashed):
-    pictures = ShardSource().splits(packed)["train"]
+    images = ShardSource().splits(packed)["train"]
     for _ in range(2):
-        for index in range(len(pictures)):
-            pictures.read(index)
+        for index in range(len(images)):
+            images.read(index)
     assert len(hashed) == 4
 
 
-def _read_all(pictures, counts):
+def _read_all(images, counts):
     digest = check.digest
 
     def counted(file):
@@ -80,16 +80,16 @@ def _read_all(pictures, counts):
         return digest(file)
 
     check.digest = counted
-    for index in range(len(pictures)):
-        pictures.read(index)
+    for index in range(len(images)):
+        images.read(index)
 
 
 def test_processes_forked_from_one_read_each_shard_through_once_together(packed):
-    pictures = ShardSource().splits(packed)["train"]
+    images = ShardSource().splits(packed)["train"]
     fork = multiprocessing.get_context("fork")
     counts = fork.Value("i", 0)
     for _ in range(2):
-        processes = [fork.Process(target=_read_all, args=(pictures, counts)) for _ in range(3)]
+        processes = [fork.Process(target=_read_all, args=(images, counts)) for _ in range(3)]
         for process in processes:
             process.start()
         for process in processes:
@@ -130,7 +130,7 @@ def rewrite(manifest, change):
         (lambda m: m.update(splits={}), "no splits"),
         (lambda m: m["splits"]["val"].update(shards=[]), "a split without shards"),
         (lambda m: m["settings"].update(encoding="png"), "'png' is no encoding"),
-        (lambda m: m["splits"]["val"]["shards"][0].update(pictures=-3), "-3 is no number above 0"),
+        (lambda m: m["splits"]["val"]["shards"][0].update(images=-3), "-3 is no number above 0"),
         (lambda m: m["splits"]["val"]["shards"][0].update(bytes="9"), "'9' is no number above 0"),
     ],
 )
@@ -174,12 +174,12 @@ def test_a_manifest_that_leads_out_of_the_pack_is_refused(own_pack, change, of):
 
 
 @pytest.mark.parametrize(
-    ("change", "pictures"),
-    [(lambda shards: shards.pop(1), 9), (lambda shards: shards[0].update(pictures=4), 13)],
+    ("change", "images"),
+    [(lambda shards: shards.pop(1), 9), (lambda shards: shards[0].update(images=4), 13)],
 )
-def test_shards_are_counted_against_the_names(own_pack, change, pictures):
+def test_shards_are_counted_against_the_names(own_pack, change, images):
     rewrite(own_pack / "pack.json", lambda m: change(m["splits"]["train"]["shards"]))
-    said = rf"pack.json lists shards of {pictures} pictures, but train/names 12 names: pack anew"
+    said = rf"pack.json lists shards of {images} images, but train/names 12 names: pack anew"
     with pytest.raises(UsageError, match=said):
         ShardSource().splits(own_pack)
 
@@ -197,12 +197,12 @@ def test_a_run_stops_at_a_damaged_shard_in_one_line(own_pack, split, workers):
         list(module.loader(split))
 
 
-def test_a_damaged_shard_stops_while_pictures_are_read_into_memory(own_pack):
+def test_a_damaged_shard_stops_while_images_are_read_into_memory(own_pack):
     flip_byte(own_pack / DAMAGED)
     module = data_module(own_pack, cache="always")
     module.setup()
     with pytest.raises(WorkError, match=f"{DAMAGED}: its SHA-256"):
-        module.pictures("train")
+        module.images("train")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -210,32 +210,32 @@ def test_a_run_goes_on_without_a_damaged_shard_on_wish(own_pack, capsys, workers
     flip_byte(own_pack / DAMAGED)
     module = data_module(own_pack, "skip", max_broken_share=0.5, num_workers=workers)
     module.setup()
-    pictures = module.pictures("train")
-    lost = {pictures.name(i) for i in (3, 4, 5)}
+    images = module.images("train")
+    lost = {images.name(i) for i in (3, 4, 5)}
     loader = module.loader("train")
     for _ in range(2):
         names = [name for batch in loader for name in batch.names]
         assert len(names) == 12
         assert lost.isdisjoint(names)
-        # In their place, each picture of the next shard comes twice, not one of them four times.
+        # In their place, each image of the next shard comes twice, not one of them four times.
         there = (0, 1, 2, *[6, 7, 8] * 2, 9, 10, 11)
-        assert sorted(names) == sorted(pictures.name(i) for i in there)
+        assert sorted(names) == sorted(images.name(i) for i in there)
     assert set(loader.broken._found) == lost
     err = capsys.readouterr().err
-    assert err.count("Going on without the 3 pictures of") == 1
+    assert err.count("Going on without the 3 images of") == 1
     assert f"{DAMAGED}: its SHA-256 is not the one in pack.json" in err
 
 
-def test_pictures_of_a_skipped_shard_are_broken_pictures(own_pack, tmp_path):
+def test_images_of_a_skipped_shard_are_broken_images(own_pack, tmp_path):
     flip_byte(own_pack / DAMAGED)
     module = data_module(own_pack, "skip", max_broken_share=0.1)
     module.setup()
     loader = module.loader("train")
     loader.broken.report = tmp_path / "broken.txt"
-    with pytest.raises(TooManyBroken, match="of 20 pictures cannot be read"):
+    with pytest.raises(TooManyBroken, match="of 20 images cannot be read"):
         list(loader)
-    pictures = module.pictures("train")
-    assert read_name_list(tmp_path / "broken.txt") <= {pictures.name(i) for i in (3, 4, 5)}
+    images = module.images("train")
+    assert read_name_list(tmp_path / "broken.txt") <= {images.name(i) for i in (3, 4, 5)}
 
 
 def test_an_error_comes_whole_from_a_worker():
@@ -244,7 +244,7 @@ def test_an_error_comes_whole_from_a_worker():
     assert str(copy) == "s3://bucket/train/a.bin: gone"
     assert (copy.leap, copy.advice, copy.reason) == (7, "fetch it", "gone")
     with pytest.raises(WorkError, match=r"^s3://bucket/train/a.bin: gone: fetch it$"):
-        BrokenPictures(10, 1.0).add([type("B", (tuple,), {})(("name", copy))])
+        BrokenImages(10, 1.0).add([type("B", (tuple,), {})(("name", copy))])
 
 
 def test_a_pack_that_was_moved_reads_as_before(packed, tmp_path):

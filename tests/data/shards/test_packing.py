@@ -12,26 +12,26 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from lightning_colorize.data.files import read_picture
+from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.data.decoding.files import read_image
 from lightning_colorize.data.shards import packing
 from lightning_colorize.data.shards.plan import make_plan, pack_settings
 from lightning_colorize.data.sources import FolderSource, ShardSource
 from lightning_colorize.data.sources.listing import read_name_list
-from lightning_colorize.errors import UsageError, WorkError
-from tests.conftest import make_picture, write_pictures
+from tests.conftest import make_image, write_images
 from tests.data.shards.conftest import files, flip_byte, pack_folder
 
 
 def by_name(splits):
     return {
-        split: {pictures.name(i): pictures.read(i) for i in range(len(pictures))}
-        for split, pictures in splits.items()
+        split: {images.name(i): images.read(i) for i in range(len(images))}
+        for split, images in splits.items()
     }
 
 
 def resized_by_hand(path, size):
     """Short side to `size`, antialiased bilinear, from the file's pixels, by torch alone."""
-    rgb = read_picture(path)
+    rgb = read_image(path)
     height, width = rgb.shape[-2:]
     scale = size / min(height, width)
     shape = (max(size, round(height * scale)), max(size, round(width * scale)))
@@ -41,7 +41,7 @@ def resized_by_hand(path, size):
     return resized[0].round()
 
 
-def test_decoded_pictures_are_those_of_the_folder_resized(photo_folder, packed_uint8):
+def test_decoded_images_are_those_of_the_folder_resized(photo_folder, packed_uint8):
     folder = FolderSource().splits(photo_folder)
     shards = by_name(ShardSource().splits(packed_uint8))
     assert {s: sorted(found) for s, found in shards.items()} == {
@@ -66,16 +66,16 @@ def test_jpegs_are_near_the_decoded_and_keep_the_colours_resolution(packed, pack
     assert decoded.encoded(0) is None
 
 
-def test_small_pictures_are_not_enlarged_and_long_ones_not_kept_whole(tmp_path):
+def test_small_images_are_not_enlarged_and_long_ones_not_kept_whole(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     shapes = {"small": (30, 20), "fits": (60, 40), "large": (90, 80), "panorama": (400, 50)}
     for number, (name, size) in enumerate(shapes.items()):
-        make_picture(number, *size).save(folder / f"{name}.png")
+        make_image(number, *size).save(folder / f"{name}.png")
     pack_folder(folder, tmp_path / "shards", size=40, encoding="uint8")
     found = {}
-    for pictures in by_name(ShardSource().splits(tmp_path / "shards")).values():
-        found |= {name: tuple(rgb.shape) for name, rgb in pictures.items()}
+    for images in by_name(ShardSource().splits(tmp_path / "shards")).values():
+        found |= {name: tuple(rgb.shape) for name, rgb in images.items()}
     assert found == {
         "small.png": (3, 20, 30),
         "fits.png": (3, 40, 60),
@@ -101,7 +101,7 @@ def test_litdata_reads_the_same(packed, tmp_path, monkeypatch):
 def test_the_order_mixes_classes_and_follows_from_the_names(tmp_path):
     folder = tmp_path / "photos"
     for name in ("a", "b", "c"):
-        write_pictures(folder / "train" / name, 20)
+        write_images(folder / "train" / name, 20)
     pack_folder(folder, tmp_path / "one", each=10)
     names = list(ShardSource().splits(tmp_path / "one")["train"].names)
     first = Counter(name.split("/")[1] for name in names[:20])
@@ -131,7 +131,7 @@ def test_the_manifest_says_what_is_there(packed):
         for name, data in content.items()
         if not name.endswith(".json")
     }
-    counts = {s: [x["pictures"] for x in v["shards"]] for s, v in manifest["splits"].items()}
+    counts = {s: [x["images"] for x in v["shards"]] for s, v in manifest["splits"].items()}
     assert counts == {"train": [3, 3, 3, 3], "val": [3, 2], "test": [3]}
 
 
@@ -234,7 +234,7 @@ def test_killed_in_the_midst_of_a_shard_it_goes_on(photo_folder, packed, tmp_pat
     [
         ({"size": 40}, "packed with size 32, not 40"),
         ({"encoding": "uint8"}, "packed with encoding jpeg, not uint8"),
-        ({"each": 4}, "packed with pictures_per_shard 3, not 4"),
+        ({"each": 4}, "packed with images_per_shard 3, not 4"),
     ],
 )
 def test_another_pack_in_the_folder_is_left_alone(photo_folder, own_pack, options, message):
@@ -244,10 +244,10 @@ def test_another_pack_in_the_folder_is_left_alone(photo_folder, own_pack, option
     assert files(own_pack) == before
 
 
-def test_other_pictures_are_another_pack(own_pack, tmp_path, photo_folder):
+def test_other_images_are_another_pack(own_pack, tmp_path, photo_folder):
     more = shutil.copytree(photo_folder, tmp_path / "more")
-    write_pictures(more / "val", 1, first=90)
-    with pytest.raises(UsageError, match="packed from other pictures"):
+    write_images(more / "val", 1, first=90)
+    with pytest.raises(UsageError, match="packed from other images"):
         pack_folder(more, own_pack)
 
 
@@ -255,20 +255,20 @@ def test_another_folder_with_the_same_names_is_another_pack(
     photo_folder, packed, own_pack, tmp_path
 ):
     other = shutil.copytree(photo_folder, tmp_path / "others")
-    with pytest.raises(UsageError, match="packed from other pictures"):
+    with pytest.raises(UsageError, match="packed from other images"):
         pack_folder(other, own_pack)
     assert files(own_pack) == files(packed)
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_a_picture_that_was_edited_is_packed_again(photo_folder, tmp_path, monkeypatch, finished):
+def test_an_image_that_was_edited_is_packed_again(photo_folder, tmp_path, monkeypatch, finished):
     folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
     with monkeypatch.context() as patch:
         stop_after(patch, 99 if finished else 5)
         with nullcontext() if finished else pytest.raises(Stopped):
             pack_folder(folder, target)
     name = pack_plan(folder).names_of("train", 2)[1]
-    make_picture(77, 50, 41).save(folder / name)
+    make_image(77, 50, 41).save(folder / name)
     outcome = pack_folder(folder, target)
     assert (outcome.shards, outcome.kept) == (7, 6 if finished else 4)
     pack_folder(folder, tmp_path / "anew")
@@ -277,7 +277,7 @@ def test_a_picture_that_was_edited_is_packed_again(photo_folder, tmp_path, monke
 
 
 def test_a_file_of_the_same_length_is_told_by_its_time(tmp_path):
-    write_pictures(tmp_path / "photos" / "train", 2)
+    write_images(tmp_path / "photos" / "train", 2)
     path = tmp_path / "photos" / pack_plan(tmp_path / "photos").names_of("train", 0)[0]
     before = pack_plan(tmp_path / "photos").sources_of("train", 0)
     assert pack_plan(tmp_path / "photos").sources_of("train", 0) == before
@@ -285,7 +285,7 @@ def test_a_file_of_the_same_length_is_told_by_its_time(tmp_path):
     assert pack_plan(tmp_path / "photos").sources_of("train", 0) != before
 
 
-def test_a_broken_picture_that_was_mended_is_packed(photo_folder, tmp_path):
+def test_a_broken_image_that_was_mended_is_packed(photo_folder, tmp_path):
     folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
     name = pack_plan(folder).names_of("train", 1)[0]
     whole = (folder / name).read_bytes()
@@ -351,26 +351,26 @@ def test_two_do_not_pack_into_one_folder(photo_folder, tmp_path, monkeypatch):
         pack_folder(photo_folder, tmp_path)
 
 
-def test_broken_pictures_are_left_out_and_listed(photo_folder, tmp_path):
+def test_broken_images_are_left_out_and_listed(photo_folder, tmp_path):
     folder = shutil.copytree(photo_folder, tmp_path / "photos")
     broken = ["train/003.jpg", "train/#7\n.jpg"]
     for name in broken:
-        (folder / name).write_bytes(b"not a picture")
+        (folder / name).write_bytes(b"not an image")
     outcome = pack_folder(folder, tmp_path / "shards", each=2)
-    assert (outcome.broken, outcome.pictures["train"]) == (2, 11)
+    assert (outcome.broken, outcome.images["train"]) == (2, 11)
     assert read_name_list(tmp_path / "shards" / "broken.txt") == set(broken)
-    pictures = ShardSource().splits(tmp_path / "shards")["train"]
-    names = {pictures.name(i) for i in range(len(pictures))}
+    images = ShardSource().splits(tmp_path / "shards")["train"]
+    names = {images.name(i) for i in range(len(images))}
     assert names.isdisjoint(broken)
-    # Each name still stands at its own picture.
-    for index in range(len(pictures)):
-        own = read_picture(folder / pictures.name(index), 32).float().mean((1, 2))
-        assert (pictures.read(index).float().mean((1, 2)) - own).abs().max() < 3
+    # Each name still stands at its own image.
+    for index in range(len(images)):
+        own = read_image(folder / images.name(index), 32).float().mean((1, 2))
+        assert (images.read(index).float().mean((1, 2)) - own).abs().max() < 3
 
 
-def test_a_shard_of_nothing_but_broken_pictures_has_no_file(tmp_path):
+def test_a_shard_of_nothing_but_broken_images_has_no_file(tmp_path):
     folder = tmp_path / "photos"
-    write_pictures(folder / "train", 4)
+    write_images(folder / "train", 4)
     for name in ("000.png", "002.png"):
         (folder / "train" / name).write_bytes(b"x")
     outcome = pack_folder(folder, tmp_path / "shards", each=1)
@@ -385,7 +385,7 @@ def test_nothing_readable_is_a_failure(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(b"x")
-    with pytest.raises(WorkError, match=r"none of 1 pictures can be read \(first: a.jpg: not a"):
+    with pytest.raises(WorkError, match=r"none of 1 images can be read \(first: a.jpg: not a"):
         pack_folder(folder, tmp_path / "shards")
 
 
@@ -409,18 +409,18 @@ def test_a_full_disk_is_one_line_and_whole_shards_stay(
 
 def test_names_that_are_no_text_are_kept(tmp_path):
     folder = tmp_path / "photos"
-    write_pictures(folder, 1)
+    write_images(folder, 1)
     odd = os.fsdecode(b"caf\xe9.png")
     (folder / "000.png").rename(folder / odd)
     pack_folder(folder, tmp_path / "shards")
-    pictures = ShardSource().splits(tmp_path / "shards")["train"]
-    assert pictures.name(0) == odd
-    assert pictures.read(0).shape[0] == 3
+    images = ShardSource().splits(tmp_path / "shards")["train"]
+    assert images.name(0) == odd
+    assert images.read(0).shape[0] == 3
 
 
 def test_shards_beyond_four_gigabytes_are_refused():
     with pytest.raises(UsageError, match="holds less than 4 GiB, at this size and encoding at"):
         pack_settings(1024, "uint8", 95, 10_000)
-    default = pack_settings(256, "jpeg", 95, None).pictures_per_shard
+    default = pack_settings(256, "jpeg", 95, None).images_per_shard
     assert 300 < default < 1000
-    assert np.isclose(pack_settings(256, "uint8", 95, None).pictures_per_shard, default / 5, 0.05)
+    assert np.isclose(pack_settings(256, "uint8", 95, None).images_per_shard, default / 5, 0.05)

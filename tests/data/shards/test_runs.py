@@ -9,17 +9,17 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
-from lightning_colorize.run_folder import read_result
-from tests.conftest import write_pictures
+from lightning_colorize.runs.folder import read_result
+from tests.conftest import write_images
 from tests.data.shards.conftest import flip_byte, pack_folder
 
 
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory):
-    """24 pictures for training in eight shards, four for validation, two for the test."""
+    """24 images for training in eight shards, four for validation, two for the test."""
     folder = tmp_path_factory.mktemp("many")
     for split, count, first in (("train", 24, 0), ("val", 4, 30), ("test", 2, 40)):
-        write_pictures(folder / "photos" / split, count, first)
+        write_images(folder / "photos" / split, count, first)
     pack_folder(folder / "photos", folder / "shards", size=36)
     return folder / "shards"
 
@@ -41,7 +41,7 @@ class Seen(Callback):
 
 @pytest.fixture
 def seen(monkeypatch):
-    from lightning_colorize import training
+    from lightning_colorize.training import cli as training
 
     monkeypatch.setattr(training, "progress_callbacks", lambda: [Seen()])
     Seen.names, Seen.stop_at = (), 0
@@ -95,27 +95,27 @@ def test_a_run_goes_on_without_it_on_wish(command, shards, tmp_path, capsys, see
     run = command.fit("skipped", *options(own, *skip))
     assert read_result(run)["status"] == "finished"
     assert len({name for _, _, names in seen.names for name in names}) == 21
-    assert capsys.readouterr().err.count("Going on without the 3 pictures of") == 1
+    assert capsys.readouterr().err.count("Going on without the 3 images of") == 1
     assert len((run / "broken.txt").read_text().splitlines()) == 6
 
 
-def test_pictures_packed_smaller_than_they_are_wanted_are_refused(command, shards, capsys):
+def test_images_packed_smaller_than_they_are_wanted_are_refused(command, shards, capsys):
     words = command.words("large", *options(shards, "--data.size", 40))
     assert command("fit", *words) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert "a size of 40 is more than the 36 pixels that the pictures are packed at" in last
+    assert "a size of 40 is more than the 36 pixels that the images are packed at" in last
     assert "with --size 45" in last
 
 
 def test_evaluate_reads_shards_too(command, shards, finished_run, tmp_path, capsys):
     assert command("evaluate", finished_run, "--data", shards) == 0
-    assert "2 test pictures of" in capsys.readouterr().out
+    assert "2 test images of" in capsys.readouterr().out
     assert command("evaluate", finished_run, "--data", shards, "--split", "val") == 0
-    assert "4 val pictures of" in capsys.readouterr().out
+    assert "4 val images of" in capsys.readouterr().out
 
 
 def test_an_address_stays_as_it_is():
-    from lightning_colorize.training import absolute
+    from lightning_colorize.training.cli import absolute
 
     assert absolute("s3://bucket/shards") == "s3://bucket/shards"
     assert absolute("shards") == str(Path.cwd() / "shards")

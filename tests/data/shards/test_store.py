@@ -13,6 +13,7 @@ import pytest
 import torch
 from fsspec.implementations.local import LocalFileSystem
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards import check
 from lightning_colorize.data.shards import digest as digest_module
@@ -31,7 +32,6 @@ from lightning_colorize.data.sources import (
     default_source,
     parse_root,
 )
-from lightning_colorize.errors import UsageError
 from tests.data.shards.conftest import flip_byte
 
 
@@ -94,19 +94,19 @@ def kept(tmp_path):
 def test_an_address_gives_what_the_folder_gives(address, packed, tmp_path):
     there, here = source(tmp_path).splits(address), ShardSource().splits(packed)
     assert {s: len(p) for s, p in there.items()} == {s: len(p) for s, p in here.items()}
-    for split, pictures in here.items():
-        for index in range(len(pictures)):
-            assert there[split].name(index) == pictures.name(index)
-            assert torch.equal(there[split].read(index), pictures.read(index))
+    for split, images in here.items():
+        for index in range(len(images)):
+            assert there[split].name(index) == images.name(index)
+            assert torch.equal(there[split].read(index), images.read(index))
     assert len(kept(tmp_path)) == 7
     assert not list((tmp_path / "cache").glob("*.part"))
 
 
 def test_what_fails_for_a_while_is_tried_again(address, tmp_path, flaky):
     flaky.failures = (Throttled("503 Slow Down"), TimeoutError())
-    pictures = source(tmp_path).splits(address)["train"]
+    images = source(tmp_path).splits(address)["train"]
     flaky.failures = (Throttled("503"), OSError("reset"), Throttled("503"))
-    assert pictures.read(0).shape[0] == 3
+    assert images.read(0).shape[0] == 3
     assert flaky.fetched.count("pack.json") == 3
     assert flaky.fetched.count("chunk-0-0.bin") == 4
 
@@ -129,14 +129,14 @@ def test_pauses_grow_and_the_long_ones_are_told(monkeypatch, capsys):
 
 
 def test_what_does_not_come_back_ends_the_run_in_one_line(address, tmp_path, flaky):
-    pictures = source(tmp_path, on_corrupt="skip").splits(address)["train"]
+    images = source(tmp_path, on_corrupt="skip").splits(address)["train"]
     flaky.failures = (Throttled("503 Slow\nDown"),) * 4
     with pytest.raises(ShardError) as caught:
-        pictures.read(0)
+        images.read(0)
     assert str(caught.value) == f"{address}/train/chunk-0-0.bin: 503 Slow Down"
-    # The network is away, the shard is not damaged: it is no picture to be left out.
+    # The network is away, the shard is not damaged: it is no image to be left out.
     assert caught.value.advice == "resume the run when it can be read"
-    assert pictures.read(0).shape[0] == 3
+    assert images.read(0).shape[0] == 3
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("x"), PermissionError(13, "denied")])
@@ -148,7 +148,7 @@ def test_what_will_not_come_is_not_tried_again(address, tmp_path, flaky, error):
 
 
 def test_half_a_file_is_fetched_again(address, tmp_path, monkeypatch, flaky):
-    pictures = source(tmp_path).splits(address)["train"]
+    images = source(tmp_path).splits(address)["train"]
     fetch = Flaky.get_file
     cut = [100, 200]
 
@@ -158,7 +158,7 @@ def test_half_a_file_is_fetched_again(address, tmp_path, monkeypatch, flaky):
             os.truncate(target, cut.pop())
 
     monkeypatch.setattr(Flaky, "get_file", short)
-    assert pictures.read(0).shape[0] == 3
+    assert images.read(0).shape[0] == 3
     assert flaky.fetched.count("chunk-0-0.bin") == 3
 
 
@@ -172,10 +172,10 @@ def test_a_copy_that_is_damaged_is_fetched_anew(address, tmp_path, flaky):
 
 def test_an_original_that_is_damaged_is_fetched_twice_and_named(address, own_pack, tmp_path, flaky):
     flip_byte(own_pack / "train" / "chunk-0-0.bin")
-    pictures = source(tmp_path).splits(address)["train"]
+    images = source(tmp_path).splits(address)["train"]
     for _ in range(2):
         with pytest.raises(ShardError, match=r"chunk-0-0.bin: its SHA-256") as caught:
-            pictures.read(0)
+            images.read(0)
         assert caught.value.place == f"{address}/train/chunk-0-0.bin"
     assert flaky.fetched.count("chunk-0-0.bin") == 2
     assert kept(tmp_path) == []
@@ -197,7 +197,7 @@ def test_what_is_fetched_again_is_checked_again(address, own_pack, tmp_path, fla
 
 
 def test_a_copy_that_comes_damaged_once_is_fetched_once_more(address, tmp_path, monkeypatch, flaky):
-    pictures = source(tmp_path).splits(address)["train"]
+    images = source(tmp_path).splits(address)["train"]
     fetch = Flaky.get_file
     first = []
 
@@ -208,7 +208,7 @@ def test_a_copy_that_comes_damaged_once_is_fetched_once_more(address, tmp_path, 
             flip_byte(Path(target))
 
     monkeypatch.setattr(Flaky, "get_file", damaging)
-    assert pictures.read(0).shape[0] == 3
+    assert images.read(0).shape[0] == 3
     assert flaky.fetched.count("chunk-0-0.bin") == 2
 
 
@@ -224,7 +224,7 @@ def test_what_is_fetched_is_read_through_once(address, tmp_path, monkeypatch):
 
 
 def test_a_copy_that_is_deleted_as_soon_as_it_is_there_is_read(address, tmp_path, monkeypatch):
-    pictures = source(tmp_path).splits(address)["train"]
+    images = source(tmp_path).splits(address)["train"]
     replace = os.replace
 
     def gone(part, copy):
@@ -233,7 +233,7 @@ def test_a_copy_that_is_deleted_as_soon_as_it_is_there_is_read(address, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr(module.os, "replace", gone)
-        assert pictures.read(0).shape[0] == 3
+        assert images.read(0).shape[0] == 3
     assert kept(tmp_path) == []
     source(tmp_path).splits(address)["train"].read(0)
     utime = os.utime
@@ -252,7 +252,7 @@ def test_others_do_not_give_up_while_a_damaged_copy_is_fetched_anew(
     source(tmp_path).splits(address)["train"].read(0)
     (copy,) = kept(tmp_path)
     flip_byte(tmp_path / "cache" / copy)
-    pictures = source(tmp_path).splits(address)["train"]
+    images = source(tmp_path).splits(address)["train"]
     fetch = Flaky.get_file
     began = threading.Event()
 
@@ -263,9 +263,9 @@ def test_others_do_not_give_up_while_a_damaged_copy_is_fetched_anew(
 
     monkeypatch.setattr(Flaky, "get_file", slow)
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(pictures.shards.open, 0)
+        first = threads.submit(images.shards.open, 0)
         assert began.wait(5)
-        second = threads.submit(pictures.shards.open, 0)
+        second = threads.submit(images.shards.open, 0)
         assert first.result().image(0) == second.result().image(0)
 
 
@@ -291,8 +291,8 @@ def test_many_at_once_fetch_a_file_once(address, tmp_path, monkeypatch, flaky):
 
 
 def test_the_loader_fetches_ahead(address, tmp_path, flaky):
-    pictures = source(tmp_path, window=2).splits(address)["train"]
-    with pictures.expecting(lambda: np.arange(12)) as read:
+    images = source(tmp_path, window=2).splits(address)["train"]
+    with images.expecting(lambda: np.arange(12)) as read:
         for _ in range(500):
             if len(kept(tmp_path)) == 3:
                 break
@@ -306,7 +306,7 @@ def test_the_loader_fetches_ahead(address, tmp_path, flaky):
         assert len(kept(tmp_path)) == 4
     fetched = len(flaky.fetched)
     for index in range(12):
-        pictures.read(index)
+        images.read(index)
     assert len(flaky.fetched) == fetched
 
 
@@ -335,10 +335,10 @@ def test_reading_goes_on_where_there_is_room_for_a_part_only(address, packed, tm
     largest = max(path.stat().st_size for path in packed.rglob("*.bin"))
     with pytest.raises(UsageError, match=r"max_cache_bytes is .*: a window of 1 shards needs"):
         source(tmp_path, window=1, max_cache_bytes=3 * largest - 1).splits(address)
-    pictures = source(tmp_path, window=1, max_cache_bytes=3 * largest).splits(address)["train"]
+    images = source(tmp_path, window=1, max_cache_bytes=3 * largest).splits(address)["train"]
     here = ShardSource().splits(packed)["train"]
     for index in (0, 4, 8, 11, 0, 4, 8, 11):
-        assert torch.equal(pictures.read(index), here.read(index))
+        assert torch.equal(images.read(index), here.read(index))
     size = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.shard"))
     assert size <= 3 * largest
 
@@ -359,10 +359,10 @@ def test_there_must_be_room_for_all_processes_of_the_machine(packed, tmp_path):
 
 
 def test_a_full_disk_is_not_waited_for(address, tmp_path, flaky):
-    pictures = source(tmp_path).splits(address)["train"]
+    images = source(tmp_path).splits(address)["train"]
     flaky.failures = (OSError(28, "No space left on device"),)
     with pytest.raises(ShardError, match="No space left on device"):
-        pictures.read(0)
+        images.read(0)
 
 
 def test_the_root_tells_the_source(packed, photo_folder):

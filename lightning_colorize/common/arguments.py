@@ -1,0 +1,64 @@
+"""How the commands that have no Trainer read their words."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning_colorize.common.errors import UsageError
+
+PROGRAM = "lightning-colorize"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse without the usage before an error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise it as wrong use."""
+        raise UsageError(f"{self.prog.removeprefix(PROGRAM + ' ')}: {message}")
+
+
+def expanded_path(text: str) -> Path:
+    """Return a path with its home folder: not every shell expands the `~` of `--data=~/photos`."""
+    return Path(os.path.expanduser(text))
+
+
+def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the checkpoint that a command uses, as an argument or an option of this name."""
+    required: dict[str, Any] = {"required": True} if name.startswith("-") else {}
+    parser.add_argument(
+        name,
+        metavar="CKPT_OR_RUN",
+        type=expanded_path,
+        help="a checkpoint, or a run folder: then its best",
+        **required,
+    )
+
+
+def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None:
+    """Add how a checkpoint's network is loaded and used: `--size`, `--device`, `--allow-class`."""
+    parser.add_argument("--size", metavar="N", type=int, help=f"{size_help} (default: as trained)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--allow-class",
+        metavar="CLASS",
+        action="append",
+        default=[],
+        help="a class, module or package that the checkpoint may import besides our own",
+    )
+
+
+def require_positive(args: argparse.Namespace, *names: str) -> None:
+    """Refuse numbers that are not above 0.
+
+    Args:
+        args: What the command was called with.
+        names: Of the numbers; those that were not given (None) are left alone.
+
+    Raises:
+        UsageError: If one is 0 or less.
+    """
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: it must be above 0")

@@ -1,0 +1,19 @@
+"""Where the YAML that comes with the package lies."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def bundled(name: str) -> Path:
+    """Return the folder of the packaged `experiments` or `sweeps`.
+
+    An installed wheel has them inside the package, a checkout beside it.
+
+    Raises:
+        FileNotFoundError: If neither place has a folder of that name.
+    """
+    for folder in (_PACKAGE / "_bundled" / name, _PACKAGE.parent / name):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"this installation of lightning_colorize lacks its {name}/ folder")

@@ -1,0 +1,54 @@
+"""Progress over many things: a bar on a terminal, a line every 30 s elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn, Task
+from rich.text import Text
+
+from lightning_colorize.common.processes import is_first_process
+
+Item = TypeVar("Item")
+
+
+def progress(
+    items: Iterable[Item], total: int, doing: str, seconds: float = 30.0, bar_from: int = 0
+) -> Iterator[Item]:
+    """Yield the items and show on stderr, in the first process, how many are done.
+
+    Args:
+        items: Worked on one after the other.
+        total: Their number.
+        doing: What is being done, in a word or two.
+        seconds: Between two lines where no terminal shows a bar.
+        bar_from: Fewer items have no bar: they are done before it could be seen.
+    """
+    if not is_first_process():
+        yield from items
+        return
+    console = Console(stderr=True)
+    if console.is_terminal and total >= bar_from:
+        columns = (*Progress.get_default_columns(), _Rate())
+        with Progress(*columns, console=console, transient=True) as bar:
+            yield from bar.track(items, total, description=doing)
+        return
+    start = last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last >= seconds:
+            last = now
+            rate = done / (now - start)
+            left = timedelta(seconds=round((total - done) / rate))
+            line = f"{doing}: {done:,}/{total:,}, {rate:.3g}/s, {left} left"
+            print(line, file=sys.stderr, flush=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        """Return how many are done per second, once that is known."""
+        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")

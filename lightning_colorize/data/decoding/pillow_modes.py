@@ -1,0 +1,123 @@
+"""A Pillow image of any mode, depth and colour space to 8-bit sRGB."""
+
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageCms, TiffImagePlugin
+
+_GREY_MODES = ("1", "L", "LA", "La")
+_SAME_COLOR = 2
+
+
+def to_srgb(image: Image.Image) -> Image.Image:
+    """Convert to mode RGB in sRGB.
+
+    More than 8 bits are scaled, transparency is laid over white, an embedded profile that is not
+    sRGB is converted from (relative colorimetric). CMYK without a profile is converted plainly.
+
+    Args:
+        image: An image of any mode, loaded or not.
+    """
+    profile = image.info.get("icc_profile")
+    image = _over_white(_to_eight_bits(image))
+    transform = srgb_transform(profile, image.mode) if profile else None
+    if transform is not None:
+        return transform.apply(image)
+    return image.convert("RGB")
+
+
+@lru_cache(maxsize=64)
+def srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return the way from an embedded profile to sRGB, or None where there is nothing to do.
+
+    Whether a profile is sRGB is asked of its numbers, not of its name: dozens of profiles mean
+    sRGB, and their tables differ in the last digits.
+
+    Args:
+        profile: The ICC profile.
+        mode: L, RGB or CMYK.
+
+    Returns:
+        None if the profile gives a grid of colours within 2 of 255 as sRGB does, if it is
+        damaged, or if it is for another mode.
+    """
+    try:
+        transform = ImageCms.buildTransform(
+            ImageCms.ImageCmsProfile(BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError):
+        return None
+    bands = Image.getmodebands(mode)
+    steps = np.linspace(0, 255, 256 if bands == 1 else 6).round().astype(np.uint8)
+    grid = np.stack(np.meshgrid(*[steps] * bands), axis=-1)
+    colors = Image.frombytes(mode, (grid.size // bands, 1), grid.tobytes())
+    converted = np.asarray(transform.apply(colors), dtype=np.int16)
+    difference = converted - np.asarray(colors.convert("RGB"))
+    return transform if np.abs(difference).max() > _SAME_COLOR else None
+
+
+def scale_to_eight_bits(values: np.ndarray, white: float | None = None) -> np.ndarray:
+    """Scale numbers of any type to 0..255, linearly from 0.
+
+    Args:
+        values: Any shape and type; not-a-number counts as 0.
+        white: The value that becomes 255. By default the full range for 8 and 16 unsigned bits;
+            for other types, which carry no range, the first of 1 (floats only), 255 and 65535
+            that no value exceeds, or else the greatest value. A float image that exceeds 1 by
+            a little (up to 16) is scaled by its greatest value. Nothing is ever clipped to white.
+
+    Returns:
+        The same shape, uint8.
+    """
+    if white is None:
+        white = _white_of(values)
+    scaled = np.nan_to_num(values.astype(np.float32), posinf=white) * (255 / white)
+    return scaled.round().clip(0, 255).astype(np.uint8)
+
+
+def _white_of(values: np.ndarray) -> float:
+    if values.dtype in (np.uint8, np.uint16):
+        return float(np.iinfo(values.dtype).max)
+    finite = values[np.isfinite(values)]
+    greatest = float(finite.max()) if finite.size else 1.0
+    if values.dtype.kind == "f" and greatest <= 16:
+        return max(greatest, 1.0)
+    return next((white for white in (255.0, 65535.0) if greatest <= white), greatest)
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale the deep modes (I;16, I, F), whose conversion by Pillow would clip to white."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    tags = getattr(image, "tag_v2", {})
+    values = np.asarray(image)
+    white = None
+    if image.mode.startswith("I;16"):
+        white = 2.0 ** tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0] - 1
+    elif image.format == "PPM" and image.mode == "I":
+        white = 65535.0
+    grey = scale_to_eight_bits(values, white)
+    return Image.fromarray(
+        255 - grey if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0 else grey
+    )
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """Return the image in mode L, RGB or CMYK, its transparent parts over white."""
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
+    if image.has_transparency_data:
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        flat = Image.alpha_composite(white, rgba)
+        return flat.convert("L" if image.mode in _GREY_MODES else "RGB")
+    if image.mode in ("L", "CMYK"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")

@@ -1,0 +1,148 @@
+"""Which images are compared: those that every system has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.images import FileImages, ImageSet
+from lightning_colorize.data.sources import FolderSource
+from lightning_colorize.data.splits import random_subset
+from lightning_colorize.evaluation.data import (
+    EvaluationImages,
+    SplitName,
+    count_common,
+    find_images,
+)
+from lightning_colorize.evaluation.systems import Given, Network, System
+from lightning_colorize.inference import TrainingData, training_data
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Images that a system does not have.
+
+    Attributes:
+        system: Its name.
+        names: The true images'.
+    """
+
+    system: str
+    names: list[str]
+
+
+def find_truth(
+    data: Path, split: SplitName | None, systems: Sequence[System], allow: Sequence[str]
+) -> EvaluationImages:
+    """Find the true images, as `evaluate` does.
+
+    If a network was trained on this folder, it was split then, and the first such one says how.
+
+    Args:
+        data: The folder.
+        split: Which split of it.
+        systems: What is compared.
+        allow: Classes, modules or packages that configurations may name besides ours.
+
+    Raises:
+        UsageError: If there is nothing to read, or no such split.
+    """
+    for trained in _training(systems).values():
+        if isinstance(trained.root, Path) and trained.root.resolve() == data.resolve():
+            source = trained.source(allow)
+            if isinstance(source, FolderSource):
+                return find_images(data, split, source)
+    return find_images(data, split)
+
+
+def choose_images(
+    data: Path,
+    found: EvaluationImages,
+    systems: Sequence[System],
+    most: int | None,
+    seed: int,
+) -> tuple[EvaluationImages, list[Missing]]:
+    """Return the images that all systems have, at most so many, and what is missing where.
+
+    Args:
+        data: The folder of the true images.
+        found: All of them.
+        systems: Networks have all of them.
+        most: Take a random subset of this size, where there are more.
+        seed: Chooses the subset.
+
+    Raises:
+        UsageError: If no image is left.
+    """
+    names = [found.images.name(i) for i in range(len(found.images))]
+    missing = []
+    for system in systems:
+        if isinstance(system, Given):
+            without = [name for name in names if system.images.find(name) is None]
+            if len(without) == len(names):
+                raise UsageError(
+                    f"{system.place} has none of the {len(names)} images; they are found by "
+                    f"their relative names without suffix, such as {names[0]}"
+                )
+            if without:
+                missing.append(Missing(system.name, without))
+    lost = {name for each in missing for name in each.names}
+    common = [name for name in names if name not in lost]
+    if not common:
+        raise UsageError("there is no image that all systems have")
+    chosen = common if most is None else random_subset(common, most, seed)
+    return replace(found, images=FileImages(data, chosen)), missing
+
+
+def trained_on(
+    found: EvaluationImages, systems: Sequence[System], allow: Sequence[str]
+) -> dict[str, int]:
+    """Return how many of the images each network was trained on, where that is known and any.
+
+    Args:
+        found: The images that are compared.
+        systems: What is compared.
+        allow: Classes, modules or packages that configurations may name besides ours.
+    """
+    counts = {}
+    for name, trained in _training(systems).items():
+        try:
+            splits = trained.source(allow).splits(trained.root)
+        except UsageError:  # its training images are not here
+            continue
+        counts[name] = count_common(found.images, splits["train"]) if "train" in splits else 0
+    return {name: count for name, count in counts.items() if count}
+
+
+def colorless(images: ImageSet) -> bool:
+    """Return whether none of the images has a colour; reads until it finds one that has."""
+    for index in range(len(images)):
+        try:
+            rgb = images.read(index)
+        except ImageError:
+            continue
+        if not is_grey(rgb):
+            return False
+    return True
+
+
+def is_grey(rgb: Tensor) -> bool:
+    """Return whether an image, (3, H, W), has no colour anywhere."""
+    return bool((rgb.amax(dim=0) == rgb.amin(dim=0)).all())
+
+
+def _training(systems: Sequence[System]) -> dict[str, TrainingData]:
+    """Return what is known of the networks' training images, by the systems' names."""
+    known = {}
+    for system in systems:
+        if isinstance(system, Network):
+            try:
+                data = training_data(system.loaded.path)
+            except UsageError:  # `remarks` names it
+                continue
+            if data is not None:
+                known[system.name] = data
+    return known

@@ -1,0 +1,111 @@
+"""Images coloured elsewhere, found by the true images' names and brought to their size."""
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
+
+from lightning_colorize.color import to_lab
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
+from lightning_colorize.data.decoding.files import ImageError, image_size, read_image
+from lightning_colorize.data.splits import split_of
+
+_SAME_SHAPE = 0.02
+"""Difference in width : height, as a share, that is taken for rounding."""
+
+
+class GivenImages:
+    """One system's images.
+
+    A true image `cats/a.jpg` is looked for under its own name, as `cats/a.jpg.*` (what `colorize`
+    makes of names that clash) and as `cats/a.*`, in this order; `test/cats/a.jpg` of a folder with
+    splits also without `test/`. An accented letter is one however a file system writes it (NFC).
+
+    Args:
+        system: What it is called on the page.
+        folder: Where they lie.
+        files: Their names, relative to the folder.
+        data: The folder of the true images.
+    """
+
+    def __init__(self, system: str, folder: Path, files: Sequence[str], data: Path) -> None:
+        self.system = system
+        self.folder = folder
+        self.data = data
+        self._exact: dict[str, list[str]] = {}
+        self._stems: dict[str, list[str]] = {}
+        for file in files:
+            self._exact.setdefault(_composed(file), []).append(file)
+            self._stems.setdefault(_stem(_composed(file)), []).append(file)
+        self._loaded: dict[str, Tensor] = {}
+
+    def find(self, name: str) -> str | None:
+        """Return the file that belongs to a true image, relative to the folder; None if none.
+
+        Raises:
+            UsageError: If several could be meant.
+        """
+        name = _composed(name)
+        first, _, rest = name.partition("/")
+        names = [name, rest] if rest and split_of(first) else [name]
+        for key in names:
+            found = self._exact.get(key) or self._stems.get(key) or self._stems.get(_stem(key), [])
+            if len(found) > 1:
+                raise UsageError(
+                    f"{self.system} has {found[0]} and {found[1]} for {name}; leave one of them"
+                )
+            if found:
+                return found[0]
+        return None
+
+    def square(self, name: str, side: int) -> Tensor:
+        """Return the part of the image that is compared.
+
+        An image of another shape than the truth (a network's square, say) is stretched to it;
+        then it is resized and cut exactly as the truth is.
+
+        Args:
+            name: The true image's.
+            side: Height and width in pixels.
+
+        Returns:
+            (3, side, side), uint8.
+
+        Raises:
+            ImageError: If the file cannot be read.
+        """
+        file = self.find(name)
+        assert file is not None, "only images that all systems have are compared"
+        rgb = read_image(self.folder / file, side)
+        height, width = image_size(self.data / name)
+        shape = (width / height) / (rgb.shape[-1] / rgb.shape[-2])
+        if abs(shape - 1) > _SAME_SHAPE:
+            rgb = TF.resize(rgb, [height, width], antialias=True)
+        return crop_square(resize_short_side(limit_length(rgb), side), side)
+
+    def load(self, names: Sequence[str], side: int) -> list[ImageError]:
+        """Read the squares of a batch for `squares`; returns what could not be read."""
+        broken = []
+        self._loaded = {}
+        for name in names:
+            try:
+                self._loaded[name] = self.square(name, side)
+            except ImageError as error:
+                broken.append(ImageError(Path(name), f"{self.system}: {error.reason}"))
+        return broken
+
+    def squares(self, names: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return L, (B, 1, S, S), and ab, (B, 2, S, S), of images that were loaded."""
+        return to_lab(torch.stack([self._loaded[name] for name in names]).to(device))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(Path(name).suffix)

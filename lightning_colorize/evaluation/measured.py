@@ -1,0 +1,159 @@
+"""All systems on the same images: what each image's colours are worth, and the images."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_colorize.color import ColorBatch, fit_gamut, to_rgb
+from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.evaluation.systems import Colored, Network, System
+from lightning_colorize.metrics import BASELINES, Baselines
+from lightning_colorize.metrics.functional import measure
+
+
+class Tiles(NamedTuple):
+    """One image as everybody colours it, as people see it: (3, S, S), uint8, on the CPU.
+
+    Attributes:
+        name: The image's.
+        grey: Without colour.
+        systems: In the order of the systems.
+        truth: None where there is none.
+    """
+
+    name: str
+    grey: Tensor
+    systems: list[Tensor]
+    truth: Tensor | None
+
+
+@dataclass
+class Measured:
+    """What came out, image by image.
+
+    Attributes:
+        systems: Names of the systems.
+        baselines: Names of the baselines, whose rows follow those of the systems.
+        names: The images'.
+        values: (rows, fields of `ImageValues`, images); None without truth.
+        disagreement: How far systems are from their common mean, in LAB units, mean over systems
+            and pixels: (images,).
+        broken: What could not be read of the systems' own images.
+        undefined: How many images a system gave colours that are no numbers, by its name.
+    """
+
+    systems: list[str]
+    baselines: list[str]
+    names: list[str] = field(default_factory=list)
+    values: np.ndarray | None = None
+    disagreement: np.ndarray = field(default_factory=lambda: np.empty(0))
+    broken: list[ImageError] = field(default_factory=list)
+    undefined: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> list[str]:
+        """Names of systems and baselines."""
+        return [*self.systems, *self.baselines]
+
+
+@torch.inference_mode()
+def measure_systems(
+    systems: Sequence[System],
+    batches: Iterable[ColorBatch],
+    show: Callable[[Tiles, Tensor | None], None],
+    *,
+    truth: bool = True,
+) -> Measured:
+    """Colour and measure batch by batch; nothing but numbers is kept.
+
+    Args:
+        systems: On the batches' device.
+        batches: The true images, squares of one size.
+        show: Called with each image, and its values: (systems, fields); None without truth.
+        truth: Whether the images' own colours are the truth.
+    """
+    baselines = _baselines(systems)
+    extra = ["grey"] if baselines is None else list(BASELINES)
+    result = Measured([s.name for s in systems], extra if truth else [])
+    values: list[Tensor] = []
+    disagreement: list[Tensor] = []
+    for whole in batches:
+        batch = _readable(systems, whole, result.broken)
+        if not len(batch):
+            continue
+        colored = [system.color(batch) for system in systems]
+        disagreement.append(_disagreement(colored))
+        for system, each in zip(systems, colored, strict=True):
+            lost = int((~each.ab.flatten(1).isfinite().all(dim=1)).sum())
+            result.undefined += Counter({system.name: lost})
+        result.names += batch.names
+        of_batch = None
+        if truth:
+            rows = [*colored, *(Colored(batch.L, _baseline(n, baselines, batch)) for n in extra)]
+            measured = [measure(batch.L, row.ab, batch.ab, row.L) for row in rows]
+            of_batch = torch.stack([torch.stack(values_of) for values_of in measured]).cpu()
+            values.append(of_batch)
+        for i, tiles in enumerate(_tiles(batch, systems, colored, truth)):
+            show(tiles, None if of_batch is None else of_batch[: len(systems), :, i])
+    if result.names:
+        result.disagreement = torch.cat(disagreement).cpu().numpy()
+        if truth:
+            result.values = torch.cat(values, dim=2).double().numpy()
+    return result
+
+
+def as_bytes(colored: Colored) -> Tensor:
+    """Return images as people see them: (B, 3, H, W), uint8, on the CPU.
+
+    Colours outside sRGB lose chroma, as in all images that the package writes.
+    """
+    rgb = to_rgb(colored.L, fit_gamut(colored.L, colored.ab))
+    return (rgb * 255).round().to(torch.uint8).cpu()
+
+
+def _baselines(systems: Sequence[System]) -> Baselines | None:
+    """Return what the first network that has any learnt from its training images."""
+    for system in systems:
+        if isinstance(system, Network) and system.loaded.baselines is not None:
+            return system.loaded.baselines
+    return None
+
+
+def _baseline(name: str, baselines: Baselines | None, batch: ColorBatch) -> Tensor:
+    if baselines is None or name == "grey":
+        return torch.zeros_like(batch.ab)
+    return baselines.predict(name, batch.L)
+
+
+def _readable(systems: Sequence[System], batch: ColorBatch, broken: list[ImageError]) -> ColorBatch:
+    """Return the batch without the images that some system cannot give."""
+    side = batch.L.shape[-1]
+    found = [error for system in systems for error in system.load(batch.names, side)]
+    broken += found
+    lost = {str(error.path) for error in found}
+    keep = [i for i, name in enumerate(batch.names) if name not in lost]
+    return ColorBatch(batch.L[keep], batch.ab[keep], [batch.names[i] for i in keep])
+
+
+def _disagreement(colored: Sequence[Colored]) -> Tensor:
+    lab = torch.stack([torch.cat(pair, dim=1) for pair in colored])
+    lab = lab.where(lab.isfinite(), torch.nan)
+    apart: Tensor = (lab - lab.nanmean(dim=0)).norm(dim=2).nanmean(dim=(0, 2, 3))
+    return apart.nan_to_num()
+
+
+def _tiles(
+    batch: ColorBatch, systems: Sequence[System], colored: Sequence[Colored], truth: bool
+) -> Iterable[Tiles]:
+    grey = as_bytes(Colored(batch.L, torch.zeros_like(batch.ab)))
+    of_systems = [as_bytes(each) for each in colored]
+    true = as_bytes(Colored(batch.L, batch.ab)) if truth else None
+    for i, name in enumerate(batch.names):
+        yield Tiles(
+            name, grey[i], [rgb[i] for rgb in of_systems], None if true is None else true[i]
+        )

@@ -1,0 +1,135 @@
+"""Means over images, and how sure their differences are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from lightning_colorize.metrics.collection import COLORLESS, CONSTANT
+from lightning_colorize.metrics.functional import ImageValues
+
+MEANS = ("psnr", "ssim", "ciede2000", "mse_ab", "colorfulness")
+METRICS = (*MEANS, "colorfulness_ratio", "ab_corr")
+"""The metrics in the order of their columns."""
+
+RESAMPLES = 5000
+CONFIDENCE = 0.95
+
+_FIELD = {name: number for number, name in enumerate(ImageValues._fields)}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a row differs from the first one in a metric.
+
+    Attributes:
+        value: Its metric less the first's.
+        low: Lower end of the interval; None for fewer than two images, and where the value is no
+            number.
+        high: Upper end.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+
+def metrics_over(values: np.ndarray) -> np.ndarray:
+    """Return all metrics over images.
+
+    The same as `metrics.colorization_metrics`, for many samples of the images at once.
+
+    Args:
+        values: (..., fields of `ImageValues`, samples..., images): the axis of the fields is
+            the second, that of the images the last.
+
+    Returns:
+        (rows, metrics, samples...).
+    """
+    field = {name: values[:, number] for name, number in _FIELD.items()}
+    truth = np.maximum(field["true_colorfulness"].mean(-1), COLORLESS)
+    return np.stack(
+        [
+            *(field[name].mean(-1) for name in MEANS),
+            field["colorfulness"].mean(-1) / truth,
+            np.minimum(
+                _correlation(field["mean_a"], field["true_mean_a"]),
+                _correlation(field["mean_b"], field["true_mean_b"]),
+            ),
+        ],
+        axis=1,
+    )
+
+
+def differences_from_first(values: np.ndarray, seed: int) -> list[list[Difference]]:
+    """Return every row's difference from the first one, in every metric.
+
+    Intervals are of the paired percentile bootstrap: images are drawn with replacement, and each
+    draw is one for all rows, so that what makes an image hard for everybody cancels out.
+
+    Args:
+        values: (rows, fields of `ImageValues`, images).
+        seed: Of the draws.
+
+    Returns:
+        For each row its difference in each metric.
+    """
+    with np.errstate(invalid="ignore"):
+        estimate = _less_first(metrics_over(values))
+    # A system that diverged has no numbers; those of the others are to be known all the same.
+    values = np.where(np.isfinite(values), values, 0.0)
+    if values.shape[-1] < 2:
+        return [[Difference(float(value), None, None) for value in row] for row in estimate]
+
+    def resampled(images: np.ndarray, axis: int) -> np.ndarray:
+        return _less_first(metrics_over(values[:, :, images]))
+
+    count = values.shape[-1]
+    interval = stats.bootstrap(
+        (np.arange(count),),
+        resampled,
+        n_resamples=RESAMPLES,
+        # About 64 MB at a time.
+        batch=max(1, 8_000_000 // (values.shape[0] * values.shape[1] * count)),
+        vectorized=True,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return [
+        [
+            Difference(float(value), *map(float, ends))
+            if np.isfinite(value)
+            else Difference(float("nan"), None, None)
+            for value, *ends in zip(*row, strict=True)
+        ]
+        for row in zip(estimate, interval.low, interval.high, strict=True)
+    ]
+
+
+def mean_and_spread(rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+    """Return mean and standard deviation (n - 1) over runs, of each metric."""
+    table = np.asarray(rows)
+    return list(zip(table.mean(0).tolist(), table.std(0, ddof=1).tolist(), strict=True))
+
+
+def _less_first(metrics: np.ndarray) -> np.ndarray:
+    difference: np.ndarray = metrics - metrics[:1]
+    return difference
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return Pearson's r along the last axis, 0 where one of both is constant."""
+    first = first - first.mean(-1, keepdims=True)
+    second = second - second.mean(-1, keepdims=True)
+    squares = np.square(first).mean(-1), np.square(second).mean(-1)
+    constant = np.minimum(*squares) < CONSTANT**2
+    product = np.where(constant, 1.0, squares[0] * squares[1])
+    r: np.ndarray = np.where(constant, 0.0, (first * second).mean(-1) / np.sqrt(product))
+    return r

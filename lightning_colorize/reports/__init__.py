@@ -1,0 +1,1 @@
+"""HTML pages: the comparison, the sweep and the perception study."""

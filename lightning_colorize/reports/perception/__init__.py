@@ -1,0 +1,1 @@
+"""The perception study: a page that asks people, and the score of their answers."""

@@ -1,0 +1,76 @@
+"""Answers to rates: how often a system fooled people, and how often it was preferred."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import binomtest
+
+from lightning_colorize.evaluation.statistics import CONFIDENCE
+from lightning_colorize.reports.perception.answers import Answers
+
+QUESTIONS: Mapping[str, str] = {"real": "fooling", "better": "preference"}
+"""The page's questions, and the rates that come of them."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of trials.
+
+    Attributes:
+        chosen: Trials in which the system's image was chosen.
+        trials: Trials in which it was shown.
+        low: Lower end of Wilson's 95 % interval.
+        high: Upper end.
+    """
+
+    chosen: int
+    trials: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The share."""
+        return self.chosen / self.trials
+
+
+Rates = dict[str, dict[str, Rate]]
+"""Rates by question and system; a system that nobody was asked about has none."""
+
+
+def score(answers: Answers) -> tuple[Rates, dict[str, Rates]]:
+    """Return the rates over all images, and of each category.
+
+    `real`: the share of trials in which the system's image was taken for the photograph; half is
+    what a system reaches whose images cannot be told from photographs. `better`: the share in
+    which it was chosen over another system's.
+    """
+    categories = sorted({trial["category"] for trial in answers.trials})
+    return _rates(answers.trials, answers.systems), {
+        name: _rates((t for t in answers.trials if t["category"] == name), answers.systems)
+        for name in categories
+    }
+
+
+def _rates(trials: Iterable[Mapping[str, Any]], systems: list[str]) -> Rates:
+    shown: Counter[tuple[str, str]] = Counter()
+    chosen: Counter[tuple[str, str]] = Counter()
+    for trial in trials:
+        question = trial["question"]
+        shown.update((question, trial[side]) for side in ("left", "right"))
+        chosen[question, trial[trial["answer"]]] += 1
+    return {
+        question: {
+            system: _rate(chosen[question, system], shown[question, system])
+            for system in systems
+            if shown[question, system]
+        }
+        for question in QUESTIONS
+    }
+
+
+def _rate(chosen: int, trials: int) -> Rate:
+    interval = binomtest(chosen, trials).proportion_ci(CONFIDENCE, method="wilson")
+    return Rate(chosen, trials, float(interval.low), float(interval.high))

@@ -1,0 +1,189 @@
+"""The files of a run folder, their names and how they are read; imports nothing heavy.
+
+A run lives in `<root>/<experiment>/<run name>/`. Sweeps, listings and other people's scripts know a
+run only through these files.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning_colorize.common.errors import UsageError
+
+CONFIG = "config.yaml"
+METRICS = "metrics.csv"
+COST = "cost.csv"
+RESULT = "result.json"
+CHECKPOINTS = "checkpoints"
+BEST = "checkpoints/best.ckpt"
+LAST = "checkpoints/last.ckpt"
+IMAGES = "images"
+BEST_IMAGES = "images/best"
+TENSORBOARD = "tensorboard"
+WANDB = "wandb"
+WANDB_ID = "wandb/id"
+LOCK = ".lock"
+VALIDATIONS = "validations.jsonl"
+STOP = "stop"
+OUTPUT = "output.log"
+# Seconds that a lock is waited for: a listing tries each for an instant; the workers of a killed
+# process's loader, who share it, take 5 s to find out.
+_PATIENCE = 8
+
+TRIAL = "LIGHTNING_COLORIZE_TRIAL"
+"""The environment variable by which a sweep tells a trial's processes their run folder."""
+
+SWEEP = "LIGHTNING_COLORIZE_SWEEP"
+"""The same for the sweep's name, by which loggers group its trials."""
+
+METRIC_GOALS: dict[str, Literal["min", "max"]] = {
+    "loss": "min",
+    "mse_ab": "min",
+    "ciede2000": "min",
+    "psnr": "max",
+    "ssim": "max",
+    "ab_corr": "max",
+}
+"""Which way is better; colourfulness has no entry, because more of it is not always better."""
+
+
+def metric_goal(name: str) -> Literal["min", "max"] | None:
+    """Return which way a logged metric (`val/psnr`) is better; None where neither way is."""
+    return METRIC_GOALS.get(name.rpartition("/")[2])
+
+
+def find_runs(root: Path) -> list[Path]:
+    """Return the run folders `root/<experiment>/<run name>/`, sorted by path.
+
+    A folder is a run if it holds a configuration or a result.
+
+    Raises:
+        UsageError: If `root` is not a folder.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a folder; runs are looked for in it (--root FOLDER)")
+    return sorted(
+        folder
+        for folder in root.glob("*/*/")
+        if (folder / CONFIG).is_file() or (folder / RESULT).is_file()
+    )
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Return what is in a run's `result.json`; None for a run that has not ended.
+
+    Raises:
+        UsageError: If the file is there but is not a JSON object.
+    """
+    path = folder / RESULT
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON ({error})") from None
+    if not isinstance(result, dict):
+        raise UsageError(f"{path} is not a JSON object")
+    return result
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a run's configuration as nested dictionaries; empty where the run has none.
+
+    Raises:
+        UsageError: If the file is there but is not a YAML mapping.
+    """
+    import yaml
+
+    path = folder / CONFIG
+    # libyaml's loader is ten times as fast, but not in every build of PyYAML.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    except FileNotFoundError:
+        return {}
+    except (yaml.YAMLError, ValueError):
+        raise UsageError(f"{path} is not YAML") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"{path} is not a YAML mapping")
+    return config
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested mappings as one with dotted names: `{"a": {"b": 1}}` gives `{"a.b": 1}`.
+
+    Lists, None and everything else that is no mapping are values and stay as they are; so is an
+    empty mapping, which would be lost otherwise.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= {f"{name}.{inner}": leaf for inner, leaf in flatten(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into a run folder until this one is done, or has ended.
+
+    Raises:
+        UsageError: If another process has it.
+    """
+    from filelock import FileLock, Timeout
+
+    run_lock = FileLock(folder / LOCK)
+    try:
+        run_lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        raise UsageError(f"another process is writing into {folder} now") from None
+    try:
+        yield
+    finally:
+        run_lock.release()
+
+
+def is_running(folder: Path) -> bool:
+    """Return whether a process, here or on a machine that shares the folder, trains this run."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / LOCK).is_file():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False  # the folder is only readable
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder holds something that only a run leaves."""
+    files = (CONFIG, METRICS, RESULT)
+    return any((folder / name).is_file() for name in files) or (folder / CHECKPOINTS).is_dir()
+
+
+def run_of(place: Path) -> Path | None:
+    """Return the run folder that a place is, or a checkpoint lies in; None if there is none."""
+    folder = place.parent.parent if place.parent.name == CHECKPOINTS else place
+    return folder if folder.is_dir() and is_run(folder) else None
+
+
+def checkpoint_of(path: Path) -> Path:
+    """Return the checkpoint that a user means by a file or by a run folder (its best, else last).
+
+    Raises:
+        UsageError: If there is nothing of that name, or no checkpoint in the run folder.
+    """
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UsageError(f"{path} does not exist; give a checkpoint file or a run folder")
+    for name in (BEST, LAST):
+        if (path / name).is_file():
+            return path / name
+    raise UsageError(f"{path} holds neither {BEST} nor {LAST}; give a checkpoint or a run folder")

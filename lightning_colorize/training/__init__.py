@@ -1,0 +1,1 @@
+"""Everything around `Trainer.fit`: command line, callbacks, loggers, devices and launchers."""

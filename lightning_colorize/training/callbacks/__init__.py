@@ -1,0 +1,50 @@
+"""What a run leaves and says beside its weights: grids, baselines, result, banner, progress."""
+
+from lightning_colorize.training.callbacks.banner import Banner
+from lightning_colorize.training.callbacks.baselines import BaselineMetrics
+from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
+from lightning_colorize.training.callbacks.checkpoint_file import (
+    WholeCheckpoints,
+    with_whole_checkpoints,
+)
+from lightning_colorize.training.callbacks.config import SaveConfig
+from lightning_colorize.training.callbacks.cost import Cost
+from lightning_colorize.training.callbacks.final_validation import FinalValidation
+from lightning_colorize.training.callbacks.gan_health import GANHealth
+from lightning_colorize.training.callbacks.grids import ImageGrids
+from lightning_colorize.training.callbacks.interrupt import GracefulStop, RunInterrupted
+from lightning_colorize.training.callbacks.last_checkpoint import LastCheckpoint
+from lightning_colorize.training.callbacks.predict_folder import PredictFolder
+from lightning_colorize.training.callbacks.progress import (
+    LineProgress,
+    on_terminal,
+    progress_callbacks,
+)
+from lightning_colorize.training.callbacks.result import RunResult
+from lightning_colorize.training.callbacks.shared_folder import SharedFolder
+from lightning_colorize.training.callbacks.tf32 import TF32
+from lightning_colorize.training.callbacks.validations import Validations
+
+__all__ = [
+    "TF32",
+    "Banner",
+    "BaselineMetrics",
+    "BestCheckpoint",
+    "Cost",
+    "FinalValidation",
+    "GANHealth",
+    "GracefulStop",
+    "ImageGrids",
+    "LastCheckpoint",
+    "LineProgress",
+    "PredictFolder",
+    "RunInterrupted",
+    "RunResult",
+    "SaveConfig",
+    "SharedFolder",
+    "Validations",
+    "WholeCheckpoints",
+    "on_terminal",
+    "progress_callbacks",
+    "with_whole_checkpoints",
+]

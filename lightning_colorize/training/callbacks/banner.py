@@ -1,0 +1,65 @@
+"""What a run says when it begins."""
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.text import Text
+
+from lightning_colorize.networks import parameter_count
+from lightning_colorize.tasks import CGANTask
+from lightning_colorize.training.loggers import describe_loggers
+
+
+class Banner(Callback):
+    """Prints device, network, data, loggers and run folder, once, in the first process."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print."""
+        if not trainer.is_global_zero:
+            return
+        console = Console()
+        for name, value in banner_rows(trainer, pl_module):
+            # Whole lines, however narrow the terminal: a path is copied from here.
+            console.print(Text.assemble((f"{name:<10}", "bold"), value), soft_wrap=True)
+
+
+def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str, str]]:
+    """Return what the banner says, line by line."""
+    net: Any = pl_module.net
+    datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+    trainable, frozen = parameter_count(net)
+    device = pl_module.device.type
+    processes = trainer.world_size
+    accumulated = trainer.accumulate_grad_batches
+    effective = datamodule.batch_size * processes * accumulated
+    counts = ", ".join(f"{n:,} {split}" for split, n in datamodule.counts().items())
+    batch = f"{effective}"
+    if effective != datamodule.batch_size:
+        batch += f" = {datamodule.batch_size} x {processes} processes x {accumulated} accumulated"
+    return [
+        ("device", f"{device} x {processes}, precision {trainer.precision}"),
+        ("network", f"{trainable:,} parameters trainable, {frozen:,} frozen"),
+        ("encoder", f"{type(net.encoder).__name__}, weights: {net.encoder.weights_from}"),
+        ("images", f"{counts}; {datamodule.size} px"),
+        ("batch", batch),
+        ("rate", f"{_rates(trainer, pl_module)}; not scaled with the batch"),
+        ("loggers", describe_loggers(trainer.loggers)),
+        ("run", f"{Path(trainer.default_root_dir)}"),
+    ]
+
+
+def _rates(trainer: Trainer, pl_module: LightningModule) -> str:
+    """Return each optimiser with its full rate, and how the encoder's is scaled."""
+    owners = ("generator ", "discriminator ") if isinstance(pl_module, CGANTask) else ("",)
+    said = []
+    for owner, optimizer in zip(owners, trainer.optimizers, strict=True):
+        # A schedule may have begun below the rate that it keeps here.
+        slow, full = (
+            group.get("initial_lr", group["lr"])
+            for group in (optimizer.param_groups[0], optimizer.param_groups[-1])
+        )
+        encoder = "" if len(optimizer.param_groups) == 1 else f" (encoder {slow:g})"
+        said.append(f"{owner}{type(optimizer).__name__} {full:g}{encoder}")
+    return ", ".join(said)

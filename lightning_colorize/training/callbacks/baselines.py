@@ -1,0 +1,113 @@
+"""The baselines' metrics beside the network's, computed once over the same images."""
+
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from lightning_colorize.color import ColorBatch
+from lightning_colorize.common.progress import progress
+from lightning_colorize.metrics import BASELINES, Baselines, colorization_metrics
+
+
+class BaselineMetrics(Callback):
+    """Fits the baselines on the training set and measures them where the network is measured.
+
+    They travel in the checkpoint, so that a later evaluation on other images has them too.
+
+    Args:
+        limit: Fit on at most this many training images.
+
+    Attributes:
+        baselines: What was learnt without a network.
+        table: Metrics by baseline: {"grey": {"val/psnr": ...}, ...}.
+    """
+
+    def __init__(self, limit: int = 4096) -> None:
+        self.limit = limit
+        self.baselines = Baselines()
+        self.table: dict[str, dict[str, float]] = {name: {} for name in BASELINES}
+        self._running: dict[str, MetricCollection] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Fit, unless a checkpoint brought them along."""
+        if self.baselines.pixels:
+            return
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        images = min(self.limit, len(datamodule.images("train")))
+        count = max(1, images // datamodule.batch_size)
+        batches = datamodule.color_batches("train", self.limit)
+        with torch.no_grad():
+            for batch in progress(batches, count, "Measuring baselines, batches", bar_from=20):
+                self.baselines.update(batch)
+        self.baselines.finish()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin, the first time."""
+        if not trainer.sanity_checking:
+            self._begin("val/", pl_module)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,  # type: ignore[override]
+        batch: ColorBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Measure."""
+        self._update(batch)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the result."""
+        self._end()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin, the first time."""
+        self._begin("test/", pl_module)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,  # type: ignore[override]
+        batch: ColorBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Measure."""
+        self._update(batch)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the result."""
+        self._end()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was learnt and measured."""
+        return {"baselines": self.baselines.state_dict(), "table": self.table}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what was learnt and measured."""
+        self.baselines.load_state_dict(state_dict["baselines"])
+        self.table = state_dict["table"]
+
+    def _begin(self, prefix: str, pl_module: LightningModule) -> None:
+        measured = any(name.startswith(prefix) for name in self.table["grey"])
+        if measured or not self.baselines.pixels:
+            return
+        self.baselines.to(pl_module.device)
+        self._running = {
+            name: colorization_metrics(prefix).to(pl_module.device) for name in BASELINES
+        }
+
+    def _update(self, batch: ColorBatch) -> None:
+        for name, metrics in self._running.items():
+            metrics.update(batch.L, self.baselines.predict(name, batch.L), batch.ab)
+
+    def _end(self) -> None:
+        for name, metrics in self._running.items():
+            self.table[name] |= {key: value.item() for key, value in metrics.compute().items()}
+        self._running = {}

@@ -1,0 +1,109 @@
+"""Images that show at a glance what is learnt, and that runs are compared by."""
+
+from typing import Any, NamedTuple
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from lightning_colorize.color import ColorBatch, fit_gamut, to_rgb
+from lightning_colorize.metrics import per_image
+from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
+from lightning_colorize.training.loggers import BestImage, log_best_images, log_images
+
+
+class ImageGrids(Callback):
+    """Logs a grid of always the same validation images, one a row: grey, prediction, truth.
+
+    Those of the best epoch are kept one by one, with the colour difference of each. The images
+    are the same in every run on the same data with as many processes.
+
+    Args:
+        count: Images in the grid; 0 for no grids.
+        every_n_epochs: How often.
+    """
+
+    def __init__(self, count: int = 8, every_n_epochs: int = 1) -> None:
+        self.count = count
+        self.every_n_epochs = every_n_epochs
+        self._shown: list[_Shown] = []
+        self._seen = 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,  # type: ignore[override]
+        batch: ColorBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw images from all over the split: neighbours by name are often alike."""
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        numbers = range(self._seen, self._seen + len(batch))
+        self._seen += len(batch)
+        loader: Any = trainer.val_dataloaders
+        step = max(1, len(loader.dataset) // trainer.world_size // self.count)
+        free = self.count - len(self._shown)
+        shown = [i for i, number in enumerate(numbers) if number % step == 0][:free]
+        if shown:
+            images = batch.L[shown], outputs[shown], batch.ab[shown]
+            names = [batch.names[i] for i in shown]
+            rows, differences = grid_rows(*images).cpu(), per_image(*images)["ciede2000"]
+            self._shown += map(_Shown, names, rows, differences.tolist())
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the grid."""
+        if self._shown and self._is_due(trainer):
+            rows = [image.row for image in self._shown]
+            grid = make_grid(rows, nrow=1, padding=2, pad_value=255)
+            log_images(trainer.loggers, "val/grid", grid, trainer.global_step)
+        self._seen = 0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the images if this epoch is the best so far."""
+        # In all processes: they have to agree on whether it is.
+        if not trainer.sanity_checking and _is_best(trainer) and self._shown:
+            images = [
+                BestImage(name, row.movedim(0, -1).numpy(), ciede2000)
+                for name, row, ciede2000 in self._shown
+            ]
+            log_best_images(trainer.loggers, images)
+        self._shown = []
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        epoch = trainer.current_epoch + 1
+        last = trainer.should_stop or epoch == trainer.max_epochs
+        return last or epoch % self.every_n_epochs == 0
+
+
+class _Shown(NamedTuple):
+    name: str
+    row: Tensor
+    ciede2000: float
+
+
+def _is_best(trainer: Trainer) -> bool:
+    """Return whether best.ckpt is about to be written; checkpoints hear of a validation last."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    best = next(callback for callback in callbacks if isinstance(callback, BestCheckpoint))
+    if best.monitor is None:
+        return True
+    return best.check_monitor_top_k(trainer, trainer.callback_metrics.get(best.monitor))
+
+
+def grid_rows(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
+    """Return grey, prediction and truth of each image side by side.
+
+    Args:
+        L: (B, 1, H, W) in [0, 100].
+        ab_hat: (B, 2, H, W) in LAB units, predicted.
+        ab: (B, 2, H, W) in LAB units, true.
+
+    Returns:
+        (B, 3, H, 3 W), uint8.
+    """
+    images = [to_rgb(L, colour) for colour in (torch.zeros_like(ab), fit_gamut(L, ab_hat), ab)]
+    return (torch.cat(images, dim=3) * 255).round().to(torch.uint8)

@@ -1,0 +1,230 @@
+"""`result.json`: what came out of a run, for programs."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.trainer.states import TrainerFn
+
+from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.provenance import git_commit, versions
+from lightning_colorize.networks import parameter_count
+from lightning_colorize.runs.folder import BEST, RESULT, read_result
+from lightning_colorize.tasks import ColorizationTask
+from lightning_colorize.training.callbacks.baselines import BaselineMetrics
+from lightning_colorize.training.callbacks.cost import Cost
+from lightning_colorize.training.callbacks.gan_health import GANHealth
+from lightning_colorize.training.callbacks.interrupt import RunInterrupted
+from lightning_colorize.training.callbacks.validations import Validations
+
+# Seconds of training between two writings of the file.
+_NOTE_EVERY = 10.0
+
+
+class RunResult(Callback):
+    """Keeps the account of a run over its resumes and writes `result.json`.
+
+    The file is written every few seconds, at every validation and at the end, so that a killed run
+    leaves one too (with status `interrupted`). A run that is to be tested is not finished before.
+    Batches, images and seconds are those of the surviving history; device-hours are all that were
+    paid for training and validation, with what was trained in vain before a kill.
+
+    Args:
+        folder: The run folder.
+        baselines: Whose table is part of the result.
+        cost: Whose figures are.
+        monitor: The metric that says which epoch's validation metrics are kept: the best one's;
+            None: the last one's.
+        mode: Whether more of it is better, or less.
+        test: Whether the run ends with a test, where the data has images for one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        baselines: BaselineMetrics,
+        cost: Cost,
+        monitor: str | None,
+        mode: Literal["max", "min"],
+        test: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.baselines = baselines
+        self.cost = cost
+        self.monitor = monitor
+        self.mode = mode
+        self.test = test
+        self.best: float | None = None
+        self.metrics: dict[str, float] = {}
+        self.batches = 0
+        self.images = 0
+        self.seconds = 0.0
+        self.device_seconds = 0.0
+        self.restarts = 0
+        self._devices = 1
+        self._begun = False
+        self._since: float | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; a restart is noted at once, it may come to nothing."""
+        self._begun = True
+        self._devices = trainer.world_size
+        self._since = time.monotonic()
+        if self.restarts:
+            self.write(trainer, pl_module, "interrupted")
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Count."""
+        self.batches += 1
+        self.images += len(batch) * trainer.world_size
+        if self._since is not None and time.monotonic() - self._since > _NOTE_EVERY:
+            self._stop_clock()
+            self.write(trainer, pl_module, "interrupted")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the metrics of the epoch that is best so far."""
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        self._keep_best(trainer)
+        self._stop_clock()
+        self.write(trainer, pl_module, "interrupted")
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the outcome, also when there was nothing left to train (killed in the test)."""
+        self._stop_clock(last=True)
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        untested = self.test and datamodule.has("test")
+        self.write(trainer, pl_module, "interrupted" if untested else self._status(trainer))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the test metrics."""
+        self.write(trainer, pl_module, self._status(trainer))
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Say that the run did not finish, if it had begun: wrong use leaves no run."""
+        if not self._begun:
+            return
+        self._stop_clock(last=True)
+        stopped = isinstance(exception, (RunInterrupted, KeyboardInterrupt))
+        self.write(trainer, pl_module, "interrupted" if stopped else "failed")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the account so far."""
+        self._stop_clock()
+        return {
+            "metrics": self.metrics,
+            "best": self.best,
+            "batches": self.batches,
+            "images": self.images,
+            "seconds": self.seconds,
+            "device_seconds": self.device_seconds,
+            "restarts": self.restarts,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the account of the resumed run."""
+        self.metrics = state_dict["metrics"]
+        self.best = state_dict["best"]
+        self.batches = state_dict["batches"]
+        self.images = state_dict["images"]
+        self.seconds = state_dict["seconds"]
+        # The checkpoint does not know of restarts that were killed before they wrote one, nor what
+        # was paid between its writing and a kill.
+        noted = read_result(self.folder) or {}
+        self.restarts = max(state_dict["restarts"], noted.get("restarts", 0)) + 1
+        self.device_seconds = max(
+            state_dict.get("device_seconds", 0.0), noted.get("device_hours", 0.0) * 3600
+        )
+
+    def write(self, trainer: Trainer, pl_module: LightningModule, status: str) -> None:
+        """Write `result.json`, in the first process."""
+        if not trainer.is_global_zero:
+            return
+        self.metrics |= _logged(trainer, "train/", "test/")
+        trainable, frozen = parameter_count(cast(ColorizationTask, pl_module).net)
+        result = {
+            "status": status,
+            "told_to_stop": self._is_told_to_stop(trainer),
+            "metrics": _finite(self.metrics),
+            "baselines": {name: _finite(row) for name, row in self.baselines.table.items()},
+            "best_checkpoint": BEST if (self.folder / BEST).is_file() else None,
+            "best_metric": _number(self.best),
+            "monitor": self.monitor,
+            "epochs": trainer.current_epoch,
+            "batches": self.batches,
+            "images_seen": self.images,
+            "seconds": round(self.seconds, 2),
+            "images_per_second": round(self.images / self.seconds, 2) if self.seconds else None,
+            "device_hours": round(self.device_seconds / 3600, 5),
+            **self.cost.result(),
+            "parameters": trainable + frozen,
+            "trainable_parameters": trainable,
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "restarts": self.restarts,
+        }
+        write_atomic(self.folder / RESULT, json.dumps(result, indent=2) + "\n")
+
+    def _keep_best(self, trainer: Trainer) -> None:
+        found = _logged(trainer, "val/")
+        value = None if self.monitor is None else found.get(self.monitor)
+        if value is None or self.best is None or math.isnan(self.best):
+            better = True
+        else:
+            better = value > self.best if self.mode == "max" else value < self.best
+        if better:
+            self.best = value
+            self.metrics |= found
+
+    def _stop_clock(self, last: bool = False) -> None:
+        if self._since is None:
+            return
+        now = time.monotonic()
+        self.seconds += now - self._since
+        self.device_seconds += (now - self._since) * self._devices
+        self._since = None if last else now
+
+    @staticmethod
+    def _is_told_to_stop(trainer: Trainer) -> bool:
+        """Return whether it was the file `stop` that ended the run."""
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        return any(isinstance(callback, Validations) and callback.stopped for callback in callbacks)
+
+    @staticmethod
+    def _status(trainer: Trainer) -> str:
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        early = any(
+            (isinstance(callback, EarlyStopping) and callback.stopped_epoch)
+            or (isinstance(callback, GANHealth | Validations) and callback.stopped)
+            for callback in callbacks
+        )
+        return "stopped_early" if early else "finished"
+
+
+def _number(value: float | None) -> float | None:
+    """Return a number, or None for what is none: JSON has no NaN."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    """Return metrics as JSON has them."""
+    return {name: _number(value) for name, value in metrics.items()}
+
+
+def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:
+    """Return the last value of each metric whose name begins with one of the prefixes."""
+    metrics = trainer.callback_metrics
+    return {name: float(value) for name, value in metrics.items() if name.startswith(prefixes)}

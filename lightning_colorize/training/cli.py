@@ -1,0 +1,323 @@
+"""From a configuration to a Trainer: a thin LightningCLI and what every run brings along."""
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+from lightning_colorize.common.bundled import bundled
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.processes import is_first_process
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.networks import skip_weights
+from lightning_colorize.runs.folder import LAST, read_config
+from lightning_colorize.runs.naming import begin, new_run_folder
+from lightning_colorize.runs.resuming import refuse_ended, refuse_other_settings
+from lightning_colorize.tasks import CGANTask, ColorizationTask
+from lightning_colorize.training.callbacks import (
+    Banner,
+    BaselineMetrics,
+    BestCheckpoint,
+    Cost,
+    FinalValidation,
+    GANHealth,
+    GracefulStop,
+    ImageGrids,
+    LastCheckpoint,
+    PredictFolder,
+    RunResult,
+    SaveConfig,
+    SharedFolder,
+    Validations,
+    on_terminal,
+    progress_callbacks,
+    with_whole_checkpoints,
+)
+from lightning_colorize.training.devices import default_precision, several_processes
+from lightning_colorize.training.launchers import (
+    refuse_other_processes,
+    refuse_restarts_by_one_store,
+    refuse_sync_batchnorm,
+    with_slurm,
+)
+from lightning_colorize.training.loggers import build_loggers
+from lightning_colorize.training.options import RunOptions
+
+
+class ColorizeCLI(LightningCLI):
+    """LightningCLI for any `ColorizationTask`; the run's folder, loggers and callbacks are ours.
+
+    Args:
+        words: The command line after `fit`.
+        prog: What the help calls the command.
+        resumed: The folder of a run that goes on; by default a new one is made.
+        scratch: The folder for what Lightning cannot help writing, for work that is no run.
+        claim: Takes the run's folder for this process before anything is written there.
+
+    Attributes:
+        folder: The run folder, or `scratch`.
+        resumed: Whether a run goes on.
+        best: Keeps the run's best checkpoint; None where nothing is kept (`fast_dev_run`).
+        stop: Ends the run when it is told to by a signal; only where something is kept.
+    """
+
+    best: BestCheckpoint | None = None
+    stop: GracefulStop
+
+    def __init__(
+        self,
+        words: list[str],
+        prog: str,
+        resumed: Path | None = None,
+        scratch: Path | None = None,
+        claim: Callable[[Path], None] = lambda folder: None,
+    ) -> None:
+        self.words = words
+        self.claim = claim
+        self.resumed = resumed is not None
+        self.is_run = scratch is None
+        self.folder = resumed or scratch or Path()
+        super().__init__(
+            ColorizationTask,
+            ColorizationDataModule,
+            subclass_mode_model=True,
+            save_config_callback=SaveConfig if scratch is None else None,
+            seed_everything_default=42,
+            trainer_defaults={
+                "num_sanity_val_steps": 0,
+                "enable_model_summary": False,
+                # The data module deals out images to processes itself, without padding.
+                "use_distributed_sampler": False,
+            },
+            parser_kwargs={
+                "prog": prog,
+                "exit_on_error": False,
+                "allow_abbrev": False,
+                "default_config_files": [str(base_config(words))],
+            },
+            auto_configure_optimizers=False,
+            run=False,
+            args=words,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add `--run.*`."""
+        parser.add_argument("--run", type=RunOptions, default=RunOptions())
+
+    def before_instantiate_classes(self) -> None:
+        """Name the run, so that its configuration can be saved with its experiment's name."""
+        refuse_restarts_by_one_store()
+        options = self.config.run
+        if options.experiment is None:
+            given = config_path(self.words)
+            options.experiment = "fit" if given is None else given.stem
+        is_new = self.is_run and not self.resumed
+        if is_new:
+            root = Path(options.root).expanduser()
+            self.folder = new_run_folder(
+                root, options.experiment, options.name, options.auto_resume
+            )
+        self._complete()
+        if is_new and options.auto_resume:
+            self._take_up()
+
+    def _take_up(self) -> None:
+        """Go on with the run if it has begun: it is as if `resume` had been called.
+
+        Raises:
+            RunEnded: If there is nothing left to do.
+        """
+        text = self.parser.dump(self.config, skip_none=False, format="yaml")
+        refuse_other_settings(self.folder, yaml.safe_load(text))
+        refuse_ended(self.folder)
+        self.resumed = (self.folder / LAST).is_file()
+        if self.resumed and is_first_process():
+            print(f"goes on from step {checkpoint_step(self.folder / LAST):,} of {self.folder}")
+
+    def _complete(self) -> None:
+        """Fill in what follows from the rest, or from the machine."""
+        self._complete_paths()
+        model, trainer = self.config.model.init_args, self.config.trainer
+        if trainer.precision is None and self.config.run.auto_resume:
+            # Not that of this machine: the run may have begun on one with other GPUs.
+            trainer.precision = read_config(self.folder).get("trainer", {}).get("precision")
+        trainer.precision = trainer.precision or default_precision(trainer.accelerator)
+        # The depth of some encoders follows from the size of the images; others have no such key.
+        if "size" in model.encoder.init_args:
+            model.encoder.init_args.size = self.config.data.size
+
+    def _complete_paths(self) -> None:
+        """Make paths whole: a run is resumed, and its configuration used, from any folder."""
+        config, model = self.config, self.config.model.init_args
+        places = [(config.data, "root"), (config.run, "predict_dir")]
+        places += [(model, "generator_checkpoint"), (model.encoder.init_args, "weights")]
+        if config.data.source is not None:
+            source = config.data.source.get("init_args", {})
+            places += [(source, "exclude_list"), (source, "cache_dir")]
+        for part, key in places:
+            if key in part:
+                part[key] = absolute(part[key])
+
+    def instantiate_classes(self) -> None:
+        """Build what the configuration says; a resumed run's weights are in its checkpoint."""
+        with skip_weights() if self.resumed else nullcontext():
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Add the run's folder, loggers and callbacks to the Trainer's configuration."""
+        config = self.config_init.trainer
+        if config.strategy == "auto" and several_processes(
+            config.accelerator, config.devices, config.num_nodes
+        ):
+            config.strategy = self.model.distributed_strategy
+        self.model.check(config, self.datamodule.size)
+        baselines = BaselineMetrics()
+        callbacks: list[Callback] = [Banner(), baselines]
+        if config.enable_progress_bar is not False:
+            callbacks += progress_callbacks()
+        # The bar is ours, on a terminal only; Lightning would add one everywhere.
+        config.enable_progress_bar = config.enable_progress_bar is not False and on_terminal()
+        if self.is_run and not config.fast_dev_run:
+            self._check_monitor()
+            callbacks += self._writing_callbacks(baselines)
+            if is_first_process():
+                # Nothing is left behind where there is nothing to train on.
+                self.datamodule.prepare_data()
+                self.datamodule.setup()
+                make_folder(self.folder)
+                self.claim(self.folder)
+                if not self.resumed:
+                    begin(self.folder, self.config_init.run.auto_resume)
+            if config.logger is None:
+                config.logger = self._loggers()
+            if config.logger:
+                callbacks.insert(2, LearningRateMonitor())
+        # Ours first: at the end of a validation, averaged weights are still in place for them.
+        given = config.callbacks or []
+        config.callbacks = [*callbacks, *(given if isinstance(given, list) else [given])]
+        config.plugins = with_slurm(with_whole_checkpoints(config.plugins))
+        trainer: Trainer = super().instantiate_trainer(default_root_dir=str(self.folder), **kwargs)
+        refuse_other_processes(trainer)
+        if config.sync_batchnorm:
+            refuse_sync_batchnorm(trainer)
+        return trainer
+
+    def _check_monitor(self) -> None:
+        """Refuse a metric that is never logged now, not after the first epoch."""
+        monitor, names = self.config_init.run.monitor, self.model.metric_names()
+        if monitor is None and self.config_init.run.patience is not None:
+            raise UsageError(
+                f"--run.patience: {self.config_init.run.patience}\n"
+                "accepted: null where --run.monitor is null: there is no metric to wait for"
+            )
+        if monitor is not None and monitor not in names:
+            raise UsageError(
+                f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}"
+            )
+
+    def _loggers(self) -> Any:
+        step = checkpoint_step(self.folder / LAST) if self.resumed else None
+        return build_loggers(self.folder, self.config_init.run.loggers, step)
+
+    def _writing_callbacks(self, baselines: BaselineMetrics) -> list[Callback]:
+        """Return the callbacks that leave something in the run folder, or stop the run early."""
+        options: RunOptions = self.config_init.run
+        callbacks: list[Callback] = []
+        if options.monitor is not None and options.patience is not None:
+            callbacks.append(
+                EarlyStopping(
+                    options.monitor,
+                    mode=options.mode,
+                    patience=options.patience,
+                    # After validations: an epoch that is cut short has none.
+                    check_on_train_epoch_end=False,
+                )
+            )
+        if isinstance(self.model, CGANTask) and options.health != "off":
+            callbacks.append(GANHealth(stop=options.health == "stop"))
+        if options.grid_images:
+            callbacks.append(ImageGrids(options.grid_images, options.grid_every_n_epochs))
+        if options.predict_dir is not None:
+            callbacks.append(PredictFolder(Path(options.predict_dir), self.datamodule.size))
+        self.best = BestCheckpoint(self.folder, options.monitor, options.mode)
+        last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
+        self.stop = GracefulStop(last)
+        cost = Cost()
+        return [
+            SharedFolder(self.folder, self.resumed),
+            *callbacks,
+            cost,
+            Validations(self.folder),
+            RunResult(self.folder, baselines, cost, options.monitor, options.mode, options.test),
+            FinalValidation(),
+            self.best,
+            last,
+            self.stop,
+        ]
+
+
+class NamedCLI(ColorizeCLI):
+    """A run that is named, and whose configuration is read and checked; nothing is built."""
+
+    def instantiate_classes(self) -> None:
+        """Build nothing."""
+
+
+class ParsedCLI(NamedCLI):
+    """A configuration that is read and checked; nothing is named or built."""
+
+    def before_instantiate_classes(self) -> None:
+        """Name no run."""
+
+
+def absolute(path: str | Path | None) -> str | None:
+    """Return a path with its home folder and from the root on; an address as it is."""
+    if path is None:
+        return None
+    if "://" in str(path):
+        return str(path)
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a run's folder.
+
+    Raises:
+        UsageError: If it cannot be made there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be made: {error.strerror}; give another --run.root"
+        ) from error
+
+
+def config_path(words: list[str]) -> Path | None:
+    """Return the first configuration file on a command line."""
+    for word, following in zip(words, [*words, ""][1:], strict=True):
+        if word in ("--config", "-c"):
+            return Path(following).expanduser()
+        if word.startswith("--config="):
+            return Path(word.partition("=")[2]).expanduser()
+    return None
+
+
+def base_config(words: list[str]) -> Path:
+    """Return the defaults that an experiment stands on: `base.yaml` beside it, else ours."""
+    given = config_path(words)
+    if given is not None and (given.parent / "base.yaml").is_file():
+        return given.parent / "base.yaml"
+    return bundled("experiments") / "base.yaml"
+
+
+def checkpoint_step(path: Path) -> int:
+    """Return the number of optimiser steps after which a checkpoint was written."""
+    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])

@@ -1,0 +1,119 @@
+"""All loggers of a run set up alike, and what is logged to all of them at once."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+from torch import Tensor
+
+from lightning_colorize.common.processes import is_first_process
+from lightning_colorize.runs.folder import flatten
+from lightning_colorize.training.loggers.base import BestImage, ImageArray, RunLogger, as_image
+from lightning_colorize.training.loggers.csv_file import CsvRun
+from lightning_colorize.training.loggers.image_files import ImageFiles
+from lightning_colorize.training.loggers.options import LoggerOptions
+from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
+from lightning_colorize.training.loggers.wandb_mode import WandbMode, wandb_mode
+from lightning_colorize.training.loggers.wandb_run import WandbRun
+
+_log = logging.getLogger(__name__)
+
+
+def build_loggers(
+    folder: Path, options: LoggerOptions, resume_step: int | None = None
+) -> list[Logger]:
+    """Return the loggers of a run, all of which write into its folder.
+
+    Takes up to 5 s to find out whether W&B can be online; if it was to be and cannot, one line says
+    why.
+
+    Args:
+        folder: The run folder.
+        options: Which loggers.
+        resume_step: The step (`global_step`) of the checkpoint that is resumed from. What was
+            logged from it on is dropped, because those steps are taken again.
+    """
+    loggers: list[Logger] = []
+    if options.csv:
+        loggers.append(CsvRun(folder, resume_step))
+    if options.tensorboard:
+        loggers.append(TensorBoardRun(folder, resume_step))
+    loggers.append(ImageFiles(folder))
+    # Only the first process has a W&B run; the others need not look whether it can be online.
+    mode = wandb_mode(options.wandb) if is_first_process() else WandbMode("offline")
+    if mode.mode != "disabled":
+        loggers.append(WandbRun(folder, options, mode))
+    if mode.reason:
+        _log.warning("W&B: offline, %s", mode.reason)
+    return loggers
+
+
+def describe_loggers(loggers: Sequence[Logger]) -> str:
+    """Return the loggers and their mode in one line, for the banner."""
+    names = [logger.description for logger in loggers if isinstance(logger, RunLogger)]
+    return ", ".join(name for name in names if name) or "none"
+
+
+def log_config(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
+    """Give a run's whole configuration to its loggers, nested names as dotted ones.
+
+    To be called once a process; Lightning's own `log_hyperparams` is ignored by these loggers.
+    """
+    flat = flatten(config)
+    for logger in loggers:
+        if isinstance(logger, RunLogger):
+            logger.log_config(flat)
+
+
+def log_images(
+    loggers: Sequence[Logger],
+    name: str,
+    image: ImageArray | Tensor,
+    step: int,
+    caption: str | None = None,
+) -> None:
+    """Show an image in W&B and TensorBoard and write `<run>/images/<name>_<step>.png`.
+
+    Args:
+        loggers: The run's loggers; others than this package's are left out.
+        name: The image's name, as metrics are named: `val/grid`.
+        image: An array (H, W, 3) or a tensor (3, H, W), uint8, sRGB in 0..255.
+        step: The step at which it was made.
+        caption: What W&B writes below it; also in the PNG file's `Description`.
+
+    Raises:
+        TypeError: If the image is not uint8.
+        ValueError: If its shape is another.
+    """
+    pixels = as_image(image)
+    for logger in loggers:
+        if isinstance(logger, RunLogger):
+            logger.add_image(name, pixels, step, caption)
+
+
+def log_best_images(loggers: Sequence[Logger], images: Sequence[BestImage]) -> None:
+    """Write `<run>/images/best/*.png`, of which W&B gets a table when the run is closed.
+
+    Args:
+        loggers: The run's loggers; others than this package's are left out.
+        images: Those of the best epoch so far, always the same ones in the same order.
+    """
+    for logger in loggers:
+        if isinstance(logger, RunLogger):
+            logger.log_best_images(images)
+
+
+def close_loggers(loggers: Sequence[Logger], *, failed: bool = False) -> None:
+    """Write what is left and finish the W&B run; to be called after the last fit or test.
+
+    Lightning's `finalize` comes after each of them, too early for that.
+
+    Args:
+        loggers: The run's loggers.
+        failed: Whether the run is shown as failed in W&B.
+    """
+    for logger in loggers:
+        if isinstance(logger, RunLogger):
+            logger.close(failed)

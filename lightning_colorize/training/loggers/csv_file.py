@@ -1,0 +1,142 @@
+"""`metrics.csv` and `cost.csv`: one row per step, in the run folder itself."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from lightning_colorize.common.files import write_atomic
+from lightning_colorize.runs.folder import COST, METRICS
+from lightning_colorize.training.loggers.base import RunLogger
+
+_COST_PREFIX = "cost/"
+_FIRST = {METRICS: ("step", "epoch"), COST: ("step",)}
+"""The columns that stand first, and are there always."""
+
+
+class MetricsFile:
+    """A CSV file with one row per step, complete on disk after every update.
+
+    What is logged twice for a step (by a run that was killed and resumed, say) stands there once:
+    the later value counts. Columns are in a fixed order, so equal runs leave equal files.
+
+    Args:
+        path: The file; its rows are gone on with if it is there.
+        resume_step: Rows of this step and later ones are dropped.
+        first: The columns that stand first, and are there always.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        resume_step: int | None = None,
+        first: Sequence[str] = _FIRST[METRICS],
+    ) -> None:
+        self.path = path
+        self._first = first
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._columns: list[str] = list(self._first)
+        self._last_row_at = 0
+        if path.is_file():
+            self._load(resume_step)
+
+    def update(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Put metrics into the row of a step."""
+        last = max(self._rows, default=-1)
+        row = self._rows.setdefault(step, {"step": step})
+        row |= metrics
+        if step < last or not row.keys() <= set(self._columns) or not self._last_row_at:
+            self._write_all()
+        else:
+            self._write_last(row, is_new=step > last)
+
+    @property
+    def last_step(self) -> int:
+        """The latest step that has a row; 0 before the first."""
+        return max(self._rows, default=0)
+
+    def _load(self, resume_step: int | None) -> None:
+        text = self.path.read_text(encoding="utf-8")
+        # A line without its end is half a row: the machine went down while it was written.
+        for line in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])):
+            row: dict[str, Any] = {name: value for name, value in line.items() if value}
+            step = int(row["step"])
+            if resume_step is None or step < resume_step:
+                self._rows[step] = row
+        self._write_all()
+
+    def _write_all(self) -> None:
+        names = {name for row in self._rows.values() for name in row}
+        self._columns = [*self._first, *sorted(names - set(self._first))]
+        rows = [self._line(self._rows[step]) for step in sorted(self._rows)]
+        text = self._line(dict(zip(self._columns, self._columns, strict=True))) + "".join(rows)
+        write_atomic(self.path, text)
+        self._last_row_at = len(text.encode()) - len(rows[-1].encode()) if rows else 0
+
+    def _write_last(self, row: dict[str, Any], *, is_new: bool) -> None:
+        with self.path.open("r+b") as file:
+            self._last_row_at = file.seek(0, io.SEEK_END) if is_new else self._last_row_at
+            file.seek(self._last_row_at)
+            file.write(self._line(row).encode())
+            file.truncate()
+
+    def _line(self, row: dict[str, Any]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self._columns, lineterminator="\n").writerow(row)
+        return text.getvalue()
+
+
+class CsvRun(RunLogger):
+    """Metrics into `<run>/metrics.csv`, which grows over resumes.
+
+    What training costs is other each time; it is kept apart, in `cost.csv`, so that equal runs
+    leave equal metrics.
+
+    Args:
+        folder: The run folder.
+        resume_step: The step of the checkpoint that is resumed from; rows from it on are dropped,
+            because those steps are taken again.
+    """
+
+    description = "CSV"
+
+    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
+        super().__init__()
+        self._folder = folder
+        self._resume_step = resume_step
+        self._files: dict[str, MetricsFile] = {}
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self._folder.name
+
+    @property
+    def version(self) -> str:
+        """Empty: a run folder is one version."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self._folder)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Put metrics into the row of a step; without a step, into the latest row."""
+        values = {name: v.item() if isinstance(v, Tensor) else v for name, v in metrics.items()}
+        costs = {name: value for name, value in values.items() if name.startswith(_COST_PREFIX)}
+        others = {name: value for name, value in values.items() if name not in costs}
+        for name, part in ((COST, costs), (METRICS, others)):
+            if part:
+                file = self._file(name)
+                file.update(file.last_step if step is None else step, part)
+
+    def _file(self, name: str) -> MetricsFile:
+        if name not in self._files:
+            self._files[name] = MetricsFile(self._folder / name, self._resume_step, _FIRST[name])
+        return self._files[name]

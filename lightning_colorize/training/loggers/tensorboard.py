@@ -1,0 +1,87 @@
+"""TensorBoard events in the run folder."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lightning_colorize.runs.folder import TENSORBOARD, read_result
+from lightning_colorize.training.loggers.base import ImageArray, RunLogger
+
+HPARAMS = f"{TENSORBOARD}/hparams"
+"""Events for TensorBoard's page of hyperparameters, apart from the curves: it has a column for
+every scalar that lies beside them."""
+
+_NO_HPARAMS = "run."  # where a run is kept changes nothing of it
+
+
+class TensorBoardRun(RunLogger, TensorBoardLogger):
+    """Metrics, images and configuration into `<run>/tensorboard/`.
+
+    Args:
+        folder: The run folder.
+        resume_step: The step of the checkpoint that is resumed from; TensorBoard hides what the
+            earlier process logged from it on, because those steps are taken again.
+    """
+
+    description = "TensorBoard"
+
+    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
+        super().__init__(
+            save_dir=folder,
+            name=TENSORBOARD,
+            version="",
+            default_hp_metric=False,
+            purge_step=resume_step,
+        )
+        self._folder = folder
+        self._config: dict[str, Any] = {}
+
+    @rank_zero_only
+    def log_config(self, config: Mapping[str, Any]) -> None:
+        """Show the configuration on the text page, a line per name."""
+        # Four spaces make it code for TensorBoard's Markdown: names hold underscores.
+        lines = [f"    {name}: {value}" for name, value in config.items()]
+        self.experiment.add_text("config", "\n".join(lines), global_step=0)
+        self._config = dict(config)
+
+    @rank_zero_only
+    def add_image(self, name: str, image: ImageArray, step: int, caption: str | None) -> None:
+        """Show an image; TensorBoard has no captions."""
+        self.experiment.add_image(name, image, global_step=step, dataformats="HWC")
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write events out; without Lightning's hparams.yaml, as config.yaml says it all."""
+        self.experiment.flush()
+
+    @rank_zero_only
+    def close(self, failed: bool) -> None:
+        """Write events out, the configuration beside the best metrics too, and close the files."""
+        self.experiment.close()
+        if (result := read_result(self._folder)) and self._config:
+            values = {name: value for name, value in result["metrics"].items() if value is not None}
+            self._write_hparams(values)
+
+    def _write_hparams(self, metrics: Mapping[str, float]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+
+        shutil.rmtree(self._folder / HPARAMS, ignore_errors=True)
+        named = {name.replace(".init_args", ""): value for name, value in self._config.items()}
+        shown = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in named.items()
+            if not name.startswith(_NO_HPARAMS)
+        }
+        # Without the summary of the experiment: TensorBoard would take one run's for all of them,
+        # and show none of the arguments that only other runs' classes have.
+        _, start, end = hparams(shown, dict(metrics))  # type: ignore[no-untyped-call]
+        with SummaryWriter(str(self._folder / HPARAMS)) as writer:
+            writer._get_file_writer().add_summary(start)
+            for name, value in metrics.items():
+                writer.add_scalar(f"best/{name}", value)
+            writer._get_file_writer().add_summary(end)

@@ -1,0 +1,71 @@
+"""What is said where torch.compile does not work, or fails at work."""
+
+import pytest
+import torch
+
+from lightning_colorize.common.compiling import is_compiler_error, require_compiler
+from lightning_colorize.common.errors import UsageError
+
+CPU = torch.device("cpu")
+
+
+class InductorError(RuntimeError):
+    """Looks as torch's own does."""
+
+
+InductorError.__module__ = "torch._inductor.exc"
+
+
+def failing(function, **options):
+    def call(*args, **kwargs):
+        raise InductorError("\n  InvalidCxxCompiler: No working C++ compiler found\nand so on")
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def unasked():
+    require_compiler.cache_clear()
+    yield
+    require_compiler.cache_clear()
+
+
+def test_a_machine_without_a_compiler_is_refused_in_a_line(monkeypatch):
+    monkeypatch.setattr(torch, "compile", failing)
+    with pytest.raises(UsageError) as refused:
+        require_compiler("model.compile", CPU)
+    assert str(refused.value).splitlines() == [
+        "--model.compile: true",
+        "accepted: false: torch.compile does not work here (InvalidCxxCompiler: No working C++ "
+        "compiler found); for cpu it needs a C++ compiler",
+    ]
+
+
+@pytest.mark.slow
+def test_this_machine_has_one():
+    require_compiler("model.compile", CPU)
+
+
+@pytest.mark.parametrize("option", ["model.compile", "data.compile"])
+def test_a_run_that_cannot_be_compiled_does_not_begin(command, monkeypatch, capsys, option):
+    monkeypatch.setattr(torch, "compile", failing)
+    assert command("fit", *command.words("run", f"--{option}", "true")) == 2
+    error = capsys.readouterr().err
+    assert f"--{option}: true" in error
+    assert "No working C++ compiler found" in error
+    assert "Traceback" not in error
+
+
+def test_a_compiler_that_fails_at_work_ends_the_run_in_a_line(command, monkeypatch, capsys):
+    monkeypatch.setattr(torch, "compile", failing)
+    monkeypatch.setattr("lightning_colorize.tasks.base.require_compiler", lambda *_: None)
+    assert command("fit", *command.words("run", "--model.compile", "true")) == 1
+    error = capsys.readouterr().err
+    assert "torch.compile failed (InvalidCxxCompiler: No working C++ compiler found)" in error
+    assert "write --model.compile false" in error
+    assert "Traceback" not in error
+
+
+def test_only_the_compilers_errors_are_taken_for_its_own():
+    assert is_compiler_error(InductorError("x"))
+    assert not is_compiler_error(RuntimeError("x"))

@@ -1,0 +1,49 @@
+"""Files that are written whole or not at all."""
+
+import os
+
+import pytest
+
+from lightning_colorize.common import files
+from lightning_colorize.common.errors import UsageError
+
+
+def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
+    path = tmp_path / "deeper" / "file.txt"
+    files.write_atomic(path, "first\n")
+    assert path.read_bytes() == b"first\n"
+
+    def full(_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        files.write_atomic(path, "second\n")
+    assert path.read_text() == "first\n"
+    assert os.listdir(path.parent) == ["file.txt"]
+
+
+def test_the_longest_file_name_can_be_written(tmp_path):
+    path = tmp_path / ("a" * 250 + ".json")
+    files.write_atomic(path, "text")
+    assert path.read_text() == "text"
+
+
+def test_what_cannot_be_written_is_refused_before_it_is(tmp_path):
+    files.require_writable(tmp_path / "new" / "a.json", "--json")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").touch()
+    for path, reason in [
+        (tmp_path, "is a folder"),
+        (tmp_path / "file" / "a.json", "cannot be written: "),
+        (tmp_path / ("a" * 256), "cannot be written: File name too long"),
+    ]:
+        with pytest.raises(UsageError) as caught:
+            files.require_writable(path, "--json")
+        assert str(caught.value).startswith(f"--json {path} {reason}")
+
+
+def test_a_written_file_has_the_usual_permissions(tmp_path):
+    files.write_atomic(tmp_path / "atomic", "")
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode

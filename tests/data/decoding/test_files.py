@@ -1,0 +1,372 @@
+"""Reading images: every kind against the numbers that were written or an independent reader."""
+
+import contextlib
+import ctypes
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms, ImageOps
+from torchvision.transforms.v2 import functional as F
+
+from lightning_colorize.data.decoding import files, jpeg
+from lightning_colorize.data.decoding.files import (
+    IMAGE_SUFFIXES,
+    ImageError,
+    image_size,
+    read_image,
+)
+from lightning_colorize.data.decoding.pillow_modes import scale_to_eight_bits, srgb_transform
+
+# The largest difference allowed, in levels of 255.
+LOSSLESS = {
+    "png": 0,
+    "bmp": 0,
+    "webp": 0,
+    "ppm": 0,
+    "tiff": 0,
+    "grey_png": 0,
+    "one_bit_png": 0,
+    "palette_png": 0,
+    "palette_transparent_png": 0,
+    "palette_gif": 0,
+    "animated_gif": 0,
+    "rgba_png": 1,
+    "rgba_webp": 1,
+    "la_png": 1,
+    "palette_alpha_png": 1,
+    "cmyk_tiff": 1,
+    "lab_tiff": 1,
+    "grey16_png": 0,
+    "grey16_pgm": 0,
+    "grey16_tiff": 0,
+    "grey16_big_endian_tiff": 0,
+    "grey16_white_is_zero_tiff": 0,
+    "rgb16_png": 0,
+    "rgb16_tiff": 0,
+    "rgb16_planar_tiff": 0,
+    "rgb_float_tiff": 0,
+    "rgba_float_tiff": 1,
+    "float_tiff": 0,
+    "float255_tiff": 0,
+    "int32_tiff": 0,
+    "uint32_tiff": 1,
+    "one_pixel_png": 0,
+    "display_p3_png": 1,
+}
+LOSSY = {
+    "jpeg": 4,
+    "progressive_jpeg": 4,
+    "subsampled_jpeg": 8,
+    "grey_jpeg": 4,
+    "adobe_cmyk_jpeg": 5,
+    "jpeg_with_thumbnail": 4,
+    "jpeg_with_damaged_exif": 4,
+    "one_pixel_jpeg": 4,
+    "thin_jpeg": 4,
+    "adobe_rgb_jpeg": 14,  # unconverted it is 118; dark values amplify the compression
+    "grey_profile_jpeg": 4,
+    "damaged_profile_jpeg": 4,
+}
+
+
+def difference(image: torch.Tensor, expected: np.ndarray) -> int:
+    assert image.dtype == torch.uint8
+    assert image.shape == (3, *expected.shape[:2])
+    return int(np.abs(image.permute(1, 2, 0).numpy().astype(int) - expected).max())
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), (LOSSLESS | LOSSY).items())
+def test_every_kind_shows_what_was_written(images, tmp_path, kind, tolerance):
+    path = tmp_path / "image"
+    expected = getattr(images, f"write_{kind}")(path)
+    assert difference(read_image(path), expected) <= tolerance
+    assert image_size(path) == expected.shape[:2]
+
+
+@pytest.mark.parametrize("kind", [*LOSSLESS, *LOSSY])
+def test_min_side_changes_nothing_where_there_is_nothing_to_spare(images, tmp_path, kind):
+    path = tmp_path / "image"
+    expected = getattr(images, f"write_{kind}")(path)
+    assert read_image(path, min_side=48).shape[1:] == expected.shape[:2]
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_stand_upright(images, tmp_path, format, orientation):
+    path = tmp_path / "image"
+    expected = images.write_oriented(path, orientation, format)
+    stored = Image.open(path)
+    stored_upright = np.asarray(ImageOps.exif_transpose(stored).convert("RGB")).astype(int)
+    assert np.abs(stored_upright - expected).max() <= 4, "the factory disagrees with Pillow"
+    assert difference(read_image(path), expected) <= 4
+    assert image_size(path) == expected.shape[:2]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_reduced_images_stand_upright(images, tmp_path, orientation):
+    path = tmp_path / "image.jpg"
+    expected = images.write_oriented(path, orientation, pixels=images.sample(240, 320))
+    image = read_image(path, min_side=60)
+    assert image.shape == (3, 60, 80)
+    assert difference(image, np.asarray(Image.fromarray(expected).reduce(4))) <= 4
+
+
+def test_full_jpegs_equal_torchvision_and_pillow(images, tmp_path):
+    path = tmp_path / "image.jpg"
+    images.save(path, images.sample(90, 131), format="JPEG", quality=85)
+    with Image.open(path) as image:
+        assert difference(read_image(path), np.asarray(image)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "min_side", "expected"),
+    [
+        ((375, 500), 256, (375, 500)),
+        ((511, 700), 256, (511, 700)),
+        ((512, 701), 256, (256, 351)),
+        ((1024, 1040), 256, (256, 260)),
+        ((1100, 1000), 120, (138, 125)),
+        ((900, 30), 256, (900, 30)),
+        ((3000, 1000), 1, (375, 125)),
+    ],
+)
+def test_jpegs_are_decoded_as_small_as_allowed(images, tmp_path, size, min_side, expected):
+    path = tmp_path / "image.jpg"
+    images.save(path, images.sample(*size), format="JPEG")
+    image = read_image(path, min_side=min_side)
+    assert image.shape[1:] == expected
+    assert min(image.shape[1:]) >= min(min_side, *size)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_reduced_decoding_equals_decoding_and_reducing(images, tmp_path, options):
+    path = tmp_path / "image.jpg"
+    noise = np.random.default_rng(0).normal(0, 6, (800, 1200, 3))
+    textured = (images.sample(800, 1200) + noise).clip(0, 255).astype(np.uint8)
+    images.save(path, textured, format="JPEG", quality=90, **options)
+    reduced = read_image(path, min_side=100)
+    assert reduced.shape == (3, 100, 150)
+    full = F.resize(read_image(path), [100, 150], antialias=True)
+    error = (reduced.float() - full.float()).abs()
+    assert error.mean() < 1.5
+    assert error.max() <= 12
+
+
+def test_grey_profile_of_transparent_images(images, tmp_path):
+    path = tmp_path / "image.png"
+    grey, alpha = images.sample_grey(), images.sample_alpha()
+    profile = images.icc_profile(None, 1.8)
+    images.save(path, np.dstack([grey, alpha]), "LA", format="PNG", icc_profile=profile)
+    flat = images.over_white(images.as_rgb(grey), alpha)
+    expected = images.srgb_encode((flat / 255) ** (round(1.8 * 256) / 256))
+    assert difference(read_image(path), expected) <= 2
+
+
+def test_a_profile_that_is_srgb_keeps_the_fast_way(images, tmp_path, monkeypatch):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert srgb_transform(profile, "RGB") is None
+    assert srgb_transform(images.icc_profile("display_p3", 2.2), "RGB") is not None
+    path = tmp_path / "image.jpg"
+    images.save(path, images.sample(), icc_profile=profile, **images.JPEG)
+    monkeypatch.setattr(files, "to_srgb", None)
+    assert difference(read_image(path), images.sample()) <= 4
+
+
+def test_a_profile_for_another_mode_is_ignored(images, tmp_path):
+    path = tmp_path / "image.jpg"
+    profile = images.icc_profile("adobe_rgb", 2.2)
+    images.save(path, images.sample_grey(), format="JPEG", quality=97, icc_profile=profile)
+    assert difference(read_image(path), images.as_rgb(images.sample_grey())) <= 4
+
+
+@pytest.mark.parametrize(
+    ("write", "name"), [("png", "a.jpg"), ("jpeg", "a.png"), ("webp", "a.tif"), ("tiff", "a")]
+)
+def test_suffixes_are_not_believed(images, tmp_path, write, name):
+    expected = getattr(images, f"write_{write}")(tmp_path / name)
+    assert difference(read_image(tmp_path / name), expected) <= 4
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("jpeg", "progressive_jpeg", "grey_jpeg", "adobe_cmyk_jpeg", "adobe_rgb_jpeg", "png"),
+        *("rgb16_png", "bmp", "webp", "tiff", "grey16_tiff", "rgb_float_tiff", "palette_gif"),
+        *("ppm", "grey16_pgm"),
+    ],
+)
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_truncated_files_are_broken(images, tmp_path, kind, share):
+    path = tmp_path / "image"
+    images.write_truncated(path, getattr(images, f"write_{kind}"), share)
+    with pytest.raises(ImageError):
+        read_image(path)
+
+
+@pytest.mark.parametrize("min_side", [None, 8])
+def test_truncated_jpegs_are_named_so(images, tmp_path, min_side):
+    path = tmp_path / "image.jpg"
+    images.write_truncated(path, images.write_jpeg)
+    with pytest.raises(ImageError, match=r"image\.jpg: truncated$"):
+        read_image(path, min_side)
+    images.write_jpeg_without_end(path)
+    with pytest.raises(ImageError, match=r"image\.jpg: truncated$"):
+        read_image(path, min_side)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("empty", "empty file"),
+        ("text", "not an image"),
+        ("bomb_jpeg", "more than 268,435,456 pixels"),
+        ("bomb_png", "more than 268,435,456 pixels"),
+        ("heic", "HEIC is not supported, convert it to JPEG"),
+    ],
+)
+@pytest.mark.parametrize("call", [read_image, image_size])
+def test_broken_files_say_why(images, tmp_path, kind, reason, call):
+    path = tmp_path / "image.jpg"
+    getattr(images, f"write_{kind}")(path)
+    with pytest.raises(ImageError) as caught:
+        call(path)
+    assert (caught.value.path, caught.value.reason) == (path, reason)
+    assert str(caught.value) == f"{path}: {reason}"
+
+
+def test_missing_files_and_folders_say_so(tmp_path):
+    with pytest.raises(ImageError, match="No such file or directory"):
+        read_image(tmp_path / "none.jpg")
+    with pytest.raises(ImageError, match="Is a directory"):
+        read_image(tmp_path)
+    with pytest.raises(ImageError, match="No such file or directory"):
+        image_size(tmp_path / "none.jpg")
+
+
+def test_damage_within_a_jpeg_is_survived(images, tmp_path):
+    path = tmp_path / "image.jpg"
+    images.write_jpeg_with_damaged_middle(path)
+    top = read_image(path)[:, :16]
+    assert difference(top, images.sample()[:16]) <= 4
+
+
+def test_random_damage_raises_nothing_else(images, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "image"
+    for kind in ("jpeg", "png", "tiff", "webp", "animated_gif", "rgb_float_tiff", "adobe_rgb_jpeg"):
+        whole = images.encoded(getattr(images, f"write_{kind}"), path)
+        for _ in range(25):
+            damaged = np.frombuffer(whole, np.uint8).copy()
+            at = rng.integers(0, len(whole), 4)
+            damaged[at] = rng.integers(0, 256, 4)
+            path.write_bytes(damaged.tobytes())
+            with contextlib.suppress(ImageError):
+                image = read_image(path)
+                assert image.dtype == torch.uint8
+                assert image.shape[0] == 3
+
+
+def test_errors_cross_processes():
+    error = pickle.loads(pickle.dumps(ImageError(Path("a.jpg"), "truncated")))
+    assert (error.path, error.reason, str(error)) == (
+        Path("a.jpg"),
+        "truncated",
+        "a.jpg: truncated",
+    )
+
+
+def test_libjpeg_does_not_print(images, tmp_path, capfd):
+    images.write_jpeg_with_damaged_middle(tmp_path / "image.jpg")
+    read_image(tmp_path / "image.jpg")
+    ctypes.CDLL(None).perror(b"C's stderr is back")
+    print("so is Python's", file=sys.stderr)
+    lines = sorted(capfd.readouterr().err.splitlines())
+    assert [line.split(":")[0] for line in lines] == ["C's stderr is back", "so is Python's"]
+
+
+@pytest.mark.slow
+def test_nothing_reaches_the_terminal(images, tmp_path):
+    """In a process of its own, since pytest takes warnings away."""
+    for kind in ("jpeg_with_damaged_middle", "jpeg_with_damaged_exif", "text", "palette_alpha_png"):
+        getattr(images, f"write_{kind}")(tmp_path / kind)
+    images.write_truncated(tmp_path / "truncated_tiff", images.write_tiff)
+    images.write_truncated(tmp_path / "truncated_float", images.write_rgb_float_tiff)
+    images.write_truncated(tmp_path / "truncated_jpeg", images.write_jpeg)
+    images.write_truncated(tmp_path / "truncated_png", images.write_png)
+    Image.new("1", (10000, 10000)).save(tmp_path / "large", "PNG")  # Pillow would warn of a bomb
+    script = """
+import os, sys
+from pathlib import Path
+from lightning_colorize.data.decoding.files import ImageError, read_image, image_size
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        image_size(path)
+        if path.name != "large":
+            read_image(path)
+    except ImageError as error:
+        print(error.reason)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines().count("truncated") == 2  # of JPEG and PNG
+    assert "not an image" in done.stdout
+
+
+def test_deep_values_are_scaled_and_never_clipped():
+    def scaled(values, **options):
+        return scale_to_eight_bits(np.array(values), **options).tolist()
+
+    assert scaled([0, 128, 129, 65535], white=65535) == [0, 0, 1, 255]
+    assert scaled(np.uint16([0, 300, 65535])) == [0, 1, 255]
+    assert scaled(np.float32([-1, 0, 0.5, 1, np.nan, np.inf])) == [0, 0, 128, 255, 0, 255]
+    assert scaled(np.float32([0, 0.5, 1.25])) == [0, 102, 255]
+    assert scaled(np.float32([0, 100, 200])) == [0, 100, 200]
+    assert scaled(np.int32([0, 257, 40000])) == [0, 1, 156]
+    assert scaled(np.int32([0, 500_000, 2_000_000])) == [0, 64, 255]
+
+
+def test_threads_read_alike(images, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    path = tmp_path / "image.jpg"
+    images.save(path, images.sample(300, 400), format="JPEG")
+    first = read_image(path, min_side=100)
+    with ThreadPoolExecutor(4) as pool:
+        for image in pool.map(lambda _: read_image(path, min_side=100), range(40)):
+            assert torch.equal(image, first)
+
+
+def test_suffixes_are_lower_case_and_named():
+    assert {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"} <= IMAGE_SUFFIXES
+    assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in IMAGE_SUFFIXES)
+    assert not IMAGE_SUFFIXES & {".txt", ".csv", ".json", ".pdf", ".mp4"}
+
+
+def test_pixels_can_be_written_to(images, tmp_path):
+    for kind in ("jpeg", "png"):
+        path = tmp_path / kind
+        getattr(images, f"write_{kind}")(path)
+        read_image(path).zero_()
+
+
+def test_tifffile_is_imported_where_it_is_needed():
+    code = "import sys, lightning_colorize.data.decoding.files; print('tifffile' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_without_torchvision_s_decoder_pillow_reads(tmp_path, images, monkeypatch):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(images.sample()).save(path, quality=95)
+    usual = read_image(path)
+    monkeypatch.setattr(jpeg, "decode_jpeg", None)
+    expected = np.asarray(Image.open(path).convert("RGB"))
+    assert difference(read_image(path), expected) == 0
+    assert difference(usual, expected) <= 1

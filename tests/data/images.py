@@ -1,0 +1,507 @@
+"""Small images of every odd kind.
+
+Each `write_*(path)` writes one file and returns what it shows: (H, W, 3), uint8, sRGB, upright,
+worked out from the numbers that went in. `path`'s suffix is not looked at.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+JPEG = {"format": "JPEG", "quality": 97, "subsampling": 0}
+
+
+def sample(height: int = 48, width: int = 64) -> np.ndarray:
+    """A smooth image whose four corners all differ, so that no turn of it looks like another."""
+    y, x = np.mgrid[0:height, 0:width]
+    red = 20 + 200 * x / max(width - 1, 1)
+    green = 30 + 180 * y / max(height - 1, 1)
+    blue = 128 + 60 * np.sin(x / 9) * np.cos(y / 7)
+    return np.stack([red, green, blue], axis=-1).round().astype(np.uint8)
+
+
+def sample_grey() -> np.ndarray:
+    return sample()[..., 0] // 2 + sample()[..., 1] // 2
+
+
+def as_rgb(grey: np.ndarray) -> np.ndarray:
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def over_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    share = alpha[..., None] / 255
+    return (rgb * share + 255 * (1 - share)).round().astype(np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options: object) -> None:
+    image = (
+        Image.fromarray(pixels)
+        if mode is None
+        else Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes())
+    )
+    image.save(path, **options)
+
+
+def write_jpeg(path: Path) -> np.ndarray:
+    save(path, sample(), **JPEG)
+    return sample()
+
+
+def write_progressive_jpeg(path: Path) -> np.ndarray:
+    save(path, sample(), progressive=True, **JPEG)
+    return sample()
+
+
+def write_subsampled_jpeg(path: Path) -> np.ndarray:
+    save(path, sample(), format="JPEG", quality=97, subsampling=2)
+    return sample()
+
+
+def write_grey_jpeg(path: Path) -> np.ndarray:
+    save(path, sample_grey(), format="JPEG", quality=97)
+    return as_rgb(sample_grey())
+
+
+def write_png(path: Path) -> np.ndarray:
+    save(path, sample(), format="PNG")
+    return sample()
+
+
+def write_bmp(path: Path) -> np.ndarray:
+    save(path, sample(), format="BMP")
+    return sample()
+
+
+def write_webp(path: Path) -> np.ndarray:
+    save(path, sample(), format="WEBP", lossless=True)
+    return sample()
+
+
+def write_ppm(path: Path) -> np.ndarray:
+    save(path, sample(), format="PPM")
+    return sample()
+
+
+def write_tiff(path: Path) -> np.ndarray:
+    save(path, sample(), format="TIFF", compression="tiff_lzw")
+    return sample()
+
+
+def write_grey_png(path: Path) -> np.ndarray:
+    save(path, sample_grey(), format="PNG")
+    return as_rgb(sample_grey())
+
+
+def write_one_bit_png(path: Path) -> np.ndarray:
+    black_or_white = sample_grey() > 120
+    Image.fromarray(black_or_white).save(path, format="PNG")
+    return as_rgb(black_or_white.astype(np.uint8) * 255)
+
+
+def sample_alpha() -> np.ndarray:
+    """From transparent at the left to opaque at the right."""
+    return np.broadcast_to(np.linspace(0, 255, 64).round().astype(np.uint8), (48, 64))
+
+
+def write_rgba_png(path: Path) -> np.ndarray:
+    save(path, np.dstack([sample(), sample_alpha()]), format="PNG")
+    return over_white(sample(), sample_alpha())
+
+
+def write_rgba_webp(path: Path) -> np.ndarray:
+    save(path, np.dstack([sample(), sample_alpha()]), format="WEBP", lossless=True, exact=True)
+    return over_white(sample(), sample_alpha())
+
+
+def write_la_png(path: Path) -> np.ndarray:
+    save(path, np.dstack([sample_grey(), sample_alpha()]), "LA", format="PNG")
+    return over_white(as_rgb(sample_grey()), sample_alpha())
+
+
+def sample_palette() -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (48, 64) and their colours (16, 3)."""
+    colors = np.random.default_rng(0).integers(0, 256, (16, 3), dtype=np.uint8)
+    return (np.add.outer(np.arange(48), np.arange(64)) // 7 % 16).astype(np.uint8), colors
+
+
+def palette_image() -> Image.Image:
+    numbers, colors = sample_palette()
+    image = Image.frombytes("P", (64, 48), numbers.tobytes())
+    image.putpalette(colors.tobytes())
+    return image
+
+
+def write_palette_png(path: Path) -> np.ndarray:
+    palette_image().save(path, format="PNG")
+    numbers, colors = sample_palette()
+    return colors[numbers]
+
+
+def write_palette_transparent_png(path: Path) -> np.ndarray:
+    palette_image().save(path, format="PNG", transparency=3)
+    numbers, colors = sample_palette()
+    colors[3] = 255
+    return colors[numbers]
+
+
+def write_palette_alpha_png(path: Path) -> np.ndarray:
+    """Each colour of the palette has its own transparency."""
+    numbers, colors = sample_palette()
+    alpha = np.linspace(0, 255, 16).round().astype(np.uint8)
+    palette_image().save(path, format="PNG", transparency=alpha.tobytes())
+    return over_white(colors[numbers], alpha[numbers])
+
+
+def write_palette_gif(path: Path) -> np.ndarray:
+    palette_image().save(path, format="GIF")
+    numbers, colors = sample_palette()
+    return colors[numbers]
+
+
+def write_animated_gif(path: Path) -> np.ndarray:
+    second = Image.new("P", (64, 48), 5)
+    second.putpalette(palette_image().getpalette())
+    palette_image().save(path, format="GIF", save_all=True, append_images=[second], duration=100)
+    numbers, colors = sample_palette()
+    return colors[numbers]
+
+
+def sample_cmyk() -> np.ndarray:
+    """Ink, 0 to 255."""
+    return np.dstack([255 - sample(), np.full((48, 64), 40, np.uint8)])
+
+
+def cmyk_shows(ink: np.ndarray) -> np.ndarray:
+    light = 1 - ink / 255
+    return (255 * light[..., :3] * light[..., 3:]).round().astype(np.uint8)
+
+
+def write_adobe_cmyk_jpeg(path: Path) -> np.ndarray:
+    """As Photoshop writes it: inverted, with an Adobe marker (this is what Pillow writes too)."""
+    save(path, sample_cmyk(), "CMYK", **JPEG)
+    assert b"\xff\xee\x00\x0eAdobe" in path.read_bytes()
+    return cmyk_shows(sample_cmyk())
+
+
+def write_cmyk_tiff(path: Path) -> np.ndarray:
+    """Not inverted."""
+    save(path, sample_cmyk(), "CMYK", format="TIFF")
+    return cmyk_shows(sample_cmyk())
+
+
+def write_lab_tiff(path: Path) -> np.ndarray:
+    """A grey ramp in CIELAB."""
+    lightness = np.broadcast_to(np.linspace(0, 255, 64).round().astype(np.uint8), (48, 64))
+    neutral = np.zeros_like(lightness)
+    save(path, np.dstack([lightness, neutral, neutral]), "LAB", format="TIFF")
+    level = lightness / 2.55
+    linear = np.where(level > 8, ((level + 16) / 116) ** 3, level / 903.3)
+    return as_rgb(srgb_encode(linear))
+
+
+def srgb_encode(linear: np.ndarray) -> np.ndarray:
+    linear = np.clip(linear, 0, 1)
+    curve = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
+    return (255 * curve).round().astype(np.uint8)
+
+
+def sample_deep() -> np.ndarray:
+    """16 bits whose lower byte matters little: what a conversion that clips makes white."""
+    return sample().astype(np.uint16) * 257
+
+
+def write_grey16_png(path: Path) -> np.ndarray:
+    save(path, sample_grey().astype(np.uint16) * 257, format="PNG")
+    return as_rgb(sample_grey())
+
+
+def write_rgb16_png(path: Path) -> np.ndarray:
+    """Written by hand: Pillow cannot."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    rows = sample_deep().astype(">u2").reshape(48, -1)
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    header = struct.pack(">IIBBBBB", 64, 48, 16, 2, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(lines))
+        + chunk(b"IEND", b"")
+    )
+    return sample()
+
+
+def write_grey16_pgm(path: Path) -> np.ndarray:
+    deep = sample_grey().astype(">u2") * 257
+    path.write_bytes(b"P5\n64 48\n65535\n" + deep.astype(">u2").tobytes())
+    return as_rgb(sample_grey())
+
+
+def write_grey16_tiff(path: Path) -> np.ndarray:
+    tifffile.imwrite(path, sample_grey().astype(np.uint16) * 257)
+    return as_rgb(sample_grey())
+
+
+def write_grey16_big_endian_tiff(path: Path) -> np.ndarray:
+    tifffile.imwrite(path, sample_grey().astype(np.uint16) * 257, byteorder=">")
+    return as_rgb(sample_grey())
+
+
+def write_grey16_white_is_zero_tiff(path: Path) -> np.ndarray:
+    deep = sample_grey().astype(np.uint16) * 257
+    tifffile.imwrite(path, 65535 - deep, photometric="miniswhite")
+    return as_rgb(sample_grey())
+
+
+def write_rgb16_tiff(path: Path) -> np.ndarray:
+    tifffile.imwrite(path, sample_deep(), photometric="rgb")
+    return sample()
+
+
+def write_rgb16_planar_tiff(path: Path) -> np.ndarray:
+    tifffile.imwrite(path, np.moveaxis(sample_deep(), -1, 0), photometric="rgb", planarconfig=2)
+    return sample()
+
+
+def write_rgb_float_tiff(path: Path) -> np.ndarray:
+    tifffile.imwrite(path, (sample() / 255).astype(np.float32), photometric="rgb")
+    return sample()
+
+
+def write_rgba_float_tiff(path: Path) -> np.ndarray:
+    pixels = np.dstack([sample(), sample_alpha()]) / 255
+    tifffile.imwrite(
+        path, pixels.astype(np.float32), photometric="rgb", extrasamples=["unassalpha"]
+    )
+    return over_white(sample(), sample_alpha())
+
+
+def write_float_tiff(path: Path) -> np.ndarray:
+    """0 to 1."""
+    tifffile.imwrite(path, (sample_grey() / 255).astype(np.float32))
+    return as_rgb(sample_grey())
+
+
+def write_float255_tiff(path: Path) -> np.ndarray:
+    """0 to 255."""
+    tifffile.imwrite(path, sample_grey().astype(np.float32))
+    return as_rgb(sample_grey())
+
+
+def write_int32_tiff(path: Path) -> np.ndarray:
+    """Sixteen bits' worth in 32."""
+    tifffile.imwrite(path, sample_grey().astype(np.int32) * 257)
+    return as_rgb(sample_grey())
+
+
+def write_uint32_tiff(path: Path) -> np.ndarray:
+    """The whole range of 32 bits, of which the upper half looks negative as int32."""
+    tifffile.imwrite(path, sample_grey().astype(np.uint32) * (2**32 // 255))
+    grey = sample_grey() / sample_grey().max() * 255
+    return as_rgb(grey.round().astype(np.uint8))
+
+
+def turn_away(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """Store an image the way a camera does that notes this EXIF orientation.
+
+    From the table of the EXIF standard: where the stored row 0 and column 0 are on the image.
+    """
+    return {
+        1: upright,  # top, left
+        2: upright[:, ::-1],  # top, right
+        3: upright[::-1, ::-1],  # bottom, right
+        4: upright[::-1],  # bottom, left
+        5: upright.swapaxes(0, 1),  # left, top
+        6: upright[:, ::-1].swapaxes(0, 1),  # right, top
+        7: upright[::-1, ::-1].swapaxes(0, 1),  # right, bottom
+        8: upright[::-1].swapaxes(0, 1),  # left, bottom
+    }[orientation].copy()
+
+
+def write_oriented(
+    path: Path, orientation: int, format: str = "JPEG", pixels: np.ndarray | None = None
+) -> np.ndarray:
+    upright = sample() if pixels is None else pixels
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"JPEG": JPEG, "WEBP": {"format": "WEBP", "lossless": True}}
+    save(
+        path,
+        turn_away(upright, orientation),
+        exif=exif,
+        **options.get(format, {"format": format}),
+    )
+    return upright
+
+
+def write_jpeg_with_thumbnail(path: Path) -> np.ndarray:
+    """A camera's: EXIF orientation 6, and inside the EXIF a black thumbnail."""
+    thumbnail = io.BytesIO()
+    Image.new("RGB", (16, 12)).save(thumbnail, "JPEG")
+    small = thumbnail.getvalue()
+    ifd0 = struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 26)
+    ifd1 = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, 56, 0x0202, 4, 1, len(small), 0)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + ifd0 + ifd1 + small
+    save(path, turn_away(sample(), 6), exif=exif, **JPEG)
+    return sample()
+
+
+def write_jpeg_with_damaged_exif(path: Path) -> np.ndarray:
+    save(path, sample(), exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\x07" * 40, **JPEG)
+    return sample()
+
+
+def write_one_pixel_png(path: Path) -> np.ndarray:
+    pixel = np.array([[[12, 200, 99]]], dtype=np.uint8)
+    save(path, pixel, format="PNG")
+    return pixel
+
+
+def write_one_pixel_jpeg(path: Path) -> np.ndarray:
+    pixel = np.array([[[12, 200, 99]]], dtype=np.uint8)
+    save(path, pixel, **JPEG)
+    return pixel
+
+
+def write_thin_jpeg(path: Path) -> np.ndarray:
+    """One pixel high."""
+    save(path, sample(1, 300), **JPEG)
+    return sample(1, 300)
+
+
+PRIMARIES = {
+    "adobe_rgb": [[0.64, 0.33], [0.21, 0.71], [0.15, 0.06]],
+    "display_p3": [[0.68, 0.32], [0.265, 0.69], [0.15, 0.06]],
+    "srgb": [[0.64, 0.33], [0.30, 0.60], [0.15, 0.06]],
+}
+D65 = np.array([0.3127, 0.3290])
+D50_XYZ = np.array([0.9642, 1.0, 0.8249])
+BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+
+
+def rgb_to_xyz_d65(primaries: str) -> np.ndarray:
+    """The matrix of an RGB space with white point D65, by Lindbloom's derivation."""
+    xy = np.array(PRIMARIES[primaries])
+    columns = np.stack([xy[:, 0] / xy[:, 1], np.ones(3), (1 - xy.sum(1)) / xy[:, 1]])
+    white = np.array([D65[0] / D65[1], 1.0, (1 - D65.sum()) / D65[1]])
+    return columns * np.linalg.solve(columns, white)
+
+
+def icc_profile(primaries: str | None, gamma: float) -> bytes:
+    """A minimal ICC 2.1 display profile: three primaries, or grey where there are none."""
+
+    def xyz(value: np.ndarray) -> bytes:
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(value * 65536).round().astype(int))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    text = b"text\0\0\0\0none\0\0\0\0"
+    tags = {b"desc": b"desc\0\0\0\0\0\0\0\x05test\0" + bytes(79), b"cprt": text}
+    tags[b"wtpt"] = xyz(D50_XYZ)
+    if primaries is None:
+        tags[b"kTRC"] = curve
+    else:
+        matrix = rgb_to_xyz_d65(primaries)
+        cone = BRADFORD @ D50_XYZ / (BRADFORD @ matrix.sum(1))
+        adapted = np.linalg.inv(BRADFORD) @ np.diag(cone) @ BRADFORD @ matrix
+        for index, channel in enumerate((b"r", b"g", b"b")):
+            tags[channel + b"XYZ"] = xyz(adapted[:, index])
+            tags[channel + b"TRC"] = curve
+    table, body = struct.pack(">I", len(tags)), b""
+    start = 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(value))
+        body += value + bytes(-len(value) % 4)
+    space = b"GRAY" if primaries is None else b"RGB "
+    head = struct.pack(
+        ">I4sI4s4s4s", start + len(body), b"none", 0x02100000, b"mntr", space, b"XYZ "
+    )
+    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + table + body
+
+
+def rgb_space_shows(pixels: np.ndarray, primaries: str, gamma: float) -> np.ndarray:
+    """What pixels of another RGB space are in sRGB; both have the white point D65."""
+    to_srgb = np.linalg.inv(rgb_to_xyz_d65("srgb")) @ rgb_to_xyz_d65(primaries)
+    return srgb_encode((pixels / 255) ** gamma @ to_srgb.T)
+
+
+def write_adobe_rgb_jpeg(path: Path) -> np.ndarray:
+    save(path, sample(), icc_profile=icc_profile("adobe_rgb", 2.2), **JPEG)
+    return rgb_space_shows(sample(), "adobe_rgb", round(2.2 * 256) / 256)
+
+
+def write_display_p3_png(path: Path) -> np.ndarray:
+    save(path, sample(), icc_profile=icc_profile("display_p3", 2.2), format="PNG")
+    return rgb_space_shows(sample(), "display_p3", round(2.2 * 256) / 256)
+
+
+def write_grey_profile_jpeg(path: Path) -> np.ndarray:
+    """Grey with gamma 1.8, as old Macintosh scans have it."""
+    save(path, sample_grey(), format="JPEG", quality=97, icc_profile=icc_profile(None, 1.8))
+    return as_rgb(srgb_encode((sample_grey() / 255) ** (round(1.8 * 256) / 256)))
+
+
+def write_damaged_profile_jpeg(path: Path) -> np.ndarray:
+    save(path, sample(), icc_profile=b"no profile at all" * 20, **JPEG)
+    return sample()
+
+
+def encoded(write: Callable[[Path], np.ndarray], path: Path) -> bytes:
+    write(path)
+    return path.read_bytes()
+
+
+def write_truncated(path: Path, write: Callable[[Path], np.ndarray], share: float = 0.6) -> None:
+    """Write a file's first part only."""
+    whole = encoded(write, path)
+    path.write_bytes(whole[: int(len(whole) * share)])
+
+
+def write_jpeg_without_end(path: Path) -> None:
+    """All pixels are there, the end marker is not."""
+    path.write_bytes(encoded(write_jpeg, path)[:-2])
+
+
+def write_jpeg_with_damaged_middle(path: Path) -> None:
+    """Data end early but with an end marker: decoders warn and go on."""
+    whole = encoded(write_jpeg, path)
+    path.write_bytes(whole[: len(whole) * 2 // 3] + b"\xff\xd9")
+
+
+def write_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def write_text(path: Path) -> None:
+    path.write_text("This is not an image.\n" * 50)
+
+
+def write_bomb_jpeg(path: Path) -> None:
+    """A header that says 60000 x 60000."""
+    whole = encoded(write_jpeg, path)
+    at = whole.index(b"\xff\xc0") + 5
+    path.write_bytes(whole[:at] + struct.pack(">HH", 60000, 60000) + whole[at + 4 :])
+
+
+def write_bomb_png(path: Path) -> None:
+    """A header that says 60000 x 60000."""
+    whole = encoded(write_png, path)
+    header = b"IHDR" + struct.pack(">II", 60000, 60000) + whole[24:29]
+    path.write_bytes(whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:])
+
+
+def write_heic(path: Path) -> None:
+    """What an iPhone's file begins with."""
+    path.write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(200))

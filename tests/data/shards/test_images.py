@@ -1,0 +1,167 @@
+import gc
+import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_colorize.data.cache import CachedImages
+from lightning_colorize.data.loader import EpochBatches
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.shards.prefetch import Ahead, first_uses
+from lightning_colorize.data.sources import ShardSource
+
+
+@pytest.fixture
+def train(packed):
+    return ShardSource(window=2).splits(packed)["train"]
+
+
+def all_of(images):
+    return [images.read(i) for i in range(len(images))]
+
+
+def open_shards():
+    found = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    return [path for path in map(os.path.realpath, found) if path.endswith(".bin")]
+
+
+def test_threads_read_what_one_reads(packed):
+    # Files are opened and closed all the time.
+    train = ShardSource(window=1).splits(packed)["train"]
+    alone = all_of(train)
+    again = pickle.loads(pickle.dumps(train))
+    numbers = [n for _ in range(20) for n in range(12)]
+    with ThreadPoolExecutor(8) as threads:
+        for number, rgb in zip(numbers, threads.map(again.read, numbers), strict=True):
+            assert torch.equal(rgb, alone[number])
+
+
+def test_a_window_of_files_stays_open_and_goes_with_the_images(packed):
+    gc.collect()
+    before = len(open_shards())
+    images = ShardSource(window=2).splits(packed)["train"]
+    all_of(images)
+    assert len(open_shards()) - before == 2
+    del images
+    gc.collect()
+    assert len(open_shards()) == before
+
+
+def test_a_process_started_anew_opens_files_of_its_own(train):
+    expected = all_of(train)
+    state = pickle.dumps(train)
+    assert len(state) < 20_000
+    for mine, theirs in zip(all_of(pickle.loads(state)), expected, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_what_is_read_may_be_written_to(packed_uint8):
+    images = ShardSource().splits(packed_uint8)["train"]
+    first = images.read(0)
+    first += 1
+    assert not torch.equal(images.read(0), first)
+
+
+def test_out_of_range_is_an_error(train):
+    assert torch.equal(train.read(-1), train.read(11))
+    with pytest.raises(IndexError):
+        train.read(12)
+
+
+def test_an_epoch_reads_shards_together(train):
+    batches = EpochBatches(12, 3, shuffle=True, order=train.order)
+    numbers = [number for batch in batches for number, _ in batch]
+    assert sorted(numbers) == list(range(12))
+    # Two windows of two shards of three.
+    assert len({number // 3 for number in numbers[:6]}) == 2
+
+
+def test_in_memory_the_order_is_the_same(packed):
+    epochs = []
+    for cache in ("always", "never"):
+        data = ColorizationDataModule(root=str(packed), size=32, batch_size=4, cache=cache, seed=1)
+        data.num_workers = 0
+        data.setup()
+        assert isinstance(data.images("train"), CachedImages) == (cache == "always")
+        epochs.append([(batch.names, batch.rgb) for batch in data.loader("train")])
+    for (names, rgb), (same, equal) in zip(*epochs, strict=True):
+        assert names == same
+        assert torch.equal(rgb, equal)
+
+
+def test_each_rank_opens_its_part_only(packed):
+    opened = []
+    for rank in range(2):
+        images = ShardSource(window=1).splits(packed)["train"]
+        seen = []
+        for batch in EpochBatches(12, 2, shuffle=True, order=images.order, rank=rank, ranks=2):
+            for number, _ in batch:
+                images.read(number)
+                seen.append(number // 3)
+        opened.append(set(seen))
+    assert not opened[0] & opened[1]
+    assert len(opened[0] | opened[1]) == 4
+
+
+def test_the_first_use_of_each_shard():
+    shards, places = first_uses(np.array([4, 4, 1, 4, 0, 1]))
+    assert shards.tolist() == [4, 1, 0]
+    assert places.tolist() == [0, 2, 4]
+    assert [part.tolist() for part in first_uses(np.array([], dtype=np.int64))] == [[], []]
+
+
+def test_shards_are_brought_a_few_ahead_and_no_more():
+    import threading
+
+    brought = []
+    came = threading.Condition()
+
+    def bring(shard):
+        with came:
+            brought.append(shard)
+            came.notify()
+
+    def wait_for(count):
+        with came:
+            return came.wait_for(lambda: len(brought) >= count, timeout=5)
+
+    ahead = Ahead(bring, np.array([7, 3, 5, 1, 2]), np.array([0, 10, 20, 30, 40]), lead=2)
+    assert wait_for(3)
+    ahead.read(9)
+    assert not came.acquire(timeout=0) or came.release() is None
+    assert brought == [7, 3, 5]
+    ahead.read(10)
+    assert wait_for(4)
+    assert brought == [7, 3, 5, 1]
+    ahead.stop()
+    ahead.read(40)
+    assert brought == [7, 3, 5, 1]
+
+
+def test_the_loader_has_the_next_shards_opened_ahead(train):
+    opened = []
+    bring = train.shards.open
+    train.shards.open = lambda shard: opened.append(shard) or bring(shard)
+    with train.expecting(lambda: np.array([9, 0, 3])) as read:
+        for _ in range(100):
+            if len(opened) == 3:
+                break
+            torch.randn(100_000)
+        read(1)
+    assert opened == [3, 0, 1]
+
+
+def test_names_left_out_are_not_read(packed, tmp_path):
+    names = list(ShardSource().splits(packed)["train"].names)
+    (tmp_path / "out.txt").write_text("\n".join([names[1], *names[3:6]]))
+    splits = ShardSource(exclude_list=tmp_path / "out.txt").splits(packed)
+    images = splits["train"]
+    assert [images.name(i) for i in range(len(images))] == [names[0], names[2], *names[6:]]
+    whole = ShardSource().splits(packed)["train"]
+    for index, number in enumerate([0, 2, *range(6, 12)]):
+        assert torch.equal(images.read(index), whole.read(number))
+    assert images.order.lengths.tolist() == [2, 0, 3, 3]
+    assert len(splits["val"]) == 5

@@ -1,0 +1,94 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lightning_colorize.data.images import ConcatImages, FileImages, ImageSet, NameList
+
+
+class ConstantImages(ImageSet):
+    """Images whose value tells which they are."""
+
+    def __init__(self, label, count, weights=None):
+        self.label = label
+        self.count = count
+        self.weights = weights
+
+    def __len__(self):
+        return self.count
+
+    def name(self, index):
+        return f"{self.label}/{index}"
+
+    def read(self, index, min_side=None):
+        return torch.full((3, 2, min_side or 2), index, dtype=torch.uint8)
+
+
+@given(st.lists(st.text()))
+def test_name_list_holds_what_a_list_holds(names):
+    held = NameList(iter(names))
+    assert list(held) == names
+    assert [held[-i - 1] for i in range(len(names))] == names[::-1]
+    assert list(pickle.loads(pickle.dumps(held))) == names
+
+
+def test_name_list_keeps_undecodable_bytes_and_ends():
+    name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
+    held = NameList([name])
+    assert held[0] == name
+    with pytest.raises(IndexError):
+        held[1]
+
+
+def test_file_images_read_what_is_in_the_file(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    (tmp_path / "a").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "a" / "x.png")
+    images = FileImages(tmp_path, ["a/x.png"], prefix="faces/")
+    assert images.name(0) == "faces/a/x.png"
+    assert np.array_equal(images.read(0).numpy(), pixels.transpose(2, 0, 1))
+
+
+def test_concat_is_one_set_after_the_other():
+    parts = [ConstantImages("a", 2), ConstantImages("b", 1), ConstantImages("c", 3)]
+    images = ConcatImages(parts)
+    names = ["a/0", "a/1", "b/0", "c/0", "c/1", "c/2"]
+    assert [images.name(i) for i in range(len(images))] == names
+    assert images.name(-1) == "c/2"
+    assert [int(images.read(i).max()) for i in range(6)] == [0, 1, 0, 0, 1, 2]
+    assert images.read(0, min_side=9).shape == (3, 2, 9)
+    assert images.weights is None
+    with pytest.raises(IndexError):
+        images.name(6)
+
+
+def test_concat_weights_draw_each_part_by_its_share():
+    inner = np.array([1.0, 3.0])
+    parts = [ConstantImages("a", 4), ConstantImages("b", 2, inner)]
+    images = ConcatImages(parts, shares=[1.0, 2.0])
+    assert images.weights == pytest.approx([0.25] * 4 + [0.5, 1.5])
+
+
+def test_sampler_over_weights_meets_the_shares():
+    parts = [ConstantImages("a", 1000), ConstantImages("b", 10)]
+    weights = ConcatImages(parts, shares=[3.0, 1.0]).weights
+    drawn = torch.multinomial(
+        torch.from_numpy(weights), 20_000, True, generator=torch.Generator().manual_seed(0)
+    )
+    assert float((drawn >= 1000).float().mean()) == pytest.approx(0.25, abs=0.015)
+
+
+def test_names_use_little_memory():
+    held = NameList(f"n{i:08d}.JPEG" for i in range(10_000))
+    assert len(pickle.dumps(held)) < 10_000 * (14 + 8) + 1000
+
+
+def test_file_images_take_absolute_names(tmp_path):
+    Image.new("RGB", (3, 2), (1, 2, 3)).save(tmp_path / "x.png")
+    images = FileImages(Path("elsewhere"), [str(tmp_path / "x.png")])
+    assert images.read(0)[:, 0, 0].tolist() == [1, 2, 3]

@@ -1,0 +1,91 @@
+"""Two nodes that torchrun makes of this machine (gloo, CPU): a death, and folders not shared."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_colorize.runs.folder import read_result
+from tests.conftest import Commands
+from tests.distributed.launchers import (
+    FIT,
+    end,
+    free_port,
+    kill_group,
+    start,
+    steps_of,
+    two_processes,
+)
+
+pytestmark = [pytest.mark.ddp, pytest.mark.timeout(600)]
+
+EPOCHS = 16
+PER_EPOCH = 3
+
+
+@pytest.fixture
+def command(photo_folder, tmp_path):
+    return Commands(photo_folder, tmp_path / "runs")
+
+
+def nodes(*words_of_each):
+    """Start two nodes, each by the same command but for its words, as docs/cluster.md says it."""
+    torchrun = ["-m", "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 1]
+    torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
+    torchrun += ["--local-addr", "127.0.0.1", "--monitor-interval", 0.2]
+    several = ["--trainer.devices", 1, "--trainer.num_nodes", 2]
+    apart = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return [
+        start(*torchrun, *options, *FIT, *words, *several, **apart)
+        for options, words in words_of_each
+    ]
+
+
+def test_a_process_that_is_killed_is_started_again_and_the_run_goes_on(command):
+    options = ["--data.batch_size", 2, "--trainer.max_epochs", EPOCHS, "--run.grid_images", 0]
+    options += ["--run.save_every_n_steps", 2]
+    words = command.words("killed", *options, "--run.auto_resume", "true")
+    run = command.root / "tiny" / "killed"
+    agents = nodes(*[(["--max-restarts", 2], words)] * 2)
+    try:
+        deadline = time.monotonic() + 200
+        while len(steps_of(run)) < 8:
+            assert time.monotonic() < deadline
+            assert all(agent.poll() is None for agent in agents)
+            time.sleep(0.02)
+        children = Path(f"/proc/{agents[1].pid}/task/{agents[1].pid}/children").read_text()
+        os.kill(int(children.split()[0]), signal.SIGKILL)
+    except BaseException:
+        for agent in agents:
+            kill_group(agent)
+        raise
+    end(*agents)
+    result = read_result(run)
+    assert (result["status"], result["restarts"]) == ("finished", 1)
+    assert result["batches"] == EPOCHS * PER_EPOCH
+    assert steps_of(run) == list(range(EPOCHS * PER_EPOCH))
+    two_processes(command.words("undisturbed", *options))
+    mine, theirs = (
+        torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for folder in (run, command.root / "tiny" / "undisturbed")
+    )
+    assert mine.keys() == theirs.keys()
+    assert not [name for name in theirs if not torch.equal(mine[name], theirs[name])]
+
+
+def test_a_run_folder_that_is_not_shared_is_refused(command, tmp_path):
+    words = command.words("apart")
+    elsewhere = [*words, "--run.root", str(tmp_path / "of the other node")]
+    agents = nodes(([], words), ([], elsewhere))
+    try:
+        said = [agent.communicate(timeout=240)[1] for agent in agents]
+    finally:
+        for agent in agents:
+            kill_group(agent)
+    print(*said, sep="\n---\n")
+    assert all(agent.returncode for agent in agents)
+    assert all("--run.root must be a folder that they share" in text for text in said)
+    assert not (command.root / "tiny" / "apart" / "config.yaml").exists()

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.decoding.files import ImageError, read_image
+from lightning_colorize.evaluation.given import GivenImages
+from lightning_colorize.evaluation.systems import open_systems, split_word
+
+
+def _image(width, height):
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    pixels = np.stack([x, y, 0.5 + 0.5 * np.sin(9 * x * y)], axis=-1)
+    return Image.fromarray((255 * pixels).astype(np.uint8))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    truth, given = tmp_path / "truth", tmp_path / "given"
+    for folder in (truth, given):
+        (folder / "cats").mkdir(parents=True)
+    return truth, given
+
+
+def _given(folder, truth, *files):
+    return GivenImages("theirs", folder, files, truth)
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "found"),
+    [
+        (["cats/a.png"], "cats/a.jpg", "cats/a.png"),
+        (["cats/a.jpg"], "cats/a.jpg", "cats/a.jpg"),
+        (["cats/a.png", "cats/a.jpg"], "cats/a.jpg", "cats/a.jpg"),
+        (["cats/a.jpg.png", "cats/a.tif.png"], "cats/a.tif", "cats/a.tif.png"),
+        (["a.png"], "cats/a.jpg", None),
+        (["cats/b.png"], "cats/a.jpg", None),
+        (["cats/a.png"], "test/cats/a.jpg", "cats/a.png"),
+        (["test/cats/a.png", "cats/a.png"], "test/cats/a.jpg", "test/cats/a.png"),
+        (["a.v1.png"], "a.v1.jpg", "a.v1.png"),
+        (["a.jpg.png", "a.jpg"], "a.jpg", "a.jpg"),
+        (["a.png", "a.jpg.png"], "a.jpg", "a.jpg.png"),
+        (["caf\u00e9.png"], "cafe\u0301.jpg", "caf\u00e9.png"),
+        (["cafe\u0301.png"], "caf\u00e9.jpg", "cafe\u0301.png"),
+    ],
+)
+def test_found_by_relative_name(tmp_path, files, name, found):
+    assert _given(tmp_path, tmp_path, *files).find(name) == found
+
+
+def test_two_that_could_be_meant_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"theirs has a.bmp and a.png for a.jpg; leave one"):
+        _given(tmp_path, tmp_path, "a.bmp", "a.png").find("a.jpg")
+
+
+def test_the_truth_itself_comes_out_as_it_is(folders):
+    truth, given = folders
+    _image(61, 40).save(truth / "a.png")
+    _image(61, 40).save(given / "a.png")
+    square = _given(given, truth, "a.png").square("a.png", 40)
+    assert torch.equal(square, read_image(truth / "a.png")[:, :, 10:50])
+
+
+@pytest.mark.parametrize("size", [(122, 80), (48, 48), (30, 20)])
+def test_other_sizes_and_shapes_are_brought_to_the_truths(folders, size):
+    # What a network gives whose input is squashed to a square shows the same scene.
+    truth, given = folders
+    _image(120, 80).save(truth / "a.png")
+    _image(*size).save(given / "a.png")
+    square = _given(given, truth, "a.png").square("a.png", 40)
+    expected = _given(truth, truth, "a.png").square("a.png", 40)
+    assert square.shape == (3, 40, 40)
+    assert (square.float() - expected.float()).abs().mean() < 6
+
+
+def test_what_cannot_be_read_is_said_and_left_out(folders):
+    truth, given = folders
+    for name in ("a.png", "b.png"):
+        _image(40, 40).save(truth / name)
+    _image(40, 40).save(given / "a.png")
+    (given / "b.png").write_bytes(b"no image")
+    images = _given(given, truth, "a.png", "b.png")
+    (error,) = images.load(["a.png", "b.png"], 32)
+    assert isinstance(error, ImageError)
+    assert str(error) == "b.png: theirs: not an image"
+    L, ab = images.squares(["a.png"], torch.device("cpu"))
+    assert (L.shape, ab.shape) == ((1, 1, 32, 32), (1, 2, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("cgan=PLACE/x", "cgan"), ("PLACE/best.pth", "best"), ("PLACE/given", "given")],
+)
+def test_names_and_places(folders, word, name):
+    place = folders[1].parent
+    word = word.replace("PLACE", str(place))
+    assert split_word(word) == (name, place / word.rpartition("/")[2])
+
+
+def test_a_checkpoint_in_a_run_goes_by_the_run(tmp_path):
+    checkpoint = tmp_path / "unet" / "checkpoints" / "best.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    assert split_word(str(checkpoint)) == ("unet", checkpoint)
+
+
+def test_a_path_with_an_equals_sign_is_a_path_where_it_exists(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=3").mkdir()
+    assert split_word("lr=3")[0] == "lr=3"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a=GIVEN", "a=GIVEN"], "two systems are called a"),
+        (["truth=GIVEN"], "truth is what the page calls"),
+        (["a=nowhere"], "nowhere does not exist"),
+        (["a=EMPTY"], "neither a run folder"),
+    ],
+)
+def test_what_cannot_be_compared(folders, tmp_path, words, message):
+    truth, given = folders
+    _image(9, 9).save(given / "a.png")
+    (tmp_path / "empty").mkdir()
+    words = [
+        w.replace("GIVEN", str(given)).replace("EMPTY", str(tmp_path / "empty")) for w in words
+    ]
+    with pytest.raises(UsageError, match=message):
+        open_systems(words, truth, (), torch.device("cpu"))

@@ -1,0 +1,136 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio
+
+from lightning_colorize.color import ColorBatch, to_lab
+from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.evaluation.measured import Colored, measure_systems
+from lightning_colorize.metrics.functional import ImageValues, measure
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(4)
+    L, ab = to_lab(0.2 + 0.6 * torch.rand(3, 3, 16, 12, generator=generator))
+    return ColorBatch(L, ab, ["a.jpg", "b.jpg", "c.jpg"])
+
+
+class Stub:
+    """A system that gives what it is told to."""
+
+    def __init__(self, name, colored, broken=()):
+        self.name = name
+        self.colored = colored
+        self.broken = broken
+
+    def load(self, names, side):
+        return [ImageError(name, "broken") for name in self.broken if name in names]
+
+    def color(self, batch):
+        return self.colored(batch)
+
+
+def _rgb(L, ab):
+    return lab2rgb(torch.cat([L, ab], dim=0).permute(1, 2, 0).double().numpy())
+
+
+def measured(batch, color):
+    """Return what one system's images are worth, as `ImageValues` of arrays."""
+    result = measure_systems([Stub("one", color)], [batch], lambda tiles, values: None)
+    return ImageValues(*result.values[0])
+
+
+def test_with_the_true_lightness_it_is_what_the_metrics_measure(batch):
+    ours = measured(batch, lambda b: Colored(b.L, b.ab * 0.5))
+    expected = measure(batch.L, batch.ab * 0.5, batch.ab)
+    for value, other in zip(ours, expected, strict=True):
+        assert np.array_equal(value, other.double().numpy())
+
+
+def test_a_lightness_of_its_own_is_an_error_that_counts(batch):
+    darker = Colored(batch.L - 10, batch.ab)
+    values = measured(batch, lambda b: darker)
+    assert values.mse_ab.max() == 0
+    for i in range(3):
+        seen, truth = _rgb(darker.L[i], darker.ab[i]), _rgb(batch.L[i], batch.ab[i])
+        psnr = peak_signal_noise_ratio(truth, seen, data_range=1)
+        assert values.psnr[i] == pytest.approx(psnr, abs=0.01)
+        delta = deltaE_ciede2000(rgb2lab(truth), rgb2lab(seen)).mean()
+        assert values.ciede2000[i] == pytest.approx(delta, abs=0.05)
+
+
+def test_rows_fields_and_images_are_in_their_order(batch):
+    systems = [
+        Stub("half", lambda b: Colored(b.L, b.ab / 2)),
+        Stub("truth", lambda b: Colored(b.L, b.ab)),
+    ]
+    shown = []
+    result = measure_systems(systems, [batch], lambda tiles, values: shown.append((tiles, values)))
+    assert result.rows == ["half", "truth", "grey"]
+    assert result.names == batch.names
+    assert result.values.shape == (3, len(ImageValues._fields), 3)
+    mse = result.values[:, ImageValues._fields.index("mse_ab")]
+    energy = batch.ab.square().mean(dim=(1, 2, 3)).numpy()
+    np.testing.assert_allclose(mse, [energy / 4, 0 * energy, energy], rtol=1e-5)
+    for i, (tiles, values) in enumerate(shown):
+        assert tiles.name == batch.names[i]
+        np.testing.assert_allclose(values.numpy(), result.values[:2, :, i], rtol=1e-6)
+        assert torch.equal(tiles.systems[1], tiles.truth)
+        truth = _rgb(batch.L[i], batch.ab[i]) * 255
+        assert np.abs(tiles.truth.permute(1, 2, 0).numpy() - truth).max() < 1.5
+        assert (tiles.grey.amax(0) - tiles.grey.amin(0)).max() <= 1
+
+
+def test_disagreement_is_the_distance_from_the_mean_of_all(batch):
+    systems = [
+        Stub("left", lambda b: Colored(b.L, b.ab + 3)),
+        Stub("right", lambda b: Colored(b.L, b.ab - 3)),
+    ]
+    result = measure_systems(systems, [batch], lambda *_: None)
+    assert result.disagreement == pytest.approx(3 * 2**0.5, rel=1e-4)
+    alone = measure_systems(systems[:1], [batch], lambda *_: None)
+    assert alone.disagreement.max() == 0
+
+
+def test_colours_that_are_no_numbers_are_counted_and_stand_apart_from_the_others(batch):
+    def diverged(b):
+        ab = b.ab.clone()
+        ab[1, 0, 3, 4] = torch.nan
+        return Colored(b.L, ab)
+
+    systems = [
+        Stub("left", lambda b: Colored(b.L, b.ab + 3)),
+        Stub("right", lambda b: Colored(b.L, b.ab - 3)),
+        Stub("diverged", lambda b: Colored(b.L, b.ab * torch.nan)),
+        Stub("once", diverged),
+    ]
+    result = measure_systems(systems, [batch], lambda *_: None)
+    assert result.undefined == {"diverged": 3, "once": 1}
+    assert np.isfinite(result.disagreement).all()
+    assert result.disagreement.min() > 2
+
+
+def test_an_image_that_one_cannot_give_is_measured_for_nobody(batch):
+    systems = [
+        Stub("one", lambda b: Colored(b.L, b.ab), broken=["b.jpg"]),
+        Stub("other", lambda b: Colored(b.L, b.ab / 2)),
+    ]
+    result = measure_systems(systems, [batch], lambda *_: None)
+    assert result.names == ["a.jpg", "c.jpg"]
+    assert result.values.shape[-1] == 2
+    assert [str(error.path) for error in result.broken] == ["b.jpg"]
+
+
+def test_without_truth_nothing_is_measured(batch):
+    seen = []
+    system = SimpleNamespace(
+        name="half", load=lambda names, side: [], color=lambda b: Colored(b.L, b.ab / 2)
+    )
+    result = measure_systems([system], [batch], lambda *shown: seen.append(shown), truth=False)
+    assert result.values is None
+    assert result.rows == ["half"]
+    assert {(tiles.truth, values) for tiles, values in seen} == {(None, None)}

@@ -1,0 +1,157 @@
+import warnings
+from statistics import mean, stdev
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_colorize.evaluation.statistics import (
+    METRICS,
+    Difference,
+    differences_from_first,
+    mean_and_spread,
+    metrics_over,
+)
+from lightning_colorize.metrics import colorization_metrics
+from lightning_colorize.metrics.functional import ImageValues, measure
+
+FIELDS = ImageValues._fields
+
+
+def _values(rows=2, images=40, seed=0):
+    random = np.random.default_rng(seed)
+    values = random.normal(20, 5, size=(rows, len(FIELDS), images))
+    # The truth is the same for all rows.
+    for name in ("true_colorfulness", "true_mean_a", "true_mean_b"):
+        values[:, FIELDS.index(name)] = values[0, FIELDS.index(name)]
+    return values
+
+
+def test_metrics_are_those_of_the_collection():
+    generator = torch.Generator().manual_seed(1)
+    L = 30 + 40 * torch.rand(6, 1, 16, 16, generator=generator)
+    ab, ab_hat = 20 * torch.randn(2, 6, 2, 16, 16, generator=generator)
+    ab_hat += torch.linspace(-9, 9, 6).view(6, 1, 1, 1) + ab.mean(dim=(2, 3), keepdim=True)
+    collection = colorization_metrics()
+    collection.update(L, ab_hat, ab)
+    values = torch.stack(measure(L, ab_hat, ab)).double().numpy()[None]
+    ours = dict(zip(METRICS, metrics_over(values)[0], strict=True))
+    assert ours == pytest.approx({k: float(v) for k, v in collection.compute().items()}, rel=1e-4)
+
+
+def test_many_samples_of_the_images_are_measured_at_once():
+    values = _values()
+    samples = np.random.default_rng(2).integers(0, 40, size=(3, 40))
+    together = metrics_over(values[:, :, samples])
+    assert together.shape == (2, len(METRICS), 3)
+    for number, sample in enumerate(samples):
+        np.testing.assert_allclose(together[..., number], metrics_over(values[:, :, sample]))
+
+
+def test_no_correlation_with_a_constant():
+    values = _values()
+    values[1, FIELDS.index("mean_a")] = 3.0
+    values[1, FIELDS.index("mean_b")] = values[1, FIELDS.index("true_mean_b")]
+    assert metrics_over(values)[1, METRICS.index("ab_corr")] == 0.0
+
+
+def test_a_system_differs_from_itself_by_exactly_nothing():
+    values = np.repeat(_values(rows=1), 3, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        differences = differences_from_first(values, seed=0)
+    assert differences == [[Difference(0.0, 0.0, 0.0)] * len(METRICS)] * 3
+    assert not differences[1][0].clear
+
+
+def test_the_bootstrap_is_paired():
+    # Images differ by 5 dB among each other, systems by exactly 1 on each of them.
+    values = _values()
+    values[1] = values[0]
+    values[1, FIELDS.index("psnr")] += 1
+    psnr = differences_from_first(values, seed=0)[1][METRICS.index("psnr")]
+    assert (psnr.value, psnr.low, psnr.high) == pytest.approx((1, 1, 1))
+    assert psnr.clear
+
+
+def test_every_row_is_compared_with_the_first():
+    values = _values(rows=3)
+    first, _, third = metrics_over(values)
+    differences = differences_from_first(values, seed=0)
+    assert [of.value for of in differences[2]] == pytest.approx(list(third - first))
+    assert [of.value for of in differences[0]] == [0] * len(METRICS)
+
+
+def test_intervals_of_means_are_about_those_of_the_normal_distribution():
+    values = _values(images=400)
+    differences = differences_from_first(values, seed=3)[1]
+    for metric in ("psnr", "mse_ab"):
+        first, second = values[:, FIELDS.index(metric)]
+        half = 1.96 * np.std(second - first, ddof=1) / 20
+        of = differences[METRICS.index(metric)]
+        assert of.value == pytest.approx((second - first).mean())
+        assert (of.high - of.low) / 2 == pytest.approx(half, rel=0.07)
+        assert (of.high + of.low) / 2 == pytest.approx(of.value, abs=0.1 * half)
+
+
+def test_intervals_of_a_ratio_and_a_correlation_against_resampling_by_hand():
+    values = _values(images=60, seed=5)
+    random = np.random.default_rng(9)
+    ratio, hue = [], []
+    for _ in range(1500):
+        some = values[:, :, random.integers(0, 60, size=60)]
+        field = {name: some[:, i] for i, name in enumerate(FIELDS)}
+        ratio.append(np.diff(field["colorfulness"].mean(-1) / field["true_colorfulness"][0].mean()))
+        r = [
+            min(
+                np.corrcoef(field[f"mean_{c}"][row], field[f"true_mean_{c}"][row])[0, 1]
+                for c in "ab"
+            )
+            for row in (0, 1)
+        ]
+        hue.append(np.diff(r))
+    ours = differences_from_first(values, seed=0)[1]
+    for metric, draws in (("colorfulness_ratio", ratio), ("ab_corr", hue)):
+        low, high = np.percentile(draws, (2.5, 97.5))
+        of = ours[METRICS.index(metric)]
+        assert (of.low, of.high) == pytest.approx((low, high), abs=0.12 * (high - low))
+
+
+def test_draws_follow_from_the_seed():
+    values = _values()
+    assert differences_from_first(values, seed=1) == differences_from_first(values, seed=1)
+    assert differences_from_first(values, seed=1) != differences_from_first(values, seed=2)
+
+
+def test_a_row_that_is_no_number_has_no_verdict_and_leaves_the_others_alone():
+    values = _values(rows=3)
+    expected = differences_from_first(values, seed=0)
+    values[1] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        differences = differences_from_first(values, seed=0)
+    assert differences[2] == expected[2]
+    for of in differences[1][:5]:
+        assert np.isnan(of.value)
+        assert (of.low, of.high) == (None, None)
+        assert not of.clear
+
+
+def test_one_image_has_no_interval():
+    psnr = differences_from_first(_values(images=1), seed=0)[1][0]
+    assert (psnr.low, psnr.high) == (None, None)
+    assert not psnr.clear
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "clear"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False)]
+)
+def test_a_difference_is_clear_where_the_interval_leaves_0_out(low, high, clear):
+    assert Difference((low + high) / 2, low, high).clear == clear
+
+
+def test_mean_and_spread_over_runs():
+    rows = [[20.0, 0.5], [22.0, 0.7], [21.0, 0.9]]
+    columns = list(zip(*rows, strict=True))
+    expected = [(mean(column), stdev(column)) for column in columns]
+    assert np.allclose(mean_and_spread(rows), expected)

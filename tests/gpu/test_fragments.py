@@ -1,0 +1,108 @@
+"""The fragments of experiments/gpu/: over every experiment, on a CPU, and what each switches on."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lightning_colorize.runs.folder import read_result
+from tests.conftest import Commands
+from tests.tasks.conftest import GanCommands
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+SYSTEMS = sorted(path for path in EXPERIMENTS.glob("*.yaml") if path.stem != "base")
+FRAGMENTS = sorted((EXPERIMENTS / "gpu").glob("*.yaml"))
+SINGLE = [path for path in FRAGMENTS if path.stem != "all"]
+
+
+def flat(value, prefix=""):
+    """Return nested keys as dotted ones; a list is a value."""
+    if not isinstance(value, dict):
+        return {prefix.rstrip("."): value}
+    return {
+        name: below
+        for key, part in value.items()
+        for name, below in flat(part, f"{prefix}{key}.").items()
+    }
+
+
+def switched(path):
+    return flat(yaml.safe_load(path.read_text()))
+
+
+def test_each_switch_has_a_fragment_and_one_has_them_all():
+    names = {path.stem for path in SINGLE}
+    assert names == {
+        *("bf16", "tf32", "channels_last", "compile", "compile_data", "fused", "decode", "cache")
+    }
+    together = {}
+    for path in SINGLE:
+        own = switched(path)
+        assert len(own) == 1, path.stem
+        together |= own
+    assert switched(EXPERIMENTS / "gpu" / "all.yaml") == together
+
+
+_parsed = {}
+
+
+def parsed(parser, *paths):
+    """Return a configuration, flat; each parse takes half a second."""
+    if paths not in _parsed:
+        words = [word for path in paths for word in ("--config", str(path))]
+        _parsed[paths] = flat(parser.parse_args(words).as_dict())
+    return _parsed[paths]
+
+
+# Each over one of either kind; the one with everything over all of them.
+PAIRS = [
+    pytest.param(path, system, id=f"{path.stem}-{system.stem}", marks=marks)
+    for path in FRAGMENTS
+    for system in SYSTEMS
+    for marks in (
+        []
+        if system.stem == ("cgan_pix2pix" if path.stem < "compile" else "cnn_unet")
+        else pytest.mark.slow,
+    )
+]
+
+
+@pytest.mark.parametrize(("path", "system"), PAIRS)
+def test_a_fragment_changes_its_switch_and_nothing_else(parser, path, system):
+    before, after = parsed(parser, system), parsed(parser, system, path)
+    wanted = switched(path)
+    callbacks = wanted.pop("trainer.callbacks+", None)
+    names = [item["class_path"] for item in after["trainer.callbacks"] or []]
+    assert names == ([item["class_path"] for item in callbacks] if callbacks else [])
+    assert {key: after[key] for key in wanted} == wanted
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    changed = {name for name in changed if not name.startswith(("config", "trainer.callbacks"))}
+    assert changed == {key for key, value in wanted.items() if before.get(key) != value}
+
+
+def test_tf32_joins_other_callbacks(parser):
+    words = ["--trainer.callbacks+=EMAWeightAveraging", "--config", EXPERIMENTS / "gpu/tf32.yaml"]
+    config = parser.parse_args(["--config", str(SYSTEMS[0]), *map(str, words)])
+    names = [item.class_path.rpartition(".")[2] for item in config.trainer.callbacks]
+    assert names == ["EMAWeightAveraging", "TF32"]
+
+
+@pytest.mark.parametrize(
+    "kind", [Commands, pytest.param(GanCommands, marks=pytest.mark.slow)], ids=["cnn", "gan"]
+)
+def test_all_together_a_run_on_a_cpu_ends_as_it_should(kind, photo_folder, tmp_path, monkeypatch):
+    # That compiled networks compute the same has its own tests.
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    command = kind(photo_folder, tmp_path)
+    everything = ["--config", EXPERIMENTS / "gpu" / "all.yaml", "--trainer.precision", "32-true"]
+    kept = command.fit("kept", *everything)
+    decoded = command.fit("decoded", *everything, "--data.cache", "never")
+    usual = command.fit("usual", "--trainer.precision", "32-true")
+    results = [read_result(run) for run in (kept, decoded, usual)]
+    assert [result["status"] for result in results] == ["finished"] * 3
+    # The same images in the same order.
+    losses = [result["metrics"]["val/psnr"] for result in results]
+    assert losses[0] == pytest.approx(losses[2], abs=0.01)
+    # Some were twice as large as needed: the CPU takes a half of their resolution.
+    assert losses[1] == pytest.approx(losses[2], abs=0.2)

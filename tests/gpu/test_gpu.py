@@ -1,0 +1,248 @@
+"""What only a CUDA device shows: same colours, fp32 metrics, checkpoints that travel, the fast way.
+
+The fast way's logic is tested on a CPU, where the same code runs; here is what only nvJPEG,
+streams, Triton and tensor cores can get wrong.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from lightning_colorize.color import RawBatch, full_precision, set_tf32, to_lab, to_rgb
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.dataset import ImageDataset
+from lightning_colorize.data.device import (
+    Decoder,
+    DeviceImages,
+    DeviceMemory,
+    JpegDataset,
+    PlacedDataset,
+    cached,
+)
+from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.inference import load_task
+from lightning_colorize.metrics.functional import measure
+from lightning_colorize.runs.folder import read_result
+from tests.conftest import make_image
+
+EVERYTHING = Path(__file__).parents[2] / "experiments" / "gpu" / "all.yaml"
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+
+
+@pytest.fixture(scope="module")
+def gpu_run(photo_folder, tmp_path_factory):
+    """The folder of a run that trained in bf16 on the GPU for two epochs."""
+    from tests.conftest import Commands
+
+    command = Commands(photo_folder, tmp_path_factory.mktemp("gpu"))
+    words = ["--trainer.accelerator", "gpu", "--trainer.devices", 1]
+    return command.fit("bf16", *words, "--trainer.precision", "bf16-mixed")
+
+
+def test_lab_is_that_of_the_cpu_with_autocast_on():
+    generator = torch.Generator().manual_seed(0)
+    rgb = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    rgb[0], rgb[1] = 0, 255
+    L, ab = to_lab(rgb)
+    with torch.autocast("cuda", torch.bfloat16):
+        L_gpu, ab_gpu = to_lab(rgb.cuda())
+        back = to_rgb(L_gpu, ab_gpu)
+    assert L_gpu.device.type == ab_gpu.device.type == "cuda"
+    torch.testing.assert_close(L_gpu.cpu(), L, atol=1e-3, rtol=0)
+    torch.testing.assert_close(ab_gpu.cpu(), ab, atol=1e-3, rtol=0)
+    torch.testing.assert_close(back.cpu(), rgb / 255, atol=1e-3, rtol=0)
+
+
+@pytest.fixture
+def tf32():
+    """Switched on, as by the callback."""
+    set_back = set_tf32(True)
+    yield
+    set_back()
+
+
+@pytest.mark.usefixtures("tf32")
+def test_lab_and_metrics_are_exempt_from_tf32():
+    generator = torch.Generator().manual_seed(0)
+    rgb = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    L, ab = to_lab(rgb)
+    L_gpu, ab_gpu = to_lab(rgb.cuda())
+    torch.testing.assert_close(L_gpu.cpu(), L, atol=1e-3, rtol=0)
+    torch.testing.assert_close(ab_gpu.cpu(), ab, atol=1e-3, rtol=0)
+    torch.testing.assert_close(to_rgb(L_gpu, ab_gpu).cpu(), rgb / 255, atol=1e-3, rtol=0)
+    there, here = measure(L.cuda(), ab.flip(0).cuda(), ab.cuda()), measure(L, ab.flip(0), ab)
+    for name, value in here._asdict().items():
+        torch.testing.assert_close(getattr(there, name).cpu(), value, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("tf32")
+def test_tf32_is_on_where_nothing_is_exempt():
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("this GPU has no TF32")
+    values = torch.rand(256, 256, generator=torch.Generator().manual_seed(0)).cuda()
+    kernel = values[:, :, None, None]
+    maps = values[None, :, :, None].expand(1, 256, 256, 8).contiguous()
+    with full_precision(values):
+        product, convolved = values @ values, F.conv2d(maps, kernel)
+    assert (values @ values - product).abs().max() > 1e-4
+    assert (F.conv2d(maps, kernel) - convolved).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("augmented", [True, False])
+def test_compiled_conversion_is_that_of_the_cpu_with_the_same_draws(augmented):
+    coarse = torch.rand(6, 3, 6, 6, generator=torch.Generator().manual_seed(0)) * 255
+    rgb = F.interpolate(coarse, size=(72, 72), mode="bilinear").to(torch.uint8)
+    augmentation = Augmentation(64, rotation=5.0, grey_jitter=0.5) if augmented else None
+    batches = []
+    for images, compiled in ((rgb, False), (rgb.cuda(), False), (rgb.cuda(), True)):
+        torch.manual_seed(0)
+        batches.append(to_color_batch(RawBatch(images, [""] * 6), augmentation, compiled))
+    for batch in batches[1:]:
+        torch.testing.assert_close(batch.L.cpu() / 100, batches[0].L / 100, atol=1e-4, rtol=0)
+        torch.testing.assert_close(batch.ab.cpu() / 110, batches[0].ab / 110, atol=1e-4, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def jpegs(tmp_path_factory):
+    """JPEGs of several sizes, one in CMYK, one turned, a PNG and one that is cut short."""
+    folder = tmp_path_factory.mktemp("jpegs")
+    for number, size in enumerate(((300, 200), (200, 300), (300, 200), (180, 180), (500, 180))):
+        make_image(number, *size).save(folder / f"{number}.jpg", quality=95)
+    make_image(5, 240, 200).convert("CMYK").save(folder / "cmyk.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    make_image(6, 240, 200).save(folder / "turned.jpg", exif=exif)
+    make_image(7, 240, 200).save(folder / "other.png")
+    (folder / "cut.jpg").write_bytes((folder / "0.jpg").read_bytes()[:4000])
+    return FileImages(folder, sorted(path.name for path in folder.iterdir()))
+
+
+def test_the_device_decodes_the_squares_of_the_cpu(jpegs):
+    keys = [(index, 2**31 * (index % 3)) for index in range(len(jpegs))]
+    usual, shipping = (kind(jpegs, 128, random_crop=True) for kind in (ImageDataset, JpegDataset))
+    expected, missing = usual.collate([usual[key] for key in keys])
+    shipped = shipping.collate([shipping[key] for key in keys])
+    assert len(shipped.places) == 5
+    raw, broken = Decoder(torch.device("cuda"), 128)(shipped)
+    assert raw.rgb.device.type == "cuda"
+    assert raw.names == expected.names
+    assert [b.name for b in broken] == [b.name for b in missing] == ["cut.jpg"]
+    # Another decoder and another way to enlarge chroma: steps, not places.
+    far = (raw.rgb.cpu().int() - expected.rgb.int()).abs().float().mean(dim=(1, 2, 3))
+    assert far.max() < 2.0
+    decoded_by_workers = [place for place in range(8) if place not in shipped.places]
+    assert far[decoded_by_workers].max() == 0
+
+
+def test_what_is_decoded_ahead_is_ready_when_it_is_handed_over(photo_folder):
+    """Each batch is compared while the next is decoded, in another stream."""
+    names = [f"train/{p.name}" for p in sorted((photo_folder / "train").iterdir())]
+    dataset = JpegDataset(FileImages(photo_folder, names), 36, random_crop=True)
+    device = torch.device("cuda")
+    keys = [[(4 * b + i, 0) for i in range(4)] for b in range(3)] * 8
+    shipped = [dataset.collate([dataset[key] for key in batch]) for batch in keys]
+    decoder = Decoder(device, 36)
+    expected = [decoder(batch)[0].rgb.clone() for batch in shipped]
+    torch.cuda.synchronize()
+    for (raw, _), rgb in zip(decoder.batches(iter(shipped)), expected, strict=True):
+        busy = torch.rand(2048, 2048, device=device)
+        for _ in range(5):
+            busy = busy @ busy
+        assert torch.equal(raw.rgb, rgb)
+
+
+def test_images_in_the_devices_memory_are_those_of_the_machines(photo_folder):
+    names = [f"train/{p.name}" for p in sorted((photo_folder / "train").iterdir())]
+    files = FileImages(photo_folder, names)
+    memory = DeviceMemory(torch.device("cuda"))
+    images = DeviceImages(files, 36, memory)
+    assert all(block.is_cuda for block in images._blocks)
+    keys = [(index % 12, (index * 2**29) % 2**32) for index in range(40)]
+    placed = PlacedDataset(images, 36, random_crop=True)
+    ((raw, _),) = placed.batches(iter([placed.__getitems__(keys)]))
+    usual = ImageDataset(images, 36, random_crop=True)
+    assert raw.rgb.is_cuda
+    assert torch.equal(raw.rgb.cpu(), usual.collate([usual[key] for key in keys])[0].rgb)
+
+
+def test_more_than_the_device_may_hold_is_refused():
+    free, total = torch.cuda.mem_get_info()
+    memory = DeviceMemory(torch.device("cuda"))
+    with pytest.raises(UsageError, match="may take 50% of the"):
+        memory.take(int(min(free, cached.SHARE * total)) + 2**20)
+
+
+@pytest.mark.parametrize("more", [[], ["--data.cache", "never", "--data.num_workers", 2]])
+def test_a_run_with_every_switch_ends_and_its_checkpoint_travels(command, photo_folder, more):
+    gpu = ["--trainer.accelerator", "gpu", "--trainer.devices", 1]
+    everything, plain = (
+        command.fit(name, *gpu, *words)
+        for name, words in (
+            ("everything", ["--config", EVERYTHING, *more]),
+            ("plain", ["--trainer.precision", "32-true"]),
+        )
+    )
+    first, second = read_result(everything), read_result(plain)
+    assert first["status"] == "finished"
+    assert first["metrics"]["val/psnr"] == pytest.approx(second["metrics"]["val/psnr"], abs=1.0)
+    assert first["peak_device_memory"] > 0
+    L = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
+    ab = load_task(everything).task(L)
+    assert ab.shape == (2, 2, 32, 32)
+    assert torch.isfinite(ab).all()
+    assert command("resume", everything, "--trainer.max_epochs", 3) == 0
+    assert read_result(everything)["epochs"] == 3
+
+
+def test_metrics_of_a_run_in_bf16_are_computed_in_fp32(gpu_run, finished_run):
+    """Baselines have no network: theirs must be those of the run on the CPU, in fp32."""
+    result, on_cpu = read_result(gpu_run), read_result(finished_run)
+    assert result["status"] == "finished"
+    for name in ("grey", "mean"):
+        for metric, value in on_cpu["baselines"][name].items():
+            assert result["baselines"][name][metric] == pytest.approx(value, rel=1e-3, abs=1e-3)
+
+
+def test_a_checkpoint_of_the_gpu_works_on_the_cpu(gpu_run, photo_folder, command, tmp_path):
+    on_cpu, on_gpu = load_task(gpu_run), load_task(gpu_run, device="cuda")
+    assert on_cpu.task.device.type == "cpu"
+    L = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
+    with torch.inference_mode():
+        ab, ab_gpu = on_cpu.task(L), on_gpu.task(L.cuda())
+    # In LAB units: convolutions may be in TF32 there.
+    torch.testing.assert_close(ab_gpu.cpu(), ab, atol=0.5, rtol=0)
+
+    psnr = {}
+    for device in ("cpu", "cuda"):
+        path = tmp_path / f"{device}.json"
+        words = ("--data", photo_folder, "--device", device, "--json", path)
+        assert command("evaluate", gpu_run, *words) == 0
+        numbers = json.loads(path.read_text())
+        assert numbers["device"].startswith(device)
+        psnr[device] = numbers["metrics"]["model"]["psnr"]
+    assert psnr["cuda"] == pytest.approx(psnr["cpu"], abs=0.02)
+    # The run itself was tested with the network in bf16.
+    assert read_result(gpu_run)["metrics"]["test/psnr"] == pytest.approx(psnr["cpu"], abs=0.2)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_come_from_pinned_memory_and_are_converted_on_the_device(photo_folder, workers):
+    data = ColorizationDataModule(str(photo_folder), size=32, batch_size=4, num_workers=workers)
+    data.setup("fit")
+    raw = next(iter(data.train_dataloader()))
+    assert raw.rgb.is_pinned()
+    batch = data.on_after_batch_transfer(raw._replace(rgb=raw.rgb.cuda(non_blocking=True)), 0)
+    assert batch.L.device.type == batch.ab.device.type == "cuda"
+    assert batch.L.dtype == batch.ab.dtype == torch.float32

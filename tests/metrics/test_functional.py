@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+import torch
+from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from lightning_colorize.color import to_lab
+from lightning_colorize.metrics import colorfulness, per_image
+from lightning_colorize.metrics.functional import PSNR_CAP, measure
+
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
+
+
+def as_rgb(L, ab, index):
+    """One image by scikit-image, (H, W, 3) float64."""
+    return lab2rgb(torch.cat([L, ab], dim=1)[index].movedim(0, -1).double().numpy())
+
+
+def reference(L, ab_hat, ab, index):
+    """The values of one image by scikit-image and numpy."""
+    rgb_hat, rgb = as_rgb(L, ab_hat, index), as_rgb(L, ab, index)
+    # scikit-image leaves a border of half a window out; torchmetrics mirrors the image there.
+    # On an image that is mirrored by hand both average over the same pixels.
+    mirrored = [np.pad(p, ((5, 5), (5, 5), (0, 0)), mode="reflect") for p in (rgb_hat, rgb)]
+    return {
+        "mse_ab": np.mean((ab_hat[index] - ab[index]).numpy() ** 2),
+        "psnr": peak_signal_noise_ratio(rgb, rgb_hat, data_range=1),
+        "ssim": structural_similarity(
+            *mirrored,
+            data_range=1,
+            channel_axis=-1,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        ),
+        "ciede2000": deltaE_ciede2000(rgb2lab(rgb), rgb2lab(rgb_hat)).mean(),
+        "colorfulness": colorfulness_by_hand(rgb_hat),
+    }
+
+
+def colorfulness_by_hand(rgb):
+    """Hasler & Suesstrunk's M3 (their equation for RGB), in numpy."""
+    red, green, blue = np.moveaxis(rgb * 255, -1, 0)
+    rg, yb = red - green, 0.5 * (red + green) - blue
+    return np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean())
+
+
+def test_every_value_against_scikit_image(images):
+    values = per_image(*images)
+    assert set(values) == {"psnr", "ssim", "ciede2000", "mse_ab", "colorfulness"}
+    tolerances = {"mse_ab": 1e-2, "psnr": 1e-2, "ssim": 1e-3, "ciede2000": 5e-3}
+    for index in range(8):
+        for name, expected in reference(*images, index).items():
+            assert values[name][index].item() == pytest.approx(
+                expected, abs=tolerances.get(name, 5e-2)
+            ), name
+
+
+def test_mean_colours(images):
+    L, ab_hat, ab = images
+    values = measure(L, ab_hat, ab)
+    np.testing.assert_allclose(values.mean_a, ab_hat[:, 0].mean((1, 2)), atol=1e-4)
+    np.testing.assert_allclose(values.mean_b, ab_hat[:, 1].mean((1, 2)), atol=1e-4)
+    np.testing.assert_allclose(values.true_mean_a, ab[:, 0].mean((1, 2)), atol=1e-4)
+    np.testing.assert_allclose(values.true_mean_b, ab[:, 1].mean((1, 2)), atol=1e-4)
+
+
+def test_colorfulness_by_hand():
+    # Half red, half green: rg is +-255, yb is 127.5 everywhere.
+    rgb = torch.zeros(2, 3, 2, 2)
+    rgb[0, 0, 0], rgb[0, 1, 1] = 1.0, 1.0
+    # All blue: rg is 0, yb is -255.
+    rgb[1, 2] = 1.0
+    expected = [255 + 0.3 * 127.5, 0.3 * 255]
+    assert colorfulness(rgb).tolist() == pytest.approx(expected)
+    assert colorfulness(torch.full((1, 3, 4, 4), 0.3)).item() == 0
+
+
+def test_truth_predicted_exactly(images):
+    L, _, ab = images
+    values = per_image(L, ab, ab)
+    assert values["psnr"].tolist() == [PSNR_CAP] * 8
+    assert values["ssim"].tolist() == pytest.approx([1.0] * 8)
+    assert values["ciede2000"].tolist() == [0.0] * 8
+    assert values["mse_ab"].tolist() == [0.0] * 8
+
+
+def test_predictions_outside_srgb_are_clipped(images):
+    L, _, ab = images
+    values = per_image(L, 5 * ab, ab)
+    expected = [reference(L, 5 * ab, ab, index)["psnr"] for index in range(8)]
+    assert values["psnr"].tolist() == pytest.approx(expected, abs=1e-2)
+
+
+def test_autocast_changes_nothing(images):
+    expected = per_image(*images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values = per_image(*images)
+    for name, value in values.items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, expected[name]), name
+
+
+def test_half_precision_predictions_are_measured_in_fp32(images):
+    L, ab_hat, ab = images
+    ab_hat = ab_hat.bfloat16()
+    values, expected = per_image(L, ab_hat, ab), per_image(L, ab_hat.float(), ab)
+    for name, value in values.items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (40, 10), (11, 11)])
+def test_images_smaller_than_the_window_of_ssim(size):
+    L, ab = to_lab(torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(2)))
+    values = per_image(L, 0.5 * ab, ab)
+    for name, value in values.items():
+        assert value.shape == (2,), name
+        assert value.isfinite().all(), name
+    assert (values["ssim"] < 1).all()
+    assert per_image(L, ab, ab)["ssim"].tolist() == pytest.approx([1.0, 1.0], abs=1e-3)
+
+
+def test_ssim_of_a_small_image_is_that_of_the_image_extended():
+    L, ab = to_lab(torch.rand(1, 3, 20, 4, generator=torch.Generator().manual_seed(3)))
+    extended = [
+        torch.cat([channels, *[channels[..., -1:]] * 7], dim=-1) for channels in (L, 0.5 * ab, ab)
+    ]
+    small, large = per_image(L, 0.5 * ab, ab), per_image(*extended)
+    torch.testing.assert_close(small["ssim"], large["ssim"])
+
+
+def test_nothing_keeps_the_graph(images):
+    L, ab_hat, ab = images
+    values = per_image(L, ab_hat.requires_grad_(), ab)
+    assert not any(value.requires_grad for value in values.values())

@@ -1,0 +1,243 @@
+"""The pages in a real browser: the study from the first click to the score, the report's controls.
+
+Debian's Chromium, driven by Playwright's Python library without its own browsers.
+"""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image, ImageEnhance
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
+]
+
+PHONE = {
+    "viewport": {"width": 360, "height": 740},
+    "device_scale_factor": 2,
+    "has_touch": True,
+    "is_mobile": True,
+    "color_scheme": "dark",
+}
+DESK = {"viewport": {"width": 1280, "height": 800}}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright_api.sync_playwright() as playwright:
+        # Containers have no user namespaces for Chromium's sandbox.
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens a page; afterwards nothing may have failed in it, or been asked from the network."""
+    failures, contexts = [], []
+
+    def call(path, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.on("requestfailed", lambda request: failures.append(f"failed: {request.url[:80]}"))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith(("file:", "data:", "blob:")) or failures.append(request.url)
+            ),
+        )
+        page.goto(path.as_uri())
+        return page
+
+    yield call
+    for context in contexts:
+        context.close()
+    assert failures == []
+
+
+@pytest.fixture
+def pages(command, finished_run, photo_folder, tmp_path):
+    """The folder with both pages, of three systems on five images."""
+    out = tmp_path / "page"
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for file in (photo_folder / "val").iterdir():
+        paler = ImageEnhance.Color(Image.open(file)).enhance(0.7)
+        paler.save(theirs / f"{file.stem}.png")
+    systems = [f"cnn={finished_run}", f"gan={finished_run}", f"theirs={theirs}"]
+    words = ("--data", photo_folder, "--split", "val", "--out", out, "--study")
+    assert command("compare", *systems, *words) == 0
+    return out
+
+
+def _part(page, name):
+    return page.locator(f"[data-part={name}]")
+
+
+def _shown(page, study):
+    """Return who stands left and right, by the files on the screen."""
+    who = {}
+    for image in study["images"]:
+        who |= dict(zip(image["systems"], study["systems"], strict=True))
+        who |= {image[name]: name for name in ("truth", "broken")}
+    files = [_part(page, side).locator("img").get_attribute("src") for side in ("left", "right")]
+    return [who[file] for file in files]
+
+
+def _answer_all(page, study, press, until=None):
+    """Answer as somebody does who always finds the truth, and else likes `theirs` best."""
+    rank = ["truth", "theirs", "cnn", "gan", "broken"]
+    while not _part(page, "save").is_visible() and until != 0:
+        if _part(page, "go").is_visible():
+            _part(page, "go").click()
+        page.wait_for_function(
+            "(document.querySelector('[data-screen=end]').hidden === false)"
+            " || (document.querySelector('[data-screen=block]').hidden === false)"
+            " || shownAt !== null && performance.now() - shownAt > SOONEST"
+        )
+        if not _part(page, "pair").is_visible():
+            continue
+        left, right = _shown(page, study)
+        count = _part(page, "count").inner_text()
+        press(page, "left" if rank.index(left) < rank.index(right) else "right")
+        page.wait_for_function(
+            "before => document.querySelector('[data-part=count]').textContent !== before"
+            " || document.querySelector('[data-screen=trial]').hidden",
+            arg=count,
+        )
+        until = None if until is None else until - 1
+
+
+def _tap(page, side):
+    _part(page, side).tap()
+
+
+def _key(page, side):
+    page.keyboard.press(f"Arrow{side.title()}")
+
+
+@pytest.mark.parametrize(("device", "press"), [(PHONE, _tap), (DESK, _key)])
+def test_from_the_first_click_to_the_score(command, visit, pages, tmp_path, capsys, device, press):
+    page = visit(pages / "study.html", **device)
+    study = json.loads(page.locator("#study").text_content())
+    assert "54 pairs" in page.locator("main").inner_text()
+    _part(page, "begin").click()
+    _answer_all(page, study, press, until=10)
+    assert _part(page, "count").inner_text() == "11 of 54"
+    assert page.evaluate("document.documentElement.scrollWidth") <= device["viewport"]["width"]
+    box = _part(page, "right").bounding_box()
+    assert box["x"] + box["width"] <= device["viewport"]["width"]
+    assert box["y"] + box["height"] <= device["viewport"]["height"]
+
+    # Answers outlive a reload, and the same pairs follow.
+    pair = _shown(page, study)
+    page.reload()
+    assert _part(page, "resume").inner_text() == "Go on where you stopped (10 of 54)"
+    _part(page, "resume").click()
+    page.wait_for_function("shownAt !== null")
+    assert _shown(page, study) == pair
+    _answer_all(page, study, press)
+
+    assert "You recognised the real photograph in 24 of 24 pairs" in page.inner_text("main")
+    with page.expect_download() as download:
+        _part(page, "save").click()
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    answers = json.loads(file.read_text())
+    assert answers == json.loads(_part(page, "text").input_value())
+    assert len(answers["trials"]) == 54
+    assert answers["checks"] == {"passed": 6, "of": 6}
+    assert all(trial["milliseconds"] >= 250 for trial in answers["trials"])
+    assert {trial["answer"] for trial in answers["trials"]} == {"left", "right"}
+
+    capsys.readouterr()
+    rates = tmp_path / "rates.json"
+    assert command("study", "score", file, "--json", rates) == 0
+    assert "1 participant, 48 answers" in capsys.readouterr().out
+    scored = json.loads(rates.read_text())["rates"]
+    for name in study["systems"]:
+        assert (scored["fooling"][name]["chosen"], scored["fooling"][name]["trials"]) == (0, 8)
+    theirs = scored["preference"]["theirs"]
+    assert (theirs["chosen"], theirs["trials"]) == (16, 16)
+
+
+def test_a_press_meant_for_the_pair_before_does_not_count(visit, pages):
+    page = visit(pages / "study.html", **DESK)
+    _part(page, "begin").click()
+    _part(page, "go").click()
+    page.wait_for_function("shownAt !== null")
+    page.evaluate("answer('left'); answer('left')")
+    assert page.evaluate("state.answers.length") == 0
+    page.wait_for_timeout(300)
+    page.evaluate("answer('left'); answer('left')")
+    assert page.evaluate("state.answers.length") == 1
+
+
+def test_answers_are_not_deleted_without_a_question(visit, pages):
+    page = visit(pages / "study.html", **DESK)
+    _part(page, "begin").click()
+    _part(page, "go").click()
+    page.wait_for_function("shownAt !== null && performance.now() - shownAt > SOONEST")
+    page.keyboard.press("ArrowLeft")
+    page.reload()
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    _part(page, "begin").click()
+    assert page.evaluate("state.answers.length") == 1
+    page.once("dialog", lambda dialog: dialog.accept())
+    _part(page, "begin").click()
+    assert page.evaluate("state.answers.length") == 0
+
+
+def test_the_report_is_sorted_searched_and_leafed_through(visit, pages):
+    page = visit(pages / "index.html", **DESK)
+    names = page.locator(".metrics tbody th")
+    assert names.first.inner_text().startswith("cnn")
+    page.get_by_role("button", name="ciede2000").click()
+    assert names.first.inner_text().startswith("theirs")
+    assert page.locator("th[aria-sort]").get_attribute("aria-sort") == "ascending"
+    page.get_by_role("button", name="ciede2000").click()
+    assert names.last.inner_text().startswith("theirs")
+    page.get_by_role("button", name="ciede2000").click()
+    assert names.first.inner_text().startswith("cnn")
+
+    articles = page.locator("#gallery article")
+    assert articles.count() == 5
+    page.fill("input[name=find]", "021")
+    assert page.locator("#gallery article:visible").count() == 1
+    assert page.locator(".controls output").inner_text() == "1 of 5"
+    page.fill("input[name=find]", "")
+    page.select_option("select[name=order]", "0")
+    values = articles.evaluate_all("all => all.map((article) => article.dataset.values)")
+    errors = [float(of_systems.split()[0]) for of_systems in values]
+    assert errors == sorted(errors, reverse=True)
+
+    articles.first.locator("h3 a").focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog")
+    assert dialog.is_visible()
+    first = dialog.locator("img").get_attribute("src")
+    page.keyboard.press("ArrowRight")
+    assert dialog.locator("img").get_attribute("src") != first
+    page.wait_for_function("document.querySelector('dialog img').naturalWidth > 300")
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+
+
+def test_the_report_is_read_on_a_phone_and_without_scripts(visit, pages):
+    page = visit(pages / "index.html", **PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_text("by images seen").click()
+    assert page.locator(".axis-2 svg").first.is_visible()
+    assert not page.locator(".axis-1 svg").first.is_visible()
+    plain = visit(pages / "index.html", java_script_enabled=False)
+    assert plain.locator("#gallery article").count() == 5
+    assert plain.locator(".metrics td").first.is_visible()
+    assert not plain.locator(".controls").is_visible()
+    assert plain.locator(".axis-1 svg").first.is_visible()

@@ -1,0 +1,235 @@
+import json
+from collections import Counter
+from itertools import combinations
+from math import sqrt
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightning_colorize.color import to_lab
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.reports.perception.answers import read_answers
+from lightning_colorize.reports.perception.plan import BROKEN, TRUTH, make_plan
+from lightning_colorize.reports.perception.score import score
+from lightning_colorize.reports.perception.study import balanced_subset, wrong_colors
+
+
+def _plan(systems, categories=("a", "b", "c"), images=60, seed=0, **options):
+    names = [categories[i % len(categories)] for i in range(images)]
+    questions = ["real", "better"] if systems > 1 else ["real"]
+    return make_plan(systems, names, questions, 24, 3, seed, **options)
+
+
+@settings(max_examples=40, deadline=None)
+@given(systems=st.integers(1, 12), seed=st.integers(0, 10**6))
+def test_systems_and_sides_are_balanced(systems, seed):
+    plan = [trial for trial in _plan(systems, seed=seed) if not trial.check]
+    for question in {trial.question for trial in plan}:
+        trials = [trial for trial in plan if trial.question == question]
+        left, right = Counter(t.left for t in trials), Counter(t.right for t in trials)
+        shown = left + right
+        assert len({shown[system] for system in range(systems)}) == 1
+        assert all(abs(left[system] - right[system]) <= 1 for system in range(systems))
+        assert abs(left[TRUTH] - right[TRUTH]) <= 1
+        assert (TRUTH in shown) == (question == "real")
+        assert BROKEN not in shown
+
+
+@settings(max_examples=30, deadline=None)
+@given(systems=st.integers(1, 8), seed=st.integers(0, 10**6), categories=st.integers(1, 7))
+def test_categories_take_turns_and_images_do_not_come_twice(systems, seed, categories):
+    names = [f"c{i}" for i in range(categories)]
+    plan = _plan(systems, names, images=20 * categories, seed=seed)
+    counts = Counter(names[trial.image % categories] for trial in plan)
+    assert len(counts) == categories
+    assert max(counts.values()) - min(counts.values()) <= 1
+    seen = [trial.image for trial in plan]
+    assert len(set(seen)) == min(len(seen), 20 * categories)
+
+
+def test_everybody_meets_everybody_on_both_sides():
+    plan = _plan(5)
+    pairs = Counter((t.left, t.right) for t in plan if t.question == "better" and not t.check)
+    assert set(pairs.values()) == {1}
+    assert len(pairs) == 20
+    assert {frozenset(pair) for pair in pairs} == {frozenset(c) for c in combinations(range(5), 2)}
+
+
+def test_sides_do_not_hang_on_categories():
+    # Two systems and two categories: each category has each order, over some participants.
+    seen = {
+        (trial.question, trial.image % 2, trial.left)
+        for seed in range(8)
+        for trial in _plan(2, ("a", "b"), seed=seed)
+        if not trial.check
+    }
+    assert seen == {
+        *(("real", category, left) for category in (0, 1) for left in (0, 1, TRUTH)),
+        *(("better", category, left) for category in (0, 1) for left in (0, 1)),
+    }
+
+
+def test_attention_checks_are_spread_over_each_question():
+    for seed in range(20):
+        plan = _plan(3, seed=seed)
+        checks = [place for place, trial in enumerate(plan) if trial.check]
+        assert len(checks) == 6
+        assert all(BROKEN in plan[place][3:] for place in checks)
+        assert {TRUTH in plan[p][3:] for p in checks if plan[p].question == "real"} == {True}
+        for start in (0, 27):
+            inside = [place - start for place in checks if start <= place < start + 27]
+            assert len(inside) == 3
+            assert inside[0] < 10
+            assert inside[-1] > 16
+
+
+def test_a_plan_follows_from_its_seed_and_begins_with_either_question():
+    assert _plan(4, seed=5) == _plan(4, seed=5)
+    assert _plan(4, seed=5) != _plan(4, seed=6)
+    assert {_plan(4, seed=seed)[0].question for seed in range(20)} == {"real", "better"}
+
+
+def test_a_subset_takes_the_same_number_of_each_category():
+    names = [f"{c}/{i}" for c, count in (("a", 50), ("b", 50), ("c", 3)) for i in range(count)]
+    chosen = balanced_subset(names, lambda name: name[0], 23, seed=0)
+    assert Counter(name[0] for name in chosen) == {"a": 10, "b": 10, "c": 3}
+    assert chosen != balanced_subset(names, lambda name: name[0], 23, seed=1)
+    assert balanced_subset(names, lambda name: name[0], 500, seed=0) == sorted(names)
+
+
+def test_wrong_colours_are_strong_and_keep_the_lightness():
+    rgb = torch.full((3, 32, 32), 120, dtype=torch.uint8)
+    broken = wrong_colors(rgb, seed=1)
+    L, ab = to_lab(broken[None])
+    assert (L - to_lab(rgb[None])[0]).abs().max() < 1.5
+    assert ab.norm(dim=1).mean() > 25
+    assert len({tuple(ab[0, :, 4 + 8 * i, 4].round().int().tolist()) for i in range(4)}) == 4
+
+
+def _trial(question, left, right, answer, category="cats", check=False):
+    return {
+        "question": question, "check": check, "image": f"{category}/a.jpg", "milliseconds": 900,
+        "category": category, "left": left, "right": right, "answer": answer,
+    }  # fmt: skip
+
+
+CHECKS = [_trial("real", "truth", "broken", "left", check=True)] * 5
+MISSED = _trial("real", "truth", "broken", "right", check=True)
+
+
+def _write(path, trials=CHECKS, participant="p1", page="x", **changes):
+    data = {
+        "format": "lightning-colorize study", "version": 1, "page": page, "systems": ["cnn", "gan"],
+        "participant": participant, "trials": trials,
+    }  # fmt: skip
+    path.write_text(json.dumps(data | changes))
+    return path
+
+
+def _wilson(chosen, trials, z=1.959963985):
+    middle = (chosen + z**2 / 2) / (trials + z**2)
+    half = z / (trials + z**2) * sqrt(chosen * (trials - chosen) / trials + z**2 / 4)
+    return middle - half, middle + half
+
+
+def test_rates_by_hand(tmp_path):
+    first = [
+        _trial("real", "cnn", "truth", "right"),
+        _trial("real", "truth", "cnn", "right"),
+        _trial("real", "gan", "truth", "left", "dogs"),
+        _trial("better", "cnn", "gan", "right"),
+        _trial("better", "gan", "cnn", "left", "dogs"),
+        *CHECKS,
+        MISSED,
+    ]
+    second = [_trial("better", "cnn", "gan", "left"), _trial("real", "cnn", "truth", "right")]
+    second += CHECKS
+    files = [_write(tmp_path / "1.json", first), _write(tmp_path / "2.json", second, "p2")]
+    overall, categories = score(read_answers(files))
+    rates = {
+        (question, system): (rate.chosen, rate.trials, rate.low, rate.high)
+        for question, of in overall.items()
+        for system, rate in of.items()
+    }
+    expected = {
+        ("real", "cnn"): (1, 3, *_wilson(1, 3)),
+        ("real", "gan"): (1, 1, *_wilson(1, 1)),
+        ("better", "cnn"): (1, 3, *_wilson(1, 3)),
+        ("better", "gan"): (2, 3, *_wilson(2, 3)),
+    }
+    assert rates.keys() == expected.keys()
+    for key, row in expected.items():
+        assert rates[key] == pytest.approx(row, abs=1e-9)
+    assert {name: set(of["real"]) for name, of in categories.items()} == {
+        "cats": {"cnn"},
+        "dogs": {"gan"},
+    }
+    assert categories["dogs"]["better"]["gan"].value == 1
+
+
+def test_those_who_failed_the_checks_are_left_out(tmp_path):
+    careless = [*CHECKS[:4], MISSED, MISSED, _trial("real", "cnn", "truth", "left")]
+    careful = [*CHECKS, MISSED, _trial("real", "cnn", "truth", "right")]
+    files = [_write(tmp_path / "1.json", careless), _write(tmp_path / "2.json", careful, "p2")]
+    answers = read_answers(files)
+    assert [person.name for person in answers.counted] == ["p2"]
+    assert [(p.name, p.checks) for p in answers.inattentive] == [("p1", (4, 6))]
+    assert score(answers)[0]["real"]["cnn"].chosen == 0
+
+
+def test_who_saw_no_check_is_not_known_to_attend(tmp_path):
+    file = _write(tmp_path / "1.json", [_trial("real", "cnn", "truth", "left")])
+    answers = read_answers([file])
+    assert answers.counted == []
+    assert [person.checks for person in answers.inattentive] == [(0, 0)]
+
+
+def test_a_participant_counts_once(tmp_path):
+    trials = [*CHECKS, _trial("real", "cnn", "truth", "left")]
+    files = [_write(tmp_path / f"{i}.json", trials) for i in range(2)]
+    answers = read_answers([*files, _write(tmp_path / "3.json", trials, "p2")])
+    assert answers.duplicates == [files[1]]
+    assert score(answers)[0]["real"]["cnn"].trials == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "other"}, "holds no answers of a study page"),
+        ({"version": 2}, "is of version 2 of the study, this reads 1"),
+        ({"trials": []}, "is damaged"),
+        ({"trials": 3}, "is damaged"),
+        ({"trials": [{"question": "real"}]}, "is damaged"),
+        ({"trials": [_trial("real", "cnn", "stranger", "left")]}, "is damaged"),
+        ({"trials": [_trial("real", "cnn", "truth", "middle")]}, "is damaged"),
+        ({"trials": [_trial("real", "cnn", "truth", "left", None)]}, "is damaged"),
+        ({"trials": [_trial("real", "cnn", "truth", "left", ["cats"])]}, "is damaged"),
+        ({"trials": [_trial("real", "cnn", "truth", "left", check="no")]}, "is damaged"),
+        ({"trials": [_trial("real", ["cnn"], "truth", "left")]}, "is damaged"),
+        ({"trials": [_trial(["real"], "cnn", "truth", "left")]}, "is damaged"),
+        ({"trials": ["real"]}, "is damaged"),
+        ({"trials": {"real": 1}}, "is damaged"),
+        ({"systems": "cnn"}, "is damaged"),
+        ({"systems": [["cnn"]]}, "is damaged"),
+    ],
+)
+def test_files_that_are_none_of_a_study(tmp_path, changes, message):
+    file = _write(tmp_path / "a.json", **changes)
+    with pytest.raises(UsageError, match=message):
+        read_answers([file])
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(UsageError, match="No such file"):
+        read_answers([tmp_path / "nothing.json"])
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(UsageError, match="is not JSON"):
+        read_answers([tmp_path / "broken.json"])
+
+
+def test_answers_to_different_pages_are_not_mixed(tmp_path):
+    files = [_write(tmp_path / f"{page}.json", page=page) for page in "xy"]
+    with pytest.raises(UsageError, match="of another study page"):
+        read_answers(files)

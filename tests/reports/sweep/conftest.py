@@ -1,0 +1,85 @@
+"""A study with a bit of everything, and its report."""
+
+import json
+import sys
+
+import pytest
+
+from lightning_colorize.reports.sweep import Photograph, best_trials, write_report
+from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps.study import create_study
+from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.trials import Trials
+from tests.sweeps.conftest import engine  # noqa: F401
+
+# One grey pixel.
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAICAgAAAACwAAAAAAQABAAACAkQBADs="  # codespell:ignore
+
+SOURCE = {
+    "name": "tiny <&>",
+    "method": "random",
+    "run_cap": 40,
+    "metric": {"name": "val/psnr", "goal": "maximize"},
+    "command": [sys.executable, "fit.py", "--config", "a b.yaml", "${args}"],
+    "parameters": {
+        "model.encoder": {
+            "values": [f"experiments/encoder/{name}.yaml" for name in ("r18", "unet")]
+        },
+        "model.betas": {"values": [[0.5, 0.9], [0.9, 0.999]]},
+        "model.noise": {"distribution": "normal", "mu": 50, "sigma": 1},
+        "model.lr": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-2},
+        "model.evil": {"values": ["</script><script>alert(1)</script>", "good"]},
+        "data.size": {"value": 64},
+    },
+}
+
+
+def score(values):
+    return 20.0 + 2 * ("unet" in values["model.encoder"]) + values["model.noise"] / 50
+
+
+def make_study(root, source, count):
+    """Return a study whose trials have ended by rote: number 3 failed, 4 pruned, the rest finished.
+
+    The last one still runs.
+    """
+    study = create_study(parse_sweep(source, "tiny.yaml"), root)
+    trials = Trials(study)
+    for _ in range(count):
+        trial = trials.take()
+        value = score(trial.values)
+        for index in range(3):
+            trials.report(trial, index, value - 2 + index)
+        if trial.number == 3:
+            trials.tell(trial, Outcome("failed", reason="exit code 1: <boom>"))
+        elif trial.number == 4:
+            trials.tell(trial, Outcome("pruned", 99.0, "hyperband: it is behind"))
+        elif trial.number < count - 1:
+            result = {"status": "finished", "metrics": {}, "images_seen": 1000 + trial.number}
+            result |= {
+                "parameters": 7654321,
+                "versions": {"torch": "9.8.7"},
+                "git_commit": "c0ffee",
+            }
+            trial.folder.mkdir()
+            (trial.folder / "result.json").write_text(json.dumps(result))
+            (trial.folder / "config.yaml").write_text(f"number: {trial.number} # <own>\n")
+            trials.tell(trial, Outcome("finished", value))
+    return study
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    return make_study(tmp_path_factory.mktemp("runs"), SOURCE, 15)
+
+
+@pytest.fixture(scope="session")
+def report(study):
+    """The page of `study`, with images of its best."""
+    colored = {row.number: PIXEL for row in best_trials(study)}
+    first = next(iter(colored))
+    photographs = [
+        Photograph("beach.jpg", PIXEL, PIXEL, colored, {first: "ΔE 11.2"}),
+        Photograph("street.jpg", PIXEL, PIXEL, colored),
+    ]
+    return write_report(study, photographs=photographs)

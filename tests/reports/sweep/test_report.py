@@ -1,0 +1,355 @@
+"""The page of a sweep, as text."""
+
+import html
+import json
+import re
+import time
+from dataclasses import replace
+
+import optuna
+import pytest
+import yaml
+from optuna.distributions import FloatDistribution
+from optuna.trial import create_trial
+
+from lightning_colorize.reports.sweep import best_trials, write_report
+from lightning_colorize.reports.sweep.axes import log_ticks
+from lightning_colorize.reports.sweep.plain_study import plain_study
+from lightning_colorize.sweeps.labels import Labels, number
+from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps.status import best, rows
+from lightning_colorize.sweeps.trials import Trials
+
+
+@pytest.fixture(scope="module")
+def text(report):
+    """The page without its longest script."""
+    return without_plotly(report)
+
+
+def without_plotly(report):
+    """Return a page without plotly's script, which it has once or never."""
+    text = report.read_text(encoding="utf-8")
+    scripts = re.findall(r"<script>.*?</script>", text, re.DOTALL)
+    long = [script for script in scripts if len(script) > 1_000_000]
+    assert len(long) == ("figures" in text)
+    return text.replace(long[0], "") if long else text
+
+
+def section(text, name):
+    found = re.search(rf'<section id="{name}">.*?</section>', text, re.DOTALL)
+    return found[0] if found else ""
+
+
+def table(text):
+    """Return the cells of the rows of the body of a table."""
+    body = re.search(r"<tbody>(.*?)</tbody>", text, re.DOTALL)[1]
+    lines = re.findall(r"<tr.*?</tr>", body, re.DOTALL)
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line, re.DOTALL) for line in lines]
+
+
+def heads(text):
+    """Return the headings of a table."""
+    row = re.search(r"<thead>(.*?)</thead>", text, re.DOTALL)[1]
+    return re.findall(r"<th[^>]*>(.*?)</th>", row)
+
+
+def figures(text):
+    data = re.search(
+        r'<script type="application/json" id="figures">(.*?)</script>', text, re.DOTALL
+    )
+    return json.loads(data[1])
+
+
+def test_the_page_is_beside_the_runs_and_names_no_address(report, study, text):
+    assert report == study.folder / "report.html"
+    assert not re.search(r"(?:https?:)?//[\w-]+\.\w", text)
+    assert "default-src 'none'" in text
+
+
+def test_the_leaderboard_has_the_finished_trials_in_their_order(study, text):
+    finished = [row for row in rows(study) if row.state == "finished"]
+    finished.sort(key=lambda row: -row.value)
+    cells = table(section(text, "results"))
+    assert [line[0] for line in cells] == [str(rank) for rank in range(1, 13)]
+    assert [line[1] for line in cells] == [number(row.value) for row in finished]
+    assert [line[7] for line in cells] == [str(row.number) for row in finished]
+    first = finished[0]
+    assert cells[0][2] == "unet"
+    assert cells[0][3] == json.dumps(first.values["model.betas"])
+    assert cells[0][4] == f"{first.values['model.noise']:.4g}"
+    assert cells[0][9:] == [f"{1000 + first.number:,}", "7,654,321"]
+
+
+def test_a_column_is_called_after_what_it_holds(text):
+    results, others = heads(section(text, "results")), heads(section(text, "others"))
+    # Numbers of trials, not how many; weights of networks, not what is searched.
+    assert (results[7], results[-1]) == ("trial", "weights")
+    assert others[-1] == "parameters"
+
+
+BASELINES = {"grey": {"val/psnr": 20.0}, "mean": {"val/psnr": None}, "lut": {"val/psnr": 22.25}}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "value", "said"),
+    [
+        ({"x": [1]}, 22.0, "The best trial does not beat lut: val/psnr 22.00, lut 22.25"),
+        ({"x": [1]}, 23.0, None),
+        ({"x": [1], "seed_everything": [1, 2]}, 22.0, "The best configuration does not beat lut"),
+    ],
+)
+def test_baselines_are_below_the_leaderboard(engine, parameters, value, said):
+    study = engine.study(parameters)
+    trials = Trials(study)
+    result = json.dumps({"status": "finished", "baselines": BASELINES})
+    for _ in range(2):
+        if trial := trials.take():
+            trial.folder.mkdir()
+            (trial.folder / "result.json").write_text(result)
+            trials.tell(trial, Outcome("finished", value))
+    results = section(without_plotly(write_report(study)), "results")
+    foot = re.search(r"<tfoot>(.*?)</tfoot>", results, re.DOTALL)[1]
+    lines = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in foot.split("</tr>")[:-1]]
+    assert [line[:2] for line in lines] == [["grey", "20.00"], ["lut", "22.25"]]
+    assert lines[0][2] == "baseline: no colour at all"
+    # They are as wide as the table.
+    assert re.findall(r'colspan="(\d+)"', foot) == [str(len(heads(results)) - 2)] * 2
+    assert ("does not beat" in results) == (said is not None)
+    assert said is None or said in results
+
+
+def test_what_has_not_finished_is_apart_with_its_reason(text):
+    cells = table(section(text, "others"))
+    assert [(line[0], line[1], line[2]) for line in cells] == [
+        ("3", "failed", "exit code 1: &lt;boom&gt;"),
+        ("4", "pruned", "hyperband: it is behind"),
+        ("14", "running", ""),
+    ]
+
+
+def test_the_winner_can_be_trained_again(study, text):
+    winner = best(rows(study), "maximize")
+    shown = section(text, "winner")
+    assert f"Trial {winner.number}," in shown
+    assert f"number: {winner.number} # &lt;own&gt;" in shown
+    assert re.search(
+        r"<pre[^>]*>python[\d.]* fit.py --config 'a b.yaml' --data.size=64 ", html.unescape(shown)
+    )
+    assert f"lightning-colorize fit --config '{winner.folder}/config.yaml'" in html.unescape(shown)
+
+
+def test_what_it_took_and_what_made_it(text):
+    lines = {line[0]: line[1:] for line in table(section(text, "budgets"))}
+    finished = [n for n in range(14) if n not in (3, 4)]
+    assert lines["finished"][0] == "12"
+    assert lines["finished"][2] == f"{sum(1000 + n for n in finished):,}"
+    assert lines["all"][0] == "15"
+    assert lines["all"][2] == f"{sum(1000 + n for n in finished):,} or more"
+    method = section(text, "method")
+    assert re.search(r"<dt>torch</dt>\s*<dd>9\.8\.7</dd>", method)
+    assert re.search(r"<dt>commit</dt>\s*<dd>c0ffee</dd>", method)
+
+
+def test_the_sweep_file_is_there(study, text):
+    shown = re.search(r"<pre[^>]*>(.*?)</pre>", section(text, "file"), re.DOTALL)[1]
+    assert yaml.safe_load(html.unescape(shown)) == study.sweep.source
+
+
+def test_images_are_side_by_side_in_the_order_of_the_leaderboard(study, text):
+    five = [row.number for row in best_trials(study)]
+    assert len(five) == 5
+    shown = section(text, "images")
+    assert shown.count("<h3>") == 2
+    alts = re.findall(r'alt="(beach.jpg), ([^"]*)"', shown)
+    assert [who for _, who in alts] == ["grey", *(f"trial {n}" for n in five), "truth"]
+    assert shown.count("ΔE 11.2") == 1
+    assert "ΔE is CIEDE2000" in shown
+
+
+def test_no_text_becomes_markup(text):
+    assert "alert(1)" in text
+    assert "<script>alert" not in text
+    assert "tiny <&>" not in text
+
+
+def test_charts_show_the_real_values(study, text):
+    history, curves, importance, coordinates, *effects = figures(text)
+    table = [row for row in rows(study) if row.state == "finished"]
+    assert history["data"][0]["x"] == [row.number for row in table]
+    assert len(curves["data"]) == 15 - 1  # but for the failed one
+    assert sorted(importance["data"][0]["y"]) == ["betas", "encoder", "evil", "lr", "noise"]
+    assert sum(importance["data"][0]["x"]) == pytest.approx(1)
+    by_name = {figure["layout"]["xaxis"]["title"]["text"]: figure for figure in effects}
+    assert by_name["encoder"]["layout"]["xaxis"]["categoryarray"] == ["r18", "unet"]
+    assert set(by_name["betas"]["data"][0]["x"]) == {"[0.5, 0.9]", "[0.9, 0.999]"}
+    assert by_name["noise"]["data"][0]["x"] == [row.values["model.noise"] for row in table]
+    assert by_name["lr"]["layout"]["xaxis"]["type"] == "log"
+    assert "noise" in json.dumps(coordinates)
+
+
+def test_trials_and_validations_are_whole_numbers(text, engine):
+    # 14 trials: Plotly's own ticks are whole. Three validations: they would be halves.
+    assert "dtick" not in figures(text)[0]["layout"]["xaxis"]
+    assert figures(text)[1]["layout"]["xaxis"]["dtick"] == 1
+    study = engine.study({"x": [1, 2]})
+    trials = Trials(study)
+    for value in (1.0, 2.0):
+        trials.tell(trials.take(), Outcome("finished", value))
+    history = figures(without_plotly(write_report(study)))[0]
+    assert history["layout"]["xaxis"]["dtick"] == 1
+    assert history["layout"]["xaxis"]["title"]["text"] == "trial"
+
+
+def test_the_ticks_of_a_logarithmic_axis_are_few_and_whole(text):
+    axes = [figure["layout"]["xaxis"] for figure in figures(text)]
+    (axis,) = [axis for axis in axes if axis.get("type") == "log"]
+    assert 3 <= len(axis["tickvals"]) <= 5
+    assert [float(tick) for tick in axis["ticktext"]] == pytest.approx(axis["tickvals"], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (2e-5, 5e-3, ["0.0003", "0.003"]),
+        (1e-5, 1e-2, ["1e-05", "0.0001", "0.001", "0.01"]),
+        (1e-4, 1e-3, ["0.0001", "0.0003", "0.001"]),
+        (0.9, 5, ["1", "2", "5"]),
+        (0.0042, 0.0088, ["0.0042", "0.0061", "0.0088"]),
+        (1e-8, 1, ["1e-08", "1e-06", "0.0001", "0.01", "1"]),
+    ],
+)
+def test_log_ticks(low, high, ticks):
+    said = log_ticks([high, low])["ticktext"]
+    assert set(ticks) <= set(said)
+    assert 3 <= len(said) <= 5
+
+
+def luminance(color):
+    """Return WCAG's relative luminance of an RGB colour in 0..255."""
+    parts = [part / 255 for part in color]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_weakest_line_is_seen_in_a_light_and_in_a_dark_page(text):
+    coordinates = figures(text)[3]
+    lines = [trace for trace in coordinates["data"] if trace.get("line", {}).get("color")]
+    assert len(lines) == 12
+    # Cards' colours in page.css, and what its filter makes of a grey in the dark.
+    for card, seen in (((255, 255, 255), lambda c: c), ((28, 29, 32), lambda c: 234.6 - 0.84 * c)):
+        for line in lines:
+            color = [float(part) for part in re.findall(r"[\d.]+", line["line"]["color"])]
+            drawn = [
+                line["opacity"] * seen(part) + (1 - line["opacity"]) * below
+                for part, below in zip(color, card, strict=True)
+            ]
+            light = sorted([luminance(drawn) + 0.05, luminance(card) + 0.05])
+            assert light[1] / light[0] > 2
+
+
+def test_the_winners_curve_is_drawn_last_and_in_its_own_colour(study, text):
+    lines = figures(text)[1]["data"]
+    assert lines[-1]["name"] == f"trial {best(rows(study), 'maximize').number}"
+    assert lines[-1]["line"]["color"] not in {line["line"]["color"] for line in lines[:-1]}
+
+
+def test_numbers_of_trials_survive(study):
+    metric = study.sweep.metric
+    plain = plain_study(rows(study), study.sweep, metric, Labels(study.sweep))
+    assert {t.number: t.value for t in plain.trials if t.state.name == "COMPLETE"} == {
+        row.number: row.value for row in rows(study) if row.state == "finished"
+    }
+    assert plain.best_trial.number == best(rows(study), "maximize").number
+
+
+def test_seeds_are_one_row_with_an_interval(engine):
+    study = engine.study({"x": [1, 2], "seed_everything": [7, 8, 9]})
+    trials = Trials(study)
+    # Seeds change slower than x, which comes last in the alphabet.
+    values = {(1, 7): 22.0, (1, 8): 23.0, (1, 9): 24.0, (2, 7): 25.0}
+    for _ in range(6):
+        trial = trials.take()
+        value = values.get((trial.values["x"], trial.values["seed_everything"]))
+        outcome = Outcome("failed", reason="boom") if value is None else Outcome("finished", value)
+        trials.tell(trial, outcome)
+    text = without_plotly(write_report(study))
+    single, group = table(section(text, "results"))
+    assert single[:6] == ["1", "25.00", "", "", "1<small>2 missing</small>", "2"]
+    assert group[:7] == ["2", "23.00", "1.0", "[20.52, 25.48]", "3", "1", "9, 8, 7"]
+    assert "1 of 2 configurations was trained once" in section(text, "results")
+    assert "In 1 of them, trials of other seeds failed" in section(text, "results")
+    assert "Left out: it takes 10 finished trials, and there are 4." in text
+
+
+def test_of_equal_trials_no_parameter_is_important(engine, recwarn):
+    study = engine.study({"x": [1, 2, 3, 4], "y": [1, 2, 3]})
+    trials = Trials(study)
+    for value in (*[1.0] * 5, 2.0, *[1.0] * 6):
+        trials.tell(trials.take(), Outcome("finished", value))
+    text = without_plotly(write_report(study))
+    assert "Left out: the best trials are no better than the rest." in text
+    assert not [warning for warning in recwarn if "equal" in str(warning.message)]
+
+
+def test_less_is_better_where_that_is_the_goal(engine):
+    metric = {"name": "val/loss", "goal": "minimize"}
+    study = engine.study({"x": [1, 2]}, metric=metric)
+    trials = Trials(study)
+    for value in (3.0, 2.0):
+        trials.tell(trials.take(), Outcome("finished", value))
+    text = without_plotly(write_report(study))
+    assert [line[1] for line in table(section(text, "results"))] == ["2.000", "3.000"]
+    assert "less is better" in text
+    assert "Left out: it takes two parameters that differ" in text
+    assert "(only x)" in text
+
+
+@pytest.mark.parametrize("outcome", [None, Outcome("failed", reason="boom")])
+def test_a_sweep_of_which_nothing_has_finished(engine, outcome):
+    study = engine.study({"x": [1, 2], "y": [3, 4]})
+    if outcome is not None:
+        trials = Trials(study)
+        trials.tell(trials.take(), outcome)
+    text = without_plotly(write_report(study))
+    assert "No trial has finished." in text
+    assert "Left out: it takes 2 finished trials, and there are 0." in text
+    assert ("boom" in text) == (outcome is not None)
+
+
+def test_a_sweep_without_a_metric(engine):
+    study = engine.study({"x": [1, 2], "seed_everything": [3, 4]}, metric=None)
+    trials = Trials(study)
+    for _ in range(3):
+        trials.tell(trials.take(), Outcome("finished"))
+    text = without_plotly(write_report(study))
+    lines = table(section(text, "results"))
+    assert [line[:3] for line in lines] == [["0", "1", "3"], ["1", "2", "3"], ["2", "1", "4"]]
+    assert section(text, "charts") == section(text, "winner") == ""
+    assert best_trials(study) == []
+
+
+@pytest.mark.slow
+def test_a_sweep_of_500_trials_gives_a_page_of_a_few_megabytes_in_seconds(engine):
+    names = "abcdefgh"
+    parameters = {name: {"min": 0.0, "max": 1.0} for name in names}
+    study = engine.study(parameters, method="random")
+    # In memory: to store as many takes minutes.
+    memory = optuna.create_study(direction="maximize")
+    memory.add_trials(
+        [
+            create_trial(
+                value=number / 500,
+                params={name: (number * 0.6180339 * k) % 1 for k, name in enumerate(names, 1)},
+                distributions={name: FloatDistribution(0, 1) for name in names},
+                intermediate_values={index: number / 500 + index for index in range(20)},
+            )
+            for number in range(500)
+        ]
+    )
+    study = replace(study, inner=memory, storage=memory._storage, id=memory._study_id)
+    before = time.process_time()
+    report = write_report(study)
+    # Measured: 3 s.
+    assert time.process_time() - before < 15
+    assert report.stat().st_size < 15e6

@@ -1,0 +1,99 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs import folder as run_folder
+
+
+def _run(root, name, **files):
+    folder = root / name
+    folder.mkdir(parents=True)
+    for file, text in files.items():
+        (folder / file.replace("_", ".")).write_text(text)
+    return folder
+
+
+def test_imports_neither_torch_nor_lightning():
+    code = "import lightning_colorize.runs.folder, sys; print(sorted(sys.modules))"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert "'json'" in modules
+    for heavy in ("torch", "pytorch_lightning", "numpy", "yaml"):
+        assert f"'{heavy}'" not in modules
+
+
+def test_runs_are_the_folders_two_levels_down_with_a_config_or_a_result(tmp_path):
+    second = _run(tmp_path, "b/second", config_yaml="a: 1")
+    first = _run(tmp_path, "a/first", result_json="{}")
+    _run(tmp_path, "a/empty")
+    _run(tmp_path, "a/first/deeper", config_yaml="a: 1")
+    (tmp_path / "a" / "file").write_text("")
+    assert run_folder.find_runs(tmp_path) == [first, second]
+
+
+def test_a_missing_root_is_wrong_use(tmp_path):
+    with pytest.raises(UsageError, match="nowhere"):
+        run_folder.find_runs(tmp_path / "nowhere")
+
+
+def test_result(tmp_path):
+    assert run_folder.read_result(tmp_path) is None
+    (tmp_path / "result.json").write_text(json.dumps({"status": "finished"}))
+    assert run_folder.read_result(tmp_path) == {"status": "finished"}
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", ""])
+def test_a_broken_result_is_named(tmp_path, text):
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(UsageError, match=r"result\.json"):
+        run_folder.read_result(tmp_path)
+
+
+def test_config(tmp_path):
+    assert run_folder.read_config(tmp_path) == {}
+    (tmp_path / "config.yaml").write_text("model:\n  lr: 0.1\n  loss: null\n")
+    assert run_folder.read_config(tmp_path) == {"model": {"lr": 0.1, "loss": None}}
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", ""])
+def test_a_broken_config_is_named(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"config\.yaml"):
+        run_folder.read_config(tmp_path)
+
+
+def test_flatten_keeps_every_value():
+    nested = {"a": {"b": {"c": [1, {"d": 2}], "e": None}, "f": {}}, "g": len, "h": False}
+    assert run_folder.flatten(nested) == {
+        "a.b.c": [1, {"d": 2}],
+        "a.b.e": None,
+        "a.f": {},
+        "g": len,
+        "h": False,
+    }
+
+
+def test_checkpoint_of_prefers_the_best(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    with pytest.raises(UsageError, match="neither"):
+        run_folder.checkpoint_of(tmp_path)
+    (folder / "last.ckpt").touch()
+    assert run_folder.checkpoint_of(tmp_path) == folder / "last.ckpt"
+    (folder / "best.ckpt").touch()
+    assert run_folder.checkpoint_of(tmp_path) == folder / "best.ckpt"
+    assert run_folder.checkpoint_of(folder / "last.ckpt") == folder / "last.ckpt"
+    with pytest.raises(UsageError, match="does not exist"):
+        run_folder.checkpoint_of(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "goal"),
+    [("val/psnr", "max"), ("ciede2000", "min"), ("test/mse_ab", "min"), ("val/colorfulness", None)],
+)
+def test_metric_goal(name, goal):
+    assert run_folder.metric_goal(name) == goal

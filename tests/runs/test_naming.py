@@ -1,0 +1,92 @@
+import os
+
+import pytest
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs import naming as run_naming
+from lightning_colorize.runs.naming import new_run_folder
+
+_AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
+_RUN_ID = "TORCHELASTIC_RUN_ID"
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "SLURM_NTASKS", _AGENT_STORE, _RUN_ID):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_a_run_lies_below_its_experiment(tmp_path):
+    assert new_run_folder(tmp_path, "unet", "first") == tmp_path / "unet/first"
+    unnamed = new_run_folder(tmp_path, "unet", None)
+    assert unnamed.parent == tmp_path / "unet"
+    assert unnamed.name
+
+
+@pytest.mark.parametrize("left", ["config.yaml", "result.json"])
+def test_a_run_of_the_same_name_is_not_overwritten(tmp_path, left):
+    folder = tmp_path / "unet/first"
+    folder.mkdir(parents=True)
+    (folder / left).touch()
+    with pytest.raises(UsageError, match=r"holds a run already; .*--run\.name") as error:
+        new_run_folder(tmp_path, "unet", "first")
+    assert f"resume {folder}" in str(error.value)
+    assert new_run_folder(tmp_path, "unet", "second") == tmp_path / "unet/second"
+
+
+def test_a_folder_without_a_run_may_be_used(tmp_path):
+    (tmp_path / "unet/first/images").mkdir(parents=True)
+    assert new_run_folder(tmp_path, "unet", "first") == tmp_path / "unet/first"
+
+
+def test_the_other_processes_get_the_first_ones_folder(tmp_path, monkeypatch):
+    folder = new_run_folder(tmp_path, "unet", None)
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").touch()  # the first process may have written it by now
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(os, "getppid", os.getpid)
+    assert new_run_folder(tmp_path, "unet", None) == folder
+
+
+def test_what_a_run_starts_beside_its_processes_has_its_own_folder(tmp_path, monkeypatch):
+    # A program that has trained, and then starts torchrun.
+    new_run_folder(tmp_path, "unet", "first")
+    monkeypatch.setenv("RANK", "1")
+    assert new_run_folder(tmp_path, "unet", "second") == tmp_path / "unet/second"
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({"SLURM_NTASKS": "2", "SLURM_JOB_ID": "77"}, "77"),
+    ],
+)
+def test_processes_that_are_started_at_once_agree_by_their_job(
+    tmp_path, monkeypatch, variables, name
+):
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    assert new_run_folder(tmp_path, "unet", None).name == name
+
+
+def test_the_processes_of_torchrun_agree_on_the_first_ones_time(tmp_path, monkeypatch):
+    from torch.distributed import TCPStore
+
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv(_AGENT_STORE, "True")
+    monkeypatch.setenv(_RUN_ID, "none")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(store.port))
+    names = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setattr(run_naming, "_now", lambda rank=rank: f"time of {rank}")
+        names.append(new_run_folder(tmp_path, "unet", None).name)
+    assert names == ["time of 0", "time of 0"]
+
+
+def test_processes_of_torchrun_that_share_no_store_need_a_name(tmp_path, monkeypatch):
+    monkeypatch.setenv(_RUN_ID, "none")
+    with pytest.raises(UsageError, match=r"need --run\.name"):
+        new_run_folder(tmp_path, "unet", None)
+    assert new_run_folder(tmp_path, "unet", "first").name == "first"

@@ -1,0 +1,159 @@
+"""The YAML of sweeps/: W&B's schema, our own reading, and `fit` takes every combination."""
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_colorize.sweeps.command import expand
+from lightning_colorize.sweeps.sweep_file import read_sweep
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
+every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+
+def read(path):
+    return yaml.safe_load(path.read_text())
+
+
+def encoders(name):
+    """Return the classes of the encoders that a sweep compares, and their settings."""
+    values = read(ROOT / "sweeps" / f"{name}.yaml")["parameters"]["model.encoder"]["values"]
+    fragments = [read(ROOT / value) for value in values]
+    return [(f["class_path"].rpartition(".")[2], f["init_args"]) for f in fragments]
+
+
+def test_the_sweeps_are_there():
+    names = {"encoders", "losses", "encoders_x_losses", "cgan", "seeds", "quick"}
+    assert names <= {path.stem for path in FILES}
+
+
+def test_the_encoders_that_are_compared():
+    compared = encoders("encoders")
+    assert [name for name, _ in compared] == [
+        *("ResNetEncoder", "ResNetEncoder", "VGG16Encoder", "MobileNetV2Encoder", "TimmEncoder"),
+        *("ConvEncoder", "UNetEncoder"),
+    ]
+    assert [settings["depth"] for name, settings in compared if name == "ResNetEncoder"] == [18, 34]
+    assert not any(settings.get("frozen") for _, settings in compared)
+    assert all(settings.get("pretrained", True) for _, settings in compared)
+
+
+def test_quick_is_two_by_two_and_fetches_nothing():
+    parameters = read(ROOT / "sweeps" / "quick.yaml")["parameters"]
+    assert [len(p["values"]) for p in parameters.values() if "values" in p] == [2, 2]
+    assert not any(settings.get("pretrained") for _, settings in encoders("quick"))
+    assert "data.root" not in parameters
+
+
+def test_cgan_varies_what_balances_it():
+    sweep = read(ROOT / "sweeps" / "cgan.yaml")
+    assert sweep["method"] == "bayes"
+    assert sweep["early_terminate"]["type"] == "hyperband"
+    varied = {name for name, entry in sweep["parameters"].items() if "value" not in entry}
+    assert varied == {
+        "model.adversarial_loss",
+        "model.l1_weight",
+        "model.discriminator.norm",
+        "model.generator_optimizer.lr",
+        "model.discriminator_optimizer.lr",
+    }
+
+
+@every_file
+def test_wandbs_schema_has_nothing_against_it(path):
+    config = pytest.importorskip("sweeps.config")
+    assert config.schema_violations_from_proposed_config(read(path)) == []
+
+
+@every_file
+def test_numbers_are_numbers(path):
+    """PyYAML takes 1e-2 for text, and an argument that is `None` would be Python's word."""
+    for name, entry in read(path)["parameters"].items():
+        for bound in ("min", "max"):
+            assert isinstance(entry.get(bound, 0), int | float), f"{name}: {bound}"
+        for value in entry.get("values", [entry.get("value", "")]):
+            assert value is not None, name
+            if isinstance(value, str):
+                assert not re.fullmatch(r"[\d.]+(e[+-]?\d+)?", value), f"{name}: {value} is text"
+
+
+@every_file
+def test_both_engines_give_a_trial_the_same_arguments(path, trials, agent, at_root):
+    for values in trials(path):
+        theirs = agent(read(path), values).command
+        ours = expand(read_sweep(path), values)
+        assert theirs[0] == ours[0] == "/usr/bin/env"
+        assert theirs[1] == "lightning-colorize"
+        assert sorted(theirs[2:]) == sorted(ours[2:])
+
+
+@pytest.mark.slow
+@every_file
+def test_fit_takes_every_combination(path, parser, trials, agent, at_root):
+    """In the order of the file and, as W&B's server may send it, in that of the alphabet."""
+    sweep = read(path)
+    named = [(name, entry.get("values")) for name, entry in sweep["parameters"].items()]
+    combinations = trials(path)
+    if sweep["method"] == "grid":
+        constant = {name: e["value"] for name, e in sweep["parameters"].items() if "value" in e}
+        names = [name for name, values in named if values]
+        products = itertools.product(*(values for _, values in named if values))
+        combinations = [{**dict(zip(names, p, strict=True)), **constant} for p in products]
+    for values in combinations:
+        configs = []
+        for order in (list(values), sorted(values)):
+            words = agent(sweep, {name: values[name] for name in order}).command
+            configs.append(parser.parse_args(words[words.index("fit") + 1 :]).as_dict())
+        assert configs[0] == configs[1]
+        for name, value in values.items():
+            if str(value).endswith(".yaml"):
+                chosen = configs[0]["model"]["init_args"][name.removeprefix("model.")]
+                assert chosen["class_path"] == read(Path(value))["class_path"]
+
+
+@every_file
+def test_the_head_says_what_it_asks_and_how_to_run_it(path):
+    head = path.read_text().split("\n\n")[0]
+    text = head.replace("\n#", "")
+    assert f"lightning-colorize sweep run sweeps/{path.name} --engine local" in text
+    assert f"wandb sweep sweeps/{path.name}" in text
+    assert re.search(r"wandb agent ID", text)
+    assert re.search(r"\?.* \d+ trials", head.splitlines()[0] + " ") or path.stem == "quick"
+    assert re.search(r"\d+ trials", head)
+    assert re.search(r"(minutes|hour|GPU)", head)
+    assert "trainer.devices: {value: 2}" in text
+    assert "--gpus-per-trial 2" in text
+
+
+@every_file
+def test_the_head_counts_its_trials(path):
+    sweep = read(path)
+    count = int(re.search(r"(\d+) trials", path.read_text())[1])
+    sizes = [len(entry.get("values", "-")) for entry in sweep["parameters"].values()]
+    grid = 1
+    for size in sizes:
+        grid *= size
+    assert count == (grid if sweep["method"] == "grid" else sweep["run_cap"])
+
+
+@every_file
+def test_a_trial_on_several_devices_is_one_line_more(path, parser, trials, agent, at_root):
+    sweep = read(path)
+    words = agent(sweep, trials(path)[0] | {"trainer.devices": 2}).command
+    config = parser.parse_args(words[words.index("fit") + 1 :])
+    assert int(config.trainer.devices) == 2
+    assert config.trainer.strategy == "auto"  # the task's own, for several devices
+
+
+@every_file
+def test_every_key_is_commented_and_lines_are_short(path):
+    lines = path.read_text().splitlines()
+    assert max(map(len, lines)) <= 105
+    for line in lines:
+        plain = re.match(r"\s*(name|value|min|max): |(parameters|command|early_terminate):$", line)
+        if re.match(r"\s*[\w.]+: \S", line) and not plain:
+            assert " # " in line, f"no comment: {line}"

@@ -1,0 +1,302 @@
+"""Held against W&B's own package `sweeps` and against its mapping of sweep files to Optuna."""
+
+import random
+import warnings
+from random import Random
+
+import numpy as np
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+from scipy.stats import ks_2samp
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps.grid import combination, size
+from lightning_colorize.sweeps.hyperband import is_behind
+from lightning_colorize.sweeps.parameters.reading import read_parameters
+from lightning_colorize.sweeps.section import Section
+from lightning_colorize.sweeps.sweep_file import parse_sweep
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it is written for pydantic 1
+    from sweeps.grid_search import grid_search_next_runs
+    from sweeps.hyperband_stopping import hyperband_stop_runs
+    from sweeps.params import HyperParameter
+
+    from sweeps import RunState, SweepRun, schema_violations_from_proposed_config
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+DISTRIBUTIONS = [
+    {"values": [3, 1, 2]},
+    {"values": [1, 2, 3, 4], "probabilities": [0.1, 0.2, 0.0, 0.7]},
+    {
+        "values": [7, 5],
+        "probabilities": [0.75, 0.25],
+        "distribution": "categorical_w_probabilities",
+    },
+    {"min": -3, "max": 11},
+    {"min": -3.0, "max": 11},
+    {"min": 1, "max": 4, "distribution": "uniform"},
+    {"min": 2, "max": 17, "distribution": "q_uniform"},
+    {"min": 2, "max": 17, "q": 4, "distribution": "q_uniform"},
+    {"min": 0.1, "max": 0.9, "q": 0.05, "distribution": "q_uniform"},
+    {"min": -9, "max": -2, "distribution": "log_uniform"},
+    {"min": 0.0001, "max": 0.1, "distribution": "log_uniform_values"},
+    {"min": 1, "max": 6, "q": 8, "distribution": "q_log_uniform"},
+    {"min": 8, "max": 512, "q": 8, "distribution": "q_log_uniform_values"},
+    {"min": 0.01, "max": 3, "q": 0.25, "distribution": "q_log_uniform_values"},
+    {"distribution": "normal"},
+    {"distribution": "normal", "mu": 3, "sigma": 0.2},
+    {"distribution": "q_normal", "mu": 30, "sigma": 20, "q": 10},
+    {"distribution": "log_normal", "mu": -5, "sigma": 1.5},
+]
+
+
+def ours(parameter):
+    return read_parameters(Section("s.yaml", "parameters", {"x": parameter}))["x"]
+
+
+def wandbs(parameter, shares):
+    """Return W&B's quantiles; those of probabilities one by one, since many at once are wrong."""
+    theirs = HyperParameter("x", parameter)
+    if "probabilities" in parameter:
+        return np.asarray([theirs.ppf(share) for share in shares.tolist()])
+    return np.asarray(theirs.ppf(shares))
+
+
+def name_of(parameter):
+    return parameter.get("distribution", "-".join(parameter))
+
+
+@pytest.mark.parametrize("parameter", DISTRIBUTIONS, ids=name_of)
+def test_quantiles_are_those_of_wandb(parameter):
+    # No share at which a discrete distribution jumps.
+    shares = (np.arange(997) + 0.5) / 997
+    expected = wandbs(parameter, shares)
+    found = np.asarray([ours(parameter).quantile(share) for share in shares])
+    assert found.dtype.kind == expected.dtype.kind
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("draw", ["suggest", "sample"])
+@pytest.mark.parametrize("parameter", DISTRIBUTIONS, ids=name_of)
+def test_what_is_drawn_is_distributed_as_in_wandb(parameter, draw):
+    count = 600
+    if draw == "sample":
+        rng = Random(1)
+        found = [ours(parameter).sample(rng) for _ in range(count)]
+    else:
+        study = optuna.create_study(sampler=RandomSampler(seed=1))
+        found = [ours(parameter).suggest(study.ask(), "x") for _ in range(count)]
+    expected = wandbs(parameter, (np.arange(5003) + 0.5) / 5003)
+    assert ks_2samp(found, expected).pvalue > 0.01
+
+
+def test_q_log_normal_is_as_documented():
+    # round(X / q) * q with X log-normal; `sweeps` 0.3 draws X normal, but its CDF knows better.
+    parameter = {"distribution": "q_log_normal", "mu": 1, "sigma": 0.5, "q": 0.001}
+    shares = (np.arange(997) + 0.5) / 997
+    found = [ours(parameter).quantile(share) for share in shares]
+    np.testing.assert_allclose(HyperParameter("x", parameter).cdf(found), shares, atol=2e-3)
+
+
+def test_optuna_is_asked_for_what_wandbs_own_mapping_asks():
+    mapping = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
+    study = optuna.create_study(sampler=RandomSampler(seed=1))
+    for parameter in (
+        {"values": ["a", None, 3]},
+        {"min": -3, "max": 11},
+        {"min": -3.0, "max": 11},
+        {"min": 1, "max": 4, "distribution": "uniform"},
+        {"min": 0.0001, "max": 0.1, "distribution": "log_uniform_values"},
+    ):
+        trial, name = study.ask(), str(parameter)
+        ours(parameter).suggest(trial, name)
+        assert trial.distributions[name] == mapping.sweep_parameter_to_distribution(parameter)
+
+
+def test_where_wandbs_own_mapping_leaves_wandbs_meaning_ours_does_not():
+    mapping = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
+    parameter = {"min": 2, "max": 17, "q": 4, "distribution": "q_uniform"}
+    with pytest.warns(UserWarning, match="not divisible"):
+        theirs = mapping.sweep_parameter_to_distribution(parameter)
+    # Counted from min by the mapping, from 0 by W&B itself and by us.
+    assert (theirs.low, theirs.high, theirs.step) == (2, 14, 4)
+    rng = Random(0)
+    drawn = {ours(parameter).sample(rng) for _ in range(300)}
+    assert drawn == set(wandbs(parameter, np.linspace(0.01, 0.99)).tolist()) == {4, 8, 12, 16}
+
+
+def random_parameter(rng):
+    """Return a parameter that is sound about every third time."""
+    numbers = [0, 1, 2, 3, 10, -1, 0.5, 0.001, 2.0, "1e-2", "a", None, True, 1e300, [1]]
+    lists = [[], [1], [1, 2], ["a", "b"], [0.5, 0.5], [0.3, 0.3], [True, None], "ab", 3]
+    pools = {
+        "value": [*numbers, "x"],
+        "values": lists,
+        "probabilities": lists,
+        **dict.fromkeys(("min", "max", "mu", "sigma", "q", "a", "b"), numbers),
+        "typo": [1],
+    }
+    shapes = [("value",), ("values",), ("values", "probabilities"), ("min", "max"), ("mu", "sigma")]
+    shapes += [("min", "max", "q"), ("mu", "sigma", "q"), ("a", "b"), ()]
+    names = ["constant", "categorical", "categorical_w_probabilities", "int_uniform", "uniform"]
+    names += ["q_uniform", "log_uniform_values", "q_log_uniform_values", "normal", "q_normal"]
+    names += ["log_normal", "q_log_normal", "beta", "inv_log_uniform_values", "unknown", 3, None]
+    keys = [key for key in rng.choice(shapes) if rng.random() < 0.9]
+    if rng.random() < 0.1:
+        keys.append(rng.choice(list(pools)))
+    parameter = {key: rng.choice(pools[key]) for key in keys}
+    if rng.random() < 0.6:
+        parameter["distribution"] = rng.choice(names)
+    return parameter
+
+
+# Where we are stricter than W&B, in the words of the message.
+STRICTER = ("no counterpart", "is there twice", "is text to YAML", "sigma: 0 is not above 0")
+
+
+def refuses(mapping):
+    try:
+        parse_sweep(mapping, "s.yaml")
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def wandb_refuses(mapping):
+    try:
+        return bool(schema_violations_from_proposed_config(mapping))
+    except Exception:
+        return True
+
+
+def test_what_wandb_refuses_of_a_parameter_is_refused_and_little_else():
+    rng = random.Random(5)
+    sound = 0
+    for _ in range(300):
+        parameter = random_parameter(rng)
+        mapping = {"method": "random", "program": "x", "parameters": {"x": parameter}}
+        said = refuses(mapping)
+        if wandb_refuses(mapping):
+            assert said, parameter
+        else:
+            sound += said is None
+            assert said is None or any(words in said for words in STRICTER), (parameter, said)
+    assert sound > 25
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "bogus"},
+        {"typo": 1},
+        {"run_cap": 0},
+        {"run_cap": "3"},
+        {"name": 3},
+        {"project": 3},
+        {"description": 3},
+        {"program": ["x"]},
+        {"command": "x ${args}"},
+        {"kind": "job"},
+        {"controller": {"type": "elsewhere"}},
+        {"controller": {}},
+        {"metric": {"name": "m", "goal": "up"}},
+        {"metric": {"goal": "minimize"}},
+        {"metric": {"name": "m", "typo": 1}},
+        {"metric": "m"},
+        {"metrics": [{"name": "m"}, {"name": "n"}]},
+        {"scheduler": {"engine": "optuna"}},
+        {"parameters": {}},
+        {"parameters": {"a b": {"value": 1}}},
+        {"early_terminate": {"type": "median"}},
+        {"early_terminate": {"type": "hyperband"}},
+        {"early_terminate": {"type": "hyperband", "max_iter": 9}},
+        {"early_terminate": {"type": "hyperband", "min_iter": 0}},
+        {"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 1}},
+        {"early_terminate": {"type": "hyperband", "min_iter": 1, "strict": "yes"}},
+        {"early_terminate": {"type": "hyperband", "min_iter": 1, "typo": 1}},
+        {"early_terminate": {"type": "hyperband", "min_iter": "1"}},
+    ],
+)
+def test_what_wandb_refuses_elsewhere_is_refused(changes):
+    sound = {
+        "method": "random",
+        "program": "x",
+        "metric": {"name": "m"},
+        "parameters": {"x": {"value": 1}},
+    }
+    assert not wandb_refuses(sound)
+    assert refuses(sound) is None
+    assert wandb_refuses(sound | changes)
+    assert refuses(sound | changes)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"b": {"values": ["x", "y"]}, "a": {"values": [1, "1", None, 2.0]}, "c": {"value": 3}},
+        {"z.y": {"min": 3, "max": 5}, "z": {"values": [[1], {"k": [2]}]}},
+        {"q": {"min": 1, "max": 10, "q": 3, "distribution": "q_uniform"}, "p": {"values": [1]}},
+        {"q": {"min": 0, "max": 1, "q": 0.1, "distribution": "q_uniform"}},
+        {"q": {"min": 0, "max": 3, "distribution": "q_uniform"}, "a": {"min": 0, "max": 1}},
+    ],
+)
+def test_a_grid_goes_the_way_of_wandbs(parameters):
+    mapping = {"method": "grid", "program": "x", "parameters": parameters}
+    sweep = parse_sweep(mapping, "s.yaml")
+    *runs, end = grid_search_next_runs([], mapping, n=size(sweep) + 1)
+    assert end is None
+    theirs = [{name: entry["value"] for name, entry in run.config.items()} for run in runs]
+    found = [combination(sweep, number) for number in range(size(sweep))]
+    # In text, as on the command line, where 1 and 1.0 differ.
+    assert [sorted(map(str, each.items())) for each in found] == [
+        sorted(map(str, each.items())) for each in theirs
+    ]
+
+
+@pytest.mark.parametrize("goal", ["minimize", "maximize"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"min_iter": 1, "eta": 2, "strict": False},
+        {"min_iter": 2, "eta": 3, "strict": True},
+        {"min_iter": 2, "eta": 1.5},
+        {"max_iter": 12, "s": 2, "eta": 2, "strict": False},
+        {"max_iter": 20, "s": 9, "strict": True},
+        {"max_iter": 5, "s": 1, "eta": 2.5},
+    ],
+)
+def test_runs_are_stopped_as_wandb_stops_them(rule, goal):
+    mapping = {
+        "method": "random",
+        "program": "x",
+        "metric": {"name": "m", "goal": goal},
+        "parameters": {"x": {"value": 1}},
+        "early_terminate": {"type": "hyperband", **rule},
+    }
+    early = parse_sweep(mapping, "s.yaml").early_terminate
+    rng = random.Random(str((rule, goal)))
+    stopped = judged = 0
+    for _ in range(60):
+        # Few different values, so that there are ties; now and then one that is not finite.
+        histories = []
+        for level in rng.choices(range(6), k=rng.randint(1, 9)):
+            noise = rng.choices([-1, -0.5, 0, 0.5, 1, float("nan")], k=rng.randint(0, 20))
+            histories.append([level + value for value in noise])
+        runs = [
+            SweepRun(
+                name=str(number),
+                state=RunState.running,
+                history=[{"m": value} for value in history],
+            )
+            for number, history in enumerate(histories)
+        ]
+        theirs = {run.name for run in hyperband_stop_runs(runs, mapping)}
+        for number, history in enumerate(histories):
+            others = histories[:number] + histories[number + 1 :]
+            assert is_behind(history, others, goal, early) == (str(number) in theirs)
+        stopped += len(theirs)
+        judged += len(runs)
+    assert 0.05 < stopped / judged < 0.95

@@ -1,0 +1,205 @@
+"""An attempt at a trial whose process is a list of steps, so that nothing is left to chance."""
+
+import errno
+import json
+
+import pytest
+
+from lightning_colorize.sweeps import attempt
+from lightning_colorize.sweeps.attempt import Attempt, Terms
+from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps.status import rows
+from lightning_colorize.sweeps.trials import Trials
+
+
+class Process:
+    """Does a step each time that it is waited for; with the last one it has ended.
+
+    Attributes:
+        starts: How often one was started.
+    """
+
+    def __init__(self):
+        self.starts = 0
+        self.steps = []
+
+    def __call__(self, words, folder, *others):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.starts += 1
+        return self
+
+    def wait(self, seconds):
+        if self.steps:
+            self.steps.pop(0)(self.folder)
+        return None if self.steps else 0
+
+    def end(self, grace):
+        """Nothing is left to end."""
+
+    def last_line(self):
+        return ""
+
+
+def validates(*values, first=0):
+    """Return a step: these values are logged."""
+
+    def step(folder):
+        lines = [
+            json.dumps({"epoch": n, "step": 10 * n, "metrics": {"val/psnr": value}}) + "\n"
+            for n, value in enumerate(values, start=first)
+        ]
+        with (folder / "validations.jsonl").open("a") as file:
+            file.write("".join(lines))
+
+    return step
+
+
+def ends(status, **more):
+    """Return a step: the run has come to its end."""
+
+    def step(folder):
+        result = {"status": status, "metrics": {}, **more}
+        (folder / "result.json").write_text(json.dumps(result))
+
+    return step
+
+
+def together(*steps):
+    return lambda folder: [step(folder) for step in steps]
+
+
+def begins_anew(folder):
+    (folder / "validations.jsonl").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def process(monkeypatch):
+    process = Process()
+    monkeypatch.setattr(attempt, "TrialProcess", process)
+    monkeypatch.setattr(attempt, "_LOOK_EVERY", 0.001)
+    return process
+
+
+def run(study, trials=None):
+    """Take a trial and run it; return its row."""
+    trials = trials or Trials(study)
+    trial = trials.take()
+    Attempt(study, trials, trial, Terms(), lambda: 0).run()
+    return rows(study)[trial.number]
+
+
+def test_a_run_that_ends_while_it_is_waited_for_is_not_started_again(engine, process, monkeypatch):
+    """Its worker was killed, or slept past its lease; the run has its lock until it ends."""
+    study = engine.study({"x": 1})
+    folder = study.folder_of(0)
+    folder.mkdir()
+    looks = [None, None, together(validates(5.0), ends("stopped_early"))]
+
+    def is_running(_):
+        if looks and (step := looks.pop(0)):
+            step(folder)
+        return bool(looks)
+
+    monkeypatch.setattr(attempt, "is_running", is_running)
+    row = run(study)
+    assert (process.starts, row.state, row.value) == (0, "finished", 5.0)
+    assert not looks
+
+
+def test_what_is_waited_for_is_not_started_beside_it(engine, process, monkeypatch):
+    study = engine.study({"x": 1})
+    trials = Trials(study)
+    trial = trials.take()
+    monkeypatch.setattr(attempt, "is_running", lambda folder: True)
+    Attempt(study, trials, trial, Terms(), lambda: 1).run()
+    assert (process.starts, rows(study)[0].state) == (0, "waiting")
+
+
+def test_values_of_an_attempt_of_which_nothing_is_left_do_not_count(engine, process):
+    study = engine.study({"x": 1})
+    one = Trials(study)
+    trial = one.take()
+    validates(99.0, 98.0, 97.0)(engine.folder)
+    trial.folder.mkdir()
+    (engine.folder / "validations.jsonl").rename(trial.folder / "validations.jsonl")
+    for index, value in enumerate((99.0, 98.0, 97.0)):
+        one.report(trial, index, value)
+    one.give_back(trial)
+    histories = []
+
+    def look(folder):
+        histories.append(rows(study)[0].history)
+
+    process.steps = [begins_anew, look, validates(10.0), look, validates(11.0, first=1)]
+    process.steps.append(ends("finished"))
+    row = run(study)
+    assert histories == [[], [10.0]]
+    assert (row.value, row.history) == (11.0, [10.0, 11.0])
+
+
+def test_values_that_are_gone_before_the_start_do_not_count(engine, process):
+    study = engine.study({"x": 1})
+    one = Trials(study)
+    trial = one.take()
+    one.report(trial, 0, 99.0)
+    one.report(trial, 1, 99.0)
+    one.give_back(trial)
+    process.steps = [validates(10.0), ends("finished")]
+    row = run(study)
+    assert (row.value, row.history) == (10.0, [10.0])
+
+
+@pytest.fixture
+def hyperband(engine):
+    """A study whose first trial is good, and judges at every validation."""
+    rule = {"type": "hyperband", "min_iter": 1, "eta": 2}
+    study = engine.study({"x": [1, 2, 3]}, early_terminate=rule)
+    one = Trials(study)
+    for _ in range(2):
+        trial = one.take()
+        one.report(trial, 0, 9.0)
+        one.tell(trial, Outcome("finished", 9.0))
+    return study
+
+
+def test_a_run_that_has_ended_is_not_told_to_stop(hyperband, process):
+    process.steps = [together(validates(1.0), ends("stopped_early"))]
+    row = run(hyperband)
+    assert (row.state, row.value, row.reason) == ("finished", 1.0, None)
+    assert not (row.folder / "stop").exists()
+
+
+def test_a_run_that_its_own_early_stopping_ended_has_finished(hyperband, process):
+    process.steps = [validates(1.0), ends("stopped_early", told_to_stop=False)]
+    row = run(hyperband)
+    assert (row.folder / "stop").exists()
+    assert (row.state, row.value) == ("finished", 1.0)
+
+
+def test_values_of_an_earlier_attempt_do_not_stop_the_next(hyperband, process):
+    folder = hyperband.folder_of(2)
+    folder.mkdir()
+    validates(1.0)(folder)
+    process.steps = [begins_anew, validates(10.0), ends("finished")]
+    row = run(hyperband)
+    assert (row.state, row.value) == ("finished", 10.0)
+    assert not (folder / "stop").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES])
+def test_only_a_program_that_cannot_be_called_is_the_trials_own_failure(
+    engine, monkeypatch, number
+):
+    study = engine.study({"x": [1, 2]}, command=["program", "${args}"])
+
+    def refuse(words, folder, *others):
+        raise OSError(number, "Why not", filename)
+
+    monkeypatch.setattr(attempt, "TrialProcess", refuse)
+    filename = "program"
+    assert run(study).reason == "program cannot be run: Why not"
+    filename = str(study.folder_of(1))
+    with pytest.raises(attempt.WorkError, match=r"trial 1 cannot be run here .*Why not"):
+        run(study)
+    assert rows(study)[1].state == "waiting"

@@ -1,0 +1,147 @@
+"""The command of a trial, held against what W&B's agent makes of the same file."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from wandb import wandb_agent
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps.command import expand
+from lightning_colorize.sweeps.sweep_file import parse_sweep
+
+VALUES = {
+    "model.loss": "experiments/loss/l1.yaml",
+    "a.bool": True,
+    "another.bool": False,
+    "nothing": None,
+    "null_text": "null",
+    "small": 1e-05,
+    "large": 1e22,
+    "whole": 3,
+    "float": 0.1 + 0.2,
+    "empty": "",
+    "text": 'with spaces, "quotes" and = and ${args}',
+    "letters": "grün",
+    "list": [1, "a", None, [True]],
+    "mapping": {"class_path": "X", "init_args": {"a": 1e-7}},
+    "seed_everything": 1,
+    "model.loss.beta": 0.5,
+}
+MACROS = ("args", "args_no_equals", "args_no_hyphens", "args_no_boolean_flags", "args_json")
+MACROS += ("args_append_hydra", "args_override_hydra")
+
+
+def sweep_of(command, **keys):
+    keys = {"method": "random", "parameters": {"a": {"value": 1}}, "command": command, **keys}
+    return parse_sweep({key: value for key, value in keys.items() if value is not None}, "s.yaml")
+
+
+@pytest.fixture
+def wandb_command(monkeypatch, tmp_path):
+    """What W&B's agent would start, arguments in the order in which its server sends them."""
+    started = []
+
+    class Process:
+        def __init__(self, *, command, env, forward_signals):
+            started.append(command)
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
+        monkeypatch.setenv(name, "")  # the agent sets it; this puts it back
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.setattr(wandb_agent, "AgentProcess", Process)
+
+    def command(tokens, values, program=None):
+        agent = wandb_agent.Agent.__new__(wandb_agent.Agent)
+        agent._in_jupyter, agent._function, agent._forward_signals = False, None, False
+        agent._run_processes, agent._sweep_command = {}, list(tokens or [])
+        arguments = {name: {"value": values[name]} for name in sorted(values)}
+        agent._command_run({"run_id": "r", "program": program, "args": arguments})
+        return ["python" if word == sys.executable else word for word in started[-1]]
+
+    return command
+
+
+@pytest.mark.parametrize("macro", MACROS)
+def test_arguments_are_those_of_wandb(macro, wandb_command):
+    tokens = ["${env}", "run.sh", "fit", 5, 0.001, f"${{{macro}}}", "--last"]
+    assert expand(sweep_of(tokens), VALUES) == wandb_command(tokens, VALUES)
+
+
+def test_the_default_command_is_that_of_wandb(wandb_command):
+    ours = expand(sweep_of(None, program="train.py"), VALUES)
+    assert ours[:3] == ["/usr/bin/env", sys.executable, "train.py"]
+    assert ["python" if word == sys.executable else word for word in ours] == wandb_command(
+        None, VALUES, "train.py"
+    )
+
+
+def test_environment_variables_are_those_of_wandb(wandb_command, monkeypatch):
+    monkeypatch.setenv("LC_ONE", "one two")
+    monkeypatch.delenv("LC_NONE", raising=False)
+    tokens = ["run.sh", "${envvar:LC_ONE}", "--x=${envvar:LC_ONE}/${envvar:LC_NONE}", "${args}"]
+    ours = expand(sweep_of(tokens), {"a": 1})
+    assert ours == wandb_command(tokens, {"a": 1})
+    assert ours == ["run.sh", "one two", "--x=one two/LC_NONE", "--a=1"]
+
+
+def test_a_class_comes_before_its_arguments():
+    words = expand(sweep_of(["x", "${args}"]), {"model.loss.beta": 1, "model.loss": "huber.yaml"})
+    assert words == ["x", "--model.loss=huber.yaml", "--model.loss.beta=1"]
+
+
+def test_json_is_one_token():
+    (token,) = expand(sweep_of(["x", "${args_json}"]), VALUES)[1:]
+    assert json.loads(token) == VALUES
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a script without suffix")
+def test_the_command_is_the_one_beside_python(tmp_path, monkeypatch):
+    for folder in ("beside", "path"):
+        script = tmp_path / folder / "lightning-colorize"
+        script.parent.mkdir()
+        script.write_text("#!/bin/sh\n")
+        script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "beside" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    ours = str(tmp_path / "beside" / "lightning-colorize")
+    tail = ["fit", "--project", "lightning-colorize", "--a=1"]
+    tokens = ["fit", "--project", "lightning-colorize", "${args}"]
+    for start in (["${env}"], [], ["${env}", "OMP_NUM_THREADS=1"]):
+        words = expand(sweep_of([*start, "lightning-colorize", *tokens]), {"a": 1})
+        assert words[-5:] == [ours, *tail]
+    program = sweep_of(["${env}", "${program}", *tokens], program="lightning-colorize")
+    assert expand(program, {"a": 1})[1] == ours
+    Path(ours).unlink()
+    assert expand(sweep_of(["lightning-colorize", *tokens]), {"a": 1})[0] == "lightning-colorize"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("lightning-colorize fit ${args}", "command: is no list"),
+        ([], "command: is no list"),
+        (["x", None, "${args}"], "command[1]: None is no text"),
+        (["x", {"a": 1}, "${args}"], "command[1]: {'a': 1} is no text"),
+        (["x", True, "${args}"], "command[1]: True is no text"),
+        (["x", "${arg}"], "command[1]: ${arg} is no macro here; known are ${env}"),
+        (["x", "${HOME}", "${args}"], "command[1]: ${HOME} is no macro here"),
+        (["x", "${args_json_file}"], "command[1]: ${args_json_file} is no macro here"),
+        (["x", "--all=${args}"], "command[1]: '--all=${args}': a macro stands alone"),
+        (["x", "--config base.yaml", "${args}"], "command[1]: '--config base.yaml' is two; write"),
+        (["x", "fit"], "command: parameters do not reach it"),
+        (["${program}", "${args}"], "program: missing"),
+    ],
+)
+def test_commands_that_would_not_be_what_was_meant(command, message):
+    with pytest.raises(UsageError) as caught:
+        sweep_of(command)
+    assert str(caught.value).startswith(f"s.yaml: {message}")
+
+
+@pytest.mark.parametrize("token", ["--title=a b", "cd ${HOME} && x", "a b", "-5", "${envvar:A}"])
+def test_tokens_with_spaces_that_are_one(token):
+    assert sweep_of(["x", token, "${args}"]).command[1] == token

@@ -1,0 +1,350 @@
+"""A sweep on a terminal and off it."""
+
+import io
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+from optuna.exceptions import StorageInternalError
+from rich.console import Console
+from sqlalchemy.exc import OperationalError
+
+from lightning_colorize.sweeps import live
+from lightning_colorize.sweeps.live import LiveTable, print_table
+from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps.trials import Trials
+
+ENCODERS = ["experiments/encoder/resnet18.yaml", "experiments/encoder/unet.yaml"]
+
+
+def off_terminal():
+    return Console(file=io.StringIO(), width=60)
+
+
+def on_terminal(width=100, height=20):
+    return Console(file=io.StringIO(), force_terminal=True, width=width, height=height)
+
+
+def printed(console):
+    return console.file.getvalue()
+
+
+def run(study, outcome=None, history=()):
+    """Take a trial, log values, and close it, if there is an outcome."""
+    trials = Trials(study)
+    trial = trials.take()
+    for index, value in enumerate(history):
+        trials.report(trial, index, value)
+        trials.report_epoch(trial, index)
+    if outcome is not None:
+        trials.tell(trial, outcome)
+    return trial.number
+
+
+def finished(value):
+    return Outcome("finished", value)
+
+
+def is_seen(table):
+    """Have the next tick look, however short ago the last one was."""
+    table._next_look = 0
+    table.tick()
+
+
+@pytest.fixture
+def study(engine):
+    return engine.study({"model.encoder": ENCODERS, "model.x": [1, 2, 3], "data.size": 64})
+
+
+def test_a_line_when_a_trial_ends(study):
+    console = off_terminal()
+    run(study, finished(20.0))
+    with LiveTable(study, 1, console) as table:
+        is_seen(table)
+        assert printed(console) == ""  # ended before
+        run(study, finished(19.0))
+        is_seen(table)
+        run(study, finished(23.125))
+        run(study, Outcome("pruned", 18.0, "hyperband: behind [all]"))
+        is_seen(table)
+        is_seen(table)
+        run(study, Outcome("failed", reason="exit code 1: boom"))
+    assert printed(console).splitlines() == [
+        "trial 1 finished: val/psnr 19.00, 0:00; encoder=resnet18, x=2",
+        "trial 2 finished: val/psnr 23.12 (best), 0:00; encoder=resnet18, x=3",
+        "trial 3 pruned: val/psnr 18.00, hyperband: behind [all], 0:00; encoder=unet, x=1",
+        "trial 4 failed: exit code 1: boom, 0:00; encoder=unet, x=2",
+    ]
+
+
+def test_best_is_what_was_best_then(study):
+    console = off_terminal()
+    with LiveTable(study, 1, console):
+        for value in (20.0, 22.0, 21.0):
+            run(study, finished(value))
+    assert ["(best)" in line for line in printed(console).splitlines()] == [True, True, False]
+
+
+def test_the_least_is_the_best_where_that_is_the_goal(engine):
+    metric = {"name": "val/loss", "goal": "minimize"}
+    study = engine.study({"x": [1, 2, 3]}, metric=metric)
+    console = off_terminal()
+    with LiveTable(study, 1, console):
+        for value in (20.0, 22.0, 19.0):
+            run(study, finished(value))
+    assert ["(best)" in line for line in printed(console).splitlines()] == [True, False, True]
+    print_table(study, console)
+    assert re.search(r"2 .*19\.00 +best", printed(console))
+
+
+def test_a_line_every_half_minute_if_none_ends(study, monkeypatch):
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    console = off_terminal()
+    run(study, finished(20.0), [19.0, 20.0])
+    run(study)
+    with LiveTable(study, 2, console) as table:
+        for _ in range(70):
+            clock.now += 1
+            table.tick()
+    lines = printed(console).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("1 of 6 trials ended, 1 running, best val/psnr 20.00 (trial 0)")
+
+
+def test_little_time_is_spent_on_looking(study, monkeypatch):
+    clock = SimpleNamespace(now=0.0, looks=0)
+
+    def rows(study):
+        clock.now += 0.2
+        clock.looks += 1
+        return []
+
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(live, "rows", rows)
+    with LiveTable(study, 1, off_terminal()) as table:
+        clock.looks = 0
+        for _ in range(100):
+            clock.now += 1
+            table.tick()
+        assert 15 <= clock.looks <= 25
+
+
+def test_a_database_that_restarts_is_waited_for(study, monkeypatch):
+    console = off_terminal()
+
+    def away(study):
+        raise StorageInternalError from OperationalError("", {}, Exception("gone"))
+
+    def broken(study):
+        raise RuntimeError
+
+    with LiveTable(study, 1, console) as table:
+        run(study, finished(20.0))
+        with monkeypatch.context() as patch:
+            patch.setattr(live, "rows", away)
+            is_seen(table)
+            assert printed(console) == ""
+            patch.setattr(live, "rows", broken)
+            with pytest.raises(RuntimeError):
+                is_seen(table)
+        is_seen(table)
+    assert "trial 0 finished" in printed(console)
+
+
+def test_a_table_on_a_terminal(study):
+    console = on_terminal()
+    run(study, finished(20.0), [19.0, 20.0])
+    run(study, finished(23.0), [23.0])
+    run(study, history=[17.0, 21.5, 21.25])
+    with LiveTable(study, 1, console):
+        pass
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed(console))
+    assert "tiny: 2 of 6 trials ended, 1 running, best val/psnr 23.00 (trial 1)" in text
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "trial state encoder x epoch val/psnr time" in lines
+    assert "0 finished resnet18 1 2 20.00 0:00" in lines
+    assert "1 finished resnet18 2 1 23.00 best 0:00" in lines
+    # The best so far, of one that runs, is no best of all.
+    assert "2 running resnet18 3 3 21.50 0:00" in lines
+
+
+def test_the_table_fits_the_terminal(engine, monkeypatch):
+    parameters = {f"model.parameter_{name}": {"min": 0.0, "max": 1.0} for name in "abcdef"}
+    study = engine.study(parameters, method="random", run_cap=100)
+    for number in range(20):
+        run(study, finished(float(-abs(number - 9))))
+    number = run(study)
+    monkeypatch.setattr(live, "Live", Recorder)
+    for width, height in ((100, 20), (60, 10), (40, 8), (200, 60)):
+        console = on_terminal(width, height)
+        with LiveTable(study, 1, console):
+            pass
+        lines = console.render_lines(Recorder.shown, pad=False)
+        texts = ["".join(segment.text for segment in line).rstrip() for line in lines]
+        assert len(texts) < height
+        assert max(map(len, texts)) <= width
+        shown = [int(m[1]) for text in texts if (m := re.match(r" *(\d+) +[a-z]{5}", text))]
+        left_out = [int(m[1]) for text in texts if (m := re.match(r"and (\d+) more", text))]
+        assert shown == sorted(shown)
+        assert number in shown
+        assert 9 in shown or height == 8
+        if height >= 20:
+            # The best three, and those that ended last.
+            assert {8, 9, 10, 18, 19} < set(shown)
+        assert len(shown) + sum(left_out) == 21
+    assert shown == list(range(21))
+
+
+class Recorder:
+    """Keeps what a Live would show."""
+
+    shown = None
+
+    def __init__(self, **options):
+        pass
+
+    def start(self):
+        pass
+
+    def stop(self):
+        pass
+
+    def update(self, shown, refresh):
+        type(self).shown = shown
+
+
+def shown_on(console, table):
+    """Return what a terminal shows of a table, line by line."""
+    lines = console.render_lines(table, pad=False)
+    return ["".join(segment.text for segment in line) for line in lines]
+
+
+WIDE = [f"experiments/encoder/{name}.yaml" for name in ("mobilenet_v2_scratch", "conv_small")]
+
+
+def test_a_narrow_table_shows_what_differs_and_drops_the_epoch_first(engine, monkeypatch):
+    choices = {"model.encoder": WIDE, "model.loss": ["huber", "mse"], "model.norm": ["batch", "no"]}
+    study = engine.study(choices, metric={"name": "val/colorfulness", "goal": "maximize"})
+    for _ in range(4):  # one encoder, both losses, both norms
+        run(study, finished(20.0), [20.0])
+    monkeypatch.setattr(live, "Live", Recorder)
+    heads = {}
+    for width in (100, 72, 64, 56):
+        with LiveTable(study, 1, console := on_terminal(width)):
+            pass
+        lines = shown_on(console, Recorder.shown)
+        assert max(map(len, lines)) <= width
+        heads[width] = " ".join(lines[2].split())
+    assert heads[100] == "trial state encoder loss norm epoch val/colorfulness time"
+    assert heads[72] == "trial state encoder loss norm val/colorfulness time"
+    # The encoder is the same in all that are shown.
+    assert heads[64] == "trial state loss norm … val/colorfulness time"
+    assert heads[56] == "trial state loss … val/colorfulness time"
+
+
+def test_the_time_left_is_seen_in_a_narrow_terminal(engine, monkeypatch):
+    study = engine.study({"x": [1, 2, 3, 4]}, name="a_sweep_of_a_long_name")
+    run(study, finished(20.0))
+    run(study)
+    monkeypatch.setattr(live, "seconds_left", lambda *_: 125.0)
+    monkeypatch.setattr(live, "Live", Recorder)
+    with LiveTable(study, 1, console := on_terminal(80)):
+        pass
+    assert "1 of 4 trials ended, about 2:05 left, 1 running" in shown_on(console, Recorder.shown)[0]
+
+
+def test_the_last_line_of_a_live_table_is_empty(engine, monkeypatch):
+    """A terminal writes ^C at its end: behind a full line that is a line more."""
+    study = engine.study({"x": {"min": 0.0, "max": 1.0}}, method="random", run_cap=60)
+    for _ in range(30):
+        run(study, finished(20.0))
+    monkeypatch.setattr(live, "Live", Recorder)
+    for height in (10, 40):
+        with LiveTable(study, 1, console := on_terminal(80, height)):
+            pass
+        lines = shown_on(console, Recorder.shown)
+        assert lines[-1] == ""
+        assert len(lines) < height
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_table_that_is_printed_anew_is_taken_away(study, monkeypatch, is_terminal):
+    run(study, finished(20.0))
+    monkeypatch.setattr(live.sys.stdout, "isatty", lambda: is_terminal, raising=False)
+    kept, hidden = on_terminal(), on_terminal()
+    with LiveTable(study, 1, kept):
+        pass
+    with LiveTable(study, 1, hidden) as table:
+        table.hide()
+    erased = [printed(console).count("\x1b[2K") for console in (kept, hidden)]
+    # The summary, the heading between an empty line and a rule, a trial, and the empty last line.
+    # Where the final table goes into a file, this one stays on the terminal.
+    assert erased[1] - erased[0] == (6 if is_terminal else 0)
+
+
+def with_baselines(study, value, baselines):
+    """Have a trial finish whose run has measured baselines."""
+    trials = Trials(study)
+    trial = trials.take()
+    trial.folder.mkdir(parents=True)
+    result = {"status": "finished", "baselines": baselines}
+    (trial.folder / "result.json").write_text(json.dumps(result))
+    trials.tell(trial, finished(value))
+
+
+def test_the_final_table_has_the_baselines_of_the_best_trial(study):
+    lut = {"val/psnr": 22.5, "val/ssim": 0.5}
+    with_baselines(study, 21.0, {"lut": {"val/psnr": 99.0}})
+    with_baselines(study, 22.0, {"grey": {"val/psnr": 20.0}, "mean": {"val/ssim": 1}, "lut": lut})
+    console = on_terminal(80)
+    print_table(study, console)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed(console))
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    table = [line for line in lines if line.startswith(("0 f", "1 f", "baseline"))]
+    assert table[2:] == ["baseline grey 20.00", "baseline lut 22.50"]
+    assert "the best trial does not beat lut: val/psnr 22.00, lut 22.50" in lines
+    with LiveTable(study, 1, running := on_terminal(80)):
+        pass
+    assert "lut" not in printed(running)
+
+
+def test_no_color_is_honoured(study, monkeypatch):
+    run(study, finished(20.0))
+    colour = re.compile(r"\x1b\[[0-9;]*3[0-9]")
+    with LiveTable(study, 1, coloured := on_terminal()):
+        pass
+    assert colour.search(printed(coloured))
+    monkeypatch.setenv("NO_COLOR", "1")
+    with LiveTable(study, 1, plain := on_terminal()):
+        pass
+    assert "finished" in printed(plain)
+    assert not colour.search(printed(plain))
+
+
+def test_status_off_a_terminal_has_all_trials_in_whole_lines(engine, capsys):
+    parameters = {f"model.parameter_{name}": {"min": 0.0, "max": 1.0} for name in "abcdef"}
+    study = engine.study(parameters, method="random", run_cap=50)
+    for _ in range(30):
+        run(study, finished(1.0))
+    print_table(study)
+    text = capsys.readouterr().out
+    assert (
+        len(re.findall(r"^ *\d+ +finished +(?:[\d.e-]+ +){6}- +1\.000", text, re.MULTILINE)) == 30
+    )
+    assert re.search(" +".join(f"parameter_{name}" for name in "abcdef"), text)
+    assert "…" not in text
+
+
+def test_a_sweep_without_metric_or_trials(engine, capsys):
+    study = engine.study({"x": [1, 2]}, metric=None)
+    print_table(study)
+    assert capsys.readouterr().out == "tiny: 0 of 2 trials ended\n"
+    run(study, Outcome("finished"))
+    print_table(study)
+    assert "0  finished  1" in capsys.readouterr().out
+    console = off_terminal()
+    with LiveTable(study, 1, console):
+        run(study, Outcome("finished"))
+    assert printed(console) == "trial 1 finished: 0:00; x=2\n"

@@ -1,0 +1,178 @@
+"""Distributions: how they are inferred, and what Optuna is asked for."""
+
+import warnings
+from collections import Counter
+from random import Random
+
+import optuna
+import pytest
+from optuna.samplers import RandomSampler, TPESampler
+
+from lightning_colorize.sweeps.parameters import (
+    Categorical,
+    CategoricalWithProbabilities,
+    Constant,
+    IntUniform,
+    LogNormal,
+    LogUniform,
+    Normal,
+    Quantized,
+    Uniform,
+)
+from lightning_colorize.sweeps.parameters.reading import read_parameters
+from lightning_colorize.sweeps.section import Section
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def read(**parameter):
+    return read_parameters(Section("s.yaml", "parameters", {"x": parameter}))["x"]
+
+
+def new_trial(sampler=None):
+    return optuna.create_study(sampler=sampler or RandomSampler(0)).ask()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "read_as"),
+    [
+        ({"value": None}, Constant(None)),
+        ({"value": [1, 2]}, Constant([1, 2])),
+        ({"distribution": "constant", "value": 3}, Constant(3)),
+        ({"values": ["a", None]}, Categorical(("a", None))),
+        ({"values": ["a", "b"], "probabilities": [1, 0]},
+         CategoricalWithProbabilities(("a", "b"), (1, 0))),
+        ({"min": 1, "max": 3}, IntUniform(1, 3)),
+        ({"min": 1, "max": 3.0}, Uniform(1, 3)),
+        ({"min": 1, "max": 3, "distribution": "uniform"}, Uniform(1, 3)),
+        ({"min": 0, "max": 9, "q": 3, "distribution": "q_uniform"}, Quantized(Uniform(0, 9), 3)),
+        ({"min": 0, "max": 9, "distribution": "q_uniform"}, Quantized(Uniform(0, 9), 1.0)),
+        ({"min": 0.5, "max": 9, "distribution": "log_uniform_values"}, LogUniform(0.5, 9)),
+        ({"min": 0, "max": 0.0, "distribution": "normal", "mu": 1}, None),
+        ({"distribution": "normal"}, Normal(0, 1)),
+        ({"distribution": "log_normal", "mu": 2, "sigma": 3}, LogNormal(2, 3)),
+        ({"distribution": "q_log_normal", "mu": 2, "q": 5}, Quantized(LogNormal(2, 1), 5)),
+    ],
+)  # fmt: skip
+def test_what_is_read(parameter, read_as):
+    if read_as is None:
+        with pytest.raises(ValueError, match="does not go with normal"):
+            read(**parameter)
+    else:
+        assert read(**parameter) == read_as
+
+
+def test_exponents_are_of_e():
+    parameter = read(distribution="log_uniform", min=-9.2103, max=0)
+    assert parameter.low == pytest.approx(1e-4, rel=1e-3)
+    assert parameter.high == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("a", "b"),
+        (1, 2.5, None, "null"),
+        (True, False),
+        # Equal in Python, different on a command line.
+        (1, 1.0, True, "1"),
+        (0, False, None, "None"),
+        ([1, 2], [2, 1]),
+        ({"a": 1, "b": None}, {"b": 1}, None, "x"),
+    ],
+)
+def test_every_value_comes_back_as_it_was_from_optuna(values):
+    parameter = Categorical(values)
+    study = optuna.create_study(sampler=RandomSampler(0))
+    seen = {}
+    with warnings.catch_warnings():
+        # Optuna warns of choices that it cannot store.
+        warnings.simplefilter("error")
+        for _ in range(40):
+            value = parameter.suggest(study.ask(), "x")
+            seen[repr(value)] = type(value)
+        for trial in study.trials:
+            parameter.suggest(trial, "x")
+    assert seen == {repr(value): type(value) for value in values}
+
+
+def test_scalars_are_themselves_in_optuna():
+    trial = new_trial()
+    value = Categorical(("a", 2, None)).suggest(trial, "x")
+    assert trial.params["x"] == value
+    assert trial.distributions["x"].choices == ("a", 2, None)
+
+
+def test_a_constant_is_not_optunas_business():
+    trial = new_trial()
+    assert Constant([1]).suggest(trial, "x") == [1]
+    assert trial.params == {}
+    assert Constant(1).constant
+    assert not IntUniform(0, 1).constant
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        Categorical(([1], [2])),
+        CategoricalWithProbabilities(("a", "b"), (0.9, 0.1)),
+        IntUniform(3, 90),
+        Uniform(0, 1),
+        LogUniform(1e-5, 1e-1),
+        Normal(3, 1),
+        LogNormal(0, 1),
+        Quantized(LogNormal(3, 1), 2),
+    ],
+)
+def test_a_stored_trial_gives_its_value_again(parameter):
+    study = optuna.create_study(sampler=RandomSampler(1))
+    first = parameter.suggest(study.ask(), "x")
+    assert parameter.suggest(study.trials[0], "x") == first
+
+
+def test_values_are_there_where_they_can_be_listed():
+    assert list(IntUniform(-1, 2).values) == [-1, 0, 1, 2]
+    assert Categorical((None, 3)).values == (None, 3)
+    assert CategoricalWithProbabilities(("a", "b"), (1, 0)).values == ("a", "b")
+    assert Constant("a").values == ("a",)
+    for parameter in (Uniform(0, 1), LogUniform(1, 2), Normal(0, 1), Quantized(Uniform(0, 1), 1)):
+        assert parameter.values is None
+
+
+def test_probabilities_count_with_both_samplers():
+    parameter = CategoricalWithProbabilities(("a", "b", "never"), (0.9, 0.1, 0.0))
+    study = optuna.create_study(sampler=RandomSampler(0))
+    drawn = Counter(parameter.suggest(study.ask(), "x") for _ in range(500))
+    assert 420 < drawn["a"] < 480
+    assert drawn["never"] == 0
+    rng = Random(0)
+    drawn = Counter(parameter.sample(rng) for _ in range(500))
+    assert 420 < drawn["a"] < 480
+    assert drawn["never"] == 0
+
+
+def test_probabilities_that_rounding_leaves_below_one():
+    parameter = read(values=list("abcdefghij"), probabilities=[0.1] * 10)
+    assert parameter.quantile(1 - 1e-17) == "j"
+
+
+@pytest.mark.parametrize("parameter", [Normal(5, 2), Quantized(Normal(5, 2), 0.5)])
+def test_tpe_can_search_a_normal_distribution(parameter):
+    study = optuna.create_study(sampler=TPESampler(seed=0, n_startup_trials=8))
+    for _ in range(30):
+        trial = study.ask()
+        study.tell(trial, (parameter.suggest(trial, "x") - 6) ** 2)
+    assert parameter.suggest(study.best_trial, "x") == pytest.approx(6, abs=0.3)
+
+
+def test_multiples_of_whole_steps_are_whole():
+    assert Quantized(Uniform(0, 9), 3).quantile(0.6) == 6
+    assert isinstance(Quantized(Uniform(0, 9), 3).quantile(0.5), int)
+    assert isinstance(Quantized(Uniform(0, 9), 3.0).quantile(0.5), float)
+    # Never -0.0, which would be another value on a command line.
+    assert str(Quantized(Uniform(-1, 9), 5.0).quantile(0.01)) == "0.0"
+
+
+def test_the_same_seed_samples_the_same():
+    parameter = LogNormal(0, 2)
+    assert parameter.sample(Random(3)) == parameter.sample(Random(3)) != parameter.sample(Random(4))

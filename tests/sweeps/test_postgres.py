@@ -1,0 +1,243 @@
+"""Workers on a real PostgreSQL server, which is restarted under them."""
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from sqlalchemy import create_engine, text
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps.retry import ConnectionLost
+from lightning_colorize.sweeps.status import rows
+from lightning_colorize.sweeps.study import open_study
+from lightning_colorize.sweeps.trials import Trials
+
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(280)]
+
+UNIFORM = {"min": 0.0, "max": 1.0}
+
+
+class Server:
+    """A server of its own on a free port of this machine.
+
+    Attributes:
+        url: Of its database.
+    """
+
+    def __init__(self, programs, folder):
+        self._programs = programs
+        self._folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        self._options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+        self._run("initdb", "-A", "trust", "-U", "postgres", "--no-sync")
+
+    def start(self):
+        self._run("pg_ctl", "-l", str(self._folder / "log"), "-w", "-o", self._options, "start")
+
+    def stop(self, how="fast"):
+        self._run("pg_ctl", "-m", how, "-w", "stop")
+
+    def ask(self, query):
+        """Return a query's value, over a connection that no worker has."""
+        engine = create_engine(self.url.replace("postgresql", "postgresql+psycopg"))
+        with engine.connect() as connection:
+            value = connection.execute(text(query)).scalar()
+        engine.dispose()
+        return value
+
+    def _run(self, program, *words):
+        # PostgreSQL refuses root.
+        user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        command = [*user, str(self._programs / program), "-D", str(self._folder / "data"), *words]
+        subprocess.run(
+            command,
+            check=True,
+            timeout=60,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+        )
+
+
+def find_programs():
+    if (found := shutil.which("initdb")) is not None:
+        return Path(found).parent
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+
+
+@pytest.fixture(scope="module")
+def server():
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("needs PostgreSQL")
+    pytest.importorskip("psycopg")
+    # Not in pytest's folder, which nobody else may enter.
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    if os.getuid() == 0:
+        shutil.chown(folder, "postgres")
+    server = Server(programs, folder)
+    server.start()
+    yield server
+    server.stop("immediate")
+    shutil.rmtree(folder)
+
+
+def disconnect_everybody(server):
+    server.ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+
+
+def test_nothing_is_lost_or_doubled(engine, server):
+    """60 trials, 2 x 2 workers of which half are killed, and a restart of the server."""
+    study = engine.study(
+        {"x": UNIFORM, "seconds": 0.3}, server.url, name="sixty", method="random", run_cap=60
+    )
+    began = time.monotonic()
+    terms = {"renew_every": 0.5, "stale_after": 4.0}
+    groups = [
+        [engine.start(study, machine=machine, **terms) for _ in range(2)]
+        for machine in ("one", "other")
+    ]
+
+    def kill_one_of(group):
+        worker = chance.choice(group)
+        engine.until(lambda: is_busy(engine, study, worker))
+        worker.end()
+
+    chance = random.Random(7)
+    happens = [
+        (chance.uniform(2, 10), lambda: kill_one_of(groups[0]), "killed"),
+        (chance.uniform(2, 10), lambda: kill_one_of(groups[1]), "killed"),
+        (chance.uniform(4, 8), lambda: (server.stop(), time.sleep(1), server.start()), "restarted"),
+    ]
+    for at, do, what in sorted(happens, key=lambda event: event[0]):
+        engine.until(lambda at=at: time.monotonic() - began >= at)
+        do()
+        print(f"{time.monotonic() - began:5.1f} s: {what}")
+    codes = [worker.wait(120) for group in groups for worker in group]
+    print(f"{time.monotonic() - began:5.1f} s: done, exit codes {codes}")
+    assert sorted(codes) == [-9, -9, 0, 0]
+
+    table = rows(open_study(server.url, "sixty"))
+    assert [row.number for row in table] == list(range(60))
+    assert {row.state for row in table} == {"finished"}
+    assert [row.value for row in table] == [row.values["x"] for row in table]
+    assert len({row.value for row in table}) == 60
+    assert len(list(study.folder.glob("trial-*"))) == 60
+    assert [len(engine.finishes(study, number)) for number in range(60)] == [1] * 60
+    again = sum(len(engine.starts(study, number)) - 1 for number in range(60))
+    print(f"{again} trials went on after their worker was killed")
+    assert again <= 4
+
+
+def is_busy(engine, study, worker):
+    return any(
+        engine.starts(study, number)[-1:]
+        and engine.starts(study, number)[-1]["worker"] == worker.pid
+        and not engine.finishes(study, number)
+        for number in range(60)
+    )
+
+
+def test_one_worker_at_a_time(engine, server):
+    study = engine.study({"x": [1, 2]}, server.url, name="turns")
+    other = open_study(server.url, "turns")
+    with study.lock:
+        # A name of its own.
+        with engine.study({"x": [1, 2]}, server.url, name="neighbour").lock:
+            pass
+        assert locks(server) == 1
+        worker = engine.start(other)
+        engine.until(lambda: locks(server) == 2)  # one has it, one waits
+        assert rows(study) == []
+    assert worker.wait(60) == 0
+    assert [row.state for row in rows(other)] == ["finished", "finished"]
+
+
+def locks(server):
+    return server.ask("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+
+
+def test_who_loses_the_lock_writes_nothing_more(engine, server):
+    study = engine.study({"x": [1, 2]}, server.url, name="lost")
+    with study.lock:
+        disconnect_everybody(server)
+        # Optuna tries once more, on a new connection.
+        with pytest.raises(ConnectionLost):
+            study.storage.create_new_trial(study.id)
+    assert rows(study) == []
+    assert Trials(study).take().number == 0
+
+
+def test_a_call_goes_on_after_a_restart(engine, server, capsys):
+    study = engine.study({"x": [1, 2]}, server.url, name="restart")
+    one = Trials(study)
+    trial = one.take()
+    server.stop()
+    server.start()
+    assert one.renew(trial)
+    one.report(trial, 0, 1.0)
+    assert one.tell(trial, Outcome("finished", 1.0))
+    assert [(row.value, row.history) for row in rows(study)] == [(1.0, [1.0])]
+    said = capsys.readouterr().err
+    assert said.count("the study's database does not answer (") == 1
+
+
+def test_what_a_server_refuses_is_said_in_a_line(server):
+    with pytest.raises(UsageError, match=r"holds no study, or cannot be used: .*nobody") as error:
+        open_study(server.url.replace("/postgres", "/nobody"))
+    assert "\n" not in str(error.value)
+    empty = server.url.replace("/postgres", "/template1")
+    with pytest.raises(UsageError, match="holds no study, or cannot be used"):
+        open_study(empty)
+
+
+def test_real_trials_through_the_command(server, command, tmp_path):
+    """Two who ran the command elsewhere work on the same three trainings."""
+    words = command.words("run")
+    for option in ("--run.root", "--run.name"):
+        at = words.index(option)
+        del words[at : at + 2]
+    content = {
+        "name": "real",
+        "method": "grid",
+        "metric": {"name": "val/psnr", "goal": "maximize"},
+        "command": [sys.executable, "-m", "lightning_colorize", "fit", *words, "${args}"],
+        "parameters": {"model.encoder.widths": {"values": ["[2,4]", "[4,4]", "[4,8]"]}},
+    }
+    file = tmp_path / "real.yaml"
+    file.write_text(yaml.safe_dump(content))
+    program = [sys.executable, "-m", "lightning_colorize", "sweep"]
+    where = ["--engine", "local", "--root", str(tmp_path / "runs"), "--storage", server.url]
+    first = subprocess.Popen([*program, "run", str(file), *where])
+    until = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/real/trial-*/output.log")) and time.monotonic() < until:
+        time.sleep(0.2)
+    second = subprocess.Popen([*program, "join", server.url, "--name", "real"])
+    try:
+        assert (first.wait(240), second.wait(60)) == (0, 0)
+    finally:
+        for process in (first, second):
+            process.kill()
+    trials = rows(open_study(server.url, "real"))
+    assert [row.state for row in trials] == ["finished"] * 3
+    for row in trials:
+        result = json.loads((row.folder / "result.json").read_text())
+        assert (result["status"], result["restarts"]) == ("finished", 0)
+        assert row.value == pytest.approx(result["metrics"]["val/psnr"])
+        assert len((row.folder / "validations.jsonl").read_text().splitlines()) == 2

@@ -1,0 +1,442 @@
+"""Workers on a cluster whose commands are stubs; a real one is in tests/slurm."""
+
+import multiprocessing
+import os
+import re
+import signal
+import stat
+import sys
+import textwrap
+import threading
+from dataclasses import replace
+
+import pytest
+
+from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.sweeps import slurm
+from lightning_colorize.sweeps.allocation import AllocatedWorker
+from lightning_colorize.sweeps.slurm import SlurmOptions, launch_workers
+from lightning_colorize.sweeps.status import rows
+
+submitit = pytest.importorskip("submitit")
+
+# All of Slurm that the launcher meets. Jobs run at once, unless there is a file `busy`.
+STUB = """
+import os, re, subprocess, sys
+from pathlib import Path
+
+here = Path(__file__).parent
+name = Path(sys.argv[0]).name
+with (here / "calls").open("a") as calls:
+    print(name, *sys.argv[1:], file=calls)
+
+def job(number, script, environment):
+    (here / f"{number}.sh").write_text(script)
+    (here / f"{number}.job").write_text("PENDING")
+    if (here / "busy").exists():
+        return
+    (here / f"{number}.job").write_text("RUNNING")
+    log = re.search(r"--output=(\\S+)", script)[1].replace("%j", number).replace("%A_%a", number)
+    whole = os.environ["SBATCH_EXPORT"] == "ALL"
+    kept = os.environ if whole else {"PATH": os.environ["PATH"]}
+    subprocess.Popen(
+        ["bash", "-c", f"bash {here}/{number}.sh; rm {here}/{number}.job"],
+        env={**kept, "SLURM_NTASKS": "1", "SLURM_PROCID": "0", **environment},
+        stdin=subprocess.DEVNULL, stdout=open(log, "a"), stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+def sbatch():
+    number = str(len(list(here.glob("*.script"))) + 12)
+    if (here / f"refuse {number}").exists():
+        sys.exit("sbatch: error: nonsense\\nsbatch: error: Batch job submission failed: Not today")
+    script = Path(sys.argv[1]).read_text()
+    (here / f"{number}.script").write_text(script)
+    (here / "address").write_text(os.environ["LIGHTNING_COLORIZE_STUDY"])
+    if array := re.search(r"--array=0-(\\d+)", script):
+        for task in range(int(array[1]) + 1):
+            places = {"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": str(task)}
+            job(f"{number}_{task}", script, {"SLURM_JOB_ID": str(50 + task), **places})
+    else:
+        job(number, script, {"SLURM_JOB_ID": number})
+    print("Submitted batch job", number)
+
+def squeue():
+    for file in here.glob("*.job"):
+        state = file.read_text()
+        print(file.stem, state, "Priority", "n1" if state == "RUNNING" else "", sep="|")
+    print("777|RUNNING|None|n2")
+
+def scancel():
+    for number in sys.argv[1:]:
+        for file in here.glob(f"{number}*.job"):
+            if file.read_text() == "PENDING":
+                file.unlink()
+
+def scontrol():
+    if (here / "broken").exists():
+        sys.exit("slurm_requeue error: no")
+
+def sinfo():
+    print("short\\nlong\\nshort")
+
+def srun():
+    sys.exit("nobody needs it")
+
+globals()[name]()
+"""
+
+
+class Slurm:
+    """Stubs of Slurm's commands.
+
+    Attributes:
+        folder: Theirs.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        for name in ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun"):
+            program = folder / name
+            program.write_text(f"#!{sys.executable} -SE\n{textwrap.dedent(STUB)}")
+            program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+    def does(self, what):
+        """Let the stubs behave differently: `busy`, `broken`, `refuse NUMBER`."""
+        (self.folder / what).touch()
+
+    def calls(self, name):
+        """Return the words with which a command was called."""
+        if not (self.folder / "calls").exists():
+            return []
+        lines = (self.folder / "calls").read_text().splitlines()
+        return [line.removeprefix(name).strip() for line in lines if line.split()[0] == name]
+
+    def scripts(self):
+        return [path.read_text() for path in sorted(self.folder.glob("*.script"))]
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    cluster = Slurm(tmp_path / "bin")
+    monkeypatch.setenv("PATH", str(cluster.folder), prepend=os.pathsep)
+    monkeypatch.setenv("SBATCH_EXPORT", "NONE")
+    monkeypatch.setattr(slurm, "_TICK_EVERY", 0.05)
+    monkeypatch.setattr(slurm, "_ASK_EVERY", 0.1)
+    yield cluster
+    for job in cluster.folder.glob("*.job"):
+        job.unlink()
+
+
+def dry_run(study, workers=1, **options):
+    said = []
+    assert (
+        launch_workers(study, workers, SlurmOptions(**options), say=said.append, dry_run=True) == 0
+    )
+    (script,) = said
+    return script
+
+
+def test_the_batch_script(engine, monkeypatch):
+    monkeypatch.setenv("PATH", str(engine.folder / "no Slurm here"))
+    study = engine.study({"x": [1, 2]})
+    asked = {"partition": "long", "gpus": 2, "cpus": 8, "mem": "16G", "account": "us", "qos": "low"}
+    script = dry_run(
+        study, 3, time="1-02:00:01", extra={"exclusive": True, "mail_user": "me"}, **asked
+    )
+    lines = script.splitlines()
+    assert lines[0] == "#!/bin/bash"
+    options = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
+    log = f"{study.folder}/slurm/%j_0_log.out"
+    assert options == {
+        *("--job-name=tiny", "--partition=long", "--time=1561", "--gpus-per-node=2"),
+        *("--cpus-per-task=8", "--mem=16G", "--account=us", "--qos=low"),
+        *("--exclusive", "--mail-user=me", "--nodes=1", "--ntasks=1", "--requeue"),
+        *("--signal=B:USR2@90", f"--output={log}", "--open-mode=append"),
+    }
+    # Nothing between Slurm's signals and the worker: neither a shell nor srun.
+    assert lines[-1] == f"exec {sys.executable} -u -m submitit.core._submit {study.folder}/slurm"
+    assert "srun" not in script
+
+
+def test_what_is_not_asked_is_left_to_the_cluster(engine):
+    script = dry_run(engine.study({"x": 1}))
+    for option in ("partition", "time", "gpus", "cpus", "mem", "account", "qos", "wckey", "array"):
+        assert f"--{option}" not in script
+
+
+def test_the_batch_script_of_an_array(engine):
+    script = dry_run(engine.study({"x": 1}), 3, array=True)
+    assert "#SBATCH --array=0-2%3\n" in script
+    assert "%A_%a_0_log.out" in script
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [(240, 240), ("240", 240), ("04:00:00", 240), ("0:05:01", 6), ("2-00:00:00", 2880)],
+)
+def test_time_limits(engine, limit, minutes):
+    assert f"#SBATCH --time={minutes}\n" in dry_run(engine.study({"x": 1}), time=limit)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"time": "4h"}, r"--time 4h is no time; write minutes \(240\) or HH:MM:SS"),
+        ({"time": "10:00"}, "--time 10:00 is no time"),
+        ({"time": -5}, "--time -5 is no time"),
+        ({"time": "00:04:00"}, "--time 00:04:00 is too short; give at least 5 min"),
+        ({"extra": {"ntasks_per_node": "2"}}, "--ntasks-per-node is chosen for you"),
+    ],
+)
+def test_options_that_cannot_be(engine, cluster, options, message):
+    with pytest.raises(UsageError, match=message):
+        launch_workers(engine.study({"x": 1}), 1, SlurmOptions(**options))
+    assert not cluster.calls("sbatch")
+
+
+def test_without_submitit(engine, cluster, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(UsageError, match=r"needs submitit: pip install 'lightning-colorize\[clust"):
+        launch_workers(engine.study({"x": 1}))
+    assert not cluster.calls("sbatch")
+
+
+def test_without_slurm(engine, monkeypatch):
+    monkeypatch.setenv("PATH", str(engine.folder))
+    with pytest.raises(UsageError, match="there is no sbatch here; call it on a login node"):
+        launch_workers(engine.study({"x": 1}))
+
+
+@pytest.mark.parametrize(
+    ("partition", "message"),
+    [
+        ("night", "there is no partition night; partitions are long, short"),
+        ("long", "Slurm refuses the job: Not today"),
+    ],
+)
+def test_what_slurm_refuses_is_said_in_a_line(engine, cluster, capfd, partition, message):
+    cluster.does("refuse 12")
+    with pytest.raises(UsageError, match=message) as error:
+        launch_workers(engine.study({"x": 1}), 2, SlurmOptions(partition=partition))
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
+    assert len(cluster.calls("sbatch")) == 1
+
+
+def test_if_slurm_refuses_one_there_is_none(engine, cluster):
+    cluster.does("busy")
+    cluster.does("refuse 13")
+    with pytest.raises(UsageError, match="Not today"):
+        launch_workers(engine.study({"x": 1}), 3)
+    assert cluster.calls("scancel") == ["12"]
+    assert not list(cluster.folder.glob("*.job"))
+
+
+@pytest.mark.parametrize("array", [False, True])
+def test_jobs_run_all_trials(engine, cluster, array):
+    study = engine.study({"x": [1, 2, 3], "seconds": 0.2})
+    said, ticks = [], []
+    options = SlurmOptions(array=array)
+    assert launch_workers(study, 2, options, lambda: ticks.append(1), said.append) == 0
+    assert [row.state for row in rows(study)] == ["finished"] * 3
+    assert [len(engine.finishes(study, number)) for number in range(3)] == [1] * 3
+    jobs = ["12_0", "12_1"] if array else ["12", "13"]
+    assert said[0] == f"submitted {', '.join(jobs)}; logs in {study.folder}/slurm"
+    assert {f"job {job}: running on n1" for job in jobs} <= set(said)
+    assert len(ticks) > 3
+    # What was only for them.
+    assert "LIGHTNING_COLORIZE_STUDY" not in os.environ
+    assert os.environ["SBATCH_EXPORT"] == "NONE"
+
+
+def test_a_password_is_in_no_file_and_no_words(engine, cluster, capfd):
+    cluster.does("busy")
+    study = replace(engine.study({"x": 1}), address="postgresql://me:hush@elsewhere/sweeps")
+    said = []
+
+    def tick():
+        for job in cluster.folder.glob("*.job"):
+            job.unlink()
+
+    assert launch_workers(study, 2, tick=tick, say=said.append) == 1
+    assert (cluster.folder / "address").read_text() == study.address
+    everything = "".join([*said, *cluster.calls("sbatch"), *cluster.scripts(), *capfd.readouterr()])
+    assert "hush" not in everything
+    pickles = list((study.folder / "slurm").glob("*.pkl"))
+    assert len(pickles) == 2
+    assert not any(b"elsewhere" in path.read_bytes() for path in pickles)
+
+
+def test_what_waits_is_cancelled_once_all_trials_have_ended(engine, cluster):
+    cluster.does("busy")
+    study = engine.study({"x": [1, 2]})
+    assert engine.work(study) == 0
+    assert launch_workers(study, 2) == 0
+    assert cluster.calls("scancel") == ["--state=PENDING 12 13"]
+    assert not list(cluster.folder.glob("*.job"))
+
+
+def test_a_sweep_that_is_stopped_is_followed_until_its_jobs_have_ended(engine, cluster):
+    cluster.does("busy")
+    study = engine.study({"x": [1, 2]})
+    said = []
+    assert launch_workers(study, 1, tick=study.stop, say=said.append) == 0
+    assert cluster.calls("scancel") == ["--state=PENDING 12"]
+    assert not any("has ended" in line or "no job is left" in line for line in said)
+
+
+def test_jobs_that_end_before_their_time_are_named(engine, cluster):
+    study = engine.study({"x": 1})
+    cluster.does("busy")
+    said = []
+
+    def tick():
+        if any("pending" in line for line in said):
+            (cluster.folder / "12.job").unlink(missing_ok=True)
+
+    assert launch_workers(study, 1, tick=tick, say=said.append) == 1
+    assert said[1:] == [
+        "job 12: pending (Priority)",
+        f"job 12 has ended; its log: {study.folder}/slurm/12_0_log.out",
+        "no job is left, but trials are: sweep resume goes on with them",
+    ]
+
+
+def test_an_outage_of_slurm_is_waited_for(engine, cluster):
+    cluster.does("busy")
+    study = engine.study({"x": 1})
+    squeue = cluster.folder / "squeue"
+    said, ticks = [], []
+
+    def tick():
+        ticks.append(1)
+        if len(ticks) == 2:
+            squeue.rename(cluster.folder / "kept")
+            squeue.write_text("#!/bin/sh\necho 'squeue: error: down' >&2\nexit 1\n")
+            squeue.chmod(0o755)
+        if len(ticks) == 20:
+            (cluster.folder / "kept").rename(squeue)
+            (cluster.folder / "12.job").unlink()
+        if len(ticks) == 40:
+            study.stop()
+
+    assert launch_workers(study, 2, tick=tick, say=said.append) == 0
+    assert said.count("Slurm does not answer (down); trying again") == 1
+    assert [line for line in said if "has ended" in line] == [
+        f"job 12 has ended; its log: {study.folder}/slurm/12_0_log.out"
+    ]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_leaves_the_jobs(engine, cluster, number, code):
+    cluster.does("busy")
+    study = engine.study({"x": 1})
+    said = []
+
+    def tick():
+        if any("pending" in line for line in said):
+            threading.Thread(target=os.kill, args=(os.getpid(), number)).start()
+
+    assert launch_workers(study, 2, tick=tick, say=said.append) == code
+    assert not cluster.calls("scancel")
+    assert len(list(cluster.folder.glob("*.job"))) == 2
+    assert f"sweep stop {study.folder} lets" in said[-1]
+    assert "scancel 12 13 interrupts" in said[-1]
+
+
+# What a job does, in a process of its own but without the cluster.
+
+
+class Job:
+    """An allocated worker in a forked process."""
+
+    def __init__(self, study, monkeypatch, sees_gpus=True):
+        for name, value in {
+            "LIGHTNING_COLORIZE_STUDY": study.address,
+            **{"SLURM_JOB_ID": "34", "SLURM_JOB_NAME": "tiny", "SLURM_NTASKS": "1"},
+            **{"SLURM_NPROCS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"},
+        }.items():
+            monkeypatch.setenv(name, value)
+        target = AllocatedWorker(study.sweep.name, sees_gpus)
+        self.process = multiprocessing.get_context("fork").Process(target=target)
+        self.process.start()
+
+    def signal(self, number):
+        os.kill(self.process.pid, number)
+
+    def code(self):
+        self.process.join(30)
+        return self.process.exitcode
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.join()
+
+
+@pytest.mark.parametrize(
+    ("number", "requeued"), [(signal.SIGTERM, []), (signal.SIGUSR2, ["requeue 34"])]
+)
+def test_a_job_that_must_end_gives_its_trial_back(engine, cluster, monkeypatch, number, requeued):
+    study = engine.study({"x": 1, "epochs": 200, "seconds": 0.05})
+    with Job(study, monkeypatch) as job:
+        engine.until(lambda: len(engine.validations(study, 0)) > 1)
+        job.signal(number)
+        assert job.code() == 143
+    assert cluster.calls("scontrol") == requeued
+    assert [row.state for row in rows(study)] == ["waiting"]
+    assert len(engine.starts(study, 0)) == 1
+
+
+def test_a_trial_that_slurm_signals_too_is_not_counted_as_interrupted(engine, monkeypatch):
+    study = engine.study({"x": 1, "epochs": 200, "seconds": 0.05})
+    for attempt in range(5):
+        with Job(study, monkeypatch) as job:
+            engine.until(lambda attempt=attempt: len(engine.starts(study, 0)) > attempt)
+            job.signal(signal.SIGSTOP)
+            os.kill(engine.starts(study, 0)[-1]["pid"], signal.SIGTERM)
+            engine.until((study.folder_of(0) / "result.json").exists)
+            job.signal(signal.SIGTERM)
+            job.signal(signal.SIGCONT)
+            assert job.code() == 143
+        (study.folder_of(0) / "result.json").unlink()
+    assert [row.state for row in rows(study)] == ["waiting"]
+
+
+def test_a_job_that_is_not_requeued_says_so(engine, cluster, monkeypatch):
+    cluster.does("broken")
+    monkeypatch.setattr("lightning_colorize.sweeps.allocation.work", interrupted)
+    study = engine.study({"x": 1})
+    monkeypatch.setenv("LIGHTNING_COLORIZE_STUDY", study.address)
+    monkeypatch.setenv("SLURM_JOB_ID", "34")
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        with pytest.raises(WorkError, match="job 34 is not requeued: slurm_requeue error: no"):
+            AllocatedWorker(study.sweep.name, sees_gpus=True)()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def interrupted(study, terms):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.raise_signal(signal.SIGUSR2)
+    return 143
+
+
+@pytest.mark.parametrize(("sees_gpus", "expected"), [(True, "3,4"), (False, "")])
+def test_a_trial_is_no_task_of_srun(engine, monkeypatch, sees_gpus, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    printing = "import os; print(*(f'{k}={v}' for k, v in os.environ.items()), sep='\\n')"
+    command = [sys.executable, "-SE", "-c", printing, "${args}"]
+    study = engine.study({"x": 1}, command=command)
+    with Job(study, monkeypatch, sees_gpus) as job:
+        assert job.code() == 0
+    printed = (study.folder_of(0) / "output.log").read_text()
+    slurms = dict(re.findall(r"^(SLURM_\w+)=(.*)$", printed, re.MULTILINE))
+    assert slurms == {"SLURM_JOB_ID": "34", "SLURM_JOB_NAME": "tiny"}
+    assert f"CUDA_VISIBLE_DEVICES={expected}\n" in printed

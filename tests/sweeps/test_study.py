@@ -1,0 +1,283 @@
+import json
+import shlex
+import shutil
+import socket
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import IntegrityError
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps import storage
+from lightning_colorize.sweeps.study import create_study, open_study
+from lightning_colorize.sweeps.trials import Trials
+
+X = {"x": [1, 2]}
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_study_says_all_that_another_machine_needs(engine, kind, monkeypatch):
+    url = f"sqlite:///{engine.folder}/new/study.db" if kind == "sqlite" else None
+    here = Path.cwd()
+    made = engine.study(X, url, seed=7, early_terminate={"type": "hyperband", "min_iter": 1})
+    monkeypatch.chdir("/")
+    study = open_study(made.address)
+    assert study.sweep == made.sweep
+    assert study.sweep.name == "tiny"
+    assert study.seed == 7
+    assert study.start == here
+    assert study.folder == engine.folder / "runs/tiny"
+    assert study.folder_of(12) == engine.folder / "runs/tiny/trial-0012"
+    assert study.inner.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert open_study(made.address, "tiny").sweep == made.sweep
+    if kind == "journal":
+        assert open_study(str(made.folder / "study.journal")).sweep == made.sweep
+
+
+def test_a_copy_of_the_sweep_file_is_kept(engine):
+    file = engine.folder / "given.yaml"
+    file.write_text("# a comment\n")
+    study = create_study(engine.sweep(X), engine.folder / "runs", file=file)
+    assert (study.folder / "sweep.yaml").read_text() == "# a comment\n"
+
+
+def test_that_copy_is_run_as_well(engine):
+    file = engine.folder / "runs/tiny/sweep.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# a comment\n")
+    create_study(engine.sweep(X), engine.folder / "runs", file=file)
+    assert file.read_text() == "# a comment\n"
+
+
+def test_a_sweep_is_started_from_one_folder(engine, monkeypatch):
+    engine.study(X)
+    monkeypatch.chdir(engine.folder)
+    with pytest.raises(UsageError, match="another start folder;"):
+        engine.study(X)
+
+
+@pytest.mark.parametrize("begun", [0, 1])
+def test_another_studys_trials_are_not_taken_for_ones_own(engine, begun):
+    study = engine.study(X)
+    study.folder_of(begun).mkdir()
+    if begun:
+        Trials(study).take()
+    # That of another program.
+    (study.folder / "trial-notes").mkdir()
+    with pytest.raises(
+        UsageError, match=rf"tiny holds trial-000{begun}, of which .* knows nothing"
+    ):
+        engine.study(X)
+    with pytest.raises(UsageError, match="move the folder"):
+        engine.study({"x": [70, 80]}, f"sqlite:///{engine.folder}/other.db")
+    Trials(study).take()
+    assert len(engine.study(X).inner.trials) == begun + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [("mine", "--name=mine"), ("-mine", "--name=-mine"), ("a b", "'--name=a b'")],
+)
+def test_a_command_names_the_sweep_in_a_database_and_can_be_copied(engine, name, typed):
+    journal = engine.study(X, name=name)
+    database = replace(journal, shown="sqlite:///a study.db")
+    assert database.command("resume", "--retry-failed") == (
+        f"lightning-colorize sweep resume 'sqlite:///a study.db' {typed} --retry-failed"
+    )
+    assert shlex.split(journal.command("stop"))[2:] == ["stop", str(journal.folder)]
+
+
+def test_a_journal_of_another_name_is_opened_by_it(engine):
+    study = engine.study(X)
+    copy = study.folder / "copy.journal"
+    copy.write_bytes((study.folder / "study.journal").read_bytes())
+    assert open_study(str(copy)).address == str(copy)
+    Trials(open_study(open_study(str(copy)).address)).take()
+    assert len(open_study(str(copy)).inner.trials) == 1
+    assert study.inner.trials == []
+
+
+def test_what_cannot_be_written_is_a_line(engine):
+    study = engine.study(X)
+    (study.folder / ".study.journal.lock").unlink(missing_ok=True)
+    (study.folder / ".study.journal.lock").mkdir()
+    for act in (study.stop, study.resume, lambda: engine.study({"x": [3]})):
+        with pytest.raises(
+            UsageError, match=r"the sweep 'tiny' cannot be written: .*\.lock"
+        ) as said:
+            act()
+        assert "\n" not in str(said.value)
+
+
+def test_two_who_make_the_tables_at_once_both_succeed(engine, monkeypatch):
+    calls = []
+
+    def make(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise IntegrityError("CREATE", {}, Exception("duplicate key\nKey already exists."))
+        return RDBStorage(*arguments, **options)
+
+    monkeypatch.setattr(storage, "RDBStorage", make)
+    engine.study(X, f"sqlite:///{engine.folder}/study.db")
+    assert len(calls) == 2
+
+
+def test_no_password_is_shown_wherever_it_stands():
+    url = "postgresql://me:secret@127.0.0.1/studies?password=secret&sslpassword=secret&a=b"
+    with pytest.raises(UsageError) as error:
+        open_study(url)
+    assert "secret" not in str(error.value)
+    assert "127.0.0.1/studies?a=b" in str(error.value)
+
+
+def test_the_same_sweep_goes_on_a_different_one_is_refused(engine):
+    Trials(engine.study(X)).take()
+    assert len(engine.study(X).inner.trials) == 1
+    for changes, different in (
+        ({"parameters": {"x": [2, 1]}}, "other settings"),
+        ({"parameters": X, "seed": 3}, "another seed"),
+        ({"parameters": X, "run_cap": 1, "seed": 3}, "other settings and another seed"),
+    ):
+        with pytest.raises(UsageError, match=f"a sweep 'tiny' with {different};") as said:
+            engine.study(**changes)
+        assert "\n" not in str(said.value)
+
+
+def test_the_order_of_parameters_is_part_of_a_sweep(engine):
+    source = json.dumps(engine.source({"x": [1, 2], "y": [1, 2]}))
+    engine.study({"x": [1, 2], "y": [1, 2]})
+    engine.study({"x": [1, 2], "y": [1, 2]})
+    assert json.dumps(engine.source({"y": [1, 2], "x": [1, 2]})) != source
+    with pytest.raises(UsageError, match="other settings"):
+        engine.study({"y": [1, 2], "x": [1, 2]})
+
+
+def test_a_creation_that_was_killed_half_way_is_finished(engine):
+    study = engine.study(X)
+    journal = study.folder / "study.journal"
+    lines = journal.read_text().splitlines(keepends=True)
+    assert len(lines) == 6  # the study, four attributes, what its values are called
+    journal.write_text("".join(lines[:2]))
+    with pytest.raises(UsageError, match="holds no sweep"):
+        open_study(study.address)
+    assert engine.study(X).seed == 0
+    assert open_study(study.address).sweep == study.sweep
+
+
+def test_somebody_elses_study_is_left_alone(engine):
+    url = f"sqlite:///{engine.folder}/theirs.db"
+    optuna.create_study(storage=url, study_name="tiny").set_user_attr("theirs", 1)
+    with pytest.raises(UsageError, match="no sweep's"):
+        engine.study(X, url)
+    with pytest.raises(UsageError, match="holds no sweep;"):
+        open_study(url)
+
+
+def test_of_several_studies_one_is_named(engine):
+    url = f"sqlite:///{engine.folder}/study.db"
+    for name in ("one", "two"):
+        engine.study(X, url, name=name)
+    with pytest.raises(UsageError, match="give --name: one, two"):
+        open_study(url)
+    assert open_study(url, "two").sweep.name == "two"
+    with pytest.raises(UsageError, match="no sweep 'three'; there are one, two"):
+        open_study(url, "three")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nowhere", "nowhere/study.journal does not exist; give a sweep's folder, sqlite:///FILE"),
+        ("sqlite:///nowhere.db", "nowhere.db does not exist"),
+        ("sqlite://", "sqlite:// is no file that workers could share"),
+        ("mysql://host/studies", "a study is not kept in mysql; give"),
+        ("postgresql://host:port/studies", "the URL of the study cannot be read; give"),
+        ("nonsense://", "a study is not kept in nonsense"),
+    ],
+)
+def test_places_that_there_are_not(address, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as error:
+        open_study(address)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database(tmp_path):
+    (tmp_path / "text.db").write_text("this is no database" * 100)
+    with pytest.raises(UsageError, match="not a database"):
+        open_study(f"sqlite:///{tmp_path}/text.db")
+
+
+def test_an_unreachable_server_is_said_in_seconds_and_without_the_password():
+    pytest.importorskip("psycopg")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        port = nobody.getsockname()[1]
+        began = time.monotonic()
+        with pytest.raises(UsageError) as error:
+            open_study(f"postgres://me:secret@127.0.0.1:{port}/studies")
+    assert time.monotonic() - began < 10
+    assert "refused" in str(error.value)
+    assert f"me:***@127.0.0.1:{port}/studies" in str(error.value)
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_driver_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UsageError, match=r"pip install 'lightning-colorize\[cluster\]'"):
+        open_study("postgresql://me@127.0.0.1/studies")
+
+
+def test_half_a_line_that_a_killed_worker_wrote_into_the_journal_is_dropped(engine):
+    study = engine.study(X)
+    taken = Trials(study).take()
+    with (study.folder / "study.journal").open("ab") as journal:
+        journal.write(b'{"op_code": 8, "trial_id": 0, "user_')
+    other = Trials(open_study(study.address))
+    assert other.take().number == 1
+    assert len(open_study(study.address).inner.trials) == 2
+    assert Trials(study).renew(taken) is False  # another worker's name; but it is read
+
+
+def test_the_metric_has_its_name_in_optuna(engine):
+    """optuna-dashboard calls it Objective 0 otherwise."""
+    assert engine.study(X).inner.metric_names == ["val/psnr"]
+    assert engine.study(X).inner.metric_names == ["val/psnr"]
+    assert engine.study(X, metric=None, name="other").inner.metric_names is None
+
+
+def test_optuna_is_silent(engine, capfd, recwarn):
+    study = engine.study({"x": {"min": 0.0, "max": 1.0}}, method="bayes", run_cap=1)
+    Trials(study).take()
+    assert capfd.readouterr() == ("", "")
+    assert not [warning for warning in recwarn if "optuna" in str(warning.category)]
+
+
+def test_a_file_that_is_no_journal_is_refused(tmp_path):
+    for name, content in (
+        ("a.yaml", b"method: grid\nmetric:\n"),
+        ("b.html", b"\xff\xfe<p>"),
+        ("c", b"[]\n[]\n"),
+    ):
+        file = tmp_path / name
+        file.write_bytes(content)
+        with pytest.raises(UsageError, match=r"not the journal of a sweep; give|holds no sweep;"):
+            open_study(str(file))
+        assert file.read_bytes() == content
+
+
+def test_a_sweep_that_was_moved_is_where_it_is(engine, tmp_path):
+    study = engine.study(X)
+    moved = tmp_path / "elsewhere" / study.sweep.name
+    shutil.copytree(study.folder, moved)
+    assert open_study(str(moved)).folder == moved
+    assert open_study(str(study.folder)).folder == study.folder

@@ -1,0 +1,204 @@
+"""W&B's engine against a stand-in for its command; the real one's words are in the stand-in."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps import wandb_engine
+from lightning_colorize.sweeps.sweep_file import parse_sweep, read_sweep
+from lightning_colorize.sweeps.wandb_engine import create_sweep, run_wandb
+
+FILES = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
+
+SOURCE = {
+    "method": "grid",
+    "parameters": {"model.loss": {"values": ["a.yaml", "b.yaml"]}, "x": {"value": "null"}},
+    "command": ["${env}", "lightning-colorize", "fit", "${args}"],
+}
+
+# `python -m wandb` as it is used: writes down what it was given, says what W&B 0.31 says.
+STAND_IN = """
+import json, os, pathlib, signal, sys, time, yaml
+folder = pathlib.Path(os.environ["STAND_IN"])
+words = sys.argv[1:]
+def note(name, what):
+    (folder / name).write_text(json.dumps(what))
+if words[0] == "sweep":
+    note("sweep.json", {"words": words[:-1], "file": yaml.safe_load(open(words[-1]))})
+    assert sys.stdin.read() == ""
+    exec(os.environ.get("ON_SWEEP", ""))
+    print("wandb: Creating sweep from: quick.yaml", file=sys.stderr)
+    print("wandb: Creating sweep with ID: \\x1b[33mabc123\\x1b[0m", file=sys.stderr)
+    print("wandb: View sweep at: \\x1b[4m\\x1b[34mhttps://wandb.ai/me/p/sweeps/abc123\\x1b[0m",
+          file=sys.stderr)
+    print("wandb: Run sweep agent with: \\x1b[33mwandb agent me/p/abc123\\x1b[0m", file=sys.stderr)
+else:
+    heard = []
+    if os.environ.get("LONG"):
+        def hear(number, frame):
+            heard.append(time.monotonic())
+            note(f"heard-{os.getpid()}.json", heard)
+            if len(heard) == 2:
+                sys.exit(0)
+        signal.signal(signal.SIGINT, hear)
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PATH")
+    note(f"agent-{os.getpid()}.json",
+         {"words": words, "environment": {name: os.environ.get(name) for name in names}})
+    for _ in range(200 if os.environ.get("LONG") else 0):
+        time.sleep(0.1)
+    sys.exit(int(os.environ.get("AGENT_CODE", 0)))
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Where the stand-in writes down what it was given."""
+    package = tmp_path / "import" / "wandb"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text(STAND_IN)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    monkeypatch.setenv("STAND_IN", str(notes))
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return notes
+
+
+def sweep(**more):
+    return parse_sweep({**SOURCE, **more}, "folder/quick.yaml")
+
+
+def notes_of(folder, kind):
+    return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}-*.json"))]
+
+
+def test_the_file_goes_to_wandb_and_agents_start(stand_in, monkeypatch):
+    said = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    assert run_wandb(sweep(run_cap=7), workers=2, gpus_per_trial=2, say=said.append) == 0
+    created = json.loads((stand_in / "sweep.json").read_text())
+    assert created["file"] == {**SOURCE, "run_cap": 7, "name": "quick"}
+    assert created["words"] == ["sweep", "--project", "lightning_colorize"]
+    agents = notes_of(stand_in, "agent")
+    assert [agent["words"] for agent in agents] == [["agent", "--count", "7", "me/p/abc123"]] * 2
+    devices = {agent["environment"]["CUDA_VISIBLE_DEVICES"] for agent in agents}
+    assert devices == {"4,5", "6,7"}
+    for agent in agents:
+        assert agent["environment"]["OMP_NUM_THREADS"] is not None
+        first = agent["environment"]["PATH"].split(os.pathsep)[0]
+        assert first == os.path.dirname(sys.executable)
+    assert any("https://wandb.ai/me/p/sweeps/abc123" in line for line in said)
+    assert any("me/p/abc123" in line.split() for line in said)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_wandb_reads_what_the_file_says(path, monkeypatch):
+    """Numbers as numbers: what is 5e-05 in JSON is text in YAML."""
+    read = []
+
+    def run(words, **_):
+        read.append(yaml.safe_load(Path(words[-1]).read_text()))
+        return SimpleNamespace(stdout=b"Run sweep agent with: wandb agent me/p/abc")
+
+    monkeypatch.setattr(wandb_engine, "subprocess", SimpleNamespace(**vars(subprocess)))
+    monkeypatch.setattr(wandb_engine.subprocess, "run", run)
+    create_sweep(read_sweep(path), "p", None)
+    (found,) = read
+    wanted = yaml.safe_load(path.read_text())
+    assert found == {"name": path.stem, **wanted}
+    assert list(found["parameters"]) == list(wanted["parameters"])
+
+
+def test_the_files_project_and_a_team(stand_in):
+    assert run_wandb(sweep(project="mine"), entity="team", say=lambda line: None) == 0
+    created = json.loads((stand_in / "sweep.json").read_text())
+    assert created["words"] == ["sweep", "--project", "mine", "--entity", "team"]
+    (agent,) = notes_of(stand_in, "agent")
+    assert agent["words"] == ["agent", "me/p/abc123"]  # no run_cap: until the sweep is through
+    assert agent["environment"]["OMP_NUM_THREADS"] is None
+
+
+def test_an_agent_that_fails_is_exit_code_1(stand_in, monkeypatch):
+    monkeypatch.setenv("AGENT_CODE", "3")
+    assert run_wandb(sweep(), say=lambda line: None) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (
+            "sys.exit('wandb: ERROR Find detailed error logs at: /tmp/x\\n"
+            "Error: No API key configured. Use `wandb login` to log in.')",
+            "No API key configured. Use `wandb login` to log in; ",
+        ),
+        ("sys.exit(1)", "no word of why; "),
+        ("print('wandb: something else'); sys.exit(0)", "something else; "),
+    ],
+)
+def test_what_wandb_refuses_is_one_line(stand_in, monkeypatch, code, reason):
+    monkeypatch.setenv("ON_SWEEP", code)
+    with pytest.raises(UsageError) as caught:
+        run_wandb(sweep(), workers=2, say=lambda line: None)
+    assert f"W&B did not take the sweep: {reason}" in str(caught.value)
+    assert "--engine local" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not notes_of(stand_in, "agent")
+
+
+def test_a_server_that_is_silent_is_not_waited_for(stand_in, monkeypatch):
+    assert wandb_engine._CREATE_TIMEOUT == 20
+    monkeypatch.setattr(wandb_engine, "_CREATE_TIMEOUT", 2.0)
+    monkeypatch.setenv("ON_SWEEP", "time.sleep(30)")
+    start = time.monotonic()
+    with pytest.raises(UsageError, match="does not answer within 2 s"):
+        create_sweep(sweep(), "p", None)
+    assert time.monotonic() - start < 10
+
+
+def test_too_few_gpus_are_noticed_before_anything(stand_in, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(UsageError, match="GPU"):
+        run_wandb(sweep(), workers=2, gpus_per_trial=1)
+    assert not list(stand_in.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_trials_of_all_agents(stand_in, monkeypatch, number):
+    monkeypatch.setenv("LONG", "yes")
+
+    def interrupt():
+        for _ in range(200):
+            if len(list(stand_in.glob("agent-*"))) == 2:
+                os.kill(os.getpid(), number)
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert run_wandb(sweep(), workers=2, say=lambda line: None) == 128 + number
+    thread.join()
+    heard = notes_of(stand_in, "heard")
+    # Once to take no further trial, once to end the one that runs.
+    assert [len(times) for times in heard] == [2, 2]
+    assert all(after - before > 0.5 for before, after in heard)
+
+
+@pytest.mark.slow
+def test_the_real_command_says_in_one_line_that_nobody_is_logged_in(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("WANDB_") or name == "NETRC"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UsageError, match=r"did not take the sweep: No API key configured"):
+        create_sweep(sweep(), "p", None)

@@ -1,0 +1,362 @@
+"""Trials of a stub through real workers: what becomes of each, and what is left in its folder."""
+
+import os
+import re
+import signal
+
+import pytest
+
+from lightning_colorize.common.errors import WorkError
+from lightning_colorize.sweeps.status import best, rows
+from lightning_colorize.sweeps.study import open_study
+from lightning_colorize.sweeps.trials import Trials
+
+HYPERBAND = {"type": "hyperband", "min_iter": 2, "eta": 2}
+
+
+def states(study):
+    return [row.state for row in rows(study)]
+
+
+def test_a_worker_runs_a_grid_in_its_order(engine):
+    study = engine.study({"x": [1, 3, 2], "flag": [True, None], "epochs": 2})
+    assert engine.work(study) == 0
+    table = rows(study)
+    assert [(row.number, row.state, row.epoch) for row in table] == [
+        (number, "finished", 1) for number in range(6)
+    ]
+    # The last in alphabetical order changes fastest, as in W&B.
+    assert [(row.values["flag"], row.values["x"]) for row in table] == [
+        *((True, x) for x in (1, 3, 2)),
+        *((None, x) for x in (1, 3, 2)),
+    ]
+    assert list(table[0].values) == ["x", "flag", "epochs"]
+    assert [row.history for row in table][:2] == [[1.0, 1.01], [3.0, 3.01]]
+    assert best(table, "maximize").number == 1
+    assert best(table, "minimize").number == 0
+    assert table[0].folder == engine.folder / "runs/tiny/trial-0000"
+    assert table[0].seconds > 0
+    printed = (table[3].folder / "output.log").read_text()
+    assert "'x': '1'" in printed
+    assert "'flag': 'None'" in printed
+
+
+def test_two_workers_share_trials_and_make_no_more_than_the_cap(engine):
+    study = engine.study(
+        {"x": {"min": 0.0, "max": 1.0}, "seconds": 0.05}, method="random", run_cap=9
+    )
+    workers = [engine.start(study) for _ in range(2)]
+    assert [worker.wait(60) for worker in workers] == [0, 0]
+    assert states(study) == ["finished"] * 9
+    starts = [engine.starts(study, number) for number in range(9)]
+    assert all(len(of_one) == 1 for of_one in starts)
+    assert {of_one[0]["worker"] for of_one in starts} == {worker.pid for worker in workers}
+    assert not study.folder_of(9).exists()
+
+
+@pytest.mark.slow
+def test_two_workers_share_sqlite(engine):
+    url = f"sqlite:///{engine.folder}/some/study.db"
+    study = engine.study({"x": {"min": 0.0, "max": 1.0}}, url, method="random", run_cap=9)
+    workers = [engine.start(study) for _ in range(2)]
+    assert [worker.wait(60) for worker in workers] == [0, 0]
+    assert [row.state for row in rows(open_study(url))] == ["finished"] * 9
+    assert all(len(engine.starts(study, number)) == 1 for number in range(9))
+
+
+def test_a_failed_trial_is_not_the_best_however_good_it_was(engine):
+    study = engine.study({"x": [1, 9], "do": ["finish", "fail"]})
+    assert engine.work(study) == 0
+    table = rows(study)
+    failed = [row for row in table if row.values["do"] == "fail"]
+    assert [row.state for row in failed] == ["failed", "failed"]
+    assert {row.reason for row in failed} == {"exit code 1: boom"}
+    assert {row.value for row in failed} == {None}
+    assert best(table, "maximize").values == {"x": 9, "do": "finish"}
+    assert best(failed, "maximize") is None
+
+
+def test_success_is_what_the_result_says_not_the_exit_code(engine):
+    engine.stub.write_text("print('done')")
+    study = engine.study({"x": 1})
+    engine.work(study)
+    assert [(row.state, row.reason) for row in rows(study)] == [("failed", "exit code 0: done")]
+
+
+def test_a_program_that_there_is_not(engine):
+    study = engine.study({"x": 1}, command=["no-such-program", "${args}"])
+    assert engine.work(study) == 0
+    (row,) = rows(study)
+    assert row.state == "failed"
+    assert row.reason == "no-such-program cannot be run: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("do", "reason"),
+    [("null", "val/psnr was never a number"), ("silent", "val/psnr was not logged")],
+)
+def test_a_metric_without_a_value_is_a_failure(engine, do, reason):
+    study = engine.study({"x": 1, "do": do, "epochs": 2})
+    engine.work(study)
+    assert [(row.state, row.reason) for row in rows(study)] == [("failed", reason)]
+
+
+def test_a_metric_that_no_validation_has_is_taken_from_the_result(engine):
+    study = engine.study({"x": [4, 5]}, metric={"name": "test/psnr", "goal": "minimize"})
+    engine.work(study)
+    assert [row.value for row in rows(study)] == [8.0, 10.0]
+    assert best(rows(study), "minimize").number == 0
+
+
+def test_a_sweep_without_a_metric(engine):
+    study = engine.study({"x": [4, 5]}, metric=None)
+    engine.work(study)
+    assert [(row.state, row.value) for row in rows(study)] == [("finished", None)] * 2
+    assert best(rows(study), "maximize") is None
+
+
+@pytest.mark.parametrize(("goal", "xs"), [("maximize", [5, 4, 3]), ("minimize", [3, 4, 5])])
+def test_a_trial_that_is_behind_is_stopped(engine, goal, xs):
+    metric = {"name": "val/psnr", "goal": goal}
+    parameters = {"x": xs, "epochs": 5, "lingers": "trial-0002"}
+    study = engine.study(parameters, metric=metric, early_terminate=HYPERBAND)
+    engine.work(study)
+    first, _, third = rows(study)
+    assert (first.state, first.reason, len(first.history)) == ("finished", None, 5)
+    assert third.state == "pruned"
+    reason = rf"hyperband: val/psnr {xs[2]}\S* is behind 4.01 at validation 2"
+    assert re.fullmatch(reason, third.reason)
+    assert (third.folder / "stop").read_text().strip() == third.reason
+    assert len(third.history) == 2
+    assert third.value == (max if goal == "maximize" else min)(third.history)
+
+
+def test_a_run_that_stops_by_itself_has_finished(engine):
+    stops_by_itself = engine.stub.read_text().replace('end("finished"', 'end("stopped_early"')
+    engine.stub.write_text(stops_by_itself)
+    study = engine.study({"x": 7})
+    engine.work(study)
+    assert [(row.state, row.value) for row in rows(study)] == [("finished", 7.0)]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_worker_that_is_told_to_end_puts_its_trial_back(engine, number, code):
+    study = engine.study({"x": 1, "epochs": 4, "seconds": 0.2})
+    worker = engine.start(study)
+    engine.until(lambda: engine.validations(study, 0))
+    worker.signal(number)
+    assert worker.wait(10) == code
+    (row,) = rows(study)
+    assert (row.state, row.reason) == ("waiting", None)
+    assert 0 < row.seconds < 5
+    assert engine.work(study) == 0
+    (row,) = rows(study)
+    assert row.state == "finished"
+    assert len(engine.starts(study, 0)) == 2
+    # From its checkpoint: no epoch twice.
+    assert [line["epoch"] for line in engine.validations(study, 0)] == [0, 1, 2, 3]
+    assert row.history == pytest.approx([1, 1.01, 1.02, 1.03])
+
+
+def test_a_second_signal_does_not_wait_for_a_checkpoint(engine):
+    study = engine.study({"x": 1, "do": "deaf", "seconds": 60})
+    worker = engine.start(study, grace=60)
+    engine.until(lambda: engine.starts(study, 0))
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(1) is None
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(5) == 143
+    assert states(study) == ["waiting"]
+
+
+def test_a_trial_that_does_not_end_is_killed_after_the_grace(engine):
+    study = engine.study({"x": 1, "do": "deaf", "seconds": 60})
+    worker = engine.start(study, grace=0.5)
+    engine.until(lambda: engine.starts(study, 0))
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(10) == 143
+    assert not is_alive(engine.starts(study, 0)[0]["pid"])
+    assert states(study) == ["waiting"]
+
+
+def test_what_was_killed_goes_on_at_once_under_its_number(engine):
+    study = engine.study({"x": [1, 2], "epochs": 6, "seconds": 0.1})
+    workers = [engine.start(study) for _ in range(2)]
+    engine.until(lambda: all(engine.validations(study, number) for number in (0, 1)))
+    for worker in workers:
+        worker.end()
+    # The trials do not outlive their workers.
+    pids = [engine.starts(study, number)[0]["pid"] for number in (0, 1)]
+    engine.until(lambda: not any(map(is_alive, pids)), 5)
+    assert [(row.state, row.reason) for row in rows(study)] == [
+        ("waiting", "its worker is gone")
+    ] * 2
+    assert engine.work(study) == 0
+    table = rows(study)
+    assert [(row.state, row.values["x"]) for row in table] == [("finished", 1), ("finished", 2)]
+    for number in (0, 1):
+        assert len(engine.starts(study, number)) == 2
+        assert [line["epoch"] for line in engine.validations(study, number)] == list(range(6))
+
+
+def test_a_worker_waits_for_what_another_may_leave(engine):
+    study = engine.study({"x": 1, "epochs": 3, "seconds": 0.3})
+    first = engine.start(study)
+    engine.until(lambda: engine.starts(study, 0))
+    second = engine.start(study)
+    first.end()
+    assert second.wait(20) == 0
+    assert states(study) == ["finished"]
+    assert engine.starts(study, 0)[-1]["worker"] == second.pid
+
+
+def test_a_worker_that_slept_does_not_tell_what_another_has_taken_over(engine):
+    study = engine.study({"x": 1, "epochs": 6, "seconds": 0.4})
+    asleep = engine.start(study, renew_every=0.1)
+    engine.until(lambda: engine.starts(study, 0))
+    asleep.signal(signal.SIGSTOP)
+    other = engine.start(study, renew_every=0.1, stale_after=0.7)
+    engine.until(lambda: len(engine.starts(study, 0)) == 2)
+    asleep.signal(signal.SIGCONT)
+    # It gives up its process, and waits for the other.
+    engine.until(lambda: not is_alive(engine.starts(study, 0)[0]["pid"]), 5)
+    assert [asleep.wait(20), other.wait(20)] == [0, 0]
+    (row,) = rows(study)
+    assert row.state == "finished"
+    assert [start["worker"] for start in engine.starts(study, 0)] == [asleep.pid, other.pid]
+    assert engine.finishes(study, 0) == [engine.starts(study, 0)[1]["pid"]]
+
+
+def test_a_trial_that_others_interrupt_goes_on_three_times(engine):
+    study = engine.study({"x": 1, "do": "preempted"})
+    assert engine.work(study) == 0
+    assert len(engine.starts(study, 0)) == 4
+    assert [(row.state, row.reason) for row in rows(study)] == [
+        ("failed", "interrupted by someone else, 4 times")
+    ]
+
+
+def test_a_run_that_was_through_before_its_worker_died_is_told_not_run_again(engine, monkeypatch):
+    study = engine.study({"x": 3, "epochs": 2})
+
+    def die(self, trial, outcome):
+        self._requeue(trial.id)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trials, "tell", die)
+        with pytest.raises(KeyboardInterrupt):
+            engine.work(study)
+    assert states(study) == ["waiting"]
+    engine.work(study)
+    assert [(row.state, row.value, row.epoch) for row in rows(study)] == [("finished", 3.01, 1)]
+    assert len(engine.starts(study, 0)) == 1
+
+
+def test_trials_are_started_where_the_sweep_was(engine, monkeypatch):
+    start = engine.folder / "with experiments"
+    start.mkdir()
+    monkeypatch.chdir(start)
+    study = engine.study({"x": 1}, command=["/bin/sh", "-c", "pwd", "${args}"])
+    monkeypatch.chdir("/")
+    engine.work(open_study(study.address))
+    assert [row.reason for row in rows(study)] == [f"exit code 0: {start}"]
+
+
+def test_a_worker_ends_where_every_trial_fails_at_its_start(engine):
+    metric = {"name": "test/psnr", "goal": "maximize"}
+    study = engine.study({"x": [1, 2, 3, 4, 5, 6], "do": "fail", "epochs": 0}, metric=metric)
+    with pytest.raises(WorkError, match=r"5 trials in a row .*'exit code 1: boom'.*--retry-failed"):
+        engine.work(study)
+    assert states(study) == ["failed"] * 5
+    # What was missing is there.
+    engine.stub.write_text(engine.stub.read_text().replace('do == "fail"', "False"))
+    assert Trials(study).retry_failed() == 5
+    assert engine.work(study) == 0
+    assert [(row.state, row.value) for row in rows(study)] == [
+        ("finished", 2.0 * x) for x in (1, 2, 3, 4, 5, 6)
+    ]
+
+
+def test_failures_after_a_validation_are_each_trials_own(engine):
+    study = engine.study({"x": [1, 2, 3, 4, 5, 6], "do": "fail"})
+    assert engine.work(study) == 0
+    assert states(study) == ["failed"] * 6
+
+
+def test_a_folder_that_cannot_be_used_is_no_failure_of_the_trial(engine):
+    study = engine.study({"x": [1, 2]})
+    study.folder_of(0).touch()
+    with pytest.raises(WorkError, match=r"trial 0 cannot be run here \(.*trial-0000.*sweep resume"):
+        engine.work(study)
+    assert states(study) == ["waiting"]
+    study.folder_of(0).unlink()
+    assert engine.work(study) == 0
+    assert states(study) == ["finished", "finished"]
+
+
+def test_a_trial_whose_files_are_broken_fails_and_the_others_go_on(engine):
+    breaks = """
+if x == 1:
+    append("validations.jsonl", 1)
+    append("validations.jsonl", {"metrics": 2})
+    open(path("result.json"), "w").write("{}")
+    sys.exit(0)
+"""
+    text = engine.stub.read_text()
+    engine.stub.write_text(text.replace('if do == "fail":', f'{breaks}if do == "fail":'))
+    study = engine.study({"x": [1, 2]})
+    assert engine.work(study) == 0
+    assert [(row.state, row.reason) for row in rows(study)] == [
+        ("failed", "result.json says no status"),
+        ("finished", None),
+    ]
+
+
+def test_a_cluster_may_signal_the_trial_before_its_worker(engine):
+    study = engine.study({"x": 1, "seconds": 60})
+    worker = engine.start(study)
+    engine.until(lambda: engine.starts(study, 0))
+    worker.signal(signal.SIGSTOP)
+    os.kill(engine.starts(study, 0)[0]["pid"], signal.SIGTERM)
+    worker.signal(signal.SIGTERM)
+    worker.signal(signal.SIGCONT)
+    assert worker.wait(10) == 143
+    assert states(study) == ["waiting"]
+    # Interruptions that are nobody's doing are counted, and end in failure.
+    assert "interruptions" not in study.inner.trials[0].user_attrs
+
+
+def test_stop_after_the_trial_and_resume(engine):
+    study = engine.study({"x": [1, 2, 3], "seconds": 0.3})
+    worker = engine.start(study)
+    engine.until(lambda: engine.starts(study, 0))
+    open_study(study.address).stop()
+    assert worker.wait(10) == 0
+    assert states(study) == ["finished"]
+    assert engine.work(study) == 0
+    assert states(study) == ["finished"]
+    study.resume()
+    assert engine.work(study) == 0
+    assert states(study) == ["finished"] * 3
+
+
+def test_stop_now(engine):
+    study = engine.study({"x": 1, "seconds": 60})
+    worker = engine.start(study)
+    engine.until(lambda: engine.starts(study, 0))
+    study.stop(now=True)
+    assert worker.wait(10) == 0
+    assert states(study) == ["waiting"]
+    assert not is_alive(engine.starts(study, 0)[0]["pid"])
+    # Its own worker's doing, of which there may be any number.
+    assert "interruptions" not in study.inner.trials[0].user_attrs
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().split()[2] != "Z"

@@ -1,0 +1,108 @@
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps.status import rows
+from lightning_colorize.sweeps.workers import run_workers, share, visible_gpus
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "each", "expected"),
+    [
+        ("", 2, None, [None, None]),
+        ("0123", 2, None, [["0", "1"], ["2", "3"]]),
+        ("012", 2, None, [["0"], ["1"]]),
+        ("0123", 1, None, [["0", "1", "2", "3"]]),
+        ("0123", 3, 1, [["0"], ["1"], ["2"]]),
+        ("57", 1, 2, [["5", "7"]]),
+        ("01", 2, 0, [[], []]),
+    ],
+)
+def test_gpus_are_shared_out(gpus, workers, each, expected):
+    assert share(list(gpus), workers, each) == expected
+
+
+@pytest.mark.parametrize(("gpus", "workers", "each"), [("012", 2, 2), ("", 1, 1), ("0", 2, None)])
+def test_more_than_there_are_is_refused(gpus, workers, each):
+    with pytest.raises(UsageError, match=rf"--workers {workers} .*visible; give fewer"):
+        share(list(gpus), workers, each)
+
+
+def test_gpus_are_those_that_the_environment_names(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-8932f937,MIG-1")
+    assert visible_gpus() == ["2", "GPU-8932f937", "MIG-1"]
+    for none in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert visible_gpus() == []
+
+
+def test_gpus_are_those_that_the_driver_lists(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(
+        "#!/bin/sh\necho 'GPU 0: H100 (UUID: GPU-1)'\n"
+        "echo '  MIG 1g.10gb Device 0: (UUID: MIG-1)'\necho 'GPU 1: H100 (UUID: GPU-2)'\n"
+    )
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert visible_gpus() == []
+
+
+def test_a_worker_that_dies_is_named_and_the_others_do_its_work(engine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("lightning_colorize.sweeps.workers._TICK_EVERY", 0.0)
+    study = engine.study({"x": [1, 2, 3], "seconds": 0.6})
+    said, killed = [], []
+
+    def tick():
+        if not killed and engine.starts(study, 0):
+            killed.append(engine.starts(study, 0)[0]["worker"])
+            os.kill(killed[0], signal.SIGKILL)
+
+    assert run_workers(study, 2, 1, tick, said.append) == 0
+    assert len(said) == 1
+    assert said[0].startswith(("worker 1 (GPU 4) died (killed by ", "worker 2 (GPU 6) died ("))
+    assert [row.state for row in rows(study)] == ["finished"] * 3
+    starts = [engine.starts(study, number) for number in range(3)]
+    assert len({start["worker"] for of_one in starts for start in of_one}) == 2
+    assert len(starts[0]) == 2
+
+
+def test_signals_are_passed_on(engine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr("lightning_colorize.sweeps.workers._TICK_EVERY", 0.0)
+    study = engine.study({"x": [1, 2], "seconds": 60})
+    begun = []
+
+    def tick():
+        if not begun and engine.starts(study, 0):
+            begun.append(time.monotonic())
+            threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
+
+    assert run_workers(study, 1, None, tick) == 130
+    assert time.monotonic() - begun[0] < 10
+    assert [row.state for row in rows(study)] == ["waiting"]
+
+
+def test_a_name_may_begin_with_a_hyphen(engine):
+    study = engine.study({"x": 1}, name="-mine")
+    (study.folder / "study.journal").write_text("")
+    said = []
+    run_workers(study, 1, None, say=said.append)
+    assert said[0] == f"worker 1: {study.folder} holds no sweep; begin one with sweep run"
+
+
+def test_what_a_worker_says_before_it_dies_is_passed_on(engine):
+    study = engine.study({"x": 1})
+    (study.folder / "study.journal").write_text("")
+    said = []
+    assert run_workers(study, 1, None, say=said.append) == 1
+    assert said[0] == f"worker 1: {study.folder} holds no sweep; begin one with sweep run"
+    assert said[1] == "worker 1 died (exit code 2); what it ran goes to another"

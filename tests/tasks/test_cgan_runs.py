@@ -1,0 +1,335 @@
+"""A GAN through the command: its steps, stops and resumes, two processes, and its use."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.inference import load_task
+from lightning_colorize.runs.folder import read_result
+from lightning_colorize.tasks import CGANTask
+from tests.tasks.conftest import GanCommands, make_trainer
+from tests.training.test_resume import check_all, rows, stop_in  # noqa: F401
+from tests.wandb_history import history
+
+MULTI_GPU = Path(__file__).parents[2] / "experiments/trainer/multi_gpu.yaml"
+STAGED = [
+    *("--model.generator_epochs", 1, "--model.discriminator_epochs", 1),
+    *("--trainer.max_epochs", 3),
+]
+
+
+@pytest.fixture
+def command(photo_folder, tmp_path):
+    """The command on a tiny GAN."""
+    return GanCommands(photo_folder, tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def staged_run(photo_folder, tmp_path_factory):
+    """The folder of a run through all stages, three batches each; read only."""
+    command = GanCommands(photo_folder, tmp_path_factory.mktemp("staged"))
+    return command.fit("all", *STAGED, "--model.ema_decay", 0.9)
+
+
+def last(run):
+    return torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+
+
+def assert_counted(run, batches):
+    """Result, checkpoint and the axes of the loggers know of so many batches."""
+    assert read_result(run)["batches"] == batches
+    assert last(run)["global_step"] == batches
+    # The test's own row comes after it, as in every run.
+    trained = [int(row["step"]) for row in rows(run) if row["train/d_loss"]]
+    assert trained[-1] == batches - 1
+    curves = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert curves.Scalars("train/d_loss")[-1].step == batches - 1
+
+
+def test_steps_are_batches(command):
+    run = command.fit("steps", "--trainer.max_steps", 4, "--trainer.max_epochs", -1)
+    assert_counted(run, 4)
+
+
+@pytest.mark.slow
+def test_200_steps_are_200_batches_in_every_logger(command):
+    options = ["--trainer.max_epochs", -1, "--run.loggers.wandb", "offline"]
+    run = command.fit("steps", "--trainer.max_steps", 200, *options)
+    assert_counted(run, 200)
+    logged = [row["trainer/global_step"] for row in history(run) if "train/d_loss" in row]
+    assert logged[-1] == 199
+    assert logged == sorted(set(logged))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_steps_are_batches_where_one_network_skips_some(command, network):
+    skips = [f"--model.{network}_every_n_batches", 2]
+    assert_counted(command.fit("skips", *skips, "--trainer.max_steps", 5), 5)
+
+
+def test_steps_are_batches_over_all_stages(staged_run):
+    assert_counted(staged_run, 9)
+
+
+def test_both_optimizers_are_in_the_checkpoint(staged_run):
+    checkpoint = last(staged_run)
+    weights = checkpoint["state_dict"]
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    generator, discriminator = checkpoint["optimizer_states"]
+    for saved, prefix in ((generator, "net."), (discriminator, "discriminator.")):
+        names = [n for n in weights if n.startswith(prefix) and not n.endswith(statistics)]
+        assert len(saved["state"]) == len(names)
+        # Two of the three stages train it.
+        assert {int(kept["step"]) for kept in saved["state"].values()} == {6}
+
+
+# Resume.
+
+REMEMBERS = [
+    *STAGED,
+    *("--data.grey_jitter", 0.5, "--data.rotation", 5, "--run.save_every_n_steps", 2),
+    *("--model.generator_scheduler", "lightning_colorize.tasks.WarmupCosine"),
+    *("--model.discriminator_scheduler", "torch.optim.lr_scheduler.StepLR"),
+    *("--model.discriminator_scheduler.step_size", 1, "--model.ema_decay", 0.9),
+]
+CASES = {
+    "stages": [],
+    "dropout": ["--model.encoder.depth", 5],
+    "spectral": ["--model.discriminator.norm", "spectral"],
+    "skips": ["--model.generator_every_n_batches", 2, "--model.gradient_clip_val", 1],
+    "plateau": [
+        *("--model.generator_scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau"),
+        *("--model.generator_scheduler.patience", 0),
+    ],
+}
+
+
+def same(mine, theirs):
+    """Return whether nested states are equal, bit for bit."""
+    if isinstance(mine, torch.Tensor):
+        return torch.equal(mine, theirs)
+    if isinstance(mine, dict):
+        return mine.keys() == theirs.keys() and all(same(mine[k], theirs[k]) for k in mine)
+    if isinstance(mine, list | tuple):
+        return len(mine) == len(theirs) and all(map(same, mine, theirs))
+    return mine == theirs
+
+
+def check_resumes(command, stop_in, options, batches):  # noqa: F811
+    """Stop in these batches and resume; weights, average, metrics, optimisers and rates agree."""
+    check_all(command, stop_in, options, batches)
+    undisturbed, *resumed = (
+        last(command.root / "tiny" / name)
+        for name in ["undisturbed", *(f"stopped-{batch}" for batch in batches)]
+    )
+    assert any(name.startswith("averaged.") for name in undisturbed["state_dict"])
+    for checkpoint in resumed:
+        for part in ("optimizer_states", "lr_schedulers", "global_step", "epoch"):
+            assert same(checkpoint[part], undisturbed[part]), part
+
+
+def test_resumed_equals_undisturbed(command, stop_in):  # noqa: F811
+    # In the midst of the discriminator's stage, before the last one.
+    check_resumes(command, stop_in, REMEMBERS, [5])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("case", CASES)
+def test_resumed_equals_undisturbed_in_each_stage(command, stop_in, case):  # noqa: F811
+    batches = [1, 2, 3, 4, 5, 6, 7, 8] if case == "stages" else [2, 5, 8]
+    check_resumes(command, stop_in, [*REMEMBERS, *CASES[case]], batches)
+
+
+# What two optimisers cannot take.
+
+CLIPPED = "--model.gradient_clip_val NORM"
+REFUSED = {
+    "clipping": (["--trainer.gradient_clip_val", 1], CLIPPED),
+    "clipping values": (["--trainer.gradient_clip_algorithm", "value"], CLIPPED),
+    "accumulating": (["--trainer.accumulate_grad_batches", 2], "a larger --data.batch_size"),
+    "fp16": (["--trainer.precision", "16-mixed"], "bf16-mixed, 32-true, 64-true"),
+    "an average in 16 bits": (["--trainer.precision", "bf16-true"], "bf16-mixed, 32-true, 64-true"),
+    "plain ddp": (["--trainer.strategy", "ddp"], "auto, ddp_find_unused_parameters_true"),
+    "no epoch for both": (
+        [*STAGED[:-1], 2],
+        "3 or more with generator_epochs 1 and discriminator_epochs 1",
+    ),
+    "clipping to nothing": (["--model.gradient_clip_val", 0], "must be above 0"),
+    "no channels": (["--model.encoder.width", 0], "width is 0"),
+    "too small to judge": (
+        ["--model.discriminator.layers", 4],
+        "48 or more with this discriminator; or give it fewer --model.discriminator.layers",
+    ),
+    "too deep": (["--model.encoder.depth", 6], "write depth: 5, or size 64"),
+    "an odd size": (["--data.size", 36], "multiples of 8, not 36: write size 40"),
+    "both skip": (
+        [
+            *("--model.generator_every_n_batches", 2),
+            *("--model.discriminator_every_n_batches", 2),
+        ],
+        "one must be 1",
+    ),
+    "no average": (["--model.ema_decay", 1], "from 0 to below 1"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_refused_before_training(command, capsys, case):
+    words, instead = REFUSED[case]
+    assert command("fit", *command.words("refused", *words)) == 2
+    err = capsys.readouterr().err.strip()
+    assert len(err.splitlines()) <= 3, err
+    assert instead in err
+    assert not (command.root / "tiny" / "refused").exists()
+
+
+# Use.
+
+
+def test_a_loaded_run_colours_with_the_average(staged_run):
+    weights = torch.load(staged_run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    task = load_task(staged_run).task
+    L = torch.linspace(0, 100, 32).expand(2, 1, 32, 32)
+    with torch.no_grad():
+        colored = task(L)
+        for prefix, equal in (("averaged.module.", True), ("net.", False)):
+            network = {
+                name.removeprefix(prefix): value
+                for name, value in weights.items()
+                if name.startswith(prefix)
+            }
+            task.net.load_state_dict(network)
+            ab = 110 * task.net(L / 50 - 1)
+            assert torch.equal(ab, colored) == equal
+
+
+def test_colorize_and_evaluate_use_the_average(command, staged_run, tmp_path, monkeypatch):
+    # The same checkpoint with its generator spoilt, and with its average spoilt.
+    for name, prefix in (("whole", "nothing"), ("trained", "net."), ("shown", "averaged.module.")):
+        checkpoint = torch.load(staged_run / "checkpoints/best.ckpt", weights_only=True)
+        for key, value in checkpoint["state_dict"].items():
+            if key.startswith(prefix) and key.endswith("head.conv.bias"):
+                value += torch.tensor([0.3, -0.3])
+        torch.save(checkpoint, tmp_path / f"{name}.ckpt")
+
+    def use(name):
+        file, out = tmp_path / f"{name}.ckpt", tmp_path / name
+        words = ("--device", "cpu")
+        images = command.photos / "test"
+        assert command("colorize", images, out, "--checkpoint", file, *words) == 0
+        report = tmp_path / f"{name}.json"
+        assert command("evaluate", file, "--data", images, "--json", report, *words) == 0
+        colored = np.stack([np.asarray(Image.open(out / "030.png").resize((40, 40)))])
+        return colored, json.loads(report.read_text())["metrics"]
+
+    (colors, metrics), (same_colors, same_metrics), (others, other_metrics) = map(
+        use, ("whole", "trained", "shown")
+    )
+    assert np.array_equal(colors, same_colors)
+    assert metrics == same_metrics
+    assert np.abs(colors.astype(float) - others).mean() > 5
+    assert metrics != other_metrics
+
+
+# Two processes.
+
+
+def test_the_fragment_for_several_devices_names_the_tasks_own_strategy():
+    strategy = yaml.safe_load(MULTI_GPU.read_text())["trainer"]["strategy"]
+    assert strategy in ("auto", CGANTask.distributed_strategy)
+
+
+CHECKSUMS = '''
+import hashlib
+import json
+from pathlib import Path
+
+from pytorch_lightning import Callback
+
+
+class Checksums(Callback):
+    """Writes down what each process has at the end of the training."""
+
+    def on_train_end(self, trainer, pl_module):
+        sums = {
+            name: hashlib.sha256(value.numpy().tobytes()).hexdigest()
+            for name, value in pl_module.state_dict().items()
+        }
+        path = Path(__file__).with_name(f"{trainer.global_rank}.json")
+        path.write_text(json.dumps(sums))
+'''
+
+
+@pytest.fixture(scope="module")
+def two_processes(photo_folder, tmp_path_factory):
+    """The folder of a run of two processes through all stages, and each one's checksums."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "checksums.py").write_text(CHECKSUMS)
+    command = GanCommands(photo_folder, folder)
+    fragment = yaml.safe_load(MULTI_GPU.read_text())["trainer"]
+    strategy = ["--trainer.strategy", fragment["strategy"]]
+    options = [*STAGED, "--trainer.devices", 2, *strategy, "--data.batch_size", 2]
+    options += ["--model.ema_decay", 0.9, "--trainer.callbacks+", "checksums.Checksums"]
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_colorize", "fit", *command.words("two", *options)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    sums = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+    return command.root / "tiny" / "two", sums
+
+
+@pytest.mark.ddp
+@pytest.mark.timeout(900)
+def test_two_processes_end_with_the_same_weights(two_processes):
+    run, (first, second) = two_processes
+    assert first == second
+    saved = last(run)["state_dict"]
+    assert {name: hashlib.sha256(v.numpy().tobytes()).hexdigest() for name, v in saved.items()} == (
+        first
+    )
+    # Batch norm in both networks.
+    for prefix in ("net.", "discriminator."):
+        assert any(name.startswith(prefix) and "running_mean" in name for name in saved)
+
+
+@pytest.mark.ddp
+@pytest.mark.timeout(900)
+def test_two_processes_count_batches(two_processes):
+    assert_counted(two_processes[0], 9)
+    assert read_result(two_processes[0])["images_seen"] == 36
+
+
+@pytest.mark.ddp
+@pytest.mark.timeout(900)
+def test_two_processes_measure_a_checkpoint_as_one_does(two_processes, photo_folder):
+    run, _ = two_processes
+    data = ColorizationDataModule(str(photo_folder), size=32, batch_size=4, num_workers=0)
+    task = load_task(run).task
+    measured = make_trainer().test(task, data, verbose=False)[0]
+    result = read_result(run)["metrics"]
+    for name, value in measured.items():
+        assert result[name] == pytest.approx(value, rel=1e-4, abs=1e-4), name
+    task = load_task(run / "checkpoints/last.ckpt").task
+    measured = make_trainer().validate(task, data, verbose=False)[0]
+    row = [row for row in rows(run) if row["val/psnr"]][-1]
+    for name, value in measured.items():
+        assert float(row[name]) == pytest.approx(value, rel=1e-4, abs=1e-4), name

@@ -1,0 +1,96 @@
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD, Adam
+
+from lightning_colorize.tasks import WarmupCosine
+from lightning_colorize.training.callbacks import Banner
+from lightning_colorize.training.callbacks.banner import banner_rows
+from tests.tasks.conftest import make_gan
+
+
+def make_run(processes=1, accumulated=1):
+    encoder = nn.Linear(2, 3)
+    encoder.weights_from = "somewhere.pt"
+    encoder.requires_grad_(False)
+    net = nn.ModuleDict({"encoder": encoder, "decoder": nn.Linear(1000, 2, bias=False)})
+    net.encoder = encoder
+    module = SimpleNamespace(net=net, device=torch.device("cpu"))
+    data = SimpleNamespace(batch_size=4, size=96, counts=lambda: {"train": 12345, "val": 6})
+    trainer = SimpleNamespace(
+        datamodule=data,
+        world_size=processes,
+        accumulate_grad_batches=accumulated,
+        precision="bf16-mixed",
+        loggers=[],
+        default_root_dir="runs/x/1",
+        is_global_zero=True,
+        optimizers=[SGD(net.parameters(), lr=0.25)],
+    )
+    return trainer, module
+
+
+def test_it_says_what_a_run_is():
+    rows = dict(banner_rows(*make_run()))
+    assert rows == {
+        "device": "cpu x 1, precision bf16-mixed",
+        "network": "2,000 parameters trainable, 9 frozen",
+        "encoder": "Linear, weights: somewhere.pt",
+        "images": "12,345 train, 6 val; 96 px",
+        "batch": "4",
+        "rate": "SGD 0.25; not scaled with the batch",
+        "loggers": "none",
+        "run": "runs/x/1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("processes", "accumulated", "batch"),
+    [(2, 1, "8 = 4 x 2 processes x 1 accumulated"), (2, 3, "24 = 4 x 2 processes x 3 accumulated")],
+)
+def test_the_effective_batch_is_worked_out(processes, accumulated, batch):
+    assert dict(banner_rows(*make_run(processes, accumulated)))["batch"] == batch
+
+
+def test_the_rates_are_the_full_ones_and_the_encoders_share():
+    trainer, module = make_run(processes=8)
+    encoder, rest = nn.Linear(1, 1), nn.Linear(1, 1)
+    groups = [{"params": encoder.parameters(), "lr": 1e-4}, {"params": rest.parameters()}]
+    optimizer = Adam(groups, lr=1e-3)
+    WarmupCosine(optimizer)
+    assert optimizer.param_groups[0]["lr"] < 1e-4
+    trainer.optimizers = [optimizer]
+    rate = "Adam 0.001 (encoder 0.0001); not scaled with the batch"
+    assert dict(banner_rows(trainer, module))["rate"] == rate
+
+
+def test_a_gan_has_two_rates():
+    trainer, _ = make_run()
+    gan = make_gan(discriminator_optimizer=partial(SGD, lr=0.5))
+    trainer.optimizers = gan.configure_optimizers()[0]
+    gan.net.encoder.weights_from = "scratch"
+    rate = "generator Adam 0.0002, discriminator SGD 0.5; not scaled with the batch"
+    assert dict(banner_rows(trainer, gan))["rate"] == rate
+
+
+def test_only_the_first_process_prints(capsys):
+    trainer, module = make_run()
+    trainer.is_global_zero = False
+    Banner().on_fit_start(trainer, module)
+    assert capsys.readouterr().out == ""
+    trainer.is_global_zero = True
+    Banner().on_fit_start(trainer, module)
+    out = capsys.readouterr().out
+    assert "2,000 parameters trainable" in out
+    assert "\x1b" not in out
+
+
+def test_a_long_path_stands_in_one_piece(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    trainer, module = make_run()
+    trainer.default_root_dir = "/data/[old]/" + "long/" * 30
+    Banner().on_fit_start(trainer, module)
+    assert f"run       /data/[old]/{'long/' * 30}"[:-1] in capsys.readouterr().out

@@ -1,0 +1,38 @@
+import shutil
+
+import torch
+
+from lightning_colorize.runs.folder import read_result
+
+
+def test_a_moved_run_keeps_its_best_score(command):
+    # A rate that grows far too large: the epochs after the first are worse.
+    schedule = "torch.optim.lr_scheduler.ExponentialLR"
+    run = command.fit(
+        *("worse", "--model.optimizer.lr", 0.003),
+        *("--model.scheduler", schedule, "--model.scheduler.gamma", 100),
+    )
+    best = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["global_step"]
+    assert best == 3, "choose settings under which the first epoch is the best"
+    moved = run.with_name("moved")
+    shutil.move(run, moved)
+    assert command("resume", moved, "--trainer.max_epochs", 4) == 0
+    checkpoint = torch.load(moved / "checkpoints/best.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 3
+    assert read_result(moved)["epochs"] == 4
+
+
+def test_without_a_metric_the_last_weights_are_the_best(command):
+    run = command.fit("last", "--run.monitor", "null")
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 6
+    result = read_result(run)
+    assert result["best_metric"] is None
+    assert result["monitor"] is None
+
+
+def test_patience_without_a_metric_is_wrong_use(command, capsys):
+    assert command("fit", *command.words("x", "--run.monitor", "null", "--run.patience", 3)) == 2
+    assert (
+        "--run.patience: 3\naccepted: null where --run.monitor is null" in capsys.readouterr().err
+    )

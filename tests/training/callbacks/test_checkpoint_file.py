@@ -1,0 +1,78 @@
+"""Checkpoints are whole or not there."""
+
+import errno
+
+import pytest
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from lightning_colorize.runs.folder import BEST, LAST
+from lightning_colorize.training.callbacks import WholeCheckpoints, with_whole_checkpoints
+
+
+def write_half(checkpoint, file):
+    """Stand in for `torch.save` on a disk that fills up."""
+    file.write(b"half")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_cannot_be_written_leaves_the_former_file(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    io = WholeCheckpoints()
+    io.save_checkpoint({"step": 1}, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", write_half)
+        with pytest.raises(OSError, match="No space"):
+            io.save_checkpoint({"step": 2}, path)
+    assert io.load_checkpoint(path, weights_only=True) == {"step": 1}
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_the_former_file_is_there_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    io = WholeCheckpoints()
+    io.save_checkpoint({"step": 1}, path)
+    save = torch.save
+
+    def look(checkpoint, file):
+        save(checkpoint, file)
+        assert torch.load(path, weights_only=True) == {"step": 1}
+
+    monkeypatch.setattr(torch, "save", look)
+    io.save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 2}
+
+
+def test_a_trainers_own_way_of_writing_is_kept():
+    own = TorchCheckpointIO()
+    assert with_whole_checkpoints(own) == [own]
+    assert with_whole_checkpoints(["bitsandbytes", own]) == ["bitsandbytes", own]
+    first, second = with_whole_checkpoints("other")
+    assert first == "other"
+    assert isinstance(second, WholeCheckpoints)
+
+
+def test_a_full_disk_ends_a_run_in_one_line(command, monkeypatch, capsys):
+    saved, save = [], torch.save
+
+    def save_twice(checkpoint, file):
+        saved.append(file.name)
+        (save if len(saved) <= 2 else write_half)(checkpoint, file)
+
+    monkeypatch.setattr(torch, "save", save_twice)
+    assert command("fit", *command.words("run", "--run.save_every_n_steps", 1)) == 1
+    run = command.root / "tiny" / "run"
+    err = capsys.readouterr().err.strip().splitlines()
+    assert len(err) == 1, err
+    assert "No space left on device; the checkpoint of step 2 is whole" in err[0]
+    assert err[0].endswith(f"lightning-colorize resume {run}")
+    assert torch.load(run / LAST, weights_only=True)["global_step"] == 2
+    assert not (run / BEST).exists()
+    monkeypatch.undo()
+    assert command("resume", run) == 0
+
+
+def test_a_disk_that_was_always_full_leaves_nothing_to_resume(command, monkeypatch, capsys):
+    monkeypatch.setattr(torch, "save", write_half)
+    assert command("fit", *command.words("run")) == 1
+    assert "there is no checkpoint yet" in capsys.readouterr().err

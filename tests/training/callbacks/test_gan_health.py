@@ -1,0 +1,212 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightning_colorize.losses import LSGAN, BCEAdversarial
+from lightning_colorize.networks import PatchDiscriminator, UNetEncoder
+from lightning_colorize.runs.folder import read_result
+from lightning_colorize.tasks import CGANTask
+from lightning_colorize.tasks.stages import Stage
+from lightning_colorize.training.callbacks import GANHealth
+
+SOUND = {"d_loss": 0.9, "d_accuracy": 0.8, "colorfulness_ratio": 0.8, "diversity": 0.7}
+FAILURES = {
+    "collapsed": {"d_loss": 1.5, "d_accuracy": 0.5},
+    "winning": {"d_loss": 0.1, "d_accuracy": 0.99},
+    "saturated": {"colorfulness_ratio": 2.1},
+    "tinted": {"diversity": 0.1},
+}
+
+
+class Trainer(SimpleNamespace):
+    """What the callback asks of Lightning's."""
+
+    def __init__(self):
+        strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
+        super().__init__(
+            global_step=0,
+            is_global_zero=True,
+            should_stop=False,
+            strategy=strategy,
+        )
+
+
+@pytest.fixture(scope="module")
+def task():
+    return CGANTask(UNetEncoder(16, width=1), PatchDiscriminator(1, width=1), BCEAdversarial())
+
+
+def let_pass(health, trainer, task, batches, every=10, **figures):
+    """Colours are measured in every tenth batch only, by default."""
+    figures = {name: torch.tensor(float(value)) for name, value in {**SOUND, **figures}.items()}
+    for _ in range(batches):
+        trainer.global_step += 1
+        names = figures if trainer.global_step % every == 0 else ("d_loss", "d_accuracy")
+        outputs = {name: figures[name] for name in names}
+        health.on_train_batch_end(trainer, task, outputs, None, trainer.global_step)
+
+
+def test_a_sound_training_is_left_alone(task, capsys):
+    health, trainer = GANHealth(stop=True), Trainer()
+    let_pass(health, trainer, task, 500)
+    assert health.warnings == {}
+    assert not trainer.should_stop
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize("stop", [False, True])
+def test_each_failure_is_told_once_and_may_end_the_run(task, capsys, kind, stop):
+    health, trainer = GANHealth(stop=stop), Trainer()
+    let_pass(health, trainer, task, 100)
+    let_pass(health, trainer, task, 200, **FAILURES[kind])
+    assert set(health.warnings) == {kind}
+    err = capsys.readouterr().err
+    # Colours must be wrong in two windows of 50 batches in a row.
+    assert f"Health, batch {150 if 'd_loss' in FAILURES[kind] else 200}: " in err
+    assert err.count("\n") == 1
+    assert trainer.should_stop == health.stopped == stop
+
+
+def test_single_batches_may_swing(task):
+    health, trainer = GANHealth(), Trainer()
+    for _ in range(20):
+        let_pass(health, trainer, task, 10, d_loss=3.0, d_accuracy=0.4)
+        let_pass(health, trainer, task, 40, d_loss=0.2, d_accuracy=1.0)
+    for _ in range(5):
+        let_pass(health, trainer, task, 50, colorfulness_ratio=3.0)
+        let_pass(health, trainer, task, 50)
+    assert health.warnings == {}
+
+
+def test_pale_images_have_no_tint_and_equal_truths_say_nothing(task):
+    health, trainer = GANHealth(), Trainer()
+    let_pass(health, trainer, task, 200, diversity=0.0, colorfulness_ratio=0.2)
+    let_pass(health, trainer, task, 200, diversity=math.nan)
+    assert health.warnings == {}
+
+
+def test_a_loss_that_is_no_number_is_a_collapse(task):
+    health, trainer = GANHealth(), Trainer()
+    let_pass(health, trainer, task, 50, d_loss=math.inf)
+    assert "collapsed" in health.warnings
+
+
+def test_a_loss_about_that_of_guessing_is_left_alone(task):
+    # A sound discriminator of spectral norm and hinge loss comes as near.
+    health, trainer = GANHealth(), Trainer()
+    let_pass(health, trainer, task, 200, d_loss=1.04 * 2 * math.log(2))
+    assert health.warnings == {}
+    let_pass(health, trainer, task, 50, d_loss=1.06 * 2 * math.log(2))
+    assert set(health.warnings) == {"collapsed"}
+
+
+def test_colours_that_are_seldom_measured_are_judged_too(task):
+    health, trainer = GANHealth(), Trainer()
+    let_pass(health, trainer, task, 400, every=100, colorfulness_ratio=3.0)
+    assert set(health.warnings) == {"saturated"}
+
+
+def test_only_while_both_are_trained(task, monkeypatch):
+    monkeypatch.setattr(CGANTask, "stage", Stage.DISCRIMINATOR)
+    health, trainer = GANHealth(), Trainer()
+    let_pass(health, trainer, task, 500, d_loss=9.0)
+    assert health.warnings == {}
+
+
+def test_chance_is_what_a_discriminator_pays_that_cannot_tell():
+    halved = CGANTask(
+        UNetEncoder(16, width=1),
+        PatchDiscriminator(1, width=1),
+        LSGAN(),
+        halve_discriminator_loss=True,
+    )
+    assert halved.chance_loss == pytest.approx(0.25)
+    assert BCEAdversarial().chance() == pytest.approx(2 * math.log(2))
+
+
+GAN = {
+    "--model": "CGANTask",
+    "--model.encoder": "UNetEncoder",
+    "--model.encoder.width": "16",
+    "--model.discriminator": "PatchDiscriminator",
+    "--model.discriminator.width": "16",
+    "--model.adversarial_loss": "BCEAdversarial",
+    "--model.generator_optimizer": "torch.optim.Adam",
+    "--model.generator_optimizer.lr": "0.0002",
+    "--model.generator_optimizer.betas": "[0.5, 0.999]",
+    "--model.discriminator_optimizer": "torch.optim.Adam",
+    "--model.discriminator_optimizer.lr": "0.0002",
+    "--model.discriminator_optimizer.betas": "[0.5, 0.999]",
+    "--data.size": "64",
+    "--data.batch_size": "8",
+    "--data.num_workers": "0",
+    "--trainer.accelerator": "cpu",
+    "--trainer.max_epochs": "-1",
+    "--trainer.max_steps": "200",
+    "--trainer.limit_val_batches": "1",
+    "--run.experiment": "health",
+    "--run.name": "run",
+    "--run.test": "false",
+    "--run.loggers.wandb": "disabled",
+}
+
+
+SPECTRAL_HINGE = {
+    "--model.adversarial_loss": "Hinge",
+    "--model.discriminator.norm": "spectral",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "kinds"),
+    [
+        ({}, set()),
+        (SPECTRAL_HINGE, set()),
+        ({"--model.discriminator_optimizer.lr": "0.02"}, {"collapsed"}),
+    ],
+    ids=["sound", "sound, near chance", "discriminator's rate x 100"],
+)
+def test_real_fits(command, tmp_path, capsys, change, kinds):
+    """On the photographs that scikit-image brings along."""
+    words = {**GAN, "--run.root": tmp_path, "--run.health": "stop", **change}
+    assert command("fit", *[word for pair in words.items() for word in pair]) == 0
+    result = read_result(tmp_path / "health" / "run")
+    assert result["status"] == ("stopped_early" if kinds else "finished")
+    assert (result["batches"] < 200) == bool(kinds)
+    err = capsys.readouterr().err
+    assert ("Health, batch" in err) == bool(kinds)
+    assert ("has collapsed" in err) == ("collapsed" in kinds)
+
+
+@pytest.mark.slow
+def test_a_real_fit_whose_colours_run_away(command, tmp_path, capsys):
+    """Without L1, and with a hundred times its rate, the generator does as it likes."""
+    change = {"--model.l1_weight": "0", "--model.generator_optimizer.lr": "0.02"}
+    words = {**GAN, "--run.root": tmp_path, "--run.health": "warn", **change}
+    assert command("fit", *[word for pair in words.items() for word in pair]) == 0
+    assert read_result(tmp_path / "health" / "run")["status"] == "finished"
+    assert "colours run away" in capsys.readouterr().err
+
+
+class Blind(UNetEncoder):
+    """Sees nothing of its images, so that all get the same colours."""
+
+    def forward(self, grey):
+        return [0 * level for level in super().forward(grey)]
+
+
+@pytest.mark.slow
+def test_a_real_fit_that_gives_everything_one_tint(command, tmp_path, capsys):
+    change = {
+        "--model.encoder": f"{__name__}.Blind",
+        "--model.l1_weight": "0",
+        "--model.generator_optimizer.lr": "0.01",
+    }
+    words = {**GAN, "--run.root": tmp_path, **change}
+    assert command("fit", *[word for pair in words.items() for word in pair]) == 0
+    assert read_result(tmp_path / "health" / "run")["status"] == "finished"
+    assert "all images get one tint" in capsys.readouterr().err

@@ -1,0 +1,72 @@
+"""When several processes ask one another whether a signal came to one of them."""
+
+import signal
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightning_colorize.training.callbacks.interrupt import GracefulStop, RunInterrupted
+
+
+class Strategy:
+    """Of a process whose neighbour was told to stop."""
+
+    root_device = torch.device("cpu")
+    told = False
+
+    def reduce(self, number, reduce_op):
+        assert reduce_op == "max"
+        return max(number, torch.tensor(int(signal.SIGTERM) if self.told else 0))
+
+
+class Last:
+    saved = 0
+
+    def save(self, trainer):
+        self.saved += 1
+
+
+def trainer(validates_every, accumulate, processes=2):
+    return SimpleNamespace(
+        world_size=processes,
+        strategy=Strategy(),
+        is_last_batch=False,
+        should_stop=False,
+        accumulate_grad_batches=accumulate,
+        val_check_batch=validates_every,
+        check_val_every_n_epoch=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("validates_every", "accumulate", "within"),
+    [(None, 1, 16), (8, 1, 17), (16, 1, 17), (48, 3, 18), (None, 7, 21), (4, 2, 18)],
+)
+def test_a_signal_to_one_process_is_heard_soon(validates_every, accumulate, within):
+    stop = GracefulStop(Last())
+    process = trainer(validates_every, accumulate)
+    for batch in range(100):  # nothing comes
+        stop.on_train_batch_end(process, None, None, None, batch)
+        stop.on_train_batch_start(process, None, None, batch)
+    assert not stop.last.saved
+    process.strategy.told = True
+    for batch in range(100, 100 + within):
+        stop.on_train_batch_start(process, None, None, batch)
+        stop.on_train_batch_end(process, None, None, None, batch)
+        if stop.last.saved:
+            break
+    assert stop.last.saved == 1
+    with pytest.raises(RunInterrupted):
+        stop.on_train_batch_start(process, None, None, batch + 1)
+    assert stop.received == signal.SIGTERM
+
+
+def test_asking_is_rare(monkeypatch):
+    stop = GracefulStop(Last())
+    process = trainer(None, 1)
+    asked = []
+    monkeypatch.setattr(stop, "_is_told_to_stop", asked.append)
+    for batch in range(160):
+        stop.on_train_batch_end(process, None, None, None, batch)
+    assert len(asked) == 10

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.color import rgb2lab
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.training.callbacks import PredictFolder
+from lightning_colorize.training.loggers import close_loggers, log_images
+from lightning_colorize.training.loggers.image_files import ImageFiles
+from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three grey photographs, one of them broken."""
+    path = tmp_path / "old"
+    path.mkdir()
+    ramp = np.linspace(40, 200, 60 * 80).reshape(60, 80).astype(np.uint8)
+    Image.fromarray(ramp).save(path / "a.png")
+    Image.fromarray(ramp.T.copy()).save(path / "b.jpg")
+    (path / "c.jpg").write_bytes(b"no image")
+    return path
+
+
+def test_they_are_coloured_at_each_validation(command, folder, capsys):
+    run = command.fit("old", "--run.predict_dir", folder)
+    names = sorted(path.name for path in (run / "images").glob("predict_[ab]_*"))
+    assert names == [f"predict_{n}_{step:08d}.png" for n in "ab" for step in (3, 6)]
+    # The best weights colour them once more.
+    best = sorted(path.name for path in (run / "images").glob("predict_best_*"))
+    assert best == [f"predict_best_{n}_00000006.png" for n in "ab"]
+    coloured = np.asarray(Image.open(run / "images" / names[1])).astype(int)
+    assert coloured.shape == (60, 80, 3)
+    assert (coloured.max(axis=2) - coloured.min(axis=2)).mean() > 3
+    grey = np.asarray(Image.open(folder / "a.png").convert("RGB"))
+    lightness = [rgb2lab(image.astype(np.uint8))[..., 0] for image in (coloured, grey)]
+    assert np.abs(lightness[0] - lightness[1]).max() < 1
+    assert "Not coloured during training" in capsys.readouterr().out
+
+
+def test_nothing_to_colour_is_wrong_use(folder):
+    for name in ("a.png", "b.jpg"):
+        (folder / name).unlink()
+    with pytest.raises(UsageError, match="no image that can be read"):
+        PredictFolder(folder, 32)
+
+
+def test_at_most_so_many_by_name(folder, capsys):
+    assert list(PredictFolder(folder, 32, limit=1).images) == ["a"]
+    assert (
+        capsys.readouterr().out == f"{folder}: the first 1 of 3 images are coloured in training\n"
+    )
+
+
+def test_no_name_ends_the_run_and_none_is_lost(folder, tmp_path):
+    names = ["a.jpg", "x y.png", "x_y.png", "a/b.png", "a_b.png", "best_a.png", "b" * 240 + ".png"]
+    for name in [*names, "\udce9\n.png"]:
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(folder / name, format="PNG")
+    images = PredictFolder(folder, 32).images
+    assert {"a", "a-2", "a/b", "a_b-2", "b", "best_a-3", "x_y", "x_y-2", "_"} <= set(images)
+    assert len(images) == len(names) + 3
+    loggers = [ImageFiles(tmp_path), TensorBoardRun(tmp_path)]
+    for kind in ("predict", "predict_best"):
+        for name in images:
+            log_images(loggers, f"{kind}/{name}", np.zeros((2, 2, 3), np.uint8), 0)
+    close_loggers(loggers)
+    assert len(list((tmp_path / "images").iterdir())) == 2 * len(images)
+
+
+def test_large_images_are_shown_smaller(folder):
+    Image.new("RGB", (800, 600), "red").save(folder / "a.png")
+    assert PredictFolder(folder, 32).images["a"].shape == (3, 256, 341)

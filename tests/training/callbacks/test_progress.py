@@ -1,0 +1,77 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import RichProgressBar
+
+from lightning_colorize.training.callbacks import LineProgress, progress, progress_callbacks
+
+
+@pytest.fixture
+def trainer():
+    return SimpleNamespace(
+        is_global_zero=True,
+        sanity_checking=False,
+        current_epoch=2,
+        num_training_batches=50,
+        num_val_batches=[8],
+        num_test_batches=[20],
+        callback_metrics={"val/psnr": torch.tensor(21.987), "val/other": torch.tensor(1.0)},
+        progress_bar_metrics={"train/loss": 0.0123456},
+    )
+
+
+def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert [type(callback) for callback in progress_callbacks()] == [RichProgressBar]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False)
+    assert [type(callback) for callback in progress_callbacks()] == [LineProgress]
+
+
+def test_a_line_every_so_many_seconds(monkeypatch, trainer, capsys):
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    lines = LineProgress()
+    lines.on_train_start(trainer, None)
+    for batch in range(50):
+        now += 2.0
+        lines.on_train_batch_end(trainer, None, None, None, batch)
+    # After 30, 60 and 90 of 100 seconds.
+    assert capsys.readouterr().out.splitlines() == [
+        f"epoch 3, batch {batch}/50: train/loss 0.01235, val/psnr 21.99" for batch in (15, 30, 45)
+    ]
+
+
+def test_a_long_validation_or_test_says_where_it_is(monkeypatch, trainer, capsys):
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    lines = LineProgress()
+    lines.on_train_start(trainer, None)
+    for batch in range(8):
+        now += 10.0
+        lines.on_validation_batch_end(trainer, None, None, None, batch)
+    for batch in range(20):
+        now += 2.0
+        lines.on_test_batch_end(trainer, None, None, None, batch)
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch 3, validating, batch 3/8: train/loss 0.01235, val/psnr 21.99",
+        "epoch 3, validating, batch 6/8: train/loss 0.01235, val/psnr 21.99",
+        "testing, batch 5/20",
+        "testing, batch 20/20",
+    ]
+    trainer.is_global_zero = False
+    now += 100.0
+    lines.on_test_batch_end(trainer, None, None, None, 0)
+    lines.on_validation_batch_end(trainer, None, None, None, 0)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_line_after_each_validation(trainer, capsys):
+    lines = LineProgress()
+    lines.on_validation_end(trainer, None)
+    assert capsys.readouterr().out == "epoch 3, validated: train/loss 0.01235, val/psnr 21.99\n"
+    trainer.sanity_checking = True
+    lines.on_validation_end(trainer, None)
+    trainer.sanity_checking, trainer.is_global_zero = False, False
+    lines.on_validation_end(trainer, None)
+    assert capsys.readouterr().out == ""

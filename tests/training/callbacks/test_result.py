@@ -1,0 +1,191 @@
+import csv
+import json
+import math
+import signal
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
+
+from lightning_colorize.runs.folder import read_result
+from lightning_colorize.training.callbacks import BaselineMetrics, Cost, RunInterrupted, RunResult
+
+KEYS = {
+    *("status", "metrics", "baselines", "best_checkpoint", "best_metric", "epochs", "batches"),
+    *("images_seen", "seconds", "images_per_second", "parameters", "versions", "git_commit"),
+    *("restarts", "device_hours", "steady_images_per_second", "data_wait_seconds"),
+    *("data_wait_share", "mfu", "training_flops", "peak_device_memory"),
+}
+METRICS = {
+    *("mse_ab", "psnr", "ssim", "ciede2000", "colorfulness", "colorfulness_ratio", "ab_corr"),
+}
+
+
+def test_a_finished_run_says_all_that_the_contract_promises(finished_run):
+    result = read_result(finished_run)
+    assert result.keys() >= KEYS
+    assert result["status"] == "finished"
+    assert (result["epochs"], result["batches"], result["images_seen"]) == (2, 6, 24)
+    assert result["restarts"] == 0
+    assert result["best_checkpoint"] == "checkpoints/best.ckpt"
+    assert 0 < result["seconds"] < 60
+    rate = result["images_seen"] / result["seconds"]
+    assert result["images_per_second"] == pytest.approx(rate, rel=0.05)
+    assert result["versions"]["torch"] == torch.__version__.partition("+")[0]
+    names = {f"{split}/{name}" for split in ("val", "test") for name in METRICS}
+    assert result["metrics"].keys() == names | {"train/loss", "val/loss"}
+
+
+def test_the_baselines_have_the_networks_names(finished_run):
+    result = read_result(finished_run)
+    assert result["baselines"].keys() == {"grey", "mean", "lut"}
+    for table in result["baselines"].values():
+        assert table.keys() == {name for name in result["metrics"] if not name.endswith("/loss")}
+    grey = result["baselines"]["grey"]
+    assert grey["val/colorfulness"] < 0.1
+    assert grey["val/psnr"] != grey["test/psnr"]
+
+
+def test_validation_metrics_are_the_best_epochs(command):
+    # A rate that grows far too large: the best epoch is not the last.
+    schedule = "torch.optim.lr_scheduler.ExponentialLR"
+    run = command.fit(
+        *("worse", "--trainer.max_epochs", 4, "--model.optimizer.lr", 0.003),
+        *("--model.scheduler", schedule, "--model.scheduler.gamma", 30),
+    )
+    result = read_result(run)
+    with (run / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val/psnr"]]
+    best = max(rows, key=lambda row: float(row["val/psnr"]))
+    assert best is not rows[-1], "choose settings under which the last epoch is not the best"
+    assert result["best_metric"] == float(best["val/psnr"])
+    for name, value in result["metrics"].items():
+        if name.startswith("val/"):
+            assert value == float(best[name]), name
+    saved = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    assert saved["global_step"] == int(best["step"]) + 1
+
+
+def fake_trainer(metrics):
+    return SimpleNamespace(
+        callback_metrics={name: torch.tensor(value) for name, value in metrics.items()},
+        sanity_checking=False,
+        state=SimpleNamespace(fn=TrainerFn.FITTING),
+        is_global_zero=True,
+        current_epoch=1,
+        callbacks=[],
+        world_size=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "best"),
+    [
+        ("max", [1.0, 3.0, 2.0], 1),
+        ("min", [3.0, 1.0, 2.0], 1),
+        ("max", [math.nan, 1.0, 0.5], 1),
+        ("min", [1.0, 1.0, math.nan], 0),
+        ("max", [1.0, 1.0, math.nan], 0),
+    ],
+)
+def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, values, best):
+    result = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", mode)
+    module = SimpleNamespace(net=torch.nn.Linear(1, 1))
+    for epoch, value in enumerate(values):
+        result.on_validation_end(fake_trainer({"val/x": value, "val/epoch": epoch}), module)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["best_metric"] == values[best]
+    assert written["metrics"]["val/epoch"] == best
+    assert written["status"] == "interrupted"  # what a killed run leaves
+
+
+@pytest.mark.parametrize(
+    ("exception", "status"),
+    [
+        (RunInterrupted(signal.SIGTERM), "interrupted"),
+        (KeyboardInterrupt(), "interrupted"),
+        (RuntimeError("no"), "failed"),
+    ],
+    ids=["terminated", "second Ctrl-C", "failed"],
+)
+def test_an_exception_is_an_outcome(tmp_path, exception, status):
+    result = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+    result.on_exception(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)), exception)
+    assert not list(tmp_path.iterdir())  # the run had not begun
+    result.on_train_start(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)))
+    result.on_exception(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)), exception)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["status"] == status
+    assert written["parameters"] == 2
+
+
+def test_the_account_goes_on_over_restarts(tmp_path):
+    first = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+    first.on_validation_end(
+        fake_trainer({"val/x": 2.0}), SimpleNamespace(net=torch.nn.Linear(1, 1))
+    )
+    for _ in range(3):
+        first.on_train_batch_end(fake_trainer({}), None, None, "four", 0)
+    second = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+    second.load_state_dict(first.state_dict())
+    second.on_train_batch_end(fake_trainer({}), None, None, "four", 0)
+    second.on_validation_end(
+        fake_trainer({"val/x": 1.0}), SimpleNamespace(net=torch.nn.Linear(1, 1))
+    )
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert (written["batches"], written["images_seen"], written["restarts"]) == (4, 16, 1)
+    assert written["best_metric"] == written["metrics"]["val/x"] == 2.0
+
+
+def test_device_hours_add_up_over_restarts_on_other_devices(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    module, state = SimpleNamespace(net=torch.nn.Linear(1, 1)), None
+    for devices, hours in ((2, 3.0), (8, 0.5)):
+        result = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+        if state is not None:
+            result.load_state_dict(state)
+        trainer = fake_trainer({})
+        trainer.world_size = devices
+        result.on_train_start(trainer, module)
+        now += hours * 3600
+        state = result.state_dict()
+    result.on_validation_end(trainer, module)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["device_hours"] == 2 * 3 + 8 * 0.5
+    assert written["seconds"] == 3.5 * 3600
+
+
+def test_device_hours_of_a_killed_process_count(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    module = SimpleNamespace(net=torch.nn.Linear(1, 1))
+    killed = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+    killed.on_train_start(fake_trainer({}), module)
+    now += 3600
+    checkpoint = killed.state_dict()
+    for _ in range(3):  # trained in vain
+        now += 3600
+        killed.on_train_batch_end(fake_trainer({}), module, None, "four", 0)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert (written["status"], written["device_hours"]) == ("interrupted", 4)
+    again = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+    again.load_state_dict(checkpoint)
+    again.on_train_start(fake_trainer({}), module)
+    now += 3600
+    again.on_validation_end(fake_trainer({}), module)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert (written["device_hours"], written["seconds"]) == (5, 2 * 3600)
+
+
+def test_early_stopping_is_told_apart(command):
+    run = command.fit(
+        *("early", "--trainer.max_epochs", 9, "--run.patience", 1),
+        *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0),
+    )
+    result = read_result(run)
+    assert result["status"] == "stopped_early"
+    assert result["epochs"] < 9
+    assert "test/psnr" in result["metrics"]

@@ -1,0 +1,36 @@
+"""Nodes that do not see the same run folder, without the nodes; tests/test_torchrun.py has them."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.training.callbacks import SharedFolder
+
+
+def trainer(others, nodes=2):
+    """A trainer of this process and another one, which answers so: the folder seen, resumed."""
+    answers = iter([others[0], others[1], others[1]])
+
+    def decide(mine, all=True):
+        both = (mine, next(answers))
+        return (both[0] and both[1]) if all else (both[0] or both[1])
+
+    return SimpleNamespace(
+        num_nodes=nodes, strategy=SimpleNamespace(reduce_boolean_decision=decide)
+    )
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_folder_and_its_checkpoint_are_seen_by_all_or_none(tmp_path, resumed):
+    callback = SharedFolder(tmp_path, resumed)
+    with pytest.raises(UsageError, match=r"--run\.root must be a folder that they share"):
+        callback.setup(trainer((True, resumed)), None, "fit")
+    (tmp_path / ".lock").touch()
+    callback.setup(trainer((True, resumed)), None, "fit")
+    for others in ((False, resumed), (True, not resumed)):
+        with pytest.raises(UsageError, match="not all nodes see"):
+            callback.setup(trainer(others), None, "fit")
+        # One node has one file system, and nothing is asked at the test.
+        callback.setup(trainer(others, nodes=1), None, "fit")
+        callback.setup(trainer(others), None, "test")

@@ -1,0 +1,44 @@
+import torch
+
+from lightning_colorize.color import full_precision
+from lightning_colorize.training.callbacks import TF32
+
+
+def precision():
+    backends = torch.backends
+    return backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision
+
+
+def test_it_is_on_while_the_trainer_works_and_colour_is_exempt():
+    before = precision()
+    callback = TF32()
+    callback.setup(None, None, "fit")
+    assert precision() == ("tf32", "tf32")
+    with full_precision(torch.zeros(1)):
+        assert precision() == ("ieee", "ieee")
+    assert precision() == ("tf32", "tf32")
+    callback.teardown(None, None, "fit")
+    assert precision() == before
+
+
+def test_a_run_takes_it_from_its_configuration_and_leaves_nothing_behind(command):
+    before = precision()
+    seen = []
+    update = torch.optim.Adam.step
+
+    def step(self, *args, **kwargs):
+        seen.append(precision())
+        return update(self, *args, **kwargs)
+
+    words = [
+        "--trainer.callbacks+=lightning_colorize.training.callbacks.TF32",
+        "--trainer.max_epochs",
+        1,
+    ]
+    torch.optim.Adam.step = step
+    try:
+        command.fit("tf32", *words)
+    finally:
+        torch.optim.Adam.step = update
+    assert set(seen) == {("tf32", "tf32")}
+    assert precision() == before

@@ -1,0 +1,260 @@
+import csv
+import io
+import json
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from PIL import Image
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers.logger import DummyLogger
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import backend_context as hparams_context
+
+from lightning_colorize.training.loggers import (
+    BestImage,
+    LoggerOptions,
+    build_loggers,
+    close_loggers,
+    describe_loggers,
+    log_best_images,
+    log_config,
+    log_images,
+)
+from lightning_colorize.training.loggers.image_files import read_best_images
+
+_LOCAL = LoggerOptions(wandb="disabled")
+
+
+def _image():
+    return np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+
+
+def _events(folder, below="tensorboard"):
+    return EventAccumulator(str(folder / below)).Reload()
+
+
+def test_an_image_reaches_tensorboard_and_the_disk_unchanged(tmp_path):
+    loggers = build_loggers(tmp_path, _LOCAL)
+    chw = torch.from_numpy(_image()).permute(2, 0, 1)
+    log_images(loggers, "val/grid of 3", _image(), 50, caption="Bäume")
+    log_images(loggers, "tensor", chw, 7)
+    close_loggers(loggers)
+    shown = _events(tmp_path)
+    for name, tag, step in (("val_grid_of_3", "val/grid of 3", 50), ("tensor", "tensor", 7)):
+        file = Image.open(tmp_path / "images" / f"{name}_{step:08d}.png")
+        assert np.array_equal(np.asarray(file), _image())
+        (event,) = shown.Images(tag)
+        assert event.step == step
+        decoded = Image.open(io.BytesIO(event.encoded_image_string))
+        assert np.array_equal(np.asarray(decoded), _image())
+    captioned = Image.open(tmp_path / "images" / "val_grid_of_3_00000050.png")
+    assert captioned.text["Description"] == "Bäume"
+
+
+@pytest.mark.parametrize(
+    ("image", "error"),
+    [
+        (np.ones((8, 12, 3)), TypeError),
+        (torch.ones(3, 8, 12), TypeError),
+        (torch.ones(3, 8, 12, dtype=torch.int64), TypeError),
+        (np.ones((8, 12), np.uint8), ValueError),
+        (np.ones((3, 8, 12), np.uint8), ValueError),
+        (torch.ones(2, 3, 8, 12, dtype=torch.uint8), ValueError),
+    ],
+)
+def test_an_image_of_another_kind_is_refused(tmp_path, image, error):
+    with pytest.raises(error, match="image"):
+        log_images(build_loggers(tmp_path, _LOCAL), "grid", image, 0)
+    assert not (tmp_path / "images").exists()
+
+
+def test_metrics_and_configuration_reach_tensorboard(tmp_path):
+    loggers = build_loggers(tmp_path, _LOCAL)
+    log_config(loggers, {"model": {"lr": 0.1, "loss": None}})
+    for logger in loggers:
+        logger.log_metrics({"val/psnr": 21.5, "epoch": 0}, 3)
+        logger.log_hyperparams({"lr": 0.1})
+        logger.save()
+    close_loggers(loggers)
+    shown = _events(tmp_path)
+    (event,) = shown.Scalars("val/psnr")
+    assert (event.step, event.value) == (3, 21.5)
+    (text,) = shown.Tensors("config/text_summary")
+    assert text.tensor_proto.string_val[0].decode() == "    model.lr: 0.1\n    model.loss: None"
+    assert shown.Tags()["tensors"] == ["config/text_summary"]
+    assert {file.name for file in tmp_path.iterdir()} == {"metrics.csv", "tensorboard"}
+    assert not list(tmp_path.rglob("hparams.yaml"))
+
+
+def test_best_images_replace_those_before(tmp_path):
+    loggers = build_loggers(tmp_path, _LOCAL)
+    assert read_best_images(tmp_path) == []
+    names = ["ä/1.jpg", "x" * 300 + "/2.jpg", "ä_1.jpg"]
+    for value in (9.0, 8.0):
+        image = _image() + np.uint8(value)
+        log_best_images(loggers, [BestImage(name, image, value) for name in names])
+    found = read_best_images(tmp_path)
+    assert [image.name for image in found] == names
+    for image in found:
+        assert np.array_equal(image.row, _image() + np.uint8(8))
+        assert image.ciede2000 == 8.0
+    assert len(list((tmp_path / "images" / "best").iterdir())) == 3
+    log_best_images([DummyLogger()], found)
+
+
+def _finished(folder, config, metrics):
+    (folder / "result.json").parent.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps({"metrics": metrics}))
+    loggers = build_loggers(folder, _LOCAL)
+    log_config(loggers, config)
+    close_loggers(loggers)
+
+
+def test_tensorboards_page_of_hyperparameters_shows_every_runs(tmp_path):
+    """Read as TensorBoard does: its page's columns are those of all runs, not of the first."""
+    encoder = {"class_path": "ResNetEncoder", "init_args": {"depth": 18, "frozen": False}}
+    first = {"model": {"init_args": {"encoder": encoder}}, "run": {"root": "runs"}}
+    encoder = {"class_path": "ConvEncoder", "init_args": {"widths": [4, 8], "skip": None}}
+    second = {"model": {"init_args": {"encoder": encoder}}, "seed_everything": 3}
+    _finished(tmp_path / "e" / "one", first, {"val/psnr": 21.5, "test/psnr": None})
+    _finished(tmp_path / "e" / "two", second, {"val/psnr": 22.5})
+    _finished_again = build_loggers(tmp_path / "e" / "two", _LOCAL, resume_step=5)
+    log_config(_finished_again, second)
+    close_loggers(_finished_again)
+
+    events = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    provider = MultiplexerDataProvider(events, str(tmp_path))
+    context = hparams_context.Context(TBContext(data_provider=provider))
+    request = RequestContext()
+    content = context.hparams_metadata(request, "")
+    experiment = context.experiment_from_metadata(request, "", True, content, None)
+    assert {info.name for info in experiment.hparam_infos} == {
+        *("model.encoder.class_path", "model.encoder.depth", "model.encoder.frozen"),
+        *("model.encoder.widths", "model.encoder.skip", "seed_everything"),
+    }
+    assert {info.name.tag for info in experiment.metric_infos} == {"best/val/psnr"}
+    for name, value in (("one", 21.5), ("two", 22.5)):
+        (event,) = _events(tmp_path / "e" / name, "tensorboard/hparams").Scalars("best/val/psnr")
+        assert event.value == value
+
+
+def test_what_is_not_wished_for_is_not_there(tmp_path):
+    loggers = build_loggers(tmp_path, LoggerOptions("disabled", tensorboard=False, csv=False))
+    for logger in loggers:
+        logger.log_metrics({"val/psnr": 21.5}, 3)
+    log_images(loggers, "grid", _image(), 0)
+    assert [file.name for file in tmp_path.iterdir()] == ["images"]
+    assert describe_loggers(loggers) == "none"
+
+
+def test_loggers_of_others_are_left_out():
+    log_images([DummyLogger()], "grid", _image(), 0)
+    close_loggers([DummyLogger()])
+    assert describe_loggers([DummyLogger()]) == "none"
+
+
+def test_an_unreachable_server_costs_one_line_and_a_few_seconds(tmp_path, monkeypatch, caplog):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        start = time.monotonic()
+        loggers = build_loggers(tmp_path, LoggerOptions())
+        assert time.monotonic() - start < 6
+    (line,) = caplog.messages
+    assert "offline" in line
+    assert "does not answer" in line
+    assert describe_loggers(loggers).startswith("CSV, TensorBoard, W&B offline (127.0.0.1")
+
+
+def test_the_options_are_documented_on_the_command_line(capsys):
+    parser = ArgumentParser()
+    parser.add_argument("--run.loggers", type=LoggerOptions, default=LoggerOptions())
+    chosen = parser.parse_args(["--run.loggers.wandb=offline", "--run.loggers.tags=[a,b]"])
+    expected = LoggerOptions(wandb="offline", tags=["a", "b"])
+    assert LoggerOptions(**vars(chosen.run.loggers)) == expected
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    helped = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "online when logged in",
+        "W&B project.",
+        "`resume`",
+        "events into",
+        "metrics.csv",
+    ):
+        assert words in helped
+
+
+class _Module(LightningModule):
+    """Logs what step it is; nothing to learn."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.save_hyperparameters({"anything": 1})
+
+    def training_step(self, batch, index):
+        self.log("train/loss", float(index))
+        return self.weight.sum()
+
+    def validation_step(self, batch, index):
+        self.log("val/psnr", float(index + self.global_step))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def _fit(folder, steps, resume_from=None, resume_step=None):
+    loader = torch.utils.data.DataLoader(torch.arange(4.0), batch_size=1)
+    loggers = build_loggers(folder, _LOCAL, resume_step)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        logger=loggers,
+        log_every_n_steps=1,
+        callbacks=ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(_Module(), loader, loader, ckpt_path=resume_from, weights_only=True)
+    close_loggers(loggers)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_resumed_training_leaves_the_logs_of_an_undisturbed_one(tmp_path, step):
+    _fit(tmp_path / "whole", 8)
+    _fit(tmp_path / "part", 7)  # killed after step 7, say
+    time.sleep(1.1)  # TensorBoard orders its files by the second
+    _fit(tmp_path / "part", 8, tmp_path / "part" / f"step={step}.ckpt", step)
+    whole = (tmp_path / "whole" / "metrics.csv").read_text()
+    assert (tmp_path / "part" / "metrics.csv").read_text() == whole
+    rows = list(csv.DictReader(io.StringIO(whole)))
+    assert [row["step"] for row in rows] == [str(step) for step in range(8)]
+    assert [row["val/psnr"] for row in rows if row["val/psnr"]] == ["5.5", "9.5"]
+
+    whole, part = (
+        [(event.step, event.value) for event in _events(tmp_path / name).Scalars("train/loss")]
+        for name in ("whole", "part")
+    )
+    assert part == whole
+    assert len(whole) == 8
+
+
+@pytest.mark.slow
+def test_importing_the_loggers_does_not_import_wandb():
+    code = "import lightning_colorize.training.loggers, sys; print('wandb' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

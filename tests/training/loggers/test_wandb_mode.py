@@ -1,0 +1,140 @@
+import socket
+import time
+
+import pytest
+
+from lightning_colorize.training.loggers import wandb_mode as module
+from lightning_colorize.training.loggers.wandb_mode import WandbMode, wandb_mode
+
+
+@pytest.fixture
+def server():
+    """The address of something that answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def closed():
+    """The address of a port on which nothing answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_without_credentials_it_is_offline_whatever_was_asked(server, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    for asked in ("auto", "online"):
+        mode, reason = wandb_mode(asked)
+        assert mode == "offline"
+        assert "not logged in" in reason
+
+
+def test_with_a_key_and_a_server_that_answers_it_is_online(server, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    assert wandb_mode("auto") == WandbMode("online")
+
+
+def test_with_a_key_and_a_closed_port_it_is_offline(closed, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", closed)
+    mode, reason = wandb_mode("auto")
+    assert mode == "offline"
+    assert closed.removeprefix("http://") in reason
+    assert wandb_mode("online") == WandbMode("online")
+
+
+def test_a_silent_name_server_is_not_waited_for(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+
+    def create_connection(*_, **__):
+        time.sleep(2)
+        raise OSError("at last")
+
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    monkeypatch.setattr(module, "_TIMEOUT", 0.2)
+    start = time.monotonic()
+    assert wandb_mode("auto").mode == "offline"
+    assert time.monotonic() - start < 1.5
+    assert "api.wandb.ai" in wandb_mode("auto").reason
+
+
+def test_the_wait_is_below_five_seconds():
+    assert module._TIMEOUT < 5
+
+
+def test_a_proxy_is_what_has_to_answer(server, closed, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://nobody.invalid")
+    monkeypatch.setenv("https_proxy", closed)
+    assert wandb_mode("auto").mode == "offline"
+    monkeypatch.setenv("https_proxy", server)
+    assert wandb_mode("auto").mode == "online"
+
+
+@pytest.mark.parametrize("place", ["home", "NETRC"])
+def test_a_netrc_counts_for_its_own_host(place, nobody, server, monkeypatch, tmp_path):
+    host = server.removeprefix("http://")
+    file = nobody / ".netrc" if place == "home" else tmp_path / "elsewhere"
+    file.write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
+    file.chmod(0o600)
+    if place == "NETRC":
+        monkeypatch.setenv("NETRC", str(file))
+    assert "not logged in" in wandb_mode("auto").reason
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    assert wandb_mode("auto") == WandbMode("online")
+
+
+@pytest.mark.parametrize("name", module._SERVERS)
+def test_a_key_counts_under_either_name_of_the_server(name, nobody, monkeypatch):
+    """W&B 0.31 keeps it under another name than those before, and answers under both."""
+    host = name.removeprefix("https://")
+    (nobody / ".netrc").write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
+    (nobody / ".netrc").chmod(0o600)
+    tried = []
+
+    def create_connection(address, timeout):
+        tried.append(address)
+        if address != (host, 443):
+            raise OSError("no such host")
+        return socket.socket()
+
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    assert wandb_mode("auto") == WandbMode("online")
+    assert (host, 443) in tried
+
+
+def test_the_names_are_those_of_wandb():
+    urls = pytest.importorskip("wandb.sdk.lib.urls", reason="not in older W&B")
+    assert urls.DEFAULT_BASE_URL in module._SERVERS
+
+
+def test_a_broken_netrc_is_no_login(nobody):
+    (nobody / ".netrc").write_text("machine")
+    assert "not logged in" in wandb_mode("auto").reason
+
+
+def test_a_server_of_ones_own_is_read_from_the_settings(nobody, closed, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    folder = nobody / ".config" / "wandb"
+    folder.mkdir(parents=True)
+    (folder / "settings").write_text(f"[default]\nbase_url = {closed}\n")
+    assert closed.removeprefix("http://") in wandb_mode("auto").reason
+
+
+@pytest.mark.parametrize(
+    ("variable", "mode"), [("offline", "offline"), ("dryrun", "offline"), ("disabled", "disabled")]
+)
+def test_wandb_mode_decides_where_nothing_was_asked(variable, mode, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_MODE", variable)
+    assert wandb_mode("auto") == WandbMode(mode)
+    assert wandb_mode("online") == WandbMode("online")
+
+
+@pytest.mark.parametrize("asked", ["offline", "disabled"])
+def test_what_was_asked_needs_no_reason(asked):
+    assert wandb_mode(asked) == WandbMode(asked)

@@ -1,0 +1,126 @@
+"""`--run.auto_resume true`: the same command resumes the run, or says that it is done."""
+
+import signal
+
+import pytest
+import torch
+import yaml
+
+from lightning_colorize.runs.folder import read_config, read_result
+from tests.training.test_resume import assert_same_run, interrupts, rows, stop_in  # noqa: F401
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1")
+
+QUICK = ("--trainer.max_epochs", 1, "--run.grid_images", 0, "--run.test", "false")
+
+
+@pytest.fixture(autouse=True)
+def no_job(monkeypatch):
+    for name in ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def words_of(command, name, *more):
+    return command.words(name, "--run.auto_resume", "true", *more)
+
+
+def test_a_run_that_was_out_of_time_goes_on_by_the_same_command(command, stop_in, capsys):  # noqa: F811
+    words = words_of(command, "again", "--run.save_every_n_steps", 50)
+    stop_in(5, signal.SIGUSR1)
+    assert command("fit", *words) == 128 + signal.SIGUSR1
+    run = command.root / "tiny" / "again"
+    assert "SIGUSR1: writing a checkpoint after this batch" in capsys.readouterr().err
+    assert read_result(run)["status"] == "interrupted"
+    assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 5
+    assert command("fit", *words) == 0
+    assert f"goes on from step 5 of {run}\n" in capsys.readouterr().out
+    assert read_result(run)["restarts"] == 1
+    assert_same_run(run, command.fit("undisturbed", "--run.save_every_n_steps", 50))
+    # And once more: there is nothing left to do, and nothing is done.
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert command("fit", *words) == 0
+    assert capsys.readouterr().out.endswith(f"nothing to do: {run} is finished\n")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_other_settings_are_refused_in_a_line_that_names_them(command, stop_in, capsys):  # noqa: F811
+    stop_in(2, signal.SIGUSR1)
+    assert command("fit", *words_of(command, "other", "--trainer.max_epochs", 7)) == 138
+    run = command.root / "tiny" / "other"
+    before = (run / "config.yaml").read_bytes()
+    capsys.readouterr()
+    changed = ("--model.encoder.widths", "[4,16]", "--trainer.max_epochs", 9)
+    assert command("fit", *words_of(command, "other", *changed)) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "--trainer.max_epochs 9 (the run has 7), --model.encoder.widths [4, 16] (the ru" in err
+    assert f"lightning-colorize resume {run} --KEY VALUE" in err
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_the_same_setting_from_yaml_and_from_the_command_line(command, stop_in, tmp_path):  # noqa: F811
+    given = tmp_path / "devices.yaml"
+    given.write_text("trainer: {devices: 1}\n")
+    stop_in(2, signal.SIGUSR1)
+    words = words_of(command, "typed")
+    assert command("fit", "--config", given, *words) == 138
+    assert command("fit", "--config", given, *words, "--trainer.devices", "1") == 0
+
+
+def test_a_run_that_died_before_its_first_checkpoint_begins_anew(command):
+    words = words_of(command, "early", *QUICK)
+    assert command("fit", *words) == 0
+    run = command.root / "tiny" / "early"
+    first = rows(run)
+    (run / "checkpoints/last.ckpt").unlink()
+    (run / "result.json").unlink()
+    (run / "validations.jsonl").write_text("half a li")
+    assert command("fit", *words) == 0
+    assert rows(run) == first
+    assert read_result(run)["restarts"] == 0
+    assert (run / "validations.jsonl").read_text().count("\n") == 1
+
+
+def test_what_is_saved_trains_anew_elsewhere(command):
+    assert command("fit", *words_of(command, "saved", *QUICK)) == 0
+    run = command.root / "tiny" / "saved"
+    saved = read_config(run)["run"]
+    assert (saved["name"], saved["auto_resume"]) == (None, False)
+    # Not only by name: a whole run without the option is never overwritten.
+    assert command("fit", *command.words("saved", *QUICK)) == 2
+
+
+def test_the_precision_that_nobody_chose_is_the_runs(command, monkeypatch):
+    from lightning_colorize.training import cli as training
+
+    words = words_of(command, "moved", *QUICK)
+    assert command("fit", *words) == 0
+    (command.root / "tiny/moved/result.json").unlink()
+    # A node with other GPUs: its own choice would be refused as another setting.
+    monkeypatch.setattr(training, "default_precision", lambda accelerator: "bf16-mixed")
+    assert command("fit", *words) == 0
+    assert read_config(command.root / "tiny/moved")["trainer"]["precision"] == "32-true"
+
+
+def test_a_run_without_a_name_could_not_be_found_again(command, capsys, monkeypatch):
+    words = words_of(command, "unnamed", *QUICK)
+    del words[words.index("--run.name") : words.index("--run.name") + 2]
+    assert command("fit", *words) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "--run.auto_resume: true needs --run.name" in err
+    # The number of a job stays the same when it is requeued.
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    assert command("fit", *words) == 0
+    assert read_result(command.root / "tiny" / "4711")["status"] == "finished"
+
+
+def test_settings_of_a_newer_version_do_not_keep_a_run_from_going_on(command, stop_in):  # noqa: F811
+    stop_in(1, signal.SIGUSR1)
+    words = words_of(command, "older", *QUICK)
+    assert command("fit", *words) == 138
+    config = command.root / "tiny/older/config.yaml"
+    settings = yaml.safe_load(config.read_text())
+    del settings["data"]["rotation"]
+    config.write_text(yaml.safe_dump(settings))
+    assert command("fit", *words) == 0

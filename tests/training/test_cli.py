@@ -1,0 +1,475 @@
+"""What the command leaves and says when it trains, on tiny runs."""
+
+import csv
+import time
+
+import pytest
+import torch
+import yaml
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs.folder import read_config, read_result
+from lightning_colorize.runs.naming import new_run_folder
+from lightning_colorize.training.cli import (
+    base_config,
+    checkpoint_step,
+    config_path,
+)
+from lightning_colorize.training.devices import default_precision, several_processes
+
+VAL = ("psnr", "ssim", "ciede2000", "mse_ab", "colorfulness", "colorfulness_ratio", "ab_corr")
+
+
+def rows(run):
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_what_the_contract_says(finished_run):
+    there = {str(path.relative_to(finished_run)) for path in finished_run.rglob("*")}
+    assert there >= {
+        *("config.yaml", "metrics.csv", "result.json", "tensorboard"),
+        *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
+        *("images/val_grid_00000003.png", "images/val_grid_00000006.png"),
+    }
+    assert [path for path in there if path.startswith("tensorboard/events")]
+    assert not [path for path in there if path.endswith(".tmp")]
+    assert sorted(path.name for path in (finished_run / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+    ]
+
+
+def test_metrics_are_logged_under_the_contracts_names(finished_run):
+    table = rows(finished_run)
+    assert [row["step"] for row in table] == [str(step) for step in range(7)]
+    assert all(row["train/loss"] for row in table[:6])
+    assert [row["step"] for row in table if row["val/psnr"]] == ["2", "5"]
+    for name in VAL:
+        assert table[5][f"val/{name}"]
+        assert table[6][f"test/{name}"]
+
+
+def test_checkpoints_load_safely_and_hold_the_scale(finished_run):
+    for name in ("best", "last"):
+        checkpoint = torch.load(finished_run / f"checkpoints/{name}.ckpt", weights_only=True)
+        assert checkpoint["state_dict"]["scaling.ab_scale"] == 110
+    assert checkpoint["global_step"] == checkpoint_step(finished_run / "checkpoints/last.ckpt") == 6
+
+
+def test_its_own_configuration_trains_the_same_again(command, finished_run):
+    words = ["--config", finished_run / "config.yaml", "--run.root", command.root]
+    assert command("fit", *words, "--run.name", "again") == 0
+    again = command.root / "tiny" / "again"
+    assert rows(again) == rows(finished_run)
+    first, second = (read_config(run) for run in (finished_run, again))
+    first["run"]["root"] = second["run"]["root"]
+    assert first == second
+
+
+def test_another_seed_is_another_run(command, finished_run):
+    other = command.fit("other", "--seed_everything", 1)
+    assert rows(other)[0]["train/loss"] != rows(finished_run)[0]["train/loss"]
+
+
+def test_nothing_is_overwritten(command, capsys):
+    run = command.fit("mine", "--trainer.max_epochs", 1, "--run.test", "false")
+    before = (run / "metrics.csv").read_bytes()
+    capsys.readouterr()
+    assert command("fit", *command.words("mine")) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"{run} holds a run already" in err
+    assert f"lightning-colorize resume {run}" in err
+    assert (run / "metrics.csv").read_bytes() == before
+
+
+def test_a_run_is_put_below_its_experiment(tmp_path, monkeypatch):
+    monkeypatch.delenv("LIGHTNING_COLORIZE_RUN_FOLDER", raising=False)
+    first = new_run_folder(tmp_path, "cnn", None)
+    assert first.parent == tmp_path / "cnn"
+    assert first.name.startswith(time.strftime("%Y%m%d-"))
+    # Processes that the first one starts write into the same folder.
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert new_run_folder(tmp_path, "cnn", None) == first
+    monkeypatch.delenv("LOCAL_RANK")
+    assert new_run_folder(tmp_path, "cnn", "mine") == tmp_path / "cnn" / "mine"
+
+
+def test_launchers_that_start_all_processes_name_the_run_by_their_job(tmp_path, monkeypatch):
+    monkeypatch.delenv("LIGHTNING_COLORIZE_RUN_FOLDER", raising=False)
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    for rank in "01":
+        monkeypatch.setenv("SLURM_PROCID", rank)
+        assert new_run_folder(tmp_path, "cnn", None).name == "77"
+        monkeypatch.delenv("LIGHTNING_COLORIZE_RUN_FOLDER", raising=False)
+
+
+def test_a_finished_run_is_not_begun_anew(tmp_path):
+    (tmp_path / "cnn" / "mine").mkdir(parents=True)
+    (tmp_path / "cnn" / "mine" / "result.json").write_text("{}")
+    with pytest.raises(UsageError, match="holds a run already"):
+        new_run_folder(tmp_path, "cnn", "mine")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--config", "experiments/a.yaml", "--config", "b.yaml"], "experiments/a.yaml"),
+        (["--data.size", "3", "--config=x/y.yaml"], "x/y.yaml"),
+        (["-c", "z.yaml"], "z.yaml"),
+        (["--data.size", "3"], None),
+    ],
+)
+def test_the_first_configuration_names_the_experiment(words, expected):
+    found = config_path(words)
+    assert (None if found is None else str(found)) == expected
+
+
+def test_an_experiment_stands_on_the_base_beside_it(tmp_path):
+    (tmp_path / "mine.yaml").touch()
+    assert base_config(["--config", str(tmp_path / "mine.yaml")]).parent.name == "experiments"
+    (tmp_path / "base.yaml").touch()
+    assert base_config(["--config", str(tmp_path / "mine.yaml")]) == tmp_path / "base.yaml"
+
+
+def test_a_configuration_file_and_options_are_joined(command, tmp_path):
+    (tmp_path / "base.yaml").write_text("data: {size: 24, rotation: 3.0}\n")
+    experiment = {"data": {"rotation": 4.0}, "trainer": {"max_steps": 2}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(experiment))
+    words = command.words("joined", "--run.test", "false")
+    for name in ("--data.size", "--run.experiment"):  # what the files are to decide
+        at = words.index(name)
+        del words[at : at + 2]
+    assert command("fit", "--config", tmp_path / "mine.yaml", *words) == 0
+    config = read_config(command.root / "mine" / "joined")
+    assert config["data"]["size"] == 24
+    assert config["data"]["rotation"] == 4.0
+    assert config["trainer"]["max_steps"] == 2
+    assert config["run"]["experiment"] == "mine"
+    assert config["run"]["name"] is None
+
+
+def test_the_encoder_learns_at_its_share_of_the_rate(command):
+    run = command.fit("slow", "--model.encoder_lr_ratio", 0.1, "--trainer.max_epochs", 1)
+    checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    groups = checkpoint["optimizer_states"][0]["param_groups"]
+    assert [group["lr"] for group in groups] == pytest.approx([0.001, 0.01])
+    assert {name for name in rows(run)[0] if name.startswith("lr-")} == {
+        "lr-Adam/pg1",
+        "lr-Adam/pg2",
+    }
+
+
+def test_terms_of_a_weighted_sum_are_curves(command):
+    run = command.fit(
+        *("terms", "--trainer.max_epochs", 1),
+        *("--model.loss", "lightning_colorize.losses.WeightedSum"),
+        *("--model.loss.losses.first", "lightning_colorize.losses.L1"),
+        *("--model.loss.losses.second", "lightning_colorize.losses.MSE"),
+        *("--model.loss.weights", "{second: 5.0}"),
+    )
+    for row in rows(run)[:3]:
+        total = float(row["train/first"]) + float(row["train/second"])
+        assert float(row["train/loss"]) == pytest.approx(total, rel=1e-6)
+
+
+def test_averaged_weights_are_validated_kept_and_tested(command):
+    run = command.fit(
+        "ema",
+        *("--trainer.callbacks", "pytorch_lightning.callbacks.EMAWeightAveraging"),
+        *("--trainer.callbacks.decay", 0.5, "--trainer.max_epochs", 1),
+        *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0.1),
+    )
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    name = "net.head.conv.weight"
+    averaged, current = checkpoint["state_dict"][name], checkpoint["current_model_state"][name]
+    assert not torch.equal(averaged, current)
+    # The weights that are kept give the metrics that were logged.
+    result = read_result(run)
+    plain = command.fit(
+        *("plain", "--trainer.max_epochs", 1),
+        *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0.1),
+    )
+    assert read_result(plain)["metrics"]["val/psnr"] != result["metrics"]["val/psnr"]
+    last = torch.load(plain / "checkpoints/last.ckpt", weights_only=True)
+    assert torch.equal(last["state_dict"][name], current)
+    assert validated(command, run, checkpoint["state_dict"]) == pytest.approx(
+        result["metrics"]["val/psnr"], rel=1e-5
+    )
+
+
+def validated(command, run, state_dict):
+    """Validation PSNR of a state, measured anew."""
+    from pytorch_lightning import Trainer
+
+    from lightning_colorize.data.module import ColorizationDataModule
+    from lightning_colorize.losses import L1
+    from lightning_colorize.networks import ConvEncoder
+    from lightning_colorize.tasks import RegressionTask
+
+    task = RegressionTask(ConvEncoder(widths=[4, 8]), L1())
+    task.load_state_dict(state_dict)
+    data = ColorizationDataModule(str(command.photos), size=32, batch_size=4, num_workers=0)
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=run
+    )
+    return trainer.validate(task, data, verbose=False)[0]["val/psnr"]
+
+
+def test_a_dry_run_writes_nothing(command):
+    words = command.words("dry", "--trainer.fast_dev_run", "true")
+    assert command("fit", *words) == 0
+    assert not (command.root / "tiny" / "dry").exists()
+
+
+@pytest.mark.parametrize(("precision", "within"), [("bf16-true", 2.0), ("64-true", 0.01)])
+def test_a_network_of_another_precision_is_measured_in_fp32(
+    command, finished_run, precision, within
+):
+    run = command.fit(precision, "--trainer.precision", precision)
+    expected = read_result(finished_run)
+    measured = read_result(run)
+    assert measured["baselines"] == expected["baselines"]
+    assert measured["metrics"]["test/psnr"] == pytest.approx(
+        expected["metrics"]["test/psnr"], abs=within
+    )
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cuda", "bf16", "precision"),
+    [
+        ("auto", True, True, "bf16-mixed"),
+        ("gpu", True, True, "bf16-mixed"),
+        ("cpu", True, True, "32-true"),
+        ("auto", True, False, "32-true"),
+        ("auto", False, False, "32-true"),
+    ],
+)
+def test_a_gpu_that_has_it_trains_in_bf16(monkeypatch, accelerator, cuda, bf16, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    assert default_precision(accelerator) == precision
+
+
+@pytest.mark.parametrize(
+    ("devices", "gpus", "several"),
+    [
+        (1, 8, False),
+        (2, 0, True),
+        ("auto", 8, True),
+        ("auto", 1, False),
+        (-1, 2, True),
+        ([0], 8, False),
+        ([0, 3], 8, True),
+        ("3", 8, True),
+        ("1", 8, False),
+        ("3,", 8, False),
+        ("0, 3", 8, True),
+    ],
+)
+def test_how_many_processes_a_trainer_will_have(monkeypatch, devices, gpus, several):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert several_processes("auto", devices, 1) == several
+    assert several_processes("auto", devices, 2)
+    if devices == "auto":
+        assert not several_processes("cpu", devices, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--data.batch", 4], "data.batch"),
+        (["--run.patience", -1], "--run.patience: -1"),
+        (["--run.name", "a/b"], "--run.name: 'a/b'"),
+        (["--run.experiment", ".."], "--run.experiment: '..'"),
+        (["--data.root", "/nowhere"], "/nowhere"),
+        (["--run.predict_dir", "/nowhere"], "/nowhere"),
+        (["--trainer.devices", 0], "devices"),
+    ],
+)
+def test_wrong_use_leaves_nothing_behind(command, capsys, words, says):
+    assert command("fit", *command.words("wrong", *words)) == 2
+    assert says in capsys.readouterr().err.lower()
+    assert not list(command.root.glob("*/*"))
+
+
+def test_a_run_that_another_one_made_meanwhile_is_not_overwritten(command, monkeypatch, capsys):
+    from contextlib import contextmanager
+
+    from lightning_colorize.training import session
+
+    @contextmanager
+    def late(folder):
+        (folder / "config.yaml").write_text("of another run")
+        yield
+
+    monkeypatch.setattr(session, "lock", late)
+    assert command("fit", *command.words("same")) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert (command.root / "tiny/same/config.yaml").read_text() == "of another run"
+
+
+def test_the_precision_that_is_used_is_saved(finished_run):
+    assert read_config(finished_run)["trainer"]["precision"] == "32-true"
+
+
+def test_training_in_lower_precision_works(command):
+    run = command.fit("bf16", "--trainer.precision", "bf16-mixed", "--trainer.max_epochs", 1)
+    state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32, torch.int64}
+
+
+def test_progress_is_lines_off_a_terminal(command, capsys):
+    command.fit("lines", "--trainer.max_epochs", 1)
+    out = capsys.readouterr().out
+    assert out.startswith("device ")
+    assert "epoch 1, validated: train/loss 0." in out
+    assert "\r" not in out
+    assert "\x1b[" not in out
+
+
+def test_a_frozen_encoder_has_no_optimiser_state(command):
+    from lightning_colorize.losses import L1
+    from lightning_colorize.networks import ConvEncoder
+    from lightning_colorize.tasks import RegressionTask
+
+    task = RegressionTask(ConvEncoder(widths=[4, 8]), L1())
+    task.net.encoder.requires_grad_(False)
+    optimizer = task.configure_optimizers()
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held.isdisjoint(id(p) for p in task.net.encoder.parameters())
+    assert len(held) == len(list(task.net.decoder.parameters())) + 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("MPS backend out of memory"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_is_one_line_that_says_what_to_try(command, capsys, monkeypatch, error):
+    from lightning_colorize.tasks import RegressionTask
+
+    def training_step(self, batch, batch_idx):
+        raise error
+
+    monkeypatch.setattr(RegressionTask, "training_step", training_step)
+    assert command("fit", *command.words("oom")) == 1
+    err = capsys.readouterr().err.strip().splitlines()
+    assert err[-1] == (
+        "lightning-colorize fit: out of memory at batch size 4: try --data.batch_size 2"
+    )
+    assert "Traceback" not in "".join(err)
+    assert read_result(command.root / "tiny" / "oom")["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["[a/gloo/transport/pair.cc:545] Connection reset by peer", "NCCL: remote process exited"],
+)
+def test_a_lost_process_is_one_line_that_says_how_to_go_on(command, capsys, monkeypatch, error):
+    from pytorch_lightning import Trainer
+
+    from lightning_colorize.tasks import RegressionTask
+
+    def training_step(self, batch, batch_idx):
+        monkeypatch.setattr(Trainer, "world_size", 2)
+        raise RuntimeError(error)
+
+    monkeypatch.setattr(RegressionTask, "training_step", training_step)
+    assert command("fit", *command.words("alone")) == 1
+    err = capsys.readouterr().err.strip().splitlines()
+    assert f"ended or cannot be reached ({error})" in err[-1]
+    assert f"lightning-colorize resume {command.root / 'tiny' / 'alone'}" in err[-1]
+    assert "Traceback" not in "".join(err)
+
+
+def test_other_errors_keep_their_traceback(command, monkeypatch):
+    from lightning_colorize.tasks import RegressionTask
+
+    def training_step(self, batch, batch_idx):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(RegressionTask, "training_step", training_step)
+    with pytest.raises(RuntimeError, match="a bug"):
+        command("fit", *command.words("bug"))
+    assert read_result(command.root / "tiny" / "bug")["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--data.root", "/does/not/exist"], "/does/not/exist does not exist"),
+        (["--model.encoder.widths", "wide"], "widths"),
+        (["--data.colour", "1"], "colour"),
+        (["--trainer.max_epochs", "many"], "max_epochs"),
+        (["--model.loss", "lightning_colorize.losses.Nothing"], "loss"),
+    ],
+)
+def test_wrong_use_is_told_before_any_work(command, capsys, words, says):
+    assert command("fit", *command.words("wrong", *words)) == 2
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert len(captured.err.strip().splitlines()) <= 3
+    assert "Traceback" not in captured.err
+    assert "usage:" not in captured.err
+    assert "epoch 1" not in captured.out
+    # The name is free: mended, the same line trains.
+    right = ("--trainer.max_epochs", 1, "--run.test", "false", "--run.grid_images", 0)
+    command.fit("wrong", *right)
+
+
+def test_a_metric_that_is_never_logged_is_refused_before_anything_is_written(command, capsys):
+    assert command("fit", *command.words("bad", "--run.monitor", "val/pnsr")) == 2
+    message = capsys.readouterr().err
+    assert "val/pnsr" in message
+    assert "val/psnr" in message
+    assert not (command.root / "tiny" / "bad").exists()
+
+
+def test_a_run_without_loggers_leaves_its_result(command):
+    run = command.fit("silent", "--trainer.logger", "false", "--trainer.max_epochs", 1)
+    assert (run / "result.json").is_file()
+    assert not (run / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize("option", ["grid_every_n_epochs", "save_every_n_steps"])
+def test_numbers_without_sense_are_refused(command, capsys, option):
+    assert command("fit", *command.words("bad", f"--run.{option}", 0)) == 2
+    assert "accepted: 1 or more" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(command, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert command("fit", *command.words("bad", "--run.root", tmp_path / "file")) == 2
+    assert "give another --run.root" in capsys.readouterr().err
+
+
+def test_a_resumed_run_needs_no_file_of_first_weights(command, tmp_path):
+    from torchvision.models import mobilenet_v2
+
+    weights = tmp_path / "weights.pth"
+    torch.save(mobilenet_v2(weights=None).state_dict(), weights)
+    words = command.words("moved", "--trainer.max_epochs", 1)
+    at = words.index("--model.encoder")
+    words[at : at + 4] = [
+        *("--model.encoder", "lightning_colorize.networks.MobileNetV2Encoder"),
+        *("--model.encoder.levels", "2", "--model.encoder.weights", str(weights)),
+    ]
+    assert command("fit", *words) == 0
+    weights.unlink()
+    run = command.root / "tiny" / "moved"
+    assert command("resume", run, "--trainer.max_epochs", 2) == 0
+    assert read_result(run)["restarts"] == 1
+
+
+def test_the_last_epoch_is_validated_whatever_its_turn(command):
+    run = command.fit("turns", "--trainer.max_epochs", 3, "--trainer.check_val_every_n_epoch", 2)
+    validated = [row["epoch"] for row in rows(run) if row.get("val/psnr")]
+    assert validated == ["1", "2"]

@@ -1,0 +1,131 @@
+"""A disk that is full, a folder that takes nothing any more, a server that is gone."""
+
+import os
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+
+from lightning_colorize.runs.folder import BEST, LAST
+from tests.training.test_resume import assert_same_run
+
+pytestmark = pytest.mark.slow
+
+STEPS = ["--run.save_every_n_steps", 1, "--trainer.max_epochs", 3]
+
+
+@pytest.fixture
+def disk():
+    """A small file system of its own, where others than root can look for it."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        folder.rmdir()
+        pytest.skip("mounting a file system needs root")
+    yield folder
+    os.seteuid(os.getuid())
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+    folder.rmdir()
+
+
+class Then(Callback):
+    """Does something at the beginning of a batch."""
+
+    batch = 0
+    act = staticmethod(lambda: None)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.fit_loop.total_batch_idx + 1 == Then.batch:
+            Then.act()
+
+
+@pytest.fixture
+def then(monkeypatch):
+    """Return a function that has something happen to the next run in its n-th batch."""
+    from lightning_colorize.training import cli as training
+
+    monkeypatch.setattr(training, "progress_callbacks", lambda: [Then()])
+
+    def set_batch(number, act):
+        Then.batch, Then.act = number, staticmethod(act)
+
+    yield set_batch
+    Then.batch = 0
+
+
+def fill(folder):
+    """Leave less room on a disk than a checkpoint takes."""
+    statistics = os.statvfs(folder)
+    free = statistics.f_bavail * statistics.f_frsize
+    with (folder / "ballast").open("wb") as file:
+        file.write(b"\0" * (free - 2 * statistics.f_frsize))
+
+
+def lock_up(folder):
+    """Take away the right to write, from root too (who reads no more of what is others')."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(path.stat().st_mode & ~0o222 | 0o444)
+    os.seteuid(65534)
+
+
+def unlock(folder):
+    """Give it back."""
+    os.seteuid(os.getuid())
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(path.stat().st_mode | 0o200)
+
+
+def words(command, root, name):
+    return command.words(name, *STEPS, "--run.root", root, "--data.grey_jitter", 0.5)
+
+
+@pytest.mark.parametrize("wrong", ["full", "read-only"])
+def test_the_run_ends_in_one_line_and_goes_on_from_a_whole_checkpoint(
+    command, disk, then, capsys, wrong
+):
+    run = disk / "tiny" / "run"
+    act, said = {
+        "full": (fill, "No space left on device"),
+        "read-only": (lock_up, "Permission denied"),
+    }[wrong]
+    then(6, lambda: act(disk))
+    capsys.readouterr()
+    assert command("fit", *words(command, disk, "run")) == 1
+    err = capsys.readouterr().err.strip().splitlines()
+    assert len(err) == 1, err
+    assert said in err[-1]
+    assert "the checkpoint of step 5 is whole" in err[-1]
+    assert f"lightning-colorize resume {run}" in err[-1]
+    for name in (LAST, BEST):
+        torch.load(run / name, weights_only=True)
+    assert not list((run / "checkpoints").glob(".*"))
+
+    unlock(disk)
+    (disk / "ballast").unlink(missing_ok=True)
+    then(0, lambda: None)
+    assert command("resume", run) == 0
+    whole = command.fit("undisturbed", *STEPS, "--data.grey_jitter", 0.5)
+    assert_same_run(run, whole)
+
+
+def test_a_folder_that_takes_no_run_is_refused_before_training(command, disk, capsys):
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    assert command("fit", *words(command, disk, "run")) == 2
+    assert "give another --run.root" in capsys.readouterr().err
+
+
+def test_a_server_that_is_gone_changes_nothing(command, monkeypatch):
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+    run = command.fit("online", *STEPS, "--run.loggers.wandb", "online")
+    assert list((run / "wandb").glob("offline-run-*"))
+    assert_same_run(run, command.fit("without", *STEPS))

@@ -1,0 +1,84 @@
+"""A run that a sweep starts: its folder, its validations, its end by a file, its second start."""
+
+import json
+
+import pytest
+import torch
+
+from lightning_colorize.runs.folder import read_result
+from tests.training.test_resume import assert_same_run, stop_in  # noqa: F401
+
+
+def validations(run):
+    return [json.loads(line) for line in (run / "validations.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def trial(tmp_path, monkeypatch):
+    """The folder that the sweep has chosen for the next run, with what it has written there."""
+    folder = tmp_path / "sweep" / "trial-0003"
+    folder.mkdir(parents=True)
+    (folder / "output.log").write_text("what the process printed\n")
+    monkeypatch.setenv("LIGHTNING_COLORIZE_TRIAL", str(folder))
+    return folder
+
+
+def test_each_validation_is_a_line(finished_run):
+    first, second = validations(finished_run)
+    assert (first["epoch"], first["step"]) == (0, 3)
+    assert (second["epoch"], second["step"]) == (1, 6)
+    assert first["time"] < second["time"]
+    assert read_result(finished_run)["told_to_stop"] is False
+    result = read_result(finished_run)["metrics"]
+    names = {name for name in result if name.startswith("val/")}
+    assert first["metrics"].keys() == second["metrics"].keys() == names
+    best = max((first, second), key=lambda line: line["metrics"]["val/psnr"])
+    assert best["metrics"]["val/psnr"] == pytest.approx(result["val/psnr"])
+
+
+def test_a_metric_that_is_no_number_is_null(command):
+    run = command.fit("diverged", "--model.optimizer.lr", "1e30", "--run.monitor", "val/psnr")
+    assert validations(run)[-1]["metrics"]["val/loss"] is None
+
+
+def test_a_trial_trains_in_its_own_folder_and_ends_when_it_finds_the_file(command, trial):
+    (trial / "stop").write_text("behind the others\n")
+    assert command("fit", *command.words("elsewhere", "--trainer.max_epochs", 5)) == 0
+    result = read_result(trial)
+    assert (result["status"], result["epochs"]) == ("stopped_early", 1)
+    assert result["told_to_stop"] is True
+    assert len(validations(trial)) == 1
+    assert (trial / "output.log").read_text() == "what the process printed\n"
+    assert not command.root.exists()
+
+
+def test_a_run_that_a_file_has_ended_can_be_trained_longer(command, trial, monkeypatch):
+    (trial / "stop").write_text("behind the others\n")
+    assert command("fit", *command.words("run", "--trainer.max_epochs", 5)) == 0
+    monkeypatch.delenv("LIGHTNING_COLORIZE_TRIAL")
+    assert command("resume", trial, "--trainer.max_epochs", 3) == 0
+    assert (read_result(trial)["status"], read_result(trial)["epochs"]) == ("finished", 3)
+
+
+def test_a_trial_goes_on_from_its_checkpoint(command, trial, stop_in, monkeypatch):  # noqa: F811
+    words = command.words("run", "--run.save_every_n_steps", 1)
+    stop_in(5)
+    assert command("fit", *words) == 130
+    assert command("fit", *words) == 0
+    assert read_result(trial)["restarts"] == 1
+    monkeypatch.delenv("LIGHTNING_COLORIZE_TRIAL")
+    assert_same_run(trial, command.fit("undisturbed"))
+    # The epoch that was validated before the stop is not validated again.
+    assert [line["step"] for line in validations(trial)] == [3, 6]
+
+
+def test_a_trial_that_died_before_its_first_checkpoint_begins_anew(command, trial):
+    for name in ("config.yaml", "metrics.csv", "result.json", "validations.jsonl"):
+        (trial / name).write_text("half")
+    (trial / "images").mkdir()
+    (trial / "images/old.png").touch()
+    assert command("fit", *command.words("run", "--run.grid_images", 0)) == 0
+    assert read_result(trial)["status"] == "finished"
+    assert [line["step"] for line in validations(trial)] == [3, 6]
+    assert not (trial / "images").exists()
+    assert torch.load(trial / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
