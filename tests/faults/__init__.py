@@ -1,0 +1,1 @@
+"""Named faults, each of which some test has to notice: `uv run python -m tests.faults`."""
