@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.metrics.spec import metric_goal
 from lightning_colorize.runs.folder import (
     METRICS,
     flatten,
     is_running,
-    metric_goal,
     read_config,
     read_result,
 )

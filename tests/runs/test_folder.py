@@ -89,11 +89,3 @@ def test_checkpoint_of_prefers_the_best(tmp_path):
     assert run_folder.checkpoint_of(folder / "last.ckpt") == folder / "last.ckpt"
     with pytest.raises(UsageError, match="does not exist"):
         run_folder.checkpoint_of(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize(
-    ("name", "goal"),
-    [("val/psnr", "max"), ("ciede2000", "min"), ("test/mse_ab", "min"), ("val/colorfulness", None)],
-)
-def test_metric_goal(name, goal):
-    assert run_folder.metric_goal(name) == goal
