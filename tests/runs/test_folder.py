@@ -17,7 +17,7 @@ def _run(root, name, **files):
 
 
 def test_imports_neither_torch_nor_lightning():
-    code = "import lightning_colorize.runs.folder, sys; print(sorted(sys.modules))"
+    code = "import lightning_colorize.runs.record, sys; print(sorted(sys.modules))"
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
