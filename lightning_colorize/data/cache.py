@@ -12,8 +12,7 @@ from torch import Tensor
 
 from lightning_colorize.common.processes import cores
 from lightning_colorize.common.progress import progress
-from lightning_colorize.data.corrupt import Broken
-from lightning_colorize.data.dataset import limit_length, resize_short_side
+from lightning_colorize.data.dataset import CorruptImage, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import ImageSet
 
@@ -28,7 +27,7 @@ _SHARE = 0.25
 
 
 class CachedImages(ImageSet):
-    """A set's images in memory, decoded, with the short side at `side`; broken ones left out.
+    """A set's images in memory, decoded, with the short side at `side`; corrupt ones left out.
 
     In a few large blocks and no object per image: forked workers share them without copying a
     page, and no second copy is made while they fill.
@@ -38,11 +37,11 @@ class CachedImages(ImageSet):
         side: Pixels of the short side.
 
     Attributes:
-        broken: What could not be read.
+        corrupt: What could not be read.
     """
 
     def __init__(self, images: ImageSet, side: int) -> None:
-        self.broken: list[Broken] = []
+        self.corrupt: list[CorruptImage] = []
         self._images = images
         self._blocks: list[Tensor] = []
         indices: list[int] = []
@@ -59,7 +58,7 @@ class CachedImages(ImageSet):
             for index, result in enumerate(shown):
                 tell(index)
                 if isinstance(result, ImageError):
-                    self.broken.append(Broken(images.name(index), result))
+                    self.corrupt.append(CorruptImage(images.name(index), result))
                     continue
                 size = result.numel()
                 if size > free:

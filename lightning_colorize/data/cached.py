@@ -60,7 +60,7 @@ class Memory:
         if not len(kept):
             raise SourceError(
                 f"none of {len(images)} images for {split} can be read "
-                f"(first: {kept.broken[0].error})"
+                f"(first: {kept.corrupt[0].error})"
             )
         self._taken += bytes_needed(len(kept), side)
         return kept

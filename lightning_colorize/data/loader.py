@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from lightning_colorize.color import RawBatch
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.corrupt import Broken, BrokenImages, TooManyBroken
-from lightning_colorize.data.dataset import ImageDataset
+from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
+from lightning_colorize.data.dataset import CorruptImage, ImageDataset
 from lightning_colorize.data.order import AnyOrder, EpochOrder
 from lightning_colorize.data.workers import leave_signals_to_the_run
 
@@ -28,8 +28,8 @@ Key = tuple[int, int]
 """An image's index and the number drawn for this delivery, in [0, 2**32)."""
 
 
-Receive = Callable[[Iterator[Any]], Iterator[tuple[RawBatch, list[Broken]]]]
-"""Batches as they were shipped to batches of pixels, and what of them turned out broken."""
+Receive = Callable[[Iterator[Any]], Iterator[tuple[RawBatch, list[CorruptImage]]]]
+"""Batches as they were shipped to batches of pixels, and what of them turned out corrupt."""
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -117,7 +117,7 @@ class ImageLoader(DataLoader[Any]):
     Args:
         dataset: The images.
         batches: Which of them, in which order.
-        broken: Told of the images that could not be read.
+        corrupt: Told of the images that could not be read.
         seed_batches: Seed torch's generator before each batch is handed over (training).
         receive: Makes pixels of what the data set's `collate` shipped.
         options: Of torch's DataLoader: num_workers, pin_memory, persistent_workers, ...
@@ -131,7 +131,7 @@ class ImageLoader(DataLoader[Any]):
         self,
         dataset: ImageDataset,
         batches: EpochBatches,
-        broken: BrokenImages,
+        corrupt: CorruptImages,
         seed_batches: bool = False,
         receive: Receive = iter,
         **options: Any,
@@ -144,7 +144,7 @@ class ImageLoader(DataLoader[Any]):
             **options,
         )
         self.batches = batches
-        self.broken = broken
+        self.corrupt = corrupt
         self._expecting = dataset.images.expecting
         self.seed_batches = seed_batches
         self._receive = receive
@@ -207,8 +207,8 @@ class ImageLoader(DataLoader[Any]):
         self._resumed = False
         self.batches.position = self._position
         nothing = True
-        for raw, broken in self._awaited():
-            self.broken.add(broken, TooManyBroken)
+        for raw, corrupt in self._awaited():
+            self.corrupt.add(corrupt, TooManyCorrupt)
             self._position += 1
             if not len(raw.rgb):
                 continue
@@ -216,10 +216,10 @@ class ImageLoader(DataLoader[Any]):
             if self.seed_batches:
                 self._seed_batch()
             yield raw
-        if nothing and self.broken.max_share < 1:
-            raise TooManyBroken("none of the images at hand can be read")
+        if nothing and self.corrupt.max_share < 1:
+            raise TooManyCorrupt("none of the images at hand can be read")
 
-    def _awaited(self) -> Iterator[tuple[RawBatch, list[Broken]]]:
+    def _awaited(self) -> Iterator[tuple[RawBatch, list[CorruptImage]]]:
         """Yield the batches, keeping account of how long each was waited for."""
         self.asked = time.perf_counter()
         # Starts the workers: time that is waited too, and before a thread fetches ahead.

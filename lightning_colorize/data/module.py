@@ -16,7 +16,7 @@ from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.cached import Cache, Memory
 from lightning_colorize.data.checks import require, require_least, require_range, require_share
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.corrupt import BrokenImages
+from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.images import ImageSet
 from lightning_colorize.data.loader import EpochBatches, ImageLoader
@@ -138,7 +138,7 @@ class ColorizationDataModule(LightningDataModule):
                 )
 
     def counts(self) -> dict[str, int]:
-        """Return the number of images of each split, broken ones counted until they are met."""
+        """Return the number of images of each split, corrupt ones counted until they are met."""
         return {
             name: len(self._images.get(name, images))  # type: ignore[call-overload]
             for name, images in self._splits.items()
@@ -167,7 +167,7 @@ class ColorizationDataModule(LightningDataModule):
         return self._reading.loader(
             self.images(split),
             self._side(split),
-            self._broken,
+            self._corrupt,
             self._run,
             shuffle=training and not self._run.overfits,
             seed_batches=training,
@@ -220,7 +220,7 @@ class ColorizationDataModule(LightningDataModule):
         loader = ImageLoader(
             ImageDataset(images, self.size),
             EpochBatches(len(images), self.batch_size, shuffle=some, order=images.order),
-            self._broken,
+            self._corrupt,
             num_workers=self._reading.workers(images, self._run.local_ranks),
         )
         count = max(1, limit // self.batch_size) if limit and some else None
@@ -251,7 +251,7 @@ class ColorizationDataModule(LightningDataModule):
             return found
         kept = self._memory.keep(split, found, side, self._run.device)
         # Each process reads them all, and one tells.
-        self._broken.add(kept.broken, reported_by_rank_zero=self._run.rank > 0)
+        self._corrupt.add(kept.corrupt, reported_by_rank_zero=self._run.rank > 0)
         return kept
 
     @property
@@ -259,9 +259,9 @@ class ColorizationDataModule(LightningDataModule):
         return TrainerView(self.trainer)
 
     @cached_property
-    def _broken(self) -> BrokenImages:
-        """The account of broken images, begun when the first are read: by then a run is known."""
+    def _corrupt(self) -> CorruptImages:
+        """The account of corrupt images, begun when the first are read: by then a run is known."""
         total = sum(len(images) for images in self._splits.values())
         folder = self._run.folder
         report = None if folder is None else folder / "broken.txt"
-        return BrokenImages(total, self.max_broken_share, report)
+        return CorruptImages(total, self.max_broken_share, report)

@@ -6,7 +6,7 @@ import torch
 
 from lightning_colorize.common.processes import cores
 from lightning_colorize.data.cache import CachedImages
-from lightning_colorize.data.corrupt import BrokenImages
+from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.device import (
     Decoder,
@@ -44,7 +44,7 @@ class Reading(NamedTuple):
         self,
         images: ImageSet,
         side: int,
-        broken: BrokenImages,
+        corrupt: CorruptImages,
         run: TrainerView,
         *,
         shuffle: bool = False,
@@ -56,9 +56,9 @@ class Reading(NamedTuple):
             images: Of a split, or those of it that are kept in memory.
             side: Height and width of the squares; of images on the device, that of their short
                 sides.
-            broken: Told of what cannot be read.
+            corrupt: Told of what cannot be read.
             run: What it is for.
-            shuffle: For training: a new order in each epoch, random squares, and what is broken is
+            shuffle: For training: a new order in each epoch, random squares, and what is corrupt is
                 replaced. Else each image once.
             seed_batches: As in `ImageLoader`.
 
@@ -79,7 +79,7 @@ class Reading(NamedTuple):
                 rank=run.rank,
                 ranks=run.ranks,
             ),
-            broken,
+            corrupt,
             seed_batches=seed_batches,
             receive=receive,
             num_workers=workers,
@@ -108,7 +108,7 @@ class Reading(NamedTuple):
         if isinstance(images, DeviceImages):
             placed = PlacedDataset(images, side, random_crop=training)
             return placed, placed.batches
-        how = {"random_crop": training, "replace_broken": training}
+        how = {"random_crop": training, "replace_corrupt": training}
         decoded = ImageDataset(images, side, **how)
         if self.decode == "device" and not isinstance(images, CachedImages):
             require_decoder(device)

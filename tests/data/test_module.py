@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import CachedImages, bytes_needed
-from lightning_colorize.data.corrupt import TooManyBroken
+from lightning_colorize.data.corrupt import TooManyCorrupt
 from lightning_colorize.data.dataset import crop_square, resize_short_side
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
@@ -356,7 +356,7 @@ def test_broken_images_of_all_splits_are_counted_together(tmp_path):
 
 def test_once_at_work_a_large_share_is_no_wrong_use(tmp_path):
     datamodule = data(with_broken(tmp_path, broken=[2, 3]), cache="never")
-    with pytest.raises(TooManyBroken, match="2 of 16 images cannot be read"):
+    with pytest.raises(TooManyCorrupt, match="2 of 16 images cannot be read"):
         run(datamodule, tmp_path)
 
 

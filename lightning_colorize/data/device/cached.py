@@ -10,8 +10,7 @@ from torch import Tensor
 from lightning_colorize.color import RawBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import CachedImages, bytes_needed, machine_memory
-from lightning_colorize.data.corrupt import Broken
-from lightning_colorize.data.dataset import ImageDataset, square_corner
+from lightning_colorize.data.dataset import CorruptImage, ImageDataset, square_corner
 from lightning_colorize.data.images import ImageSet
 
 SHARE = 0.5
@@ -140,8 +139,10 @@ class PlacedDataset(ImageDataset):
         """Return what `__getitems__` gave."""
         return items
 
-    def batches(self, shipped: Iterator[PlacedBatch]) -> Iterator[tuple[RawBatch, list[Broken]]]:
-        """Yield the batches on the device; what is broken was left out while they were read."""
+    def batches(
+        self, shipped: Iterator[PlacedBatch]
+    ) -> Iterator[tuple[RawBatch, list[CorruptImage]]]:
+        """Yield the batches on the device; what is corrupt was left out while they were read."""
         return ((self.images.gathered(batch, self.side), []) for batch in shipped)
 
 
