@@ -84,7 +84,9 @@ class _On(TrainerView):
 def _loader(folder: Path, place: Place, decode: Decode) -> ImageLoader:
     images = FileImages(folder, list_images(folder))
     side, batch_size = (24, 2) if place.toy else (_SIDE, min(_BATCH, len(images)))
-    reading = Reading(batch_size, place.workers, place.device.type == "cuda", decode, seed=0)
+    reading = Reading(
+        batch_size, "crop", place.workers, place.device.type == "cuda", decode, seed=0
+    )
     broken = CorruptImages(len(images), max_share=1.0)
     return reading.loader(images, side, broken, _On(place.device), shuffle=True)
 

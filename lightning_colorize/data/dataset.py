@@ -1,6 +1,6 @@
 """A split's images as squares of uint8."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,11 +11,32 @@ from lightning_colorize.color import RawBatch
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import ImageSet
 
+Resize = Literal["crop", "stretch"]
+"""How an image becomes a square: its short side is resized and a square cropped along the long
+side, or both sides are resized and the aspect ratio is lost."""
+
 LONGEST = 4
 """Of an image, at most this many times its short side is used along the long one.
 
 Otherwise an image of one row and some thousand columns would be enlarged to gigabytes.
 """
+
+
+def resize(rgb: Tensor, side: int, mode: Resize) -> Tensor:
+    """Resize an image so that a square of `side` pixels can be cropped from it.
+
+    Args:
+        rgb: (..., 3, H, W), uint8.
+        side: Pixels.
+        mode: With "stretch" the whole image becomes the square.
+
+    Returns:
+        (..., 3, h, w), uint8, min(h, w) = side.
+    """
+    if mode == "crop":
+        return resize_short_side(limit_length(rgb), side)
+    stretched: Tensor = TF.resize(rgb, [side, side], antialias=True)
+    return stretched
 
 
 def resize_short_side(rgb: Tensor, side: int) -> Tensor:
@@ -136,6 +157,7 @@ class ImageDataset(Dataset[Item]):
         random_crop: Draw anew each time where the square is cut; else cut the centre.
         replace_corrupt: In place of a corrupt image give the next one, so that a training epoch
             keeps its number of steps.
+        resize: How an image becomes a square.
 
     Attributes:
         ships_pixels: Whether batches are whole as they leave the loader's workers.
@@ -149,9 +171,11 @@ class ImageDataset(Dataset[Item]):
         side: int,
         random_crop: bool = False,
         replace_corrupt: bool = False,
+        resize: Resize = "crop",
     ) -> None:
         self.images = images
         self.side = side
+        self.resize = resize
         self.random_crop = random_crop
         self.replace_corrupt = replace_corrupt
 
@@ -189,6 +213,5 @@ class ImageDataset(Dataset[Item]):
         return collate(items)
 
     def _item(self, index: int, position: float) -> Item:
-        read = limit_length(self.images.read(index, self.side))
-        rgb = crop_square(resize_short_side(read, self.side), self.side, position)
-        return Item(rgb, self.images.name(index), [])
+        resized = resize(self.images.read(index, self.side), self.side, self.resize)
+        return Item(crop_square(resized, self.side, position), self.images.name(index), [])

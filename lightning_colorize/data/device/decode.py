@@ -13,13 +13,7 @@ from torch import Tensor
 
 from lightning_colorize.color import RawBatch
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.dataset import (
-    CorruptImage,
-    Item,
-    crop_square,
-    limit_length,
-    resize_short_side,
-)
+from lightning_colorize.data.dataset import CorruptImage, Item, Resize, crop_square, resize
 from lightning_colorize.data.decoding.files import ImageError, decode_image
 from lightning_colorize.data.decoding.jpeg import decode_jpegs
 from lightning_colorize.data.device.jpegs import JpegBatch
@@ -61,6 +55,7 @@ class Decoder:
         side: Height and width of the squares.
         replacement: In place of an image that turns out to be corrupt, gives the next one by its
             number and where it is cut, decoded; None leaves corrupt ones out.
+        mode: How images are resized.
     """
 
     def __init__(
@@ -68,7 +63,9 @@ class Decoder:
         device: torch.device,
         side: int,
         replacement: Callable[[int, float], Item] | None = None,
+        mode: Resize = "crop",
     ) -> None:
+        self.mode = mode
         self.device = device
         self.side = side
         self.replacement = replacement
@@ -130,8 +127,8 @@ class Decoder:
         for number, image in images.items():
             alike[image.shape].append(number)
         for numbers in alike.values():
-            stacked = torch.stack([limit_length(images[number]) for number in numbers])
-            yield from zip(numbers, resize_short_side(stacked, self.side), strict=True)
+            stacked = torch.stack([images[number] for number in numbers])
+            yield from zip(numbers, resize(stacked, self.side, self.mode), strict=True)
 
 
 def _pieces(pixels: list[int]) -> Iterator[slice]:

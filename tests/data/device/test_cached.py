@@ -100,7 +100,7 @@ def test_no_process_is_started_to_read_what_is_there(photo_folder):
     data.setup("fit")
     loader = data.train_dataloader()
     assert loader.num_workers == 0
-    assert not loader.pin_memory
+    assert not loader.reader.pin_memory
 
 
 def test_what_has_no_trainer_gets_its_images_too(photo_folder):
