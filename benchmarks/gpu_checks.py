@@ -18,13 +18,13 @@ from lightning_colorize.color import RawBatch, set_tf32, to_lab, to_rgb
 from lightning_colorize.commands.fit import PROGRAM, train
 from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.corrupt import BrokenImages
+from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.reading import Decode, Reading
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.data.trainer_view import TrainerView
-from lightning_colorize.metrics.functional import measure as measure_images
+from lightning_colorize.metrics import per_image
 from lightning_colorize.runs.folder import LAST
 from lightning_colorize.training.session import session
 
@@ -42,7 +42,7 @@ def check_colors(device: torch.device) -> dict[str, float]:
     rgb = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8, generator=generator)
     L, ab = to_lab(rgb)
     shifted = ab.flip(0)
-    expected = measure_images(L, shifted, ab)
+    expected = per_image(L, shifted, ab)
     raw = RawBatch(rgb.to(device), [""] * len(rgb))
     augmentation = Augmentation(48, rotation=5.0, grey_jitter=0.5)
     set_back = set_tf32(True)
@@ -50,7 +50,7 @@ def check_colors(device: torch.device) -> dict[str, float]:
         with torch.autocast(device.type, torch.bfloat16):
             L_there, ab_there = to_lab(raw.rgb)
             back = to_rgb(L_there, ab_there)
-            measured = measure_images(L.to(device), shifted.to(device), ab.to(device))
+            measured = per_image(L.to(device), shifted.to(device), ab.to(device))
             batches = []
             for images, compiled in ((raw._replace(rgb=rgb), False), (raw, False), (raw, True)):
                 torch.manual_seed(0)
@@ -62,8 +62,8 @@ def check_colors(device: torch.device) -> dict[str, float]:
         "L": _far(L_there, L),
         "ab": _far(ab_there, ab),
         "rgb": _far(back, rgb / 255),
-        "ssim": _far(measured.ssim, expected.ssim),
-        "psnr": _far(measured.psnr, expected.psnr),
+        "ssim": _far(measured["ssim"], expected["ssim"]),
+        "psnr": _far(measured["psnr"], expected["psnr"]),
         "augmented": _far(eager, cpu),
         "compiled": _far(compiled_batch, eager),
     }
@@ -84,8 +84,10 @@ class _On(TrainerView):
 def _loader(folder: Path, place: Place, decode: Decode) -> ImageLoader:
     images = FileImages(folder, list_images(folder))
     side, batch_size = (24, 2) if place.toy else (_SIDE, min(_BATCH, len(images)))
-    reading = Reading(batch_size, place.workers, place.device.type == "cuda", decode, seed=0)
-    broken = BrokenImages(len(images), max_share=1.0)
+    reading = Reading(
+        batch_size, "crop", place.workers, place.device.type == "cuda", decode, seed=0
+    )
+    broken = CorruptImages(len(images), max_share=1.0)
     return reading.loader(images, side, broken, _On(place.device), shuffle=True)
 
 

@@ -12,7 +12,7 @@ from torch.optim import Adam
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import L1, AdversarialLoss
-from lightning_colorize.metrics import batch_figures
+from lightning_colorize.metrics import batch_metrics
 from lightning_colorize.networks import (
     Colorizer,
     Decoder,
@@ -183,17 +183,17 @@ class CGANTask(ColorizationTask):
         logs = every > 0 and (self.global_step + 1) % every == 0
         with torch.set_grad_enabled(steps_g):
             prediction = self.predict(batch.L)
-        L = self.scaling.normalise_L(batch.L)
+        L = self.scaling.normalize_L(batch.L)
         ab_hat = self.net.head.to_ab(prediction)
         figures: dict[str, Tensor] = {}
         if steps_d:
-            ab = self.scaling.normalise_ab(batch.ab)
+            ab = self.scaling.normalize_ab(batch.ab)
             figures |= self._step_discriminator(L, ab, ab_hat, not steps_g, logs)
         if steps_g:
             figures |= self._step_generator(L, ab_hat, prediction, batch, logs)
             self.log("train/loss", figures["loss"], prog_bar=True, batch_size=len(batch))
         if logs:
-            figures |= batch_figures(batch.L, self.scaling.restore_ab(ab_hat), batch.ab)
+            figures |= batch_metrics(batch.L, self.scaling.restore_ab(ab_hat), batch.ab)
             others = {f"train/{name}": value for name, value in figures.items() if name != "loss"}
             self.log_dict(others, batch_size=len(batch))
         step_schedules(self.trainer, "step", self.lr_scheduler_step)
