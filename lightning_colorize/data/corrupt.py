@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.name_list import name_line, read_name_list
 from lightning_colorize.data.shards.errors import ShardError
-from lightning_colorize.data.sources.listing import name_line, read_name_list
 
 # So many are named where no file lists them.
 _NAMED = 5

@@ -5,6 +5,7 @@ import pytest
 from jsonargparse import ArgumentParser
 from PIL import Image
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import CachedImages
 from lightning_colorize.data.corrupt import BrokenImages
 from lightning_colorize.data.decoding.files import ImageError
@@ -155,7 +156,7 @@ def test_exclude_list(tmp_path):
         FolderSource(exclude_list=listed).splits(tmp_path / "data")
     listed.write_text("# nothing wrong\n")
     assert sum(map(len, FolderSource(exclude_list=listed).splits(tmp_path / "data").values())) == 3
-    with pytest.raises(SourceError, match=r"gone\.txt cannot be read: No such file"):
+    with pytest.raises(UsageError, match=r"gone\.txt cannot be read: No such file"):
         FolderSource(exclude_list=tmp_path / "gone.txt").splits(tmp_path / "data")
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
+from lightning_colorize.data.name_list import read_name_list
 from lightning_colorize.data.sources.base import Root, SourceError, require_local
-
-_ESCAPED = {"n": "\n", "r": "\r"}
 
 
 def require_folder(root: Root | None, reader: str, option: str = "--data.root") -> Path:
@@ -141,33 +140,3 @@ def listed_names(exclude_list: Path | None, names: Collection[str], place: Path)
     if listed.issuperset(names):
         raise SourceError(f"exclude_list: {exclude_list} leaves none of the images in {place}")
     return listed
-
-
-def read_name_list(path: Path) -> set[str]:
-    """Read a text file of relative names, one a line; blank lines and `#` comments are skipped.
-
-    Names are escaped as `name_line` does it.
-
-    Raises:
-        SourceError: If the file cannot be read.
-    """
-    try:
-        text = path.expanduser().read_text("utf-8", "surrogateescape")
-    except OSError as error:
-        raise SourceError(f"exclude_list: {path} cannot be read: {error.strerror}") from error
-    lines = (line.removesuffix("\r") for line in text.split("\n"))
-    return {_unescaped(line) for line in lines if line.strip() and not line.startswith("#")}
-
-
-def name_line(name: str) -> str:
-    r"""Return a name as a line of the list that `read_name_list` reads, without the line's end.
-
-    A backslash, a line feed and a carriage return become `\\`, `\n` and `\r`; a `#` at the
-    beginning gets a backslash before it.
-    """
-    line = name.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r")
-    return f"\\{line}" if line.startswith("#") else line
-
-
-def _unescaped(line: str) -> str:
-    return re.sub(r"\\([\\nr#])", lambda match: _ESCAPED.get(match[1], match[1]), line)

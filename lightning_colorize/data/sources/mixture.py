@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_colorize.data.images import ConcatImages, FileImages
+from lightning_colorize.data.name_list import read_name_list
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.folder import FolderSource
-from lightning_colorize.data.sources.listing import read_name_list, require_folder
+from lightning_colorize.data.sources.listing import require_folder
 from lightning_colorize.data.splits import SPLIT_NAMES
 
 
