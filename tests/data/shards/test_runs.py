@@ -25,7 +25,7 @@ def shards(tmp_path_factory):
 
 
 class Seen(Callback):
-    """Writes down what each step was trained on, and is interrupted once."""
+    """Records the images of each step, and interrupts the run once."""
 
     names: tuple[tuple[int, int, tuple[str, ...]], ...] = ()
     stop_at = 0
@@ -57,7 +57,7 @@ def options(shards, *more):
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_run_over_shards_that_was_stopped_comes_to_the_same(command, shards, seen, workers):
+def test_resume_over_shards_is_bit_exact(command, shards, seen, workers):
     words = options(shards, "--data.num_workers", workers)
     undisturbed = command.fit("undisturbed", *words)
     expected = seen.names
@@ -79,7 +79,7 @@ def test_a_run_over_shards_that_was_stopped_comes_to_the_same(command, shards, s
     assert rows[0] == rows[1]
 
 
-def test_a_damaged_shard_ends_the_run_with_its_name(command, shards, tmp_path, capsys):
+def test_a_damaged_shard_stops_the_run_and_is_named(command, shards, tmp_path, capsys):
     own = shutil.copytree(shards, tmp_path / "own")
     flip_byte(own / "train" / "chunk-0-5.bin")
     assert command("fit", *command.words("damaged", *options(own))) == 1
@@ -87,7 +87,7 @@ def test_a_damaged_shard_ends_the_run_with_its_name(command, shards, tmp_path, c
     assert last.startswith(f"lightning-colorize: {own}/train/chunk-0-5.bin: its SHA-256 is not")
 
 
-def test_a_run_goes_on_without_it_on_wish(command, shards, tmp_path, capsys, seen):
+def test_a_run_skips_a_damaged_shard(command, shards, tmp_path, capsys, seen):
     own = shutil.copytree(shards, tmp_path / "own")
     flip_byte(own / "train" / "chunk-0-5.bin")
     source = ("--data.source", "lightning_colorize.data.sources.ShardSource")
@@ -99,7 +99,7 @@ def test_a_run_goes_on_without_it_on_wish(command, shards, tmp_path, capsys, see
     assert len((run / "broken.txt").read_text().splitlines()) == 6
 
 
-def test_images_packed_smaller_than_they_are_wanted_are_refused(command, shards, capsys):
+def test_data_size_above_the_packed_size_is_refused(command, shards, capsys):
     words = command.words("large", *options(shards, "--data.size", 40))
     assert command("fit", *words) == 2
     last = capsys.readouterr().err.splitlines()[-1]
@@ -107,14 +107,14 @@ def test_images_packed_smaller_than_they_are_wanted_are_refused(command, shards,
     assert "with --size 45" in last
 
 
-def test_evaluate_reads_shards_too(command, shards, finished_run, tmp_path, capsys):
+def test_evaluate_reads_shards(command, shards, finished_run, tmp_path, capsys):
     assert command("evaluate", finished_run, "--data", shards) == 0
     assert "2 test images of" in capsys.readouterr().out
     assert command("evaluate", finished_run, "--data", shards, "--split", "val") == 0
     assert "4 val images of" in capsys.readouterr().out
 
 
-def test_an_address_stays_as_it_is():
+def test_a_url_is_not_made_absolute():
     from lightning_colorize.training.cli import absolute
 
     assert absolute("s3://bucket/shards") == "s3://bucket/shards"

@@ -34,9 +34,7 @@ def test_folders_are_sampled_by_weight_whatever_their_size(tmp_path):
 def test_folders_with_further_settings(tmp_path):
     touch(tmp_path / "a" / "images", *(f"{kind}_{i}.jpg" for kind in "xy" for i in range(20)))
     touch(tmp_path / "b" / "images", *(f"{i}.jpg" for i in range(20)))
-    touch(
-        tmp_path / "c/images", *(f"{half}/{i}.jpg" for half in ("color", "gray") for i in range(20))
-    )
+    touch(tmp_path / "c" / "images", *(f"{half}/{i}.jpg" for half in "cg" for i in range(20)))
     source = MixtureSource(
         [
             MixtureFolder(tmp_path / "a" / "images", include="x_*", splits={"train": 8, "val": 2}),
