@@ -94,60 +94,6 @@ def test_leaks_are_exit_1_and_resolved_by_the_exclusion_list(leaking, tmp_path, 
     assert "7 images (3 train, 4 val)" in capsys.readouterr().out
 
 
-def as_imagenet(leaking, folder):
-    shutil.copytree(leaking / "train", folder / "Data" / "CLS-LOC" / "train" / "n01440764")
-    shutil.copytree(leaking / "val", folder / "Data" / "CLS-LOC" / "val")
-    return folder, {}
-
-
-def as_manifest(leaking, folder):
-    shutil.copytree(leaking, folder)
-    paths = [f"{path.relative_to(folder)},{path.parent.name}" for path in folder.glob("*/*")]
-    (folder / "list.csv").write_text("\n".join(["path,split", *paths]))
-    return folder / "list.csv", {}
-
-
-def as_pets(leaking, folder):
-    (folder / "images").mkdir(parents=True)
-    for number, path in enumerate(sorted(leaking.glob("*/*"))):
-        shutil.copy(path, folder / "images" / f"hound_{number}{path.suffix}")
-    return folder, {"breed": "hound", "splits": {"train": 7, "val": 4}}
-
-
-def as_mixture(leaking, folder):
-    shutil.copytree(leaking, folder / "own")
-    return folder, {"folders": {"own": 1.0}}
-
-
-@pytest.mark.parametrize(
-    ("source", "lay_out"),
-    [
-        ("ImageNetSource", as_imagenet),
-        ("ManifestSource", as_manifest),
-        ("OxfordPetSource", as_pets),
-        ("MixtureSource", as_mixture),
-    ],
-)
-def test_each_source_accepts_its_exclusion_list(source, lay_out, leaking, tmp_path, capsys):
-    root, settings = lay_out(leaking, tmp_path / "laid")
-    listed, spec, report = (tmp_path / name for name in ("out.txt", "source.yaml", "found.json"))
-    words = ["audit", str(root), "--source", str(spec), "--json", str(report)]
-
-    def describe(**settings):
-        class_path = f"lightning_colorize.data.sources.{source}"
-        spec.write_text(json.dumps({"class_path": class_path, "init_args": settings}))
-
-    describe(**settings)
-    assert main([*words, "--exclude-to", str(listed)]) == 1
-    assert f"4 to leave out, listed in {listed}" in capsys.readouterr().out
-    describe(**settings, exclude_list=str(listed))
-    assert main(words) == 0
-    assert "nothing to leave out" in capsys.readouterr().out
-    left = json.loads(report.read_text())
-    assert left["excluded"] == left["duplicates"] == left["leaks_across_groups"] == []
-    assert sum(left["images"].values()) == 11 - 4
-
-
 def test_findings_without_leaks_are_exit_0(clean, tmp_path, capsys):
     folder = tmp_path / "photos"
     shutil.copytree(clean, folder)

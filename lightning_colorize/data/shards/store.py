@@ -5,7 +5,6 @@ import os
 import random
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -39,39 +38,7 @@ _NOT_RETRIED = (
 )
 
 
-class Store(ABC):
-    """The files of a pack."""
-
-    @abstractmethod
-    def locate(self, file: str) -> str:
-        """Return the path or URL of a file, for messages."""
-
-    @abstractmethod
-    def read(self, file: str) -> bytes:
-        """Return the content of a small file.
-
-        Raises:
-            Exception: If it cannot be read. Remote file systems raise classes of their own.
-        """
-
-    @abstractmethod
-    def open(self, file: PackedFile) -> tuple[OpenShard, bool]:
-        """Open a shard, fetched if needed.
-
-        Returns:
-            The shard, and whether its SHA-256 has been checked.
-
-        Raises:
-            DamagedCopy: If the fetched file is not the one that was packed.
-            Exception: As above.
-        """
-
-    @abstractmethod
-    def discard(self, file: PackedFile) -> bool:
-        """Delete the cached copy of a file; returns whether it can be fetched again."""
-
-
-class FolderStore(Store):
+class FolderStore:
     """A pack in a local folder.
 
     Args:
@@ -82,7 +49,7 @@ class FolderStore(Store):
         self.folder = folder
 
     def locate(self, file: str) -> str:
-        """Return the path."""
+        """Return the path of a file, for messages."""
         return str(self.folder / file)
 
     def read(self, file: str) -> bytes:
@@ -90,7 +57,7 @@ class FolderStore(Store):
         return (self.folder / file).read_bytes()
 
     def open(self, file: PackedFile) -> tuple[OpenShard, bool]:
-        """Open the shard."""
+        """Return the open shard, and False because it is not verified."""
         return OpenShard(self.folder / file.file), False
 
     def discard(self, file: PackedFile) -> bool:
@@ -98,7 +65,7 @@ class FolderStore(Store):
         return False
 
 
-class RemoteStore(Store):
+class RemoteStore:
     """A pack at a URL that fsspec supports, such as `s3://bucket/shards`.
 
     Whole files are fetched and cached under their SHA-256, so a pack that is replaced at its URL
@@ -121,17 +88,28 @@ class RemoteStore(Store):
         self.options = options
 
     def locate(self, file: str) -> str:
-        """Return the file's URL."""
+        """Return the URL of a file, for messages."""
         return f"{self.url}/{file}"
 
     def read(self, file: str) -> bytes:
-        """Return the content of a small file, uncached."""
+        """Return the content of a small file, uncached.
+
+        Raises:
+            Exception: If it cannot be read. Remote file systems raise classes of their own.
+        """
         return with_retries(lambda: self._cat(file), self.locate(file))
 
     def open(self, file: PackedFile) -> tuple[OpenShard, bool]:
         """Open the cached copy, fetched if needed.
 
         Other processes may delete a copy at any time. An open file stays readable.
+
+        Returns:
+            The open shard, and whether it was fetched, and thus verified.
+
+        Raises:
+            DamagedCopy: If the fetched file is not the one that was packed.
+            Exception: As `read`.
         """
         cached = self._cached(file)
         if (opened := _open_cached(cached)) is not None:
@@ -149,7 +127,7 @@ class RemoteStore(Store):
         return opened, checked
 
     def discard(self, file: PackedFile) -> bool:
-        """Delete the cached copy, which may be damaged while the original is intact."""
+        """Delete the cached copy, and return True: it can be fetched again."""
         self._cached(file).unlink(missing_ok=True)
         return True
 
@@ -187,6 +165,9 @@ class RemoteStore(Store):
             return url_to_fs(self.url, **self.options)  # type: ignore[no-any-return]
         except (ImportError, ValueError) as error:
             raise UsageError(f"{self.url}: {error}") from error
+
+
+Store = FolderStore | RemoteStore
 
 
 def _open_cached(cached: Path) -> OpenShard | None:
