@@ -21,7 +21,7 @@ from lightning_colorize.data.audit.features import LENGTH, MIRRORED
 RADIUS = 0.08
 """Largest distance between the descriptors of near duplicates. Measured on photographs: halving
 the size and JPEG quality 70 move a descriptor by 0.005, one in a thousand by more than 0.032, none
-by more than 0.062; docs/audit.md says what is found beyond."""
+by more than 0.062; see docs/audit.md for larger distances."""
 
 _CHUNK = 8192  # about a second, after which Ctrl-C takes effect
 

@@ -74,12 +74,12 @@ def sha256_of(file: Path | BufferedReader) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def parse_manifest(content: bytes, place: str) -> Pack:
+def parse_manifest(content: bytes, location: str) -> Pack:
     """Parse and validate `pack.json`, which may come from an untrusted URL.
 
     Args:
         content: The content of the file.
-        place: Its path or URL, for the error.
+        location: Its path or URL, for the error.
 
     Raises:
         UsageError: If it is of another version, or not a manifest.
@@ -93,11 +93,12 @@ def parse_manifest(content: bytes, place: str) -> Pack:
             settings = found["settings"]
             return Pack(_count(settings["size"]), _encoding(settings["encoding"]), splits)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
         raise UsageError(
-            f"{place} is not a manifest of pack ({type(error).__name__}: {error}): run pack again"
+            f"{location} is not a manifest of pack ({reason}): run pack again"
         ) from error
     raise UsageError(
-        f"{place} is of version {version}, this lightning-colorize reads version {VERSION}: "
+        f"{location} is of version {version}, this lightning-colorize reads version {VERSION}: "
         "run pack again, or install the matching version"
     )
 

@@ -181,12 +181,12 @@ def _open_cached(cached: Path) -> OpenShard | None:
     return opened
 
 
-def with_retries(fetch: Callable[[], T], place: str) -> T:
+def with_retries(fetch: Callable[[], T], location: str) -> T:
     """Return the result of a network access, retried with growing delays.
 
     Args:
         fetch: The access; file systems raise classes of their own.
-        place: The URL, for the message about a retry.
+        location: The URL, for the message about a retry.
     """
     for delay in DELAYS:
         try:
@@ -198,7 +198,7 @@ def with_retries(fetch: Callable[[], T], place: str) -> T:
                 raise
             pause = delay * random.uniform(0.5, 1.0)
             if delay >= _REPORTED_FROM:
-                print(f"{place}: {one_line(error)}; retrying in {pause:.0f} s", file=sys.stderr)
+                print(f"{location}: {one_line(error)}; retrying in {pause:.0f} s", file=sys.stderr)
             time.sleep(pause)
     return fetch()
 

@@ -115,7 +115,7 @@ class MixtureSource(Source):
 
 
 def _labels(roots: list[Path]) -> list[str]:
-    """Return the folders' names, with as many parents as needed to tell them apart."""
+    """Return the folders' names, with as many parents as needed to make them unique."""
     parts = [root.resolve().parts for root in roots]
     if len(set(parts)) < len(parts):
         twice = next(root for i, root in enumerate(roots) if parts[i] in parts[:i])

@@ -117,12 +117,10 @@ def test_members_of_a_pan_are_near_their_representative():
     groups, _ = find_duplicates(features, splits, np.zeros(200, dtype=bool))
     points = features["descriptor"].astype(float)
     for group in groups:
-        assert (
-            np.linalg.norm(points[group.members] - points[group.representative], axis=1).max()
-            <= RADIUS
-        )
-    kept = set(range(200)) - {int(index) for group in groups for index in group.copies}
-    assert 10 < len(kept) <= 20
+        distance = np.linalg.norm(points[group.members] - points[group.representative], axis=1)
+        assert distance.max() <= RADIUS
+    representatives = set(range(200)) - {int(index) for group in groups for index in group.copies}
+    assert 10 < len(representatives) <= 20
 
 
 def test_a_leak_across_groups_is_found():
@@ -143,7 +141,7 @@ def test_a_leak_of_one_group_is_reported_once():
     assert not pairs
 
 
-def shown_in_two(points, splits):
+def splits_of_near_pairs(points, splits):
     """Return the splits of all near pairs, by brute force."""
     close = distances(points) <= RADIUS
     return {tuple(sorted((splits[i], splits[j]))) for i, j in np.argwhere(close)} - {
@@ -156,12 +154,12 @@ def shown_in_two(points, splits):
 def test_representatives_are_distinct_and_no_leak_is_lost(seed, count, spread):
     random = np.random.default_rng(seed)
     features = np.zeros(count, dtype=FEATURES)
-    centres = random.normal(size=(3, LENGTH))
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    centers = random.normal(size=(3, LENGTH))
+    centers /= np.linalg.norm(centers, axis=1, keepdims=True)
     steps = random.normal(size=(count, LENGTH)) * random.choice([1, 0], (count, 1), p=[0.8, 0.2])
     steps *= spread * RADIUS / np.sqrt(LENGTH)
     turned = np.where(random.integers(0, 2, (count, 1)), MIRRORED, 1)
-    features["descriptor"] = (centres[random.integers(0, 3, count)] + steps) * turned
+    features["descriptor"] = (centers[random.integers(0, 3, count)] + steps) * turned
     features["digest"] = np.arange(count).astype("S16")
     features["bytes"] = features["height"] = features["width"] = random.integers(1, 4, count)
     splits = random.choice(3, count, p=[0.9, 0.05, 0.05]).astype(np.uint8)
@@ -171,14 +169,13 @@ def test_representatives_are_distinct_and_no_leak_is_lost(seed, count, spread):
     points = features["descriptor"].astype(float)
     leaking = [*(group for group in groups if group.leaks), *pairs]
     reported = {pair for leak in leaking for pair in combinations(sorted(set(leak.splits)), 2)}
-    expected = shown_in_two(points, splits)
+    expected = splits_of_near_pairs(points, splits)
     assert bool(reported) == bool(expected)
 
     copies = {int(index) for group in groups for index in group.copies}
-    kept = np.array([index for index in range(count) if index not in copies])
-    again = find_duplicates(features[kept], splits[kept], faulty[kept])
-    assert again == ([], [])
-    assert not shown_in_two(points[kept], splits[kept])
+    left = np.array([index for index in range(count) if index not in copies])
+    assert find_duplicates(features[left], splits[left], faulty[left]) == ([], [])
+    assert not splits_of_near_pairs(points[left], splits[left])
 
 
 def directions(count, seed=0):
@@ -207,8 +204,8 @@ def test_representatives_match_brute_force():
     for number in range(len(points)):
         earlier = [other for other in sorted(set(expected)) if near[number, other]]
         expected.append(earlier[0] if earlier else number)
-    kept = assign_representatives(points)
-    assert kept.tolist() == expected
+    representatives = assign_representatives(points)
+    assert representatives.tolist() == expected
     assert 60 < len(set(expected)) < 250
 
 
@@ -226,8 +223,8 @@ def test_match_equals_brute_force(monkeypatch, chunk):
 
 def test_mirror_images_are_duplicates():
     points = directions(20)
-    kept = assign_representatives(np.concatenate([points, points[:5] * MIRRORED]))
-    assert kept.tolist() == [*range(20), *range(5)]
+    representatives = assign_representatives(np.concatenate([points, points[:5] * MIRRORED]))
+    assert representatives.tolist() == [*range(20), *range(5)]
 
 
 def test_only_representatives_query_the_tree(monkeypatch):
@@ -241,9 +238,9 @@ def test_only_representatives_query_the_tree(monkeypatch):
 
     monkeypatch.setattr(duplicates, "KDTree", CountingTree)
     frames = directions(1)[0] + 0.1 * RADIUS * directions(10_000, seed=3)
-    kept = assign_representatives(np.concatenate([frames, directions(30, seed=4)]))
-    assert set(kept[:10_000]) == {0}
-    assert len(set(kept)) == len(queries) == 31
+    representatives = assign_representatives(np.concatenate([frames, directions(30, seed=4)]))
+    assert set(representatives[:10_000]) == {0}
+    assert len(set(representatives)) == len(queries) == 31
 
 
 def test_empty_sets():

@@ -29,10 +29,10 @@ def files(folder):
     }
 
 
-def flip_byte(path, place=-5):
+def flip_byte(path, position=-5):
     """Change one byte of a file."""
     content = bytearray(path.read_bytes())
-    content[place] ^= 1
+    content[position] ^= 1
     path.write_bytes(content)
 
 

@@ -48,9 +48,9 @@ def cut(path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (partial(flip_byte, place=0), "its SHA-256 is not the one in pack.json"),
-        (partial(flip_byte, place=100), "its SHA-256 is not the one in pack.json"),
-        (partial(flip_byte, place=-1), "its SHA-256 is not the one in pack.json"),
+        (partial(flip_byte, position=0), "its SHA-256 is not the one in pack.json"),
+        (partial(flip_byte, position=100), "its SHA-256 is not the one in pack.json"),
+        (partial(flip_byte, position=-1), "its SHA-256 is not the one in pack.json"),
         (cut, "its SHA-256 is not the one in pack.json"),
         (Path.unlink, "there is no such file"),
     ],
@@ -125,7 +125,7 @@ def rewrite(manifest, change):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda m: m.update(splits=[]), "AttributeError"),
         (lambda m: m.update(splits={}), "no splits"),
@@ -135,9 +135,9 @@ def rewrite(manifest, change):
         (lambda m: m["splits"]["val"]["shards"][0].update(bytes="9"), "'9' is no number above 0"),
     ],
 )
-def test_an_invalid_manifest_is_one_line(own_pack, photo_folder, change, said):
+def test_an_invalid_manifest_is_one_line(own_pack, photo_folder, change, message):
     rewrite(own_pack / "pack.json", change)
-    message = f"^{own_pack}/pack.json is not a manifest of pack .*{said}.*: run pack again$"
+    message = f"^{own_pack}/pack.json is not a manifest of pack .*{message}.*: run pack again$"
     with pytest.raises(UsageError, match=message):
         ShardSource().splits(own_pack)
     with pytest.raises(UsageError, match=message):
@@ -182,8 +182,10 @@ def test_paths_outside_of_the_pack_are_refused(own_pack, change, of):
 )
 def test_number_of_images_must_equal_the_names(own_pack, change, images):
     rewrite(own_pack / "pack.json", lambda m: change(m["splits"]["train"]["shards"]))
-    said = rf"pack.json lists shards of {images} images, but train/names 12 names: run pack again"
-    with pytest.raises(UsageError, match=said):
+    message = (
+        rf"pack.json lists shards of {images} images, but train/names 12 names: run pack again"
+    )
+    with pytest.raises(UsageError, match=message):
         ShardSource().splits(own_pack)
 
 
@@ -194,9 +196,9 @@ def test_loader_stops_at_a_damaged_shard(own_pack, split, workers):
     flip_byte(damaged)
     module = data_module(own_pack, num_workers=workers)
     module.setup()
-    said = f"^{damaged}: its SHA-256 is not the one in pack.json: run pack again[^\n]*skip$"
+    message = f"^{damaged}: its SHA-256 is not the one in pack.json: run pack again[^\n]*skip$"
     # The error is not stored: its frames would keep torch's workers alive.
-    with pytest.raises(WorkError, match=said):
+    with pytest.raises(WorkError, match=message):
         list(module.loader(split))
 
 

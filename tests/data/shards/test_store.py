@@ -1,4 +1,4 @@
-"""Fetching from an url: retried, whole, once for all processes, and within its room."""
+"""Remote packs: retries, verification, the cache shared by processes, and its size limit."""
 
 import hashlib
 import os
@@ -48,7 +48,7 @@ class Flaky(LocalFileSystem):
     def _strip_protocol(cls, path):
         return LocalFileSystem._strip_protocol(str(path).removeprefix("flaky://"))
 
-    def _asked(self, path):
+    def _access(self, path):
         with self.lock:
             Flaky.fetched += (os.path.basename(path),)
             if Flaky.failures:
@@ -57,11 +57,11 @@ class Flaky(LocalFileSystem):
                 raise first
 
     def cat_file(self, path, **options):
-        self._asked(path)
+        self._access(path)
         return super().cat_file(path, **options)
 
     def get_file(self, path, target, **options):
-        self._asked(path)
+        self._access(path)
         return super().get_file(path, target, **options)
 
 
@@ -170,7 +170,7 @@ def test_a_damaged_cached_copy_is_fetched_again(url, tmp_path, flaky):
     assert flaky.fetched.count("chunk-0-0.bin") == 2
 
 
-def test_a_damaged_original_is_fetched_twice_and_named(url, own_pack, tmp_path, flaky):
+def test_a_damaged_or_missing_original_is_named(url, own_pack, tmp_path, flaky):
     flip_byte(own_pack / "train" / "chunk-0-0.bin")
     images = source(tmp_path).splits(url)["train"]
     for _ in range(2):
@@ -179,6 +179,9 @@ def test_a_damaged_original_is_fetched_twice_and_named(url, own_pack, tmp_path, 
         assert caught.value.place == f"{url}/train/chunk-0-0.bin"
     assert flaky.fetched.count("chunk-0-0.bin") == 2
     assert cached(tmp_path) == []
+    (own_pack / "train" / "chunk-0-0.bin").unlink()
+    with pytest.raises(ShardError, match=r"chunk-0-0.bin: there is no such file"):
+        source(tmp_path).splits(url)["train"].read(0)
 
 
 def test_an_evicted_shard_is_verified_again(url, own_pack, tmp_path, flaky):
@@ -267,12 +270,6 @@ def test_other_threads_wait_while_a_damaged_copy_is_replaced(url, tmp_path, monk
         assert first.result().image(0) == second.result().image(0)
 
 
-def test_a_missing_original_is_named(url, own_pack, tmp_path):
-    (own_pack / "train" / "chunk-0-0.bin").unlink()
-    with pytest.raises(ShardError, match=r"chunk-0-0.bin: there is no such file"):
-        source(tmp_path).splits(url)["train"].read(0)
-
-
 def test_concurrent_readers_fetch_a_file_once(url, tmp_path, monkeypatch, flaky):
     splits = [source(tmp_path).splits(url)["train"] for _ in range(4)]
     fetch = Flaky.get_file
@@ -346,8 +343,8 @@ def test_cache_size_must_suffice_for_all_processes(packed, tmp_path):
         data.setup()
 
     set_up(3)
-    said = f"a window of 1 shards needs {12 * largest:,} for 4 processes of this machine"
-    with pytest.raises(UsageError, match=said):
+    message = f"a window of 1 shards needs {12 * largest:,} for 4 processes of this machine"
+    with pytest.raises(UsageError, match=message):
         set_up(4)
 
 
