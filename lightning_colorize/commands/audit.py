@@ -1,4 +1,4 @@
-"""`lightning-colorize audit`: what is wrong with a set of images, and what to leave out."""
+"""`lightning-colorize audit`: finds faulty images and leaks, and lists what to leave out."""
 
 import argparse
 import json
@@ -13,46 +13,44 @@ from lightning_colorize.common.files import require_writable, write_atomic
 if TYPE_CHECKING:
     from lightning_colorize.data.sources import Source
 
-HELP = "find broken, grey, tiny and duplicate images, and copies that are in two splits"
+HELP = "find broken, grey, tiny and duplicate images, and duplicates in two splits"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "folder", metavar="FOLDER", help="photographs, split as fit --data.root FOLDER splits them"
+        "folder", metavar="FOLDER", help="images, split as fit --data.root FOLDER splits them"
     )
     parser.add_argument(
         "--source",
         metavar="FILE",
         type=expanded_path,
-        help="a YAML as fit's --data.source takes it, where FOLDER is not split by default "
-        "(experiments/source/folder.yaml shows the settings)",
+        help="a YAML file as for fit's --data.source, if FOLDER needs other settings "
+        "(see experiments/source/folder.yaml)",
     )
     parser.add_argument(
         "--min-side",
         metavar="N",
         type=int,
         default=64,
-        help="pixels of the short side below which an image is tiny (default: 64)",
+        help="an image is tiny if its short side is below this, in pixels (default: 64)",
     )
     parser.add_argument(
         "--exclude-to",
         metavar="FILE",
         type=expanded_path,
-        help="write what to leave out, with reasons, as a source's exclude_list takes it",
+        help="write the images to leave out, with reasons, for a source's exclude_list",
     )
-    parser.add_argument(
-        "--json", metavar="FILE", type=expanded_path, help="write all that was found"
-    )
+    parser.add_argument("--json", metavar="FILE", type=expanded_path, help="write all findings")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look at every image and print; returns 1 if one is in two splits."""
+    """Audit and print the findings; returns 1 if duplicates are in two splits."""
     require_positive(args, "min_side")
     if args.exclude_to is not None:
         if args.exclude_to.exists():
             raise UsageError(
-                f"--exclude-to {args.exclude_to} is there already: remove it, or name another file"
+                f"--exclude-to {args.exclude_to} already exists: remove it, or name another file"
             )
         require_writable(args.exclude_to, "--exclude-to")
     if args.json is not None:
@@ -71,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_atomic(args.json, json.dumps(as_json(found, seconds, excluded), indent=2) + "\n")
     if args.exclude_to is not None:
-        # "x": it may have come into being meanwhile.
+        # "x": another process may have created it meanwhile.
         with args.exclude_to.open("x", encoding="utf-8", errors="surrogateescape") as file:
             file.write(as_text(found, excluded))
     print_report(found, seconds, len(excluded), args.exclude_to)
@@ -79,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(file: Path) -> "Source":
-    """Build the source that a YAML describes."""
+    """Build the source from its YAML."""
     import yaml
 
     from lightning_colorize.common.class_paths import Trust, build, find_class_paths
@@ -87,7 +85,7 @@ def _source(file: Path) -> "Source":
 
     try:
         spec: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-        # Who names the file trusts the classes in it, as with fit.
+        # The user trusts the classes in this file, as with fit.
         source: Source = build(spec, Source, Trust(allow=list(find_class_paths(spec))))
         return source
     except OSError as error:
@@ -96,4 +94,4 @@ def _source(file: Path) -> "Source":
         raise UsageError(f"--source {file}: {error}") from None
     except (yaml.YAMLError, ImportError, TypeError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise UsageError(f"--source {file} describes no source ({reason})") from None
+        raise UsageError(f"--source {file} does not describe a source ({reason})") from None

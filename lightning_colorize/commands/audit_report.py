@@ -1,4 +1,4 @@
-"""What an audit found, for people and for programs."""
+"""The findings of an audit as a table and as JSON."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,27 +14,27 @@ from rich.text import Text
 from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
-    from lightning_colorize.data.audit import Audit, Crossing, Group
+    from lightning_colorize.data.audit import Audit, Group, LeakingPair
 
 _EXAMPLES = 2
 _LEAKS = 10
 
 
 def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path | None) -> None:
-    """Print counts with examples, what is in two splits, and what to do.
+    """Print counts with examples, the leaks, and a summary.
 
     Args:
-        found: What was found.
-        seconds: What it took.
-        excluded: How many images are to be left out.
+        found: The findings.
+        seconds: Duration of the audit.
+        excluded: Number of images to leave out.
         listed_in: The file that lists them.
     """
     console = Console()
     boxed = console.is_terminal
     if not boxed:
-        # Read by a file or another program: whole lines, however long.
+        # For files and programs, lines are not wrapped.
         console = Console(width=10_000)
-    total = len(found.looks)
+    total = len(found.features)
     table = Table(box=SIMPLE if boxed else None, pad_edge=False)
     table.add_column("")
     table.add_column("images", justify="right")
@@ -50,16 +50,16 @@ def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path 
 
 
 def _rows(found: "Audit") -> dict[str, Sequence[str]]:
-    """Return the images of each kind, with what is to be said of them."""
-    looks, name = found.looks, partial(_shown, found)
+    """Return the images of each kind of fault, as text."""
+    features, name = found.features, partial(_shown, found)
     copies: list[str] = []
     near: list[str] = []
     for group in found.groups:
-        seen = {looks["digest"][group.kept]}
+        seen = {features["digest"][group.representative]}
         for index in group.copies:
-            same = looks["digest"][index] in seen
-            seen.add(looks["digest"][index])
-            (copies if same else near).append(f"{name(index)} of {name(group.kept)}")
+            same = features["digest"][index] in seen
+            seen.add(features["digest"][index])
+            (copies if same else near).append(f"{name(index)} of {name(group.representative)}")
     return {
         "broken": [f"{name(index)} ({error.reason})" for index, error in found.broken.items()],
         "near-grey": [name(index) for index in found.near_grey],
@@ -80,12 +80,12 @@ def _leak_lines(found: "Audit") -> list[str]:
         how = "=" if group.exact else "~"
         lines.append("  " + f" {how} ".join(_shown(found, index) for index in group.members))
     if len(found.leaks) > _LEAKS:
-        lines.append(f"  and {len(found.leaks) - _LEAKS:,} more; --json FILE has them all")
+        lines.append(f"  and {len(found.leaks) - _LEAKS:,} more; --json FILE lists all")
     return lines
 
 
 def _conclusion(found: "Audit", seconds: float, excluded: int, listed_in: Path | None) -> str:
-    total = len(found.looks)
+    total = len(found.features)
     by_split = ", ".join(f"{len(part):,} {name}" for name, part in found.parts.items())
     line = f"{total:,} images ({by_split}) in {seconds:.1f} s, {total / seconds:,.0f}/s; "
     if not excluded:
@@ -98,15 +98,15 @@ def _conclusion(found: "Audit", seconds: float, excluded: int, listed_in: Path |
 
 
 def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict[str, Any]:
-    """Return all that was found, as numbers and names."""
-    looks = found.looks
+    """Return the findings for JSON."""
+    features = found.features
 
     def named(indices: Iterable[int], **more: str) -> list[dict[str, Any]]:
         return [
             {
                 "name": found.images.name(int(index)),
                 "split": found.split(index),
-                **{key: looks[field][index].item() for key, field in more.items()},
+                **{key: features[field][index].item() for key, field in more.items()},
             }
             for index in indices
         ]
@@ -117,7 +117,7 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
     return {
         "images": {name: len(part) for name, part in found.parts.items()},
         "seconds": seconds,
-        "images_per_second": len(looks) / seconds,
+        "images_per_second": len(features) / seconds,
         "min_side": found.min_side,
         "broken": broken,
         "near_grey": named(found.near_grey, chroma="chroma"),
@@ -127,13 +127,13 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
             {
                 "exact": group.exact,
                 "splits": _splits(found, group),
-                "images": named(group.members),  # the one that is kept first
+                "images": named(group.members),  # the representative first
             }
             for group in found.groups
         ],
         "leaks": len(found.leaks),
-        # Of these pairs each belongs to another of the groups above, or to none.
-        "leaks_across_groups": [named(pair.members) for pair in found.crossings],
+        # Each image of these pairs belongs to a different group above, or to none.
+        "leaks_across_groups": [named(pair.members) for pair in found.pairs],
         "excluded": [
             {"name": found.images.name(index), "reason": reason}
             for index, reason in excluded.items()
@@ -142,13 +142,13 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
     }
 
 
-def _splits(found: "Audit", group: "Group | Crossing") -> list[str]:
-    """Return the names of a group's or pair's splits, in the order train, val, test."""
-    return [found.split_names[number] for number in sorted(set(group.splits.tolist()))]
+def _splits(found: "Audit", group: "Group | LeakingPair") -> list[str]:
+    """Return the split names of a group or pair, in the order train, val, test."""
+    return [found.split_names[index] for index in sorted(set(group.splits.tolist()))]
 
 
 def _shown(found: "Audit", index: int) -> str:
-    """Return an image's name and split, in characters that any terminal takes."""
+    """Return an image's name and split, with undecodable characters escaped."""
     name = found.images.name(int(index)).encode("utf-8", "backslashreplace").decode()
     split = found.split(index)
     return name if name.startswith(f"{split}/") else f"{name} ({split})"

@@ -7,16 +7,16 @@ import pytest
 from PIL import Image
 
 from lightning_colorize.cli import main
-from lightning_colorize.data.audit import work
-from lightning_colorize.data.audit.near import RADIUS
+from lightning_colorize.data.audit import findings
+from lightning_colorize.data.audit.duplicates import RADIUS
 from lightning_colorize.data.sources import EmbeddedSource
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory):
+def clean(tmp_path_factory):
     """Five photographs for training, two for validation; read only."""
     squares = EmbeddedSource(region=128).splits(None)["val"]
-    folder = tmp_path_factory.mktemp("sound")
+    folder = tmp_path_factory.mktemp("clean")
     for number in range(7):
         split = folder / ("train" if number < 5 else "val")
         split.mkdir(exist_ok=True)
@@ -26,10 +26,10 @@ def sound(tmp_path_factory):
 
 
 @pytest.fixture
-def leaking(sound, tmp_path):
+def leaking(clean, tmp_path):
     """The same with a copy in each split, a half-size one in validation, and a grey image."""
     folder = tmp_path / "leaking"
-    shutil.copytree(sound, folder)
+    shutil.copytree(clean, folder)
     shutil.copy(folder / "train" / "0.jpg", folder / "val" / "[bold]copy.jpg")
     shutil.copy(folder / "train" / "2.jpg", folder / "train" / "two.jpg")
     with Image.open(folder / "train" / "1.jpg") as image:
@@ -39,15 +39,15 @@ def leaking(sound, tmp_path):
     return folder
 
 
-def test_nothing_wrong_is_exit_0(sound, capsys):
-    assert main(["audit", str(sound)]) == 0
+def test_without_findings_is_exit_0(clean, capsys):
+    assert main(["audit", str(clean)]) == 0
     out = capsys.readouterr().out
     assert "7 images (5 train, 2 val) in " in out
     assert out.rstrip().endswith("nothing to leave out")
     assert "more than one split" not in out
 
 
-def test_leaks_are_exit_1_and_gone_without_the_listed_images(leaking, tmp_path, capsys):
+def test_leaks_are_exit_1_and_resolved_by_the_exclusion_list(leaking, tmp_path, capsys):
     listed, report = tmp_path / "lists" / "out.txt", tmp_path / "found.json"
     words = ["audit", str(leaking)]
     assert main([*words, "--exclude-to", str(listed), "--json", str(report)]) == 1
@@ -94,63 +94,9 @@ def test_leaks_are_exit_1_and_gone_without_the_listed_images(leaking, tmp_path, 
     assert "7 images (3 train, 4 val)" in capsys.readouterr().out
 
 
-def as_imagenet(leaking, folder):
-    shutil.copytree(leaking / "train", folder / "Data" / "CLS-LOC" / "train" / "n01440764")
-    shutil.copytree(leaking / "val", folder / "Data" / "CLS-LOC" / "val")
-    return folder, {}
-
-
-def as_manifest(leaking, folder):
-    shutil.copytree(leaking, folder)
-    paths = [f"{path.relative_to(folder)},{path.parent.name}" for path in folder.glob("*/*")]
-    (folder / "list.csv").write_text("\n".join(["path,split", *paths]))
-    return folder / "list.csv", {}
-
-
-def as_pets(leaking, folder):
-    (folder / "images").mkdir(parents=True)
-    for number, path in enumerate(sorted(leaking.glob("*/*"))):
-        shutil.copy(path, folder / "images" / f"hound_{number}{path.suffix}")
-    return folder, {"breed": "hound", "splits": {"train": 7, "val": 4}}
-
-
-def as_mixture(leaking, folder):
-    shutil.copytree(leaking, folder / "own")
-    return folder, {"folders": {"own": 1.0}}
-
-
-@pytest.mark.parametrize(
-    ("source", "lay_out"),
-    [
-        ("ImageNetSource", as_imagenet),
-        ("ManifestSource", as_manifest),
-        ("OxfordPetSource", as_pets),
-        ("MixtureSource", as_mixture),
-    ],
-)
-def test_a_source_takes_the_list_that_is_made_with_it(source, lay_out, leaking, tmp_path, capsys):
-    root, settings = lay_out(leaking, tmp_path / "laid")
-    listed, spec, report = (tmp_path / name for name in ("out.txt", "source.yaml", "found.json"))
-    words = ["audit", str(root), "--source", str(spec), "--json", str(report)]
-
-    def describe(**settings):
-        class_path = f"lightning_colorize.data.sources.{source}"
-        spec.write_text(json.dumps({"class_path": class_path, "init_args": settings}))
-
-    describe(**settings)
-    assert main([*words, "--exclude-to", str(listed)]) == 1
-    assert f"4 to leave out, listed in {listed}" in capsys.readouterr().out
-    describe(**settings, exclude_list=str(listed))
-    assert main(words) == 0
-    assert "nothing to leave out" in capsys.readouterr().out
-    left = json.loads(report.read_text())
-    assert left["excluded"] == left["duplicates"] == left["leaks_across_groups"] == []
-    assert sum(left["images"].values()) == 11 - 4
-
-
-def test_other_findings_alone_are_exit_0(sound, tmp_path, capsys):
+def test_findings_without_leaks_are_exit_0(clean, tmp_path, capsys):
     folder = tmp_path / "photos"
-    shutil.copytree(sound, folder)
+    shutil.copytree(clean, folder)
     shutil.copy(folder / "train" / "0.jpg", folder / "train" / "copy.jpg")
     (folder / "train" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     assert main(["audit", str(folder), "--min-side", "129"]) == 0
@@ -159,9 +105,9 @@ def test_other_findings_alone_are_exit_0(sound, tmp_path, capsys):
     assert "9 to leave out: --exclude-to FILE lists them" in out
 
 
-def test_in_a_folder_without_splits_each_name_says_its_split(tmp_path, sound, capsys):
+def test_names_in_a_folder_without_splits_show_their_split(tmp_path, clean, capsys):
     for number in range(40):
-        shutil.copy(sound / "train" / "0.jpg", tmp_path / f"{number}.jpg")
+        shutil.copy(clean / "train" / "0.jpg", tmp_path / f"{number}.jpg")
     assert main(["audit", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert "In more than one split: 1 (1 train and val and test)" in out
@@ -169,19 +115,19 @@ def test_in_a_folder_without_splits_each_name_says_its_split(tmp_path, sound, ca
     assert ".jpg (train)" in out
 
 
-def test_on_a_terminal_there_is_a_table_with_lines(sound, capsys, monkeypatch):
+def test_table_has_lines_on_a_terminal(clean, capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
-    assert main(["audit", str(sound)]) == 0
+    assert main(["audit", str(clean)]) == 0
     out = capsys.readouterr().out
     assert "\u2500\u2500\u2500" in out
     plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
     assert max(map(len, plain.splitlines()[:9])) <= 80
 
 
-def test_names_that_are_no_text_are_shown_and_listed(sound, tmp_path, capsys):
+def test_names_that_are_not_utf8_are_shown_and_listed(clean, tmp_path, capsys):
     folder = tmp_path / "photos"
-    shutil.copytree(sound, folder)
+    shutil.copytree(clean, folder)
     odd = b"odd\xff.jpg".decode("utf-8", "surrogateescape")
     try:
         shutil.copy(folder / "train" / "0.jpg", folder / "train" / odd)
@@ -196,32 +142,35 @@ def test_names_that_are_no_text_are_shown_and_listed(sound, tmp_path, capsys):
     assert b"train/odd\xff.jpg\n" in listed.read_bytes()
 
 
-def test_an_existing_list_is_not_overwritten(sound, tmp_path, capsys):
+def test_an_existing_list_is_not_overwritten(clean, tmp_path, capsys):
     listed = tmp_path / "out.txt"
     listed.write_text("mine")
-    assert main(["audit", str(sound), "--exclude-to", str(listed)]) == 2
+    assert main(["audit", str(clean), "--exclude-to", str(listed)]) == 2
     assert (
         capsys.readouterr()
         .err.rstrip()
-        .endswith(f"--exclude-to {listed} is there already: remove it, or name another file")
+        .endswith(f"--exclude-to {listed} already exists: remove it, or name another file")
     )
     assert listed.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["none"], "none does not exist"),
         ([".", "--min-side", "0"], "--min-side 0: it must be above 0"),
         ([".", "--source", "none.yaml"], "--source none.yaml cannot be read"),
-        ([".", "--source", "text.yaml"], "--source text.yaml describes no source"),
-        ([".", "--source", "typo.yaml"], "typo.yaml describes no source (FolderSource.__init__()"),
+        ([".", "--source", "text.yaml"], "--source text.yaml does not describe a source"),
+        (
+            [".", "--source", "typo.yaml"],
+            "does not describe a source (FolderSource.__init__()",
+        ),
         ([".", "--source", "value.yaml"], "--source value.yaml: max_images is 0"),
         ([".", "--source", "task.yaml"], "is not a Source"),
         ([".", "--json", "."], "--json . is a folder"),
     ],
 )
-def test_wrong_use_is_one_line(words, told, tmp_path, monkeypatch, capsys):
+def test_wrong_use_is_one_line(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     folder = "class_path: lightning_colorize.data.sources.FolderSource\ninit_args: "
     (tmp_path / "text.yaml").write_text("no source\n")
@@ -230,48 +179,48 @@ def test_wrong_use_is_one_line(words, told, tmp_path, monkeypatch, capsys):
     (tmp_path / "task.yaml").write_text("class_path: lightning_colorize.tasks.RegressionTask\n")
     assert main(["audit", *words]) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
 
 
-def test_an_interruption_is_exit_130_and_leaves_no_list(sound, tmp_path, monkeypatch, capsys):
+def test_an_interruption_is_exit_130_and_leaves_no_list(clean, tmp_path, monkeypatch, capsys):
     seen = []
 
-    def look_at(images, index):
+    def audit_image(images, index):
         if len(seen) == 3:
             raise KeyboardInterrupt
         seen.append(index)
         return real(images, index)
 
-    real = work.look_at
-    monkeypatch.setattr(work, "look_at", look_at)
+    real = findings.audit_image
+    monkeypatch.setattr(findings, "audit_image", audit_image)
     listed = tmp_path / "out.txt"
-    assert main(["audit", str(sound), "--exclude-to", str(listed)]) == 130
+    assert main(["audit", str(clean), "--exclude-to", str(listed)]) == 130
     assert capsys.readouterr().err == "lightning-colorize: interrupted\n"
     assert not listed.exists()
 
 
-def test_a_leak_of_no_group_is_exit_1_and_named(tmp_path, capsys, monkeypatch, sound):
-    """A pan whose second image goes with the first, while the third shows what it shows."""
+def test_a_leak_across_groups_is_exit_1_and_named(tmp_path, capsys, monkeypatch, clean):
+    """A pan: the second image belongs to the first; the third is near the second."""
     angles = {"test/0.jpg": 0.0, "test/1.jpg": 0.6, "train/2.jpg": 1.2, "val/3.jpg": 10.0}
     folder, report = tmp_path / "photos", tmp_path / "found.json"
     for number, name in enumerate(angles):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(sound / "train" / f"{number}.jpg", folder / name)
+        shutil.copy(clean / "train" / f"{number}.jpg", folder / name)
 
-    def look_at(images, index):
-        look, error = real(images, index)
+    def audit_image(images, index):
+        features, error = real(images, index)
         name = images.name(index)
         angle = RADIUS * angles[name]
-        look["descriptor"] = 0
-        look["descriptor"][[0, 2]] = np.cos(angle), np.sin(angle)
-        # Not that which is near both others is kept, but the largest.
-        look["bytes"] = 20 if name == "test/0.jpg" else 10
-        look["height"] = look["width"] = 128
-        return look, error
+        features["descriptor"] = 0
+        features["descriptor"][[0, 2]] = np.cos(angle), np.sin(angle)
+        # The representative is the largest, not the one that is near both others.
+        features["bytes"] = 20 if name == "test/0.jpg" else 10
+        features["height"] = features["width"] = 128
+        return features, error
 
-    real = work.look_at
-    monkeypatch.setattr(work, "look_at", look_at)
+    real = findings.audit_image
+    monkeypatch.setattr(findings, "audit_image", audit_image)
     assert main(["audit", str(folder), "--json", str(report)]) == 1
     out = capsys.readouterr().out
     assert "In more than one split: 1 (1 train and test)\n  test/1.jpg ~ train/2.jpg\n" in out

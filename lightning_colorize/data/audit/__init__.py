@@ -1,8 +1,6 @@
-"""What is wrong with a set of images: broken, grey, tiny, in ink, or there twice."""
+"""Finds faults of an image set: broken, grey, tiny, CMYK and duplicate images, and leaks."""
 
-from lightning_colorize.data.audit.exclusion import as_text, exclusion_list
-from lightning_colorize.data.audit.groups import Crossing, Group
-from lightning_colorize.data.audit.result import Audit
-from lightning_colorize.data.audit.work import audit
+from lightning_colorize.data.audit.duplicates import Group, LeakingPair
+from lightning_colorize.data.audit.findings import Audit, as_text, audit, exclusion_list
 
-__all__ = ["Audit", "Crossing", "Group", "as_text", "audit", "exclusion_list"]
+__all__ = ["Audit", "Group", "LeakingPair", "as_text", "audit", "exclusion_list"]

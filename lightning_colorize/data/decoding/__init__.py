@@ -1,1 +1,1 @@
-"""From an image file of any kind to 8-bit sRGB."""
+"""Decoding of image files of any kind to 8-bit sRGB."""

@@ -1,19 +1,18 @@
 """Any image file to uint8 RGB.
 
-A file's content says what it is, never its suffix. Pillow opens everything; a plain JPEG is then
-decoded by torchvision, one that is at least twice as large as needed by Pillow with DCT scaling
-(a half, a quarter or an eighth of the resolution comes out of the decoder), and all else by Pillow.
+The format is detected from the content, never from the suffix. Pillow opens every file. A plain
+JPEG is then decoded by torchvision; a JPEG at least twice as large as needed by Pillow with DCT
+scaling (to a half, a quarter or an eighth of the size); everything else by Pillow.
 
-That was measured, with the resizing to a short side of 256 that follows, on one core, on JPEGs of
-quality 90 (`python benchmarks/decode.py`). Times as fast as Pillow's
-`open().convert("RGB").resize()`:
+Speed relative to Pillow's `open().convert("RGB").resize()`, including the resize to a short side of
+256, on one core, for JPEGs of quality 90 (`python benchmarks/decode.py`):
 
-| image     | torchvision | DCT scaling | read_image |
-|-------------|-------------|-------------|--------------|
-| 500 x 375   | 2.1         | 1.4         | 2.1          |
-| 1024 x 768  | 2.0         | 2.1         | 2.1          |
-| 1600 x 1200 | 2.0         | 2.7         | 2.7          |
-| 4000 x 3000 | 2.1         | 4.9         | 4.9          |
+| image       | torchvision | DCT scaling | read_image |
+|-------------|-------------|-------------|------------|
+| 500 x 375   | 2.1         | 1.4         | 2.1        |
+| 1024 x 768  | 2.0         | 2.1         | 2.1        |
+| 1600 x 1200 | 2.0         | 2.7         | 2.7        |
+| 4000 x 3000 | 2.1         | 4.9         | 4.9        |
 """
 
 import logging
@@ -39,22 +38,21 @@ IMAGE_SUFFIXES = frozenset(
         *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
     }
 )
-"""Lower-case suffixes of the files that a folder scan takes as candidates.
+"""Lower-case suffixes of image files.
 
-HEIC is among them although nothing here reads it, so that such files are named as unreadable
-instead of missing in silence.
+HEIC is not supported but listed, so that such files are reported instead of ignored.
 """
 
 MAX_PIXELS = 2**28
-"""More pixels than this are taken for a decompression bomb; cameras reach 2e8."""
+"""Larger images are rejected as decompression bombs; cameras reach 2e8 pixels."""
 
-# Pillow refuses twice its limit. Only formats of photographs are tried: some of its other readers
-# start programs (PostScript) or know no signature and take text for an image.
+# Pillow raises an error at twice its limit. Only image formats of photographs are enabled: other
+# readers start programs (PostScript) or have no signature and accept text.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 Image.init()
 _FORMATS = tuple(
     name
-    for name in (
+    for name in [
         "JPEG",
         "MPO",
         "PNG",
@@ -66,11 +64,11 @@ _FORMATS = tuple(
         "PPM",
         "JPEG2000",
         "AVIF",
-    )
+    ]
     if name in Image.OPEN
 )
 
-# What the libraries would print comes without the file's name; what matters is raised.
+# Their warnings lack the file's name. What matters is raised as an error.
 warnings.filterwarnings("ignore", module=r"PIL\.|torchvision\.io")
 for _library in ("PIL", "tifffile"):
     logging.getLogger(_library).setLevel(logging.CRITICAL)
@@ -80,12 +78,12 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")
 
 
 class ImageError(Exception):
-    """A file that cannot be read as an image.
+    """A file cannot be read as an image.
 
     Attributes:
         path: The file.
         reason: What is wrong, in a few words on one line.
-        leap: How many numbers further the next image is that may be whole.
+        leap: Distance to the next index that may be readable.
     """
 
     leap = 1
@@ -96,35 +94,34 @@ class ImageError(Exception):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type["ImageError"], tuple[Path, str]]:
-        # The default would hand the message to __init__ when a worker process sends the error.
+        # When a worker process sends the error, the default would pass the message to __init__.
         return type(self), (self.path, self.reason)
 
 
 def read_image(path: Path, min_side: int | None = None) -> Tensor:
     """Read an image file of any kind.
 
-    Upright as its EXIF orientation says; 16-bit and float images scaled to 8 bits; transparent
-    parts over white; colours in sRGB, converted where an embedded profile says otherwise; the
-    first image of an animation or of several pages. Threads may call it at the same time: the
-    decoders run outside Python's lock.
+    EXIF rotation is applied; 16-bit and float images are scaled to 8 bits; transparency is
+    composited over white; embedded profiles are converted to sRGB; of animations and multi-page
+    files, the first image is read. Thread-safe; the decoders release the GIL.
 
     Args:
         path: The file.
-        min_side: A JPEG may be decoded smaller, by 2, 4 or 8, as long as its short side does not
-            fall below this. The result is not resized to it.
+        min_side: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, if its short side stays at
+            least this. The result is not resized to it.
 
     Returns:
-        (3, H, W), uint8, sRGB. Not necessarily contiguous: decoders give pixels, not planes.
+        (3, H, W), uint8, sRGB. Not necessarily contiguous: decoders interleave the channels.
 
     Raises:
-        ImageError: If the file cannot be read, is not an image, is damaged (truncated JPEGs
-            included, which viewers show half grey), or has more than `MAX_PIXELS`.
+        ImageError: If the file cannot be read, is not an image, is damaged (including truncated
+            JPEGs, which viewers show half grey), or has more than `MAX_PIXELS`.
     """
     return decode_image(read_bytes(path), path, min_side)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return what is in a file.
+    """Return the content of a file.
 
     Raises:
         ImageError: If it cannot be read.
@@ -140,14 +137,14 @@ def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor
 
     Args:
         data: The bytes.
-        path: Where they come from, for the error.
+        path: Of the file, for the error.
         min_side: As in `read_image`.
 
     Returns:
         (3, H, W), uint8, sRGB.
 
     Raises:
-        ImageError: If they are no image, or a damaged one.
+        ImageError: If they are not an image, or a damaged one.
     """
     try:
         return _decode(data, min_side)
@@ -157,13 +154,13 @@ def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor
 
 
 class Header(NamedTuple):
-    """What an image file says of itself before its pixels.
+    """The header of an image file.
 
     Attributes:
         height: Pixels of the upright image.
-        width: Likewise.
-        mode: Pillow's name of what a pixel is: `RGB`, `L`, `CMYK`, ...
-        has_profile: Whether an ICC profile says which colours are meant.
+        width: Pixels of the upright image.
+        mode: Pillow's mode: `RGB`, `L`, `CMYK`, ...
+        has_profile: Whether an ICC profile is embedded.
     """
 
     height: int
@@ -173,19 +170,19 @@ class Header(NamedTuple):
 
 
 def read_header(file: BinaryIO, path: Path) -> Header:
-    """Return what an image file says of itself.
+    """Read the header of an image file.
 
     Args:
         file: The open file, or its bytes.
-        path: Where they come from, for the error.
+        path: Of the file, for the error.
 
     Raises:
-        ImageError: If the header cannot be read. Damage further on is not noticed.
+        ImageError: If the header cannot be read. Damage behind it is not detected.
     """
     try:
         with _open(file) as image:
             width, height = image.size
-            # Pillow gives a TIFF's size upright already.
+            # Pillow reports the upright size of a TIFF.
             if image.format != "TIFF" and orientation(image) >= 5:
                 width, height = height, width
             return Header(height, width, image.mode, bool(image.info.get("icc_profile")))
@@ -197,7 +194,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """Return (height, width) of the upright image, from the file's header alone.
 
     Raises:
-        ImageError: If the header cannot be read. Damage further on is not noticed.
+        ImageError: If the header cannot be read. Damage behind it is not detected.
     """
     try:
         with path.open("rb") as file:
@@ -214,13 +211,13 @@ def _decode(data: bytes, min_side: int | None) -> Tensor:
                 image.draft(image.mode, (min_side, min_side))
             if image.size == size and is_srgb(image):
                 encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-                with suppress(RuntimeError):  # Pillow then reads it, or says what is wrong.
+                with suppress(RuntimeError):  # then Pillow reads it, or raises the reason
                     return _upright(decode_jpegs([encoded])[0], orientation(image))
-        # Some formats keep their EXIF behind the pixels, and a TIFF is turned while it loads.
+        # Some formats store EXIF behind the pixels, and Pillow rotates a TIFF while it loads.
         image.load()
-        turn = orientation(image)
+        exif = orientation(image)
         pixels = torch.from_numpy(np.array(to_srgb(image))).permute(2, 0, 1)
-        return _upright(pixels, turn)
+        return _upright(pixels, exif)
 
 
 def _open(file: BinaryIO) -> Image.Image:
@@ -241,7 +238,7 @@ def _open(file: BinaryIO) -> Image.Image:
 
 
 def _pillow_misreads(image: Image.Image) -> bool:
-    """Say whether it is one of the TIFFs that Pillow opens but gets wrong without a word."""
+    """Return whether it is one of the TIFFs that Pillow silently reads wrong."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return False
     tags = image.tag_v2
@@ -252,8 +249,8 @@ def _pillow_misreads(image: Image.Image) -> bool:
 
 
 def _open_unusual_tiff(file: BinaryIO) -> Image.Image:
-    """Read by tifffile what Pillow has no mode for: float RGB, 64 bits, planes of 16 bits, ..."""
-    import tifffile  # takes longer to import than all else here, and is seldom needed
+    """Read a TIFF that Pillow has no mode for: float RGB, 64 bits, planes of 16 bits, ..."""
+    import tifffile  # slow to import, and seldom needed
 
     file.seek(0)
     with tifffile.TiffFile(file) as tiff:
@@ -261,19 +258,19 @@ def _open_unusual_tiff(file: BinaryIO) -> Image.Image:
         values = page.asarray()
         if page.axes == "SYX":
             values = np.moveaxis(values, 0, -1)
-        turn = page.tags.get("Orientation")
+        exif = page.tags.get("Orientation")
     image = Image.fromarray(scale_to_eight_bits(values))
-    if turn is not None:
-        image.getexif()[ExifTags.Base.Orientation] = turn.value
+    if exif is not None:
+        image.getexif()[ExifTags.Base.Orientation] = exif.value
     return image
 
 
-def _upright(pixels: Tensor, turn: int) -> Tensor:
-    """Turn (3, H, W) as EXIF says: the value tells where the stored first row and column belong."""
-    if turn >= 5:
+def _upright(pixels: Tensor, exif: int) -> Tensor:
+    """Apply an EXIF orientation, 1 to 8, to (3, H, W)."""
+    if exif >= 5:
         pixels = pixels.transpose(1, 2)
-    rows = turn in (3, 4, 7, 8)
-    columns = turn in (2, 3, 6, 7)
+    rows = exif in (3, 4, 7, 8)
+    columns = exif in (2, 3, 6, 7)
     axes = [axis for axis, mirrored in ((1, rows), (2, columns)) if mirrored]
     return pixels.flip(axes) if axes else pixels
 

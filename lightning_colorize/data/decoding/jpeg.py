@@ -1,78 +1,124 @@
-"""JPEGs: which of them any decoder gives alike, and torchvision's decoder."""
+"""torchvision's JPEG decoder, and the JPEGs that every decoder reads identically."""
 
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from lightning_colorize.data.decoding.c_stderr import silent_c_stderr
 from lightning_colorize.data.decoding.pillow_modes import srgb_transform
 
 try:
     from torchvision.io import decode_jpeg
-except ImportError:  # torchvision 0.29 announces its end; without it Pillow reads every JPEG
+except ImportError:  # deprecated since torchvision 0.29; without it Pillow reads every JPEG
     decode_jpeg = None
 
 _CPU = torch.device("cpu")
 
 _END = b"\xff\xd9"
-# Some cameras fill files up; more than this is not looked through.
-_AFTER_THE_END = 4096
+# Some cameras pad their files; at most this many bytes are searched for the end marker.
+_MAX_PADDING = 4096
 
 
 def decode_jpegs(files: list[Tensor], device: torch.device = _CPU) -> list[Tensor]:
-    """Decode whole files, as they are stored: not turned, in their own colour space.
+    """Decode whole files as stored, without EXIF rotation and color conversion.
 
     Args:
-        files: (n,), uint8, each, on the CPU.
-        device: By libjpeg on a CPU, by nvJPEG on a GPU.
+        files: Each (n,), uint8, on the CPU.
+        device: A CPU for libjpeg, a GPU for nvJPEG.
 
     Returns:
-        (3, H, W), uint8, each, on the device.
+        Each (3, H, W), uint8, on the device.
 
     Raises:
-        RuntimeError: If one of them cannot be decoded, or torchvision cannot do it there.
+        RuntimeError: If a file cannot be decoded, or torchvision has no decoder for the device.
     """
     if decode_jpeg is None:
         raise RuntimeError("it has no decode_jpeg")
-    with silent_c_stderr():
+    with _silent_c_stderr():
         decoded: list[Tensor] = decode_jpeg(files, mode="RGB", device=device)
     return decoded
 
 
 def plain_jpeg_pixels(data: bytes) -> int | None:
-    """Return the number of pixels of a JPEG that any decoder gives as `read_image` does.
+    """Return the number of pixels of a JPEG that every decoder reads as `read_image` does.
 
     Args:
-        data: A file's bytes, of which the header is read.
+        data: A file's bytes; only the header is read.
 
     Returns:
-        None for what is no JPEG, CMYK, to be turned, in another colour space than sRGB or cut
-        short, and for what cannot be read.
+        None for other formats, CMYK, EXIF rotation, color spaces other than sRGB, truncated and
+        unreadable files.
     """
-    if not data[-_AFTER_THE_END:].rstrip(b"\0\r\n").endswith(_END):
+    if not data[-_MAX_PADDING:].rstrip(b"\0\r\n").endswith(_END):
         return None
     try:
         with Image.open(BytesIO(data), formats=("JPEG",)) as image:
-            # Stored as red, green and blue, which few decoders look for.
+            # RGB without conversion to YCbCr, which few decoders support.
             stored_as_rgb = image.mode == "RGB" and image.info.get("adobe_transform") == 0
             plain = image.format == "JPEG" and is_srgb(image) and not stored_as_rgb
             return image.width * image.height if plain and orientation(image) == 1 else None
-    except Exception:  # readers raise nearly any class; what is wrong is said where it is read
+    except Exception:  # readers raise nearly any class; `read_image` reports the reason
         return None
 
 
 def is_srgb(image: Image.Image) -> bool:
-    """Say whether a JPEG is in grey or RGB, and no profile says that it is not sRGB."""
+    """Return whether a JPEG is grey or RGB, without a profile other than sRGB."""
     profile = image.info.get("icc_profile")
     return image.mode in ("L", "RGB") and not (profile and srgb_transform(profile, image.mode))
 
 
 def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where there is none or it is damaged."""
+    """Return the EXIF orientation, 1 to 8; 1 if it is missing or damaged."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block raises nearly any class; the pixels may be whole
+    except Exception:  # a damaged EXIF block raises nearly any class; the pixels may be intact
         return 1
     return orientation if orientation in range(1, 9) else 1
+
+
+# libjpeg prints warnings about damaged data ("Corrupt JPEG data: 65 extraneous bytes before marker
+# 0xd9") to C's `stderr`, and torchvision cannot turn that off. They would break progress bars.
+_POSIX = os.name == "posix"
+_active: list[None] = []
+
+if _POSIX:
+    _c = ctypes.CDLL(None)
+    _c.fopen.restype = ctypes.c_void_p
+    _stderr = ctypes.c_void_p.in_dll(_c, "__stderrp" if sys.platform == "darwin" else "stderr")
+    _terminal = _stderr.value
+    _devnull = _c.fopen(os.devnull.encode(), b"w")
+
+    def _reset() -> None:
+        _active.clear()
+        _stderr.value = _terminal
+
+    # Only the forking thread exists in the child; others may have been decoding.
+    os.register_at_fork(after_in_child=_reset)
+
+
+@contextmanager
+def _silent_c_stderr() -> Iterator[None]:
+    """Discard what C code prints to its `stderr`; Python's `sys.stderr` is unaffected.
+
+    Only the C variable is replaced, not file descriptor 2, so output of Python and of C++ streams
+    in other threads still reaches the terminal. There is no lock: list operations are atomic, and a
+    lock held during a fork would block the child. At worst, concurrent threads let a line through.
+    Does nothing outside of POSIX.
+    """
+    if not _POSIX:
+        yield
+        return
+    _active.append(None)
+    _stderr.value = _devnull
+    try:
+        yield
+    finally:
+        _active.pop()
+        if not _active:
+            _stderr.value = _terminal

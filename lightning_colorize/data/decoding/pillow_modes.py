@@ -1,4 +1,4 @@
-"""A Pillow image of any mode, depth and colour space to 8-bit sRGB."""
+"""Conversion of Pillow images of any mode, depth and color space to 8-bit sRGB."""
 
 from functools import lru_cache
 from io import BytesIO
@@ -13,8 +13,8 @@ _SAME_COLOR = 2
 def to_srgb(image: Image.Image) -> Image.Image:
     """Convert to mode RGB in sRGB.
 
-    More than 8 bits are scaled, transparency is laid over white, an embedded profile that is not
-    sRGB is converted from (relative colorimetric). CMYK without a profile is converted plainly.
+    Deep images are scaled to 8 bits, transparency is composited over white, and embedded profiles
+    are converted (relative colorimetric). CMYK without a profile is converted by Pillow's formula.
 
     Args:
         image: An image of any mode, loaded or not.
@@ -29,18 +29,18 @@ def to_srgb(image: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=64)
 def srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the way from an embedded profile to sRGB, or None where there is nothing to do.
+    """Return the transform from an embedded profile to sRGB, or None if none is needed.
 
-    Whether a profile is sRGB is asked of its numbers, not of its name: dozens of profiles mean
-    sRGB, and their tables differ in the last digits.
+    Profiles are compared with sRGB by their effect, not by their name: dozens of profiles are sRGB
+    with tables that differ in the last digits.
 
     Args:
         profile: The ICC profile.
         mode: L, RGB or CMYK.
 
     Returns:
-        None if the profile gives a grid of colours within 2 of 255 as sRGB does, if it is
-        damaged, or if it is for another mode.
+        None if the profile changes a grid of colors by at most 2 levels of 255, is damaged, or is
+        for another mode.
     """
     try:
         transform = ImageCms.buildTransform(
@@ -63,14 +63,13 @@ def srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | No
 
 
 def scale_to_eight_bits(values: np.ndarray, white: float | None = None) -> np.ndarray:
-    """Scale numbers of any type to 0..255, linearly from 0.
+    """Scale values of any type linearly from 0 to 0..255, without clipping to white.
 
     Args:
-        values: Any shape and type; not-a-number counts as 0.
-        white: The value that becomes 255. By default the full range for 8 and 16 unsigned bits;
-            for other types, which carry no range, the first of 1 (floats only), 255 and 65535
-            that no value exceeds, or else the greatest value. A float image that exceeds 1 by
-            a little (up to 16) is scaled by its greatest value. Nothing is ever clipped to white.
+        values: Any shape and type; NaN counts as 0.
+        white: The value that becomes 255. By default the full range of 8 and 16 unsigned bits. For
+            other types, the first of 1 (floats only), 255 and 65535 that no value exceeds, else
+            the maximum. A float image with a maximum between 1 and 16 is scaled by its maximum.
 
     Returns:
         The same shape, uint8.
@@ -85,14 +84,14 @@ def _white_of(values: np.ndarray) -> float:
     if values.dtype in (np.uint8, np.uint16):
         return float(np.iinfo(values.dtype).max)
     finite = values[np.isfinite(values)]
-    greatest = float(finite.max()) if finite.size else 1.0
-    if values.dtype.kind == "f" and greatest <= 16:
-        return max(greatest, 1.0)
-    return next((white for white in (255.0, 65535.0) if greatest <= white), greatest)
+    maximum = float(finite.max()) if finite.size else 1.0
+    if values.dtype.kind == "f" and maximum <= 16:
+        return max(maximum, 1.0)
+    return next((white for white in (255.0, 65535.0) if maximum <= white), maximum)
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale the deep modes (I;16, I, F), whose conversion by Pillow would clip to white."""
+    """Scale the deep modes (I;16, I, F), which Pillow would clip to white."""
     if not image.mode.startswith(("I", "F")):
         return image
     tags = getattr(image, "tag_v2", {})
@@ -109,7 +108,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    """Return the image in mode L, RGB or CMYK, its transparent parts over white."""
+    """Return the image in mode L, RGB or CMYK, composited over white."""
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image

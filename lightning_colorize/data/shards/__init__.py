@@ -1,1 +1,1 @@
-"""Images packed into shards in LitData's format: written, checked, fetched, read at random."""
+"""Images packed into shards in LitData's format: writing, checking, fetching, random access."""

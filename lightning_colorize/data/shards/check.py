@@ -1,23 +1,26 @@
-"""The shards of a split, each compared with its SHA-256 when it is opened first or fetched."""
+"""The shards of a split, each verified by its SHA-256 when it is first opened or fetched."""
 
-import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import torch
 
-from lightning_colorize.data.shards.digest import digest
 from lightning_colorize.data.shards.errors import ShardError
 from lightning_colorize.data.shards.layout import OpenShard
-from lightning_colorize.data.shards.manifest import Shard
+from lightning_colorize.data.shards.manifest import Shard, sha256_of
 from lightning_colorize.data.shards.store import DamagedCopy, Store, one_line
 
-_UNKNOWN, _WHOLE, _DAMAGED, _MISSING = range(4)
+try:
+    import fcntl
+except ImportError:  # not on Windows, where several processes may verify the same shard
+    fcntl = None  # type: ignore[assignment]
+
+_UNKNOWN, _INTACT, _DAMAGED, _MISSING = range(4)
 
 _REASONS = {_DAMAGED: "its SHA-256 is not the one in pack.json", _MISSING: "there is no such file"}
 
-_TO_MEND = (
-    "run pack again, which makes it anew, or leave its images out with "
+_ADVICE = (
+    "run pack again, or leave its images out with "
     "--data.source lightning_colorize.data.sources.ShardSource --data.source.on_corrupt skip"
 )
 
@@ -25,82 +28,79 @@ _TO_MEND = (
 class CheckedShards:
     """The shards of a split.
 
-    What is known of each stands in memory that worker processes share: one of them reads a shard
-    through, and the others need not.
+    Worker processes share the state of each shard, so only one of them verifies it.
 
     Args:
-        store: Where they lie.
-        shards: Which.
-        skip: Go on without those that are damaged.
+        store: Access to the files.
+        shards: The shards.
+        skip: Continue without damaged shards.
     """
 
     def __init__(self, store: Store, shards: Sequence[Shard], skip: bool) -> None:
         self.store = store
         self.shards = shards
         self.skip = skip
-        self._known = torch.full((len(shards),), _UNKNOWN, dtype=torch.uint8)
-        self._known.share_memory_()  # type: ignore[no-untyped-call]
+        self._states = torch.full((len(shards),), _UNKNOWN, dtype=torch.uint8)
+        self._states.share_memory_()  # type: ignore[no-untyped-call]
 
     def open(self, index: int) -> OpenShard:
-        """Open a shard; it is fetched and checked first, if need be.
+        """Open a shard, fetched and verified first if needed.
 
         Raises:
-            ShardError: If it cannot be fetched, is missing, or is not what was packed.
+            ShardError: If it cannot be fetched, is missing, or is not the one that was packed.
         """
-        state = int(self._known[index])
+        state = int(self._states[index])
         for _ in range(0 if state in _REASONS else 2):
-            opened, state = self._opened(index)
+            opened, state = self._open(index)
             if opened is not None:
                 return opened
-            # A copy may be damaged where the original is whole.
+            # A cached copy may be damaged while the original is intact.
             if not self.store.discard(self.shards[index].file):
                 break
-        # Not before the last attempt: other processes that ask meanwhile would give up.
-        self._known[index] = state
-        raise self._error(index, _REASONS[state], None if self.skip else _TO_MEND)
+        # Not before the last try: other processes that wait for the shard would give up.
+        self._states[index] = state
+        raise self._error(index, _REASONS[state], None if self.skip else _ADVICE)
 
-    def place(self, index: int) -> str:
-        """Return where a shard lies, for messages."""
-        return self.store.place(self.shards[index].file.file)
+    def locate(self, index: int) -> str:
+        """Return the path or URL of a shard, for messages."""
+        return self.store.locate(self.shards[index].file.file)
 
-    def _opened(self, index: int) -> tuple[OpenShard | None, int]:
+    def _open(self, index: int) -> tuple[OpenShard | None, int]:
         try:
-            opened, compared = self.store.open(self.shards[index].file)
-            if compared or self._known[index] == _WHOLE or self._is_whole(index, opened):
-                self._known[index] = _WHOLE
-                return opened, _WHOLE
+            opened, checked = self.store.open(self.shards[index].file)
+            if checked or self._states[index] == _INTACT or self._is_intact(index, opened):
+                self._states[index] = _INTACT
+                return opened, _INTACT
             return None, _DAMAGED
         except DamagedCopy:
             return None, _DAMAGED
         except FileNotFoundError:
             return None, _MISSING
-        except Exception as error:
-            # A network's, and each file system has classes of its own.
-            raise self._error(
-                index, one_line(error), "resume the run when it can be read"
-            ) from error
+        except Exception as error:  # file systems raise classes of their own
+            advice = "resume the run when it can be read"
+            raise self._error(index, one_line(error), advice) from error
 
-    def _is_whole(self, index: int, opened: OpenShard) -> bool:
-        with _alone(opened.descriptor):
-            if self._known[index] == _WHOLE:  # another process has been at it meanwhile
+    def _is_intact(self, index: int, opened: OpenShard) -> bool:
+        with _locked(opened.descriptor):
+            if self._states[index] == _INTACT:  # verified by another process in the meantime
                 return True
             with open(opened.descriptor, "rb", closefd=False) as file:
-                whole = digest(file) == self.shards[index].file.sha256
-            if whole:
-                self._known[index] = _WHOLE
-            return whole
+                intact = sha256_of(file) == self.shards[index].file.sha256
+            if intact:
+                self._states[index] = _INTACT  # before others obtain the lock
+            return intact
 
     def _error(self, index: int, reason: str, advice: str | None) -> ShardError:
-        return ShardError(self.place(index), reason, self.shards[index].images, advice)
+        return ShardError(self.locate(index), reason, self.shards[index].images, advice)
 
 
 @contextmanager
-def _alone(descriptor: int) -> Iterator[None]:
-    """Keep other processes out that do the same; where files cannot be locked, let them."""
-    with suppress(OSError):
+def _locked(descriptor: int) -> Iterator[None]:
+    """Lock a file against other processes, if the file system supports locks."""
+    with suppress(OSError, AttributeError):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
         yield
     finally:
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)

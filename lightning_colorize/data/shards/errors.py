@@ -1,4 +1,4 @@
-"""A shard that cannot be read: which, why, and whether a run can go on without it."""
+"""The error of a shard that cannot be read."""
 
 from pathlib import Path
 
@@ -6,24 +6,24 @@ from lightning_colorize.data.decoding.files import ImageError
 
 
 class ShardError(ImageError):
-    """An image that cannot be read because its whole shard cannot.
+    """An image cannot be read because its whole shard cannot be read.
 
     Args:
-        place: The shard's file or address.
+        place: The shard's path or URL.
         reason: What is wrong with it.
-        images: How many it holds.
-        advice: What to do, where the run has to end; None where it goes on without them.
+        images: How many images it contains.
+        advice: What to do if the run has to stop; None if it continues without these images.
     """
 
     def __init__(self, place: str, reason: str, images: int, advice: str | None) -> None:
         super().__init__(Path(place), reason)
         self.place = place
         self.advice = advice
-        # Images in place of these come from all over the next shard.
+        # The images that replace these come from all over the next shard.
         self.leap = images
 
     def __str__(self) -> str:
-        # Not of the path, which spoils the slashes of an address.
+        # Not the path, which would lose a slash of a URL.
         return f"{self.place}: {self.reason}"
 
     def __reduce__(self) -> tuple[type["ShardError"], tuple[str, str, int, str | None]]:  # type: ignore[override]

@@ -1,7 +1,8 @@
-"""The images of a split, read from shards at random."""
+"""Random access to the images of a split, and prefetching of the next shards."""
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,18 @@ from lightning_colorize.data.order import ShardOrder
 from lightning_colorize.data.shards.check import CheckedShards
 from lightning_colorize.data.shards.layout import OpenShard, tensor_of
 from lightning_colorize.data.shards.manifest import Encoding
-from lightning_colorize.data.shards.prefetch import Ahead, first_uses
 
 
 class ShardImages(ImageSet):
-    """A split's images in shards.
+    """The images of a split in shards.
 
     Args:
         shards: The shards.
         names: The images' names, in the order of the shards.
-        encoding: How images are stored.
-        side: Pixels of the short side that larger images were brought to.
-        window: Shards whose images are shuffled among each other; so many are fetched ahead.
-        kept: Numbers of the images that are taken, rising; None for all.
+        encoding: How the images are stored.
+        side: Pixels of the short side to which larger images were resized.
+        window: Number of shards whose images are shuffled together; as many are prefetched.
+        selected: Sorted indices of the images in use; None for all.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ShardImages(ImageSet):
         encoding: Encoding,
         side: int,
         window: int,
-        kept: np.ndarray | None = None,
+        selected: np.ndarray | None = None,
     ) -> None:
         self.shards = shards
         self.names = names
@@ -47,25 +47,25 @@ class ShardImages(ImageSet):
         lengths = np.array([shard.images for shard in shards.shards])
         self._ends = np.cumsum(lengths)
         self._starts = self._ends - lengths
-        self._kept = kept
+        self._selected = selected
         whole = ShardOrder(lengths, window)
-        self.order = whole if kept is None else whole.kept(kept)
-        self._open = self._opener()
+        self.order = whole if selected is None else whole.kept(selected)
+        self._open = self._cached_open()
 
     def __len__(self) -> int:
-        return len(self.names) if self._kept is None else len(self._kept)
+        return len(self.names) if self._selected is None else len(self._selected)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Open files do not travel to a process that is started anew.
+        # Open files cannot be sent to a spawned process.
         return {name: value for name, value in vars(self).items() if name != "_open"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._open = self._opener()
+        self._open = self._cached_open()
 
     def name(self, index: int) -> str:
-        """Return the name that the image had in the folder that was packed."""
-        return self.names[self._number(index)]
+        """Return the name of the image in the folder that was packed."""
+        return self.names[self._packed_index(index)]
 
     def read(self, index: int, min_side: int | None = None) -> Tensor:
         """Return the image: (3, H, W), uint8, sRGB."""
@@ -75,33 +75,93 @@ class ShardImages(ImageSet):
         return decode_image(image, Path(self.name(index)), min_side)
 
     def encoded(self, index: int) -> bytes | None:
-        """Return the image's JPEG file; None where it is stored decoded."""
+        """Return the image's JPEG file; None if it is stored decoded."""
         return self._image(index) if self.encoding == "jpeg" else None
 
     @contextmanager
     def expecting(self, coming: Callable[[], np.ndarray]) -> Iterator[Callable[[int], None]]:
-        """Open the shards of the next images in a thread, as far ahead as the window is long."""
-        numbers = coming() if self._kept is None else self._kept[coming()]
-        used, first = first_uses(np.searchsorted(self._ends, numbers, side="right"))
-        ahead = Ahead(self.shards.open, used, first, self.window)
+        """Prefetch the shards of the next images in a thread, `window` shards in advance."""
+        indices = coming() if self._selected is None else self._selected[coming()]
+        used, first = first_uses(np.searchsorted(self._ends, indices, side="right"))
+        prefetcher = Prefetcher(self.shards.open, used, first, self.window)
         try:
-            yield ahead.read
+            yield prefetcher.advance
         finally:
-            ahead.stop()
+            prefetcher.stop()
 
     def _image(self, index: int) -> bytes:
-        number = self._number(index)
-        shard = int(np.searchsorted(self._ends, number, side="right"))
+        packed = self._packed_index(index)
+        shard = int(np.searchsorted(self._ends, packed, side="right"))
         opened = self._open(shard)
         try:
-            return opened.image(number - int(self._starts[shard]))
+            return opened.image(packed - int(self._starts[shard]))
         except OSError as error:
-            raise ImageError(Path(self.shards.place(shard)), str(error.strerror)) from error
+            raise ImageError(Path(self.shards.locate(shard)), str(error.strerror)) from error
 
-    def _opener(self) -> Callable[[int], OpenShard]:
-        # No more than are read by turns: a deleted file takes its room until it is closed.
+    def _cached_open(self) -> Callable[[int], OpenShard]:
+        # A limited number: an evicted file uses disk space until it is closed.
         return lru_cache(self.window)(self.shards.open)
 
-    def _number(self, index: int) -> int:
+    def _packed_index(self, index: int) -> int:
         index = range(len(self))[index]
-        return index if self._kept is None else int(self._kept[index])
+        return index if self._selected is None else int(self._selected[index])
+
+
+class Prefetcher:
+    """Opens shards in a thread before the loader needs them.
+
+    Args:
+        open_shard: Opens a shard, which fetches and verifies it.
+        shards: The shards in the order of their first use, (S,).
+        first: The number of images that are read before each is needed, (S,), rising.
+        lead: How many shards are opened in advance.
+    """
+
+    def __init__(
+        self, open_shard: Callable[[int], object], shards: np.ndarray, first: np.ndarray, lead: int
+    ) -> None:
+        self._open_shard = open_shard
+        self._shards = shards
+        self._first = first
+        self._lead = lead
+        self._needed = 1
+        self._stopped = False
+        self._changed = threading.Condition()
+        # A daemon: the process need not wait for an unfinished download when it ends.
+        threading.Thread(target=self._run, name="shard prefetch", daemon=True).start()
+
+    def advance(self, images: int) -> None:
+        """Set the number of images that have been read."""
+        needed = int(np.searchsorted(self._first, images, side="right"))
+        if needed != self._needed:
+            with self._changed:
+                self._needed = needed
+                self._changed.notify()
+
+    def stop(self) -> None:
+        """Open no further shard."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        for position, shard in enumerate(self._shards.tolist()):
+            with self._changed:
+                while not self._stopped and position >= self._needed + self._lead:
+                    self._changed.wait()
+                if self._stopped:
+                    return
+            # The error is raised again when an image of the shard is read.
+            with suppress(ImageError):
+                self._open_shard(shard)
+
+
+def first_uses(shards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shards in the order of their first use, and the position of that use.
+
+    Args:
+        shards: The shard of each image that is read, (N,).
+    """
+    used, first = np.unique(shards, return_index=True)
+    order = np.argsort(first)
+    return used[order], first[order]

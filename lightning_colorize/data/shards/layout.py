@@ -1,11 +1,11 @@
-"""The bytes of a shard: LitData's chunk of items, each an image and a name.
+"""The binary format of a shard: a LitData chunk whose items are an image and its name.
 
     chunk  number of items N, N + 1 offsets from the start of the file, items     (uint32, uint32)
     item   length of the image, length of the name, image, name                  (uint32, uint32)
 
-All little-endian. An image is a JPEG file, or LitData's tensor: type, number of axes, their lengths
-(uint32, big-endian), and the values. LitData's own writer writes this, `litdata.StreamingDataset`
-reads it; here single items are read without LitData, at random.
+All integers are little-endian. An image is a JPEG file or a LitData tensor: data type, number of
+axes, their lengths (uint32, big-endian), and the values. Shards are written by LitData's writer and
+can be read by `litdata.StreamingDataset`. This module reads single items without LitData.
 """
 
 import os
@@ -21,16 +21,15 @@ _UINT32 = 4
 
 
 class OpenShard:
-    """A shard's file, for reading by any number of threads and forked processes.
+    """An open shard, for any number of threads and forked processes.
 
-    Reads name their place and share no position, so a descriptor may be inherited; it is closed
-    when nothing refers to the object any more.
+    Reads do not share a file position. The file is closed when the object is garbage-collected.
 
     Args:
         path: The file.
 
     Attributes:
-        descriptor: Of the open file.
+        descriptor: The file descriptor.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +43,7 @@ class OpenShard:
         return np.frombuffer(table, "<u4").astype(np.int64)
 
     def image(self, index: int) -> bytes:
-        """Return the image of an item."""
+        """Return the encoded image of an item."""
         start, stop = self._offsets[index], self._offsets[index + 1]
         item = os.pread(self.descriptor, int(stop - start), int(start))
         length = int(np.frombuffer(item, "<u4", 1)[0])
@@ -52,9 +51,8 @@ class OpenShard:
 
 
 def tensor_of(image: bytes) -> Tensor:
-    """Return the values of LitData's tensor of uint8: (3, H, W)."""
+    """Return the values of a LitData tensor of uint8: (3, H, W)."""
     axes = int(np.frombuffer(image, ">u4", 1, offset=_UINT32)[0])
     shape = np.frombuffer(image, ">u4", axes, offset=2 * _UINT32).tolist()
     values = np.frombuffer(image, np.uint8, offset=(2 + axes) * _UINT32)
-    # A copy, because what torch holds must be writable.
-    return torch.from_numpy(values.reshape(shape).copy())
+    return torch.from_numpy(values.reshape(shape).copy())  # torch needs writable memory

@@ -1,14 +1,16 @@
-"""`pack.json`: what a folder of shards holds, with a SHA-256 of every file in it."""
+"""`pack.json`: the contents of a pack, with a SHA-256 of every file."""
 
+import hashlib
 import json
 import re
-from pathlib import PurePosixPath
+from io import BufferedReader
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple, get_args
 
 from lightning_colorize.common.errors import UsageError
 
 MANIFEST = "pack.json"
-"""Written last: a folder without it is not packed to the end."""
+"""Written last: a folder without it is an unfinished pack."""
 
 VERSION = 1
 
@@ -32,12 +34,7 @@ class PackedFile(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """A shard.
-
-    Attributes:
-        file: The file.
-        images: How many are in it.
-    """
+    """A shard and its number of images."""
 
     file: PackedFile
     images: int
@@ -47,8 +44,8 @@ class PackedSplit(NamedTuple):
     """A split.
 
     Attributes:
-        names: The file of the images' names, each ended by a NUL, in the order of the shards.
-        shards: Those that hold an image.
+        names: The file with the images' names, each terminated by NUL, in the order of the shards.
+        shards: The shards that contain an image.
     """
 
     names: PackedFile
@@ -56,12 +53,12 @@ class PackedSplit(NamedTuple):
 
 
 class Pack(NamedTuple):
-    """What `pack.json` says.
+    """The contents of `pack.json`.
 
     Attributes:
-        size: Pixels of the short side that larger images were brought to.
-        encoding: How they are stored.
-        splits: Those that there are.
+        size: Pixels of the short side to which larger images were resized.
+        encoding: How the images are stored.
+        splits: The splits that contain images.
     """
 
     size: int
@@ -69,12 +66,20 @@ class Pack(NamedTuple):
     splits: dict[str, PackedSplit]
 
 
-def parse_manifest(content: bytes, place: str) -> Pack:
-    """Read `pack.json`, which may come from an address that anybody writes to.
+def sha256_of(file: Path | BufferedReader) -> str:
+    """Return the SHA-256 of a file or of an open file, in hexadecimal digits."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return sha256_of(opened)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parse_manifest(content: bytes, location: str) -> Pack:
+    """Parse and validate `pack.json`, which may come from an untrusted URL.
 
     Args:
-        content: What is in the file.
-        place: Where it lies, for the error.
+        content: The content of the file.
+        location: Its path or URL, for the error.
 
     Raises:
         UsageError: If it is of another version, or not a manifest.
@@ -86,14 +91,15 @@ def parse_manifest(content: bytes, place: str) -> Pack:
             if not splits:
                 raise ValueError("no splits")
             settings = found["settings"]
-            return Pack(_count(settings["size"]), _one_of_encodings(settings["encoding"]), splits)
+            return Pack(_count(settings["size"]), _encoding(settings["encoding"]), splits)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
         raise UsageError(
-            f"{place} is not what pack writes ({type(error).__name__}: {error}): pack anew"
+            f"{location} is not a manifest of pack ({reason}): run pack again"
         ) from error
     raise UsageError(
-        f"{place} is of version {version}, this lightning-colorize reads version {VERSION}: "
-        "pack anew, or change the one or the other"
+        f"{location} is of version {version}, this lightning-colorize reads version {VERSION}: "
+        "run pack again, or install the matching version"
     )
 
 
@@ -107,7 +113,7 @@ def _split(found: dict[str, Any]) -> PackedSplit:
 
 
 def _file(found: dict[str, Any]) -> PackedFile:
-    """Return a file whose names, of which paths are made, lead nowhere else."""
+    """Return a file whose name, of which a path is made, stays inside the pack."""
     file, sha256 = found["file"], found["sha256"]
     path = PurePosixPath(file)
     if path.is_absolute() or ".." in path.parts or not path.name:
@@ -123,7 +129,7 @@ def _count(found: Any) -> int:
     return found
 
 
-def _one_of_encodings(found: Any) -> Encoding:
+def _encoding(found: Any) -> Encoding:
     if found not in get_args(Encoding):
         raise ValueError(f"{found!r} is no encoding")
     encoding: Encoding = found

@@ -1,4 +1,4 @@
-"""A folder of images to shards: in parallel, and going on where a former attempt was stopped."""
+"""Packs a folder of images into shards, in parallel, and continues an interrupted pack."""
 
 import importlib
 import json
@@ -17,114 +17,116 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.progress import progress
-from lightning_colorize.data.shards.digest import sha256_of
-from lightning_colorize.data.shards.manifest import MANIFEST, parse_manifest
+from lightning_colorize.data.shards.manifest import MANIFEST, parse_manifest, sha256_of
 from lightning_colorize.data.shards.plan import Plan
-from lightning_colorize.data.shards.summary import Outcome, write_summary
-from lightning_colorize.data.shards.writer import Packed, write_shard
+from lightning_colorize.data.shards.writer import (
+    PackSummary,
+    WrittenShard,
+    write_shard,
+    write_summary,
+)
 
-# While a pack is being made; deleted when `pack.json` is written.
+# Exists while a pack is being written.
 _WORK = ".packing"
 _PLAN = f"{_WORK}/plan.json"
 
-# Seconds in which the workers of a command that was killed have ended, too.
-_PATIENCE = 10.0
+# Seconds within which the workers of a killed command end.
+_LOCK_TIMEOUT = 10.0
 
 
-def pack(plan: Plan, target: Path, workers: int) -> Outcome:
-    """Write the shards that are not there yet, and then `pack.json`.
+def pack(plan: Plan, target: Path, workers: int) -> PackSummary:
+    """Write the missing shards, and then `pack.json`.
 
-    The files are the same bytes whatever the number of workers, and however often it was stopped.
+    The files are identical for any number of workers and interruptions.
 
     Args:
-        plan: What is packed how.
-        target: The folder; it may hold what a former attempt at the same plan has left.
-        workers: Processes that read and write; 0 for this one.
+        plan: The plan of the pack.
+        target: The folder; it may contain an unfinished or finished pack of the same plan.
+        workers: Number of worker processes; 0 for this process.
 
     Raises:
-        UsageError: If the folder holds something else, another process packs into it, or LitData
-            is missing.
+        UsageError: If the folder contains something else, another process packs into it, or
+            LitData is not installed.
         WorkError: If none of the images can be read, or the disk is full.
     """
     _require_litdata()
     try:
-        with _claimed(plan, target):
-            packed, kept = _write_shards(_Jobs(plan, target), workers)
-            outcome = write_summary(plan, target, packed, kept)
+        with _locked(plan, target):
+            shards, reused = _write_shards(_ShardTasks(plan, target), workers)
+            summary = write_summary(plan, target, shards, reused)
             shutil.rmtree(target / _WORK)
     except OSError as error:
         raise WorkError(
-            f"{error.filename or target}: {error.strerror}; whole shards are kept, run the same "
+            f"{error.filename or target}: {error.strerror}; finished shards stay, run the same "
             "command again"
         ) from error
-    return outcome
+    return summary
 
 
-class _Jobs(Dataset[tuple[Packed, bool] | OSError]):
-    """The shards of a plan: asking for one writes it, unless it is there.
+class _ShardTasks(Dataset[tuple[WrittenShard, bool] | OSError]):
+    """The shards of a plan: reading an item writes the shard unless it exists.
 
-    What the disk refuses is returned, because from a worker only text would arrive of what it
-    raises.
+    An OSError is returned instead of raised, because a worker passes on only its text.
     """
 
     def __init__(self, plan: Plan, target: Path) -> None:
         self.plan = plan
         self.target = target
         self.shards = plan.shards()
-        self.former = _finished(target)
+        self.finished = _finished(target)
 
     def __len__(self) -> int:
         return len(self.shards)
 
-    def __getitem__(self, index: int) -> tuple[Packed, bool] | OSError:
+    def __getitem__(self, index: int) -> tuple[WrittenShard, bool] | OSError:
         split, number = self.shards[index]
         file = f"{split}/chunk-0-{number}.bin"  # LitData's name for it
         work = self.target / _WORK / f"{split}-{number}"
         record = work.with_suffix(".json")
         try:
-            # Before they are read: what changes meanwhile is packed again by the next attempt.
+            # Before the images are read: if one changes meanwhile, the next run packs it again.
             sources = self.plan.sources_of(split, number)
-            former = _read_record(record) or self.former.get(file)
-            # Photographs that are out of reach are no reason to give up what was made of them.
-            if former and sources in (former.sources, "") and _is_there(self.target, former):
+            former = _read_record(record) or self.finished.get(file)
+            # Shards stay valid while the image folder is not accessible.
+            if former and sources in (former.sources, "") and _is_intact(self.target, former):
                 return former, True
             names = self.plan.names_of(split, number)
             settings = self.plan.settings
-            packed = write_shard(self.plan.folder, names, settings, self.target, file, work)
-            packed = packed._replace(sources=sources)
-            write_atomic(record, json.dumps(packed._asdict()))
+            shard = write_shard(self.plan.folder, names, settings, self.target, file, work)
+            shard = shard._replace(sources=sources)
+            write_atomic(record, json.dumps(shard._asdict()))
         except OSError as error:
             return error
-        return packed, False
+        return shard, False
 
 
-def _write_shards(jobs: _Jobs, workers: int) -> tuple[list[Packed], int]:
-    """Return the shards in the plan's order, and how many of them were there already."""
+def _write_shards(tasks: _ShardTasks, workers: int) -> tuple[list[WrittenShard], int]:
+    """Return the shards in the plan's order, and how many of them existed before."""
     loader: DataLoader[Any] = DataLoader(
-        jobs,
+        tasks,
         batch_size=None,
         num_workers=workers,
         prefetch_factor=1 if workers else None,
-        collate_fn=_as_it_is,
-        worker_init_fn=_end_with_parent,
+        collate_fn=_identity,
+        worker_init_fn=_exit_with_parent,
     )
-    kept = 0
-    packed = []
-    for result in progress(loader, len(jobs), "packing shards"):
+    reused = 0
+    shards = []
+    for result in progress(loader, len(tasks), "packing shards"):
         if isinstance(result, OSError):
             raise result
-        shard, was_there = result
-        packed.append(shard)
-        kept += was_there
-    return packed, kept
+        shard, existed = result
+        shards.append(shard)
+        reused += existed
+    return shards, reused
 
 
-def _as_it_is(item: Any) -> Any:
+def _identity(item: Any) -> Any:
     return item
 
 
-def _end_with_parent(worker: int) -> None:
-    """End this process soon after its parent was killed; torch looks only between two shards."""
+def _exit_with_parent(worker: int) -> None:
+    """End this worker soon after its parent was killed; torch checks only between two shards."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -136,7 +138,7 @@ def _end_with_parent(worker: int) -> None:
 
 
 def _require_litdata() -> None:
-    # Here and not in each worker: it takes seconds, and forked processes have it then.
+    # Imported before the workers are forked: it takes seconds.
     try:
         importlib.import_module("litdata")
     except ImportError:
@@ -144,16 +146,16 @@ def _require_litdata() -> None:
 
 
 @contextmanager
-def _claimed(plan: Plan, target: Path) -> Iterator[None]:
-    """Keep other processes out of the folder, once it is known to hold nothing else."""
+def _locked(plan: Plan, target: Path) -> Iterator[None]:
+    """Lock the folder against other processes, if it contains nothing but this pack."""
     stamp = plan.stamp()
     _require_same(target, stamp)
     (target / _WORK).mkdir(parents=True, exist_ok=True)
     lock = FileLock(target / _WORK / "lock")
     try:
-        lock.acquire(timeout=_PATIENCE)
+        lock.acquire(timeout=_LOCK_TIMEOUT)
     except Timeout:
-        raise UsageError(f"another process packs into {target}: let it end") from None
+        raise UsageError(f"another process packs into {target}: wait until it ends") from None
     with lock:
         _require_same(target, stamp)
         write_atomic(target / _PLAN, json.dumps(stamp))
@@ -161,15 +163,15 @@ def _claimed(plan: Plan, target: Path) -> Iterator[None]:
 
 
 def _require_same(target: Path, stamp: dict[str, Any]) -> None:
-    """Refuse a folder with anything in it but a whole or unfinished pack by the same plan."""
-    place = next((name for name in (MANIFEST, _PLAN) if (target / name).is_file()), None)
-    if place is None:
+    """Raise a UsageError unless the folder is empty or contains a pack of the same plan."""
+    file = next((name for name in (MANIFEST, _PLAN) if (target / name).is_file()), None)
+    if file is None:
         if target.exists() and any(entry.name != _WORK for entry in target.iterdir()):
-            raise UsageError(f"{target} is not empty, and no pack: name a new folder")
+            raise UsageError(f"{target} is not empty and not a pack: name a new folder")
         return
-    content = (target / place).read_bytes()
-    if place == MANIFEST:
-        parse_manifest(content, str(target / place))  # says in one line what is wrong with it
+    content = (target / file).read_bytes()
+    if file == MANIFEST:
+        parse_manifest(content, str(target / file))  # reports a damaged manifest
     former = json.loads(content)
     for name, value in stamp["settings"].items():
         if (was := former["settings"].get(name)) != value:
@@ -178,29 +180,26 @@ def _require_same(target: Path, stamp: dict[str, Any]) -> None:
                 "delete it"
             )
     if any(former.get(name) != value for name, value in stamp.items()):
-        raise UsageError(
-            f"{target} is packed from other images than there are now: name another folder, or "
-            "delete it"
-        )
+        raise UsageError(f"{target} is packed from other images: name another folder, or delete it")
 
 
-def _finished(target: Path) -> dict[str, Packed]:
-    """Return the shards of a pack that is made to the end."""
+def _finished(target: Path) -> dict[str, WrittenShard]:
+    """Return the shards of a finished pack."""
     if not (target / MANIFEST).is_file():
         return {}
     found = json.loads((target / MANIFEST).read_text())
     shards = [shard for split in found["splits"].values() for shard in split["shards"]]
-    return {shard["file"]: Packed(**shard, litdata=found["litdata"]) for shard in shards}
+    return {shard["file"]: WrittenShard(**shard, litdata=found["litdata"]) for shard in shards}
 
 
-def _read_record(record: Path) -> Packed | None:
+def _read_record(record: Path) -> WrittenShard | None:
     try:
-        return Packed(**json.loads(record.read_text()))
+        return WrittenShard(**json.loads(record.read_text()))
     except FileNotFoundError:
         return None
 
 
-def _is_there(target: Path, former: Packed) -> bool:
-    """Return whether a shard is as it was written; one without images has no file."""
-    path = target / former.file
-    return not former.images or (path.is_file() and sha256_of(path) == former.sha256)
+def _is_intact(target: Path, shard: WrittenShard) -> bool:
+    """Return whether a shard's file is the one that was written; without images it has none."""
+    path = target / shard.file
+    return not shard.images or (path.is_file() and sha256_of(path) == shard.sha256)

@@ -1,7 +1,8 @@
-"""What is packed into which shard: settled before the first image is read."""
+"""Assigns images to shards before the first image is read."""
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,16 @@ import numpy as np
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.images import NameList
 from lightning_colorize.data.shards.manifest import VERSION, Encoding
-from lightning_colorize.data.sources.folder import FolderSource
 from lightning_colorize.data.splits import name_hashes
 
-# What a shard is to hold, about: large enough for one request, small enough for several at hand.
+# Large enough for one request, small enough to cache several.
 _SHARD_BYTES = 2**25
 
-# Of images of 3:2; for JPEG of quality 95 without chroma subsampling as measured.
+# Measured on JPEGs of quality 95 without chroma subsampling.
 _BYTES_PER_PIXEL = {"jpeg": 0.6, "uint8": 3.0}
 
 # LitData's offsets are uint32.
-_MOST_BYTES = 2**32
+_MAX_BYTES = 2**32
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class PackSettings:
     """How images are packed.
 
     Attributes:
-        size: Pixels of the short side; smaller images stay as they are.
+        size: Pixels of the short side; smaller images are not resized.
         encoding: jpeg, or decoded as uint8.
-        quality: Of JPEG, 1 to 100; colours are not subsampled.
-        images_per_shard: How many, but for broken ones and in the last shard.
+        quality: JPEG quality, 1 to 100, without chroma subsampling; None for uint8.
+        images_per_shard: Images of a shard, broken ones included. The last shard has fewer.
     """
 
     size: int
@@ -44,29 +44,29 @@ class PackSettings:
 def pack_settings(
     size: int, encoding: Encoding, quality: int, images_per_shard: int | None
 ) -> PackSettings:
-    """Return the settings, with as many images in a shard as make about 32 MiB by default.
+    """Return the settings; by default a shard has as many images as make about 32 MiB.
 
     Raises:
-        UsageError: If a shard would hold more than 4 GiB.
+        UsageError: If a shard would exceed 4 GiB.
     """
-    image = _BYTES_PER_PIXEL[encoding] * 1.5 * size**2
+    image = _BYTES_PER_PIXEL[encoding] * 1.5 * size**2  # of an image of 3:2
     count = images_per_shard or max(1, round(_SHARD_BYTES / image))
     # Some images are longer than 3:2, at most 4:1.
-    if count * image * 3 > _MOST_BYTES:
+    if count * image * 3 > _MAX_BYTES:
         raise UsageError(
-            f"--images-per-shard {count}: a shard holds less than 4 GiB, at this size and "
-            f"encoding at most {int(_MOST_BYTES / image / 3)} images"
+            f"--images-per-shard {count}: a shard must be below 4 GiB, at this size and "
+            f"encoding at most {int(_MAX_BYTES / image / 3)} images"
         )
     return PackSettings(size, encoding, quality if encoding == "jpeg" else None, count)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is packed how.
+    """Which image goes into which shard.
 
     Attributes:
-        folder: Where the images are.
-        settings: How they are packed.
+        folder: The folder with the images.
+        settings: How the images are packed.
         names: The images of each split, in the order of the shards.
     """
 
@@ -75,37 +75,37 @@ class Plan:
     names: dict[str, NameList]
 
     def shards(self) -> list[tuple[str, int]]:
-        """Return the split and number of each shard."""
+        """Return the split and index of each shard."""
         each = self.settings.images_per_shard
         return [
-            (split, number)
+            (split, index)
             for split, names in self.names.items()
-            for number in range(-(-len(names) // each))
+            for index in range(-(-len(names) // each))
         ]
 
-    def names_of(self, split: str, number: int) -> list[str]:
+    def names_of(self, split: str, index: int) -> list[str]:
         """Return the images of a shard."""
         names, each = self.names[split], self.settings.images_per_shard
-        return [names[i] for i in range(number * each, min((number + 1) * each, len(names)))]
+        return [names[i] for i in range(index * each, min((index + 1) * each, len(names)))]
 
-    def sources_of(self, split: str, number: int) -> str:
-        """Return a digest that changes with the files of a shard: names, lengths and times.
+    def sources_of(self, split: str, index: int) -> str:
+        """Return a digest of the names, lengths and times of a shard's image files.
 
-        It is empty where a file cannot be looked at.
+        It is empty if one of them cannot be accessed.
         """
         try:
-            found = [(name, (self.folder / name).stat()) for name in self.names_of(split, number)]
+            found = [(name, (self.folder / name).stat()) for name in self.names_of(split, index)]
         except OSError:
             return ""
         files = [(name, status.st_size, status.st_mtime_ns) for name, status in found]
         return hashlib.sha256(repr(files).encode()).hexdigest()
 
     def stamp(self) -> dict[str, Any]:
-        """Return what all attempts at a pack have in common; the files may change meanwhile."""
+        """Return what must be equal for an unfinished pack to be continued."""
         return {
             "version": VERSION,
             "settings": asdict(self.settings),
-            # Its name alone: a folder may be moved, and a pack is given to others.
+            # Only its name: the folder may be moved, and the pack may be published.
             "folder": os.path.basename(os.path.abspath(self.folder)),
             "source": {
                 split: {"images": len(names), "names": hashlib.sha256(names.lines()).hexdigest()}
@@ -114,23 +114,18 @@ class Plan:
         }
 
 
-def make_plan(folder: Path, settings: PackSettings, exclude_list: Path | None) -> Plan:
-    """Find and split the images of a folder, as `fit` does, and put them into an order.
+def make_plan(folder: Path, splits: Mapping[str, Sequence[str]], settings: PackSettings) -> Plan:
+    """Put the images of each split into a random order that depends on their names alone.
 
-    The order is random but follows from the names alone, so that images of one class, or of one
-    evening, are spread over all shards.
+    Each shard is then a mixture of all classes and all shoots.
 
     Args:
-        folder: The folder.
-        settings: How they are packed.
-        exclude_list: Leave out the images named in this text file.
-
-    Raises:
-        SourceError: If there is nothing to pack.
+        folder: The folder with the images.
+        splits: The names of each split's images, relative to the folder.
+        settings: How the images are packed.
     """
-    splits = FolderSource(exclude_list=exclude_list).split_names_of(folder)
     names = {}
-    for split, found in splits.items():
-        order = np.argsort(name_hashes(found, salt="shards"), kind="stable")
-        names[split] = NameList(found[i] for i in order)
+    for split, own in splits.items():
+        order = np.argsort(name_hashes(own, salt="shards"), kind="stable")
+        names[split] = NameList(own[i] for i in order)
     return Plan(folder, settings, names)

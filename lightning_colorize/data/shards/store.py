@@ -1,11 +1,10 @@
-"""Where the files of a pack lie: in a folder, or at an address, from which they are fetched."""
+"""Access to the files of a pack, in a local folder or at a URL."""
 
 import errno
 import os
 import random
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,64 +13,33 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.shards.digest import sha256_of
 from lightning_colorize.data.shards.layout import OpenShard
-from lightning_colorize.data.shards.manifest import PackedFile
+from lightning_colorize.data.shards.manifest import PackedFile, sha256_of
 
 T = TypeVar("T")
 
 DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds between the attempts to fetch a file."""
+"""Seconds between the tries to fetch a file."""
 
-# From this delay on a line says why nothing seems to happen.
-_TOLD_FROM = 4.0
+# Longer delays are reported, so that a slow start has an explanation.
+_REPORTED_FROM = 4.0
+
+_SUFFIX = ".shard"
 
 
 class DamagedCopy(Exception):
-    """What was fetched has the right length, and another SHA-256."""
+    """A fetched file has the right length but another SHA-256."""
 
 
-# A damaged copy is fetched anew elsewhere: once, since it is mostly the original that is damaged.
-_HOPELESS = (
+# `CheckedShards` fetches a damaged file once more; usually the original itself is damaged.
+_NOT_RETRIED = (
     *(FileNotFoundError, PermissionError, ImportError, ValueError, TypeError),
     DamagedCopy,
 )
 
 
-class Store(ABC):
-    """The files of a pack."""
-
-    @abstractmethod
-    def place(self, file: str) -> str:
-        """Return where a file lies, for messages."""
-
-    @abstractmethod
-    def read(self, file: str) -> bytes:
-        """Return the content of a small file.
-
-        Raises:
-            OSError: If it cannot be read; of another class where a file system has its own.
-        """
-
-    @abstractmethod
-    def open(self, file: PackedFile) -> tuple[OpenShard, bool]:
-        """Open a shard, fetched if need be.
-
-        Returns:
-            The shard, and whether it was compared with its SHA-256 on the way.
-
-        Raises:
-            DamagedCopy: If what was fetched is not what was packed.
-            OSError: As above.
-        """
-
-    @abstractmethod
-    def discard(self, file: PackedFile) -> bool:
-        """Forget a damaged copy; returns whether there may be a better one."""
-
-
-class FolderStore(Store):
-    """A pack in a folder of this machine.
+class FolderStore:
+    """A pack in a local folder.
 
     Args:
         folder: The folder.
@@ -80,8 +48,8 @@ class FolderStore(Store):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def place(self, file: str) -> str:
-        """Return the path."""
+    def locate(self, file: str) -> str:
+        """Return the path of a file, for messages."""
         return str(self.folder / file)
 
     def read(self, file: str) -> bytes:
@@ -89,70 +57,81 @@ class FolderStore(Store):
         return (self.folder / file).read_bytes()
 
     def open(self, file: PackedFile) -> tuple[OpenShard, bool]:
-        """Open the shard as it is."""
+        """Return the open shard, and False because it is not verified."""
         return OpenShard(self.folder / file.file), False
 
     def discard(self, file: PackedFile) -> bool:
-        """Leave it: there is no other."""
+        """Return False: there is no other copy."""
         return False
 
 
-class AddressStore(Store):
-    """A pack at an address that fsspec understands, such as `s3://bucket/shards`.
+class RemoteStore:
+    """A pack at a URL that fsspec supports, such as `s3://bucket/shards`.
 
-    Files are fetched whole, and kept under their SHA-256: a pack that is replaced at its address is
-    fetched anew. Processes of a machine share them, and fetch none twice.
+    Whole files are fetched and cached under their SHA-256, so a pack that is replaced at its URL
+    is fetched again. The processes of a machine share the cache and fetch each file once.
 
     Args:
-        address: The address.
-        cache: The folder in which files are kept.
-        most: Bytes that the folder may hold; the files that were not opened for longest go first.
-            None for all.
-        options: Of fsspec's file system.
+        url: The URL.
+        cache: The cache folder.
+        max_bytes: Size limit of the cache; the least recently opened files are deleted first.
+            None for no limit.
+        options: Storage options of the fsspec file system.
     """
 
     def __init__(
-        self, address: str, cache: Path, most: int | None, options: dict[str, Any]
+        self, url: str, cache: Path, max_bytes: int | None, options: dict[str, Any]
     ) -> None:
-        self.address = address.rstrip("/")
+        self.url = url.rstrip("/")
         self.cache = cache
-        self.most = most
+        self.max_bytes = max_bytes
         self.options = options
 
-    def place(self, file: str) -> str:
-        """Return the file's address."""
-        return f"{self.address}/{file}"
+    def locate(self, file: str) -> str:
+        """Return the URL of a file, for messages."""
+        return f"{self.url}/{file}"
 
     def read(self, file: str) -> bytes:
-        """Return the content of a small file; it is not kept."""
-        return patiently(lambda: self._cat(file), self.place(file))
+        """Return the content of a small file, uncached.
+
+        Raises:
+            Exception: If it cannot be read. Remote file systems raise classes of their own.
+        """
+        return with_retries(lambda: self._cat(file), self.locate(file))
 
     def open(self, file: PackedFile) -> tuple[OpenShard, bool]:
-        """Open the kept copy, fetched if there is none.
+        """Open the cached copy, fetched if needed.
 
-        Others may delete a copy to make room at any time; what is open can be read nevertheless.
+        Other processes may delete a copy at any time. An open file stays readable.
+
+        Returns:
+            The open shard, and whether it was fetched, and thus verified.
+
+        Raises:
+            DamagedCopy: If the fetched file is not the one that was packed.
+            Exception: As `read`.
         """
-        kept = self._kept(file)
-        if (opened := _opened(kept)) is not None:
+        cached = self._cached(file)
+        if (opened := _open_cached(cached)) is not None:
             return opened, False
         locks = self.cache / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"{file.sha256}.lock"):
-            opened = _opened(kept)
-            compared = opened is None
+            opened = _open_cached(cached)
+            checked = opened is None
             if opened is None:
-                opened = patiently(lambda: self._fetch(file, kept), self.place(file.file))
-        if self.most is not None:
+                opened = with_retries(lambda: self._fetch(file, cached), self.locate(file.file))
+        if self.max_bytes is not None:
             with FileLock(locks / "evict.lock"):
-                _evict(self.cache, self.most, kept)
-        return opened, compared
+                _evict(self.cache, self.max_bytes, cached)
+        return opened, checked
 
     def discard(self, file: PackedFile) -> bool:
-        """Delete the copy: what was kept or fetched may be damaged where the original is not."""
-        self._kept(file).unlink(missing_ok=True)
+        """Delete the cached copy, and return True: it can be fetched again."""
+        self._cached(file).unlink(missing_ok=True)
         return True
 
-    def _kept(self, file: PackedFile) -> Path:
+    def _cached(self, file: PackedFile) -> Path:
         return self.cache / f"{file.sha256}{_SUFFIX}"
 
     def _cat(self, file: str) -> bytes:
@@ -160,79 +139,79 @@ class AddressStore(Store):
         content: bytes = system.cat_file(f"{path}/{file}")
         return content
 
-    def _fetch(self, file: PackedFile, kept: Path) -> OpenShard:
+    def _fetch(self, file: PackedFile, cached: Path) -> OpenShard:
         system, path = self._system()
-        part = kept.with_suffix(".part")
+        part = cached.with_suffix(".part")
         try:
             system.get_file(f"{path}/{file.file}", str(part))
             if (length := part.stat().st_size) != file.bytes:
-                raise OSError(f"{length} of {file.bytes} bytes came")
-            # Here, too: what was found whole once may have been deleted, and comes anew.
+                raise OSError(f"{length} of {file.bytes} bytes received")
+            # An evicted file is fetched again, so this check is not covered by an earlier one.
             if sha256_of(part) != file.sha256:
                 raise DamagedCopy
-            # Opened before others see it, and can delete it.
+            # Opened first: once it is in the cache, another process can evict it.
             opened = OpenShard(part)
-            os.replace(part, kept)
+            os.replace(part, cached)
         finally:
             part.unlink(missing_ok=True)
         return opened
 
     def _system(self) -> tuple[Any, str]:
-        """Return fsspec's file system and the path in it; fsspec keeps one for each process."""
-        # Imported here: it takes a while, and folders do without it.
+        """Return fsspec's file system and the path in it; fsspec caches one per process."""
+        # Imported here: it is slow, and local packs do not need it.
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
         try:
-            return url_to_fs(self.address, **self.options)  # type: ignore[no-any-return]
+            return url_to_fs(self.url, **self.options)  # type: ignore[no-any-return]
         except (ImportError, ValueError) as error:
-            raise UsageError(f"{self.address}: {error}") from error
+            raise UsageError(f"{self.url}: {error}") from error
 
 
-_SUFFIX = ".shard"
+Store = FolderStore | RemoteStore
 
 
-def _opened(kept: Path) -> OpenShard | None:
-    """Open a copy and take note that it is used; None if there is none."""
+def _open_cached(cached: Path) -> OpenShard | None:
+    """Open a cached copy and mark it as recently used; None if it does not exist."""
     try:
-        opened = OpenShard(kept)
+        opened = OpenShard(cached)
     except FileNotFoundError:
         return None
     with suppress(FileNotFoundError):
-        os.utime(kept)
+        os.utime(cached)
     return opened
 
 
-def patiently(work: Callable[[], T], place: str) -> T:
-    """Do some work over a network; where it fails, try again after ever longer pauses.
+def with_retries(fetch: Callable[[], T], location: str) -> T:
+    """Return the result of a network access, retried with growing delays.
 
     Args:
-        work: The work; file systems raise classes of their own.
-        place: What it is about, for the line that says that it is tried again.
+        fetch: The access; file systems raise classes of their own.
+        location: The URL, for the message about a retry.
     """
     for delay in DELAYS:
         try:
-            return work()
-        except _HOPELESS:
+            return fetch()
+        except _NOT_RETRIED:
             raise
         except Exception as error:
             if getattr(error, "errno", None) == errno.ENOSPC:
                 raise
             pause = delay * random.uniform(0.5, 1.0)
-            if delay >= _TOLD_FROM:
-                print(f"{place}: {one_line(error)}; again in {pause:.0f} s", file=sys.stderr)
+            if delay >= _REPORTED_FROM:
+                print(f"{location}: {one_line(error)}; retrying in {pause:.0f} s", file=sys.stderr)
             time.sleep(pause)
-    return work()
+    return fetch()
 
 
 def one_line(error: Exception) -> str:
-    """Return what an error says, in one line; its class where it says nothing."""
+    """Return the message of an error in one line, or its class if it has none."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _evict(folder: Path, most: int, keep: Path) -> None:
-    """Delete the files that were not opened for longest, until the rest fits."""
+def _evict(folder: Path, max_bytes: int, keep: Path) -> None:
+    """Delete the least recently opened files until the others fit."""
     files = []
     for path in folder.glob(f"*{_SUFFIX}"):
         with suppress(FileNotFoundError):
@@ -240,7 +219,7 @@ def _evict(folder: Path, most: int, keep: Path) -> None:
             files.append((status.st_mtime_ns, status.st_size, path))
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
-        if total <= most:
+        if total <= max_bytes:
             return
         if path != keep:
             path.unlink(missing_ok=True)

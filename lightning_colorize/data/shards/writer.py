@@ -1,9 +1,11 @@
-"""One shard, written by LitData's own writer."""
+"""Writes the shards with LitData's writer, then the names, indices and `pack.json`."""
 
 import hashlib
 import json
 import os
 import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,22 +13,30 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
 
+from lightning_colorize import __version__
+from lightning_colorize.common.errors import WorkError
+from lightning_colorize.common.files import write_atomic
 from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
-from lightning_colorize.data.shards.plan import PackSettings
+from lightning_colorize.data.images import NameList
+from lightning_colorize.data.name_list import name_with_reason
+from lightning_colorize.data.shards.manifest import MANIFEST
+from lightning_colorize.data.shards.plan import PackSettings, Plan
+
+BROKEN = "broken.txt"
 
 
-class Packed(NamedTuple):
-    """A shard that is written.
+class WrittenShard(NamedTuple):
+    """A shard that has been written.
 
     Attributes:
         file: Its name relative to the pack.
-        images: How many it holds; if 0, there is no file.
+        images: How many it contains; without any there is no file.
         bytes: Its length.
         sha256: In hexadecimal digits.
-        broken: Name of each image that could not be read, and why.
-        litdata: What LitData's index says of how it is to be read.
-        sources: A digest of the files that it was made of; empty where that is not known.
+        broken: Name and reason of each image that could not be read.
+        litdata: LitData's description of an item.
+        sources: A digest of the image files; empty if it is unknown.
     """
 
     file: str
@@ -38,29 +48,37 @@ class Packed(NamedTuple):
     sources: str = ""
 
 
-def prepared(rgb: Tensor, size: int) -> Tensor:
-    """Return an image as it is packed: its short side at `size`, never enlarged.
+@dataclass(frozen=True)
+class PackSummary:
+    """The result of packing.
 
-    Args:
-        rgb: (3, H, W), uint8.
-        size: Pixels.
+    Attributes:
+        images: Number of images of each split.
+        shards: Number of all shards.
+        reused: Number of shards that an earlier run of the command had written.
+        bytes: Length of all shards.
+        broken: Number of images that could not be read.
     """
-    rgb = limit_length(rgb)
-    return rgb if min(rgb.shape[-2:]) <= size else resize_short_side(rgb, size)
+
+    images: dict[str, int]
+    shards: int
+    reused: int
+    bytes: int
+    broken: int
 
 
 def write_shard(
     folder: Path, names: list[str], settings: PackSettings, pack: Path, file: str, scratch: Path
-) -> Packed:
-    """Write a shard; it appears at its place when it is whole.
+) -> WrittenShard:
+    """Write a shard; the file appears only when it is complete.
 
     Args:
-        folder: Where the images are.
-        names: Which, relative to the folder.
+        folder: The folder with the images.
+        names: The images of the shard, relative to the folder.
         settings: How they are packed.
         pack: The pack's folder.
-        file: The shard's name in it, as LitData has it: `train/chunk-0-12.bin`.
-        scratch: A folder on the same disk, of this shard's own.
+        file: The shard's name in it, in LitData's pattern: `train/chunk-0-12.bin`.
+        scratch: A temporary folder on the same disk, used by this shard alone.
     """
     from litdata.streaming.writer import BinaryWriter  # type: ignore[import-untyped]
 
@@ -70,18 +88,18 @@ def write_shard(
     count = 0
     for name in names:
         try:
-            rgb = prepared(read_image(folder / name, settings.size), settings.size)
+            rgb = _resized(read_image(folder / name, settings.size), settings.size)
         except ImageError as error:
             broken.append((name, error.reason))
             continue
-        # LitData takes no names that are not UTF-8; ours stand in a file beside the shards.
+        # LitData requires UTF-8 names. The exact names are in a file beside the shards.
         label = os.fsencode(name).decode("utf-8", "replace")
         writer.add_item(count, {"image": _encoded(rgb, settings), "name": label})
         count += 1
     target = pack / file
     if not count:
-        target.unlink(missing_ok=True)  # of a former attempt, before its images were broken
-        return Packed(file, 0, 0, "", broken, None)
+        target.unlink(missing_ok=True)  # of an earlier run, before its images were broken
+        return WrittenShard(file, 0, 0, "", broken, None)
     (written,) = writer.done()
     (index,) = scratch.glob("*index.json")
     config = json.loads(index.read_text())["config"]
@@ -89,17 +107,98 @@ def write_shard(
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(written, target)
     shutil.rmtree(scratch)
-    return Packed(file, count, len(content), hashlib.sha256(content).hexdigest(), broken, config)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return WrittenShard(file, count, len(content), sha256, broken, config)
+
+
+def _resized(rgb: Tensor, size: int) -> Tensor:
+    """Return (3, H, W), uint8, with a short side of at most `size` pixels."""
+    rgb = limit_length(rgb)
+    return rgb if min(rgb.shape[-2:]) <= size else resize_short_side(rgb, size)
 
 
 def _encoded(rgb: Tensor, settings: PackSettings) -> Any:
-    """Return what LitData stores as a tensor, or as the bytes of a JPEG file."""
+    """Return a tensor or a JPEG file, as LitData stores it."""
     if settings.encoding == "uint8":
         return rgb.contiguous()
     from litdata.types import Jpeg  # type: ignore[import-untyped]
 
     file = BytesIO()
     image = Image.fromarray(rgb.permute(1, 2, 0).numpy())
-    # Without subsampling: half the colours' resolution is half of what is to be learnt here.
+    # Chroma is the training target: subsampling would halve its resolution.
     image.save(file, "JPEG", quality=settings.quality, subsampling=0)
     return Jpeg(bytes=file.getvalue())
+
+
+def write_summary(plan: Plan, target: Path, shards: list[WrittenShard], reused: int) -> PackSummary:
+    """Write the names, LitData's indices, the list of broken images, and last `pack.json`.
+
+    Args:
+        plan: The plan of the pack.
+        target: The pack's folder.
+        shards: The shards, in the plan's order.
+        reused: How many of them existed before.
+
+    Raises:
+        WorkError: If no image can be read.
+    """
+    broken = [item for shard in shards for item in shard.broken]
+    if len(broken) == sum(map(len, plan.names.values())):
+        name, reason = broken[0]
+        raise WorkError(f"none of {len(broken)} images can be read (first: {name}: {reason})")
+    _write_broken(target / BROKEN, broken)
+    lost = {name for name, _ in broken}
+    # LitData's description of an item is the same for all.
+    litdata = next(shard.litdata for shard in shards if shard.images)
+    splits: dict[str, Any] = {}
+    for split, names in plan.names.items():
+        own = [s for (of, _), s in zip(plan.shards(), shards, strict=True) if of == split]
+        if not any(shard.images for shard in own):
+            shutil.rmtree(target / split, ignore_errors=True)  # of an earlier run
+            continue
+        _write_index(target / split / "index.json", own, litdata)
+        readable = NameList(name for name in names if name not in lost)
+        splits[split] = {
+            "images": len(readable),
+            "names": _write_names(target, f"{split}/names", readable),
+            "shards": [{k: v for k, v in s._asdict().items() if k != "litdata"} for s in own],
+        }
+    manifest = {
+        **plan.stamp(),
+        "versions": {"lightning_colorize": __version__, "litdata": version("litdata")},
+        "litdata": litdata,
+        "splits": splits,
+    }
+    write_atomic(target / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    images = {split: found["images"] for split, found in splits.items()}
+    total = sum(shard.bytes for shard in shards)
+    return PackSummary(images, len(shards), reused, total, len(broken))
+
+
+def _write_names(target: Path, file: str, names: NameList) -> dict[str, Any]:
+    content = names.lines()
+    (target / file).write_bytes(content)
+    return {"file": file, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _write_index(path: Path, shards: list[WrittenShard], litdata: Any) -> None:
+    """Write the index that LitData merges from those of the shards, without its time stamp."""
+    chunks = [
+        {
+            "chunk_bytes": shard.bytes,
+            "chunk_size": shard.images,
+            "dim": None,
+            "filename": Path(shard.file).name,
+        }
+        for shard in shards
+        if shard.images
+    ]
+    write_atomic(path, json.dumps({"chunks": chunks, "config": litdata}, sort_keys=True))
+
+
+def _write_broken(path: Path, broken: list[tuple[str, str]]) -> None:
+    if broken:
+        text = "".join(name_with_reason(name, reason) for name, reason in broken)
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    else:
+        path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Images that `lightning-colorize pack` has packed."""
+"""Images packed into shards by `lightning-colorize pack`."""
 
 import hashlib
 import os
@@ -9,33 +9,33 @@ import numpy as np
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.images import NameList
+from lightning_colorize.data.name_list import read_name_list
 from lightning_colorize.data.shards.check import CheckedShards
 from lightning_colorize.data.shards.images import ShardImages
 from lightning_colorize.data.shards.manifest import MANIFEST, Pack, PackedSplit, parse_manifest
-from lightning_colorize.data.shards.store import AddressStore, FolderStore, Store, one_line
+from lightning_colorize.data.shards.store import FolderStore, RemoteStore, Store, one_line
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
-from lightning_colorize.data.sources.listing import read_name_list, require_folder
+from lightning_colorize.data.sources.listing import require_folder
 
 
 class ShardSource(Source):
-    """Images that `lightning-colorize pack` has packed, in a folder or at an address.
+    """Images packed into shards by `lightning-colorize pack`, in a folder or at a URL.
 
-    An address is any that fsspec understands, such as `s3://bucket/shards`; its shards are fetched
-    when they are needed, a few ahead, and kept. Each shard is compared with its SHA-256 when it is
-    opened first. Splits are those of the folder that was packed.
+    Any URL that fsspec supports works, such as `s3://bucket/shards`. Shards are prefetched and
+    cached. Each shard is verified by its SHA-256 when it is first opened. The splits are those of
+    the folder that was packed.
 
     Args:
-        on_corrupt: What happens where a shard is missing or damaged: the run stops, or it goes on
-            without (skip), and the shard's images count as broken.
-        window: Shards whose images are shuffled among each other in training.
-        exclude_list: Leave out the images named in this text file, with the names that they had
-            in the folder; the `broken.txt` of a run is such a file.
-        cache_dir: Where fetched shards are kept; by default below `~/.cache`. For a fast disk of
-            the machine's own.
-        max_cache_bytes: What they may take there; those that were not opened for longest are
-            deleted first. All are kept by default.
-        storage_options: Of fsspec's file system, such as `{anon: true}`; the environment tells it
-            most. Anything secret in here would stand in the run's configuration.
+        on_corrupt: If a shard is missing or damaged: `stop` the run, or `skip` the shard, whose
+            images then count as broken.
+        window: Number of shards whose images are shuffled together in training.
+        exclude_list: Leave out the images named in this text file, by their names in the folder
+            that was packed. The `broken.txt` of a run is such a file.
+        cache_dir: Cache of fetched shards, by default below `~/.cache`. Choose a fast local disk.
+        max_cache_bytes: Size limit of the cache; the least recently opened shards are deleted
+            first. No limit by default.
+        storage_options: Options of fsspec's file system, such as `{anon: true}`. They are stored
+            in the run's configuration: pass secrets through environment variables instead.
     """
 
     def __init__(
@@ -60,31 +60,31 @@ class ShardSource(Source):
         """Return the images of each split that was packed.
 
         Args:
-            root: The folder with `pack.json`, or its address.
+            root: The folder or URL with `pack.json`.
 
         Raises:
-            SourceError: If there is none, it cannot be read or fetched, or `max_cache_bytes` holds
-                too little.
+            SourceError: If `pack.json` is missing or cannot be read, or `max_cache_bytes` is too
+                small.
         """
         store = self._store(root)
-        pack = parse_manifest(_read(store, MANIFEST), store.place(MANIFEST))
-        self._require_room(pack)
+        pack = parse_manifest(_read(store, MANIFEST), store.locate(MANIFEST))
+        self._require_cache_size(pack)
         excluded = set() if self.exclude_list is None else read_name_list(self.exclude_list)
         splits: Splits = {}
         left_out = 0
         for split, packed in pack.splits.items():
             names = _names(store, packed)
-            kept = None
+            selected = None
             if excluded:
-                kept = np.array([i for i, name in enumerate(names) if name not in excluded])
-                left_out += len(names) - len(kept)
+                selected = np.array([i for i, name in enumerate(names) if name not in excluded])
+                left_out += len(names) - len(selected)
             images = ShardImages(
                 CheckedShards(store, packed.shards, self.on_corrupt == "skip"),
                 names,
                 pack.encoding,
                 pack.size,
                 self.window,
-                kept,
+                selected,
             )
             if len(images):
                 splits[split] = images
@@ -99,14 +99,12 @@ class ShardSource(Source):
     def _store(self, root: Root | None) -> Store:
         if isinstance(root, str):
             cache = self.cache_dir or _default_cache()
-            return AddressStore(
-                root, cache.expanduser(), self.max_cache_bytes, self.storage_options
-            )
+            return RemoteStore(root, cache.expanduser(), self.max_cache_bytes, self.storage_options)
         return FolderStore(require_folder(root, "ShardSource"))
 
-    def _require_room(self, pack: Pack) -> None:
+    def _require_cache_size(self, pack: Pack) -> None:
         largest = max(shard.file.bytes for part in pack.splits.values() for shard in part.shards)
-        # A window in use, and one that is fetched meanwhile.
+        # The window in use, the next one, and a shard that is being fetched.
         needed = (2 * self.window + 1) * largest * self.processes
         if self.max_cache_bytes is not None and self.max_cache_bytes < needed:
             count = f"{self.processes} process{'es' * (self.processes > 1)}"
@@ -117,7 +115,7 @@ class ShardSource(Source):
 
 
 def is_pack(root: Path) -> bool:
-    """Return whether a folder holds packed shards."""
+    """Return whether a folder contains packed shards."""
     return (root / MANIFEST).is_file()
 
 
@@ -128,26 +126,26 @@ def _read(store: Store, file: str) -> bytes:
         raise
     except FileNotFoundError:
         raise SourceError(
-            f"{store.place(file)} does not exist: ShardSource needs what lightning-colorize pack "
-            "has packed, to the end"
+            f"{store.locate(file)} does not exist: ShardSource needs a finished pack of "
+            "lightning-colorize pack"
         ) from None
-    except Exception as error:  # file systems have classes of their own
-        raise SourceError(f"{store.place(file)} cannot be read: {one_line(error)}") from error
+    except Exception as error:  # file systems raise classes of their own
+        raise SourceError(f"{store.locate(file)} cannot be read: {one_line(error)}") from error
 
 
 def _names(store: Store, packed: PackedSplit) -> NameList:
     content = _read(store, packed.names.file)
     if hashlib.sha256(content).hexdigest() != packed.names.sha256:
         raise SourceError(
-            f"{store.place(packed.names.file)} is damaged (its SHA-256 is not the one in "
-            f"{MANIFEST}): run pack again, which makes it anew"
+            f"{store.locate(packed.names.file)} is damaged (its SHA-256 is not the one in "
+            f"{MANIFEST}): run pack again"
         )
     names = NameList.of_lines(content)
     listed = sum(shard.images for shard in packed.shards)
     if listed != len(names):
         raise SourceError(
-            f"{store.place(MANIFEST)} lists shards of {listed} images, but "
-            f"{packed.names.file} {len(names)} names: pack anew"
+            f"{store.locate(MANIFEST)} lists shards of {listed} images, but "
+            f"{packed.names.file} {len(names)} names: run pack again"
         )
     return names
 

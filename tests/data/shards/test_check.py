@@ -1,9 +1,11 @@
-"""A flipped byte in a shard: noticed at its first open, named, and the choice what then."""
+"""Verification of shards and manifests, and what a run does about damaged ones."""
 
 import json
 import multiprocessing
 import pickle
 import shutil
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -27,43 +29,45 @@ def data_module(root, on_corrupt="stop", **options):
 
 @pytest.fixture
 def hashed(monkeypatch):
-    """How many shards this process has read through."""
-    digest = check.digest
+    """The shards that this process has verified."""
+    sha256_of = check.sha256_of
     files = []
 
     def counted(file):
         files.append(file)
-        return digest(file)
+        return sha256_of(file)
 
-    monkeypatch.setattr(check, "digest", counted)
+    monkeypatch.setattr(check, "sha256_of", counted)
     return files
 
 
-@pytest.mark.parametrize("place", [0, 100, -1])
-def test_a_flipped_byte_anywhere_is_noticed_and_the_shard_named(own_pack, place):
-    flip_byte(own_pack / DAMAGED, place)
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (partial(flip_byte, position=0), "its SHA-256 is not the one in pack.json"),
+        (partial(flip_byte, position=100), "its SHA-256 is not the one in pack.json"),
+        (partial(flip_byte, position=-1), "its SHA-256 is not the one in pack.json"),
+        (cut, "its SHA-256 is not the one in pack.json"),
+        (Path.unlink, "there is no such file"),
+    ],
+)
+def test_a_damaged_or_missing_shard_is_named(own_pack, change, reason):
+    change(own_pack / DAMAGED)
     images = ShardSource().splits(own_pack)["train"]
     assert images.read(2).shape[0] == 3
     for index in (3, 4, 5):
         with pytest.raises(ShardError) as caught:
             images.read(index)
         assert caught.value.place == str(own_pack / DAMAGED)
-        assert caught.value.reason == "its SHA-256 is not the one in pack.json"
+        assert caught.value.reason.startswith(reason)
     assert images.read(6).shape[0] == 3
 
 
-@pytest.mark.parametrize("change", ["missing", "short"])
-def test_a_shard_that_is_missing_or_cut_short_is_named(own_pack, change):
-    path = own_pack / DAMAGED
-    if change == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ShardError, match=DAMAGED):
-        ShardSource().splits(own_pack)["train"].read(3)
-
-
-def test_each_shard_is_read_through_once(packed, hashed):
+def test_each_shard_is_verified_once(packed, hashed):
     images = ShardSource().splits(packed)["train"]
     for _ in range(2):
         for index in range(len(images)):
@@ -72,19 +76,19 @@ def test_each_shard_is_read_through_once(packed, hashed):
 
 
 def _read_all(images, counts):
-    digest = check.digest
+    sha256_of = check.sha256_of
 
     def counted(file):
         with counts.get_lock():
             counts.value += 1
-        return digest(file)
+        return sha256_of(file)
 
-    check.digest = counted
+    check.sha256_of = counted
     for index in range(len(images)):
         images.read(index)
 
 
-def test_processes_forked_from_one_read_each_shard_through_once_together(packed):
+def test_forked_processes_verify_each_shard_once(packed):
     images = ShardSource().splits(packed)["train"]
     fork = multiprocessing.get_context("fork")
     counts = fork.Value("i", 0)
@@ -98,19 +102,16 @@ def test_processes_forked_from_one_read_each_shard_through_once_together(packed)
     assert counts.value == 4
 
 
-def test_the_next_run_looks_again(own_pack):
+def test_the_next_run_verifies_again(own_pack):
     ShardSource().splits(own_pack)["train"].read(3)
     flip_byte(own_pack / DAMAGED)
     with pytest.raises(ShardError):
         ShardSource().splits(own_pack)["train"].read(3)
 
 
-def test_names_and_manifest_are_checked_too(own_pack):
+def test_damaged_names_and_other_versions_are_named(own_pack):
     flip_byte(own_pack / "train" / "names")
     with pytest.raises(UsageError, match=r"train/names is damaged .*: run pack again"):
-        ShardSource().splits(own_pack)
-    (own_pack / "pack.json").write_text('{"version": 1}')
-    with pytest.raises(UsageError, match=r"pack.json is not what pack writes .*: pack anew"):
         ShardSource().splits(own_pack)
     (own_pack / "pack.json").write_text('{"version": 2}')
     with pytest.raises(UsageError, match="is of version 2, this lightning-colorize reads version"):
@@ -124,7 +125,7 @@ def rewrite(manifest, change):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda m: m.update(splits=[]), "AttributeError"),
         (lambda m: m.update(splits={}), "no splits"),
@@ -134,9 +135,9 @@ def rewrite(manifest, change):
         (lambda m: m["splits"]["val"]["shards"][0].update(bytes="9"), "'9' is no number above 0"),
     ],
 )
-def test_a_manifest_that_is_damaged_is_named_in_one_line(own_pack, photo_folder, change, said):
+def test_an_invalid_manifest_is_one_line(own_pack, photo_folder, change, message):
     rewrite(own_pack / "pack.json", change)
-    message = f"^{own_pack}/pack.json is not what pack writes .*{said}.*: pack anew$"
+    message = f"^{own_pack}/pack.json is not a manifest of pack .*{message}.*: run pack again$"
     with pytest.raises(UsageError, match=message):
         ShardSource().splits(own_pack)
     with pytest.raises(UsageError, match=message):
@@ -144,9 +145,9 @@ def test_a_manifest_that_is_damaged_is_named_in_one_line(own_pack, photo_folder,
 
 
 @pytest.mark.parametrize("content", [b"\x80\xff", b"{", b"[" * 10**6, b"[]"])
-def test_a_manifest_that_is_no_text_of_ours_is_named(own_pack, content):
+def test_a_manifest_that_is_not_json_is_named(own_pack, content):
     (own_pack / "pack.json").write_bytes(content)
-    with pytest.raises(UsageError, match=r"own/pack.json is not what pack writes"):
+    with pytest.raises(UsageError, match=r"own/pack.json is not a manifest of pack"):
         ShardSource().splits(own_pack)
 
 
@@ -163,13 +164,15 @@ def test_a_manifest_that_is_no_text_of_ours_is_named(own_pack, content):
     ],
 )
 @pytest.mark.parametrize("of", ["names", "shards"])
-def test_a_manifest_that_leads_out_of_the_pack_is_refused(own_pack, change, of):
-    def lead_out(manifest):
+def test_paths_outside_of_the_pack_are_refused(own_pack, change, of):
+    def change_file(manifest):
         split = manifest["splits"]["train"]
         (split["names"] if of == "names" else split["shards"][1]).update(change)
 
-    rewrite(own_pack / "pack.json", lead_out)
-    with pytest.raises(UsageError, match=r"pack.json is not what pack writes .* is no (name|SHA)"):
+    rewrite(own_pack / "pack.json", change_file)
+    with pytest.raises(
+        UsageError, match=r"pack.json is not a manifest of pack .* is no (name|SHA)"
+    ):
         ShardSource().splits(own_pack)
 
 
@@ -177,27 +180,29 @@ def test_a_manifest_that_leads_out_of_the_pack_is_refused(own_pack, change, of):
     ("change", "images"),
     [(lambda shards: shards.pop(1), 9), (lambda shards: shards[0].update(images=4), 13)],
 )
-def test_shards_are_counted_against_the_names(own_pack, change, images):
+def test_number_of_images_must_equal_the_names(own_pack, change, images):
     rewrite(own_pack / "pack.json", lambda m: change(m["splits"]["train"]["shards"]))
-    said = rf"pack.json lists shards of {images} images, but train/names 12 names: pack anew"
-    with pytest.raises(UsageError, match=said):
+    message = (
+        rf"pack.json lists shards of {images} images, but train/names 12 names: run pack again"
+    )
+    with pytest.raises(UsageError, match=message):
         ShardSource().splits(own_pack)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_run_stops_at_a_damaged_shard_in_one_line(own_pack, split, workers):
+def test_loader_stops_at_a_damaged_shard(own_pack, split, workers):
     damaged = own_pack / split / "chunk-0-0.bin"
     flip_byte(damaged)
     module = data_module(own_pack, num_workers=workers)
     module.setup()
-    said = f"^{damaged}: its SHA-256 is not the one in pack.json: run pack again[^\n]*skip$"
-    # Not kept: with the error's frames torch would wait long for workers that it has told nothing.
-    with pytest.raises(WorkError, match=said):
+    message = f"^{damaged}: its SHA-256 is not the one in pack.json: run pack again[^\n]*skip$"
+    # The error is not stored: its frames would keep torch's workers alive.
+    with pytest.raises(WorkError, match=message):
         list(module.loader(split))
 
 
-def test_a_damaged_shard_stops_while_images_are_read_into_memory(own_pack):
+def test_cache_stops_at_a_damaged_shard(own_pack):
     flip_byte(own_pack / DAMAGED)
     module = data_module(own_pack, cache="always")
     module.setup()
@@ -206,7 +211,7 @@ def test_a_damaged_shard_stops_while_images_are_read_into_memory(own_pack):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_goes_on_without_a_damaged_shard_on_wish(own_pack, capsys, workers):
+def test_loader_skips_a_damaged_shard(own_pack, capsys, workers):
     flip_byte(own_pack / DAMAGED)
     module = data_module(own_pack, "skip", max_broken_share=0.5, num_workers=workers)
     module.setup()
@@ -217,16 +222,16 @@ def test_a_run_goes_on_without_a_damaged_shard_on_wish(own_pack, capsys, workers
         names = [name for batch in loader for name in batch.names]
         assert len(names) == 12
         assert lost.isdisjoint(names)
-        # In their place, each image of the next shard comes twice, not one of them four times.
-        there = (0, 1, 2, *[6, 7, 8] * 2, 9, 10, 11)
-        assert sorted(names) == sorted(images.name(i) for i in there)
+        # Each image of the next shard replaces one of them, instead of one image all three.
+        read = (0, 1, 2, *[6, 7, 8] * 2, 9, 10, 11)
+        assert sorted(names) == sorted(images.name(i) for i in read)
     assert set(loader.corrupt._found) == lost
     err = capsys.readouterr().err
     assert err.count("Going on without the 3 images of") == 1
     assert f"{DAMAGED}: its SHA-256 is not the one in pack.json" in err
 
 
-def test_images_of_a_skipped_shard_are_broken_images(own_pack, tmp_path):
+def test_images_of_a_skipped_shard_count_as_broken(own_pack, tmp_path):
     flip_byte(own_pack / DAMAGED)
     module = data_module(own_pack, "skip", max_broken_share=0.1)
     module.setup()
@@ -238,7 +243,7 @@ def test_images_of_a_skipped_shard_are_broken_images(own_pack, tmp_path):
     assert read_name_list(tmp_path / "broken.txt") <= {images.name(i) for i in (3, 4, 5)}
 
 
-def test_an_error_comes_whole_from_a_worker():
+def test_shard_error_can_be_pickled():
     error = ShardError("s3://bucket/train/a.bin", "gone", 7, "fetch it")
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == "s3://bucket/train/a.bin: gone"
@@ -247,6 +252,6 @@ def test_an_error_comes_whole_from_a_worker():
         CorruptImages(10, 1.0).add([type("B", (tuple,), {})(("name", copy))])
 
 
-def test_a_pack_that_was_moved_reads_as_before(packed, tmp_path):
+def test_a_pack_can_be_moved(packed, tmp_path):
     moved = shutil.copytree(packed, tmp_path / "elsewhere")
     assert ShardSource().splits(moved)["val"].read(0).shape[0] == 3

@@ -1,6 +1,7 @@
 import gc
 import os
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from lightning_colorize.data.cache import CachedImages
 from lightning_colorize.data.loader import EpochBatches
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.shards.prefetch import Ahead, first_uses
+from lightning_colorize.data.shards.images import Prefetcher, first_uses
 from lightning_colorize.data.sources import ShardSource
 
 
@@ -28,7 +29,7 @@ def open_shards():
     return [path for path in map(os.path.realpath, found) if path.endswith(".bin")]
 
 
-def test_threads_read_what_one_reads(packed):
+def test_threads_read_the_same_images(packed):
     # Files are opened and closed all the time.
     train = ShardSource(window=1).splits(packed)["train"]
     alone = all_of(train)
@@ -39,7 +40,7 @@ def test_threads_read_what_one_reads(packed):
             assert torch.equal(rgb, alone[number])
 
 
-def test_a_window_of_files_stays_open_and_goes_with_the_images(packed):
+def test_open_files_are_limited_to_the_window_and_closed_with_the_images(packed):
     gc.collect()
     before = len(open_shards())
     images = ShardSource(window=2).splits(packed)["train"]
@@ -50,7 +51,7 @@ def test_a_window_of_files_stays_open_and_goes_with_the_images(packed):
     assert len(open_shards()) == before
 
 
-def test_a_process_started_anew_opens_files_of_its_own(train):
+def test_pickling_leaves_out_open_files(train):
     expected = all_of(train)
     state = pickle.dumps(train)
     assert len(state) < 20_000
@@ -58,28 +59,17 @@ def test_a_process_started_anew_opens_files_of_its_own(train):
         assert torch.equal(mine, theirs)
 
 
-def test_what_is_read_may_be_written_to(packed_uint8):
+def test_images_are_writable_copies(packed_uint8):
     images = ShardSource().splits(packed_uint8)["train"]
+    assert torch.equal(images.read(-1), images.read(11))
+    with pytest.raises(IndexError):
+        images.read(12)
     first = images.read(0)
     first += 1
     assert not torch.equal(images.read(0), first)
 
 
-def test_out_of_range_is_an_error(train):
-    assert torch.equal(train.read(-1), train.read(11))
-    with pytest.raises(IndexError):
-        train.read(12)
-
-
-def test_an_epoch_reads_shards_together(train):
-    batches = EpochBatches(12, 3, shuffle=True, order=train.order)
-    numbers = [number for batch in batches for number, _ in batch]
-    assert sorted(numbers) == list(range(12))
-    # Two windows of two shards of three.
-    assert len({number // 3 for number in numbers[:6]}) == 2
-
-
-def test_in_memory_the_order_is_the_same(packed):
+def test_cached_images_have_the_same_order(packed):
     epochs = []
     for cache in ("always", "never"):
         data = ColorizationDataModule(root=str(packed), size=32, batch_size=4, cache=cache, seed=1)
@@ -92,56 +82,54 @@ def test_in_memory_the_order_is_the_same(packed):
         assert torch.equal(rgb, equal)
 
 
-def test_each_rank_opens_its_part_only(packed):
+def test_ranks_open_different_shards(packed):
     opened = []
     for rank in range(2):
         images = ShardSource(window=1).splits(packed)["train"]
-        seen = []
+        read = []
         for batch in EpochBatches(12, 2, shuffle=True, order=images.order, rank=rank, ranks=2):
             for number, _ in batch:
                 images.read(number)
-                seen.append(number // 3)
-        opened.append(set(seen))
+                read.append(number // 3)
+        opened.append(set(read))
     assert not opened[0] & opened[1]
     assert len(opened[0] | opened[1]) == 4
 
 
 def test_the_first_use_of_each_shard():
-    shards, places = first_uses(np.array([4, 4, 1, 4, 0, 1]))
+    shards, first = first_uses(np.array([4, 4, 1, 4, 0, 1]))
     assert shards.tolist() == [4, 1, 0]
-    assert places.tolist() == [0, 2, 4]
+    assert first.tolist() == [0, 2, 4]
     assert [part.tolist() for part in first_uses(np.array([], dtype=np.int64))] == [[], []]
 
 
-def test_shards_are_brought_a_few_ahead_and_no_more():
-    import threading
+def test_prefetcher_opens_a_few_shards_in_advance():
+    opened = []
+    changed = threading.Condition()
 
-    brought = []
-    came = threading.Condition()
-
-    def bring(shard):
-        with came:
-            brought.append(shard)
-            came.notify()
+    def open_shard(shard):
+        with changed:
+            opened.append(shard)
+            changed.notify()
 
     def wait_for(count):
-        with came:
-            return came.wait_for(lambda: len(brought) >= count, timeout=5)
+        with changed:
+            return changed.wait_for(lambda: len(opened) >= count, timeout=5)
 
-    ahead = Ahead(bring, np.array([7, 3, 5, 1, 2]), np.array([0, 10, 20, 30, 40]), lead=2)
+    first = np.array([0, 10, 20, 30, 40])
+    prefetcher = Prefetcher(open_shard, np.array([7, 3, 5, 1, 2]), first, lead=2)
     assert wait_for(3)
-    ahead.read(9)
-    assert not came.acquire(timeout=0) or came.release() is None
-    assert brought == [7, 3, 5]
-    ahead.read(10)
+    prefetcher.advance(9)
+    assert opened == [7, 3, 5]
+    prefetcher.advance(10)
     assert wait_for(4)
-    assert brought == [7, 3, 5, 1]
-    ahead.stop()
-    ahead.read(40)
-    assert brought == [7, 3, 5, 1]
+    assert opened == [7, 3, 5, 1]
+    prefetcher.stop()
+    prefetcher.advance(40)
+    assert opened == [7, 3, 5, 1]
 
 
-def test_the_loader_has_the_next_shards_opened_ahead(train):
+def test_expecting_opens_the_next_shards(train):
     opened = []
     bring = train.shards.open
     train.shards.open = lambda shard: opened.append(shard) or bring(shard)
@@ -154,7 +142,7 @@ def test_the_loader_has_the_next_shards_opened_ahead(train):
     assert opened == [3, 0, 1]
 
 
-def test_names_left_out_are_not_read(packed, tmp_path):
+def test_exclude_list(packed, tmp_path):
     names = list(ShardSource().splits(packed)["train"].names)
     (tmp_path / "out.txt").write_text("\n".join([names[1], *names[3:6]]))
     splits = ShardSource(exclude_list=tmp_path / "out.txt").splits(packed)

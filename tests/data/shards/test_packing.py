@@ -15,11 +15,11 @@ from PIL import Image
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.decoding.files import read_image
 from lightning_colorize.data.shards import packing
-from lightning_colorize.data.shards.plan import make_plan, pack_settings
+from lightning_colorize.data.shards.plan import pack_settings
 from lightning_colorize.data.sources import FolderSource, ShardSource
 from lightning_colorize.data.sources.listing import read_name_list
 from tests.conftest import make_image, write_images
-from tests.data.shards.conftest import files, flip_byte, pack_folder
+from tests.data.shards.conftest import files, flip_byte, pack_folder, plan_of
 
 
 def by_name(splits):
@@ -29,7 +29,7 @@ def by_name(splits):
     }
 
 
-def resized_by_hand(path, size):
+def resized_by_torch(path, size):
     """Short side to `size`, antialiased bilinear, from the file's pixels, by torch alone."""
     rgb = read_image(path)
     height, width = rgb.shape[-2:]
@@ -41,7 +41,7 @@ def resized_by_hand(path, size):
     return resized[0].round()
 
 
-def test_decoded_images_are_those_of_the_folder_resized(photo_folder, packed_uint8):
+def test_uint8_shards_hold_the_resized_images(photo_folder, packed_uint8):
     folder = FolderSource().splits(photo_folder)
     shards = by_name(ShardSource().splits(packed_uint8))
     assert {s: sorted(found) for s, found in shards.items()} == {
@@ -51,11 +51,11 @@ def test_decoded_images_are_those_of_the_folder_resized(photo_folder, packed_uin
         for name, rgb in found.items():
             assert rgb.dtype == torch.uint8
             assert min(rgb.shape[-2:]) == 32
-            expected = resized_by_hand(photo_folder / name, 32)
+            expected = resized_by_torch(photo_folder / name, 32)
             assert (rgb.float() - expected).abs().max() <= 1
 
 
-def test_jpegs_are_near_the_decoded_and_keep_the_colours_resolution(packed, packed_uint8):
+def test_jpegs_are_near_the_original_without_chroma_subsampling(packed, packed_uint8):
     jpeg, decoded = (ShardSource().splits(p)["train"] for p in (packed, packed_uint8))
     for index in range(len(jpeg)):
         assert jpeg.name(index) == decoded.name(index)
@@ -66,7 +66,7 @@ def test_jpegs_are_near_the_decoded_and_keep_the_colours_resolution(packed, pack
     assert decoded.encoded(0) is None
 
 
-def test_small_images_are_not_enlarged_and_long_ones_not_kept_whole(tmp_path):
+def test_small_images_are_not_enlarged_and_long_ones_are_cropped(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     shapes = {"small": (30, 20), "fits": (60, 40), "large": (90, 80), "panorama": (400, 50)}
@@ -98,7 +98,7 @@ def test_litdata_reads_the_same(packed, tmp_path, monkeypatch):
         assert torch.equal(item["image"], ours.read(index))
 
 
-def test_the_order_mixes_classes_and_follows_from_the_names(tmp_path):
+def test_the_order_mixes_classes_and_depends_on_the_names_alone(tmp_path):
     folder = tmp_path / "photos"
     for name in ("a", "b", "c"):
         write_images(folder / "train" / name, 20)
@@ -112,12 +112,12 @@ def test_the_order_mixes_classes_and_follows_from_the_names(tmp_path):
     assert list(ShardSource().splits(tmp_path / "two")["train"].names) == names
 
 
-def test_the_files_are_the_same_bytes_with_any_number_of_workers(photo_folder, packed, tmp_path):
+def test_the_files_do_not_depend_on_the_number_of_workers(photo_folder, packed, tmp_path):
     pack_folder(photo_folder, tmp_path / "shards", workers=2)
     assert files(tmp_path / "shards") == files(packed)
 
 
-def test_the_manifest_says_what_is_there(packed):
+def test_the_manifest_lists_all_files(packed):
     import hashlib
 
     manifest = json.loads((packed / "pack.json").read_text())
@@ -133,10 +133,6 @@ def test_the_manifest_says_what_is_there(packed):
     }
     counts = {s: [x["images"] for x in v["shards"]] for s, v in manifest["splits"].items()}
     assert counts == {"train": [3, 3, 3, 3], "val": [3, 2], "test": [3]}
-
-
-def pack_plan(folder):
-    return make_plan(folder, pack_settings(32, "jpeg", 95, 3), None)
 
 
 class Stopped(Exception):
@@ -166,43 +162,39 @@ def pack_in_part(monkeypatch, photos, target):
     return written
 
 
-def test_what_was_stopped_goes_on_and_comes_to_the_same(
-    photo_folder, packed, tmp_path, monkeypatch
-):
+def test_an_interrupted_pack_is_continued(photo_folder, packed, tmp_path, monkeypatch):
     target = tmp_path / "shards"
     first = pack_in_part(monkeypatch, photo_folder, target)
     assert not (target / "pack.json").exists()
-    with pytest.raises(UsageError, match="pack has packed, to the end"):
+    with pytest.raises(UsageError, match="needs a finished pack"):
         ShardSource().splits(target)
     with monkeypatch.context() as patch:
         second = stop_after(patch, 99)
         outcome = pack_folder(photo_folder, target)
     assert not set(first) & set(second)
-    assert (len(first), len(second), outcome.kept, outcome.shards) == (3, 4, 3, 7)
+    assert (len(first), len(second), outcome.reused, outcome.shards) == (3, 4, 3, 7)
     assert files(target) == files(packed)
 
 
-def test_a_shard_that_was_damaged_meanwhile_is_made_anew(
-    photo_folder, packed, tmp_path, monkeypatch
-):
+def test_a_shard_damaged_meanwhile_is_written_again(photo_folder, packed, tmp_path, monkeypatch):
     target = tmp_path / "shards"
     first = pack_in_part(monkeypatch, photo_folder, target)
     flip_byte(target / first[1])
-    assert pack_folder(photo_folder, target).kept == 2
+    assert pack_folder(photo_folder, target).reused == 2
     assert files(target) == files(packed)
 
 
-def test_a_finished_pack_is_checked_and_mended(photo_folder, packed, own_pack):
-    assert pack_folder(photo_folder, own_pack).kept == 7
+def test_a_finished_pack_is_verified_and_repaired(photo_folder, packed, own_pack):
+    assert pack_folder(photo_folder, own_pack).reused == 7
     flip_byte(own_pack / "train" / "chunk-0-2.bin")
     (own_pack / "val" / "chunk-0-0.bin").unlink()
     (own_pack / "train" / "names").write_bytes(b"")
-    assert pack_folder(photo_folder, own_pack).kept == 5
+    assert pack_folder(photo_folder, own_pack).reused == 5
     assert files(own_pack) == files(packed)
 
 
 def _killed(folder, target):
-    """Be killed with the third shard written and not yet at its place."""
+    """Pack until SIGKILL, after the third shard is written and before it is moved."""
     replace = os.replace
     count = 0
 
@@ -217,7 +209,7 @@ def _killed(folder, target):
     pack_folder(folder, target)
 
 
-def test_killed_in_the_midst_of_a_shard_it_goes_on(photo_folder, packed, tmp_path):
+def test_a_killed_pack_is_continued(photo_folder, packed, tmp_path):
     target = tmp_path / "shards"
     process = multiprocessing.get_context("fork").Process(
         target=_killed, args=(photo_folder, target)
@@ -225,7 +217,7 @@ def test_killed_in_the_midst_of_a_shard_it_goes_on(photo_folder, packed, tmp_pat
     process.start()
     process.join()
     assert process.exitcode == -9
-    assert pack_folder(photo_folder, target).kept == 2
+    assert pack_folder(photo_folder, target).reused == 2
     assert files(target) == files(packed)
 
 
@@ -237,112 +229,109 @@ def test_killed_in_the_midst_of_a_shard_it_goes_on(photo_folder, packed, tmp_pat
         ({"each": 4}, "packed with images_per_shard 3, not 4"),
     ],
 )
-def test_another_pack_in_the_folder_is_left_alone(photo_folder, own_pack, options, message):
+def test_a_pack_with_other_settings_is_not_overwritten(photo_folder, own_pack, options, message):
     before = files(own_pack)
     with pytest.raises(UsageError, match=message):
         pack_folder(photo_folder, own_pack, **options)
     assert files(own_pack) == before
 
 
-def test_other_images_are_another_pack(own_pack, tmp_path, photo_folder):
-    more = shutil.copytree(photo_folder, tmp_path / "more")
-    write_images(more / "val", 1, first=90)
+@pytest.mark.parametrize("change", ["another image", "another folder"])
+def test_other_images_are_another_pack(photo_folder, packed, own_pack, tmp_path, change):
+    folder = tmp_path / "same" / photo_folder.name
+    if change == "another folder":
+        folder = folder.with_name("another")
+    shutil.copytree(photo_folder, folder)
+    if change == "another image":
+        write_images(folder / "val", 1, first=90)
     with pytest.raises(UsageError, match="packed from other images"):
-        pack_folder(more, own_pack)
-
-
-def test_another_folder_with_the_same_names_is_another_pack(
-    photo_folder, packed, own_pack, tmp_path
-):
-    other = shutil.copytree(photo_folder, tmp_path / "others")
-    with pytest.raises(UsageError, match="packed from other images"):
-        pack_folder(other, own_pack)
+        pack_folder(folder, own_pack)
     assert files(own_pack) == files(packed)
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_an_image_that_was_edited_is_packed_again(photo_folder, tmp_path, monkeypatch, finished):
+def test_an_edited_image_is_packed_again(photo_folder, tmp_path, monkeypatch, finished):
     folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
     with monkeypatch.context() as patch:
         stop_after(patch, 99 if finished else 5)
         with nullcontext() if finished else pytest.raises(Stopped):
             pack_folder(folder, target)
-    name = pack_plan(folder).names_of("train", 2)[1]
+    name = plan_of(folder).names_of("train", 2)[1]
     make_image(77, 50, 41).save(folder / name)
     outcome = pack_folder(folder, target)
-    assert (outcome.shards, outcome.kept) == (7, 6 if finished else 4)
-    pack_folder(folder, tmp_path / "anew")
-    assert files(target) == files(tmp_path / "anew")
-    assert pack_folder(folder, target).kept == 7
+    assert (outcome.shards, outcome.reused) == (7, 6 if finished else 4)
+    pack_folder(folder, tmp_path / "fresh")
+    assert files(target) == files(tmp_path / "fresh")
+    assert pack_folder(folder, target).reused == 7
 
 
-def test_a_file_of_the_same_length_is_told_by_its_time(tmp_path):
+def test_sources_depend_on_the_modification_time(tmp_path):
     write_images(tmp_path / "photos" / "train", 2)
-    path = tmp_path / "photos" / pack_plan(tmp_path / "photos").names_of("train", 0)[0]
-    before = pack_plan(tmp_path / "photos").sources_of("train", 0)
-    assert pack_plan(tmp_path / "photos").sources_of("train", 0) == before
+    path = tmp_path / "photos" / plan_of(tmp_path / "photos").names_of("train", 0)[0]
+    before = plan_of(tmp_path / "photos").sources_of("train", 0)
+    assert plan_of(tmp_path / "photos").sources_of("train", 0) == before
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-    assert pack_plan(tmp_path / "photos").sources_of("train", 0) != before
+    assert plan_of(tmp_path / "photos").sources_of("train", 0) != before
 
 
-def test_a_broken_image_that_was_mended_is_packed(photo_folder, tmp_path):
+def test_a_repaired_image_is_packed(photo_folder, tmp_path):
     folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
-    name = pack_plan(folder).names_of("train", 1)[0]
+    name = plan_of(folder).names_of("train", 1)[0]
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(b"x")
     assert pack_folder(folder, target).broken == 1
     again = pack_folder(folder, target)
-    assert (again.broken, again.kept) == (1, 7)
+    assert (again.broken, again.reused) == (1, 7)
     (folder / name).write_bytes(whole)
     outcome = pack_folder(folder, target)
-    assert (outcome.broken, outcome.kept) == (0, 6)
+    assert (outcome.broken, outcome.reused) == (0, 6)
     assert not (target / "broken.txt").exists()
     assert name in ShardSource().splits(target)["train"].names
 
 
-def test_what_broke_after_it_was_packed_leaves_no_files(photo_folder, tmp_path):
+def test_images_broken_after_packing_leave_no_files(photo_folder, tmp_path):
     folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
     pack_folder(folder, target)
-    broken = [*pack_plan(folder).names_of("train", 1), *pack_plan(folder).names_of("test", 0)]
+    broken = [*plan_of(folder).names_of("train", 1), *plan_of(folder).names_of("test", 0)]
     for name in broken:
         (folder / name).write_bytes(b"x")
     outcome = pack_folder(folder, target)
-    assert (outcome.broken, outcome.kept) == (6, 5)
-    pack_folder(folder, tmp_path / "anew")
-    assert files(target) == files(tmp_path / "anew")
+    assert (outcome.broken, outcome.reused) == (6, 5)
+    pack_folder(folder, tmp_path / "fresh")
+    assert files(target) == files(tmp_path / "fresh")
     assert set(ShardSource().splits(target)) == {"train", "val"}
 
 
-def test_what_is_packed_stays_where_the_photographs_are_out_of_reach(
+def test_shards_are_reused_while_the_images_are_not_accessible(
     photo_folder, packed, own_pack, tmp_path
 ):
     folder = shutil.copytree(photo_folder, tmp_path / photo_folder.name)
-    plan = pack_plan(folder)
-    shutil.rmtree(folder)  # as when a network drops it after it was listed
-    assert packing.pack(plan, own_pack, 0).kept == 7
+    plan = plan_of(folder)
+    shutil.rmtree(folder)  # such as a network share that fails after it was listed
+    assert packing.pack(plan, own_pack, 0).reused == 7
     assert files(own_pack) == files(packed)
 
 
-def test_a_pack_of_a_version_that_kept_no_sources_is_made_anew(photo_folder, packed, own_pack):
+def test_a_manifest_without_sources_is_packed_again(photo_folder, packed, own_pack):
     manifest = json.loads((own_pack / "pack.json").read_text())
     for split in manifest["splits"].values():
         for shard in split["shards"]:
             del shard["sources"]
     (own_pack / "pack.json").write_text(json.dumps(manifest))
     assert len(ShardSource().splits(own_pack)["train"]) == 12
-    assert pack_folder(photo_folder, own_pack).kept == 0
+    assert pack_folder(photo_folder, own_pack).reused == 0
     assert files(own_pack) == files(packed)
 
 
-def test_a_folder_with_anything_else_in_it_is_left_alone(photo_folder, tmp_path):
+def test_a_folder_with_other_files_is_refused(photo_folder, tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(UsageError, match="is not empty, and no pack: name a new folder"):
+    with pytest.raises(UsageError, match="is not empty and not a pack: name a new folder"):
         pack_folder(photo_folder, tmp_path)
     assert files(tmp_path) == {"thesis.tex": b"x"}
 
 
-def test_two_do_not_pack_into_one_folder(photo_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(packing, "_PATIENCE", 0.1)
+def test_concurrent_packs_into_one_folder_are_refused(photo_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "_LOCK_TIMEOUT", 0.1)
     (tmp_path / ".packing").mkdir()
     with (
         FileLock(tmp_path / ".packing" / "lock"),
@@ -362,13 +351,13 @@ def test_broken_images_are_left_out_and_listed(photo_folder, tmp_path):
     images = ShardSource().splits(tmp_path / "shards")["train"]
     names = {images.name(i) for i in range(len(images))}
     assert names.isdisjoint(broken)
-    # Each name still stands at its own image.
+    # Names still match their images.
     for index in range(len(images)):
         own = read_image(folder / images.name(index), 32).float().mean((1, 2))
         assert (images.read(index).float().mean((1, 2)) - own).abs().max() < 3
 
 
-def test_a_shard_of_nothing_but_broken_images_has_no_file(tmp_path):
+def test_a_shard_without_readable_images_has_no_file(tmp_path):
     folder = tmp_path / "photos"
     write_images(folder / "train", 4)
     for name in ("000.png", "002.png"):
@@ -381,7 +370,7 @@ def test_a_shard_of_nothing_but_broken_images_has_no_file(tmp_path):
     assert set(read) == {"train/001.jpg", "train/003.jpg"}
 
 
-def test_nothing_readable_is_a_failure(tmp_path):
+def test_no_readable_image_is_an_error(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(b"x")
@@ -390,7 +379,7 @@ def test_nothing_readable_is_a_failure(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_full_disk_is_one_line_and_whole_shards_stay(
+def test_a_full_disk_is_one_line_and_finished_shards_stay(
     photo_folder, tmp_path, monkeypatch, workers
 ):
     write = packing.write_shard
@@ -402,12 +391,12 @@ def test_a_full_disk_is_one_line_and_whole_shards_stay(
 
     with monkeypatch.context() as patch:
         patch.setattr(packing, "write_shard", full)
-        with pytest.raises(WorkError, match=r"chunk-0-2.bin: No space left on device; whole"):
+        with pytest.raises(WorkError, match=r"chunk-0-2.bin: No space left on device; finished"):
             pack_folder(photo_folder, tmp_path / "shards", workers=workers)
-    assert pack_folder(photo_folder, tmp_path / "shards").kept >= 2
+    assert pack_folder(photo_folder, tmp_path / "shards").reused >= 2
 
 
-def test_names_that_are_no_text_are_kept(tmp_path):
+def test_names_that_are_not_utf8_are_preserved(tmp_path):
     folder = tmp_path / "photos"
     write_images(folder, 1)
     odd = os.fsdecode(b"caf\xe9.png")
@@ -419,7 +408,7 @@ def test_names_that_are_no_text_are_kept(tmp_path):
 
 
 def test_shards_beyond_four_gigabytes_are_refused():
-    with pytest.raises(UsageError, match="holds less than 4 GiB, at this size and encoding at"):
+    with pytest.raises(UsageError, match="must be below 4 GiB, at this size and encoding at"):
         pack_settings(1024, "uint8", 95, 10_000)
     default = pack_settings(256, "jpeg", 95, None).images_per_shard
     assert 300 < default < 1000

@@ -24,28 +24,28 @@ def shards(tmp_path_factory):
     return folder / "shards"
 
 
-class Seen(Callback):
-    """Writes down what each step was trained on, and is interrupted once."""
+class RecordImages(Callback):
+    """Records the images of each step, and interrupts the run once."""
 
     names: tuple[tuple[int, int, tuple[str, ...]], ...] = ()
     stop_at = 0
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        Seen.names += ((trainer.current_epoch, batch_idx, tuple(batch.names)),)
+        RecordImages.names += ((trainer.current_epoch, batch_idx, tuple(batch.names)),)
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step + 1 == Seen.stop_at:
-            Seen.stop_at = 0
+        if trainer.global_step + 1 == RecordImages.stop_at:
+            RecordImages.stop_at = 0
             signal.raise_signal(signal.SIGINT)  # the run stops after this batch
 
 
 @pytest.fixture
-def seen(monkeypatch):
+def recorded(monkeypatch):
     from lightning_colorize.training import cli as training
 
-    monkeypatch.setattr(training, "progress_callbacks", lambda: [Seen()])
-    Seen.names, Seen.stop_at = (), 0
-    return Seen
+    monkeypatch.setattr(training, "progress_callbacks", lambda: [RecordImages()])
+    RecordImages.names, RecordImages.stop_at = (), 0
+    return RecordImages
 
 
 def weights(run):
@@ -57,29 +57,29 @@ def options(shards, *more):
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_run_over_shards_that_was_stopped_comes_to_the_same(command, shards, seen, workers):
+def test_resume_over_shards_is_bit_exact(command, shards, recorded, workers):
     words = options(shards, "--data.num_workers", workers)
     undisturbed = command.fit("undisturbed", *words)
-    expected = seen.names
+    expected = recorded.names
     epochs = [
         sorted(name for epoch, _, names in expected if epoch == number for name in names)
         for number in range(2)
     ]
     assert epochs[0] == epochs[1]
     assert len(set(epochs[0])) == 24
-    Seen.names, Seen.stop_at = (), 8  # in mid-epoch: the second of six batches
+    RecordImages.names, RecordImages.stop_at = (), 8  # in mid-epoch: the second of six batches
     run = command.root / "tiny" / "stopped"
     assert command("fit", *command.words("stopped", *words)) == 130
-    before, Seen.names = seen.names, ()
+    before, RecordImages.names = recorded.names, ()
     assert command("resume", run) == 0
-    assert before + seen.names == expected
+    assert before + recorded.names == expected
     mine, theirs = weights(run), weights(undisturbed)
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     rows = [list(csv.DictReader((r / "metrics.csv").open())) for r in (run, undisturbed)]
     assert rows[0] == rows[1]
 
 
-def test_a_damaged_shard_ends_the_run_with_its_name(command, shards, tmp_path, capsys):
+def test_a_damaged_shard_stops_the_run_and_is_named(command, shards, tmp_path, capsys):
     own = shutil.copytree(shards, tmp_path / "own")
     flip_byte(own / "train" / "chunk-0-5.bin")
     assert command("fit", *command.words("damaged", *options(own))) == 1
@@ -87,19 +87,19 @@ def test_a_damaged_shard_ends_the_run_with_its_name(command, shards, tmp_path, c
     assert last.startswith(f"lightning-colorize: {own}/train/chunk-0-5.bin: its SHA-256 is not")
 
 
-def test_a_run_goes_on_without_it_on_wish(command, shards, tmp_path, capsys, seen):
+def test_a_run_skips_a_damaged_shard(command, shards, tmp_path, capsys, recorded):
     own = shutil.copytree(shards, tmp_path / "own")
     flip_byte(own / "train" / "chunk-0-5.bin")
     source = ("--data.source", "lightning_colorize.data.sources.ShardSource")
     skip = (*source, "--data.source.on_corrupt", "skip", "--data.max_broken_share", "0.5")
     run = command.fit("skipped", *options(own, *skip))
     assert read_result(run)["status"] == "finished"
-    assert len({name for _, _, names in seen.names for name in names}) == 21
+    assert len({name for _, _, names in recorded.names for name in names}) == 21
     assert capsys.readouterr().err.count("Going on without the 3 images of") == 1
     assert len((run / "broken.txt").read_text().splitlines()) == 6
 
 
-def test_images_packed_smaller_than_they_are_wanted_are_refused(command, shards, capsys):
+def test_data_size_above_the_packed_size_is_refused(command, shards, capsys):
     words = command.words("large", *options(shards, "--data.size", 40))
     assert command("fit", *words) == 2
     last = capsys.readouterr().err.splitlines()[-1]
@@ -107,14 +107,14 @@ def test_images_packed_smaller_than_they_are_wanted_are_refused(command, shards,
     assert "with --size 45" in last
 
 
-def test_evaluate_reads_shards_too(command, shards, finished_run, tmp_path, capsys):
+def test_evaluate_reads_shards(command, shards, finished_run, tmp_path, capsys):
     assert command("evaluate", finished_run, "--data", shards) == 0
     assert "2 test images of" in capsys.readouterr().out
     assert command("evaluate", finished_run, "--data", shards, "--split", "val") == 0
     assert "4 val images of" in capsys.readouterr().out
 
 
-def test_an_address_stays_as_it_is():
+def test_a_url_is_not_made_absolute():
     from lightning_colorize.training.cli import absolute
 
     assert absolute("s3://bucket/shards") == "s3://bucket/shards"

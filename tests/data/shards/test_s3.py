@@ -1,4 +1,4 @@
-"""Shards in S3, as moto plays it on 127.0.0.1, with answers of 503 thrown in."""
+"""Shards in S3, simulated by moto on 127.0.0.1, with some 503 responses."""
 
 import threading
 from collections import Counter
@@ -16,12 +16,12 @@ SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Me
 
 
 class Server:
-    """moto's S3 behind a part that answers some requests with 503 instead.
+    """moto's S3 behind a proxy that responds to some requests with 503.
 
     Attributes:
-        refusals: So often each object is refused before it is given.
-        refused: How often that happened, by key.
-        served: How often each was given.
+        refusals: How often each object is refused before it is served.
+        refused: How often that has happened, by key.
+        served: How often each was served.
     """
 
     def __init__(self):
@@ -57,7 +57,7 @@ def server(monkeypatch):
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        # botocore's own attempts, so that ours are needed too.
+        # No retries of botocore, so that ours are tested.
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
@@ -69,7 +69,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def bucket(server, packed):
-    """The pack's address, copied there."""
+    """The URL of a copy of the pack."""
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
@@ -96,7 +96,7 @@ def epochs(root, source, workers):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_samples_are_those_of_the_disk(server, bucket, packed, tmp_path, workers):
+def test_batches_equal_those_of_the_folder(server, bucket, packed, tmp_path, workers):
     expected = epochs(str(packed), ShardSource(), workers)
     server.refusals = 7
     found = epochs(bucket, ShardSource(cache_dir=tmp_path / "cache"), workers)
@@ -106,14 +106,14 @@ def test_samples_are_those_of_the_disk(server, bucket, packed, tmp_path, workers
     ):
         assert (split, names) == (same_split, same_names)
         assert torch.equal(rgb, same_rgb)
-    # Each shard was refused, and came once, whichever process wanted it first.
+    # Each shard was refused, and then fetched by one process.
     refused = [times for key, times in server.refused.items() if key.endswith(".bin")]
     served = [n for (way, key), n in server.served.items() if way == "GET" and ".bin" in key]
     assert refused == [7] * 7
     assert served == [1] * 7
 
 
-def test_a_run_reads_from_the_address_alone(server, bucket, command, monkeypatch, tmp_path):
+def test_a_run_reads_from_a_url(server, bucket, command, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     server.refusals = 2
     command.fit("s3", "--data.root", bucket, "--data.cache", "never")
@@ -122,7 +122,7 @@ def test_a_run_reads_from_the_address_alone(server, bucket, command, monkeypatch
     assert len(list((tmp_path / "caches/lightning-colorize/shards").glob("*.shard"))) == 7
 
 
-def test_what_is_wrong_with_an_address_is_one_line(server, bucket, command, capsys, monkeypatch):
+def test_a_wrong_or_unavailable_url_is_one_line(server, bucket, command, capsys, monkeypatch):
     assert command("fit", *command.words("none", "--data.root", f"{bucket}/none")) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert f"{bucket}/none/pack.json does not exist" in last

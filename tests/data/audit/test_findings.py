@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.audit import as_text, audit, exclusion_list, work
+from lightning_colorize.data.audit import as_text, audit, exclusion_list, findings
 from lightning_colorize.data.sources import EmbeddedSource, FolderSource, MixtureSource
 from lightning_colorize.data.sources.listing import read_name_list
 
@@ -19,7 +19,7 @@ def save(rgb, path, size=None, **options):
 
 @pytest.fixture
 def folder(tmp_path, photographs):
-    """A folder of sound and faulty images, all in train."""
+    """A folder of good and faulty images, all in train."""
     train = tmp_path / "photos" / "train"
     for number in range(3):
         save(photographs[number], train / f"{number}.jpg", quality=95)
@@ -39,72 +39,72 @@ def names(found, indices):
     return [found.images.name(int(index)).removeprefix("train/") for index in indices]
 
 
-def look(root, **source):
+def audited(root, **source):
     return audit(FolderSource(**source).splits(root), min_side=64)
 
 
-def test_faults_are_found_by_what_files_hold(folder):
-    found = look(folder)
+def test_faults_are_found(folder):
+    found = audited(folder)
     assert sorted(names(found, found.broken)) == ["text.jpg", "truncated.jpg"]
     reasons = {error.path.name: error.reason for error in found.broken.values()}
     assert reasons == {"text.jpg": "not an image", "truncated.jpg": "truncated"}
     assert names(found, found.near_grey) == ["grey.png"]
     assert names(found, found.tiny) == ["tiny.png"]
     assert sorted(names(found, found.cmyk)) == ["ink.jpg", "profiled.jpg"]
-    assert names(found, found.unsure_cmyk) == ["ink.jpg"]
+    assert names(found, found.cmyk_without_profile) == ["ink.jpg"]
     assert found.groups == []
 
 
-def test_min_side_is_of_the_upright_image_and_of_its_short_side(folder, photographs):
+def test_min_side_is_the_short_side_of_the_upright_image(folder, photographs):
     exif = Image.Exif()
     exif[0x0112] = 6
     save(photographs[6], folder / "train" / "turned.jpg", size=(63, 128), exif=exif)
     save(photographs[6], folder / "train" / "wide.jpg", size=(1000, 64))
-    found = look(folder)
+    found = audited(folder)
     assert sorted(names(found, found.tiny)) == ["tiny.png", "turned.jpg"]
     index = found.tiny[names(found, found.tiny).index("turned.jpg")]
-    assert (found.looks["height"][index], found.looks["width"][index]) == (63, 128)
+    assert (found.features["height"][index], found.features["width"][index]) == (63, 128)
     assert audit(FolderSource().splits(folder), 40).tiny.size == 0
 
 
-def test_an_image_that_is_decoded_small_is_not_tiny(folder, photographs):
+def test_reduced_decoding_does_not_make_an_image_tiny(folder, photographs):
     save(photographs[6], folder / "train" / "large.jpg", size=(400, 300))
     found = audit(FolderSource().splits(folder), 200)
     assert "large.jpg" not in names(found, found.tiny)
     assert "0.jpg" in names(found, found.tiny)
 
 
-def test_processes_see_what_one_sees(folder, monkeypatch):
-    monkeypatch.setattr(work, "_CHUNK", 2)
-    alone = look(folder)
-    monkeypatch.setattr(work, "_WORKERS_FROM", 1)
-    together = look(folder)
-    np.testing.assert_array_equal(alone.looks, together.looks)
+def test_worker_processes_return_the_same_features(folder, monkeypatch):
+    monkeypatch.setattr(findings, "_CHUNK", 2)
+    alone = audited(folder)
+    monkeypatch.setattr(findings, "_WORKERS_FROM", 1)
+    together = audited(folder)
+    np.testing.assert_array_equal(alone.features, together.features)
     assert {i: str(e) for i, e in alone.broken.items()} == {
         i: str(e) for i, e in together.broken.items()
     }
 
 
-def test_large_photographs_are_compared_with_their_small_copies(tmp_path, photographs):
-    """DCT scaling gives the first at an eighth, the second as it is."""
+def test_reduced_copies_of_large_photographs_are_found(tmp_path, photographs):
+    """The first is decoded at an eighth of its size, the second is not reduced."""
     large = save(photographs[2], tmp_path / "train" / "large.jpg", size=(2048, 1536))
     with Image.open(large) as image:
         half = image.resize((160, 120), Image.Resampling.LANCZOS)
     (tmp_path / "val").mkdir()
     half.save(tmp_path / "val" / "half.jpg", quality=70)
     save(photographs[0], tmp_path / "val" / "other.jpg")
-    (leak,) = look(tmp_path).leaks
+    (leak,) = audited(tmp_path).leaks
     assert not leak.exact
     assert len(leak.members) == 2
 
 
-def test_the_list_holds_each_once_and_training_accepts_it(folder, photographs, tmp_path):
+def test_exclusion_list_holds_each_image_once_and_is_readable(folder, photographs, tmp_path):
     train, test = folder / "train", folder / "test"
     save(photographs[0], test / "#1 \\ \u00e9.jpg", size=(70, 70), quality=70)
     shutil.copy(train / "1.jpg", train / "a\\nother.jpg")
     shutil.copy(train / "truncated.jpg", train / "truncated too.jpg")
     save(np.repeat(photographs[4][..., :1], 3, axis=-1), train / "grey_tiny.png", size=(50, 50))
-    found = look(folder)
+    found = audited(folder)
     listed = tmp_path / "out.txt"
     listed.write_text(as_text(found, exclusion_list(found)))
     excluded = {
@@ -116,13 +116,13 @@ def test_the_list_holds_each_once_and_training_accepts_it(folder, photographs, t
     assert "# copy of train/1.jpg (train)\ntrain/a\\\\nother.jpg\n" in text
     assert "# near duplicate of test/#1 \\ \u00e9.jpg (test)\ntrain/0.jpg\n" in text
     assert text.count("grey_tiny.png") == 1
-    again = look(folder, exclude_list=listed)
+    again = audited(folder, exclude_list=listed)
     assert not exclusion_list(again)
     assert sorted(names(again, range(3))) == ["1.jpg", "2.jpg", "profiled.jpg"]
 
 
-def test_splits_by_hash_are_those_of_training(tmp_path, photographs):
-    """A copy leaks only where training has it in another split."""
+def test_hash_splits_are_those_of_training(tmp_path, photographs):
+    """A copy leaks only if training has it in another split."""
     for number, rgb in enumerate(photographs):
         for copy in range(4):
             save(rgb, tmp_path / f"{number}_{copy}.png")
@@ -131,13 +131,13 @@ def test_splits_by_hash_are_those_of_training(tmp_path, photographs):
     in_two = split_of["train"] & (split_of["val"] | split_of["test"])
     in_two |= split_of["val"] & split_of["test"]
     assert in_two
-    found = look(tmp_path)
-    assert {found.images.name(group.kept)[0] for group in found.leaks} == in_two
+    found = audited(tmp_path)
+    assert {found.images.name(group.representative)[0] for group in found.leaks} == in_two
     assert len(found.groups) == len(photographs)
-    assert not look(tmp_path, splits={"train": 1.0}).leaks
+    assert not audited(tmp_path, splits={"train": 1.0}).leaks
 
 
-def test_a_mixture_is_named_as_its_own_list_names_it(tmp_path, photographs):
+def test_names_of_a_mixture_begin_with_the_folder(tmp_path, photographs):
     save(photographs[0], tmp_path / "a" / "train" / "1.png")
     save(photographs[1], tmp_path / "b" / "val" / "1.png")
     save(photographs[0], tmp_path / "b" / "val" / "2.png")
@@ -148,6 +148,6 @@ def test_a_mixture_is_named_as_its_own_list_names_it(tmp_path, photographs):
     assert read_name_list(listed) == {"a/train/1.png"}
 
 
-def test_images_that_are_no_files_are_refused():
-    with pytest.raises(UsageError, match="no files"):
+def test_images_that_are_not_files_are_refused():
+    with pytest.raises(UsageError, match="not files"):
         audit(EmbeddedSource(windows=8).splits(None), 64)
