@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps import grid
 from lightning_colorize.sweeps.command import expand, unset_variables
-from lightning_colorize.sweeps.parameters import Parameter
-from lightning_colorize.sweeps.sweep_file import Sweep
+from lightning_colorize.sweeps.space import Parameter, combination
+from lightning_colorize.sweeps.spec import Sweep
 from lightning_colorize.training.checking import check_words
 
 _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
@@ -73,7 +72,7 @@ def _listed(parameter: Parameter) -> list[Any]:
 def examples(sweep: Sweep, count: int, seed: int) -> list[dict[str, Any]]:
     """Return the values of a grid's first trials, else some that may be drawn."""
     if sweep.method == "grid":
-        return [grid.combination(sweep, k) for k in range(min(count, grid.size(sweep)))]
+        return [combination(sweep.parameters, k) for k in range(min(count, sweep.trial_count or 0))]
     draw = random.Random(seed)
     return [{name: p.sample(draw) for name, p in sweep.parameters.items()} for _ in range(count)]
 

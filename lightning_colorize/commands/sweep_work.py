@@ -15,8 +15,8 @@ from lightning_colorize.common.arguments import require_positive
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
+    from lightning_colorize.sweeps.spec import Sweep
     from lightning_colorize.sweeps.study import Study
-    from lightning_colorize.sweeps.sweep_file import Sweep
 
 _SHOWN = 3
 """Trials whose commands a dry run prints."""
@@ -36,7 +36,7 @@ _SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch", "array
 def run(args: argparse.Namespace) -> int:
     """Check a sweep file, then run it with the engine that was asked for."""
     _require(args)
-    from lightning_colorize.sweeps.sweep_file import read_sweep
+    from lightning_colorize.sweeps.spec import read_sweep
 
     sweep = read_sweep(args.file)
     engine = _engine(args)

@@ -9,7 +9,7 @@ from lightning_colorize.common.errors import WorkError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.runs.folder import STOP, is_running
 from lightning_colorize.sweeps.command import expand
-from lightning_colorize.sweeps.hyperband import Standing
+from lightning_colorize.sweeps.hyperband import RungResult
 from lightning_colorize.sweeps.lease import RENEW_EVERY
 from lightning_colorize.sweeps.outcome import History, Outcome, ended, judge, stamp
 from lightning_colorize.sweeps.process import TrialProcess
@@ -185,7 +185,7 @@ class Attempt:
         if behind is not None and not (self._trial.folder / STOP).exists():
             write_atomic(self._trial.folder / STOP, self._reason(behind))
 
-    def _reason(self, behind: Standing) -> str:
+    def _reason(self, behind: RungResult) -> str:
         return (
             f"hyperband: {self._metric} {behind.value:.5g} is behind {behind.threshold:.5g} "
             f"at validation {behind.band}\n"

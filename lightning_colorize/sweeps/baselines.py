@@ -2,11 +2,11 @@
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import read_result
-from lightning_colorize.sweeps.goal import cost
+from lightning_colorize.sweeps.hyperband import cost
 from lightning_colorize.sweeps.labels import number
 from lightning_colorize.sweeps.leaderboard import Place
 from lightning_colorize.sweeps.outcome import number_or_none
-from lightning_colorize.sweeps.sweep_file import Metric
+from lightning_colorize.sweeps.spec import Metric
 
 EXPLAINED = {
     "grey": "no colour at all",

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
-from lightning_colorize.sweeps.parameters import Parameter
-from lightning_colorize.sweeps.sweep_file import Sweep
+from lightning_colorize.sweeps.space import Parameter
+from lightning_colorize.sweeps.spec import Sweep
 
 UNKNOWN = "-"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from lightning_colorize.sweeps.goal import Goal, cost
+from lightning_colorize.sweeps.hyperband import Goal, cost
 from lightning_colorize.sweeps.status import TrialRow
 
 SEED = "seed_everything"

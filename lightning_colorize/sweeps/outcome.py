@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import RESULT, STOP, VALIDATIONS, read_result
-from lightning_colorize.sweeps.goal import cost
-from lightning_colorize.sweeps.sweep_file import Metric
+from lightning_colorize.sweeps.hyperband import cost
+from lightning_colorize.sweeps.spec import Metric
 
 # Killed by a signal is -signal where Python did not catch it, 128 + signal where it did.
 _INTERRUPTED = {

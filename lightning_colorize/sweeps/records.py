@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from lightning_colorize.sweeps.sweep_file import Sweep
+from lightning_colorize.sweeps.spec import Sweep
 
 # Names of a trial's attributes.
 LEASE, REASON, EPOCH, SECONDS = "lease", "reason", "epoch", "seconds"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
-from lightning_colorize.sweeps.goal import Goal, cost
+from lightning_colorize.sweeps.hyperband import Goal, cost
 from lightning_colorize.sweeps.lease import STALE_AFTER, is_dead, is_old
 from lightning_colorize.sweeps.records import (
     EPOCH,

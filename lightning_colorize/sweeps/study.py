@@ -17,8 +17,8 @@ from optuna.storages import BaseStorage
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.records import latest
 from lightning_colorize.sweeps.retry import first_line
+from lightning_colorize.sweeps.spec import Sweep, parse_sweep
 from lightning_colorize.sweeps.storage import Place, open_place
-from lightning_colorize.sweeps.sweep_file import Sweep, parse_sweep
 
 SWEEP_FILE = "sweep.yaml"
 

@@ -10,11 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_colorize.sweeps.columns import GAP, Column, those_that_fit
-from lightning_colorize.sweeps.goal import cost
+from lightning_colorize.sweeps.hyperband import cost
 from lightning_colorize.sweeps.labels import UNKNOWN, Labels, clock, number
-from lightning_colorize.sweeps.sampling import trials_in_all
+from lightning_colorize.sweeps.spec import Metric, Sweep
 from lightning_colorize.sweeps.status import TrialRow, best
-from lightning_colorize.sweeps.sweep_file import Metric, Sweep
 from lightning_colorize.sweeps.time_left import ENDED
 
 _STYLES = {
@@ -136,7 +135,7 @@ def summary(rows: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str:
         left: Seconds that it will still take; None where that is not known.
     """
     count = Counter[str](row.state for row in rows)
-    total = trials_in_all(sweep)
+    total = sweep.trial_count
     done = sum(count[state] for state in ENDED)
     words = [f"{done:,} of {total:,} trials ended" if total else f"{done:,} trials ended"]
     others = [f"{count[state]:,} {state}" for state in ("pruned", "failed") if count[state]]

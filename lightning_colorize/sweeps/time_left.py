@@ -4,9 +4,8 @@ import heapq
 from collections.abc import Sequence
 from statistics import mean
 
-from lightning_colorize.sweeps.sampling import trials_in_all
+from lightning_colorize.sweeps.spec import Sweep
 from lightning_colorize.sweeps.status import State, TrialRow
-from lightning_colorize.sweeps.sweep_file import Sweep
 
 ENDED: tuple[State, ...] = ("finished", "pruned", "failed")
 """States of trials that are through."""
@@ -26,7 +25,7 @@ def seconds_left(rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> float 
     Returns:
         Seconds; None where no trial has ended yet, or there is no limit to their number.
     """
-    total = trials_in_all(sweep)
+    total = sweep.trial_count
     taken = [row.seconds for row in rows if row.state in ENDED and row.seconds is not None]
     if total is None or not taken:
         return None

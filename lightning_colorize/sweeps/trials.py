@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lightning_colorize.sweeps.hyperband import Standing, standing
+from lightning_colorize.sweeps.hyperband import RungResult, rung_result
 from lightning_colorize.sweeps.lease import STALE_AFTER, Holder, is_dead
 from lightning_colorize.sweeps.outcome import Outcome
 from lightning_colorize.sweeps.records import (
@@ -28,7 +28,7 @@ from lightning_colorize.sweeps.records import (
     values_of,
 )
 from lightning_colorize.sweeps.retry import first_line, patiently
-from lightning_colorize.sweeps.sampling import sampler_of, trials_in_all
+from lightning_colorize.sweeps.space import combination_keys, sampler_of
 from lightning_colorize.sweeps.study import Study
 
 Result = TypeVar("Result")
@@ -92,7 +92,7 @@ class Trials:
     def all_ended(self) -> bool:
         """Return whether there is nothing left to do, for no worker."""
         trials = latest(self._patiently(self._all))
-        total = trials_in_all(self._study.sweep)
+        total = self._study.sweep.trial_count
         return (
             total is not None
             and len(trials) >= total
@@ -119,14 +119,14 @@ class Trials:
         """Store how far a trial is."""
         self._write(lambda: self._storage.set_trial_user_attr(trial.id, EPOCH, epoch))
 
-    def behind(self, trial: TakenTrial) -> Standing | None:
+    def behind(self, trial: TakenTrial) -> RungResult | None:
         """Return where a trial falls behind so that it is to be stopped; None if it goes on."""
         metric, rule = self._study.sweep.metric, self._study.sweep.early_terminate
         if metric is None or rule is None:
             return None
         histories = [history_of(known) for known in latest(self._patiently(self._all))]
         own = histories.pop(trial.number)
-        judged = standing(own, histories, metric.goal, rule)
+        judged = rung_result(own, histories, metric.goal, rule)
         return judged if judged is not None and judged.behind else None
 
     def tell(self, trial: TakenTrial, outcome: Outcome) -> bool:
@@ -155,12 +155,14 @@ class Trials:
             elif known.state != TrialState.WAITING:
                 continue
             waiting[known.number] = number
-        total = trials_in_all(self._study.sweep)
+        total = self._study.sweep.trial_count
         if not waiting and total is not None and len(trials) >= total:
             return None
         number = waiting[min(waiting)] if waiting else len(trials)
         sweep, inner = self._study.sweep, self._study.inner
-        inner.sampler = sampler_of(sweep, self._study.seed, number)
+        inner.sampler = sampler_of(sweep.method, self._study.seed, number)
+        if not waiting and sweep.method == "grid":
+            inner.enqueue_trial(combination_keys(sweep.parameters, number))
         # Optuna's takes the first that waits, or makes one.
         trial = inner.ask()
         id_ = self._storage.get_trial_id_from_study_id_trial_number(self._study.id, trial.number)

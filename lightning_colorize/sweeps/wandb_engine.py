@@ -18,7 +18,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.sweeps.process import ends_with_parent
 from lightning_colorize.sweeps.signals import noted
-from lightning_colorize.sweeps.sweep_file import Sweep
+from lightning_colorize.sweeps.spec import Sweep
 from lightning_colorize.sweeps.workers import share, visible_gpus
 
 _WANDB = (sys.executable, "-m", "wandb")

@@ -21,7 +21,7 @@ from lightning_colorize.sweeps import study_page
 from lightning_colorize.sweeps.outcome import Outcome
 from lightning_colorize.sweeps.storage import Place, open_place
 from lightning_colorize.sweeps.study import create_study
-from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.trials import Trials
 
 _PROGRAM = """

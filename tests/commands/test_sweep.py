@@ -16,7 +16,7 @@ from lightning_colorize.sweeps import wandb_engine
 from lightning_colorize.sweeps.live import LiveTable
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study, open_study
-from lightning_colorize.sweeps.sweep_file import read_sweep
+from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.training.loggers import wandb_mode
 from tests.sweeps.conftest import STUB
 

@@ -12,7 +12,7 @@ from lightning_colorize.sweeps import slurm
 from lightning_colorize.sweeps.slurm import SlurmOptions, launch_workers
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study
-from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.spec import parse_sweep
 from tests.sweeps.conftest import engine, read_lines  # noqa: F401
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]

@@ -12,8 +12,8 @@ import pytest
 
 from lightning_colorize.sweeps import lease
 from lightning_colorize.sweeps.attempt import Terms
+from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.study import create_study, open_study
-from lightning_colorize.sweeps.sweep_file import parse_sweep
 from lightning_colorize.sweeps.worker import work
 
 # What `fit` does, as far as an engine can see it: goes on from a checkpoint, validates, stops when

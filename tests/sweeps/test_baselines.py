@@ -8,11 +8,11 @@ import pytest
 
 from lightning_colorize.sweeps.baselines import EXPLAINED, not_beaten, read_baselines
 from lightning_colorize.sweeps.leaderboard import leaderboard
+from lightning_colorize.sweeps.spec import Metric
 from lightning_colorize.sweeps.status import TrialRow
-from lightning_colorize.sweeps.sweep_file import Metric
 
-PSNR = Metric("val/psnr", "maximize")
-ERROR = Metric("val/ciede2000", "minimize")
+PSNR = Metric(name="val/psnr", goal="maximize")
+ERROR = Metric(name="val/ciede2000", goal="minimize")
 ROW = TrialRow(0, "finished", {"x": 1}, 22.0, 0, None, Path("folder"), 1.0, [])
 
 
@@ -30,8 +30,8 @@ def test_baselines_are_those_of_the_metric(tmp_path):
     of = {"grey": {"val/psnr": 20.0, "test/psnr": 21.0}, "lut": {"val/psnr": 22.5}}
     first = written(tmp_path, {"baselines": of})
     assert read_baselines(first, PSNR) == {"grey": 20.0, "lut": 22.5}
-    assert read_baselines(first, Metric("test/psnr", "maximize")) == {"grey": 21.0}
-    assert read_baselines(first, Metric("val/loss", "minimize")) == {}
+    assert read_baselines(first, Metric(name="test/psnr", goal="maximize")) == {"grey": 21.0}
+    assert read_baselines(first, Metric(name="val/loss", goal="minimize")) == {}
 
 
 @pytest.mark.parametrize(

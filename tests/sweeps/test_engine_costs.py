@@ -19,7 +19,7 @@ from lightning_colorize.sweeps import worker
 from lightning_colorize.sweeps.attempt import Attempt
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study
-from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.spec import parse_sweep
 
 root, source = Path(sys.argv[1]), json.loads(sys.argv[2])
 run, measured = Attempt.run, []

@@ -1,7 +1,7 @@
 """Grid sweeps: each combination once, numbered."""
 
-from lightning_colorize.sweeps.grid import combination, size
-from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.space import combination
+from lightning_colorize.sweeps.spec import parse_sweep
 
 
 def grid(**parameters):
@@ -10,8 +10,8 @@ def grid(**parameters):
 
 def test_every_combination_once_and_the_last_name_changes_fastest():
     sweep = grid(b={"values": ["x", None]}, c={"value": 7}, a={"min": 1, "max": 3})
-    assert size(sweep) == 6
-    found = [combination(sweep, number) for number in range(6)]
+    assert sweep.trial_count == 6
+    found = [combination(sweep.parameters, number) for number in range(6)]
     assert [(each["a"], each["b"]) for each in found] == [
         *((1, "x"), (1, None), (2, "x")),
         *((2, None), (3, "x"), (3, None)),
@@ -21,13 +21,13 @@ def test_every_combination_once_and_the_last_name_changes_fastest():
 
 
 def test_constants_alone_are_one_combination():
-    assert size(grid(a={"value": 1})) == 1
-    assert combination(grid(a={"value": 1}), 0) == {"a": 1}
+    assert grid(a={"value": 1}).trial_count == 1
+    assert combination(grid(a={"value": 1}).parameters, 0) == {"a": 1}
 
 
 def test_a_large_grid_is_not_made():
     names = [f"p{index}" for index in range(30)]
     sweep = grid(**{name: {"values": [0, 1]} for name in names})
-    assert size(sweep) == 2**30
-    bits = "".join(str(combination(sweep, 123456789)[name]) for name in sorted(names))
+    assert sweep.trial_count == 2**30
+    bits = "".join(str(combination(sweep.parameters, 123456789)[name]) for name in sorted(names))
     assert int(bits, 2) == 123456789

@@ -4,9 +4,9 @@ import signal
 import pytest
 
 from lightning_colorize.sweeps.outcome import History, Outcome, ended, judge, stamp
-from lightning_colorize.sweeps.sweep_file import Metric
+from lightning_colorize.sweeps.spec import Metric
 
-PSNR = Metric("val/psnr", "maximize")
+PSNR = Metric(name="val/psnr", goal="maximize")
 
 
 def line(epoch, value, name="val/psnr"):
@@ -130,7 +130,7 @@ def test_a_result_needs_no_metrics_where_validations_have_them(tmp_path):
     write(tmp_path, line(0, 1.0))
     (tmp_path / "result.json").write_text('{"status": "finished"}')
     assert judged(tmp_path) == Outcome("finished", 1.0)
-    missing = judged(tmp_path, metric=Metric("test/psnr", "maximize"))
+    missing = judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize"))
     assert missing == Outcome("failed", None, "test/psnr was not logged")
 
 
@@ -138,15 +138,15 @@ def test_a_result_needs_no_metrics_where_validations_have_them(tmp_path):
 def test_the_value_is_the_best_of_the_history(tmp_path, goal, value):
     write(tmp_path, line(0, 1.0), line(1, None), line(2, 3.0), line(3, 2.0), line(4, float("inf")))
     result(tmp_path, "finished", **{"val/psnr": 9.0})
-    assert judged(tmp_path, metric=Metric("val/psnr", goal)) == Outcome("finished", value)
+    assert judged(tmp_path, metric=Metric(name="val/psnr", goal=goal)) == Outcome("finished", value)
 
 
 def test_a_metric_of_the_test_is_taken_from_the_result(tmp_path):
     write(tmp_path, line(0, 1.0))
     result(tmp_path, "finished", **{"test/psnr": 9.0})
-    assert judged(tmp_path, metric=Metric("test/psnr", "maximize")).value == 9.0
+    assert judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize")).value == 9.0
     result(tmp_path, "finished", **{"test/psnr": None})
-    assert judged(tmp_path, metric=Metric("test/psnr", "maximize")).state == "failed"
+    assert judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize")).state == "failed"
 
 
 def test_stopped_early_by_itself_or_by_the_engine(tmp_path):

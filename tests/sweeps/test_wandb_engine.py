@@ -15,7 +15,7 @@ import yaml
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import wandb_engine
-from lightning_colorize.sweeps.sweep_file import parse_sweep, read_sweep
+from lightning_colorize.sweeps.spec import parse_sweep, read_sweep
 from lightning_colorize.sweeps.wandb_engine import create_sweep, run_wandb
 
 FILES = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))

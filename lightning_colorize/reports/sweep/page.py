@@ -37,7 +37,7 @@ from lightning_colorize.sweeps.leaderboard import CONFIDENCE, SEED, Place, leade
 from lightning_colorize.sweeps.status import TrialRow, best, rows
 from lightning_colorize.sweeps.storage import silence
 from lightning_colorize.sweeps.study import SWEEP_FILE, Study
-from lightning_colorize.sweeps.sweep_file import Metric
+from lightning_colorize.sweeps.spec import Metric
 
 REPORT = "report.html"
 """The file's name in a sweep's folder."""

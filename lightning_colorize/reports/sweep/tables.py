@@ -8,7 +8,7 @@ from lightning_colorize.sweeps.baselines import EXPLAINED
 from lightning_colorize.sweeps.labels import UNKNOWN, Labels, clock, number
 from lightning_colorize.sweeps.leaderboard import SEED, Place
 from lightning_colorize.sweeps.status import TrialRow
-from lightning_colorize.sweeps.sweep_file import Metric
+from lightning_colorize.sweeps.spec import Metric
 
 _MOST_LISTED = 12
 

@@ -8,7 +8,7 @@ import pytest
 from lightning_colorize.reports.sweep import Photograph, best_trials, write_report
 from lightning_colorize.sweeps.outcome import Outcome
 from lightning_colorize.sweeps.study import create_study
-from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.trials import Trials
 from tests.sweeps.conftest import engine  # noqa: F401
 

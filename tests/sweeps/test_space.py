@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.samplers import RandomSampler, TPESampler
 
-from lightning_colorize.sweeps.parameters import (
+from lightning_colorize.sweeps.space import (
     Categorical,
     CategoricalWithProbabilities,
     Constant,
@@ -19,14 +19,14 @@ from lightning_colorize.sweeps.parameters import (
     Quantized,
     Uniform,
 )
-from lightning_colorize.sweeps.parameters.reading import read_parameters
-from lightning_colorize.sweeps.section import Section
+from lightning_colorize.sweeps.spec import parse_sweep
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def read(**parameter):
-    return read_parameters(Section("s.yaml", "parameters", {"x": parameter}))["x"]
+    mapping = {"method": "random", "program": "t", "parameters": {"x": parameter}}
+    return parse_sweep(mapping, "s.yaml").parameters["x"]
 
 
 def new_trial(sampler=None):
