@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.runs.folder import metric_goal
+from lightning_colorize.metrics.spec import metric_goal
 from lightning_colorize.sweeps.hyperband import Goal, Hyperband, bands_from_max, bands_from_min
 from lightning_colorize.sweeps.space import (
     Categorical,
