@@ -17,7 +17,7 @@ _TABLES, _WINNER = ("trials.csv", "trials.json"), "winner.yaml"
 
 def status(args: argparse.Namespace) -> int:
     """Show all trials."""
-    from lightning_colorize.sweeps.live import print_table
+    from lightning_colorize.sweeps.table import print_table
 
     print_table(_open(args))
     return 0
@@ -63,9 +63,9 @@ def finish(study: "Study", images: int, failed: bool) -> int:
         failed: Whether workers ended before the trials.
     """
     from lightning_colorize.sweeps.export import export as write
-    from lightning_colorize.sweeps.live import print_table
+    from lightning_colorize.sweeps.queue import TrialQueue
     from lightning_colorize.sweeps.status import rows
-    from lightning_colorize.sweeps.trials import Trials
+    from lightning_colorize.sweeps.table import print_table
 
     print_table(study)
     print(f"report    {_write_report(study, images)}")
@@ -78,7 +78,7 @@ def finish(study: "Study", images: int, failed: bool) -> int:
         print(f"trial {row.number} failed: {row.reason}", file=sys.stderr)
     if lost:
         print(f"again     {study.command('resume', '--retry-failed')}", file=sys.stderr)
-    is_open = not Trials(study).all_ended()
+    is_open = not TrialQueue(study).all_ended()
     if is_open:
         print(f"go on     {study.command('resume')}", file=sys.stderr)
     return int(failed or is_open or bool(lost))

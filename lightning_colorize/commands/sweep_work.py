@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run and args.launcher == "local":
         return _dry_run(sweep, args.seed)
     if engine == "wandb":
-        from lightning_colorize.sweeps.wandb_engine import run_wandb
+        from lightning_colorize.sweeps.wandb import run_wandb
 
         return run_wandb(sweep, args.workers, args.gpus_per_trial)
 
@@ -72,15 +72,15 @@ def join(args: argparse.Namespace) -> int:
 def resume(args: argparse.Namespace) -> int:
     """Let workers work again, and be some of them."""
     _require(args)
+    from lightning_colorize.sweeps.queue import TrialQueue
     from lightning_colorize.sweeps.study import open_study
-    from lightning_colorize.sweeps.trials import Trials
 
     study = open_study(args.place, args.name)
     _check_again(study)
     if not args.dry_run:
         study.resume()
         if args.retry_failed:
-            print(f"failed trials that are tried again: {Trials(study).retry_failed()}")
+            print(f"failed trials that are tried again: {TrialQueue(study).retry_failed()}")
     return _work(study, args)
 
 
@@ -155,7 +155,7 @@ def _dry_run(sweep: "Sweep", seed: int) -> int:
 def _work(study: "Study", args: argparse.Namespace) -> int:
     """Run workers to the end and show what came out; returns the exit code."""
     from lightning_colorize.commands.sweep_after import finish
-    from lightning_colorize.sweeps.live import LiveTable
+    from lightning_colorize.sweeps.table import LiveTable
 
     if args.dry_run and args.launcher == "local":
         return _dry_run(study.sweep, study.seed)
@@ -177,10 +177,10 @@ def _work(study: "Study", args: argparse.Namespace) -> int:
 
 def _run_workers(study: "Study", args: argparse.Namespace, tick: Callable[[], None]) -> int:
     if args.launcher == "local":
-        from lightning_colorize.sweeps.workers import run_workers
+        from lightning_colorize.sweeps.launch import run_workers
 
         return run_workers(study, args.workers, args.gpus_per_trial, tick)
-    from lightning_colorize.sweeps.slurm import SlurmOptions, launch_workers
+    from lightning_colorize.sweeps.launch import SlurmOptions, launch_workers
 
     options = SlurmOptions(gpus=args.gpus_per_trial, array=args.array, **resources(args))
     return launch_workers(study, args.workers, options, tick, dry_run=args.dry_run)

@@ -12,11 +12,11 @@ import yaml
 
 from lightning_colorize.commands import sweep_checks, sweep_work
 from lightning_colorize.reports.sweep.photographs import photographs
-from lightning_colorize.sweeps import wandb_engine
-from lightning_colorize.sweeps.live import LiveTable
+from lightning_colorize.sweeps import wandb
+from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study, open_study
-from lightning_colorize.sweeps.spec import read_sweep
+from lightning_colorize.sweeps.table import LiveTable
 from lightning_colorize.training.loggers import wandb_mode
 from tests.sweeps.conftest import STUB
 
@@ -168,7 +168,7 @@ def logged_in(monkeypatch):
     """As if W&B could be used; returns what it is asked to run."""
     asked = []
     monkeypatch.setattr(wandb_mode, "wandb_mode", lambda _: SimpleNamespace(mode="online"))
-    monkeypatch.setattr(wandb_engine, "run_wandb", lambda *words: asked.append(words) or 0)
+    monkeypatch.setattr(wandb, "run_wandb", lambda *words: asked.append(words) or 0)
     return asked
 
 

@@ -1,4 +1,4 @@
-"""What the best of a sweep is to beat."""
+"""The baselines that the best of a sweep should beat."""
 
 import json
 from dataclasses import replace
@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from lightning_colorize.sweeps.baselines import EXPLAINED, not_beaten, read_baselines
-from lightning_colorize.sweeps.leaderboard import leaderboard
 from lightning_colorize.sweeps.spec import Metric
-from lightning_colorize.sweeps.status import TrialRow
+from lightning_colorize.sweeps.status import (
+    EXPLAINED,
+    TrialRow,
+    leaderboard,
+    not_beaten,
+    read_baselines,
+)
 
 PSNR = Metric(name="val/psnr", goal="maximize")
 ERROR = Metric(name="val/ciede2000", goal="minimize")
@@ -28,7 +32,7 @@ def written(folder, result):
 
 def test_baselines_are_those_of_the_metric(tmp_path):
     of = {"grey": {"val/psnr": 20.0, "test/psnr": 21.0}, "lut": {"val/psnr": 22.5}}
-    first = written(tmp_path, {"baselines": of})
+    first = written(tmp_path, {"status": "finished", "baselines": of})
     assert read_baselines(first, PSNR) == {"grey": 20.0, "lut": 22.5}
     assert read_baselines(first, Metric(name="test/psnr", goal="maximize")) == {"grey": 21.0}
     assert read_baselines(first, Metric(name="val/loss", goal="minimize")) == {}
@@ -37,18 +41,17 @@ def test_baselines_are_those_of_the_metric(tmp_path):
 @pytest.mark.parametrize(
     "result",
     [
-        {},
-        {"baselines": None},
-        {"baselines": {"grey": None}},
-        {"baselines": {"grey": {"val/psnr": None}}},
+        {"status": "finished"},
+        {"status": "finished", "baselines": {"grey": None}},
+        {"status": "finished", "baselines": {"grey": {"val/psnr": None}}},
         "no JSON",
     ],
 )
-def test_a_run_that_has_none(tmp_path, result):
+def test_a_run_without_baselines(tmp_path, result):
     assert read_baselines(written(tmp_path, result), PSNR) == {}
 
 
-def test_a_folder_that_is_elsewhere(tmp_path):
+def test_a_missing_folder(tmp_path):
     assert read_baselines(place(replace(ROW, folder=tmp_path / "none")), PSNR) == {}
 
 

@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_colorize.sweeps.leaderboard import leaderboard, winner
-from lightning_colorize.sweeps.status import TrialRow
+from lightning_colorize.sweeps.status import TrialRow, leaderboard, winner
 
 
 def a_row(number, value, state="finished", **values):

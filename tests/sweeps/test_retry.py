@@ -6,7 +6,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from lightning_colorize.common.errors import WorkError
-from lightning_colorize.sweeps.retry import ConnectionLost, patiently
+from lightning_colorize.sweeps.storage import ConnectionLost, retry
 
 
 def away():
@@ -35,7 +35,7 @@ def failing(*errors):
 def test_what_passes_is_tried_again_with_longer_pauses():
     call, calls = failing(away(), wrapped(away()), ConnectionLost())
     told = []
-    assert patiently(call, lambda: 60, told.append) == "answer"
+    assert retry(call, lambda: 60, told.append) == "answer"
     assert len(told) == 3
     pauses = [later - sooner for sooner, later in pairwise(calls)]
     assert pauses[0] < 0.15 < pauses[2]
@@ -48,7 +48,7 @@ def test_what_passes_is_tried_again_with_longer_pauses():
 def test_what_does_not_is_raised_at_once(error):
     call, calls = failing(error, error)
     with pytest.raises(type(error)):
-        patiently(call, lambda: 60, lambda _: None)
+        retry(call, lambda: 60, lambda _: None)
     assert len(calls) == 1
 
 
@@ -56,7 +56,7 @@ def test_patience_ends_in_a_line():
     call, _ = failing(*[away() for _ in range(20)])
     began = time.monotonic()
     with pytest.raises(WorkError, match="not answered for 0 s") as error:
-        patiently(call, lambda: 0.3, lambda _: None)
+        retry(call, lambda: 0.3, lambda _: None)
     assert time.monotonic() - began < 2
     assert "server closed the connection)" in str(error.value)
     assert "\n" not in str(error.value)

@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_colorize.sweeps.status import TrialRow
-from lightning_colorize.sweeps.time_left import seconds_left
+from lightning_colorize.sweeps.status import TrialRow, seconds_left
 
 
 def rows(*states):

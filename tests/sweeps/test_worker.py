@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from lightning_colorize.common.errors import WorkError
+from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import best, rows
 from lightning_colorize.sweeps.study import open_study
-from lightning_colorize.sweeps.trials import Trials
 
 HYPERBAND = {"type": "hyperband", "min_iter": 2, "eta": 2}
 
@@ -232,7 +232,7 @@ def test_a_trial_that_others_interrupt_goes_on_three_times(engine):
     assert engine.work(study) == 0
     assert len(engine.starts(study, 0)) == 4
     assert [(row.state, row.reason) for row in rows(study)] == [
-        ("failed", "interrupted by someone else, 4 times")
+        ("failed", "interrupted by another program, 4 times")
     ]
 
 
@@ -244,7 +244,7 @@ def test_a_run_that_was_through_before_its_worker_died_is_told_not_run_again(eng
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trials, "tell", die)
+        patch.setattr(TrialQueue, "tell", die)
         with pytest.raises(KeyboardInterrupt):
             engine.work(study)
     assert states(study) == ["waiting"]
@@ -259,7 +259,7 @@ def test_trials_are_started_where_the_sweep_was(engine, monkeypatch):
     monkeypatch.chdir(start)
     study = engine.study({"x": 1}, command=["/bin/sh", "-c", "pwd", "${args}"])
     monkeypatch.chdir("/")
-    engine.work(open_study(study.address))
+    engine.work(open_study(study.url))
     assert [row.reason for row in rows(study)] == [f"exit code 0: {start}"]
 
 
@@ -271,7 +271,7 @@ def test_a_worker_ends_where_every_trial_fails_at_its_start(engine):
     assert states(study) == ["failed"] * 5
     # What was missing is there.
     engine.stub.write_text(engine.stub.read_text().replace('do == "fail"', "False"))
-    assert Trials(study).retry_failed() == 5
+    assert TrialQueue(study).retry_failed() == 5
     assert engine.work(study) == 0
     assert [(row.state, row.value) for row in rows(study)] == [
         ("finished", 2.0 * x) for x in (1, 2, 3, 4, 5, 6)
@@ -308,7 +308,7 @@ if x == 1:
     study = engine.study({"x": [1, 2]})
     assert engine.work(study) == 0
     assert [(row.state, row.reason) for row in rows(study)] == [
-        ("failed", "result.json says no status"),
+        ("failed", "result.json has no status"),
         ("finished", None),
     ]
 
@@ -331,7 +331,7 @@ def test_stop_after_the_trial_and_resume(engine):
     study = engine.study({"x": [1, 2, 3], "seconds": 0.3})
     worker = engine.start(study)
     engine.until(lambda: engine.starts(study, 0))
-    open_study(study.address).stop()
+    open_study(study.url).stop()
     assert worker.wait(10) == 0
     assert states(study) == ["finished"]
     assert engine.work(study) == 0

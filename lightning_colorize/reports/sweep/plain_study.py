@@ -8,8 +8,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lightning_colorize.sweeps.labels import Labels
 from lightning_colorize.sweeps.space import LogNormal, LogUniform, Parameter, Quantized
-from lightning_colorize.sweeps.status import TrialRow
 from lightning_colorize.sweeps.spec import Metric, Sweep
+from lightning_colorize.sweeps.status import TrialRow
 
 _STATES = {
     "finished": TrialState.COMPLETE,
