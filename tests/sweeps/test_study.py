@@ -69,9 +69,7 @@ def test_another_studys_trials_are_not_taken_for_ones_own(engine, begun):
         TrialQueue(study).take()
     # That of another program.
     (study.folder / "trial-notes").mkdir()
-    with pytest.raises(
-        UsageError, match=rf"tiny contains trial-000{begun}, which .* does not"
-    ):
+    with pytest.raises(UsageError, match=rf"tiny contains trial-000{begun}, which .* does not"):
         engine.study(X)
     with pytest.raises(UsageError, match="move the folder"):
         engine.study({"x": [70, 80]}, f"sqlite:///{engine.folder}/other.db")
@@ -107,9 +105,7 @@ def test_what_cannot_be_written_is_a_line(engine):
     (study.folder / ".study.journal.lock").unlink(missing_ok=True)
     (study.folder / ".study.journal.lock").mkdir()
     for act in (study.stop, study.resume, lambda: engine.study({"x": [3]})):
-        with pytest.raises(
-            UsageError, match=r"the sweep 'tiny' is not writable: .*\.lock"
-        ) as said:
+        with pytest.raises(UsageError, match=r"the sweep 'tiny' is not writable: .*\.lock") as said:
             act()
         assert "\n" not in str(said.value)
 
@@ -270,7 +266,7 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path):
     ):
         file = tmp_path / name
         file.write_bytes(content)
-        with pytest.raises(UsageError, match=r"not the journal of a sweep; give|contains no sweep;"):
+        with pytest.raises(UsageError, match=r"not the journal of a sweep|contains no sweep"):
             open_study(str(file))
         assert file.read_bytes() == content
 
