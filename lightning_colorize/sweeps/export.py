@@ -101,5 +101,5 @@ def _yaml(study: Study, table: Sequence[TrialRow]) -> str:
         raise UsageError(
             f"{path} cannot be read ({error.strerror}); export where the runs are"
         ) from None
-    said = f"{metric.name} {format_value(best.value)}"
-    return f"# Trial {best.number} of the sweep {study.sweep.name}: {said}\n{config}"
+    message = f"{metric.name} {format_value(best.value)}"
+    return f"# Trial {best.number} of the sweep {study.sweep.name}: {message}\n{config}"

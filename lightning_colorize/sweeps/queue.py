@@ -275,8 +275,10 @@ class TrialQueue:
         is_first = monotonic() - self._failed_at > self._stale_after
         self._failed_at = monotonic()
         if is_first:
-            said = first_line(error)
-            print(f"the study's database does not answer ({said}); trying again", file=sys.stderr)
+            message = first_line(error)
+            print(
+                f"the study's database does not answer ({message}); trying again", file=sys.stderr
+            )
 
 
 def is_dead(lease: Mapping[str, Any] | None) -> bool:

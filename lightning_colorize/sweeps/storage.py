@@ -288,8 +288,8 @@ def is_transient(error: Exception) -> bool:
 def first_line(error: BaseException) -> str:
     """Return a database's message without the statement and the advice that follow."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    said = str(getattr(cause, "orig", None) or cause)
-    return said.strip().partition("\n")[0]
+    message = str(getattr(cause, "orig", None) or cause)
+    return message.strip().partition("\n")[0]
 
 
 def retry(

@@ -22,7 +22,7 @@ from lightning_colorize.sweeps.trial import ends_with_parent
 from lightning_colorize.sweeps.worker import caught_signals
 
 _WANDB = (sys.executable, "-m", "wandb")
-_CREATE_TIMEOUT = 20.0  # seconds; W&B's own retries go on for minutes
+_CREATE_TIMEOUT = 20.0  # seconds; W&B's own retries take minutes
 _SECOND_SIGNAL_AFTER = 1.0
 _POLL_EVERY = 0.2
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
@@ -182,6 +182,6 @@ def _refused(reason: str) -> UsageError:
 
 def _reason(lines: Sequence[str]) -> str:
     """Return the last line that W&B printed, without its prefixes."""
-    said = [line for line in lines if line.strip() and "detailed error logs" not in line]
-    last = said[-1] if said else "it gave no reason"
+    message = [line for line in lines if line.strip() and "detailed error logs" not in line]
+    last = message[-1] if message else "it gave no reason"
     return re.sub(r"^(wandb: )?(ERROR |Error: )*", "", last.strip()).rstrip(".")

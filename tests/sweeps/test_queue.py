@@ -186,16 +186,6 @@ def test_telling_twice_is_harmless(study):
     assert [row.value for row in rows(study)] == [1.0]
 
 
-def test_a_trial_that_was_interrupted_once_too_often_has_failed(study):
-    one = TrialQueue(study)
-    for _ in range(queue.MOST_INTERRUPTIONS):
-        trial = one.take()
-        assert trial.number == 0
-        assert one.tell(trial, Outcome("interrupted", reason="pre-empted"))
-    assert one.tell(one.take(), Outcome("interrupted", reason="pre-empted"))
-    assert [(row.state, row.reason) for row in rows(study)] == [("failed", "pre-empted, 4 times")]
-
-
 def test_what_failed_is_tried_again_under_its_number(engine):
     study = engine.study({"x": [1, 2, 3, 4]}, run_cap=3)
     one, other = TrialQueue(study), elsewhere(study)

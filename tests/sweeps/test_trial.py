@@ -186,7 +186,8 @@ def test_a_metric_of_the_test_is_taken_from_the_result(tmp_path):
     result(tmp_path, "finished", **{"test/psnr": 9.0})
     assert judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize")).value == 9.0
     result(tmp_path, "finished", **{"test/psnr": None})
-    assert judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize")).state == "failed"
+    never = judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize"))
+    assert never == Outcome("failed", None, "test/psnr was never a number")
 
 
 def test_stopped_early_by_itself_or_by_the_engine(tmp_path):
@@ -211,6 +212,7 @@ def test_signals_that_ask_to_end_are_interruptions(tmp_path, code):
 @pytest.mark.parametrize(
     ("code", "last_line", "reason"),
     [
+        (0, "done", "exit code 0: done"),
         (1, "RuntimeError: boom", "exit code 1: RuntimeError: boom"),
         (2, "", "exit code 2: no output"),
         (-signal.SIGKILL, "epoch 3", "killed by SIGKILL (out of memory?): epoch 3"),

@@ -170,13 +170,6 @@ def test_a_run_that_has_ended_is_not_told_to_stop(hyperband, process):
     assert not (row.folder / "stop").exists()
 
 
-def test_a_run_that_its_own_early_stopping_ended_has_finished(hyperband, process):
-    process.steps = [validates(1.0), ends("stopped_early", told_to_stop=False)]
-    row = run(hyperband)
-    assert (row.folder / "stop").exists()
-    assert (row.state, row.value) == ("finished", 1.0)
-
-
 def test_values_of_an_earlier_attempt_do_not_stop_the_next(hyperband, process):
     folder = hyperband.folder_of(2)
     folder.mkdir()

@@ -76,36 +76,12 @@ def test_a_failed_trial_is_not_the_best_however_good_it_was(engine):
     assert best(failed, "maximize") is None
 
 
-def test_success_is_what_the_result_says_not_the_exit_code(engine):
-    engine.stub.write_text("print('done')")
-    study = engine.study({"x": 1})
-    engine.work(study)
-    assert [(row.state, row.reason) for row in rows(study)] == [("failed", "exit code 0: done")]
-
-
 def test_a_program_that_there_is_not(engine):
     study = engine.study({"x": 1}, command=["no-such-program", "${args}"])
     assert engine.work(study) == 0
     (row,) = rows(study)
     assert row.state == "failed"
     assert row.reason == "no-such-program cannot be run: No such file or directory"
-
-
-@pytest.mark.parametrize(
-    ("do", "reason"),
-    [("null", "val/psnr was never a number"), ("silent", "val/psnr was not logged")],
-)
-def test_a_metric_without_a_value_is_a_failure(engine, do, reason):
-    study = engine.study({"x": 1, "do": do, "epochs": 2})
-    engine.work(study)
-    assert [(row.state, row.reason) for row in rows(study)] == [("failed", reason)]
-
-
-def test_a_metric_that_no_validation_has_is_taken_from_the_result(engine):
-    study = engine.study({"x": [4, 5]}, metric={"name": "test/psnr", "goal": "minimize"})
-    engine.work(study)
-    assert [row.value for row in rows(study)] == [8.0, 10.0]
-    assert best(rows(study), "minimize").number == 0
 
 
 def test_a_sweep_without_a_metric(engine):
@@ -129,14 +105,6 @@ def test_a_trial_that_is_behind_is_stopped(engine, goal, xs):
     assert (third.folder / "stop").read_text().strip() == third.reason
     assert len(third.history) == 2
     assert third.value == (max if goal == "maximize" else min)(third.history)
-
-
-def test_a_run_that_stops_by_itself_has_finished(engine):
-    stops_by_itself = engine.stub.read_text().replace('end("finished"', 'end("stopped_early"')
-    engine.stub.write_text(stops_by_itself)
-    study = engine.study({"x": 7})
-    engine.work(study)
-    assert [(row.state, row.value) for row in rows(study)] == [("finished", 7.0)]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -293,24 +261,6 @@ def test_a_folder_that_cannot_be_used_is_no_failure_of_the_trial(engine):
     study.folder_of(0).unlink()
     assert engine.work(study) == 0
     assert states(study) == ["finished", "finished"]
-
-
-def test_a_trial_whose_files_are_broken_fails_and_the_others_go_on(engine):
-    breaks = """
-if x == 1:
-    append("validations.jsonl", 1)
-    append("validations.jsonl", {"metrics": 2})
-    open(path("result.json"), "w").write("{}")
-    sys.exit(0)
-"""
-    text = engine.stub.read_text()
-    engine.stub.write_text(text.replace('if do == "fail":', f'{breaks}if do == "fail":'))
-    study = engine.study({"x": [1, 2]})
-    assert engine.work(study) == 0
-    assert [(row.state, row.reason) for row in rows(study)] == [
-        ("failed", "result.json has no status"),
-        ("finished", None),
-    ]
 
 
 def test_a_cluster_may_signal_the_trial_before_its_worker(engine):

@@ -1,3 +1,5 @@
+"""The storage: its locks, and calls that outlive a restart of the database."""
+
 import time
 from itertools import pairwise
 
@@ -6,7 +8,10 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from lightning_colorize.common.errors import WorkError
+from lightning_colorize.sweeps import storage
+from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.storage import ConnectionLost, retry
+from lightning_colorize.sweeps.study import open_study
 
 
 def away():
@@ -60,3 +65,22 @@ def test_patience_ends_in_a_line():
     assert time.monotonic() - began < 2
     assert "server closed the connection)" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_lock_that_a_stopped_process_keeps_is_not_waited_for_for_ever(
+    engine, monkeypatch, capsys
+):
+    monkeypatch.setattr(storage, "_LOCK_TIMEOUT", 0.05)
+    study = engine.study({"x": 1})
+    other = open_study(study.url)
+    trials = TrialQueue(other)
+    trials.patience = 0.0
+    began = time.monotonic()
+    with study.lock:
+        with pytest.raises(WorkError, match=r"another process has held .*/\.study\.journal\.lock"):
+            trials.take()
+        with pytest.raises(WorkError, match="if one is stopped, continue or end it"):
+            other.stop()
+    assert time.monotonic() - began < 4
+    assert trials.take().number == 0
+    assert "trying again" in capsys.readouterr().err
