@@ -148,7 +148,7 @@ def test_a_trial_that_does_not_end_is_killed_after_the_grace(engine):
 
 
 def test_what_was_killed_goes_on_at_once_under_its_number(engine):
-    study = engine.study({"x": [1, 2], "epochs": 6, "seconds": 0.1})
+    study = engine.study({"x": [1, 2], "epochs": 6, "seconds": 0.2})
     workers = [engine.start(study) for _ in range(2)]
     engine.until(lambda: all(engine.validations(study, number) for number in (0, 1)))
     for worker in workers:

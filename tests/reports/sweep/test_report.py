@@ -112,7 +112,7 @@ def test_baselines_are_below_the_leaderboard(engine, parameters, value, said):
     foot = re.search(r"<tfoot>(.*?)</tfoot>", results, re.DOTALL)[1]
     lines = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in foot.split("</tr>")[:-1]]
     assert [line[:2] for line in lines] == [["grey", "20.00"], ["lut", "22.25"]]
-    assert lines[0][2] == "baseline: no colour at all"
+    assert lines[0][2] == "baseline: no color at all"
     # They are as wide as the table.
     assert re.findall(r'colspan="(\d+)"', foot) == [str(len(heads(results)) - 2)] * 2
     assert ("does not beat" in results) == (said is not None)
