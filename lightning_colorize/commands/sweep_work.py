@@ -136,8 +136,8 @@ def _check_again(study: "Study") -> None:
 
     if not study.start.is_dir():
         raise UsageError(
-            f"{study.sweep.name} was started in {study.start}, which does not exist here; its trials "
-            "start there, because paths of fragments are relative to it"
+            f"{study.sweep.name} was started in {study.start}, which does not exist here; "
+            "its trials start there, because paths of fragments are relative to it"
         )
     with chdir(study.start):
         check(study.sweep, study.folder / SWEEP_FILE)

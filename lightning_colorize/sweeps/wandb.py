@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import yaml
 
@@ -22,30 +21,17 @@ from lightning_colorize.sweeps.trial import ends_with_parent
 from lightning_colorize.sweeps.worker import caught_signals
 
 _WANDB = (sys.executable, "-m", "wandb")
+_PROJECT = "lightning_colorize"  # unless the file names one
 _CREATE_TIMEOUT = 20.0  # seconds; W&B's own retries take minutes
 _SECOND_SIGNAL_AFTER = 1.0
 _POLL_EVERY = 0.2
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class CreatedSweep(NamedTuple):
-    """A sweep at W&B.
-
-    Attributes:
-        path: The argument of `wandb agent`: `ENTITY/PROJECT/ID`.
-        page: The URL of its page; empty if W&B does not print one.
-    """
-
-    path: str
-    page: str
-
-
 def run_wandb(
     sweep: Sweep,
     workers: int = 1,
     gpus_per_trial: int | None = None,
-    project: str = "lightning_colorize",
-    entity: str | None = None,
     say: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> int:
     """Create a sweep at W&B and run agents until it is complete.
@@ -57,8 +43,6 @@ def run_wandb(
         sweep: The sweep.
         workers: Number of agents, each with one trial at a time.
         gpus_per_trial: Visible GPUs of each; by default all GPUs are divided among the workers.
-        project: W&B project, unless the file names one.
-        entity: W&B user or team; by default the file's, then the account's.
         say: Called with lines for the user.
 
     Returns:
@@ -69,12 +53,12 @@ def run_wandb(
             answer within 20 s, or a refused file.
     """
     shares = share(visible_gpus(), workers, gpus_per_trial)
-    created = create_sweep(sweep, sweep.source.get("project", project), entity)
-    say(f"sweep     {created.path}")
-    if created.page:
-        say(f"page      {created.page}")
+    path, page = create_sweep(sweep)
+    say(f"sweep     {path}")
+    if page:
+        say(f"page      {page}")
     count = [] if sweep.run_cap is None else ["--count", str(sweep.run_cap)]
-    words = [*_WANDB, "agent", *count, created.path]
+    words = [*_WANDB, "agent", *count, path]
     signals: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(caught_signals(signals.append))
@@ -90,14 +74,18 @@ def run_wandb(
     return int(any(agent.poll() != 0 for agent in agents))
 
 
-def create_sweep(sweep: Sweep, project: str, entity: str | None) -> CreatedSweep:
+def create_sweep(sweep: Sweep) -> tuple[str, str]:
     """Create a sweep at W&B through its command, which never prompts and can time out.
+
+    Returns:
+        The argument of `wandb agent`, `ENTITY/PROJECT/ID`, and the URL of the sweep's page, which
+        is empty if W&B does not print one.
 
     Raises:
         UsageError: If W&B does not accept it.
     """
     source = {"name": sweep.name, **sweep.source}
-    where = ["--project", project, *([] if entity is None else ["--entity", entity])]
+    project = sweep.project or _PROJECT
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{sweep.name}.yaml"
         # Not JSON, whose 5e-05 is text to YAML.
@@ -105,7 +93,7 @@ def create_sweep(sweep: Sweep, project: str, entity: str | None) -> CreatedSweep
         file.write_text(text, encoding="utf-8")
         try:
             done = subprocess.run(
-                [*_WANDB, "sweep", *where, str(file)],
+                [*_WANDB, "sweep", "--project", project, str(file)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -120,7 +108,7 @@ def create_sweep(sweep: Sweep, project: str, entity: str | None) -> CreatedSweep
     if path is None:
         raise _refused(_reason(lines))
     page = re.search(r"View sweep at: (https?://\S+)", text)
-    return CreatedSweep(path[1], page[1] if page else "")
+    return path[1], page[1] if page else ""
 
 
 class _Agent:

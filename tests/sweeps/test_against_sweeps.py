@@ -69,7 +69,7 @@ def name_of(parameter):
 
 
 @pytest.mark.parametrize("parameter", DISTRIBUTIONS, ids=name_of)
-def test_quantiles_are_those_of_wandb(parameter):
+def test_quantiles_match_wandb(parameter):
     # No share at which a discrete distribution jumps.
     shares = (np.arange(997) + 0.5) / 997
     expected = wandbs(parameter, shares)
@@ -80,7 +80,7 @@ def test_quantiles_are_those_of_wandb(parameter):
 
 @pytest.mark.parametrize("draw", ["suggest", "sample"])
 @pytest.mark.parametrize("parameter", DISTRIBUTIONS, ids=name_of)
-def test_what_is_drawn_is_distributed_as_in_wandb(parameter, draw):
+def test_draws_follow_the_distribution_of_wandb(parameter, draw):
     count = 600
     if draw == "sample":
         rng = Random(1)
@@ -100,7 +100,7 @@ def test_q_log_normal_is_as_documented():
     np.testing.assert_allclose(HyperParameter("x", parameter).cdf(found), shares, atol=2e-3)
 
 
-def test_optuna_is_asked_for_what_wandbs_own_mapping_asks():
+def test_optuna_distributions_match_wandbs_mapping():
     mapping = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
     study = optuna.create_study(sampler=RandomSampler(seed=1))
     for parameter in (
@@ -115,7 +115,7 @@ def test_optuna_is_asked_for_what_wandbs_own_mapping_asks():
         assert trial.distributions[name] == mapping.sweep_parameter_to_distribution(parameter)
 
 
-def test_where_wandbs_own_mapping_leaves_wandbs_meaning_ours_does_not():
+def test_quantized_values_match_wandb_where_its_mapping_does_not():
     mapping = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
     parameter = {"min": 2, "max": 17, "q": 4, "distribution": "q_uniform"}
     with pytest.warns(UserWarning, match="not divisible"):
@@ -171,7 +171,7 @@ def wandb_refuses(mapping):
         return True
 
 
-def test_what_wandb_refuses_of_a_parameter_is_refused_and_little_else():
+def test_parameters_that_wandb_refuses_are_refused_and_few_others():
     rng = random.Random(5)
     sound = 0
     for _ in range(300):
@@ -219,7 +219,7 @@ def test_what_wandb_refuses_of_a_parameter_is_refused_and_little_else():
         {"early_terminate": {"type": "hyperband", "min_iter": "1"}},
     ],
 )
-def test_what_wandb_refuses_elsewhere_is_refused(changes):
+def test_other_keys_that_wandb_refuses_are_refused(changes):
     sound = {
         "method": "random",
         "program": "x",
@@ -242,7 +242,7 @@ def test_what_wandb_refuses_elsewhere_is_refused(changes):
         {"q": {"min": 0, "max": 3, "distribution": "q_uniform"}, "a": {"min": 0, "max": 1}},
     ],
 )
-def test_a_grid_goes_the_way_of_wandbs(parameters):
+def test_grid_order_matches_wandb(parameters):
     mapping = {"method": "grid", "program": "x", "parameters": parameters}
     sweep = parse_sweep(mapping, "s.yaml")
     *runs, end = grid_search_next_runs([], mapping, n=sweep.trial_count + 1)
@@ -267,7 +267,7 @@ def test_a_grid_goes_the_way_of_wandbs(parameters):
         {"max_iter": 5, "s": 1, "eta": 2.5},
     ],
 )
-def test_runs_are_stopped_as_wandb_stops_them(rule, goal):
+def test_hyperband_stops_the_same_runs_as_wandb(rule, goal):
     mapping = {
         "method": "random",
         "program": "x",

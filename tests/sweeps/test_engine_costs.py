@@ -24,8 +24,8 @@ from lightning_colorize.sweeps.spec import parse_sweep
 root, source = Path(sys.argv[1]), json.loads(sys.argv[2])
 run, measured = TrialRunner.run, []
 
-def counted(attempt):
-    run(attempt)
+def counted(runner):
+    run(runner)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     measured.append((time.monotonic(), pages * os.sysconf("SC_PAGE_SIZE") / 1e6))
 

@@ -51,5 +51,5 @@ def test_by_hand(history, rule, judged):
     assert (down and down.behind) == (judged and judged.behind)
 
 
-def test_a_run_alone_goes_on():
+def test_a_single_run_continues():
     assert not rung_result([1, 1, 1, 1], [], "minimize", STRICT).behind

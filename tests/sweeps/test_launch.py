@@ -32,7 +32,7 @@ def test_too_few_gpus_are_refused(gpus, workers, each):
         share(list(gpus), workers, each)
 
 
-def test_gpus_are_those_that_the_environment_names(monkeypatch):
+def test_visible_gpus_from_the_environment(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-8932f937,MIG-1")
     assert visible_gpus() == ["2", "GPU-8932f937", "MIG-1"]
     for none in ("", "-1"):
@@ -40,7 +40,7 @@ def test_gpus_are_those_that_the_environment_names(monkeypatch):
         assert visible_gpus() == []
 
 
-def test_gpus_are_those_that_the_driver_lists(monkeypatch, tmp_path):
+def test_visible_gpus_from_the_driver(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     smi = tmp_path / "nvidia-smi"
     smi.write_text(
@@ -54,7 +54,7 @@ def test_gpus_are_those_that_the_driver_lists(monkeypatch, tmp_path):
     assert visible_gpus() == []
 
 
-def test_a_worker_that_dies_is_named_and_the_others_do_its_work(engine, monkeypatch):
+def test_a_dead_worker_is_reported_and_its_trial_taken_over(engine, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("lightning_colorize.sweeps.launch._TICK_EVERY", 0.0)

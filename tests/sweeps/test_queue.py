@@ -48,7 +48,7 @@ def on_other_machines(monkeypatch):
     monkeypatch.setattr(queue, "_machine", lambda: None)
 
 
-def test_nobody_gets_the_same_trial_and_the_cap_is_exact(study):
+def test_trials_are_taken_once_up_to_run_cap(study):
     one, other = TrialQueue(study), elsewhere(study)
     taken = [worker.take() for worker in (one, other, one)]
     assert [trial.number for trial in taken] == [0, 1, 2]
@@ -62,7 +62,7 @@ def test_nobody_gets_the_same_trial_and_the_cap_is_exact(study):
 
 
 @pytest.mark.parametrize("action", ["take", "renew", "tell", "give_back"])
-def test_what_happens_in_another_workers_turn_is_seen(study, action):
+def test_changes_under_another_workers_lock_are_seen(study, action):
     one, other = TrialQueue(study), elsewhere(study)
     trial = other.take()
     one.take()
@@ -104,7 +104,7 @@ def test_a_failed_trial_counts_towards_the_cap(study):
     assert [row.reason for row in rows(study)] == ["boom"] * 3
 
 
-def test_what_is_given_back_is_taken_again_with_its_values(study):
+def test_a_returned_trial_is_taken_again_with_its_values(study):
     one, other = TrialQueue(study), elsewhere(study)
     first = one.take()
     assert one.give_back(first)
@@ -121,7 +121,7 @@ def test_what_is_given_back_is_taken_again_with_its_values(study):
 
 
 @pytest.mark.usefixtures("on_other_machines")
-def test_a_trial_that_nobody_renews_is_taken_over(study, clock):
+def test_a_stale_trial_is_taken_over(study, clock):
     gone, other = TrialQueue(study), elsewhere(study, stale_after=60)
     trial = gone.take()
     assert other.take().number == 1
@@ -138,7 +138,7 @@ def test_a_trial_that_nobody_renews_is_taken_over(study, clock):
 
 
 @pytest.mark.usefixtures("on_other_machines")
-def test_a_trial_that_is_renewed_is_not(study, clock):
+def test_a_renewed_trial_is_not_taken_over(study, clock):
     alive, other = TrialQueue(study), elsewhere(study, stale_after=60)
     trial = alive.take()
     for number in (1, 2):
@@ -159,7 +159,7 @@ def test_clocks_of_machines_may_differ(study, monkeypatch):
 
 
 @pytest.mark.usefixtures("on_other_machines")
-def test_after_an_outage_others_get_the_time_to_renew(study, clock):
+def test_an_outage_restarts_the_clock_of_leases(study, clock):
     alive, other = TrialQueue(study), elsewhere(study, stale_after=60)
     alive.take()
     assert other.take().number == 1
@@ -170,7 +170,7 @@ def test_after_an_outage_others_get_the_time_to_renew(study, clock):
     assert other.take().number == 0
 
 
-def test_a_worker_killed_between_choosing_and_signing_leaves_the_trial_to_the_next(study):
+def test_a_trial_without_lease_is_taken_over(study):
     study.inner.ask()
     one = TrialQueue(study)
     trial = one.take()
@@ -186,7 +186,7 @@ def test_telling_twice_is_harmless(study):
     assert [row.value for row in rows(study)] == [1.0]
 
 
-def test_what_failed_is_tried_again_under_its_number(engine):
+def test_retried_trials_keep_their_number(engine):
     study = engine.study({"x": [1, 2, 3, 4]}, run_cap=3)
     one, other = TrialQueue(study), elsewhere(study)
     failed = Outcome("failed", reason="boom")
@@ -211,7 +211,7 @@ def test_what_failed_is_tried_again_under_its_number(engine):
 
 
 def drawn(engine, name, seed, method="random", count=4):
-    """Return the values of trials that two workers take in turns."""
+    """Return the values of trials that two workers take alternately."""
     study = engine.study(
         {"x": UNIFORM, "y": [1, 2, 3]}, name=name, seed=seed, method=method, run_cap=count
     )
@@ -226,7 +226,7 @@ def drawn(engine, name, seed, method="random", count=4):
 
 
 @pytest.mark.parametrize("method", ["random", "bayes"])
-def test_the_seed_decides_what_is_drawn_whoever_draws(engine, method):
+def test_draws_depend_on_the_seed_not_on_the_worker(engine, method):
     first = drawn(engine, "a", 1, method)
     assert first == drawn(engine, "b", 1, method)
     assert first != drawn(engine, "c", 2, method)
@@ -234,7 +234,7 @@ def test_the_seed_decides_what_is_drawn_whoever_draws(engine, method):
     assert len({values["x"] for values in first}) == 4
 
 
-def test_bayes_learns_from_what_all_workers_told(engine):
+def test_bayes_learns_from_the_trials_of_all_workers(engine):
     study = engine.study({"x": UNIFORM}, method="bayes", run_cap=60)
     workers = [TrialQueue(study), elsewhere(study)]
     for number in range(60):
@@ -247,7 +247,7 @@ def test_bayes_learns_from_what_all_workers_told(engine):
     assert best(rows(study), "maximize").value == pytest.approx(-min(distances))
 
 
-def test_rows_of_a_trial_that_runs(study):
+def test_rows_of_a_running_trial(study):
     one = TrialQueue(study)
     trial = one.take()
     one.report(trial, 0, 3.0)
@@ -260,14 +260,14 @@ def test_rows_of_a_trial_that_runs(study):
 
 
 @pytest.mark.usefixtures("on_other_machines")
-def test_a_trial_whose_worker_is_silent_is_shown_as_waiting(study, monkeypatch):
+def test_a_stale_trial_is_shown_as_waiting(study, monkeypatch):
     TrialQueue(study).take()
     assert rows(study)[0].state == "running"
     monkeypatch.setattr("lightning_colorize.sweeps.status.STALE_AFTER", -1.0)
     assert (rows(study)[0].state, rows(study)[0].reason) == ("waiting", "its worker is gone")
 
 
-def test_the_best_is_the_first_of_equals_and_never_one_that_did_not_finish(study):
+def test_best_is_the_first_finished_of_equals(study):
     one = TrialQueue(study)
     for outcome in (Outcome("pruned", 9.0, "behind"), FINISHED, FINISHED):
         one.tell(one.take(), outcome)

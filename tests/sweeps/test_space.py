@@ -54,7 +54,7 @@ def new_trial(sampler=None):
         ({"distribution": "q_log_normal", "mu": 2, "q": 5}, Quantized(LogNormal(2, 1), 5)),
     ],
 )  # fmt: skip
-def test_what_is_read(parameter, read_as):
+def test_parameters_are_read_as_distributions(parameter, read_as):
     if read_as is None:
         with pytest.raises(ValueError, match="does not go with normal"):
             read(**parameter)
@@ -75,7 +75,7 @@ def test_what_is_read(parameter, read_as):
         ({"a": 1, "b": None}, {"b": 1}, None, "x"),
     ],
 )
-def test_every_value_comes_back_as_it_was_from_optuna(values):
+def test_values_survive_optuna(values):
     parameter = Categorical(values)
     study = optuna.create_study(sampler=RandomSampler(0))
     seen = {}
@@ -90,14 +90,14 @@ def test_every_value_comes_back_as_it_was_from_optuna(values):
     assert seen == {repr(value): type(value) for value in values}
 
 
-def test_scalars_are_themselves_in_optuna():
+def test_scalars_encode_themselves_in_optuna():
     trial = new_trial()
     value = Categorical(("a", 2, None)).suggest(trial, "x")
     assert trial.params["x"] == value
     assert trial.distributions["x"].choices == ("a", 2, None)
 
 
-def test_a_constant_is_not_optunas_business():
+def test_a_constant_is_not_stored_in_optuna():
     trial = new_trial()
     assert Constant([1]).suggest(trial, "x") == [1]
     assert trial.params == {}
@@ -118,13 +118,13 @@ def test_a_constant_is_not_optunas_business():
         Quantized(LogNormal(3, 1), 2),
     ],
 )
-def test_a_stored_trial_gives_its_value_again(parameter):
+def test_a_frozen_trial_returns_its_value(parameter):
     study = optuna.create_study(sampler=RandomSampler(1))
     first = parameter.suggest(study.ask(), "x")
     assert parameter.suggest(study.trials[0], "x") == first
 
 
-def test_values_are_there_where_they_can_be_listed():
+def test_values_of_discrete_distributions():
     assert list(IntUniform(-1, 2).values) == [-1, 0, 1, 2]
     assert Categorical((None, 3)).values == (None, 3)
     assert CategoricalWithProbabilities(("a", "b"), (1, 0)).values == ("a", "b")
@@ -133,7 +133,7 @@ def test_values_are_there_where_they_can_be_listed():
         assert parameter.values is None
 
 
-def test_probabilities_that_rounding_leaves_below_one():
+def test_probabilities_may_sum_to_less_than_one_by_rounding():
     parameter = read(values=list("abcdefghij"), probabilities=[0.1] * 10)
     assert parameter.quantile(1 - 1e-17) == "j"
 
@@ -147,7 +147,7 @@ def test_tpe_can_search_a_normal_distribution(parameter):
     assert parameter.suggest(study.best_trial, "x") == pytest.approx(6, abs=0.3)
 
 
-def test_multiples_of_whole_steps_are_whole():
+def test_multiples_of_integer_steps_are_integers():
     assert Quantized(Uniform(0, 9), 3).quantile(0.6) == 6
     assert isinstance(Quantized(Uniform(0, 9), 3).quantile(0.5), int)
     assert isinstance(Quantized(Uniform(0, 9), 3.0).quantile(0.5), float)
@@ -164,7 +164,7 @@ def grid(**parameters):
     return parse_sweep({"method": "grid", "program": "t", "parameters": parameters}, "s.yaml")
 
 
-def test_a_large_grid_is_not_made():
+def test_a_large_grid_is_not_materialized():
     names = [f"p{index}" for index in range(30)]
     sweep = grid(**{name: {"values": [0, 1]} for name in names})
     assert sweep.trial_count == 2**30

@@ -12,7 +12,7 @@ from lightning_colorize.sweeps.spec import Metric, parse_sweep, read_sweep
 SOUND = """
 name: encoders
 description: what W&B shows
-project: colour
+project: colorize
 method: bayes
 metric: {name: val/psnr, goal: maximize}
 run_cap: 12
@@ -42,7 +42,7 @@ def refusal(mapping):
     return message.removeprefix("s.yaml: ")
 
 
-def test_what_a_file_says(tmp_path):
+def test_a_complete_file(tmp_path):
     path = tmp_path / "file.yaml"
     path.write_text(SOUND)
     sweep = read_sweep(path)
@@ -63,7 +63,7 @@ def test_what_a_file_says(tmp_path):
     assert sweep.source == yaml.safe_load(SOUND)
 
 
-def test_what_is_left_out_is_as_in_wandb():
+def test_defaults_match_wandb():
     mapping = {
         "method": "random",
         "program": "train.py",
@@ -91,11 +91,11 @@ def test_random_and_grid_need_no_metric():
         assert parse_sweep(mapping, "s.yaml").metric is None
 
 
-def test_the_kind_and_the_cloud_controller_are_let_through():
+def test_kind_and_cloud_controller_are_accepted():
     parse_sweep(sound(kind="sweep", apiVersion="v1", controller={"type": "cloud"}), "s.yaml")
 
 
-def test_hyperband_downwards():
+def test_hyperband_from_max_iter():
     rule = {"type": "hyperband", "max_iter": 27, "s": 2}
     assert parse_sweep(sound(early_terminate=rule), "s").early_terminate == Hyperband(
         (3, 9), 3, True
@@ -150,7 +150,7 @@ def test_hyperband_downwards():
         ({"parameters": {"lr": {}}}, "parameters.lr: is empty"),
     ],
 )
-def test_one_line_says_what_is_wrong_and_where(changes, message):
+def test_an_error_names_the_key_in_one_line(changes, message):
     assert refusal(sound(**changes)).startswith(message)
 
 
@@ -178,7 +178,7 @@ def test_one_line_says_what_is_wrong_and_where(changes, message):
         ({"type": "hyperband", "miniter": 1}, "early_terminate.miniter: unknown key; did you mean"),
     ],
 )
-def test_early_termination_that_would_not_be_what_was_meant(rule, message):
+def test_wrong_early_terminate_is_refused(rule, message):
     assert refusal(sound(early_terminate=rule)).startswith(message)
 
 
@@ -235,7 +235,7 @@ def test_early_termination_that_would_not_be_what_was_meant(rule, message):
          "parameters: nested; write the dotted names instead: `x.b:`, `x.c:`"),
     ],
 )  # fmt: skip
-def test_parameters_that_would_not_be_what_was_meant(parameter, message):
+def test_wrong_parameters_are_refused(parameter, message):
     separator = ": " if message.startswith(("min and max", "has no values")) else "."
     mapping = sound(parameters={"ok": {"value": 1}, "x": parameter})
     assert refusal(mapping).startswith(f"parameters.x{separator}{message}")
@@ -252,17 +252,17 @@ def test_parameters_that_would_not_be_what_was_meant(parameter, message):
         {"distribution": "q_uniform", "min": 0, "max": 1, "q": 1e-9},
     ],
 )
-def test_a_grid_goes_through_listed_values(parameter):
+def test_a_grid_needs_listed_values(parameter):
     mapping = sound(method="grid", parameters={"x": parameter})
     assert refusal(mapping).startswith("parameters.x: ")
 
 
-def test_a_key_that_is_no_text():
+def test_a_key_that_is_not_text():
     assert refusal({1: 1, **sound()}) == "the key 1 is not text; put it in quotes"
 
 
 @pytest.mark.parametrize("file", ["..yaml", ".hidden.yaml", f"{'a' * 201}.yaml"])
-def test_a_files_own_name_must_be_a_folders_too(file):
+def test_the_file_name_must_be_a_valid_folder_name(file):
     unnamed = {key: value for key, value in sound().items() if key != "name"}
     with pytest.raises(UsageError, match=r"name: .* (becomes a folder's name|is too long)"):
         parse_sweep(unnamed, f"folder/{file}")
@@ -270,7 +270,7 @@ def test_a_files_own_name_must_be_a_folders_too(file):
 
 
 @pytest.mark.parametrize("text", ["1e-2", "1e-05", "25e-7", "1e5", "1.0e20", ".5E9", "-3e-300"])
-def test_what_is_to_be_written_instead_is_read_as_the_number(text):
+def test_the_suggested_spelling_is_read_as_the_number(text):
     assert yaml.safe_load(text) == text, "PyYAML has learnt YAML 1.2"
     written = not_a_number(text).rpartition("write ")[2]
     assert yaml.safe_load(written) == float(text)
@@ -291,7 +291,7 @@ def test_what_is_to_be_written_instead_is_read_as_the_number(text):
         (None, "cannot be read (No such file or directory)"),
     ],
 )
-def test_files_that_are_no_sweep_files(tmp_path, text, message):
+def test_files_that_are_not_sweep_files(tmp_path, text, message):
     path = tmp_path / "s.yaml"
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -50,7 +50,7 @@ def test_only_finished_trials_are_ranked(state):
     assert winner(rows[1:], "maximize") is None
 
 
-def test_trials_that_differ_only_in_their_seed_are_one_place():
+def test_trials_that_differ_only_in_their_seed_are_one_entry():
     rows = [*seeds(0, [22.0, 24.0, 23.0], x=1), *seeds(3, [25.0, 20.0], x=2), a_row(5, 22.8, x=3)]
     first, second, third = leaderboard(rows, "maximize")
     assert numbers([first, second, third]) == [[1, 2, 0], [5], [3, 4]]
@@ -66,13 +66,13 @@ def test_trials_that_differ_only_in_their_seed_are_one_place():
     assert third.value == 22.5
 
 
-def test_one_seed_is_no_group():
+def test_a_single_seed_has_no_interval():
     (place,) = leaderboard(seeds(0, [22.0], x=1), "maximize")
     assert place.values == {"x": 1, "seed_everything": 0}
     assert place.low is None
 
 
-def test_a_repetition_is_no_further_seed():
+def test_a_repeated_seed_counts_once():
     rows = [*seeds(0, [22.0, 24.0], x=1), a_row(2, 99.0, x=1, seed_everything=0)]
     (place,) = leaderboard(rows, "maximize")
     assert place.value == 23
@@ -116,7 +116,7 @@ def written(folder, result):
     return place(replace(ROW, folder=folder))
 
 
-def test_baselines_are_those_of_the_metric(tmp_path):
+def test_baselines_of_the_metric(tmp_path):
     of = {"grey": {"val/psnr": 20.0, "test/psnr": 21.0}, "lut": {"val/psnr": 22.5}}
     first = written(tmp_path, {"status": "finished", "baselines": of})
     assert read_baselines(first, PSNR) == {"grey": 20.0, "lut": 22.5}
@@ -153,13 +153,13 @@ def test_a_missing_folder(tmp_path):
         (ERROR, {"grey": 23.0, "lut": 21.0}, "lut: val/ciede2000 22.00, lut 21.00"),
     ],
 )
-def test_the_best_is_to_beat_the_best_of_them(metric, baselines, said):
+def test_not_beaten_names_the_best_baseline(metric, baselines, said):
     first = place(ROW, goal=metric.goal)
     expected = said and f"the best trial does not beat {said}"
     assert not_beaten(first, metric, baselines) == expected
 
 
-def test_over_seeds_it_is_the_mean_that_counts():
+def test_not_beaten_compares_the_mean_over_seeds():
     rows = [
         replace(ROW, number=seed, value=value, values={"x": 1, "seed_everything": seed})
         for seed, value in enumerate([22.0, 24.0])
@@ -204,14 +204,14 @@ DONE = (("finished", 8), ("pruned", 10), ("failed", 12))
         ([("running", 4), ("running", 3)], 2, 26),
         # Later than the others, all of them: as late again.
         ([("running", 14)] * 5, 5, 4),
-        # 3 s of one that goes on from its checkpoint, and four more.
+        # 3 s of one that resumes from its checkpoint, and four more.
         ([("waiting", 7)], 1, 43),
         ([("waiting", None)], 1, 50),
         # On other machines there are more workers than here.
         ([("running", 0)] * 5, 1, 10),
     ],
 )
-def test_those_to_come_take_as_long_as_those_that_have_ended(sweep, others, workers, left):
+def test_waiting_trials_take_as_long_as_ended_ones(sweep, others, workers, left):
     assert seconds_left(rows(*DONE, *others), sweep(8), workers) == pytest.approx(left)
 
 
@@ -222,12 +222,12 @@ def test_those_to_come_take_as_long_as_those_that_have_ended(sweep, others, work
         # at 1.5; there are 3.5 to go to 5, the last one being the test or what else follows.
         (30, 1, 30 * 3.5 / 1.5),
         (60, 2, 60 * 2.5 / 2.5),
-        # It is tested, or goes on for longer than they did.
+        # It is being tested, or runs longer than they did.
         (90, 4, 90 * 0.5 / 4.5),
         (90, 9, 90 * 0.5 / 9.5),
     ],
 )
-def test_a_slower_trial_takes_longer_by_its_own_validations(sweep, seconds, validations, left):
+def test_the_rest_of_a_running_trial_follows_its_validations(sweep, seconds, validations, left):
     quick = [("finished", 30, 4)] * 2
     slow = rows(*quick, ("running", seconds, validations))
     assert seconds_left(slow, sweep(3), 2) == pytest.approx(left)
@@ -236,17 +236,17 @@ def test_a_slower_trial_takes_longer_by_its_own_validations(sweep, seconds, vali
     assert seconds_left(stopped, sweep(4), 2) == pytest.approx(left)
 
 
-def test_where_the_metric_is_no_validations_epochs_are_counted(sweep):
+def test_epochs_count_if_the_metric_is_not_a_validations(sweep):
     quick, slow = rows(("finished", 30), ("running", 60))
     table = [replace(quick, epoch=3), replace(slow, epoch=1)]
     assert seconds_left(table, sweep(2), 2) == pytest.approx(60)
 
 
-def test_all_have_ended(sweep):
+def test_no_time_is_left_when_all_have_ended(sweep):
     assert seconds_left(rows(*DONE), sweep(3), 2) == 0
 
 
-def test_what_cannot_be_known(sweep):
+def test_unknown_time_left(sweep):
     assert seconds_left(rows(*DONE), sweep(None), 2) is None
     assert seconds_left(rows(("running", 5)), sweep(3), 2) is None
     assert seconds_left([], sweep(3), 2) is None

@@ -37,7 +37,7 @@ def failing(*errors):
     return call, calls
 
 
-def test_what_passes_is_tried_again_with_longer_pauses():
+def test_transient_errors_are_retried_with_longer_pauses():
     call, calls = failing(away(), wrapped(away()), ConnectionLost())
     told = []
     assert retry(call, lambda: 60, told.append) == "answer"
@@ -50,14 +50,14 @@ def test_what_passes_is_tried_again_with_longer_pauses():
     "error",
     [ValueError("no"), IntegrityError("INSERT", {}, Exception()), wrapped(KeyError("no"))],
 )
-def test_what_does_not_is_raised_at_once(error):
+def test_other_errors_are_raised_at_once(error):
     call, calls = failing(error, error)
     with pytest.raises(type(error)):
         retry(call, lambda: 60, lambda _: None)
     assert len(calls) == 1
 
 
-def test_patience_ends_in_a_line():
+def test_exhausted_patience_is_a_one_line_error():
     call, _ = failing(*[away() for _ in range(20)])
     began = time.monotonic()
     with pytest.raises(WorkError, match="not answered for 0 s") as error:
@@ -67,9 +67,7 @@ def test_patience_ends_in_a_line():
     assert "\n" not in str(error.value)
 
 
-def test_a_lock_that_a_stopped_process_keeps_is_not_waited_for_for_ever(
-    engine, monkeypatch, capsys
-):
+def test_waiting_for_a_lock_times_out(engine, monkeypatch, capsys):
     monkeypatch.setattr(storage, "_LOCK_TIMEOUT", 0.05)
     study = engine.study({"x": 1})
     other = open_study(study.url)

@@ -78,7 +78,7 @@ def test_a_line_when_a_trial_ends(study):
     ]
 
 
-def test_best_is_what_was_best_then(study):
+def test_best_is_relative_to_the_trials_so_far(study):
     console = off_terminal()
     with LiveTable(study, 1, console):
         for value in (20.0, 22.0, 21.0):
@@ -86,7 +86,7 @@ def test_best_is_what_was_best_then(study):
     assert ["(best)" in line for line in printed(console).splitlines()] == [True, True, False]
 
 
-def test_the_least_is_the_best_where_that_is_the_goal(engine):
+def test_best_respects_minimize(engine):
     metric = {"name": "val/loss", "goal": "minimize"}
     study = engine.study({"x": [1, 2, 3]}, metric=metric)
     console = off_terminal()
@@ -98,7 +98,7 @@ def test_the_least_is_the_best_where_that_is_the_goal(engine):
     assert re.search(r"2 .*19\.00 +best", printed(console))
 
 
-def test_a_line_every_half_minute_if_none_ends(study, monkeypatch):
+def test_a_line_every_30_seconds(study, monkeypatch):
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(table_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     console = off_terminal()
@@ -113,7 +113,7 @@ def test_a_line_every_half_minute_if_none_ends(study, monkeypatch):
     assert lines[0].startswith("1 of 6 trials ended, 1 running, best val/psnr 20.00 (trial 0)")
 
 
-def test_little_time_is_spent_on_looking(study, monkeypatch):
+def test_updates_take_little_time(study, monkeypatch):
     clock = SimpleNamespace(now=0.0, looks=0)
 
     def rows(study):
@@ -131,7 +131,7 @@ def test_little_time_is_spent_on_looking(study, monkeypatch):
         assert 15 <= clock.looks <= 25
 
 
-def test_a_database_that_restarts_is_waited_for(study, monkeypatch):
+def test_a_restarting_database_is_survived(study, monkeypatch):
     console = off_terminal()
 
     def away(study):
@@ -224,7 +224,7 @@ def shown_on(console, table):
 WIDE = [f"experiments/encoder/{name}.yaml" for name in ("mobilenet_v2_scratch", "conv_small")]
 
 
-def test_a_narrow_table_shows_what_differs_and_drops_the_epoch_first(engine, monkeypatch):
+def test_a_narrow_table_drops_the_epoch_and_constant_columns(engine, monkeypatch):
     choices = {"model.encoder": WIDE, "model.loss": ["huber", "mse"], "model.norm": ["batch", "no"]}
     study = engine.study(choices, metric={"name": "val/colorfulness", "goal": "maximize"})
     for _ in range(4):  # one encoder, both losses, both norms
@@ -244,7 +244,7 @@ def test_a_narrow_table_shows_what_differs_and_drops_the_epoch_first(engine, mon
     assert heads[56] == "trial state loss … val/colorfulness time"
 
 
-def test_the_time_left_is_seen_in_a_narrow_terminal(engine, monkeypatch):
+def test_the_time_left_fits_a_narrow_terminal(engine, monkeypatch):
     study = engine.study({"x": [1, 2, 3, 4]}, name="a_sweep_of_a_long_name")
     run(study, finished(20.0))
     run(study)
@@ -270,7 +270,7 @@ def test_the_last_line_of_a_live_table_is_empty(engine, monkeypatch):
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_table_that_is_printed_anew_is_taken_away(study, monkeypatch, is_terminal):
+def test_hide_erases_the_live_table(study, monkeypatch, is_terminal):
     run(study, finished(20.0))
     monkeypatch.setattr(table_module.sys.stdout, "isatty", lambda: is_terminal, raising=False)
     kept, hidden = on_terminal(), on_terminal()
@@ -310,17 +310,17 @@ def test_the_final_table_has_the_baselines_of_the_best_trial(study):
     assert "lut" not in printed(running)
 
 
-def test_no_color_is_honoured(study, monkeypatch):
+def test_no_color(study, monkeypatch):
     run(study, finished(20.0))
-    colour = re.compile(r"\x1b\[[0-9;]*3[0-9]")
-    with LiveTable(study, 1, coloured := on_terminal()):
+    color = re.compile(r"\x1b\[[0-9;]*3[0-9]")
+    with LiveTable(study, 1, colored := on_terminal()):
         pass
-    assert colour.search(printed(coloured))
+    assert color.search(printed(colored))
     monkeypatch.setenv("NO_COLOR", "1")
     with LiveTable(study, 1, plain := on_terminal()):
         pass
     assert "finished" in printed(plain)
-    assert not colour.search(printed(plain))
+    assert not color.search(printed(plain))
 
 
 def test_status_off_a_terminal_has_all_trials_in_whole_lines(engine, capsys):

@@ -24,7 +24,7 @@ def environment(folder, **options):
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-def test_what_a_trial_is_told(tmp_path, monkeypatch):
+def test_environment_of_a_trial(tmp_path, monkeypatch):
     monkeypatch.setenv(STUDY, "postgresql://user:secret@host/studies")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -37,7 +37,7 @@ def test_what_a_trial_is_told(tmp_path, monkeypatch):
     assert "secret" not in str(said)
 
 
-def test_what_the_environment_says_already_stays(tmp_path, monkeypatch):
+def test_environment_variables_are_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     said = environment(tmp_path, threads=4)
@@ -46,7 +46,7 @@ def test_what_the_environment_says_already_stays(tmp_path, monkeypatch):
     assert environment(tmp_path / "none", devices=[])["CUDA_VISIBLE_DEVICES"] == ""
 
 
-def test_output_is_appended_and_the_last_line_is_this_process_own(tmp_path):
+def test_output_is_appended_and_last_line_is_its_own(tmp_path):
     for word in ("one", "two"):
         words = [sys.executable, "-SEc", f"print('{word}\\n\\n')"]
         process = TrialProcess(words, tmp_path, tmp_path)
@@ -63,7 +63,7 @@ def test_output_is_appended_and_the_last_line_is_this_process_own(tmp_path):
     assert silent.last_line() == ""
 
 
-def test_nothing_of_the_group_is_left(tmp_path):
+def test_end_kills_the_whole_group(tmp_path):
     # As a rank that has crashed leaves the others, which hold their GPUs.
     process = TrialProcess(["/bin/sh", "-c", "sleep 60 & echo $!; exit 1"], tmp_path, tmp_path)
     assert process.wait(20) == 1
@@ -76,7 +76,7 @@ def test_nothing_of_the_group_is_left(tmp_path):
         time.sleep(0.01)
 
 
-def test_the_end_gives_time_for_a_checkpoint_and_no_more(tmp_path):
+def test_end_waits_for_the_grace_period(tmp_path):
     writes = "trap 'echo written; exit 143' TERM; echo ready; while :; do sleep 0.05; done"
     process = TrialProcess(["/bin/sh", "-c", writes], tmp_path / "writes", tmp_path)
     deaf = TrialProcess(
@@ -149,7 +149,7 @@ def test_values_are_those_of_the_metric(tmp_path):
         ('{"status": 3}', "result.json has no status"),
     ],
 )
-def test_a_result_of_another_form_is_a_failure(tmp_path, text, reason):
+def test_a_malformed_result_is_a_failure(tmp_path, text, reason):
     write(tmp_path, line(0, 1.0))
     (tmp_path / "result.json").write_text(text)
     assert not run_of(tmp_path).has_ended
@@ -160,13 +160,13 @@ def test_a_result_of_another_form_is_a_failure(tmp_path, text, reason):
     assert judged(tmp_path, 143).state == "interrupted"
 
 
-def test_a_result_that_cannot_be_read_is_a_failure(tmp_path):
+def test_an_unreadable_result_is_a_failure(tmp_path):
     (tmp_path / "result.json").mkdir()
     assert not run_of(tmp_path).has_ended
     assert judged(tmp_path).reason == "result.json cannot be read (Is a directory)"
 
 
-def test_a_result_needs_no_metrics_where_validations_have_them(tmp_path):
+def test_a_result_needs_no_metrics_of_validations(tmp_path):
     write(tmp_path, line(0, 1.0))
     (tmp_path / "result.json").write_text('{"status": "finished"}')
     assert judged(tmp_path) == Outcome("finished", 1.0)
@@ -181,7 +181,7 @@ def test_the_value_is_the_best_of_the_history(tmp_path, goal, value):
     assert judged(tmp_path, metric=Metric(name="val/psnr", goal=goal)) == Outcome("finished", value)
 
 
-def test_a_metric_of_the_test_is_taken_from_the_result(tmp_path):
+def test_a_test_metric_comes_from_the_result(tmp_path):
     write(tmp_path, line(0, 1.0))
     result(tmp_path, "finished", **{"test/psnr": 9.0})
     assert judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize")).value == 9.0
@@ -190,7 +190,7 @@ def test_a_metric_of_the_test_is_taken_from_the_result(tmp_path):
     assert never == Outcome("failed", None, "test/psnr was never a number")
 
 
-def test_stopped_early_by_itself_or_by_the_engine(tmp_path):
+def test_stopped_early_by_the_run_or_by_the_engine(tmp_path):
     write(tmp_path, line(0, 1.0), line(1, 2.0))
     result(tmp_path, "stopped_early")
     assert judged(tmp_path) == Outcome("finished", 2.0)
@@ -205,7 +205,7 @@ def test_stopped_early_by_itself_or_by_the_engine(tmp_path):
 
 
 @pytest.mark.parametrize("code", [130, 143, -signal.SIGTERM, -signal.SIGINT])
-def test_signals_that_ask_to_end_are_interruptions(tmp_path, code):
+def test_sigterm_and_sigint_are_interruptions(tmp_path, code):
     assert judged(tmp_path, code, has_result=False).state == "interrupted"
 
 

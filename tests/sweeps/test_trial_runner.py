@@ -1,4 +1,4 @@
-"""An attempt at a trial whose process is a list of steps, so that nothing is left to chance."""
+"""The trial runner with a process that is a list of steps, so that nothing depends on time."""
 
 import errno
 import json
@@ -69,7 +69,7 @@ def together(*steps):
     return lambda folder: [step(folder) for step in steps]
 
 
-def begins_anew(folder):
+def starts_over(folder):
     (folder / "validations.jsonl").unlink(missing_ok=True)
 
 
@@ -89,7 +89,7 @@ def run(study, trials=None):
     return rows(study)[trial.number]
 
 
-def test_a_run_that_ends_while_it_is_waited_for_is_not_started_again(engine, process, monkeypatch):
+def test_a_run_that_ends_during_the_wait_is_not_started_again(engine, process, monkeypatch):
     """Its worker was killed, or slept past its lease; the run has its lock until it ends."""
     study = engine.study({"x": 1})
     folder = study.folder_of(0)
@@ -107,7 +107,7 @@ def test_a_run_that_ends_while_it_is_waited_for_is_not_started_again(engine, pro
     assert not looks
 
 
-def test_what_is_waited_for_is_not_started_beside_it(engine, process, monkeypatch):
+def test_a_running_run_is_not_started_twice(engine, process, monkeypatch):
     study = engine.study({"x": 1})
     trials = TrialQueue(study)
     trial = trials.take()
@@ -116,7 +116,7 @@ def test_what_is_waited_for_is_not_started_beside_it(engine, process, monkeypatc
     assert (process.starts, rows(study)[0].state) == (0, "waiting")
 
 
-def test_values_of_an_attempt_of_which_nothing_is_left_do_not_count(engine, process):
+def test_values_of_a_deleted_run_are_retracted(engine, process):
     study = engine.study({"x": 1})
     one = TrialQueue(study)
     trial = one.take()
@@ -131,14 +131,14 @@ def test_values_of_an_attempt_of_which_nothing_is_left_do_not_count(engine, proc
     def look(folder):
         histories.append(rows(study)[0].history)
 
-    process.steps = [begins_anew, look, validates(10.0), look, validates(11.0, first=1)]
+    process.steps = [starts_over, look, validates(10.0), look, validates(11.0, first=1)]
     process.steps.append(ends("finished"))
     row = run(study)
     assert histories == [[], [10.0]]
     assert (row.value, row.history) == (11.0, [10.0, 11.0])
 
 
-def test_values_that_are_gone_before_the_start_do_not_count(engine, process):
+def test_values_deleted_before_the_start_are_retracted(engine, process):
     study = engine.study({"x": 1})
     one = TrialQueue(study)
     trial = one.take()
@@ -163,27 +163,25 @@ def hyperband(engine):
     return study
 
 
-def test_a_run_that_has_ended_is_not_told_to_stop(hyperband, process):
+def test_an_ended_run_is_not_stopped(hyperband, process):
     process.steps = [together(validates(1.0), ends("stopped_early"))]
     row = run(hyperband)
     assert (row.state, row.value, row.reason) == ("finished", 1.0, None)
     assert not (row.folder / "stop").exists()
 
 
-def test_values_of_an_earlier_attempt_do_not_stop_the_next(hyperband, process):
+def test_values_of_an_earlier_process_do_not_stop_the_next(hyperband, process):
     folder = hyperband.folder_of(2)
     folder.mkdir()
     validates(1.0)(folder)
-    process.steps = [begins_anew, validates(10.0), ends("finished")]
+    process.steps = [starts_over, validates(10.0), ends("finished")]
     row = run(hyperband)
     assert (row.state, row.value) == ("finished", 10.0)
     assert not (folder / "stop").exists()
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES])
-def test_only_a_program_that_cannot_be_called_is_the_trials_own_failure(
-    engine, monkeypatch, number
-):
+def test_a_missing_program_fails_the_trial_and_other_errors_the_worker(engine, monkeypatch, number):
     study = engine.study({"x": [1, 2]}, command=["program", "${args}"])
 
     def refuse(words, folder, *others):
