@@ -1,6 +1,5 @@
 """The trials of a study as workers share them: taken once, leased while running, closed once."""
 
-import math
 import os
 import secrets
 import sys
@@ -115,12 +114,8 @@ class TrialQueue:
         return self._locked(lambda: self._renew(trial))
 
     def report(self, trial: TakenTrial, index: int, value: float) -> None:
-        """Store one logged value of the metric; idempotent."""
+        """Store one logged value of the metric, NaN to retract it; idempotent."""
         self._write(lambda: self._storage.set_trial_intermediate_value(trial.id, index, value))
-
-    def retract(self, trial: TakenTrial, index: int) -> None:
-        """Remove a logged value, because its run has started over."""
-        self.report(trial, index, math.nan)
 
     def report_epoch(self, trial: TakenTrial, epoch: int) -> None:
         """Store the progress of a trial."""

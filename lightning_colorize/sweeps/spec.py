@@ -226,12 +226,14 @@ class Sweep(Section):
             if given and self.metric is None:
                 message = f"missing, and {key} needs it; write its name and goal"
                 refuse(("metric", message))
-        if self.method == "grid":
-            for name, parameter in self.parameters.items():
-                try:
-                    self.parameters[name] = grid_axis(parameter)
-                except ValueError as error:
-                    raise errors_at((("parameters", name), str(error))) from None
+        found: list[tuple[tuple[str, str], str]] = []
+        for name, parameter in self.parameters.items() if self.method == "grid" else ():
+            try:
+                self.parameters[name] = grid_axis(parameter)
+            except ValueError as error:
+                found.append((("parameters", name), str(error)))
+        if found:
+            raise errors_at(*found)
         return self
 
     @property
@@ -292,10 +294,10 @@ def _line(where: str, error: ErrorDetails) -> str:
     path = ""
     for part in loc:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return ": ".join(filter(None, (where, path, _said(error, path))))
+    return ": ".join(filter(None, (where, path, _message(error, path))))
 
 
-def _said(error: ErrorDetails, path: str) -> str:
+def _message(error: ErrorDetails, path: str) -> str:
     given, key = error["input"], path.rpartition(".")[2]
     match error["type"]:
         case "missing":
@@ -311,6 +313,8 @@ def _said(error: ErrorDetails, path: str) -> str:
         case "literal_error":
             accepted = ", ".join(re.findall("'(.+?)'", error["ctx"]["expected"]))
             return f"{shown(given)} is not known; write one of {accepted}"
+        case "list_type":
+            return f"{shown(given)} is not a list; write `[a, b]`"
         case "value_error":
             return str(error["ctx"]["error"])
     return error["msg"]

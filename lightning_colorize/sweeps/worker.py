@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import math
 import os
 import signal
 import sys
@@ -270,7 +271,8 @@ class TrialRunner:
             if self._reported[index : index + 1] != [value]:
                 self._queue.report(self._trial, index, value)
         for index in range(len(values), len(self._reported)):
-            self._queue.retract(self._trial, index)
+            # The run has started over.
+            self._queue.report(self._trial, index, math.nan)
         self._reported = values
         if self._run.epoch is not None:
             self._queue.report_epoch(self._trial, self._run.epoch)

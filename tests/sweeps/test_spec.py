@@ -257,6 +257,23 @@ def test_a_grid_needs_listed_values(parameter):
     assert refusal(mapping).startswith("parameters.x: ")
 
 
+def test_each_wrong_key_has_a_line_of_its_own():
+    parameters = {
+        "a": {"min": 1, "max": 0},
+        "b": {"values": [1, 1], "probabilities": 3},
+        "c": {"distribution": "beta", "typo": 1},
+    }
+    mapping = {"method": "all", "metric": {"nam": "x"}, "parameters": parameters, "run_cap": 0}
+    with pytest.raises(UsageError) as caught:
+        parse_sweep(mapping, "s.yaml")
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == [
+        *("method", "metric.name", "metric.nam", "parameters.a.min", "parameters.b.values[1]"),
+        *("parameters.b.probabilities", "parameters.c.distribution", "parameters.c.typo"),
+        "run_cap",
+    ]
+    assert "parameters.b.probabilities: 3 is not a list; write `[a, b]`" in str(caught.value)
+
+
 def test_a_key_that_is_not_text():
     assert refusal({1: 1, **sound()}) == "the key 1 is not text; put it in quotes"
 
