@@ -3,7 +3,7 @@ import yaml
 
 from lightning_colorize.commands.sweep_checks import check, examples, fit_words, variations
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.sweep_file import read_sweep
+from lightning_colorize.sweeps.spec import read_sweep
 
 FIT = ["${env}", "lightning-colorize", "fit", "--config", "experiments/quickstart.yaml", "${args}"]
 
@@ -32,11 +32,11 @@ def refusal(file):
         (["python", "fit.py", "fit"], None),
     ],
 )
-def test_what_follows_fit(words, rest):
+def test_words_after_fit(words, rest):
     assert fit_words(words) == rest
 
 
-def test_each_listed_value_comes_once_at_least(tmp_path):
+def test_variations_contain_each_listed_value(tmp_path):
     file = write(
         tmp_path, {"a": {"values": [1, 2, 3]}, "b": {"value": 4}, "c": {"values": ["x", "y"]}}
     )
@@ -49,12 +49,12 @@ def test_each_listed_value_comes_once_at_least(tmp_path):
     ]
 
 
-def test_of_a_range_the_ends_will_do(tmp_path):
+def test_variations_of_a_range_are_its_ends(tmp_path):
     file = write(tmp_path, {"a": {"min": 0, "max": 10**20}}, method="random", run_cap=1)
     assert list(variations(read_sweep(file))) == [{"a": 0}, {"a": 10**20}]
 
 
-def test_examples_of_a_grid_are_its_first_trials_and_others_are_drawn(tmp_path):
+def test_examples(tmp_path):
     sweep = read_sweep(write(tmp_path, {"a": {"values": [1, 2]}, "b": {"values": [3, 4]}}))
     assert examples(sweep, 3, 0) == [{"a": 1, "b": 3}, {"a": 1, "b": 4}, {"a": 2, "b": 3}]
     drawn = write(tmp_path, {"a": {"min": 0.0, "max": 1.0}}, method="random", run_cap=5)
@@ -64,7 +64,7 @@ def test_examples_of_a_grid_are_its_first_trials_and_others_are_drawn(tmp_path):
     assert all(0 <= values["a"] <= 1 for values in first + second)
 
 
-def test_a_file_that_fit_takes_is_let_through(tmp_path):
+def test_a_valid_file_passes(tmp_path):
     parameters = {
         "model.encoder": {"values": ["experiments/encoder/conv_small.yaml"]},
         "model.loss": {"values": ["experiments/loss/l1.yaml", "experiments/loss/mse.yaml"]},
@@ -77,7 +77,7 @@ def test_a_file_that_fit_takes_is_let_through(tmp_path):
     check(read_sweep(file), file)
 
 
-def test_another_programs_command_is_left_alone(tmp_path):
+def test_other_programs_are_not_checked(tmp_path):
     file = write(tmp_path, {"anything": {"value": None}}, command=["python", "mine.py", "${args}"])
     check(read_sweep(file), file)
 
@@ -97,13 +97,13 @@ def test_another_programs_command_is_left_alone(tmp_path):
         ),
     ],
 )
-def test_what_fit_would_refuse_is_refused_before_any_trial(tmp_path, parameters, more, told):
+def test_errors_of_fit_are_reported_before_any_trial(tmp_path, parameters, more, told):
     message = refusal(write(tmp_path, parameters, **more))
     assert message.startswith(f"{tmp_path / 'mine.yaml'}: ")
     assert told in message
 
 
-def test_a_variable_that_is_not_set_is_asked_for(tmp_path, monkeypatch):
+def test_an_unset_variable_is_an_error(tmp_path, monkeypatch):
     command = ["python", "mine.py", "${envvar:DATA_ROOT}", "a${envvar:OTHER}", "${args}"]
     file = write(tmp_path, {"x": {"value": 1}}, command=command)
     monkeypatch.setenv("OTHER", "b")

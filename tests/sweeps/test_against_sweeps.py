@@ -11,11 +11,9 @@ from optuna.samplers import RandomSampler
 from scipy.stats import ks_2samp
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.grid import combination, size
-from lightning_colorize.sweeps.hyperband import is_behind
-from lightning_colorize.sweeps.parameters.reading import read_parameters
-from lightning_colorize.sweeps.section import Section
-from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.hyperband import rung_result
+from lightning_colorize.sweeps.space import combination
+from lightning_colorize.sweeps.spec import parse_sweep
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it is written for pydantic 1
@@ -54,7 +52,8 @@ DISTRIBUTIONS = [
 
 
 def ours(parameter):
-    return read_parameters(Section("s.yaml", "parameters", {"x": parameter}))["x"]
+    mapping = {"method": "random", "program": "t", "parameters": {"x": parameter}}
+    return parse_sweep(mapping, "s.yaml").parameters["x"]
 
 
 def wandbs(parameter, shares):
@@ -70,7 +69,7 @@ def name_of(parameter):
 
 
 @pytest.mark.parametrize("parameter", DISTRIBUTIONS, ids=name_of)
-def test_quantiles_are_those_of_wandb(parameter):
+def test_quantiles_match_wandb(parameter):
     # No share at which a discrete distribution jumps.
     shares = (np.arange(997) + 0.5) / 997
     expected = wandbs(parameter, shares)
@@ -81,7 +80,7 @@ def test_quantiles_are_those_of_wandb(parameter):
 
 @pytest.mark.parametrize("draw", ["suggest", "sample"])
 @pytest.mark.parametrize("parameter", DISTRIBUTIONS, ids=name_of)
-def test_what_is_drawn_is_distributed_as_in_wandb(parameter, draw):
+def test_draws_follow_the_distribution_of_wandb(parameter, draw):
     count = 600
     if draw == "sample":
         rng = Random(1)
@@ -101,7 +100,7 @@ def test_q_log_normal_is_as_documented():
     np.testing.assert_allclose(HyperParameter("x", parameter).cdf(found), shares, atol=2e-3)
 
 
-def test_optuna_is_asked_for_what_wandbs_own_mapping_asks():
+def test_optuna_distributions_match_wandbs_mapping():
     mapping = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
     study = optuna.create_study(sampler=RandomSampler(seed=1))
     for parameter in (
@@ -116,7 +115,7 @@ def test_optuna_is_asked_for_what_wandbs_own_mapping_asks():
         assert trial.distributions[name] == mapping.sweep_parameter_to_distribution(parameter)
 
 
-def test_where_wandbs_own_mapping_leaves_wandbs_meaning_ours_does_not():
+def test_quantized_values_match_wandb_where_its_mapping_does_not():
     mapping = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
     parameter = {"min": 2, "max": 17, "q": 4, "distribution": "q_uniform"}
     with pytest.warns(UserWarning, match="not divisible"):
@@ -154,7 +153,7 @@ def random_parameter(rng):
 
 
 # Where we are stricter than W&B, in the words of the message.
-STRICTER = ("no counterpart", "is there twice", "is text to YAML", "sigma: 0 is not above 0")
+STRICTER = ("no counterpart", "appears twice", "is text to YAML", "sigma: 0 is not above 0")
 
 
 def refuses(mapping):
@@ -172,7 +171,7 @@ def wandb_refuses(mapping):
         return True
 
 
-def test_what_wandb_refuses_of_a_parameter_is_refused_and_little_else():
+def test_parameters_that_wandb_refuses_are_refused_and_few_others():
     rng = random.Random(5)
     sound = 0
     for _ in range(300):
@@ -220,7 +219,7 @@ def test_what_wandb_refuses_of_a_parameter_is_refused_and_little_else():
         {"early_terminate": {"type": "hyperband", "min_iter": "1"}},
     ],
 )
-def test_what_wandb_refuses_elsewhere_is_refused(changes):
+def test_other_keys_that_wandb_refuses_are_refused(changes):
     sound = {
         "method": "random",
         "program": "x",
@@ -243,13 +242,13 @@ def test_what_wandb_refuses_elsewhere_is_refused(changes):
         {"q": {"min": 0, "max": 3, "distribution": "q_uniform"}, "a": {"min": 0, "max": 1}},
     ],
 )
-def test_a_grid_goes_the_way_of_wandbs(parameters):
+def test_grid_order_matches_wandb(parameters):
     mapping = {"method": "grid", "program": "x", "parameters": parameters}
     sweep = parse_sweep(mapping, "s.yaml")
-    *runs, end = grid_search_next_runs([], mapping, n=size(sweep) + 1)
+    *runs, end = grid_search_next_runs([], mapping, n=sweep.trial_count + 1)
     assert end is None
     theirs = [{name: entry["value"] for name, entry in run.config.items()} for run in runs]
-    found = [combination(sweep, number) for number in range(size(sweep))]
+    found = [combination(sweep.parameters, number) for number in range(sweep.trial_count)]
     # In text, as on the command line, where 1 and 1.0 differ.
     assert [sorted(map(str, each.items())) for each in found] == [
         sorted(map(str, each.items())) for each in theirs
@@ -268,7 +267,7 @@ def test_a_grid_goes_the_way_of_wandbs(parameters):
         {"max_iter": 5, "s": 1, "eta": 2.5},
     ],
 )
-def test_runs_are_stopped_as_wandb_stops_them(rule, goal):
+def test_hyperband_stops_the_same_runs_as_wandb(rule, goal):
     mapping = {
         "method": "random",
         "program": "x",
@@ -296,7 +295,8 @@ def test_runs_are_stopped_as_wandb_stops_them(rule, goal):
         theirs = {run.name for run in hyperband_stop_runs(runs, mapping)}
         for number, history in enumerate(histories):
             others = histories[:number] + histories[number + 1 :]
-            assert is_behind(history, others, goal, early) == (str(number) in theirs)
+            result = rung_result(history, others, goal, early)
+            assert (result is not None and result.behind) == (str(number) in theirs)
         stopped += len(theirs)
         judged += len(runs)
     assert 0.05 < stopped / judged < 0.95

@@ -10,7 +10,7 @@ from wandb import wandb_agent
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.command import expand
-from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.spec import parse_sweep
 
 VALUES = {
     "model.loss": "experiments/loss/l1.yaml",
@@ -66,12 +66,12 @@ def wandb_command(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("macro", MACROS)
-def test_arguments_are_those_of_wandb(macro, wandb_command):
+def test_arguments_match_wandb(macro, wandb_command):
     tokens = ["${env}", "run.sh", "fit", 5, 0.001, f"${{{macro}}}", "--last"]
     assert expand(sweep_of(tokens), VALUES) == wandb_command(tokens, VALUES)
 
 
-def test_the_default_command_is_that_of_wandb(wandb_command):
+def test_default_command_matches_wandb(wandb_command):
     ours = expand(sweep_of(None, program="train.py"), VALUES)
     assert ours[:3] == ["/usr/bin/env", sys.executable, "train.py"]
     assert ["python" if word == sys.executable else word for word in ours] == wandb_command(
@@ -79,7 +79,7 @@ def test_the_default_command_is_that_of_wandb(wandb_command):
     )
 
 
-def test_environment_variables_are_those_of_wandb(wandb_command, monkeypatch):
+def test_environment_variables_match_wandb(wandb_command, monkeypatch):
     monkeypatch.setenv("LC_ONE", "one two")
     monkeypatch.delenv("LC_NONE", raising=False)
     tokens = ["run.sh", "${envvar:LC_ONE}", "--x=${envvar:LC_ONE}/${envvar:LC_NONE}", "${args}"]
@@ -99,7 +99,7 @@ def test_json_is_one_token():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a script without suffix")
-def test_the_command_is_the_one_beside_python(tmp_path, monkeypatch):
+def test_the_command_beside_python_is_used(tmp_path, monkeypatch):
     for folder in ("beside", "path"):
         script = tmp_path / folder / "lightning-colorize"
         script.parent.mkdir()
@@ -122,26 +122,26 @@ def test_the_command_is_the_one_beside_python(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("lightning-colorize fit ${args}", "command: is no list"),
-        ([], "command: is no list"),
-        (["x", None, "${args}"], "command[1]: None is no text"),
-        (["x", {"a": 1}, "${args}"], "command[1]: {'a': 1} is no text"),
-        (["x", True, "${args}"], "command[1]: True is no text"),
-        (["x", "${arg}"], "command[1]: ${arg} is no macro here; known are ${env}"),
-        (["x", "${HOME}", "${args}"], "command[1]: ${HOME} is no macro here"),
-        (["x", "${args_json_file}"], "command[1]: ${args_json_file} is no macro here"),
+        ("lightning-colorize fit ${args}", "command: is not a list"),
+        ([], "command: is not a list"),
+        (["x", None, "${args}"], "command[1]: None is not text"),
+        (["x", {"a": 1}, "${args}"], "command[1]: {'a': 1} is not text"),
+        (["x", True, "${args}"], "command[1]: True is not text"),
+        (["x", "${arg}"], "command[1]: ${arg} is not a macro here; known are ${env}"),
+        (["x", "${HOME}", "${args}"], "command[1]: ${HOME} is not a macro here"),
+        (["x", "${args_json_file}"], "command[1]: ${args_json_file} is not a macro here"),
         (["x", "--all=${args}"], "command[1]: '--all=${args}': a macro stands alone"),
         (["x", "--config base.yaml", "${args}"], "command[1]: '--config base.yaml' is two; write"),
-        (["x", "fit"], "command: parameters do not reach it"),
+        (["x", "fit"], "command: lacks the parameters"),
         (["${program}", "${args}"], "program: missing"),
     ],
 )
-def test_commands_that_would_not_be_what_was_meant(command, message):
+def test_wrong_commands_are_refused(command, message):
     with pytest.raises(UsageError) as caught:
         sweep_of(command)
     assert str(caught.value).startswith(f"s.yaml: {message}")
 
 
 @pytest.mark.parametrize("token", ["--title=a b", "cd ${HOME} && x", "a b", "-5", "${envvar:A}"])
-def test_tokens_with_spaces_that_are_one(token):
+def test_tokens_may_contain_spaces(token):
     assert sweep_of(["x", token, "${args}"]).command[1] == token

@@ -6,8 +6,8 @@ import yaml
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.export import export
-from lightning_colorize.sweeps.outcome import Outcome
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.trial import Outcome
 
 OUTCOMES = (
     Outcome("finished", 20.5),
@@ -21,7 +21,7 @@ OUTCOMES = (
 def study(engine):
     parameters = {"a.x": [[1, None], "text"], "b": [True, None], "c": 0.1}
     study = engine.study(parameters)
-    trials = Trials(study)
+    trials = TrialQueue(study)
     for outcome in OUTCOMES:
         trial = trials.take()
         trials.report(trial, 0, 19.5)
@@ -55,7 +55,7 @@ def test_json(study, tmp_path):
     assert content["trials"][0]["folder"] == str(study.folder_of(0))
 
 
-def test_yaml_is_the_configuration_that_won(study, tmp_path):
+def test_yaml_is_the_winners_configuration(study, tmp_path):
     for number in range(4):
         study.folder_of(number).mkdir()
         (study.folder_of(number) / "config.yaml").write_text(f"number: {number}\n")
@@ -65,7 +65,7 @@ def test_yaml_is_the_configuration_that_won(study, tmp_path):
     assert text.startswith("# Trial 3 of the sweep tiny: val/psnr 21.25\n")
 
 
-def test_a_file_is_not_overwritten_unless_asked_for(study, tmp_path):
+def test_a_file_is_not_overwritten_by_default(study, tmp_path):
     file = tmp_path / "trials.csv"
     file.write_text("precious")
     with pytest.raises(UsageError, match=r"trials\.csv exists.*--overwrite"):
@@ -78,13 +78,13 @@ def test_a_file_is_not_overwritten_unless_asked_for(study, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["trials.xlsx", "trials"])
-def test_other_kinds_are_refused_by_name(study, tmp_path, name):
-    with pytest.raises(UsageError, match=rf"{name} is to end in \.csv or \.json"):
+def test_other_suffixes_are_refused(study, tmp_path, name):
+    with pytest.raises(UsageError, match=rf"{name} must end in \.csv or \.json"):
         export(study, [tmp_path / name])
     assert not (tmp_path / name).exists()
 
 
-def test_a_folder_is_no_file(study, tmp_path):
+def test_a_folder_is_refused(study, tmp_path):
     (tmp_path / "trials.csv").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
         export(study, [tmp_path / "trials.csv"])

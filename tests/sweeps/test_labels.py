@@ -1,9 +1,9 @@
 import pytest
 
-from lightning_colorize.sweeps.labels import Labels, clock, number, short_names
+from lightning_colorize.sweeps.labels import Labels, clock, format_value, short_names
 
 
-def test_a_name_is_as_short_as_tells_it_from_the_others():
+def test_short_names_are_unique():
     assert short_names(["model.encoder", "model.loss", "model.loss.beta", "data.size"]) == {
         "model.encoder": "encoder",
         "model.loss": "loss",
@@ -20,7 +20,7 @@ def test_a_name_is_as_short_as_tells_it_from_the_others():
     assert short_names(["a.size", "a.small_size"])["a.size"] == "size"
 
 
-def test_only_what_changes_is_said(engine):
+def test_only_varied_parameters_are_labeled(engine):
     sweep = engine.sweep(
         {
             "model.encoder": ["experiments/encoder/unet.yaml", "experiments/encoder/vgg16.yaml"],
@@ -62,7 +62,7 @@ def test_a_constant_makes_a_name_ambiguous_too(engine):
         ([[0.5, 0.9], [0.9, 0.999]], ["[0.5, 0.9]", "[0.9, 0.999]"]),
     ],
 )
-def test_values_that_differ_are_written_differently(engine, values, written):
+def test_different_values_have_different_labels(engine, values, written):
     labels = Labels(engine.sweep({"x": {"values": values}}))
     assert labels.choices("x") == written
     assert [labels.value("x", value) for value in values] == written
@@ -73,7 +73,7 @@ def test_values_that_differ_are_written_differently(engine, values, written):
     [(None, "-"), (23.1, "23.10"), (0.94567, "0.9457"), (1234.2, "1234"), (-0.5, "-0.5000")],
 )
 def test_numbers(value, written):
-    assert number(value) == written
+    assert format_value(value) == written
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ import yaml
 from sqlalchemy import create_engine, text
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.outcome import Outcome
-from lightning_colorize.sweeps.retry import ConnectionLost
+from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import rows
+from lightning_colorize.sweeps.storage import ConnectionLost
 from lightning_colorize.sweeps.study import open_study
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps.trial import Outcome
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(280)]
 
@@ -84,7 +84,7 @@ def server():
     if programs is None:
         pytest.skip("needs PostgreSQL")
     pytest.importorskip("psycopg")
-    # Not in pytest's folder, which nobody else may enter.
+    # Not in pytest's folder, which no other user may enter.
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     if os.getuid() == 0:
         shutil.chown(folder, "postgres")
@@ -102,15 +102,15 @@ def disconnect_everybody(server):
     )
 
 
-def test_nothing_is_lost_or_doubled(engine, server):
+def test_no_trial_is_lost_or_run_twice(engine, server):
     """60 trials, 2 x 2 workers of which half are killed, and a restart of the server."""
     study = engine.study(
         {"x": UNIFORM, "seconds": 0.3}, server.url, name="sixty", method="random", run_cap=60
     )
     began = time.monotonic()
-    terms = {"renew_every": 0.5, "stale_after": 4.0}
+    options = {"renew_every": 0.5, "stale_after": 4.0}
     groups = [
-        [engine.start(study, machine=machine, **terms) for _ in range(2)]
+        [engine.start(study, machine=machine, **options) for _ in range(2)]
         for machine in ("one", "other")
     ]
 
@@ -173,7 +173,7 @@ def locks(server):
     return server.ask("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
 
 
-def test_who_loses_the_lock_writes_nothing_more(engine, server):
+def test_nothing_is_written_after_losing_the_lock(engine, server):
     study = engine.study({"x": [1, 2]}, server.url, name="lost")
     with study.lock:
         disconnect_everybody(server)
@@ -181,12 +181,12 @@ def test_who_loses_the_lock_writes_nothing_more(engine, server):
         with pytest.raises(ConnectionLost):
             study.storage.create_new_trial(study.id)
     assert rows(study) == []
-    assert Trials(study).take().number == 0
+    assert TrialQueue(study).take().number == 0
 
 
-def test_a_call_goes_on_after_a_restart(engine, server, capsys):
+def test_a_call_survives_a_restart(engine, server, capsys):
     study = engine.study({"x": [1, 2]}, server.url, name="restart")
-    one = Trials(study)
+    one = TrialQueue(study)
     trial = one.take()
     server.stop()
     server.start()
@@ -198,12 +198,12 @@ def test_a_call_goes_on_after_a_restart(engine, server, capsys):
     assert said.count("the study's database does not answer (") == 1
 
 
-def test_what_a_server_refuses_is_said_in_a_line(server):
-    with pytest.raises(UsageError, match=r"holds no study, or cannot be used: .*nobody") as error:
+def test_errors_of_the_server_are_one_line(server):
+    with pytest.raises(UsageError, match=r"contains no study, or is not usable: .*nobody") as error:
         open_study(server.url.replace("/postgres", "/nobody"))
     assert "\n" not in str(error.value)
     empty = server.url.replace("/postgres", "/template1")
-    with pytest.raises(UsageError, match="holds no study, or cannot be used"):
+    with pytest.raises(UsageError, match="contains no study, or is not usable"):
         open_study(empty)
 
 

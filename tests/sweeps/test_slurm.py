@@ -13,9 +13,8 @@ from dataclasses import replace
 import pytest
 
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.sweeps import slurm
-from lightning_colorize.sweeps.allocation import AllocatedWorker
-from lightning_colorize.sweeps.slurm import SlurmOptions, launch_workers
+from lightning_colorize.sweeps import launch
+from lightning_colorize.sweeps.launch import AllocatedWorker, SlurmOptions, launch_workers
 from lightning_colorize.sweeps.status import rows
 
 submitit = pytest.importorskip("submitit")
@@ -52,7 +51,7 @@ def sbatch():
         sys.exit("sbatch: error: nonsense\\nsbatch: error: Batch job submission failed: Not today")
     script = Path(sys.argv[1]).read_text()
     (here / f"{number}.script").write_text(script)
-    (here / "address").write_text(os.environ["LIGHTNING_COLORIZE_STUDY"])
+    (here / "study_url").write_text(os.environ["LIGHTNING_COLORIZE_STUDY"])
     if array := re.search(r"--array=0-(\\d+)", script):
         for task in range(int(array[1]) + 1):
             places = {"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": str(task)}
@@ -81,7 +80,7 @@ def sinfo():
     print("short\\nlong\\nshort")
 
 def srun():
-    sys.exit("nobody needs it")
+    sys.exit("srun must not be called")
 
 globals()[name]()
 """
@@ -122,8 +121,8 @@ def cluster(tmp_path, monkeypatch):
     cluster = Slurm(tmp_path / "bin")
     monkeypatch.setenv("PATH", str(cluster.folder), prepend=os.pathsep)
     monkeypatch.setenv("SBATCH_EXPORT", "NONE")
-    monkeypatch.setattr(slurm, "_TICK_EVERY", 0.05)
-    monkeypatch.setattr(slurm, "_ASK_EVERY", 0.1)
+    monkeypatch.setattr(launch, "_TICK_EVERY", 0.05)
+    monkeypatch.setattr(launch, "_QUERY_EVERY", 0.1)
     yield cluster
     for job in cluster.folder.glob("*.job"):
         job.unlink()
@@ -160,7 +159,7 @@ def test_the_batch_script(engine, monkeypatch):
     assert "srun" not in script
 
 
-def test_what_is_not_asked_is_left_to_the_cluster(engine):
+def test_unset_options_are_left_to_the_cluster(engine):
     script = dry_run(engine.study({"x": 1}))
     for option in ("partition", "time", "gpus", "cpus", "mem", "account", "qos", "wckey", "array"):
         assert f"--{option}" not in script
@@ -190,7 +189,7 @@ def test_time_limits(engine, limit, minutes):
         ({"extra": {"ntasks_per_node": "2"}}, "--ntasks-per-node is chosen for you"),
     ],
 )
-def test_options_that_cannot_be(engine, cluster, options, message):
+def test_invalid_options_are_refused(engine, cluster, options, message):
     with pytest.raises(UsageError, match=message):
         launch_workers(engine.study({"x": 1}), 1, SlurmOptions(**options))
     assert not cluster.calls("sbatch")
@@ -216,7 +215,7 @@ def test_without_slurm(engine, monkeypatch):
         ("long", "Slurm refuses the job: Not today"),
     ],
 )
-def test_what_slurm_refuses_is_said_in_a_line(engine, cluster, capfd, partition, message):
+def test_errors_of_sbatch_are_one_line(engine, cluster, capfd, partition, message):
     cluster.does("refuse 12")
     with pytest.raises(UsageError, match=message) as error:
         launch_workers(engine.study({"x": 1}), 2, SlurmOptions(partition=partition))
@@ -225,7 +224,7 @@ def test_what_slurm_refuses_is_said_in_a_line(engine, cluster, capfd, partition,
     assert len(cluster.calls("sbatch")) == 1
 
 
-def test_if_slurm_refuses_one_there_is_none(engine, cluster):
+def test_a_refused_job_cancels_the_others(engine, cluster):
     cluster.does("busy")
     cluster.does("refuse 13")
     with pytest.raises(UsageError, match="Not today"):
@@ -251,9 +250,9 @@ def test_jobs_run_all_trials(engine, cluster, array):
     assert os.environ["SBATCH_EXPORT"] == "NONE"
 
 
-def test_a_password_is_in_no_file_and_no_words(engine, cluster, capfd):
+def test_the_password_is_in_no_file_and_no_argument(engine, cluster, capfd):
     cluster.does("busy")
-    study = replace(engine.study({"x": 1}), address="postgresql://me:hush@elsewhere/sweeps")
+    study = replace(engine.study({"x": 1}), url="postgresql://me:hush@elsewhere/sweeps")
     said = []
 
     def tick():
@@ -261,7 +260,7 @@ def test_a_password_is_in_no_file_and_no_words(engine, cluster, capfd):
             job.unlink()
 
     assert launch_workers(study, 2, tick=tick, say=said.append) == 1
-    assert (cluster.folder / "address").read_text() == study.address
+    assert (cluster.folder / "study_url").read_text() == study.url
     everything = "".join([*said, *cluster.calls("sbatch"), *cluster.scripts(), *capfd.readouterr()])
     assert "hush" not in everything
     pickles = list((study.folder / "slurm").glob("*.pkl"))
@@ -269,7 +268,7 @@ def test_a_password_is_in_no_file_and_no_words(engine, cluster, capfd):
     assert not any(b"elsewhere" in path.read_bytes() for path in pickles)
 
 
-def test_what_waits_is_cancelled_once_all_trials_have_ended(engine, cluster):
+def test_pending_jobs_are_canceled_when_all_trials_have_ended(engine, cluster):
     cluster.does("busy")
     study = engine.study({"x": [1, 2]})
     assert engine.work(study) == 0
@@ -278,7 +277,7 @@ def test_what_waits_is_cancelled_once_all_trials_have_ended(engine, cluster):
     assert not list(cluster.folder.glob("*.job"))
 
 
-def test_a_sweep_that_is_stopped_is_followed_until_its_jobs_have_ended(engine, cluster):
+def test_a_stopped_sweep_is_followed_until_its_jobs_have_ended(engine, cluster):
     cluster.does("busy")
     study = engine.study({"x": [1, 2]})
     said = []
@@ -287,7 +286,7 @@ def test_a_sweep_that_is_stopped_is_followed_until_its_jobs_have_ended(engine, c
     assert not any("has ended" in line or "no job is left" in line for line in said)
 
 
-def test_jobs_that_end_before_their_time_are_named(engine, cluster):
+def test_jobs_that_end_early_are_reported(engine, cluster):
     study = engine.study({"x": 1})
     cluster.does("busy")
     said = []
@@ -300,11 +299,11 @@ def test_jobs_that_end_before_their_time_are_named(engine, cluster):
     assert said[1:] == [
         "job 12: pending (Priority)",
         f"job 12 has ended; its log: {study.folder}/slurm/12_0_log.out",
-        "no job is left, but trials are: sweep resume goes on with them",
+        "no job is left, but trials are; resume them with sweep resume",
     ]
 
 
-def test_an_outage_of_slurm_is_waited_for(engine, cluster):
+def test_an_outage_of_slurm_is_survived(engine, cluster):
     cluster.does("busy")
     study = engine.study({"x": 1})
     squeue = cluster.folder / "squeue"
@@ -354,7 +353,7 @@ class Job:
 
     def __init__(self, study, monkeypatch, sees_gpus=True):
         for name, value in {
-            "LIGHTNING_COLORIZE_STUDY": study.address,
+            "LIGHTNING_COLORIZE_STUDY": study.url,
             **{"SLURM_JOB_ID": "34", "SLURM_JOB_NAME": "tiny", "SLURM_NTASKS": "1"},
             **{"SLURM_NPROCS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"},
         }.items():
@@ -381,7 +380,7 @@ class Job:
 @pytest.mark.parametrize(
     ("number", "requeued"), [(signal.SIGTERM, []), (signal.SIGUSR2, ["requeue 34"])]
 )
-def test_a_job_that_must_end_gives_its_trial_back(engine, cluster, monkeypatch, number, requeued):
+def test_a_terminated_job_returns_its_trial(engine, cluster, monkeypatch, number, requeued):
     study = engine.study({"x": 1, "epochs": 200, "seconds": 0.05})
     with Job(study, monkeypatch) as job:
         engine.until(lambda: len(engine.validations(study, 0)) > 1)
@@ -394,9 +393,9 @@ def test_a_job_that_must_end_gives_its_trial_back(engine, cluster, monkeypatch, 
 
 def test_a_trial_that_slurm_signals_too_is_not_counted_as_interrupted(engine, monkeypatch):
     study = engine.study({"x": 1, "epochs": 200, "seconds": 0.05})
-    for attempt in range(5):
+    for count in range(5):
         with Job(study, monkeypatch) as job:
-            engine.until(lambda attempt=attempt: len(engine.starts(study, 0)) > attempt)
+            engine.until(lambda count=count: len(engine.starts(study, 0)) > count)
             job.signal(signal.SIGSTOP)
             os.kill(engine.starts(study, 0)[-1]["pid"], signal.SIGTERM)
             engine.until((study.folder_of(0) / "result.json").exists)
@@ -407,11 +406,11 @@ def test_a_trial_that_slurm_signals_too_is_not_counted_as_interrupted(engine, mo
     assert [row.state for row in rows(study)] == ["waiting"]
 
 
-def test_a_job_that_is_not_requeued_says_so(engine, cluster, monkeypatch):
+def test_a_failed_requeue_is_an_error(engine, cluster, monkeypatch):
     cluster.does("broken")
-    monkeypatch.setattr("lightning_colorize.sweeps.allocation.work", interrupted)
+    monkeypatch.setattr("lightning_colorize.sweeps.launch.work", interrupted)
     study = engine.study({"x": 1})
-    monkeypatch.setenv("LIGHTNING_COLORIZE_STUDY", study.address)
+    monkeypatch.setenv("LIGHTNING_COLORIZE_STUDY", study.url)
     monkeypatch.setenv("SLURM_JOB_ID", "34")
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
     try:
@@ -422,14 +421,14 @@ def test_a_job_that_is_not_requeued_says_so(engine, cluster, monkeypatch):
             signal.signal(number, handler)
 
 
-def interrupted(study, terms):
+def interrupted(study, options):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.raise_signal(signal.SIGUSR2)
     return 143
 
 
 @pytest.mark.parametrize(("sees_gpus", "expected"), [(True, "3,4"), (False, "")])
-def test_a_trial_is_no_task_of_srun(engine, monkeypatch, sees_gpus, expected):
+def test_a_trial_does_not_see_srun_variables(engine, monkeypatch, sees_gpus, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
     printing = "import os; print(*(f'{k}={v}' for k, v in os.environ.items()), sep='\\n')"
     command = [sys.executable, "-SE", "-c", printing, "${args}"]

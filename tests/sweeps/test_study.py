@@ -14,19 +14,19 @@ from sqlalchemy.exc import IntegrityError
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import storage
+from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.study import create_study, open_study
-from lightning_colorize.sweeps.trials import Trials
 
 X = {"x": [1, 2]}
 
 
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
-def test_a_study_says_all_that_another_machine_needs(engine, kind, monkeypatch):
+def test_another_machine_can_open_a_study(engine, kind, monkeypatch):
     url = f"sqlite:///{engine.folder}/new/study.db" if kind == "sqlite" else None
     here = Path.cwd()
     made = engine.study(X, url, seed=7, early_terminate={"type": "hyperband", "min_iter": 1})
     monkeypatch.chdir("/")
-    study = open_study(made.address)
+    study = open_study(made.url)
     assert study.sweep == made.sweep
     assert study.sweep.name == "tiny"
     assert study.seed == 7
@@ -34,19 +34,19 @@ def test_a_study_says_all_that_another_machine_needs(engine, kind, monkeypatch):
     assert study.folder == engine.folder / "runs/tiny"
     assert study.folder_of(12) == engine.folder / "runs/tiny/trial-0012"
     assert study.inner.direction == optuna.study.StudyDirection.MAXIMIZE
-    assert open_study(made.address, "tiny").sweep == made.sweep
+    assert open_study(made.url, "tiny").sweep == made.sweep
     if kind == "journal":
         assert open_study(str(made.folder / "study.journal")).sweep == made.sweep
 
 
-def test_a_copy_of_the_sweep_file_is_kept(engine):
+def test_the_sweep_file_is_copied(engine):
     file = engine.folder / "given.yaml"
     file.write_text("# a comment\n")
     study = create_study(engine.sweep(X), engine.folder / "runs", file=file)
     assert (study.folder / "sweep.yaml").read_text() == "# a comment\n"
 
 
-def test_that_copy_is_run_as_well(engine):
+def test_the_copy_can_be_run(engine):
     file = engine.folder / "runs/tiny/sweep.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("# a comment\n")
@@ -61,22 +61,20 @@ def test_a_sweep_is_started_from_one_folder(engine, monkeypatch):
         engine.study(X)
 
 
-@pytest.mark.parametrize("begun", [0, 1])
-def test_another_studys_trials_are_not_taken_for_ones_own(engine, begun):
+@pytest.mark.parametrize("taken", [0, 1])
+def test_a_folder_with_another_studys_trials_is_refused(engine, taken):
     study = engine.study(X)
-    study.folder_of(begun).mkdir()
-    if begun:
-        Trials(study).take()
+    study.folder_of(taken).mkdir()
+    if taken:
+        TrialQueue(study).take()
     # That of another program.
     (study.folder / "trial-notes").mkdir()
-    with pytest.raises(
-        UsageError, match=rf"tiny holds trial-000{begun}, of which .* knows nothing"
-    ):
+    with pytest.raises(UsageError, match=rf"tiny contains trial-000{taken}, which .* does not"):
         engine.study(X)
     with pytest.raises(UsageError, match="move the folder"):
         engine.study({"x": [70, 80]}, f"sqlite:///{engine.folder}/other.db")
-    Trials(study).take()
-    assert len(engine.study(X).inner.trials) == begun + 1
+    TrialQueue(study).take()
+    assert len(engine.study(X).inner.trials) == taken + 1
 
 
 @pytest.mark.parametrize(
@@ -96,25 +94,23 @@ def test_a_journal_of_another_name_is_opened_by_it(engine):
     study = engine.study(X)
     copy = study.folder / "copy.journal"
     copy.write_bytes((study.folder / "study.journal").read_bytes())
-    assert open_study(str(copy)).address == str(copy)
-    Trials(open_study(open_study(str(copy)).address)).take()
+    assert open_study(str(copy)).url == str(copy)
+    TrialQueue(open_study(open_study(str(copy)).url)).take()
     assert len(open_study(str(copy)).inner.trials) == 1
     assert study.inner.trials == []
 
 
-def test_what_cannot_be_written_is_a_line(engine):
+def test_a_write_error_is_one_line(engine):
     study = engine.study(X)
     (study.folder / ".study.journal.lock").unlink(missing_ok=True)
     (study.folder / ".study.journal.lock").mkdir()
     for act in (study.stop, study.resume, lambda: engine.study({"x": [3]})):
-        with pytest.raises(
-            UsageError, match=r"the sweep 'tiny' cannot be written: .*\.lock"
-        ) as said:
+        with pytest.raises(UsageError, match=r"the sweep 'tiny' is not writable: .*\.lock") as said:
             act()
         assert "\n" not in str(said.value)
 
 
-def test_two_who_make_the_tables_at_once_both_succeed(engine, monkeypatch):
+def test_tables_can_be_created_twice_at_once(engine, monkeypatch):
     calls = []
 
     def make(*arguments, **options):
@@ -128,7 +124,7 @@ def test_two_who_make_the_tables_at_once_both_succeed(engine, monkeypatch):
     assert len(calls) == 2
 
 
-def test_no_password_is_shown_wherever_it_stands():
+def test_no_password_is_shown():
     url = "postgresql://me:secret@127.0.0.1/studies?password=secret&sslpassword=secret&a=b"
     with pytest.raises(UsageError) as error:
         open_study(url)
@@ -136,8 +132,8 @@ def test_no_password_is_shown_wherever_it_stands():
     assert "127.0.0.1/studies?a=b" in str(error.value)
 
 
-def test_the_same_sweep_goes_on_a_different_one_is_refused(engine):
-    Trials(engine.study(X)).take()
+def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine):
+    TrialQueue(engine.study(X)).take()
     assert len(engine.study(X).inner.trials) == 1
     for changes, different in (
         ({"parameters": {"x": [2, 1]}}, "other settings"),
@@ -158,69 +154,69 @@ def test_the_order_of_parameters_is_part_of_a_sweep(engine):
         engine.study({"y": [1, 2], "x": [1, 2]})
 
 
-def test_a_creation_that_was_killed_half_way_is_finished(engine):
+def test_a_killed_creation_is_completed(engine):
     study = engine.study(X)
     journal = study.folder / "study.journal"
     lines = journal.read_text().splitlines(keepends=True)
     assert len(lines) == 6  # the study, four attributes, what its values are called
     journal.write_text("".join(lines[:2]))
-    with pytest.raises(UsageError, match="holds no sweep"):
-        open_study(study.address)
+    with pytest.raises(UsageError, match="contains no sweep"):
+        open_study(study.url)
     assert engine.study(X).seed == 0
-    assert open_study(study.address).sweep == study.sweep
+    assert open_study(study.url).sweep == study.sweep
 
 
-def test_somebody_elses_study_is_left_alone(engine):
+def test_a_foreign_study_is_refused(engine):
     url = f"sqlite:///{engine.folder}/theirs.db"
     optuna.create_study(storage=url, study_name="tiny").set_user_attr("theirs", 1)
-    with pytest.raises(UsageError, match="no sweep's"):
+    with pytest.raises(UsageError, match="not a sweep"):
         engine.study(X, url)
-    with pytest.raises(UsageError, match="holds no sweep;"):
+    with pytest.raises(UsageError, match="contains no sweep;"):
         open_study(url)
 
 
-def test_of_several_studies_one_is_named(engine):
+def test_one_of_several_studies_needs_a_name(engine):
     url = f"sqlite:///{engine.folder}/study.db"
     for name in ("one", "two"):
         engine.study(X, url, name=name)
     with pytest.raises(UsageError, match="give --name: one, two"):
         open_study(url)
     assert open_study(url, "two").sweep.name == "two"
-    with pytest.raises(UsageError, match="no sweep 'three'; there are one, two"):
+    with pytest.raises(UsageError, match="no sweep 'three'; known are one, two"):
         open_study(url, "three")
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("url", "said"),
     [
         ("nowhere", "nowhere/study.journal does not exist; give a sweep's folder, sqlite:///FILE"),
         ("sqlite:///nowhere.db", "nowhere.db does not exist"),
-        ("sqlite://", "sqlite:// is no file that workers could share"),
-        ("mysql://host/studies", "a study is not kept in mysql; give"),
-        ("postgresql://host:port/studies", "the URL of the study cannot be read; give"),
-        ("nonsense://", "a study is not kept in nonsense"),
+        ("sqlite://", "sqlite:// is not a file that workers can share"),
+        ("mysql://host/studies", "studies cannot be stored in mysql; give"),
+        ("postgresql://host:port/studies", "the URL of the study cannot be parsed; give"),
+        ("nonsense://", "studies cannot be stored in nonsense"),
     ],
 )
-def test_places_that_there_are_not(address, said, tmp_path, monkeypatch):
+def test_invalid_storages(url, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as error:
-        open_study(address)
+        open_study(url)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_database(tmp_path):
+def test_a_file_that_is_not_a_database(tmp_path):
     (tmp_path / "text.db").write_text("this is no database" * 100)
     with pytest.raises(UsageError, match="not a database"):
         open_study(f"sqlite:///{tmp_path}/text.db")
 
 
-def test_an_unreachable_server_is_said_in_seconds_and_without_the_password():
+def test_an_unreachable_server_fails_in_seconds():
     pytest.importorskip("psycopg")
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and does not listen
-        port = nobody.getsockname()[1]
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen
+        port = silent.getsockname()[1]
         began = time.monotonic()
         with pytest.raises(UsageError) as error:
             open_study(f"postgres://me:secret@127.0.0.1:{port}/studies")
@@ -237,18 +233,18 @@ def test_a_missing_driver_says_what_to_install(monkeypatch):
         open_study("postgresql://me@127.0.0.1/studies")
 
 
-def test_half_a_line_that_a_killed_worker_wrote_into_the_journal_is_dropped(engine):
+def test_half_a_line_in_the_journal_is_dropped(engine):
     study = engine.study(X)
-    taken = Trials(study).take()
+    taken = TrialQueue(study).take()
     with (study.folder / "study.journal").open("ab") as journal:
         journal.write(b'{"op_code": 8, "trial_id": 0, "user_')
-    other = Trials(open_study(study.address))
+    other = TrialQueue(open_study(study.url))
     assert other.take().number == 1
-    assert len(open_study(study.address).inner.trials) == 2
-    assert Trials(study).renew(taken) is False  # another worker's name; but it is read
+    assert len(open_study(study.url).inner.trials) == 2
+    assert TrialQueue(study).renew(taken) is False  # another worker's name; but it is read
 
 
-def test_the_metric_has_its_name_in_optuna(engine):
+def test_the_metric_is_named_in_optuna(engine):
     """optuna-dashboard calls it Objective 0 otherwise."""
     assert engine.study(X).inner.metric_names == ["val/psnr"]
     assert engine.study(X).inner.metric_names == ["val/psnr"]
@@ -257,12 +253,12 @@ def test_the_metric_has_its_name_in_optuna(engine):
 
 def test_optuna_is_silent(engine, capfd, recwarn):
     study = engine.study({"x": {"min": 0.0, "max": 1.0}}, method="bayes", run_cap=1)
-    Trials(study).take()
+    TrialQueue(study).take()
     assert capfd.readouterr() == ("", "")
     assert not [warning for warning in recwarn if "optuna" in str(warning.category)]
 
 
-def test_a_file_that_is_no_journal_is_refused(tmp_path):
+def test_a_file_that_is_not_a_journal_is_refused(tmp_path):
     for name, content in (
         ("a.yaml", b"method: grid\nmetric:\n"),
         ("b.html", b"\xff\xfe<p>"),
@@ -270,12 +266,12 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path):
     ):
         file = tmp_path / name
         file.write_bytes(content)
-        with pytest.raises(UsageError, match=r"not the journal of a sweep; give|holds no sweep;"):
+        with pytest.raises(UsageError, match=r"not the journal of a sweep|contains no sweep"):
             open_study(str(file))
         assert file.read_bytes() == content
 
 
-def test_a_sweep_that_was_moved_is_where_it_is(engine, tmp_path):
+def test_a_moved_sweep_can_be_opened(engine, tmp_path):
     study = engine.study(X)
     moved = tmp_path / "elsewhere" / study.sweep.name
     shutil.copytree(study.folder, moved)

@@ -12,8 +12,8 @@ from plotly.colors import label_rgb, unlabel_rgb  # type: ignore[import-untyped]
 from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 
 from lightning_colorize.reports.sweep.axes import log_ticks, whole_numbers
-from lightning_colorize.sweeps.goal import cost
-from lightning_colorize.sweeps.sweep_file import Metric
+from lightning_colorize.sweeps.hyperband import cost
+from lightning_colorize.sweeps.spec import Metric
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]

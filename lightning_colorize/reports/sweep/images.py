@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightning_colorize.sweeps.labels import Labels, number
-from lightning_colorize.sweeps.leaderboard import Place, leaderboard
-from lightning_colorize.sweeps.status import TrialRow, rows
+from lightning_colorize.sweeps.labels import Labels, format_value
+from lightning_colorize.sweeps.status import LeaderboardEntry, TrialRow, leaderboard, rows
 from lightning_colorize.sweeps.study import Study
 
 _BEST = 5
@@ -45,17 +44,21 @@ def best_trials(study: Study, count: int = _BEST) -> list[TrialRow]:
 
 
 def legend(
-    photographs: Sequence[Photograph], places: Sequence[Place], labels: Labels
+    photographs: Sequence[Photograph], places: Sequence[LeaderboardEntry], labels: Labels
 ) -> list[dict[str, Any]]:
     """Return who has coloured the photographs, the best first."""
     return [
-        {"number": row.number, "values": labels.changes(row.values), "value": number(row.value)}
+        {
+            "number": row.number,
+            "values": labels.changes(row.values),
+            "value": format_value(row.value),
+        }
         for row in _shown(photographs, places)
     ]
 
 
 def side_by_side(
-    photographs: Sequence[Photograph], places: Sequence[Place]
+    photographs: Sequence[Photograph], places: Sequence[LeaderboardEntry]
 ) -> list[dict[str, Any]]:
     """Return what is shown of each photograph: grey, the best trials in their order, truth.
 
@@ -79,6 +82,6 @@ def side_by_side(
     return shown
 
 
-def _shown(photographs: Sequence[Photograph], places: Sequence[Place]) -> list[TrialRow]:
+def _shown(photographs: Sequence[Photograph], places: Sequence[LeaderboardEntry]) -> list[TrialRow]:
     trials = (place.trials[0] for place in places)
     return [row for row in trials if any(row.number in photo.colored for photo in photographs)]

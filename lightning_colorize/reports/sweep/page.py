@@ -30,14 +30,22 @@ from lightning_colorize.reports.sweep.tables import (
     plain_rows,
 )
 from lightning_colorize.runs.folder import CONFIG
-from lightning_colorize.sweeps.baselines import not_beaten, read_baselines
 from lightning_colorize.sweeps.command import expand
-from lightning_colorize.sweeps.labels import Labels, number
-from lightning_colorize.sweeps.leaderboard import CONFIDENCE, SEED, Place, leaderboard
-from lightning_colorize.sweeps.status import TrialRow, best, rows
+from lightning_colorize.sweeps.labels import Labels, format_value
+from lightning_colorize.sweeps.spec import Metric
+from lightning_colorize.sweeps.status import (
+    CONFIDENCE,
+    SEED,
+    LeaderboardEntry,
+    TrialRow,
+    best,
+    leaderboard,
+    not_beaten,
+    read_baselines,
+    rows,
+)
 from lightning_colorize.sweeps.storage import silence
 from lightning_colorize.sweeps.study import SWEEP_FILE, Study
-from lightning_colorize.sweeps.sweep_file import Metric
 
 REPORT = "report.html"
 """The file's name in a sweep's folder."""
@@ -145,7 +153,7 @@ def _about(study: Study, table: Sequence[TrialRow]) -> str:
 
 
 def _best_elsewhere(
-    places: Sequence[Place], table: Sequence[TrialRow], metric: Metric | None
+    places: Sequence[LeaderboardEntry], table: Sequence[TrialRow], metric: Metric | None
 ) -> int | None:
     """Return the best trial of all if it is not of the best configuration."""
     first = None if metric is None else best(table, metric.goal)
@@ -163,7 +171,7 @@ def _winner(study: Study, row: TrialRow) -> dict[str, Any]:
     words = [Path(word).name if Path(word).parent == here else word for word in words]
     return {
         "number": row.number,
-        "value": number(row.value),
+        "value": format_value(row.value),
         "folder": str(row.folder),
         "command": shlex.join(words),
         "again": shlex.join(["lightning-colorize", "fit", "--config", str(row.folder / CONFIG)]),

@@ -4,17 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_colorize.reports.sweep.runs import RunFacts
-from lightning_colorize.sweeps.baselines import EXPLAINED
-from lightning_colorize.sweeps.labels import UNKNOWN, Labels, clock, number
-from lightning_colorize.sweeps.leaderboard import SEED, Place
-from lightning_colorize.sweeps.status import TrialRow
-from lightning_colorize.sweeps.sweep_file import Metric
+from lightning_colorize.sweeps.labels import UNKNOWN, Labels, clock, format_value
+from lightning_colorize.sweeps.spec import Metric
+from lightning_colorize.sweeps.status import EXPLAINED, SEED, LeaderboardEntry, TrialRow
 
 _MOST_LISTED = 12
 
 
 def leaderboard_rows(
-    places: Sequence[Place],
+    places: Sequence[LeaderboardEntry],
     names: Sequence[str],
     labels: Labels,
     facts: Mapping[int, RunFacts],
@@ -34,7 +32,7 @@ def leaderboard_rows(
             "seeds": _listed([row.values.get(SEED) for row in place.trials]),
             "repeats": _listed([row.number for row in place.repeats]),
             "values": _cells(place.values, names, labels),
-            "value": number(place.value),
+            "value": format_value(place.value),
             "spread": "" if place.spread is None else f"{place.spread:#.2g}",
             "interval": _interval(place),
             "count": len(place.trials),
@@ -50,7 +48,7 @@ def leaderboard_rows(
 def baseline_rows(baselines: Mapping[str, float]) -> list[dict[str, str]]:
     """Return the baselines of the leaderboard, and what they do."""
     return [
-        {"name": name, "value": number(value), "says": EXPLAINED.get(name, "")}
+        {"name": name, "value": format_value(value), "says": EXPLAINED.get(name, "")}
         for name, value in baselines.items()
     ]
 
@@ -85,7 +83,7 @@ def other_rows(
             "number": row.number,
             "state": row.state,
             "values": labels.changes(row.values),
-            "value": "" if metric is None else number(row.value),
+            "value": "" if metric is None else format_value(row.value),
             "validations": len(row.history),
             "seconds": clock(row.seconds),
             "reason": row.reason or "",
@@ -120,10 +118,10 @@ def _listed(items: Sequence[Any]) -> str:
     return ", ".join(map(str, items[:_MOST_LISTED])) + (" …" if len(items) > _MOST_LISTED else "")
 
 
-def _interval(place: Place) -> str:
+def _interval(place: LeaderboardEntry) -> str:
     if place.low is None:
         return ""
-    return f"[{number(place.low)}, {number(place.high)}]"
+    return f"[{format_value(place.low)}, {format_value(place.high)}]"
 
 
 def _count(count: int | None) -> str:

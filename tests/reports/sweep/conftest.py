@@ -6,10 +6,10 @@ import sys
 import pytest
 
 from lightning_colorize.reports.sweep import Photograph, best_trials, write_report
-from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.study import create_study
-from lightning_colorize.sweeps.sweep_file import parse_sweep
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps.trial import Outcome
 from tests.sweeps.conftest import engine  # noqa: F401
 
 # One grey pixel.
@@ -44,7 +44,7 @@ def make_study(root, source, count):
     The last one still runs.
     """
     study = create_study(parse_sweep(source, "tiny.yaml"), root)
-    trials = Trials(study)
+    trials = TrialQueue(study)
     for _ in range(count):
         trial = trials.take()
         value = score(trial.values)

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps import wandb_engine
-from lightning_colorize.sweeps.sweep_file import parse_sweep, read_sweep
-from lightning_colorize.sweeps.wandb_engine import create_sweep, run_wandb
+from lightning_colorize.sweeps import wandb
+from lightning_colorize.sweeps.spec import parse_sweep, read_sweep
+from lightning_colorize.sweeps.wandb import create_sweep, run_wandb
 
 FILES = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 
@@ -45,12 +45,12 @@ if words[0] == "sweep":
 else:
     heard = []
     if os.environ.get("LONG"):
-        def hear(number, frame):
+        def handle(number, frame):
             heard.append(time.monotonic())
             note(f"heard-{os.getpid()}.json", heard)
             if len(heard) == 2:
                 sys.exit(0)
-        signal.signal(signal.SIGINT, hear)
+        signal.signal(signal.SIGINT, handle)
     names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PATH")
     note(f"agent-{os.getpid()}.json",
          {"words": words, "environment": {name: os.environ.get(name) for name in names}})
@@ -84,7 +84,7 @@ def notes_of(folder, kind):
     return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}-*.json"))]
 
 
-def test_the_file_goes_to_wandb_and_agents_start(stand_in, monkeypatch):
+def test_wandb_receives_the_file_and_agents_start(stand_in, monkeypatch):
     said = []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
     assert run_wandb(sweep(run_cap=7), workers=2, gpus_per_trial=2, say=said.append) == 0
@@ -104,7 +104,7 @@ def test_the_file_goes_to_wandb_and_agents_start(stand_in, monkeypatch):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_wandb_reads_what_the_file_says(path, monkeypatch):
+def test_wandb_reads_the_same_file(path, monkeypatch):
     """Numbers as numbers: what is 5e-05 in JSON is text in YAML."""
     read = []
 
@@ -112,19 +112,19 @@ def test_wandb_reads_what_the_file_says(path, monkeypatch):
         read.append(yaml.safe_load(Path(words[-1]).read_text()))
         return SimpleNamespace(stdout=b"Run sweep agent with: wandb agent me/p/abc")
 
-    monkeypatch.setattr(wandb_engine, "subprocess", SimpleNamespace(**vars(subprocess)))
-    monkeypatch.setattr(wandb_engine.subprocess, "run", run)
-    create_sweep(read_sweep(path), "p", None)
+    monkeypatch.setattr(wandb, "subprocess", SimpleNamespace(**vars(subprocess)))
+    monkeypatch.setattr(wandb.subprocess, "run", run)
+    create_sweep(read_sweep(path))
     (found,) = read
-    wanted = yaml.safe_load(path.read_text())
-    assert found == {"name": path.stem, **wanted}
-    assert list(found["parameters"]) == list(wanted["parameters"])
+    expected = yaml.safe_load(path.read_text())
+    assert found == {"name": path.stem, **expected}
+    assert list(found["parameters"]) == list(expected["parameters"])
 
 
-def test_the_files_project_and_a_team(stand_in):
-    assert run_wandb(sweep(project="mine"), entity="team", say=lambda line: None) == 0
+def test_the_files_project(stand_in):
+    assert run_wandb(sweep(project="mine"), say=lambda line: None) == 0
     created = json.loads((stand_in / "sweep.json").read_text())
-    assert created["words"] == ["sweep", "--project", "mine", "--entity", "team"]
+    assert created["words"] == ["sweep", "--project", "mine"]
     (agent,) = notes_of(stand_in, "agent")
     assert agent["words"] == ["agent", "me/p/abc123"]  # no run_cap: until the sweep is through
     assert agent["environment"]["OMP_NUM_THREADS"] is None
@@ -143,31 +143,31 @@ def test_an_agent_that_fails_is_exit_code_1(stand_in, monkeypatch):
             "Error: No API key configured. Use `wandb login` to log in.')",
             "No API key configured. Use `wandb login` to log in; ",
         ),
-        ("sys.exit(1)", "no word of why; "),
+        ("sys.exit(1)", "it gave no reason; "),
         ("print('wandb: something else'); sys.exit(0)", "something else; "),
     ],
 )
-def test_what_wandb_refuses_is_one_line(stand_in, monkeypatch, code, reason):
+def test_errors_of_wandb_are_one_line(stand_in, monkeypatch, code, reason):
     monkeypatch.setenv("ON_SWEEP", code)
     with pytest.raises(UsageError) as caught:
         run_wandb(sweep(), workers=2, say=lambda line: None)
-    assert f"W&B did not take the sweep: {reason}" in str(caught.value)
+    assert f"W&B did not accept the sweep: {reason}" in str(caught.value)
     assert "--engine local" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not notes_of(stand_in, "agent")
 
 
-def test_a_server_that_is_silent_is_not_waited_for(stand_in, monkeypatch):
-    assert wandb_engine._CREATE_TIMEOUT == 20
-    monkeypatch.setattr(wandb_engine, "_CREATE_TIMEOUT", 2.0)
+def test_a_silent_server_times_out(stand_in, monkeypatch):
+    assert wandb._CREATE_TIMEOUT == 20
+    monkeypatch.setattr(wandb, "_CREATE_TIMEOUT", 2.0)
     monkeypatch.setenv("ON_SWEEP", "time.sleep(30)")
     start = time.monotonic()
     with pytest.raises(UsageError, match="does not answer within 2 s"):
-        create_sweep(sweep(), "p", None)
+        create_sweep(sweep())
     assert time.monotonic() - start < 10
 
 
-def test_too_few_gpus_are_noticed_before_anything(stand_in, monkeypatch):
+def test_too_few_gpus_are_refused_before_any_work(stand_in, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     with pytest.raises(UsageError, match="GPU"):
         run_wandb(sweep(), workers=2, gpus_per_trial=1)
@@ -196,9 +196,9 @@ def test_ctrl_c_ends_the_trials_of_all_agents(stand_in, monkeypatch, number):
 
 
 @pytest.mark.slow
-def test_the_real_command_says_in_one_line_that_nobody_is_logged_in(tmp_path, monkeypatch):
+def test_a_missing_login_is_one_line(tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith("WANDB_") or name == "NETRC"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(UsageError, match=r"did not take the sweep: No API key configured"):
-        create_sweep(sweep(), "p", None)
+    with pytest.raises(UsageError, match=r"did not accept the sweep: No API key configured"):
+        create_sweep(sweep())

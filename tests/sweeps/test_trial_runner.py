@@ -1,15 +1,15 @@
-"""An attempt at a trial whose process is a list of steps, so that nothing is left to chance."""
+"""The trial runner with a process that is a list of steps, so that nothing depends on time."""
 
 import errno
 import json
 
 import pytest
 
-from lightning_colorize.sweeps import attempt
-from lightning_colorize.sweeps.attempt import Attempt, Terms
-from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps import worker
+from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import rows
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps.trial import Outcome
+from lightning_colorize.sweeps.worker import TrialRunner, WorkerOptions
 
 
 class Process:
@@ -69,27 +69,27 @@ def together(*steps):
     return lambda folder: [step(folder) for step in steps]
 
 
-def begins_anew(folder):
+def starts_over(folder):
     (folder / "validations.jsonl").unlink(missing_ok=True)
 
 
 @pytest.fixture
 def process(monkeypatch):
     process = Process()
-    monkeypatch.setattr(attempt, "TrialProcess", process)
-    monkeypatch.setattr(attempt, "_LOOK_EVERY", 0.001)
+    monkeypatch.setattr(worker, "TrialProcess", process)
+    monkeypatch.setattr(worker, "_POLL_EVERY", 0.001)
     return process
 
 
 def run(study, trials=None):
     """Take a trial and run it; return its row."""
-    trials = trials or Trials(study)
+    trials = trials or TrialQueue(study)
     trial = trials.take()
-    Attempt(study, trials, trial, Terms(), lambda: 0).run()
+    TrialRunner(study, trials, trial, WorkerOptions(), lambda: 0).run()
     return rows(study)[trial.number]
 
 
-def test_a_run_that_ends_while_it_is_waited_for_is_not_started_again(engine, process, monkeypatch):
+def test_a_run_that_ends_during_the_wait_is_not_started_again(engine, process, monkeypatch):
     """Its worker was killed, or slept past its lease; the run has its lock until it ends."""
     study = engine.study({"x": 1})
     folder = study.folder_of(0)
@@ -101,24 +101,24 @@ def test_a_run_that_ends_while_it_is_waited_for_is_not_started_again(engine, pro
             step(folder)
         return bool(looks)
 
-    monkeypatch.setattr(attempt, "is_running", is_running)
+    monkeypatch.setattr(worker, "is_running", is_running)
     row = run(study)
     assert (process.starts, row.state, row.value) == (0, "finished", 5.0)
     assert not looks
 
 
-def test_what_is_waited_for_is_not_started_beside_it(engine, process, monkeypatch):
+def test_a_running_run_is_not_started_twice(engine, process, monkeypatch):
     study = engine.study({"x": 1})
-    trials = Trials(study)
+    trials = TrialQueue(study)
     trial = trials.take()
-    monkeypatch.setattr(attempt, "is_running", lambda folder: True)
-    Attempt(study, trials, trial, Terms(), lambda: 1).run()
+    monkeypatch.setattr(worker, "is_running", lambda folder: True)
+    TrialRunner(study, trials, trial, WorkerOptions(), lambda: 1).run()
     assert (process.starts, rows(study)[0].state) == (0, "waiting")
 
 
-def test_values_of_an_attempt_of_which_nothing_is_left_do_not_count(engine, process):
+def test_values_of_a_deleted_run_are_retracted(engine, process):
     study = engine.study({"x": 1})
-    one = Trials(study)
+    one = TrialQueue(study)
     trial = one.take()
     validates(99.0, 98.0, 97.0)(engine.folder)
     trial.folder.mkdir()
@@ -131,16 +131,16 @@ def test_values_of_an_attempt_of_which_nothing_is_left_do_not_count(engine, proc
     def look(folder):
         histories.append(rows(study)[0].history)
 
-    process.steps = [begins_anew, look, validates(10.0), look, validates(11.0, first=1)]
+    process.steps = [starts_over, look, validates(10.0), look, validates(11.0, first=1)]
     process.steps.append(ends("finished"))
     row = run(study)
     assert histories == [[], [10.0]]
     assert (row.value, row.history) == (11.0, [10.0, 11.0])
 
 
-def test_values_that_are_gone_before_the_start_do_not_count(engine, process):
+def test_values_deleted_before_the_start_are_retracted(engine, process):
     study = engine.study({"x": 1})
-    one = Trials(study)
+    one = TrialQueue(study)
     trial = one.take()
     one.report(trial, 0, 99.0)
     one.report(trial, 1, 99.0)
@@ -155,7 +155,7 @@ def hyperband(engine):
     """A study whose first trial is good, and judges at every validation."""
     rule = {"type": "hyperband", "min_iter": 1, "eta": 2}
     study = engine.study({"x": [1, 2, 3]}, early_terminate=rule)
-    one = Trials(study)
+    one = TrialQueue(study)
     for _ in range(2):
         trial = one.take()
         one.report(trial, 0, 9.0)
@@ -163,43 +163,34 @@ def hyperband(engine):
     return study
 
 
-def test_a_run_that_has_ended_is_not_told_to_stop(hyperband, process):
+def test_an_ended_run_is_not_stopped(hyperband, process):
     process.steps = [together(validates(1.0), ends("stopped_early"))]
     row = run(hyperband)
     assert (row.state, row.value, row.reason) == ("finished", 1.0, None)
     assert not (row.folder / "stop").exists()
 
 
-def test_a_run_that_its_own_early_stopping_ended_has_finished(hyperband, process):
-    process.steps = [validates(1.0), ends("stopped_early", told_to_stop=False)]
-    row = run(hyperband)
-    assert (row.folder / "stop").exists()
-    assert (row.state, row.value) == ("finished", 1.0)
-
-
-def test_values_of_an_earlier_attempt_do_not_stop_the_next(hyperband, process):
+def test_values_of_an_earlier_process_do_not_stop_the_next(hyperband, process):
     folder = hyperband.folder_of(2)
     folder.mkdir()
     validates(1.0)(folder)
-    process.steps = [begins_anew, validates(10.0), ends("finished")]
+    process.steps = [starts_over, validates(10.0), ends("finished")]
     row = run(hyperband)
     assert (row.state, row.value) == ("finished", 10.0)
     assert not (folder / "stop").exists()
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES])
-def test_only_a_program_that_cannot_be_called_is_the_trials_own_failure(
-    engine, monkeypatch, number
-):
+def test_a_missing_program_fails_the_trial_and_other_errors_the_worker(engine, monkeypatch, number):
     study = engine.study({"x": [1, 2]}, command=["program", "${args}"])
 
     def refuse(words, folder, *others):
         raise OSError(number, "Why not", filename)
 
-    monkeypatch.setattr(attempt, "TrialProcess", refuse)
+    monkeypatch.setattr(worker, "TrialProcess", refuse)
     filename = "program"
     assert run(study).reason == "program cannot be run: Why not"
     filename = str(study.folder_of(1))
-    with pytest.raises(attempt.WorkError, match=r"trial 1 cannot be run here .*Why not"):
+    with pytest.raises(worker.WorkError, match=r"trial 1 cannot be run here .*Why not"):
         run(study)
     assert rows(study)[1].state == "waiting"
