@@ -49,7 +49,7 @@ class ShardImages(ImageSet):
         self._starts = self._ends - lengths
         self._kept = kept
         whole = ShardOrder(lengths, window)
-        self.order = whole if kept is None else whole.kept(kept)
+        self.order = whole if kept is None else whole.subset(kept)
         self._open = self._opener()
 
     def __len__(self) -> int:

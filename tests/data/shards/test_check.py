@@ -222,7 +222,7 @@ def test_a_run_goes_on_without_a_damaged_shard_on_wish(own_pack, capsys, workers
         assert sorted(names) == sorted(images.name(i) for i in there)
     assert set(loader.corrupt._found) == lost
     err = capsys.readouterr().err
-    assert err.count("Going on without the 3 images of") == 1
+    assert err.count("Skipping the 3 images of") == 1
     assert f"{DAMAGED}: its SHA-256 is not the one in pack.json" in err
 
 
