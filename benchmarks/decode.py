@@ -1,8 +1,8 @@
-"""Which way of reading a JPEG is fastest? Prints a table; the numbers behind data/files.py.
+"""Compares ways of reading a JPEG. The table of data/decoding/files.py is from here.
 
     python benchmarks/decode.py [--data FOLDER] [--side 256] [--repeats 5] [--json FILE]
 
-Each way reads the file and brings its short side to `--side`, on one core. Without `--data` it
+Each way reads the file and resizes its short side to `--side`, on one core. Without `--data` it
 makes images of several sizes from scikit-image's "coffee" with sensor-like noise.
 """
 
@@ -106,7 +106,7 @@ def seconds_per_image(
 
 
 def measure(groups: dict[str, list[Path]], side: int, repeats: int) -> list[dict[str, object]]:
-    """Time all ways in turn, so that a disturbance hits them alike; the median of the rounds."""
+    """Time all ways by turns, so that a disturbance affects them equally; return medians."""
     rows = []
     for name, paths in groups.items():
         times: dict[str, list[float]] = {way: [] for way in WAYS}

@@ -1,15 +1,14 @@
-"""What `fit` costs beside a bare PyTorch loop over the same network, loader and loss.
+"""Overhead of `fit` over a bare PyTorch loop with the same network, loader and loss.
 
     python benchmarks/fit_overhead.py [--experiment quickstart] [--pairs 15] [--json FILE] [--quick]
                                       [any setting of fit]
 
-One `lightning-colorize fit` with the callbacks and loggers that every run has (W&B offline). Every
-so many steps it is held up, and a bare loop takes as many steps of its own, in the same process and
-on the same threads: pairs of neighbours, which a disturbance hits alike. A measured piece is as
-long as from one logged step to the next, so each holds one of them; validation and checkpoints
-stand at the end of an epoch and are no part of it. The ratio of a pair is fit's time over the bare
-loop's, by the clock; on a machine that does other things too, that of the process's CPU time, which
-is written as well, says more.
+One `lightning-colorize fit` with the callbacks and loggers of every run (W&B offline). At regular
+intervals it pauses, and a bare loop takes the same number of steps in the same process and on the
+same threads. A disturbance thus affects both of a pair equally. An interval runs from one logged
+step to the next, so each contains one of them. Validation and checkpoints happen at the end of an
+epoch and are not measured. The ratio of a pair is fit's wall-clock time over the bare loop's. On a
+busy machine the ratio of CPU times, which is written too, is more reliable.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from lightning_colorize.training.session import quiet, session
 
 RESULTS = Path(__file__).parent / "results"
 
-# Steps of a measured piece, and from one logged step to the next.
+# Steps of an interval, which is also the logging interval.
 STEPS, QUICK_STEPS = 20, 4
 
 # Steps after each change of turns that are not measured: caches belong to the other one still.
@@ -130,12 +129,12 @@ class Interleave(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the clock at the same place of the loop; at the end of a piece change turns."""
-        place = batch_idx % (SETTLE + self.steps)
-        if place == 0 and batch_idx:
+        """Read the clock at the same point of the loop; switch loops after an interval."""
+        step = batch_idx % (SETTLE + self.steps)
+        if step == 0 and batch_idx:
             self.fit.append(since(self.start, self.loop.device))
             self.bare.append(self.loop.timed(self.steps))
-        if place == SETTLE:
+        if step == SETTLE:
             self.start = now(self.loop.device)
 
 

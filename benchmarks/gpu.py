@@ -28,7 +28,7 @@ import torch
 from gpu_checks import check_colors, check_decoding, check_resume
 from gpu_runs import CGAN, RESNET, Place, System, fit, notebook
 
-from lightning_colorize.benchmarking import write_photographs, write_report
+from lightning_colorize.benchmarking import write_images, write_report
 from lightning_colorize.color import set_tf32
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.training.session import quiet
@@ -163,10 +163,10 @@ def make_images(folder: Path, sizes: Sizes) -> tuple[Path, Path]:
     (small / "train").mkdir(parents=True)
     (small / "val").mkdir()
     width, height = (500, 375) if sizes is FULL else (64, 48)
-    for path in write_photographs(small / "val", sizes.images, width, height):
+    for path in write_images(small / "val", sizes.images, width, height):
         for number in range(_LINKS):
             (small / "train" / f"{path.stem}-{number}.jpg").hardlink_to(path)
-    write_photographs(large, *sizes.large)
+    write_images(large, *sizes.large)
     return small, large
 
 

@@ -16,7 +16,7 @@ from kornia.color import lab_to_rgb, rgb_to_lab
 from loader import BATCH_SIZE, interleaved, measure_sizes, ratio
 from skimage.color import lab2rgb, rgb2lab
 
-from lightning_colorize.benchmarking import write_photographs
+from lightning_colorize.benchmarking import write_images
 from lightning_colorize.color import to_lab, to_rgb, to_unit
 from lightning_colorize.data.dataset import crop_square, resize_short_side
 from lightning_colorize.data.decoding.files import read_image
@@ -29,7 +29,7 @@ QUICK_SIZES = ((120, 90, 4),)
 
 def compare(folder: Path, width: int, height: int, count: int, size: int, pairs: int) -> dict:
     """Return one row of the result."""
-    paths = write_photographs(folder, count, width, height)
+    paths = write_images(folder, count, width, height)
     squares = [crop_square(resize_short_side(read_image(p, size), size), size) for p in paths]
     rgb = torch.stack(squares)
     arrays = [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in rgb]

@@ -1,12 +1,12 @@
-"""The package's loader beside the one of the usual notebook: times as many images per core.
+"""The package's loader compared with the usual notebook's: images per second of one core.
 
     python benchmarks/loader.py [--pairs 15] [--size 256] [--json FILE] [--quick]
 
-The notebook opens, converts and resizes by Pillow and converts to LAB by scikit-image, all in
-`__getitem__`; ours ships uint8 and leaves LAB to the device. Both are DataLoaders without workers,
-on one thread, and read the same JPEGs by turns. Beside them, decoding and resizing alone says what
-the loader itself costs. Times are of the process's CPU, so that what else
-the machine does matters little; those of the clock are written too.
+The notebook opens, converts and resizes with Pillow and converts to LAB with scikit-image, all in
+`__getitem__`. Ours ships uint8 and converts to LAB on the device. Both run without workers, on one
+thread, and read the same JPEGs by turns. Decoding and resizing in a bare loop shows the overhead of
+the loader. The times are CPU times of the process, which other processes hardly affect; wall-clock
+times are written too.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from lightning_colorize.benchmarking import Timing, summary, write_photographs, write_report
+from lightning_colorize.benchmarking import Timing, summary, write_images, write_report
 from lightning_colorize.color import to_lab
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import crop_square, resize_short_side
@@ -47,11 +47,11 @@ BATCH_SIZE = 32
 
 
 class NotebookDataset(Dataset[tuple[Tensor, Tensor]]):
-    """The usual notebook's data set.
+    """The data set of the usual notebook.
 
     Args:
         paths: The images.
-        size: Height and width that come out; the short side is resized to it, the centre is cut.
+        size: Height and width: the short side is resized to it, then the center is cropped.
         mode: Filter; most notebooks name bicubic, torchvision's default is bilinear.
     """
 
@@ -65,18 +65,18 @@ class NotebookDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.paths)
 
     def pixels(self, index: int) -> np.ndarray:
-        """The resized photograph: (size, size, 3), uint8."""
+        """Return the resized image: (size, size, 3), uint8."""
         return np.array(self.square(Image.open(self.paths[index]).convert("RGB")))
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """L in [0, 100], (1, size, size), and ab, (2, size, size)."""
+        """Return L in [0, 100], (1, size, size), and ab, (2, size, size)."""
         lab = rgb2lab(self.pixels(index)).astype("float32")
         channels = transforms.ToTensor()(lab)
         return channels[[0]], channels[[1, 2]]
 
 
 def our_loader(folder: Path, size: int) -> ImageLoader:
-    """The data module's loader, nothing kept in memory, no worker."""
+    """Return the data module's loader, without cache and workers."""
     data = ColorizationDataModule(
         root=str(folder),
         source=FolderSource(splits={"val": 1.0}),
@@ -90,20 +90,20 @@ def our_loader(folder: Path, size: int) -> ImageLoader:
     return data.loader("val")
 
 
-def read_all(loader: DataLoader) -> None:
-    """Up to the batch that leaves the loader."""
+def read_all(loader: DataLoader | ImageLoader) -> None:
+    """Read all batches."""
     for _ in loader:
         pass
 
 
 def decode_and_resize(paths: list[Path], size: int) -> None:
-    """What no loader can do without, in a bare loop; the squares are let go one by one."""
+    """Decode and resize in a bare loop, the minimum of any loader."""
     for path in paths:
         crop_square(resize_short_side(read_image(path, size), size), size)
 
 
 def read_and_convert(loader: ImageLoader) -> None:
-    """Up to (L, ab), converted on this core instead of a GPU."""
+    """Read all batches and convert them to (L, ab) on this core."""
     for raw in loader:
         to_color_batch(raw)
 
@@ -111,10 +111,10 @@ def read_and_convert(loader: ImageLoader) -> None:
 def interleaved(
     ways: dict[str, Callable[[], None]], images: int, pairs: int
 ) -> tuple[dict[str, Timing], dict[str, Timing]]:
-    """Time all ways in turn, so that a disturbance hits them alike; every other round backwards.
+    """Time all ways by turns, so that a disturbance affects them equally; odd rounds backwards.
 
     Returns:
-        By CPU time, and by the clock.
+        CPU times and wall-clock times.
     """
     cpu = {name: Timing() for name in ways}
     clock = {name: Timing() for name in ways}
@@ -130,16 +130,16 @@ def interleaved(
 
 
 def ratio(timings: dict[str, Timing], ours: str, theirs: str) -> dict[str, float]:
-    """How many times as fast ours is, over the pairs."""
+    """Return the speed ratio of the pairs: median and range."""
     pairs = zip(timings[ours].rates, timings[theirs].rates, strict=True)
     return summary([a / b for a, b in pairs])
 
 
 def differences(loader: ImageLoader, notebook: NotebookDataset) -> dict[str, float]:
-    """How far the two ways' (L, ab) are apart, in LAB units.
+    """Return the differences of the two ways.
 
-    `lab_max`: by the LAB conversion alone, from the same pixels. `pixels_mean` and `pixels_max`: by
-    decoding and resizing alone, in 8-bit steps.
+    `lab_max`: of the LAB conversion from the same pixels, in LAB units. `pixels_mean` and
+    `pixels_max`: of decoding and resizing, in 8-bit steps.
     """
     lab, pixels = [], []
     shipped = torch.cat([raw.rgb for raw in loader])
@@ -158,8 +158,8 @@ def differences(loader: ImageLoader, notebook: NotebookDataset) -> dict[str, flo
 
 
 def compare(folder: Path, width: int, height: int, count: int, size: int, pairs: int) -> dict:
-    """One row of the result."""
-    paths = write_photographs(folder, count, width, height)
+    """Return one row of the result."""
+    paths = write_images(folder, count, width, height)
     ours = our_loader(folder, size)
     bicubic = NotebookDataset(paths, size, InterpolationMode.BICUBIC)
     bilinear = NotebookDataset(paths, size, InterpolationMode.BILINEAR)
@@ -206,17 +206,17 @@ def measure_sizes(
     foot: Callable[[dict], str],
     **settings: int,
 ) -> None:
-    """Be the command of a script: compare ways at several sizes, print, write.
+    """Run a benchmark script: compare ways at several sizes, print and write the results.
 
     Args:
-        argv: The words after the script's name; by default those of this process.
-        result: Where its results go by default; the script has the same name.
-        description: For its help.
-        sizes: (width, height, images) of each row; those of `--quick`.
-        compare: Makes a row, of folder, width, height, images, size and pairs.
-        head: What is printed of a row before its rates, beside its width and height.
-        foot: What is printed after them.
-        settings: Also written into the report.
+        argv: Arguments; by default those of this process.
+        result: Default path of the results. The script has the same name.
+        description: Description of the script for its help.
+        sizes: (width, height, images) of each row, in full and with `--quick`.
+        compare: Returns a row, given folder, width, height, images, size and pairs.
+        head: Returns the text before the rates of a row, after its width and height.
+        foot: Returns the text after them.
+        settings: Written to the report.
     """
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=description)

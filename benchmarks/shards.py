@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loader import interleaved, measure_sizes, ratio, read_all
 
-from lightning_colorize.benchmarking import Timing, write_photographs
+from lightning_colorize.benchmarking import Timing, write_images
 from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards.manifest import sha256_of
@@ -59,9 +59,9 @@ def compare(folder: Path, width: int, height: int, count: int, size: int, pairs:
     photos = folder / "photos"
     for split in ("train", "val"):
         (photos / split).mkdir(parents=True)
-    originals = write_photographs(photos / "train", count, width, height)
+    originals = write_images(photos / "train", count, width, height)
     # Without a validation split, one would be split off the training images.
-    write_photographs(photos / "val", 1, width, height)
+    write_images(photos / "val", 1, width, height)
     splits = FolderSource().split_names_of(photos)
     side = round(size * 1.125)  # of which training crops a part
     loaders = {"folder": training_loader(photos, size, count)}

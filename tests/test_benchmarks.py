@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_colorize.benchmarking import Timing, measure, write_photographs
+from lightning_colorize.benchmarking import Timing, measure, write_images
 from tests.tasks.conftest import make_gan, one_batch, train  # noqa: F401
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -50,7 +50,7 @@ def _check_ratios(row):
         _near(ratio, list(rates[ours] / rates[theirs]))
 
 
-def test_rates_are_images_over_seconds_and_their_median_is_not_their_mean():
+def test_timing_rates():
     timing = Timing()
     for images, seconds in ((10, 1.0), (10, 2.0), (30, 1.0)):
         timing.add(images, seconds)
@@ -74,7 +74,7 @@ def test_warm_up_is_not_measured_and_every_repeat_has_at_least_one_call(monkeypa
     assert timing.images == [16, 8, 16]
 
 
-def test_long_measuring_says_so_every_half_minute(monkeypatch, capsys):
+def test_long_measurement_prints_every_half_minute(monkeypatch, capsys):
     clock = [0.0]
 
     def work():
@@ -88,16 +88,16 @@ def test_long_measuring_says_so_every_half_minute(monkeypatch, capsys):
     assert output.out == ""
 
 
-def test_generated_photographs_are_as_hard_to_decode_as_cameras(tmp_path):
+def test_generated_images_have_camera_like_size(tmp_path):
     (small, other), (large,) = (
-        write_photographs(tmp_path, 2, 500, 375),
-        write_photographs(tmp_path, 1, 2000, 1500),
+        write_images(tmp_path, 2, 500, 375),
+        write_images(tmp_path, 1, 2000, 1500),
     )
     assert Image.open(other).size == (500, 375)
     assert Image.open(large).size == (2000, 1500)
     assert 0.1 < large.stat().st_size / (2000 * 1500) < 0.5  # bytes a pixel
     pixels = np.asarray(Image.open(other), np.float32)
-    assert np.ptp(pixels, axis=2).mean() > 10  # colourful
+    assert np.ptp(pixels, axis=2).mean() > 10  # colorful
     assert small.name == large.name  # written over: the same names each time
 
 
@@ -180,7 +180,7 @@ def test_the_bare_gan_takes_the_same_steps(gan_step, one_batch):  # noqa: F811
         torch.testing.assert_close(found[name], value, msg=name)
 
 
-def test_documents_say_what_the_results_say():
+def test_documents_match_results():
     tables = _script("tables")
     for path in tables.DOCUMENTS:
         text = path.read_text()
@@ -191,7 +191,7 @@ def test_documents_say_what_the_results_say():
         assert f"<!-- table: {name} -->\n\n| " in page
 
 
-def test_a_wrong_number_in_a_document_is_noticed():
+def test_wrong_number_in_a_document():
     tables = _script("tables")
     report = json.loads((BENCHMARKS / "results" / "fit_overhead.json").read_text())
     median = f"{report['ratio']['median']:.3f}"
@@ -203,7 +203,7 @@ def test_a_wrong_number_in_a_document_is_noticed():
     assert tables.render(wrong) == right
 
 
-def test_a_marker_that_cannot_be_filled_is_an_error():
+def test_unknown_marker_is_an_error():
     tables = _script("tables")
     with pytest.raises(ValueError, match="no table speed"):
         tables.render("<!-- table: speed -->\n<!-- end -->")
@@ -211,7 +211,7 @@ def test_a_marker_that_cannot_be_filled_is_an_error():
         tables.render("<!-- table: loader -->\n")
 
 
-def test_what_needs_a_machine_of_its_own_is_said_not_to_be_measured(tmp_path):
+def test_missing_results_are_marked(tmp_path):
     tables = _script("tables")
     text = "before\n<!-- table: gpu -->\nold figures\n<!-- end -->\nafter\n"
     assert tables.missing(text, tmp_path) == []
@@ -221,7 +221,7 @@ def test_what_needs_a_machine_of_its_own_is_said_not_to_be_measured(tmp_path):
     assert tables.render(told, tmp_path) == told
 
 
-def test_figures_of_a_toy_size_stay_out_of_the_documents(tmp_path):
+def test_quick_results_are_not_documented(tmp_path):
     (tmp_path / "gpu.json").write_text(json.dumps({"toy": True}))
     with pytest.raises(ValueError, match="of a toy size"):
         _script("tables").render("<!-- table: gpu -->\n<!-- end -->\n", tmp_path)
@@ -261,7 +261,7 @@ def test_gpu_benchmark_at_toy_size(monkeypatch, tmp_path, capsys):
     assert "| resumed | 0.0e+00 |" in rendered
 
 
-def test_parts_for_which_no_time_is_left_are_named(monkeypatch, capsys):
+def test_skipped_parts_are_named(monkeypatch, capsys):
     monkeypatch.syspath_prepend(BENCHMARKS)
     script = _script("gpu")
     budget = script.Budget(minutes=1)
@@ -282,7 +282,7 @@ def test_gpu_benchmark_measures_no_cpu(monkeypatch, tmp_path, capsys):
     assert not path.exists()
 
 
-def test_metrics_are_rounded_and_baselines_stand_below(tmp_path):
+def test_metrics_table(tmp_path):
     tables = _script("tables")
     metrics = {"ssim": 0.92345, "ciede2000": 11.5, "colorfulness_ratio": 0.4567, "ab_corr": 0.3}
     report = {
@@ -309,7 +309,7 @@ def test_metrics_are_rounded_and_baselines_stand_below(tmp_path):
     assert "commit 0123456789, 2 cores of a CPU, torch 2.11.0" in lines[7]
 
 
-def test_systems_show_mean_and_range_over_their_seeds(tmp_path):
+def test_seed_table_shows_mean_and_range(tmp_path):
     tables = _script("tables")
     metrics = {
         "psnr": 22.0,
@@ -333,7 +333,7 @@ def test_systems_show_mean_and_range_over_their_seeds(tmp_path):
     assert grey.startswith("| grey | 22.00 | 0.9000 |")
 
 
-def test_a_replay_of_hyperband_counts_what_it_spends_and_misses():
+def test_hyperband_replay():
     script = _script("hyperband")
     rule = script.Hyperband((1,), 3, strict=False)
     good, fair, poor = [5.0, 6.0, 7.0, 9.0], [4.0, 5.0, 5.0, 6.0], [1.0, 1.0, 1.0, 1.0]
@@ -371,7 +371,7 @@ def test_hyperband_on_recorded_trials(tmp_path, monkeypatch):
     assert row["regret"] == {"median": 0, "low": 0, "high": 0}  # their order never changes
 
 
-def test_results_name_command_commit_and_versions_but_no_place_on_a_disk():
+def test_results_have_provenance_without_paths():
     for path in (BENCHMARKS / "results").glob("*.json"):
         text = path.read_text()
         report = json.loads(text)
@@ -400,7 +400,7 @@ def test_audit_benchmark(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     folder = tmp_path / "photos"
     folder.mkdir()
-    photo, _ = write_photographs(folder, 2, 160, 120)
+    photo, _ = write_images(folder, 2, 160, 120)
     with Image.open(photo) as image:
         image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "mirrored.jpg", quality=95)
     (folder / "broken.jpg").write_text("no image")

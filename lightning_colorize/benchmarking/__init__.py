@@ -1,7 +1,7 @@
-"""Measuring, for `lightning-colorize bench` and the scripts of `benchmarks/`."""
+"""Benchmarks, for `lightning-colorize bench` and the scripts of `benchmarks/`."""
 
 from lightning_colorize.benchmarking.environment import environment, write_report
-from lightning_colorize.benchmarking.images import write_photographs
+from lightning_colorize.benchmarking.images import write_images
 from lightning_colorize.benchmarking.timing import Timing, measure, summary, synchronize
 from lightning_colorize.benchmarking.training import BareTraining, small_task
 
@@ -13,6 +13,6 @@ __all__ = [
     "small_task",
     "summary",
     "synchronize",
-    "write_photographs",
+    "write_images",
     "write_report",
 ]

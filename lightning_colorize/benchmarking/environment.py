@@ -1,4 +1,4 @@
-"""What a figure depends on, written beside it."""
+"""The environment of a benchmark, written to its report."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from lightning_colorize.common.provenance import git_commit, versions
 
 
 def environment() -> dict[str, Any]:
-    """Return commit, versions, processor, cores, and how busy they are."""
+    """Return commit, versions, processor, cores and load average."""
     return {
         "git_commit": git_commit(),
         "versions": {"python": platform.python_version()}
@@ -28,13 +28,13 @@ def environment() -> dict[str, Any]:
 
 
 def write_report(path: Path, command: str, report: dict[str, Any]) -> None:
-    """Write a report as JSON, with the command that made it and where it ran."""
+    """Write a report as JSON, with its command and environment."""
     full = {"command": command} | report | {"environment": environment()}
     write_atomic(path, json.dumps(full, indent=2) + "\n")
 
 
 def _cpu_name() -> str:
-    """Return the processor's model; only Linux has it in a file."""
+    """Return the processor model, from /proc/cpuinfo on Linux."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

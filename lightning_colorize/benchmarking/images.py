@@ -1,4 +1,4 @@
-"""Photographs to measure on, where the user gives none."""
+"""Benchmark images, for a user without images."""
 
 from pathlib import Path
 
@@ -7,26 +7,26 @@ from PIL import Image
 
 from lightning_colorize.data.sources.embedded import PHOTOGRAPHS
 
-# Of luminance, in 8-bit steps. Enlarged photographs without noise would be too easy to decode: with
+# Luminance noise in 8-bit steps. Enlarged images without noise would be too easy to decode. With
 # it, a JPEG of quality 90 takes 0.2 bytes a pixel at 12 megapixels, as a camera's does.
 _NOISE = 3.0
 
 
-def write_photographs(folder: Path, count: int, width: int, height: int) -> list[Path]:
-    """Write JPEGs of quality 90: enlarged pieces of scikit-image's photographs, with camera noise.
+def write_images(folder: Path, count: int, width: int, height: int) -> list[Path]:
+    """Write JPEGs of quality 90: enlarged crops of scikit-image's photographs, with camera noise.
 
     Args:
-        folder: Filled with `0000.jpg` and so on; always the same files.
-        count: How many.
-        width: In pixels.
-        height: In pixels.
+        folder: Receives `0000.jpg` and so on, the same files at every call.
+        count: Number of images.
+        width: Width in pixels.
+        height: Height in pixels.
     """
     random = np.random.default_rng(0)
     photographs = [Image.fromarray(load()) for load in PHOTOGRAPHS.values()]
     paths = []
     for number in range(count):
         photograph = photographs[number % len(photographs)]
-        # Most of the photograph, cut to the shape that is wanted.
+        # Crop most of the photograph to the requested shape.
         scale = min(photograph.width / width, photograph.height / height)
         scale *= random.uniform(0.7, 1.0)
         left = random.uniform(0, photograph.width - scale * width)

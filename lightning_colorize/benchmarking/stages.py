@@ -1,4 +1,4 @@
-"""The way of an image through training, measured part by part and then as a whole."""
+"""The stages of training, measured one by one and then together."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ from lightning_colorize.data.splits import random_subset
 
 Kind = Literal["loader", "memory", "lab", "augment", "step", "together"]
 
-# Enough to measure reading from memory; decoding more would only take longer.
+# Enough images to measure reading from memory.
 _IN_MEMORY = 512
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of the way.
+    """One measured stage.
 
     Attributes:
-        kind: Which.
-        detail: How it was done, in words.
-        timing: What was measured.
-        workers: Of a loader from files, its processes.
+        kind: The stage.
+        detail: Its variant, in words.
+        timing: The measurements.
+        workers: Number of worker processes, of a loader from files.
     """
 
     kind: Kind
@@ -45,24 +45,24 @@ class Stage:
 
     @property
     def rate(self) -> float:
-        """Images per second, the median."""
+        """Median images per second."""
         return self.timing.rate
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the stage for JSON."""
+        """Return the stage as JSON data."""
         described = {"stage": self.kind, "detail": self.detail, "workers": self.workers}
         return described | self.timing.as_dict()
 
 
 class Settings(NamedTuple):
-    """What is measured, and for how long.
+    """Settings of the benchmark.
 
     Attributes:
-        size: Height and width that the network sees, in pixels.
+        size: Height and width of the network's input in pixels.
         batch_size: Images in a batch.
-        workers: Numbers of loading processes.
-        seconds: Of measuring, for each stage.
-        device: Where to convert and train.
+        workers: Numbers of worker processes to try.
+        seconds: Measuring time of each stage.
+        device: Device of conversion and training.
     """
 
     size: int
@@ -76,15 +76,15 @@ class Bench:
     """Measures the stages.
 
     Args:
-        folder: Photographs, of any depth.
-        settings: What is measured.
+        folder: A folder of images, of any depth.
+        settings: The settings.
 
     Attributes:
-        count: Images in the folder.
-        in_memory: Whether `fit` would keep them in memory.
+        count: Number of images in the folder.
+        in_memory: Whether `fit` would cache them in memory.
 
     Raises:
-        SourceError: If there is no image in the folder.
+        SourceError: If the folder contains no image.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -96,13 +96,13 @@ class Bench:
         self.in_memory = fits_in_memory(self.count, self.side)
 
     def stages(self) -> Iterator[Stage]:
-        """Measure one stage after the other; the last is all of them together."""
+        """Measure one stage after the other. The last one is all of them together."""
         loaders = []
         for workers in self.settings.workers:
             loaders.append(self._loader(workers))
             yield loaders[-1]
         memory = self._data("always")
-        yield self._loading("memory", "decoded images kept in memory", memory.loader("train"))
+        yield self._loading("memory", "decoded images cached in memory", memory.loader("train"))
         yield from self._on_device(memory)
         best = max(loaders, key=lambda stage: stage.rate)
         data = memory if self.in_memory else self._data("never", best.workers or 0)
@@ -119,8 +119,8 @@ class Bench:
             batch_size=self.settings.batch_size,
             cache=cache,
             num_workers=workers,
-            # Each number of workers reads in another order. In the same, the first would fetch
-            # from the disk what the others then find in the system's memory.
+            # Each number of workers reads in another order. Otherwise the first one would read
+            # from the disk, and the others from the system's page cache.
             seed=workers,
         )
         data.setup()
@@ -138,7 +138,7 @@ class Bench:
     ) -> Stage:
         batches = endless(loader)
         timing = measure(
-            lambda: len(next(batches).rgb), self.settings.seconds, warm_up=_ahead(loader)
+            lambda: len(next(batches).rgb), self.settings.seconds, warm_up=_warm_up_batches(loader)
         )
         return Stage(kind, detail, timing, workers)
 
@@ -181,12 +181,14 @@ class Bench:
             training.step(to_color_batch(_moved(raw, device), data.augmentation))
             return len(raw.rgb)
 
-        timing = measure(work, self.settings.seconds, warm_up=_ahead(loader), device=device)
+        timing = measure(
+            work, self.settings.seconds, warm_up=_warm_up_batches(loader), device=device
+        )
         return Stage("together", detail, timing)
 
 
 class _Found(Source):
-    """Images that are known already."""
+    """A source of given images."""
 
     def __init__(self, found: Splits) -> None:
         self._found = found
@@ -209,10 +211,10 @@ def endless(loader: ImageLoader) -> Iterator[RawBatch]:
 
 
 def conclusion(stages: list[Stage]) -> str:
-    """Return one line that says what limits training, and how far the rest is from it.
+    """Return one line that names the slowest stage and compares the others with it.
 
     Args:
-        stages: All that were measured; of the loaders, the one that `together` used counts.
+        stages: All measured stages. Of the loaders, the one used by `together` counts.
     """
     last = stages[-1]
     loader = max(
@@ -234,8 +236,8 @@ def conclusion(stages: list[Stage]) -> str:
     )
 
 
-def _ahead(loader: ImageLoader) -> int:
-    """Return how many batches workers may have ready before the clock runs, and two more."""
+def _warm_up_batches(loader: ImageLoader) -> int:
+    """Return the number of batches that workers can prefetch, plus two."""
     return 2 + 2 * loader.num_workers
 
 

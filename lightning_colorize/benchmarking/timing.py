@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-_QUIET = 30.0  # seconds at most without a line
+_QUIET = 30.0  # longest time without a line, in seconds
 
 
 @dataclass
@@ -17,8 +17,8 @@ class Timing:
     """Repeated measurements of the same work.
 
     Attributes:
-        images: Images worked on in each repeat.
-        seconds: Time that each repeat took.
+        images: Number of images in each repeat.
+        seconds: Time of each repeat.
     """
 
     images: list[int] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Timing:
 
     @property
     def rate(self) -> float:
-        """Their median."""
+        """The median rate."""
         return statistics.median(self.rates)
 
     def as_dict(self) -> dict[str, Any]:
@@ -59,16 +59,16 @@ def measure(
     warm_up: int = 1,
     device: torch.device | None = None,
 ) -> Timing:
-    """Time some work over and over, at least one call in each repeat.
+    """Time a function repeatedly, with at least one call in each repeat.
 
-    Where that takes long, a line on stderr says so every 30 s; a moving bar would take time itself.
+    A long measurement prints a line to stderr every 30 s. A progress bar would distort it.
 
     Args:
-        work: Does it, and returns the number of images that it worked on.
-        seconds: Of all repeats together, about.
-        repeats: Measurements.
-        warm_up: Calls before the first of them.
-        device: Where the work runs; its queue is emptied before each look at the clock.
+        work: The function; it returns the number of images that it processed.
+        seconds: Approximate time of all repeats together.
+        repeats: Number of measurements.
+        warm_up: Number of calls before the first measurement.
+        device: Device of the work, synchronized before the clock is read.
     """
     for _ in range(warm_up):
         work()
@@ -90,6 +90,6 @@ def measure(
 
 
 def synchronize(device: torch.device | None) -> None:
-    """Wait until an accelerator has done what it was given."""
+    """Wait for an accelerator to finish."""
     if device is not None and device.type != "cpu":
         torch.accelerator.synchronize()

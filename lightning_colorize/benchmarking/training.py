@@ -1,4 +1,4 @@
-"""Training in plain PyTorch: what a Trainer is measured against."""
+"""A plain PyTorch training loop, the baseline for the Trainer."""
 
 import warnings
 from functools import partial
@@ -18,9 +18,9 @@ class BareTraining:
     """A task's training step without a Trainer.
 
     Args:
-        task: Whose network, loss and optimiser are used; moved to the device.
-        device: Where to train.
-        bf16: Run the network in bf16 by autocast, as `precision: bf16-mixed` does.
+        task: Provides network, loss and optimizer. It is moved to the device.
+        device: The device.
+        bf16: Use bf16 autocast, as `precision: bf16-mixed` does.
     """
 
     def __init__(self, task: RegressionTask, device: torch.device, bf16: bool = False) -> None:
@@ -33,7 +33,7 @@ class BareTraining:
         )
 
     def step(self, batch: ColorBatch) -> Tensor:
-        """Train on a batch that is on the device; returns the loss."""
+        """Train on a batch on the device and return the loss."""
         task = self.task
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             batch = task.with_target(batch)
@@ -45,9 +45,9 @@ class BareTraining:
 
 
 def small_task() -> RegressionTask:
-    """Return what `bench` trains: MobileNetV2, a light decoder with skips and L1, as a task."""
+    """Return the task of `bench`: MobileNetV2, a light decoder with skips, L1."""
     with warnings.catch_warnings():
-        # About networks among the hyperparameters, which matter only in checkpoints.
+        # Lightning warns of modules among the hyperparameters, which only matters in checkpoints.
         warnings.simplefilter("ignore")
         return RegressionTask(
             MobileNetV2Encoder(),

@@ -1,4 +1,4 @@
-"""The only place that knows LAB: conversion in fp32, scale, gamut and the batch type."""
+"""LAB conversion in fp32, its scale, the gamut of sRGB and the batch types."""
 
 from lightning_colorize.color.batch import ColorBatch, RawBatch
 from lightning_colorize.color.gamut import fit_gamut

@@ -1,4 +1,4 @@
-"""The two forms of a batch: as the loader ships it and as tasks, losses and metrics take it."""
+"""The two batch types: uint8 RGB from the loader, (L, ab) for tasks, losses and metrics."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class RawBatch(NamedTuple):
-    """What the loader ships.
+    """A batch as the loader ships it.
 
     Attributes:
         rgb: (B, 3, H, W), uint8, sRGB in 0..255.
@@ -20,14 +20,14 @@ class RawBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class ColorBatch:
-    """Photographs as lightness and colour, on the device.
+    """A batch of images as lightness and color, on the device.
 
     Attributes:
-        L: (B, 1, H, W), fp32, in [0, 100]: what the network sees. In training it may come from a
-            jittered grey conversion; then it is not the lightness of the true colours.
-        ab: (B, 2, H, W), fp32, in LAB units: the true colours.
+        L: (B, 1, H, W), fp32, in [0, 100]: the input of the network. Grey jitter changes it in
+            training; then it is not the lightness of the true colors.
+        ab: (B, 2, H, W), fp32, in LAB units: the true colors.
         names: The images' names, relative to their source.
-        target: The true colours in the form that the network's head predicts; set by the task.
+        target: The true colors in the form that the network's head predicts. The task sets it.
     """
 
     L: Tensor
@@ -39,5 +39,5 @@ class ColorBatch:
         return len(self.L)
 
     def with_target(self, target: Tensor) -> "ColorBatch":
-        """Return the same batch with the head's form of the true colours."""
+        """Return the batch with a target."""
         return replace(self, target=target)

@@ -1,25 +1,24 @@
-"""The difference between two colours as people see it: CIEDE2000."""
+"""CIEDE2000, the perceptual difference of two colors."""
 
 import math
 
 import torch
 from torch import Tensor
 
-# Hues closer to opposite than this count as exactly opposite, so that the rounding of fp32 does
-# not decide which way round the mean hue lies.
+# Hues closer to opposite than this count as exactly opposite. Otherwise fp32 rounding would decide
+# on which side the mean hue lies.
 _OPPOSITE = 2e-6
 
 
 def ciede2000(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
     """Return the CIEDE2000 difference of each pixel, with all weights 1.
 
-    After Sharma, Wu & Dalal, "The CIEDE2000 color-difference formula", 2005. Finite everywhere,
-    grey and black included; a measure and not a loss: its gradient at equal colours is not.
+    Sharma, Wu & Dalal, "The CIEDE2000 color-difference formula", 2005. The value is finite
+    everywhere. The gradient at equal colors is not, so this is a metric and no loss.
 
     Args:
-        first: What `to_lab` gives: L, (..., 1, H, W) in [0, 100], and ab, (..., 2, H, W) in LAB
-            units.
-        second: The same of the other image.
+        first: L, (..., 1, H, W) in [0, 100], and ab, (..., 2, H, W) in LAB units.
+        second: L and ab of the other image.
 
     Returns:
         (..., 1, H, W), fp32, at least 0; about 1 is just noticeable.
@@ -34,20 +33,20 @@ def _channels(L: Tensor, ab: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _ciede2000(L1: Tensor, a1: Tensor, b1: Tensor, L2: Tensor, a2: Tensor, b2: Tensor) -> Tensor:
-    """Follow the paper's equations 2 to 22, angles in radians."""
+    """Compute equations 2 to 22 of the paper, with angles in radians."""
     stretch = 1.5 - 0.5 * _high_chroma((torch.hypot(a1, b1) + torch.hypot(a2, b2)) / 2)
     a1, a2 = a1 * stretch, a2 * stretch
     C1, C2 = torch.hypot(a1, b1), torch.hypot(a2, b2)
     h1, h2 = torch.atan2(b1, a1) % math.tau, torch.atan2(b2, a2) % math.tau
 
-    # Where a colour is grey its hue is arbitrary, but then all that depends on it is multiplied
-    # by the product of the chromas, which is 0.
+    # The hue of a grey is arbitrary, but all terms with it are multiplied by the product of the
+    # chromas, which is 0.
     hue_difference = h2 - h1
     wraps = hue_difference.abs() > math.pi + _OPPOSITE
     mean_hue = (h1 + h2) / 2 + math.pi * wraps
-    # The sine of half the angle changes its sign with a whole turn.
-    turn = torch.where(wraps, -1.0, 1.0)
-    dH = 2 * (C1 * C2).sqrt() * turn * torch.sin(hue_difference / 2)
+    # A full turn changes the sign of the sine of half the angle.
+    sign = torch.where(wraps, -1.0, 1.0)
+    dH = 2 * (C1 * C2).sqrt() * sign * torch.sin(hue_difference / 2)
 
     lightness = ((L1 + L2) / 2 - 50) ** 2
     mean_C = (C1 + C2) / 2
@@ -68,6 +67,6 @@ def _ciede2000(L1: Tensor, a1: Tensor, b1: Tensor, L2: Tensor, a2: Tensor, b2: T
 
 
 def _high_chroma(C: Tensor) -> Tensor:
-    """Return sqrt(C**7 / (C**7 + 25**7)): 0 for grey, towards 1 for strong colours."""
+    """Return sqrt(C**7 / (C**7 + 25**7)): 0 for grey, near 1 for saturated colors."""
     seventh = (C / 25) ** 7
     return (seventh / (seventh + 1)).sqrt()

@@ -1,4 +1,4 @@
-"""Bringing predicted colours into sRGB without moving their lightness or hue.
+"""Gamut mapping to sRGB at constant lightness and hue.
 
 Only 16.9 % of L x [-110, 110]^2 is inside sRGB, and clipping in RGB moves L* by 6 on average.
 """
@@ -12,35 +12,35 @@ _TOLERANCE = 1e-4
 
 
 def fit_gamut(L: Tensor, ab: Tensor, *, steps: int = 12) -> Tensor:
-    """Shrink the chroma of what lies outside sRGB, at constant L* and hue, until it fits.
+    """Reduce the chroma of colors outside sRGB, at constant L* and hue, until they fit.
 
     Args:
         L: (B, 1, H, W) in [0, 100].
         ab: (B, 2, H, W) in LAB units.
-        steps: Bisections; the chroma is exact to 2**-steps of itself.
+        steps: Bisection steps; the relative error of the chroma is 2**-steps.
 
     Returns:
-        ab: (B, 2, H, W) in LAB units, fp32; colours inside sRGB are returned as they were.
+        ab: (B, 2, H, W) in LAB units, fp32; colors inside sRGB are unchanged.
     """
     L, ab = L.float(), ab.float()
     outside = _outside(L, ab)
     if not outside.any():
         return ab
-    # Only the pixels outside are searched: on most images they are few.
+    # Only pixels outside are searched. Most images have few.
     mask = outside[:, 0]
     lightness = L[:, 0][mask].view(1, 1, 1, -1)
-    colour = ab.movedim(1, -1)[mask].T.reshape(1, 2, 1, -1)
+    color = ab.movedim(1, -1)[mask].T.reshape(1, 2, 1, -1)
     low, high = torch.zeros_like(lightness), torch.ones_like(lightness)
     for _ in range(steps):
         middle = (low + high) / 2
-        too_far = _outside(lightness, colour * middle)
+        too_far = _outside(lightness, color * middle)
         low, high = torch.where(too_far, low, middle), torch.where(too_far, middle, high)
     fitted = ab.movedim(1, -1).clone()
-    fitted[mask] = (colour * low)[0, :, 0].T
+    fitted[mask] = (color * low)[0, :, 0].T
     return fitted.movedim(-1, 1)
 
 
 def _outside(L: Tensor, ab: Tensor) -> Tensor:
-    """Return which pixels leave sRGB: (B, 1, H, W), bool."""
+    """Return a mask of the pixels outside sRGB: (B, 1, H, W), bool."""
     rgb = to_rgb(L, ab, clip=False)
     return ((rgb < -_TOLERANCE) | (rgb > 1 + _TOLERANCE)).any(dim=1, keepdim=True)

@@ -135,7 +135,7 @@ _LINEAR_TABLE = _srgb_to_linear(torch.arange(256, dtype=torch.float64) / 255).fl
 
 
 class LabScaling(nn.Module):
-    """Between LAB units and the networks' [-1, 1]; its constants travel in the state dict.
+    """Scales LAB units to [-1, 1] and back. The scale is part of the state dict.
 
     Args:
         ab_scale: LAB units of a and b that map to 1.

@@ -15,47 +15,54 @@ if TYPE_CHECKING:
 
     from lightning_colorize.benchmarking.stages import Stage
 
-HELP = "measure what this machine loads, converts and trains per second, and what limits it"
+HELP = "measure images per second of loading, conversion and training, and find the bottleneck"
 
-_COUNT, _WIDTH, _HEIGHT = 128, 500, 375  # of the images that are made where none are given
+_COUNT, _WIDTH, _HEIGHT = 128, 500, 375  # of the generated images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--data", type=expanded_path, metavar="FOLDER", help="photographs (default: some are made)"
+        "--data",
+        type=expanded_path,
+        metavar="FOLDER",
+        help="image folder (default: generated images)",
     )
-    parser.add_argument("--size", type=int, default=128, help="pixels (default: 128)")
-    parser.add_argument("--batch-size", type=int, default=32, help="images (default: 32)")
+    parser.add_argument(
+        "--size", type=int, default=128, help="height and width in pixels (default: 128)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=32, help="images in a batch (default: 32)"
+    )
     parser.add_argument(
         "--workers",
         type=int,
         nargs="+",
         metavar="N",
-        help="numbers of loading processes; 0: none besides the one that trains "
-        "(default: 0, 1, 2, 4, ... up to the cores)",
+        help="numbers of worker processes to try; 0 loads in the main process "
+        "(default: 0, 1, 2, 4, ... up to the number of cores)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=2.0, help="of measuring for each line (default: 2)"
+        "--seconds", type=float, default=2.0, help="measuring time of each line (default: 2)"
     )
-    parser.add_argument("--device", help="cpu, cuda, mps, ... (default: the GPU if there is one)")
+    parser.add_argument("--device", help="cpu, cuda, mps, ... (default: the GPU, if there is one)")
     parser.add_argument(
         "--json",
         type=expanded_path,
         metavar="FILE",
-        help="write the numbers with all raw times too",
+        help="also write the results and raw times as JSON",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print each line as it is known, and the conclusion."""
+    """Measure and print each stage, then the conclusion."""
     require_positive(args, "size", "batch_size", "seconds")
     if args.workers is not None and min(args.workers) < 0:
         raise UsageError(f"--workers is {min(args.workers)}; it must be 0 or more")
     if args.json is not None:
         require_writable(args.json, "--json")
 
-    from lightning_colorize.benchmarking import write_photographs, write_report
+    from lightning_colorize.benchmarking import write_images, write_report
     from lightning_colorize.benchmarking.stages import (
         Bench,
         Settings,
@@ -72,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with tempfile.TemporaryDirectory() as made:
         if args.data is None:
-            write_photographs(Path(made), _COUNT, _WIDTH, _HEIGHT)
+            write_images(Path(made), _COUNT, _WIDTH, _HEIGHT)
         bench = Bench(args.data or Path(made), settings)
         files = f"{args.data}, {bench.count:,} images"
         if args.data is None:
@@ -116,7 +123,7 @@ def _line(stage: "Stage") -> str:
 
 
 def _command(args: argparse.Namespace) -> str:
-    """Return the command with all its options, defaults written out."""
+    """Return the command with all its options, defaults included."""
     words = ["lightning-colorize", "bench"]
     for name, value in vars(args).items():
         if value is not None:
@@ -126,10 +133,10 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _device(name: str | None) -> "torch.device":
-    """Return the device of that name, or the GPU if there is one.
+    """Return the named device; by default the GPU, if there is one.
 
     Raises:
-        UsageError: If this machine has no such device.
+        UsageError: If the device is not available.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Augmentation of training images on the device; kornia draws, on the CPU."""
+"""Augmentation of training images on the device. Kornia draws the parameters on the CPU."""
 
 from typing import NamedTuple
 
@@ -10,43 +10,43 @@ from lightning_colorize.color import to_lab, to_unit
 
 
 class Draw(NamedTuple):
-    """What is drawn for a batch of B images.
+    """Random parameters for a batch of B images.
 
     Attributes:
-        places: (B, 2, 3), fp32: takes a pixel (x, y, 1) of what comes out to its place in the
-            image, in `grid_sample`'s -1..1 from edge to edge. None: nothing is moved.
+        affine: (B, 2, 3), fp32: maps a pixel (x, y, 1) of the output to the input image, in
+            `grid_sample`'s -1..1 from edge to edge. None: no geometric change.
         grey: (B, 5), fp32: whether the grey is jittered (1 or 0), weights of red, green and blue,
             gamma. None: no jitter.
     """
 
-    places: Tensor | None
+    affine: Tensor | None
     grey: Tensor | None
 
     def to(self, device: torch.device) -> "Draw":
-        """Return it on a device."""
+        """Return the parameters on a device."""
         moved = (None if t is None else t.to(device, non_blocking=True) for t in self)
         return Draw(*moved)
 
 
 class Augmentation(nn.Module):
-    """Geometry of the photograph, then jitter of its conversion to grey.
+    """Random flip, rotation and crop, then grey jitter.
 
-    Real black-and-white photographs are not the L of a colour photograph: film weighs the colours
-    in its own way (orthochromatic film hardly sees red) and prints have their own tone curve. The
-    jitter draws both, so that the network meets them in training; the true colours stay.
+    A real black-and-white photograph is not the L of a color photograph: film has its own spectral
+    sensitivity (orthochromatic film hardly records red) and prints have their own tone curve. Grey
+    jitter draws both at random for L and leaves the true colors as they are.
 
-    It is drawn on the CPU, so that a seed gives the same images on every device. All of the
-    geometry is one interpolation: a function of image and draw, without products of matrices
-    (which TF32 would round), that a compiler can join to the conversion behind it.
+    Parameters are drawn on the CPU, so a seed gives the same images on every device. The geometry
+    is one interpolation, without matrix products (which TF32 would round), and a compiler can fuse
+    it with the LAB conversion.
 
     Args:
-        size: Height and width that come out, in pixels.
-        flip: Probability of a mirror image.
-        scale: Area of the random crop as a share of the image's, from and to; null for no crop
-            (the image is then resized).
-        ratio: Width over height of the random crop, from and to.
-        rotation: Largest rotation to either side in degrees; the corners are filled by reflection.
-        grey_jitter: Probability that an image's grey is drawn anew.
+        size: Height and width of the output in pixels.
+        flip: Probability of a horizontal flip.
+        scale: Range of the random crop's area as a share of the image's; null resizes without a
+            crop.
+        ratio: Range of the random crop's width over height.
+        rotation: Largest rotation to either side in degrees. Reflection fills the corners.
+        grey_jitter: Probability that an image's grey conversion is random.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Augmentation(nn.Module):
         rotation: float = 0.0,
         grey_jitter: float = 0.0,
     ) -> None:
-        from kornia import augmentation as K  # takes most of a second, which help texts save
+        from kornia import augmentation as K  # takes most of a second: not for help texts
 
         super().__init__()
         self.size = size
@@ -72,45 +72,45 @@ class Augmentation(nn.Module):
 
         Args:
             rgb: (B, 3, H, W), uint8 in 0..255 or floating point in 0..1.
-            draw: Of `draw`, on the same device.
+            draw: Parameters from `draw`, on the same device.
 
         Returns:
             L: (B, 1, size, size) in [0, 100] and ab: (B, 2, size, size) in LAB units, both fp32.
         """
-        moved = self.geometry(rgb, draw.places)
+        moved = self.geometry(rgb, draw.affine)
         L, ab = to_lab(moved)
         return (L if draw.grey is None else _jittered(moved, L, draw.grey)), ab
 
     def draw(self, shape: torch.Size) -> Draw:
-        """Draw for a batch, by torch's generator of the CPU.
+        """Draw parameters for a batch from torch's CPU generator.
 
         Args:
             shape: (B, 3, H, W).
         """
         moves = self.flip or self.rotation or self.crop
-        places = self._draw_places(shape) if moves else None
-        return Draw(places, _draw_grey(shape[0], self.grey_jitter) if self.grey_jitter else None)
+        affine = self._draw_affine(shape) if moves else None
+        return Draw(affine, _draw_grey(shape[0], self.grey_jitter) if self.grey_jitter else None)
 
-    def geometry(self, rgb: Tensor, places: Tensor | None) -> Tensor:
+    def geometry(self, rgb: Tensor, affine: Tensor | None) -> Tensor:
         """Flip, rotate and crop.
 
         Args:
             rgb: (B, 3, H, W), uint8 in 0..255 or floating point in 0..1.
-            places: As in `Draw`.
+            affine: As in `Draw`.
 
         Returns:
             (B, 3, size, size), fp32, in 0..1.
         """
         moved = to_unit(rgb)
         size = (self.size, self.size)
-        if places is not None:
+        if affine is not None:
             height, width = rgb.shape[-2:] if self.crop is None else size
             y, x = torch.meshgrid(
                 torch.arange(height, dtype=torch.float32, device=rgb.device),
                 torch.arange(width, dtype=torch.float32, device=rgb.device),
                 indexing="ij",
             )
-            rows = places[..., None, None].unbind(dim=1)
+            rows = affine[..., None, None].unbind(dim=1)
             grid = torch.stack([r[:, 0] * x + r[:, 1] * y + r[:, 2] for r in rows], dim=-1)
             moved = F.grid_sample(
                 moved, grid, mode="bilinear", padding_mode="reflection", align_corners=False
@@ -119,11 +119,10 @@ class Augmentation(nn.Module):
             moved = F.interpolate(moved, size, mode="bilinear", antialias=True)
         return moved.clamp(0.0, 1.0)
 
-    def _draw_places(self, shape: torch.Size) -> Tensor:
-        """Draw flip, rotation and crop, in this order, and return `Draw.places`.
+    def _draw_affine(self, shape: torch.Size) -> Tensor:
+        """Draw flip, rotation and crop, in this order, and return `Draw.affine`.
 
-        From what comes out back to the image: where the crop has taken a pixel from, where the
-        rotation had it before, and where it was before the flip.
+        The matrix maps from the output back to the input: crop first, then rotation, then flip.
         """
         count, _, height, width = shape
         matrix = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
@@ -142,15 +141,15 @@ class Augmentation(nn.Module):
             )
             crop[:, :2, 2] = first
             matrix = matrix @ crop
-        # Pixel centres lie at halves of grid_sample's pixels.
+        # grid_sample counts from the edge of a pixel, the matrix from its center.
         sides = torch.tensor([width, height], dtype=torch.float64)
-        places = matrix[:, :2] * (2.0 / sides[:, None])
-        places[:, :, 2] += 1.0 / sides - 1.0
-        return places.float()
+        affine = matrix[:, :2] * (2.0 / sides[:, None])
+        affine[:, :, 2] += 1.0 / sides - 1.0
+        return affine.float()
 
 
 def _rotation(degrees: Tensor, center: Tensor) -> Tensor:
-    """Return the matrices, (B, 3, 3), that turn pixels about a centre.
+    """Return matrices, (B, 3, 3), that rotate pixels about a center.
 
     Args:
         degrees: (B,), clockwise as seen.
@@ -167,20 +166,20 @@ def _rotation(degrees: Tensor, center: Tensor) -> Tensor:
 
 
 def _draw_grey(count: int, share: float) -> Tensor:
-    """Return `Draw.grey` for images of which a share is jittered."""
+    """Draw `Draw.grey`; a share of the images is jittered."""
     drawn = torch.rand(count) < share
-    # Dirichlet(2, 2, 2): any weighting of the channels, pure ones the rarest.
+    # Dirichlet(2, 2, 2): any weights of the channels, single channels the rarest.
     weights = torch.distributions.Dirichlet(torch.full((3,), 2.0)).sample((count,))
     gamma = torch.empty(count).uniform_(-0.35, 0.35).exp()
     return torch.cat([drawn.float()[:, None], weights, gamma[:, None]], dim=1)
 
 
 def _jittered(rgb: Tensor, L: Tensor, draw: Tensor) -> Tensor:
-    """Return L with some images' grey as drawn.
+    """Return L with the drawn images' grey replaced.
 
     Args:
         rgb: (B, 3, H, W), fp32, in 0..1.
-        L: (B, 1, H, W), its lightness in [0, 100].
+        L: (B, 1, H, W), the lightness of `rgb` in [0, 100].
         draw: (B, 5), as in `Draw`.
 
     Returns:

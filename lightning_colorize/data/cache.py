@@ -1,4 +1,4 @@
-"""Images kept in memory, decoded and resized once: the fastest loader where they fit."""
+"""Images cached in memory, decoded and resized once."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -19,26 +19,26 @@ from lightning_colorize.data.images import ImageSet
 # Bytes of a block: some 700 images of 3:2 at 144 px.
 _BLOCK = 2**26
 
-# Fewer images are read before a bar could be seen.
+# Fewer images are read before a progress bar would show.
 _BAR_FROM = 500
 
-# Of the machine's memory, or of the control group's limit.
+# Share of the machine's memory, or of the control group's limit.
 _SHARE = 0.25
 
 
 class CachedImages(ImageSet):
-    """A set's images in memory, decoded, with the short side at `side`; corrupt ones left out.
+    """An image set decoded in memory, without its corrupt images.
 
-    In a few large blocks and no object per image: forked workers share them without copying a
-    page, and no second copy is made while they fill.
+    A few large blocks hold all pixels, with no Python object per image: forked workers share them
+    without copying pages, and filling them needs no second copy.
 
     Args:
-        images: Read once, in threads (decoding leaves Python's lock free).
+        images: Read once, in threads (decoding releases the GIL).
         side: Pixels of the short side.
-        mode: How they are resized.
+        mode: How images become squares.
 
     Attributes:
-        corrupt: What could not be read.
+        corrupt: Images that could not be read.
     """
 
     def __init__(self, images: ImageSet, side: int, mode: Resize = "crop") -> None:
@@ -47,17 +47,17 @@ class CachedImages(ImageSet):
         self._blocks: list[Tensor] = []
         indices: list[int] = []
         shapes: list[tuple[int, int]] = []
-        places: list[tuple[int, int]] = []
+        locations: list[tuple[int, int]] = []
         free = 0
         with (
             ThreadPoolExecutor(max_workers=cores()) as threads,
-            images.expecting(lambda: np.arange(len(images))) as tell,
+            images.expecting(lambda: np.arange(len(images))) as advance,
         ):
             loaded = threads.map(partial(_load, images, side, mode), range(len(images)))
             doing = "Reading images into memory"
             shown = progress(loaded, len(images), doing, bar_from=_BAR_FROM)
             for index, result in enumerate(shown):
-                tell(index)
+                advance(index)
                 if isinstance(result, ImageError):
                     self.corrupt.append(CorruptImage(images.name(index), result))
                     continue
@@ -71,13 +71,13 @@ class CachedImages(ImageSet):
                 free -= size
                 indices.append(index)
                 shapes.append((result.shape[1], result.shape[2]))
-                places.append((len(self._blocks) - 1, start))
+                locations.append((len(self._blocks) - 1, start))
         self._indices = np.array(indices, dtype=np.int64)
         self._shapes = np.array(shapes, dtype=np.int64).reshape(-1, 2)
-        self._places = np.array(places, dtype=np.int64).reshape(-1, 2)
+        self._locations = np.array(locations, dtype=np.int64).reshape(-1, 2)
         weights = images.weights
         self.weights = None if weights is None else weights[self._indices]
-        self.order = images.order.kept(self._indices)
+        self.order = images.order.subset(self._indices)
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -87,19 +87,19 @@ class CachedImages(ImageSet):
         return self._images.name(int(self._indices[index]))
 
     def _block(self, least: int, side: int, left: int) -> Tensor:
-        """Return memory for more images: (n,), uint8.
+        """Allocate memory for more images: (n,), uint8.
 
         Args:
-            least: Bytes that are needed now.
+            least: Bytes needed at least.
             side: Pixels of the short side.
-            left: Images that are still to come, that one included.
+            left: Number of images not cached yet.
         """
-        # Memory that is never written to is never taken.
+        # The system allocates pages when they are first written.
         return torch.empty(max(_BLOCK, least), dtype=torch.uint8)
 
     def read(self, index: int, min_side: int | None = None) -> Tensor:
-        """Return the image at the cached size, a view: (3, h, w), uint8."""
-        block, start = self._places[index]
+        """Return a view of the image at the cached size: (3, h, w), uint8."""
+        block, start = self._locations[index]
         height, width = self._shapes[index]
         stored: Tensor = self._blocks[block][start : start + 3 * height * width]
         return stored.view(3, height, width)
@@ -113,23 +113,23 @@ def _load(images: ImageSet, side: int, mode: Resize, index: int) -> Tensor | Ima
 
 
 def bytes_needed(count: int, side: int) -> float:
-    """Return what that many images take in memory.
+    """Return the estimated memory of images, for an aspect ratio of 3:2.
 
     Args:
-        count: Images.
-        side: Pixels of their short side; the long side is taken as 1.5 times that.
+        count: Number of images.
+        side: Pixels of their short side.
     """
     return count * 3 * 1.5 * side**2
 
 
 def fits_in_memory(count: int, side: int, taken: float = 0.0, processes: int = 1) -> bool:
-    """Return whether images fit into this process's part of a quarter of the memory.
+    """Return whether images fit into this process's share of a quarter of the memory.
 
     Args:
-        count: Images.
+        count: Number of images.
         side: Pixels of their short side.
-        taken: Bytes of that part that other images take already.
-        processes: Processes on this machine, each of which keeps images of its own.
+        taken: Bytes of that share in use by other images.
+        processes: Processes on this machine, each with its own cache.
     """
     return taken + bytes_needed(count, side) <= _SHARE * machine_memory() / processes
 
@@ -138,6 +138,6 @@ def machine_memory() -> int:
     """Return the bytes of memory that this process may use."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
-    with suppress(OSError, ValueError):  # No control group, or "max": no limit.
+    with suppress(OSError, ValueError):  # no control group, or "max": no limit
         return min(installed, int(limit.read_text()))
     return installed

@@ -1,7 +1,7 @@
-"""The one place where photographs become (L, ab): on the device, in fp32.
+"""From uint8 RGB to (L, ab), on the device and in fp32.
 
-The data module calls it after the batch has reached the device; so does everything that has
-images but no Trainer (baselines, evaluation, colouring).
+The data module calls it after the transfer to the device. Baselines, evaluation and inference call
+it without a Trainer.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,13 @@ def to_color_batch(
     """Convert a loader's batch.
 
     Args:
-        raw: Photographs, (B, 3, H, W), uint8.
-        augmentation: What is done to training images before (and to L while) converting.
-        compiled: Join all of it to a few kernels; the first batch of a kind takes seconds.
+        raw: RGB, (B, 3, H, W), uint8.
+        augmentation: Applied before the conversion (and to L), in training.
+        compiled: Compile augmentation and conversion; the first batch of each shape takes seconds.
 
     Returns:
-        L: (B, 1, H, W) in [0, 100] and ab: (B, 2, H, W) in LAB units, fp32; at the augmentation's
-        size where there is one.
+        L: (B, 1, H, W) in [0, 100] and ab: (B, 2, H, W) in LAB units, fp32, at the augmentation's
+        size if there is one.
     """
     draw = None
     if augmentation is not None:
@@ -47,5 +47,5 @@ def _convert(
 
 @cache
 def _compiled() -> Callable[..., tuple[Tensor, Tensor]]:
-    # Whole, or not at all: where the graph broke, nothing would be won and nobody would know.
+    # fullgraph: a graph break would lose the speedup without an error.
     return torch.compile(_convert, fullgraph=True)

@@ -1,4 +1,4 @@
-"""What happens when images cannot be read: they are listed, and too many stop the run."""
+"""Images that cannot be read: they are listed, and too many stop the run."""
 
 import sys
 from pathlib import Path
@@ -9,26 +9,25 @@ from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.name_list import name_with_reason, read_name_list
 from lightning_colorize.data.shards.errors import ShardError
 
-# So many are named where no file lists them.
+# Without a report file, this many images are named on stderr.
 _NAMED = 5
 
 
 class TooManyCorrupt(WorkError):
-    """More images cannot be read than `data.max_broken_share` allows, found out at work."""
+    """More images cannot be read than `data.max_broken_share` allows, after the run has started."""
 
 
 class CorruptImages:
-    """The corrupt images of a whole set, all its splits together.
+    """Collects the corrupt images of all splits.
 
-    One corrupt image is always tolerated: of a small set it would be a large share. Of several
-    processes each counts those that it meets itself, against the whole set: over the epochs each
-    meets nearly all training images.
+    One corrupt image is always tolerated, because it is a large share of a small data set. Each of
+    several processes counts only its own, but over the epochs it reads nearly all training images.
 
     Args:
         total: Images of all splits.
         max_share: The largest share that may be corrupt.
-        report: The file that lists them, in the form that `exclude_list` takes: the name, under a
-            comment that says what is wrong. None for no file; then up to five are named.
+        report: The file that lists them, which `exclude_list` accepts: the reason as a comment,
+            then the name. None: up to five are named on stderr instead.
     """
 
     def __init__(self, total: int, max_share: float, report: Path | None = None) -> None:
@@ -44,24 +43,23 @@ class CorruptImages:
         failure: type[Exception] = UsageError,
         reported_by_rank_zero: bool = False,
     ) -> None:
-        """Take note of images that could not be read.
+        """Add images that could not be read.
 
         Args:
-            corrupt: What could not be read.
-            failure: What is raised where there are too many: wrong use as long as nothing has
-                begun.
-            reported_by_rank_zero: Another process has met the same images and tells of them.
+            corrupt: The images.
+            failure: The exception if there are too many: a usage error before the run starts.
+            reported_by_rank_zero: Rank 0 reads the same images and reports them.
 
         Raises:
-            WorkError: If a shard cannot be read that the run cannot do without.
-            Exception: `failure`, if they are now too many.
+            WorkError: If a shard cannot be read that the run needs.
+            Exception: `failure`, if there are too many.
         """
         for _, error in corrupt:
             if isinstance(error, ShardError) and error.place not in self._shards:
                 self._shards.add(error.place)
                 if error.advice is not None:
                     raise WorkError(f"{error}: {error.advice}")
-                _say(f"Going on without the {error.leap:,} images of {error}")
+                _say(f"Skipping the {error.leap:,} images of {error}")
         new = dict(item for item in corrupt if item.name not in self._found)
         if not new:
             return
@@ -75,7 +73,7 @@ class CorruptImages:
             raise failure(
                 f"{found} of {self.total} images cannot be read "
                 f"(first: {next(iter(self._found.values()))}{all_in}); "
-                f"mend or remove them, or allow more with data.max_broken_share "
+                f"repair or remove them, or allow more with data.max_broken_share "
                 f"(now {self.max_share:g})"
             )
         if reported_by_rank_zero:
@@ -90,7 +88,7 @@ class CorruptImages:
 
 
 def _append(report: Path, new: dict[str, ImageError]) -> None:
-    """Add to the list what it does not hold yet, from another process or before a resume."""
+    """Append the images that another process or an earlier start has not listed yet."""
     listed = read_name_list(report) if report.is_file() else set()
     report.parent.mkdir(parents=True, exist_ok=True)
     with report.open("a", encoding="utf-8", errors="surrogateescape") as file:

@@ -1,4 +1,4 @@
-"""A split's images as squares of uint8."""
+"""A split's images as uint8 squares."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -16,9 +16,9 @@ Resize = Literal["crop", "stretch"]
 side, or both sides are resized and the aspect ratio is lost."""
 
 LONGEST = 4
-"""Of an image, at most this many times its short side is used along the long one.
+"""The long side is cropped to at most this many times the short side.
 
-Otherwise an image of one row and some thousand columns would be enlarged to gigabytes.
+Otherwise an image of one row and thousands of columns would be enlarged to gigabytes.
 """
 
 
@@ -59,9 +59,9 @@ def resize_short_side(rgb: Tensor, side: int) -> Tensor:
 
 
 def limit_length(rgb: Tensor) -> Tensor:
-    """Return the middle of an image that is more than `LONGEST` times as long as it is wide.
+    """Center-crop an image that is more than `LONGEST` times as long as it is wide.
 
-    To be called before resizing.
+    Call it before resizing.
 
     Args:
         rgb: (..., 3, H, W).
@@ -73,12 +73,12 @@ def limit_length(rgb: Tensor) -> Tensor:
 
 
 def crop_square(rgb: Tensor, side: int, position: float = 0.5) -> Tensor:
-    """Cut a square out of the image.
+    """Crop a square.
 
     Args:
         rgb: (3, H, W) with H and W at least `side`.
         side: Pixels.
-        position: Where along the free length: 0 start, 0.5 centre, 1 end.
+        position: Position along the long side: 0 start, 0.5 center, 1 end.
 
     Returns:
         (3, side, side), a view.
@@ -89,7 +89,7 @@ def crop_square(rgb: Tensor, side: int, position: float = 0.5) -> Tensor:
 
 
 def square_corner(height: int, width: int, side: int, position: float) -> tuple[int, int]:
-    """Return the first row and column of the square that `crop_square` cuts."""
+    """Return the first row and column of the square that `crop_square` returns."""
     return round((height - side) * position), round((width - side) * position)
 
 
@@ -106,29 +106,29 @@ class CorruptImage(NamedTuple):
 
 
 class Jpeg(NamedTuple):
-    """An image that is decoded elsewhere.
+    """A JPEG that the device decodes.
 
     Attributes:
         data: The file's bytes.
-        pixels: How many it has.
-        position: Where along its free length the square is to be cut.
-        number: Which image of the set it is.
+        pixels: Its number of pixels.
+        position: Position of the square crop along the long side.
+        image: Index of the image in its set.
     """
 
     data: bytes
     pixels: int
     position: float
-    number: int
+    image: int
 
 
 class Item(NamedTuple):
-    """One image as the data set gives it.
+    """One item of the data set.
 
     Attributes:
-        rgb: (3, side, side), uint8; None for a corrupt image that nothing replaces.
+        rgb: (3, side, side), uint8; None for a corrupt image without a replacement.
         name: The image's name.
-        corrupt: What could not be read on the way.
-        jpeg: In place of `rgb`, where it is not decoded yet.
+        corrupt: Images that could not be read before this one.
+        jpeg: Instead of `rgb`, an image that is not decoded yet.
     """
 
     rgb: Tensor | None
@@ -138,29 +138,29 @@ class Item(NamedTuple):
 
 
 def collate(items: list[Item]) -> tuple[RawBatch, list[CorruptImage]]:
-    """Stack items to a batch and gather what was corrupt; the batch may be empty."""
+    """Stack items to a batch and gather the corrupt images. The batch may be empty."""
     whole = [(item.rgb, item.name) for item in items if item.rgb is not None]
     rgb = torch.stack([rgb for rgb, _ in whole]) if whole else torch.empty(0, dtype=torch.uint8)
     return RawBatch(rgb, [name for _, name in whole]), [b for item in items for b in item.corrupt]
 
 
 class ImageDataset(Dataset[Item]):
-    """Squares of one split's images.
+    """Square crops of one split's images.
 
-    An item is asked for as (index, draw): the draw is a number of the loader's for this delivery,
-    from which training takes where along its long side the image is cut. Items are thus the same
-    in every process and after every resume.
+    The key of an item is (index, draw). The loader draws the second number for each delivery, and
+    training derives the crop position from it. Items are thus the same in every process and after
+    every resume.
 
     Args:
         images: The split's images.
         side: Height and width of the squares.
-        random_crop: Draw anew each time where the square is cut; else cut the centre.
-        replace_corrupt: In place of a corrupt image give the next one, so that a training epoch
-            keeps its number of steps.
+        random_crop: Crop at a random position; otherwise at the center.
+        replace_corrupt: Replace a corrupt image by the next one, so that a training epoch keeps
+            its number of steps.
         resize: How an image becomes a square.
 
     Attributes:
-        ships_pixels: Whether batches are whole as they leave the loader's workers.
+        ships_pixels: Whether the loader's workers ship pixels.
     """
 
     ships_pixels = True
@@ -187,11 +187,11 @@ class ImageDataset(Dataset[Item]):
         return self.at(index, draw / 2**32 if self.random_crop else 0.5)
 
     def at(self, index: int, position: float) -> Item:
-        """Return an image, or the one that replaces it.
+        """Return an image or its replacement.
 
         Args:
-            index: Which; beyond the last one, the first follows.
-            position: Where along its free length the square is cut.
+            index: Index of the image; beyond the last one it starts over.
+            position: Position of the square crop along the long side.
         """
         corrupt: list[CorruptImage] = []
         tried = 0
@@ -209,7 +209,7 @@ class ImageDataset(Dataset[Item]):
         return Item(None, self.images.name(index % len(self)), corrupt)
 
     def collate(self, items: list[Item]) -> Any:
-        """Return what is shipped for a batch."""
+        """Return the batch that a worker ships."""
         return collate(items)
 
     def _item(self, index: int, position: float) -> Item:

@@ -1,7 +1,7 @@
-"""A split's images, by number: the contract between sources and the data set.
+"""Image sets: the interface between sources and the data set.
 
-Names of a split are held as one block of bytes with offsets, not as Python strings: with 1.3
-million names and forked workers, counting references would copy the pages of every string.
+The names of a split are one block of bytes with offsets, not Python strings. With 1.3 million
+strings, reference counting in forked workers would copy the memory pages of all of them.
 """
 
 from abc import ABC, abstractmethod
@@ -35,7 +35,7 @@ class NameList(Sequence[str]):
 
     @classmethod
     def of_lines(cls, block: bytes) -> "NameList":
-        """Return the strings of a block in which a NUL ends each, as `lines` gives it."""
+        """Return the strings of a NUL-terminated block, the reverse of `lines`."""
         names = cls(())
         values = np.frombuffer(block, dtype=np.uint8)
         ends = np.flatnonzero(values == 0)
@@ -44,7 +44,7 @@ class NameList(Sequence[str]):
         return names
 
     def lines(self) -> bytes:
-        """Return all in one block, a NUL after each: a byte that no file's name holds."""
+        """Return all strings in one block, each followed by a NUL, which no file name contains."""
         return b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in self)
 
     def __len__(self) -> int:
@@ -60,9 +60,9 @@ class ImageSet(ABC):
     """The images of one split.
 
     Attributes:
-        weights: Relative frequency of each image in training, (N,), or None for all alike.
-        order: In which order an epoch reads them quickest.
-        side: Pixels to which the short sides of larger images were brought; None for originals.
+        weights: Relative sampling frequency in training, (N,), or None for uniform sampling.
+        order: How an epoch is shuffled.
+        side: Short side in pixels to which larger images were reduced; None for originals.
     """
 
     weights: np.ndarray | None = None
@@ -74,22 +74,22 @@ class ImageSet(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """Return the image's name, unique in its source and stable between runs."""
+        """Return the name of an image, unique in its source and stable between runs."""
 
     @abstractmethod
     def read(self, index: int, min_side: int | None = None) -> Tensor:
         """Return the image: (3, H, W), uint8, sRGB.
 
         Args:
-            index: Which one.
-            min_side: The short side may be decoded smaller than the file's, but not below this.
+            index: Index of the image.
+            min_side: The image may be decoded at a lower resolution, with at least this short side.
 
         Raises:
             ImageError: If the file cannot be read as an image.
         """
 
     def encoded(self, index: int) -> bytes | None:
-        """Return the image as its file has it, for decoding elsewhere; None: only `read` will do.
+        """Return the encoded file, or None if only `read` is supported.
 
         Raises:
             ImageError: If the file cannot be read.
@@ -98,13 +98,13 @@ class ImageSet(ABC):
 
     @contextmanager
     def expecting(self, coming: Callable[[], np.ndarray]) -> Iterator[Callable[[int], None]]:
-        """Hear which images are read within the context, so that they can be brought near.
+        """Announce which images are read within the context, so that they can be prefetched.
 
         Args:
-            coming: Returns their numbers in order; called only where that is of use.
+            coming: Returns their indices in order; called only if the set prefetches.
 
         Yields:
-            A function to be called with how many of them have been read.
+            A function to call with the number of images read so far.
         """
         yield lambda read: None
 
@@ -115,8 +115,8 @@ class FileImages(ImageSet):
     Args:
         root: The folder.
         names: File names relative to it, with forward slashes.
-        weights: Relative frequency of each image in training, (N,), or None for all alike.
-        prefix: Put before the names that are reported, where several folders are mixed.
+        weights: Relative sampling frequency in training, (N,), or None for uniform sampling.
+        prefix: Prefix of the reported names, for mixtures of folders.
     """
 
     def __init__(
@@ -148,12 +148,12 @@ class FileImages(ImageSet):
 
 
 class ConcatImages(ImageSet):
-    """The images of several sets, one set after the other.
+    """Concatenation of several image sets.
 
     Args:
-        parts: The sets, none of them empty, with names that do not clash.
-        shares: How often an image is drawn from each set, relative to the others and whatever
-            the sets' sizes; within a set, its own weights hold. None: no weights.
+        parts: The sets, none of them empty, with distinct names.
+        shares: Relative sampling frequency of each set, independent of its size. The set's own
+            weights hold within it. None: no weights.
     """
 
     def __init__(self, parts: Sequence[ImageSet], shares: Sequence[float] | None = None) -> None:
@@ -168,7 +168,7 @@ class ConcatImages(ImageSet):
         return int(self._ends[-1])
 
     def name(self, index: int) -> str:
-        """Return the name that the image has in its own set."""
+        """Return the name of an image in its own set."""
         part, own = self._find(index)
         return part.name(own)
 
@@ -178,7 +178,7 @@ class ConcatImages(ImageSet):
         return part.read(own, min_side=min_side)
 
     def encoded(self, index: int) -> bytes | None:
-        """Return the image as its own set has it."""
+        """Return the encoded file from its own set."""
         part, own = self._find(index)
         return part.encoded(own)
 
@@ -190,7 +190,7 @@ class ConcatImages(ImageSet):
 
 
 def _relative(images: ImageSet) -> np.ndarray:
-    """Return the set's weights, adding up to 1."""
+    """Return the weights of a set, normalized to sum 1."""
     if images.weights is None:
         return np.full(len(images), 1 / len(images))
     relative: np.ndarray = images.weights / images.weights.sum()

@@ -1,11 +1,10 @@
-"""A DataLoader whose order, position and randomness follow from (seed, epoch, batch, rank).
+"""A resumable loader: order, position and randomness follow from (seed, epoch, batch, rank).
 
-Lightning saves the position of a loader that has `state_dict`, but no state of the random number
-generators. So nothing here is carried over from batch to batch: the order of an epoch is drawn from
-(seed, epoch) as the set's `EpochOrder` has it, an image's crop from (seed, epoch, place in the
-epoch), and before a batch is handed over, the generator from which device-side augmentation and
-dropout draw is seeded with (seed, epoch, batch, rank). A run that is resumed in mid-epoch then
-repeats the undisturbed one bit for bit, with any number of workers.
+Lightning saves the position of a loader that has a `state_dict`, but no state of random number
+generators. So no random state is carried from batch to batch. The order of an epoch is drawn from
+(seed, epoch), an image's crop from (seed, epoch, position in the epoch), and the generator of
+device-side augmentation and dropout is seeded with (seed, epoch, batch, rank) before each batch. A
+run resumed in mid-epoch then repeats the uninterrupted run bit for bit, with any number of workers.
 """
 
 import time
@@ -22,37 +21,37 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
 from lightning_colorize.data.dataset import CorruptImage, ImageDataset
 from lightning_colorize.data.order import AnyOrder, EpochOrder
-from lightning_colorize.data.workers import leave_signals_to_the_run
+from lightning_colorize.data.workers import ignore_signals
 
 Key = tuple[int, int]
 """An image's index and the number drawn for this delivery, in [0, 2**32)."""
 
 
 Receive = Callable[[Iterator[Any]], Iterator[tuple[RawBatch, list[CorruptImage]]]]
-"""Batches as they were shipped to batches of pixels, and what of them turned out corrupt."""
+"""Turns shipped batches into pixels on the device, and the images that turned out corrupt."""
 
 
 class EpochBatches(Sampler[list[Key]]):
-    """The keys of one rank's batches, for the epoch and from the position that are set.
+    """Batch sampler of one rank, from a given epoch and position.
 
-    With the usual order the global batch `b` of an epoch is the same set of images whatever the
-    number of ranks with `batch_size * ranks` kept equal; each rank takes every ranks-th of it. All
-    ranks have the same number of batches of an epoch that is shuffled.
+    With `AnyOrder`, the global batch `b` of an epoch is the same set of images for any number of
+    ranks with the same `batch_size * ranks`; each rank takes every ranks-th image of it. All ranks
+    have the same number of batches in a shuffled epoch.
 
     Args:
-        length: Images in the set.
+        length: Number of images in the set.
         batch_size: Images in a batch of one rank.
         shuffle: A new order each epoch, without the last incomplete batch (unless it is the only
-            one); else the set's order, every image once, ranks of unequal length.
-        weights: Relative frequencies, (length,): an epoch is then drawn with replacement.
-        order: How the set is shuffled and dealt to the ranks.
-        seed: Of order and draws.
-        rank: This process's number.
+            one). Otherwise the set's order, every image once, and ranks of unequal length.
+        weights: Relative frequencies, (length,): an epoch is drawn with replacement.
+        order: How the set is shuffled and divided among the ranks.
+        seed: Seed of order and draws.
+        rank: Rank of this process.
         ranks: Number of processes.
 
     Attributes:
-        epoch: Number of the epoch that the next iteration gives.
-        position: Number of the batch that it begins with.
+        epoch: Epoch of the next iteration.
+        position: First batch of the next iteration.
     """
 
     def __init__(
@@ -91,11 +90,11 @@ class EpochBatches(Sampler[list[Key]]):
             yield list(zip(order[piece].tolist(), draws[piece].tolist(), strict=True))
 
     def coming(self) -> np.ndarray:
-        """Return the images from the position to the end of the epoch, in order: (n,), int64."""
+        """Return the indices from the position to the end of the epoch: (n,), int64."""
         return self._drawn()[0][self.position * self.batch_size : len(self) * self.batch_size]
 
     def _drawn(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return this rank's images of the epoch, and a number for each."""
+        """Return this rank's image indices of the epoch, and a random number for each."""
         random = np.random.default_rng((self.seed, self.epoch))
         if not self.shuffle:
             order = np.arange(self.length)
@@ -114,16 +113,16 @@ class EpochBatches(Sampler[list[Key]]):
 class ImageLoader:
     """Batches of uint8 images; its position is part of Lightning's checkpoints.
 
-    It owns a torch DataLoader and is none: Lightning replaces the sampler of a DataLoader where
-    several processes train or where it predicts, and the order here is dealt to processes already.
+    It wraps a torch DataLoader instead of subclassing it: Lightning replaces the sampler of a
+    DataLoader with several processes and in `predict`, but `EpochBatches` is per rank already.
 
     Args:
         dataset: The images.
-        batches: Which of them, in which order.
-        corrupt: Receives the images that could not be read.
-        seed_batches: Seed torch's generator before each batch is handed over (training).
-        receive: Makes pixels of what the data set's `collate` shipped.
-        options: Of torch's DataLoader: num_workers, pin_memory, persistent_workers, ...
+        batches: The batch sampler.
+        corrupt: Collects the images that cannot be read.
+        seed_batches: Seed torch's generator before each batch (training).
+        receive: Turns the batches of the data set's `collate` into pixels.
+        options: Options of torch's DataLoader: num_workers, pin_memory, persistent_workers, ...
 
     Attributes:
         reader: The DataLoader.
@@ -144,7 +143,7 @@ class ImageLoader:
             dataset,
             batch_sampler=batches,
             collate_fn=dataset.collate,
-            worker_init_fn=leave_signals_to_the_run,
+            worker_init_fn=ignore_signals,
             **options,
         )
         self.dataset = dataset
@@ -163,7 +162,7 @@ class ImageLoader:
 
     @property
     def _iterator(self) -> Any:
-        """The iterator whose workers Lightning ends after a run."""
+        """The iterator whose workers Lightning shuts down after a run."""
         return self.reader._iterator
 
     @_iterator.setter
@@ -171,7 +170,7 @@ class ImageLoader:
         self.reader._iterator = value
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch, how many of its batches were handed over, of what, and to how many."""
+        """Return epoch and position, and the sizes that must match at resume."""
         return {
             "epoch": self.batches.epoch,
             "position": self._position,
@@ -181,29 +180,29 @@ class ImageLoader:
         }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a saved position at the next iteration.
+        """Resume from a saved position at the next iteration.
 
         Raises:
-            UsageError: If it is in the midst of an epoch of batches of another size or number, or
-                in an order that has to do with the number of ranks, of another number of them.
+            UsageError: If the position is in mid-epoch, and the size or number of batches differs,
+                or the number of ranks with an order that depends on it.
         """
         size = self.batches.batch_size * self.batches.ranks
-        # Checkpoints of older versions do not say how many there were.
+        # Checkpoints of older versions have no number of batches.
         batches = state.get("batches", len(self))
-        amid = 0 < state["position"] < batches
-        if amid and state["batch_size"] != size:
+        mid_epoch = 0 < state["position"] < batches
+        if mid_epoch and state["batch_size"] != size:
             raise UsageError(
                 f"the run stopped in the midst of an epoch of batches of {state['batch_size']} "
                 f"images, not {size}: resume it with that many over all processes"
             )
-        if amid and batches != len(self):
+        if mid_epoch and batches != len(self):
             raise UsageError(
                 f"the run stopped in the midst of an epoch of {batches:,} batches, and these "
                 f"images make {len(self):,}: resume it with the same images"
             )
-        # Checkpoints of older versions know no such order.
+        # Checkpoints of older versions have no number of ranks.
         ranks = state.get("ranks", self.batches.ranks)
-        if amid and self.batches.order.by_ranks and ranks != self.batches.ranks:
+        if mid_epoch and self.batches.order.by_ranks and ranks != self.batches.ranks:
             raise UsageError(
                 f"the run stopped in the midst of an epoch over shards dealt to {ranks} processes, "
                 f"not {self.batches.ranks}: resume it with that many"
@@ -213,40 +212,40 @@ class ImageLoader:
         self._resumed = True
 
     def end_epoch(self) -> None:
-        """Make the next iteration a new epoch, also after a resume from here."""
+        """Start a new epoch at the next iteration, also after a resume."""
         self._position = len(self)
 
     def __iter__(self) -> Iterator[RawBatch]:
         if self._position >= len(self) or (self._position and not self._resumed):
-            # The last iteration ended, or was left early: this one is the next epoch.
+            # The last iteration ended or was abandoned: start the next epoch.
             self.batches.epoch += 1
             self._position = 0
         self._resumed = False
         self.batches.position = self._position
-        nothing = True
+        empty = True
         for raw, corrupt in self._awaited():
             self.corrupt.add(corrupt, TooManyCorrupt)
             self._position += 1
             if not len(raw.rgb):
                 continue
-            nothing = False
+            empty = False
             if self.seed_batches:
                 self._seed_batch()
             yield raw
-        if nothing and self.corrupt.max_share < 1:
-            raise TooManyCorrupt("none of the images at hand can be read")
+        if empty and self.corrupt.max_share < 1:
+            raise TooManyCorrupt("none of the images can be read")
 
     def _awaited(self) -> Iterator[tuple[RawBatch, list[CorruptImage]]]:
-        """Yield the batches, keeping account of how long each was waited for."""
+        """Yield the batches and record the time spent waiting for them."""
         self.asked = time.perf_counter()
-        # Starts the workers: time that is waited too, and before a thread fetches ahead.
+        # This starts the workers, which counts as waiting, before a thread prefetches.
         batches = self._receive(iter(self.reader))
-        with self.dataset.images.expecting(self.batches.coming) as tell:
+        with self.dataset.images.expecting(self.batches.coming) as advance:
             for number in count(1):
                 if (batch := next(batches, None)) is None:
                     break
                 self.waited += time.perf_counter() - self.asked
-                tell(number * self.batches.batch_size)
+                advance(number * self.batches.batch_size)
                 yield batch
                 self.asked = time.perf_counter()
 

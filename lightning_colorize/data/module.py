@@ -1,5 +1,6 @@
-"""The one data module: uint8 from the loader, (L, ab) on the device."""
+"""The data module: uint8 RGB from the loader, (L, ab) on the device."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from pytorch_lightning import LightningDataModule
 
 from lightning_colorize.color import ColorBatch, RawBatch
 from lightning_colorize.common.compiling import require_compiler
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.augmentation import Augmentation
-from lightning_colorize.data.checks import require, require_least, require_range, require_share
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import ImageDataset, Resize
@@ -26,45 +27,43 @@ from lightning_colorize.data.trainer_view import TrainerView
 
 Split = Literal["train", "val", "test"]
 
-# Training images are read this much larger than what is cropped from them.
+# Training images are read this much larger than the random crop.
 _MARGIN = 1.125
 
 
 class ColorizationDataModule(LightningDataModule):
-    """Photographs of any source, as (L, ab) on the device.
+    """Images of any source, as (L, ab) on the device.
 
-    The loader ships uint8 RGB; flips, crops and the conversion to LAB happen on the device, in fp32
-    whatever the precision of training.
+    The loader ships uint8 RGB. Flips, crops and the conversion to LAB run on the device, in fp32
+    for any precision of training.
 
     Args:
-        root: The folder with photographs or packed shards, the shards' address (or what the source
-            takes); without it the photographs that scikit-image brings along are used.
-        source: How the photographs are found and split; as the root tells by default.
+        root: The folder of images or packed shards, or the URL of shards; by default the
+            photographs that come with scikit-image.
+        source: How the images are found and split; by default chosen by the root.
         size: Height and width of the images in pixels.
         resize: How an image becomes a square: crop resizes the short side and crops the long side,
             stretch resizes both sides and loses the aspect ratio.
         batch_size: Images in a batch of one process.
-        flip: Training: probability of a mirror image.
-        crop_scale: Training: area of the random crop as a share of the image's, from and to; null
-            to resize without cropping.
-        crop_ratio: Training: width over height of the random crop, from and to.
+        flip: Training: probability of a horizontal flip.
+        crop_scale: Training: range of the random crop's area as a share of the image's; null
+            resizes without a crop.
+        crop_ratio: Training: range of the random crop's width over height.
         rotation: Training: largest rotation to either side in degrees.
-        grey_jitter: Training: probability that an image's grey is drawn anew, as another film
-            would have it.
-        cache: Keep decoded images in memory: always, never, where they fit and are read more
-            than once (auto), or in the device's own (device).
-        decode: Who decodes JPEGs that are not kept in memory: the CPU's cores, or the device.
-        num_workers: Processes that read images; by default none where images are in memory,
-            else one a core (shared among the processes of the machine), at most 8.
-        pin_memory: Ship batches from page-locked memory; by default where there is a GPU.
-        compile: Join augmentation and conversion to a few kernels.
-        max_broken_share: The run stops where a larger share of all images (and more than one)
-            cannot be read.
-        seed: Of order and crops; by default that of `seed_everything`.
+        grey_jitter: Training: probability of a random grey conversion, as by another film.
+        cache: Cache decoded images in memory: always, never, if they fit and are read more than
+            once (auto), or in the device's memory (device).
+        decode: Where JPEGs that are not cached are decoded: on the CPU or on the device.
+        num_workers: Worker processes; by default none for cached images, otherwise one per core
+            (shared among the processes of the machine), at most 8.
+        pin_memory: Ship batches from page-locked memory; by default if there is a GPU.
+        compile: Compile augmentation and LAB conversion.
+        max_broken_share: Stop if a larger share of all images, and more than one, cannot be read.
+        seed: Seed of order and crops; by default that of `seed_everything`.
 
     Raises:
-        UsageError: If a number makes no sense.
-        SourceError: At `setup`, if there is nothing to read, or too little for the processes.
+        UsageError: If an option is invalid.
+        SourceError: At `setup`, if there are no images, or fewer than processes.
     """
 
     def __init__(
@@ -88,14 +87,17 @@ class ColorizationDataModule(LightningDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        require_least(1, size=size, batch_size=batch_size)
-        require_least(0, num_workers=num_workers)
-        require_share(flip=flip, grey_jitter=grey_jitter, max_broken_share=max_broken_share)
-        require("rotation", rotation, "from 0 to 180 degrees", 0 <= rotation <= 180)
-        require_range("crop_ratio", crop_ratio)
+        _require("size", size, "at least 1", size >= 1)
+        _require("batch_size", batch_size, "at least 1", batch_size >= 1)
+        _require("num_workers", num_workers, "at least 0", num_workers is None or num_workers >= 0)
+        _require("flip", flip, "from 0 to 1", 0 <= flip <= 1)
+        _require("grey_jitter", grey_jitter, "from 0 to 1", 0 <= grey_jitter <= 1)
+        _require("max_broken_share", max_broken_share, "from 0 to 1", 0 <= max_broken_share <= 1)
+        _require("rotation", rotation, "from 0 to 180 degrees", 0 <= rotation <= 180)
+        _require_range("crop_ratio", crop_ratio)
         if crop_scale is not None:
-            require_range("crop_scale", crop_scale, most=1)
-        # Loggers want the same value of what the model has too, which is another thing there.
+            _require_range("crop_scale", crop_scale, most=1)
+        # The model has a hyperparameter of the same name, and loggers merge the two.
         self.save_hyperparameters(ignore=["source", "compile"])
         self.root = None if root is None else parse_root(root)
         self.source = source or default_source(self.root)
@@ -114,11 +116,11 @@ class ColorizationDataModule(LightningDataModule):
         self._resume_from: dict[str, int] | None = None
 
     def prepare_data(self) -> None:
-        """Download what the source needs, in one process."""
+        """Download the data set of the source, in one process."""
         self.source.prepare(self.root)
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the images of each split; those of the stage are read where they fit in memory."""
+        """Find the images of each split, and cache those of the stage if they fit in memory."""
         if not self._splits:
             self.source.processes = self._run.local_ranks
             self._splits = self.source.splits(self.root)
@@ -141,22 +143,22 @@ class ColorizationDataModule(LightningDataModule):
                 )
 
     def counts(self) -> dict[str, int]:
-        """Return the number of images of each split, corrupt ones counted until they are met."""
+        """Return the number of images of each split. Uncached corrupt images are counted."""
         return {
             name: len(self._images.get(name, images))  # type: ignore[call-overload]
             for name, images in self._splits.items()
         }
 
     def has(self, split: Split) -> bool:
-        """Return whether the source has such a split."""
+        """Return whether the source has a split."""
         return split in self._splits
 
     def images(self, split: Split) -> ImageSet:
-        """Return a split's images, from memory where they fit.
+        """Return a split's images, cached if they fit in memory.
 
         Raises:
             SourceError: If the source has no such split, or none of its images can be read.
-            UsageError: If they are to be kept on the device and do not fit.
+            UsageError: If they are to be cached on the device and do not fit.
         """
         if split not in self._images:
             if split not in self._splits:
@@ -165,7 +167,7 @@ class ColorizationDataModule(LightningDataModule):
         return self._images[split]
 
     def loader(self, split: Split) -> ImageLoader:
-        """Return a loader of uint8 batches: shuffled for training, each image once otherwise."""
+        """Return a loader of uint8 batches, shuffled for training."""
         training = split == "train"
         return self._reading.loader(
             self.images(split),
@@ -177,7 +179,7 @@ class ColorizationDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> ImageLoader:
-        """Return the shuffled, resumable loader of the training images."""
+        """Return the shuffled and resumable loader of the training images."""
         self._train_loader = self.loader("train")
         if self._resume_from is not None:
             self._train_loader.load_state_dict(self._resume_from)
@@ -187,12 +189,12 @@ class ColorizationDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the training images.
 
-        Lightning keeps the loader's own state too, but brings it back in mid-epoch only.
+        Lightning saves the loader's state too, but restores it in mid-epoch only.
         """
         return {} if self._train_loader is None else self._train_loader.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a position in the training images."""
+        """Resume from a position in the training images."""
         self._resume_from = state_dict or None
 
     def val_dataloader(self) -> ImageLoader:
@@ -208,7 +210,7 @@ class ColorizationDataModule(LightningDataModule):
         return self.loader("test")
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> ColorBatch:
-        """Convert on the device; augment where the Trainer is training."""
+        """Convert to (L, ab) on the device, and augment in training."""
         augmentation = self.augmentation if self._run.training else None
         return to_color_batch(batch, augmentation, self.compiles)
 
@@ -216,13 +218,13 @@ class ColorizationDataModule(LightningDataModule):
         """Yield a split's images as (L, ab) without a Trainer or augmentation.
 
         Args:
-            split: Which.
-            limit: At most this many images, drawn from the whole split, to full batches. With
-                the Trainer's `fast_dev_run`, no more than its batches.
+            split: The split.
+            limit: At most this many images, drawn from the whole split in full batches. With
+                `fast_dev_run`, no more than its batches.
         """
         images = self.images(split)
-        if self._run.batches_of_a_try is not None:
-            limit = self.batch_size * self._run.batches_of_a_try
+        if self._run.fast_dev_run_batches is not None:
+            limit = self.batch_size * self._run.fast_dev_run_batches
         some = limit is not None and limit < len(images)
         loader = ImageLoader(
             ImageDataset(images, self.size, resize=self._reading.resize),
@@ -235,12 +237,12 @@ class ColorizationDataModule(LightningDataModule):
             yield to_color_batch(raw)
 
     def _require_size(self) -> None:
-        """Refuse to enlarge images that were packed smaller than they are wanted."""
+        """Refuse to enlarge images that were packed at a smaller size."""
         for images in self._splits.values():
             if images.side is not None and images.side < self.size:
                 raise SourceError(
                     f"a size of {self.size} is more than the {images.side} pixels that the "
-                    f"images are packed at: lower --data.size, or pack them anew with --size "
+                    f"images are packed at: lower --data.size, or pack them again with --size "
                     f"{round(self.size * _MARGIN)}"
                 )
 
@@ -248,11 +250,11 @@ class ColorizationDataModule(LightningDataModule):
         if split != "train" or self.augmentation.crop is None:
             return self.size
         packed = self._splits[split].side
-        # Without the margin a packed image is cropped from as it is, not enlarged first.
+        # A packed image without the margin is cropped as it is, not enlarged first.
         return min(round(self.size * _MARGIN), packed or sys.maxsize)
 
     def _cached(self, split: Split, found: ImageSet) -> ImageSet:
-        """Return a split's images from memory, if they are cached there."""
+        """Return a split's images, cached if `cache` says so."""
         side, reads = self._side(split), self._run.reads(split, self.batch_size)
         if not self._cache.caches(len(found), side, reads, self._run.local_ranks):
             return found
@@ -267,8 +269,22 @@ class ColorizationDataModule(LightningDataModule):
 
     @cached_property
     def _corrupt(self) -> CorruptImages:
-        """The account of corrupt images, begun when the first are read: by then a run is known."""
+        """The corrupt images. Created at the first read, when the run's folder is known."""
         total = sum(len(images) for images in self._splits.values())
         folder = self._run.folder
         report = None if folder is None else folder / "broken.txt"
         return CorruptImages(total, self.max_broken_share, report)
+
+
+def _require(name: str, value: object, accepted: str, valid: bool) -> None:
+    """Raise a UsageError unless an option is valid."""
+    if not valid:
+        raise UsageError(f"--data.{name} is {value}: it must be {accepted}")
+
+
+def _require_range(name: str, value: tuple[float, float], most: float = math.inf) -> None:
+    """Refuse a range that starts at 0 or below, is reversed or ends above `most`."""
+    ends = "" if most == math.inf else f" and at most {most:g}"
+    accepted = f"[from, to], above 0{ends}, the smaller number first"
+    valid = 0 < value[0] <= value[1] <= most and value[1] < math.inf
+    _require(name, list(value), accepted, valid)

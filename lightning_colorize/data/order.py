@@ -1,4 +1,4 @@
-"""The order of an epoch: which image comes when, and which of several processes reads it."""
+"""The order of an epoch: shuffling, and the share of each process."""
 
 from abc import ABC, abstractmethod
 from itertools import pairwise
@@ -7,32 +7,32 @@ import numpy as np
 
 
 class EpochOrder(ABC):
-    """How a set's images are shuffled, and dealt to the ranks.
+    """How an image set is shuffled and divided among ranks.
 
     Attributes:
-        by_ranks: Whether another number of ranks gives another order.
+        by_ranks: Whether the order depends on the number of ranks.
     """
 
     by_ranks = False
 
     @abstractmethod
     def shuffled(self, random: np.random.Generator, length: int, ranks: int) -> np.ndarray:
-        """Return a training epoch of all ranks: the numbers 0 to `length` - 1, (length,), int64."""
+        """Return a permutation of 0 to `length` - 1 for all ranks: (length,), int64."""
 
     @abstractmethod
     def part(self, length: int, rank: int, ranks: int) -> slice:
-        """Return which places of an epoch are one rank's; parts differ by one image at most."""
+        """Return one rank's slice of an epoch. Slices differ by one image at most."""
 
     @abstractmethod
-    def kept(self, indices: np.ndarray) -> "EpochOrder":
-        """Return the order of the set that only these images make, in rising order."""
+    def subset(self, indices: np.ndarray) -> "EpochOrder":
+        """Return the order of a subset of the images, given in rising order."""
 
 
 class AnyOrder(EpochOrder):
-    """Any image is as quick to read as any other, so all are shuffled.
+    """Shuffles all images, for sets with fast random access.
 
-    Each rank takes every ranks-th, so that the batches of all ranks together are the same images
-    whatever the number of ranks.
+    Each rank takes every ranks-th image. The batches of all ranks together are then the same images
+    for any number of ranks.
     """
 
     def shuffled(self, random: np.random.Generator, length: int, ranks: int) -> np.ndarray:
@@ -41,24 +41,23 @@ class AnyOrder(EpochOrder):
         return order
 
     def part(self, length: int, rank: int, ranks: int) -> slice:
-        """Return every ranks-th place."""
+        """Return every ranks-th position."""
         return slice(rank, None, ranks)
 
-    def kept(self, indices: np.ndarray) -> EpochOrder:
+    def subset(self, indices: np.ndarray) -> EpochOrder:
         """Return the same order."""
         return self
 
 
 class ShardOrder(EpochOrder):
-    """Images lie in shards, and a shard is read as a whole before the next one is wanted.
+    """Shuffles shards, then images within a window of shards, so that shards are read in sequence.
 
-    The shards are shuffled and dealt to the ranks in parts of equal length, one after the other:
-    a rank reads its own part only (and shares one shard at each border). Within its part, the
-    images of several shards in a row are shuffled among each other.
+    The shuffled shards are divided among the ranks in contiguous parts of equal length. A rank
+    reads its own part only, and shares one shard at each border.
 
     Args:
-        lengths: Images of each shard, (S,); those of a shard have numbers in a row.
-        window: Shards that are shuffled among each other.
+        lengths: Number of images in each shard, (S,). Images of a shard have consecutive indices.
+        window: Number of consecutive shards whose images are shuffled together.
     """
 
     by_ranks = True
@@ -68,7 +67,7 @@ class ShardOrder(EpochOrder):
         self.window = window
 
     def shuffled(self, random: np.random.Generator, length: int, ranks: int) -> np.ndarray:
-        """Return the shards in a random order, shuffled within windows."""
+        """Return images of randomly ordered shards, shuffled within windows."""
         shards = random.permutation(len(self.lengths))
         lengths = self.lengths[shards]
         ends = np.cumsum(lengths)
@@ -83,10 +82,10 @@ class ShardOrder(EpochOrder):
         return order
 
     def part(self, length: int, rank: int, ranks: int) -> slice:
-        """Return places in a row."""
+        """Return contiguous positions."""
         return slice(rank * length // ranks, (rank + 1) * length // ranks)
 
-    def kept(self, indices: np.ndarray) -> EpochOrder:
-        """Return the order of the shards without the images that are missing."""
+    def subset(self, indices: np.ndarray) -> EpochOrder:
+        """Return the order of the shards with the other images removed."""
         ends = np.concatenate([[0], np.cumsum(self.lengths)])
         return ShardOrder(np.diff(np.searchsorted(indices, ends)), self.window)

@@ -10,10 +10,10 @@ from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import ImageDataset, Resize
 from lightning_colorize.data.device import (
     Decoder,
+    DeviceDataset,
     DeviceImages,
     DeviceMemory,
     JpegDataset,
-    PlacedDataset,
     require_decoder,
 )
 from lightning_colorize.data.images import ImageSet
@@ -168,7 +168,7 @@ class Reading(NamedTuple):
         self, images: ImageSet, side: int, training: bool, device: torch.device
     ) -> tuple[ImageDataset, Receive]:
         if isinstance(images, DeviceImages):
-            placed = PlacedDataset(images, side, random_crop=training)
+            placed = DeviceDataset(images, side, random_crop=training)
             return placed, placed.batches
         decoded = ImageDataset(images, side, training, training, self.resize)
         if self.decode == "device" and not isinstance(images, CachedImages):

@@ -1,8 +1,7 @@
-"""Names to splits, by a hash of the name: the same on every machine, at every run.
+"""Splits by a hash of the file name: the same on every machine and in every run.
 
-An image's place depends on its own name alone, so files that are added later move none of the
-old ones from training to validation. Python's `hash` and the order in which a file system lists
-its files have no part in it.
+The split of an image depends on its own name only, so files that are added later do not move others
+from training to validation. Python's `hash` and the order of a directory listing play no role.
 """
 
 import unicodedata
@@ -21,22 +20,22 @@ _ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val",
 
 
 def split_of(word: str) -> str | None:
-    """Return the split that a folder's name or a manifest's cell means, or None.
+    """Return the split that a folder name or a manifest cell denotes, or None.
 
-    `valid` and `validation` mean "val"; upper and lower case are alike.
+    `valid` and `validation` are aliases of "val". Case does not matter.
     """
     return _ALIASES.get(word.strip().lower())
 
 
 def name_hashes(names: Sequence[str], salt: str = "") -> np.ndarray:
-    """Return a number in [0, 1) for each name: (N,), float64.
+    """Return a hash in [0, 1) of each name: (N,), float64.
 
     Args:
         names: Relative names with forward slashes.
-        salt: Another salt gives other, independent numbers.
+        salt: Different salts give independent hashes.
     """
     key = salt.encode()
-    # NFC: a Mac may hand back the same accented name in its decomposed form.
+    # NFC: macOS may return an accented name in its decomposed form.
     digests = b"".join(
         blake2b(
             unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape"),
@@ -45,7 +44,7 @@ def name_hashes(names: Sequence[str], salt: str = "") -> np.ndarray:
         ).digest()
         for name in names
     )
-    # 53 bits are what float64 holds exactly; more would round some up to 1.0.
+    # float64 holds 53 bits exactly; more would round some hashes up to 1.0.
     hashes: np.ndarray = (np.frombuffer(digests, dtype=">u8") >> np.uint64(11)) / 2.0**53
     return hashes
 
@@ -53,19 +52,19 @@ def name_hashes(names: Sequence[str], salt: str = "") -> np.ndarray:
 def split_names(names: Sequence[str], splits: Mapping[str, float]) -> dict[str, list[str]]:
     """Divide names among splits, by shares or by counts.
 
-    Numbers that add up to at most 1 are shares: each image falls into its split by its own hash,
-    so the parts are near the shares, not exactly of that size; what is left over is not used.
-    Larger whole numbers are counts: exactly so many, in the order of the hash.
+    Numbers with a sum of at most 1 are shares. Each image is assigned by its own hash, so sizes are
+    only near the shares, and a rest stays unused. Larger integers are counts, taken exactly, in the
+    order of the hash.
 
     Args:
         names: Relative names with forward slashes, in a fixed order.
-        splits: Share or count of "train", "val" and "test"; one that is missing gets nothing.
+        splits: Share or count of "train", "val" and "test". A missing split is empty.
 
     Returns:
-        Names of each split that has any, in the order of `names`.
+        Names of each split that is not empty, in the order of `names`.
 
     Raises:
-        UsageError: If a split is unknown, a number makes no sense or names are too few.
+        UsageError: If a split is unknown, a number is invalid or there are too few names.
     """
     unknown = [split for split in splits if split not in SPLIT_NAMES]
     if unknown:
@@ -90,15 +89,15 @@ def split_names(names: Sequence[str], splits: Mapping[str, float]) -> dict[str, 
 
 def _by_share(hashes: np.ndarray, shares: Mapping[str, float]) -> dict[str, np.ndarray]:
     bounds = np.cumsum([0.0, *shares.values()])
-    # Shares that mean all must take all, though 0.8 + 0.1 + 0.1 is a little below 1.
+    # 0.8 + 0.1 + 0.1 is a little below 1 but must include all images.
     if abs(bounds[-1] - 1) < 1e-6:
         bounds[-1] = 1.0
     chosen = {
         split: np.flatnonzero((hashes >= low) & (hashes < high))
         for split, low, high in zip(shares, bounds, bounds[1:], strict=False)
     }
-    # In a small folder the hash may leave a split empty; it gets the image next to its border
-    # from the largest split. Training comes first: a single image is for training.
+    # In a small folder the hash may leave a split empty. It then receives the image next to its
+    # border from the largest split. Training comes first: a single image is for training.
     for split, low in zip(shares, bounds, strict=False):
         donor = max(chosen, key=lambda name: len(chosen[name]))
         spare = len(chosen[donor]) - (0 if split == "train" else 1)
@@ -123,10 +122,10 @@ def _by_count(hashes: np.ndarray, counts: Mapping[str, int]) -> dict[str, np.nda
 
 
 def random_subset(names: Sequence[str], count: int, seed: int) -> list[str]:
-    """Return `count` of the names in their order, or all if there are no more.
+    """Return a random subset of the names in their order, or all if there are fewer.
 
-    Chosen by a hash keyed with the seed: random, the same at every run, and a smaller subset is
-    part of a larger one of the same seed, as learning curves over the number of images want it.
+    A hash keyed with the seed selects them. The subset is the same in every run, and a smaller
+    subset is part of a larger one of the same seed, as learning curves need.
     """
     if count >= len(names):
         return list(names)

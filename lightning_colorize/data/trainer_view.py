@@ -1,4 +1,4 @@
-"""What the data has to know of the Trainer, also where there is none."""
+"""The Trainer as the data module sees it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,10 @@ import torch
 
 
 class TrainerView:
-    """A Trainer's numbers; without one, those of a single process on the CPU that runs to its end.
+    """A Trainer's settings, or those of a single CPU process without a Trainer.
 
     Args:
-        trainer: Lightning's, or None.
+        trainer: Lightning's Trainer, or None.
     """
 
     def __init__(self, trainer: Any | None) -> None:
@@ -18,22 +18,22 @@ class TrainerView:
 
     @property
     def rank(self) -> int:
-        """This process's number."""
+        """Rank of this process."""
         return 0 if self._trainer is None else int(self._trainer.global_rank)
 
     @property
     def ranks(self) -> int:
-        """Processes of the run."""
+        """Number of processes of the run."""
         return 1 if self._trainer is None else int(self._trainer.world_size)
 
     @property
     def local_ranks(self) -> int:
-        """Processes of the run on this machine."""
+        """Number of processes of the run on this machine."""
         return 1 if self._trainer is None else int(self._trainer.num_devices)
 
     @property
     def device(self) -> torch.device:
-        """Where this process trains."""
+        """Device of this process."""
         if self._trainer is None:
             return torch.device("cpu")
         device: torch.device = self._trainer.strategy.root_device
@@ -41,37 +41,37 @@ class TrainerView:
 
     @property
     def training(self) -> bool:
-        """Whether the batch at hand is trained on."""
+        """Whether the current batch is a training batch."""
         return self._trainer is not None and self._trainer.training
 
     @property
     def overfits(self) -> bool:
-        """Whether the same images are wanted in every epoch."""
+        """Whether `overfit_batches` is set: each epoch has the same images."""
         return self._trainer is not None and self._trainer.overfit_batches > 0
 
     @property
     def folder(self) -> Path | None:
-        """The run's folder; None where no run leaves one."""
+        """The run's folder; None without a Trainer or in a `fast_dev_run`."""
         if self._trainer is None or self._trainer.fast_dev_run:
             return None
         return Path(self._trainer.default_root_dir)
 
     @property
-    def batches_of_a_try(self) -> int | None:
-        """How many batches `fast_dev_run` takes; None where it is off."""
+    def fast_dev_run_batches(self) -> int | None:
+        """Number of batches of `fast_dev_run`; None if it is off."""
         return None if self._trainer is None else int(self._trainer.fast_dev_run) or None
 
     def reads(self, split: str, batch_size: int) -> float:
-        """Return how many images of a split are read at most, over all epochs.
+        """Return the largest number of images of a split that are read in all epochs.
 
         Args:
             split: train, val or test.
-            batch_size: Of one process.
+            batch_size: Images in a batch of one process.
         """
         if self._trainer is None:
             return float("inf")
         batches = getattr(self._trainer, f"limit_{split}_batches")
-        passes = self._trainer.max_epochs if split == "train" else 1
-        if not isinstance(batches, int) or passes in (None, -1):
+        epochs = self._trainer.max_epochs if split == "train" else 1
+        if not isinstance(batches, int) or epochs in (None, -1):
             return float("inf")
-        return float(batches * batch_size * self.ranks * passes)
+        return float(batches * batch_size * self.ranks * epochs)

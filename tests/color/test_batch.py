@@ -3,10 +3,10 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 
-from lightning_colorize.color import ColorBatch, RawBatch
+from lightning_colorize.color import ColorBatch
 
 
-def test_a_batch_knows_its_size_and_its_target():
+def test_color_batch_length_and_target():
     batch = ColorBatch(L=torch.zeros(3, 1, 4, 5), ab=torch.ones(3, 2, 4, 5), names=["a", "b", "c"])
     assert len(batch) == 3
     assert batch.target is None
@@ -19,13 +19,7 @@ def test_a_batch_knows_its_size_and_its_target():
     assert batch.target is None
 
 
-def test_a_batch_cannot_be_changed_in_place():
+def test_color_batch_is_frozen():
     batch = ColorBatch(L=torch.zeros(1, 1, 2, 2), ab=torch.zeros(1, 2, 2, 2), names=["a"])
     with pytest.raises(FrozenInstanceError):
         batch.L = torch.ones(1, 1, 2, 2)
-
-
-def test_the_loader_ships_pixels_then_names():
-    rgb, names = RawBatch(rgb=torch.zeros(2, 3, 4, 4, dtype=torch.uint8), names=["a", "b"])
-    assert rgb.shape == (2, 3, 4, 4)
-    assert names == ["a", "b"]

@@ -46,12 +46,12 @@ SHARMA = """
 
 
 def as_image(lab):
-    """(N, 3) colours as L (1, 1, 1, N) and ab (1, 2, 1, N)."""
+    """(N, 3) colors as L (1, 1, 1, N) and ab (1, 2, 1, N)."""
     image = torch.as_tensor(lab, dtype=torch.float32).T[None, :, None]
     return image[:, :1], image[:, 1:]
 
 
-def test_the_published_pairs():
+def test_ciede2000_on_published_pairs():
     table = np.loadtxt(SHARMA.splitlines())
     assert table.shape == (34, 7)
     first, second = as_image(table[:, :3]), as_image(table[:, 3:6])
@@ -59,14 +59,14 @@ def test_the_published_pairs():
         np.testing.assert_allclose(difference.flatten(), table[:, 6], atol=1e-4, rtol=0)
 
 
-def test_random_colours_against_scikit_image():
+def test_ciede2000_against_scikit_image():
     rng = np.random.default_rng(0)
     lab = rng.uniform([0, -110, -110], [100, 110, 110], (2, 20_000, 3))
     ours = ciede2000(as_image(lab[0]), as_image(lab[1])).flatten()
     np.testing.assert_allclose(ours, deltaE_ciede2000(lab[0], lab[1]), atol=2e-3, rtol=0)
 
 
-def test_close_colours_against_scikit_image():
+def test_ciede2000_of_close_colors_against_scikit_image():
     rng = np.random.default_rng(1)
     lab = rng.uniform([0, -60, -60], [100, 60, 60], (20_000, 3))
     other = lab + rng.normal(0, 2, lab.shape)
@@ -74,7 +74,7 @@ def test_close_colours_against_scikit_image():
     np.testing.assert_allclose(ours, deltaE_ciede2000(lab, other), atol=2e-3, rtol=0)
 
 
-def test_equal_colours_differ_by_nothing():
+def test_ciede2000_of_equal_colors_is_zero():
     lab = np.array([[0, 0, 0], [50, 0, 0], [100, 0, 0], [40, 30, -70], [32.3, 79.2, -107.9]])
     assert ciede2000(as_image(lab), as_image(lab)).tolist() == [[[[0.0] * 5]]]
 
@@ -89,7 +89,7 @@ def test_grey_and_black_are_finite(grey):
     assert ciede2000(exact, (lab[0] * 0.5, exact[1])).isfinite().all()
 
 
-def test_full_precision_under_autocast():
+def test_ciede2000_ignores_autocast():
     generator = torch.Generator().manual_seed(2)
     first, second = (to_lab(torch.rand(2, 3, 8, 8, generator=generator)) for _ in range(2))
     expected = ciede2000(first, second)
@@ -99,6 +99,6 @@ def test_full_precision_under_autocast():
     assert torch.equal(difference, expected)
 
 
-def test_shape_and_leading_dimensions():
+def test_ciede2000_shapes():
     L, ab = torch.rand(5, 2, 1, 3, 4) * 100, torch.rand(5, 2, 2, 3, 4)
     assert ciede2000((L, ab), (L + 1, ab)).shape == (5, 2, 1, 3, 4)

@@ -17,13 +17,13 @@ def is_outside(L, ab, tolerance=0.0):
     return ((rgb < -tolerance) | (rgb > 1 + tolerance)).any(dim=1, keepdim=True)
 
 
-def test_the_result_is_inside_srgb():
+def test_fitted_colors_are_inside_srgb():
     L, ab = random_lab(0)
     assert is_outside(L, ab).float().mean() > 0.7
     assert not is_outside(L, fit_gamut(L, ab), tolerance=1e-3).any()
 
 
-def test_lightness_is_kept_where_clipping_would_move_it():
+def test_fit_gamut_preserves_lightness():
     L, ab = random_lab(1)
     fitted, _ = to_lab(to_rgb(L, fit_gamut(L, ab)))
     clipped, _ = to_lab(to_rgb(L, ab))
@@ -31,7 +31,7 @@ def test_lightness_is_kept_where_clipping_would_move_it():
     assert (fitted - L).abs().max() < 0.1
 
 
-def test_hue_is_kept_and_chroma_shrinks():
+def test_fit_gamut_preserves_hue_and_reduces_chroma():
     L, ab = random_lab(2)
     fitted = fit_gamut(L, ab)
     cross = ab[:, 0] * fitted[:, 1] - ab[:, 1] * fitted[:, 0]
@@ -40,24 +40,24 @@ def test_hue_is_kept_and_chroma_shrinks():
     assert (fitted.norm(dim=1) <= ab.norm(dim=1) + 1e-4).all()
 
 
-def test_no_more_chroma_is_taken_than_needed():
+def test_fit_gamut_reaches_the_boundary():
     L, ab = random_lab(3)
     fitted = fit_gamut(L, ab)
     shrunk = is_outside(L, ab, tolerance=1e-3)
-    # 1 % of the original chroma more, and the colour is outside again.
+    # 1 % of the original chroma more, and the color is outside again.
     assert is_outside(L, fitted + 0.01 * ab)[shrunk].all()
 
 
-def test_colours_inside_are_returned_as_they_were():
+def test_fit_gamut_leaves_colors_inside_unchanged():
     rgb = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(4))
     L, ab = to_lab(rgb)
     assert torch.equal(fit_gamut(L, ab), ab)
-    # Also beside colours that are not.
+    # Also beside colors that are not.
     ab[:, :, :4] *= 5
     assert torch.equal(fit_gamut(L, ab)[:, :, 4:], ab[:, :, 4:])
 
 
-def test_each_pixel_keeps_its_place():
+def test_fit_gamut_is_per_pixel():
     L, ab = random_lab(5)
     fitted = fit_gamut(L, ab)
     row, column = 7, 31
@@ -67,19 +67,19 @@ def test_each_pixel_keeps_its_place():
     torch.testing.assert_close(fitted[:, :, row, column], alone[:, :, 0, 0])
 
 
-def test_grey_stays_grey():
+def test_fit_gamut_keeps_grey():
     L = torch.linspace(0, 100, 101).view(1, 1, 1, -1)
     ab = torch.zeros(1, 2, 1, 101)
     assert torch.equal(fit_gamut(L, ab), ab)
 
 
-def test_black_and_white_lose_all_colour():
+def test_fit_gamut_removes_color_of_black_and_white():
     L = torch.tensor([0.0, 100.0]).view(1, 1, 1, 2)
     fitted = fit_gamut(L, torch.full((1, 2, 1, 2), 60.0))
     assert fitted.abs().max() < 0.5
 
 
-def test_the_argument_is_left_alone():
+def test_fit_gamut_does_not_modify_its_input():
     L, ab = random_lab(6)
     before = ab.clone()
     fit_gamut(L, ab)
@@ -88,7 +88,7 @@ def test_the_argument_is_left_alone():
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0, 100), st.floats(-200, 200), st.floats(-200, 200))
-def test_any_colour_is_finite_and_fits(L, a, b):
+def test_any_color_is_finite_and_fits(L, a, b):
     lightness = torch.tensor(L).view(1, 1, 1, 1)
     fitted = fit_gamut(lightness, torch.tensor([a, b]).view(1, 2, 1, 1))
     assert fitted.isfinite().all()

@@ -18,12 +18,12 @@ SPECIAL = {
 
 
 def as_image(colors):
-    """(N, 3) colours as an image (1, 3, 1, N)."""
+    """(N, 3) colors as an image (1, 3, 1, N)."""
     return torch.as_tensor(np.asarray(colors)).T[None, :, None]
 
 
 def as_colors(*channels):
-    """Images (1, C, 1, N) as colours (N, sum of C)."""
+    """Images (1, C, 1, N) as colors (N, sum of C)."""
     return torch.cat(channels, dim=1)[0, :, 0].T.numpy()
 
 
@@ -45,7 +45,7 @@ def test_to_rgb_against_scikit_image(name):
 
 
 @pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
-def test_colours_outside_srgb_against_scikit_image():
+def test_colors_outside_srgb_against_scikit_image():
     lab = np.random.default_rng(1).uniform([0, -110, -110], [100, 110, 110], (4096, 3))
     image = as_image(lab)
     L, ab = image[:, :1], image[:, 1:]
@@ -126,7 +126,7 @@ def test_gradients_of_black_and_of_colors_outside_srgb_are_finite():
     assert ab.grad.isfinite().all()
 
 
-def test_the_range_of_srgb():
+def test_lab_range_of_srgb():
     # The extremes lie on the cube's surface; every second step of its six faces.
     steps = torch.arange(0, 256, 3, dtype=torch.uint8)
     u, v = (grid.flatten() for grid in torch.meshgrid(steps, steps, indexing="ij"))
@@ -143,7 +143,7 @@ def test_the_range_of_srgb():
     assert ab.abs().max() < AB_SCALE
 
 
-def test_grey_has_no_colour():
+def test_grey_has_no_color():
     _, ab = to_lab(as_image(SPECIAL["greys"]).to(torch.uint8))
     assert ab.abs().max() < 0.02
 
@@ -168,7 +168,7 @@ def test_round_trip(height, width, count, seed, floating):
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_round_trip_of_one_colour(red, green, blue):
+def test_round_trip_of_one_color(red, green, blue):
     rgb = torch.tensor([red, green, blue]).view(1, 3, 1, 1)
     torch.testing.assert_close(to_rgb(*to_lab(rgb)), rgb, atol=2e-4, rtol=0)
 
@@ -183,7 +183,7 @@ def test_scaling_and_back():
     assert scaling.restore_ab(torch.ones(1, 2, 1, 1, dtype=torch.bfloat16)).dtype == torch.float32
 
 
-def test_the_scale_travels_in_the_state_dict():
+def test_scale_is_in_the_state_dict():
     state = LabScaling(128.0).state_dict()
     assert state["ab_scale"].item() == 128.0
     other = LabScaling()

@@ -1,4 +1,4 @@
-"""Whole fp32 for colour, whatever is switched on around it."""
+"""Whole fp32 for color, whatever is switched on around it."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def tf32():
     set_back()
 
 
-def test_it_is_switched_on_and_off_and_back():
+def test_set_tf32_and_restore():
     # Torch's own default: convolutions in TF32, products not.
     before = settings()
     assert before[1] == "tf32"
@@ -39,7 +39,7 @@ def test_it_is_switched_on_and_off_and_back():
 
 
 @pytest.mark.usefixtures("tf32")
-def test_within_full_precision_nothing_is_rounded_and_after_it_all_is_as_before():
+def test_full_precision_disables_tf32_and_restores_it():
     with full_precision(torch.zeros(1)):
         assert settings() == OFF
         with full_precision(torch.zeros(1)):
@@ -51,7 +51,7 @@ def test_within_full_precision_nothing_is_rounded_and_after_it_all_is_as_before(
     assert settings() == ON
 
 
-def test_autocast_is_off_within_and_on_again_after():
+def test_full_precision_disables_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         with full_precision(torch.zeros(1)):
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
@@ -75,7 +75,7 @@ PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "mv", "dot", "convolution", "cudnn_
 PRODUCTS |= {"linear", "matmul", "einsum", "affine_grid_generator", "mkldnn_convolution"}
 
 
-def test_nothing_in_the_conversion_can_be_lowered():
+def test_conversion_has_no_matrix_products():
     """Kornia's is a convolution on GPUs, where a test on a CPU would not see what is lost."""
     rgb = torch.randint(0, 256, (2, 3, 20, 20), dtype=torch.uint8)
     augmentation = Augmentation(16, rotation=5.0, grey_jitter=0.5)

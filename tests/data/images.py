@@ -125,7 +125,7 @@ def write_la_png(path: Path) -> np.ndarray:
 
 
 def sample_palette() -> tuple[np.ndarray, np.ndarray]:
-    """Numbers (48, 64) and their colours (16, 3)."""
+    """Numbers (48, 64) and their colors (16, 3)."""
     colors = np.random.default_rng(0).integers(0, 256, (16, 3), dtype=np.uint8)
     return (np.add.outer(np.arange(48), np.arange(64)) // 7 % 16).astype(np.uint8), colors
 
@@ -151,7 +151,7 @@ def write_palette_transparent_png(path: Path) -> np.ndarray:
 
 
 def write_palette_alpha_png(path: Path) -> np.ndarray:
-    """Each colour of the palette has its own transparency."""
+    """Each color of the palette has its own transparency."""
     numbers, colors = sample_palette()
     alpha = np.linspace(0, 255, 16).round().astype(np.uint8)
     palette_image().save(path, format="PNG", transparency=alpha.tobytes())

@@ -27,10 +27,10 @@ def none(size=24, **options):
 
 def moved(augmentation, rgb):
     """The images after the geometry, before the conversion."""
-    return augmentation.geometry(rgb, augmentation.draw(rgb.shape).places)
+    return augmentation.geometry(rgb, augmentation.draw(rgb.shape).affine)
 
 
-def test_without_anything_it_is_a_resize():
+def test_no_augmentation_is_a_resize():
     rgb = smooth()
     batch = to_color_batch(raw(rgb), none())
     # In floating point, as augmented images are: uint8 takes a table, which rounds differently.
@@ -58,7 +58,7 @@ def test_about_half_the_images_are_flipped():
 
 @pytest.mark.parametrize("options", [{"scale": (0.5, 0.8)}, {"rotation": 10.0}, {"flip": 0.5}])
 def test_geometry_moves_L_and_ab_alike(options):
-    # L + a + b is a function of the pixel in these greens and reds: 2 colours, hard-edged.
+    # L + a + b is a function of the pixel in these greens and reds: 2 colors, hard-edged.
     rgb = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
     rgb[:, 0], rgb[:, 1, :, 16:] = 200, 180
     torch.manual_seed(0)
@@ -66,12 +66,12 @@ def test_geometry_moves_L_and_ab_alike(options):
     lab = rgb_to_lab(torch.tensor([[200, 0, 0], [200, 180, 0]]).view(2, 3, 1, 1) / 255).flatten(1)
     pixels = torch.cat([batch.L, batch.ab], dim=1).movedim(1, -1).reshape(-1, 3)
     nearest = torch.cdist(pixels, lab).amin(dim=1)
-    # All but the interpolated edge is exactly one of the two colours.
+    # All but the interpolated edge is exactly one of the two colors.
     assert (nearest < 0.5).float().mean() > 0.85
     assert not torch.allclose(batch.L[0], batch.L[1])
 
 
-def test_crops_have_the_area_and_ratio_that_were_asked_for():
+def test_crop_area_and_ratio():
     torch.manual_seed(0)
     size = 100
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
@@ -92,7 +92,7 @@ def test_rotation_fills_the_corners_by_reflection():
     assert moved(none(rotation=45.0), rgb).min() > 0.77  # 200 / 255, no black corner
 
 
-def test_grey_jitter_changes_L_and_leaves_the_colours():
+def test_grey_jitter_changes_L_and_leaves_the_colors():
     rgb = smooth(64)
     torch.manual_seed(0)
     batch = to_color_batch(raw(rgb), none(grey_jitter=1.0))
@@ -105,7 +105,7 @@ def test_grey_jitter_changes_L_and_leaves_the_colours():
     assert batch.L.max() <= 100
 
 
-def test_grey_jitter_keeps_white_and_black_and_reaches_only_its_share():
+def test_grey_jitter_preserves_white_and_black_and_has_its_probability():
     extremes = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     extremes[1] = 255
     torch.manual_seed(0)
@@ -128,7 +128,7 @@ def test_red_may_become_darker_or_lighter_than_blue():
     assert 0.3 < float(lighter) < 0.7
 
 
-def test_a_seed_decides_everything():
+def test_augmentation_is_reproducible():
     augmentation = Augmentation(16, 0.5, (0.6, 1.0), rotation=5.0, grey_jitter=0.5)
     batches = []
     for seed in (1, 1, 2):
@@ -150,7 +150,7 @@ def test_a_seed_decides_everything():
     ],
     ids=str,
 )
-def test_it_is_kornias_augmentation_of_the_same_seed(options):
+def test_augmentation_equals_kornia(options):
     """By another arithmetic: kornia turns matrices into grids on the device."""
     rgb = smooth(6, size=32) / 255
     steps = []
@@ -170,14 +170,14 @@ def test_it_is_kornias_augmentation_of_the_same_seed(options):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
-def test_without_a_crop_it_is_the_resizing_of_the_loader():
+def test_no_crop_equals_the_loader_resize():
     rgb = smooth(2, size=60)
     found = moved(none(24), rgb) * 255
     expected = torch.stack([resize_short_side(image, 24) for image in rgb])
     assert (found - expected).abs().max() < 1.01
 
 
-def test_an_image_of_one_pixel_is_augmented():
+def test_one_pixel_image():
     rgb = torch.tensor([200, 100, 50], dtype=torch.uint8).view(1, 3, 1, 1)
     augmentation = Augmentation(1, flip=1.0, rotation=10.0)
     torch.testing.assert_close(moved(augmentation, rgb), rgb / 255, atol=1e-5, rtol=0)

@@ -22,7 +22,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_images_are_as_read_and_resized(folder):
+def test_cached_images_equal_resized_files(folder):
     files = FileImages(folder, ["b.png", "a.png"])
     cached = CachedImages(files, 16)
     assert [cached.name(index) for index in range(len(cached))] == ["b.png", "a.png"]
@@ -39,7 +39,7 @@ def test_images_are_read_once(folder):
     assert cached.read(0).shape == (3, 16, 24)
 
 
-def test_of_a_panorama_the_middle_is_kept(folder):
+def test_panorama_is_center_cropped(folder):
     files = FileImages(folder, ["long.png"])
     whole = files.read(0)
     height, width = whole.shape[-2:]
@@ -48,7 +48,7 @@ def test_of_a_panorama_the_middle_is_kept(folder):
     assert torch.equal(CachedImages(files, 16).read(0), resize_short_side(middle, 16))
 
 
-def test_broken_images_are_left_out_with_their_weights(folder):
+def test_corrupt_images_are_left_out_with_their_weights(folder):
     weights = np.array([1.0, 2.0, 3.0])
     cached = CachedImages(FileImages(folder, ["a.png", "bad.png", "b.png"], weights), 16)
     assert [cached.name(i) for i in range(len(cached))] == ["a.png", "b.png"]
@@ -57,18 +57,18 @@ def test_broken_images_are_left_out_with_their_weights(folder):
     assert torch.equal(cached.read(1), CachedImages(FileImages(folder, ["b.png"]), 16).read(0))
 
 
-def test_a_set_of_broken_images_is_empty(folder):
+def test_set_of_corrupt_images_is_empty(folder):
     assert len(CachedImages(FileImages(folder, ["bad.png"]), 16)) == 0
 
 
-def test_what_fits_into_a_quarter_of_the_memory(monkeypatch):
+def test_fits_in_a_quarter_of_memory(monkeypatch):
     monkeypatch.setattr(cache, "machine_memory", lambda: 4 * 1000 * 3 * 1.5 * 100**2)
     assert fits_in_memory(1000, 100)
     assert not fits_in_memory(1001, 100)
     assert not fits_in_memory(1000, 101)
 
 
-def test_of_that_quarter_each_process_has_its_part_and_other_images_theirs(monkeypatch):
+def test_memory_is_divided_among_processes_and_splits(monkeypatch):
     monkeypatch.setattr(cache, "machine_memory", lambda: 4 * bytes_needed(1000, 100))
     assert fits_in_memory(500, 100, processes=2)
     assert not fits_in_memory(501, 100, processes=2)
@@ -76,7 +76,7 @@ def test_of_that_quarter_each_process_has_its_part_and_other_images_theirs(monke
     assert not fits_in_memory(301, 100, taken=bytes_needed(700, 100))
 
 
-def test_many_blocks_hold_what_one_holds(folder, monkeypatch):
+def test_many_blocks_equal_one_block(folder, monkeypatch):
     files = FileImages(folder, ["b.png", "a.png", "bad.png", "long.png", "a.png"])
     whole = CachedImages(files, 16)
     for block in (1, 2500, 4000):
@@ -108,14 +108,14 @@ class Watched(ImageSet):
         return torch.from_numpy(pixels)
 
 
-def test_there_is_no_second_copy_while_it_fills():
+def test_filling_makes_no_second_copy():
     watched = Watched(100)
     cached = CachedImages(watched, 8)
     assert [int(cached.read(i)[0, 0, 0]) for i in (0, 50, 99)] == [0, 50, 99]
     assert watched.most < 50
 
 
-def test_the_memory_is_a_control_groups_where_there_is_one(monkeypatch, tmp_path):
+def test_control_group_memory_limit(monkeypatch, tmp_path):
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(cache, "Path", lambda _: limit)
     installed = cache.machine_memory()

@@ -17,7 +17,7 @@ def raw(seed=0):
     return pixels, RawBatch(torch.from_numpy(pixels).permute(0, 3, 1, 2), ["a", "b", "c"])
 
 
-def test_it_is_scikit_images_lab_without_a_trainer():
+def test_to_color_batch_against_scikit_image():
     pixels, batch = raw()
     converted = to_color_batch(batch)
     lab = torch.from_numpy(rgb2lab(pixels)).permute(0, 3, 1, 2).float()
@@ -27,7 +27,7 @@ def test_it_is_scikit_images_lab_without_a_trainer():
     assert len(converted) == 3
 
 
-def test_autocast_does_not_reach_it():
+def test_to_color_batch_ignores_autocast():
     _, batch = raw()
     augmentation = Augmentation(16, 0.5, (0.6, 1.0), rotation=5.0, grey_jitter=1.0)
     for how in (None, augmentation):
@@ -58,7 +58,7 @@ COMPILED = [
 
 
 @pytest.mark.parametrize(("backend", "augmentation"), COMPILED)
-def test_compiled_it_is_the_same_with_the_same_draws(monkeypatch, backend, augmentation):
+def test_compiled_conversion_equals_eager(monkeypatch, backend, augmentation):
     """To 1e-4 of each scale, as one graph, also for an epoch's last batch."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     convert._compiled.cache_clear()
@@ -77,7 +77,7 @@ def test_compiled_it_is_the_same_with_the_same_draws(monkeypatch, backend, augme
     torch.compiler.reset()
 
 
-def test_the_data_module_compiles_where_it_is_told_to(photo_folder, monkeypatch):
+def test_data_module_compiles_on_request(photo_folder, monkeypatch):
     asked = []
     monkeypatch.setattr(
         "lightning_colorize.data.module.require_compiler", lambda *a: asked.append(a)

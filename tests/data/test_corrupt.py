@@ -13,7 +13,7 @@ def errors(*names):
     return [CorruptImage(name, ImageError(Path("/photos") / name, f"not {name}")) for name in names]
 
 
-def test_they_are_listed_with_their_reasons_and_one_line_says_where(tmp_path, capsys):
+def test_report_lists_names_and_reasons(tmp_path, capsys):
     report = tmp_path / "run" / "broken.txt"
     broken = CorruptImages(1000, 0.01, report)
     broken.add([])
@@ -27,14 +27,14 @@ def test_they_are_listed_with_their_reasons_and_one_line_says_where(tmp_path, ca
     assert read_name_list(report) == {"a.jpg", "val/b.jpg", "c.jpg"}
 
 
-def test_a_list_that_is_there_is_gone_on_with(tmp_path):
+def test_existing_report_is_extended(tmp_path):
     report = tmp_path / "broken.txt"
     for names in (["a.jpg"], ["a.jpg", "b.jpg"]):
         CorruptImages(1000, 0.01, report).add(errors(*names))
     assert report.read_text() == "# not a.jpg\na.jpg\n# not b.jpg\nb.jpg\n"
 
 
-def test_without_a_file_up_to_five_are_named(tmp_path, monkeypatch, capsys):
+def test_without_report_up_to_five_are_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     broken = CorruptImages(1000, 0.01)
     broken.add(errors("a"))
@@ -49,7 +49,7 @@ def test_without_a_file_up_to_five_are_named(tmp_path, monkeypatch, capsys):
     ]
 
 
-def test_what_another_process_tells_is_counted_only(tmp_path, capsys):
+def test_images_reported_by_rank_zero_are_only_counted(tmp_path, capsys):
     report = tmp_path / "broken.txt"
     broken = CorruptImages(10, 0.0, report)
     broken.add(errors("a"), reported_by_rank_zero=True)
@@ -74,20 +74,20 @@ def test_too_large_a_share_stops_the_run(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01])
-def test_one_is_always_tolerated(share):
+def test_one_corrupt_image_is_tolerated(share):
     broken = CorruptImages(30, share)
     broken.add(errors("a.jpg"))
     with pytest.raises(UsageError, match="2 of 30"):
         broken.add(errors("b.jpg"))
 
 
-def test_at_work_too_many_are_no_wrong_use():
+def test_too_many_at_work_is_no_usage_error():
     assert not issubclass(TooManyCorrupt, UsageError)
     with pytest.raises(TooManyCorrupt, match="2 of 30"):
         CorruptImages(30, 0.01).add(errors("a", "b"), TooManyCorrupt)
 
 
-def test_an_image_that_is_met_again_counts_once(tmp_path):
+def test_corrupt_image_counts_once(tmp_path):
     broken = CorruptImages(100, 0.01, tmp_path / "broken.txt")
     for _ in range(5):
         broken.add(errors("a.jpg"))

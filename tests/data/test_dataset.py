@@ -28,13 +28,13 @@ from lightning_colorize.data.images import FileImages
         (1000, 3, 2, (667, 2)),
     ],
 )
-def test_the_short_side_is_exact_and_the_shape_kept(height, width, side, expected):
+def test_resize_short_side(height, width, side, expected):
     resized = resize_short_side(torch.zeros(3, height, width, dtype=torch.uint8), side)
     assert resized.shape == (3, *expected)
     assert resized.dtype == torch.uint8
 
 
-def test_reducing_averages_as_pillow_does():
+def test_downscaling_is_antialiased():
     pixels = np.random.default_rng(0).integers(0, 256, size=(80, 120, 3), dtype=np.uint8)
     theirs = Image.fromarray(pixels).resize((30, 20), Image.Resampling.BILINEAR)
     ours = resize_short_side(torch.from_numpy(pixels).permute(2, 0, 1), 20)
@@ -43,7 +43,7 @@ def test_reducing_averages_as_pillow_does():
 
 
 @pytest.mark.parametrize(("position", "start"), [(0.0, 0), (0.5, 5), (1.0, 10)])
-def test_squares_are_cut_along_the_long_side(position, start):
+def test_crop_position(position, start):
     ramp = torch.arange(14).expand(3, 4, 14)
     assert crop_square(ramp, 4, position)[0, 0].tolist() == list(range(start, start + 4))
     assert crop_square(ramp.mT, 4, position)[0, :, 0].tolist() == list(range(start, start + 4))
@@ -58,7 +58,7 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_the_draw_says_where_a_training_image_is_cut(files):
+def test_training_crop_follows_the_draw(files):
     images = FileImages(files, ["0.png"])
     training = ImageDataset(images, 8, random_crop=True)
     starts = [int(training[0, draw].rgb[0, 0, 0]) for draw in (0, 2**31, 2**32 - 1)]
@@ -67,7 +67,7 @@ def test_the_draw_says_where_a_training_image_is_cut(files):
     assert int(evaluation[0, 0].rgb[0, 0, 0]) == int(evaluation[0, 2**32 - 1].rgb[0, 0, 0]) == 8
 
 
-def test_a_broken_image_is_replaced_by_the_next_or_reported(files):
+def test_corrupt_image_is_replaced_or_reported(files):
     images = FileImages(files, ["bad.png", "bad.png", "2.png"])
     item = ImageDataset(images, 8, replace_corrupt=True)[0, 0]
     assert item.name == "2.png"
@@ -78,7 +78,7 @@ def test_a_broken_image_is_replaced_by_the_next_or_reported(files):
     assert len(item.corrupt) == 1
 
 
-def test_replacement_goes_round_and_ends(files):
+def test_replacement_wraps_around_once(files):
     around = FileImages(files, ["0.png", "bad.png"])
     assert ImageDataset(around, 8, replace_corrupt=True)[1, 0].name == "0.png"
     hopeless = FileImages(files, ["bad.png", "bad.png"])
@@ -87,7 +87,7 @@ def test_replacement_goes_round_and_ends(files):
     assert len(item.corrupt) == 2
 
 
-def test_batches_are_made_of_what_is_whole():
+def test_collate_leaves_corrupt_images_out():
     error = CorruptImage("b", ImageError(Path("b"), "no"))
     items = [Item(torch.ones(3, 2, 2, dtype=torch.uint8), "a", []), Item(None, "b", [error])]
     raw, broken = collate(items)
@@ -100,7 +100,7 @@ def test_batches_are_made_of_what_is_whole():
     assert broken == [error]
 
 
-def test_a_strip_is_cut_before_it_is_enlarged():
+def test_strip_is_cropped_before_resizing():
     strip = torch.arange(400, dtype=torch.uint8).expand(3, 1, 400)
     assert limit_length(strip).tolist() == strip[:, :, 198:202].tolist()
     assert limit_length(strip.mT).shape == (3, 4, 1)

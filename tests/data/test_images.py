@@ -74,15 +74,6 @@ def test_concat_weights_draw_each_part_by_its_share():
     assert images.weights == pytest.approx([0.25] * 4 + [0.5, 1.5])
 
 
-def test_sampler_over_weights_meets_the_shares():
-    parts = [ConstantImages("a", 1000), ConstantImages("b", 10)]
-    weights = ConcatImages(parts, shares=[3.0, 1.0]).weights
-    drawn = torch.multinomial(
-        torch.from_numpy(weights), 20_000, True, generator=torch.Generator().manual_seed(0)
-    )
-    assert float((drawn >= 1000).float().mean()) == pytest.approx(0.25, abs=0.015)
-
-
 def test_names_use_little_memory():
     held = NameList(f"n{i:08d}.JPEG" for i in range(10_000))
     assert len(pickle.dumps(held)) < 10_000 * (14 + 8) + 1000

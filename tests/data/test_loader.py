@@ -77,7 +77,7 @@ def test_an_epoch_has_every_image_once():
     assert sorted(flat(make_loader(12, 3))) == list(range(12))
 
 
-def test_an_epoch_leaves_out_what_fills_no_batch_but_not_always_the_same():
+def test_incomplete_batch_is_dropped_at_random():
     loader = make_loader(10, 3)
     left_out = set()
     for _ in range(20):
@@ -87,12 +87,12 @@ def test_an_epoch_leaves_out_what_fills_no_batch_but_not_always_the_same():
     assert len(left_out) > 3
 
 
-def test_fewer_images_than_a_batch_are_a_batch():
+def test_small_set_is_one_batch():
     assert len(make_loader(2, 3)) == 1
     assert sorted(flat(make_loader(2, 3))) == [0, 1]
 
 
-def test_each_epoch_has_another_order_and_the_seed_decides_it():
+def test_order_follows_epoch_and_seed():
     loader = make_loader(12, 3, seed=7)
     epochs = [flat(loader) for _ in range(4)]
     assert len({tuple(epoch) for epoch in epochs}) == 4
@@ -102,7 +102,7 @@ def test_each_epoch_has_another_order_and_the_seed_decides_it():
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_share_an_epoch_without_overlap_in_the_batches_of_one_process(ranks):
+def test_global_batches_do_not_depend_on_ranks(ranks):
     alone = make_loader(26, 6, seed=3)
     group = [make_loader(26, 6 // ranks, seed=3, rank=rank, ranks=ranks) for rank in range(ranks)]
     for _ in range(2):
@@ -113,7 +113,7 @@ def test_ranks_share_an_epoch_without_overlap_in_the_batches_of_one_process(rank
         assert len(joined(together)) == len(set(joined(together))) == 24
 
 
-def test_evaluation_takes_every_image_once_over_all_ranks_without_padding():
+def test_evaluation_has_each_image_once_over_all_ranks():
     group = [make_loader(11, 2, shuffle=False, rank=rank, ranks=3) for rank in range(3)]
     parts = [flat(loader) for loader in group]
     assert sorted(joined(parts)) == list(range(11))
@@ -132,7 +132,7 @@ def test_weights_are_relative_frequencies():
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop_at", [1, 2])
-def test_resumed_in_mid_epoch_it_gives_the_remaining_batches_and_draws(workers, stop_at):
+def test_resume_in_mid_epoch_is_bit_exact(workers, stop_at):
     options = {"num_workers": workers, "persistent_workers": workers > 0}
     undisturbed = make_loader(12, 3, **options)
     delivered(undisturbed)
@@ -153,7 +153,7 @@ def test_resumed_in_mid_epoch_it_gives_the_remaining_batches_and_draws(workers, 
     assert delivered(resumed) == third
 
 
-def test_crops_follow_from_seed_epoch_and_place():
+def test_crops_follow_seed_epoch_and_position():
     first, again = make_loader(6, 3), make_loader(6, 3)
     epochs = [delivered(first), delivered(first)]
     assert [delivered(again), delivered(again)] == epochs
@@ -167,13 +167,13 @@ def test_crops_follow_from_seed_epoch_and_place():
     assert len(offsets) > 5
 
 
-def test_evaluation_cuts_the_centre():
+def test_evaluation_crops_the_center():
     batch = next(iter(make_loader(3, 3, shuffle=False)))
     assert batch.rgb[:, 0, 0, 0].tolist() == [8, 13, 18]
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_only_training_seeds_what_is_drawn_after_a_batch(training):
+def test_only_training_seeds_batches(training):
     draws = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -181,17 +181,17 @@ def test_only_training_seeds_what_is_drawn_after_a_batch(training):
     assert (draws[0] == draws[1]) == training
 
 
-def test_each_batch_draws_numbers_of_its_own():
+def test_batches_have_different_seeds():
     draws = {tuple(drawn) for _, _, drawn in delivered(make_loader(12, 3))}
     assert len(draws) == 4
 
 
-def test_ranks_draw_different_numbers_in_the_same_batch():
+def test_ranks_have_different_seeds():
     draws = [delivered(make_loader(12, 3, rank=rank, ranks=2))[0][2] for rank in range(2)]
     assert draws[0] != draws[1]
 
 
-def test_an_epoch_that_is_left_early_is_followed_by_the_next():
+def test_abandoned_epoch_is_followed_by_the_next():
     undisturbed = make_loader(12, 3)
     epochs = [numbers(undisturbed) for _ in range(2)]
     loader = make_loader(12, 3)
@@ -199,7 +199,7 @@ def test_an_epoch_that_is_left_early_is_followed_by_the_next():
     assert numbers(loader) == epochs[1]
 
 
-def test_resumed_at_the_end_of_an_epoch_it_begins_the_next():
+def test_resume_at_the_end_of_an_epoch():
     loader = make_loader(12, 3)
     numbers(loader)
     state = loader.state_dict()
@@ -209,7 +209,7 @@ def test_resumed_at_the_end_of_an_epoch_it_begins_the_next():
     assert numbers(resumed) == expected
 
 
-def test_resumed_after_an_epoch_that_was_closed_early_it_begins_the_next():
+def test_resume_after_end_epoch():
     loader = make_loader(12, 3)
     list(islice(loader, 2))
     loader.end_epoch()
@@ -218,7 +218,7 @@ def test_resumed_after_an_epoch_that_was_closed_early_it_begins_the_next():
     assert numbers(resumed) == numbers(loader)
 
 
-def test_broken_images_are_replaced_in_training(tmp_path, capsys):
+def test_corrupt_images_are_replaced_in_training(tmp_path, capsys):
     report = tmp_path / "broken.txt"
     loader = make_loader(12, 3, broken=[4, 5], report=report)
     seen = Counter(flat(loader))
@@ -233,7 +233,7 @@ def test_broken_images_are_replaced_in_training(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_broken_images_are_dropped_in_evaluation(tmp_path, workers):
+def test_corrupt_images_are_dropped_in_evaluation(tmp_path, workers):
     loader = make_loader(
         9, 3, shuffle=False, broken=[1, 3, 4, 5], report=tmp_path / "b.txt", num_workers=workers
     )
@@ -242,19 +242,19 @@ def test_broken_images_are_dropped_in_evaluation(tmp_path, workers):
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_too_many_broken_images_are_a_failure_at_work(shuffle):
+def test_too_many_corrupt_images_raise(shuffle):
     with pytest.raises(TooManyCorrupt, match="of 9 images cannot be read"):
         flat(make_loader(9, 3, shuffle=shuffle, broken=[1, 3, 4, 5], share=0.1))
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_not_one_readable_image_is_a_failure_at_work(shuffle):
-    with pytest.raises(TooManyCorrupt, match="none of the images at hand can be read"):
+def test_no_readable_image_raises(shuffle):
+    with pytest.raises(TooManyCorrupt, match="none of the images can be read"):
         flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=0.1))
     assert flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=1.0)) == []
 
 
-def test_a_position_amid_batches_of_another_size_is_refused():
+def test_resume_with_another_batch_size_is_refused():
     stopped = make_loader(12, 3)
     next(iter(stopped))
     state = stopped.state_dict()
@@ -267,7 +267,7 @@ def test_a_position_amid_batches_of_another_size_is_refused():
 SHARDS = ShardOrder(np.array([4, 3, 5, 4, 4, 4]), window=2)
 
 
-def test_over_shards_ranks_have_equally_many_batches_and_no_image_in_common():
+def test_shard_order_divides_an_epoch_among_ranks():
     group = [make_loader(24, 3, order=SHARDS, rank=rank, ranks=2) for rank in range(2)]
     for _ in range(3):
         parts = [numbers(loader) for loader in group]
@@ -275,14 +275,14 @@ def test_over_shards_ranks_have_equally_many_batches_and_no_image_in_common():
         assert sorted(joined(joined(parts))) == list(range(24))
 
 
-def test_over_shards_evaluation_has_every_image_once_and_each_rank_a_row_of_them():
+def test_shard_order_in_evaluation():
     group = [make_loader(24, 4, shuffle=False, order=SHARDS, rank=r, ranks=3) for r in range(3)]
     assert [flat(loader) for loader in group] == [[*range(n, n + 8)] for n in (0, 8, 16)]
     assert [len(loader) for loader in group] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_over_shards_it_is_resumed_in_mid_epoch_too(workers):
+def test_shard_order_resumes_in_mid_epoch(workers):
     undisturbed = make_loader(24, 3, order=SHARDS)
     epochs = [delivered(undisturbed) for _ in range(2)]
     stopped = make_loader(24, 3, order=SHARDS, num_workers=workers)
@@ -295,7 +295,7 @@ def test_over_shards_it_is_resumed_in_mid_epoch_too(workers):
     assert delivered(resumed) == epochs[1]
 
 
-def test_a_position_in_shards_that_were_dealt_to_others_is_refused():
+def test_shard_order_resume_with_other_ranks_is_refused():
     stopped = make_loader(24, 4, order=SHARDS)
     next(iter(stopped))
     with pytest.raises(UsageError, match="over shards dealt to 1 processes, not 2: resume it"):
@@ -306,7 +306,7 @@ def test_a_position_in_shards_that_were_dealt_to_others_is_refused():
     make_loader(24, 2, ranks=2).load_state_dict(stopped.state_dict())
 
 
-def test_a_position_beyond_the_end_of_larger_batches_is_still_amid_an_epoch():
+def test_resume_with_larger_batches_is_refused():
     stopped = make_loader(24, 2)
     batches = iter(stopped)
     for _ in range(8):
@@ -318,14 +318,14 @@ def test_a_position_beyond_the_end_of_larger_batches_is_still_amid_an_epoch():
     make_loader(24, 4).load_state_dict(stopped.state_dict())
 
 
-def test_a_position_among_other_images_is_refused():
+def test_resume_with_other_images_is_refused():
     stopped = make_loader(24, 2)
     next(iter(stopped))
     with pytest.raises(UsageError, match="an epoch of 12 batches, and these images make 15"):
         make_loader(30, 2).load_state_dict(stopped.state_dict())
 
 
-def test_the_set_hears_what_is_coming_and_what_was_read():
+def test_set_receives_upcoming_indices_and_progress():
     heard = []
 
     class Told(Numbered):
@@ -342,7 +342,7 @@ def test_the_set_hears_what_is_coming_and_what_was_read():
     assert heard == [joined(expected[2:]), 3, 6]
 
 
-def test_it_knows_how_long_batches_were_waited_for(monkeypatch):
+def test_waiting_time_is_recorded(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     read = Numbered.read

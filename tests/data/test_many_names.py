@@ -85,7 +85,7 @@ def measure(count, by_shards, output):
 
 
 @pytest.mark.parametrize("by_shards", [False, True])
-def test_memory_grows_little_and_an_epoch_begins_at_once(tmp_path, by_shards):
+def test_million_names_take_little_memory_and_time(tmp_path, by_shards):
     found = {}
     for count in (1000, MANY):
         output = tmp_path / f"{count}.json"

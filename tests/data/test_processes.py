@@ -65,7 +65,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_plain_trainer_divides_each_split_between_two_processes(tmp_path):
+def test_plain_trainer_with_two_processes(tmp_path):
     for split, count in {"train": 8, "val": 4, "test": 4}.items():
         write_images(tmp_path / "photos" / split, count)
     script = tmp_path / "plain.py"

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 import unicodedata
 from hashlib import blake2b
 
@@ -33,22 +31,6 @@ def test_composed_and_decomposed_names_hash_alike():
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_hash_does_not_depend_on_the_process():
-    call = "split_names([*'abcdefgh'], {'train': 0.5, 'val': 0.5})"
-    code = f"from lightning_colorize.data.splits import split_names; print({call})"
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert outputs == {f"{split_names([*'abcdefgh'], {'train': 0.5, 'val': 0.5})}\n"}
-
-
 @given(name_lists)
 def test_shares_that_add_up_to_one_partition_the_names(names):
     parts = split_names(names, DEFAULT_SHARES)
@@ -57,7 +39,7 @@ def test_shares_that_add_up_to_one_partition_the_names(names):
 
 
 @given(name_lists)
-def test_no_split_stays_empty_while_there_are_images_for_all(names):
+def test_no_split_is_empty_if_images_suffice(names):
     parts = split_names(names, DEFAULT_SHARES)
     if names:
         assert "train" in parts
@@ -66,10 +48,10 @@ def test_no_split_stays_empty_while_there_are_images_for_all(names):
 
 
 @given(st.lists(st.integers(0, 10_000), unique=True, min_size=30, max_size=60), st.integers(1, 29))
-def test_added_files_move_no_old_one(numbers, kept):
+def test_added_files_do_not_move_others(numbers, kept):
     names = [f"{number}.png" for number in numbers]
     first, both = (split_names(part, {"train": 0.5, "val": 0.5}) for part in (names[:kept], names))
-    # A split that was empty was given its neighbour; apart from this nothing may move.
+    # A split that was empty was given its neighbor; apart from this nothing may move.
     natural = name_hashes(names) < 0.5
     if natural[:kept].any() and not natural[:kept].all():
         for split, part in first.items():
@@ -77,7 +59,7 @@ def test_added_files_move_no_old_one(numbers, kept):
 
 
 @given(st.tuples(*[st.floats(0.05, 0.3)] * 3))
-def test_parts_are_near_the_shares_and_the_rest_is_unused(shares):
+def test_split_sizes_are_near_their_shares(shares):
     wanted = dict(zip(("train", "val", "test"), shares, strict=True))
     parts = split_names(many, wanted)
     for split, share in wanted.items():
@@ -97,7 +79,7 @@ def test_counts_are_exact_and_do_not_depend_on_the_order(names):
     assert {s: sorted(p) for s, p in parts.items()} == {s: sorted(p) for s, p in again.items()}
 
 
-def test_counts_go_by_the_order_of_the_hash():
+def test_counts_follow_the_hash_order():
     parts = split_names(many[:10], {"train": 5, "test": 3})
     by_hash = [many[i] for i in np.argsort(name_hashes(many[:10]))]
     assert {split: set(part) for split, part in parts.items()} == {
@@ -106,12 +88,12 @@ def test_counts_go_by_the_order_of_the_hash():
     }
 
 
-def test_counts_may_come_as_floats_from_a_parsed_file():
+def test_counts_may_be_floats():
     parts = split_names([*"abcde"], {"train": 3.0, "val": 2.0})
     assert {split: len(part) for split, part in parts.items()} == {"train": 3, "val": 2}
 
 
-def test_too_few_for_the_counts_says_how_many_there_are():
+def test_too_few_images_for_the_counts():
     with pytest.raises(UsageError, match=r"200 images .*train 134, val 36, test 30.*150 found"):
         split_names(many[:150], {"train": 134, "val": 36, "test": 30})
 
@@ -125,7 +107,7 @@ def test_too_few_for_the_counts_says_how_many_there_are():
         ({}, "at least 0"),
     ],
 )
-def test_senseless_numbers_are_refused(splits, message):
+def test_invalid_splits_are_refused(splits, message):
     with pytest.raises(UsageError, match=message):
         split_names(many, splits)
 
@@ -135,7 +117,7 @@ def test_everything_may_go_to_one_split():
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 5))
-def test_smaller_subsets_are_part_of_larger_ones(one, other, seed):
+def test_smaller_subsets_are_nested(one, other, seed):
     small, large = sorted((one, other))
     few, more = (random_subset(many[:300], count, seed) for count in (small, large))
     assert len(few) == small
@@ -150,10 +132,10 @@ def test_subsets_differ_by_seed_and_not_by_split():
     assert np.mean(name_hashes(chosen)) == pytest.approx(0.5, abs=0.04)
 
 
-def test_a_subset_of_more_than_there_are_is_all():
+def test_subset_larger_than_the_set():
     assert random_subset([*"cab"], 3, 0) == random_subset([*"cab"], 9, 0) == [*"cab"]
 
 
-def test_words_for_splits():
+def test_split_aliases():
     words = ["train", "Val", "valid", " validation ", "TEST", "training"]
     assert [split_of(word) for word in words] == ["train", "val", "val", "val", "test", None]

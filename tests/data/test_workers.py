@@ -23,7 +23,7 @@ def loader(photo_folder):
     return module.train_dataloader()
 
 
-def test_a_loader_goes_on_when_its_processes_are_told_to_stop(loader):
+def test_workers_survive_stop_signals(loader):
     undisturbed = list(names_of(loader))
     loader.batches.epoch, loader._position = -1, len(loader)  # the same epoch again
     batches = names_of(loader)
@@ -46,11 +46,11 @@ LEFT = """
 import multiprocessing
 import time
 
-from lightning_colorize.data.workers import leave_signals_to_the_run
+from lightning_colorize.data.workers import ignore_signals
 
 
 def read(ready):
-    leave_signals_to_the_run(0)
+    ignore_signals(0)
     ready.set()
     time.sleep(60)
 
@@ -63,7 +63,7 @@ raise RuntimeError("the other rank is gone")
 """
 
 
-def test_a_run_that_fails_does_not_wait_for_its_loader():
+def test_failed_run_does_not_wait_for_workers():
     done = subprocess.run(
         [sys.executable, "-c", LEFT], capture_output=True, text=True, timeout=30, check=False
     )

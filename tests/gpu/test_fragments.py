@@ -31,7 +31,7 @@ def switched(path):
     return flat(yaml.safe_load(path.read_text()))
 
 
-def test_each_switch_has_a_fragment_and_one_has_them_all():
+def test_each_switch_has_a_fragment():
     names = {path.stem for path in SINGLE}
     assert names == {
         *("bf16", "tf32", "channels_last", "compile", "compile_data", "fused", "decode", "cache")
@@ -69,7 +69,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("path", "system"), PAIRS)
-def test_a_fragment_changes_its_switch_and_nothing_else(parser, path, system):
+def test_fragment_changes_only_its_switch(parser, path, system):
     before, after = parsed(parser, system), parsed(parser, system, path)
     wanted = switched(path)
     callbacks = wanted.pop("trainer.callbacks+", None)
@@ -81,7 +81,7 @@ def test_a_fragment_changes_its_switch_and_nothing_else(parser, path, system):
     assert changed == {key for key, value in wanted.items() if before.get(key) != value}
 
 
-def test_tf32_joins_other_callbacks(parser):
+def test_tf32_fragment_keeps_other_callbacks(parser):
     words = ["--trainer.callbacks+=EMAWeightAveraging", "--config", EXPERIMENTS / "gpu/tf32.yaml"]
     config = parser.parse_args(["--config", str(SYSTEMS[0]), *map(str, words)])
     names = [item.class_path.rpartition(".")[2] for item in config.trainer.callbacks]
@@ -91,7 +91,7 @@ def test_tf32_joins_other_callbacks(parser):
 @pytest.mark.parametrize(
     "kind", [Commands, pytest.param(GanCommands, marks=pytest.mark.slow)], ids=["cnn", "gan"]
 )
-def test_all_together_a_run_on_a_cpu_ends_as_it_should(kind, photo_folder, tmp_path, monkeypatch):
+def test_all_gpu_fragments_run_on_a_cpu(kind, photo_folder, tmp_path, monkeypatch):
     # That compiled networks compute the same has its own tests.
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     command = kind(photo_folder, tmp_path)

@@ -1,4 +1,4 @@
-"""What only a CUDA device shows: same colours, fp32 metrics, checkpoints that travel, the fast way.
+"""What only a CUDA device shows: same colors, fp32 metrics, checkpoints that travel, the fast way.
 
 The fast way's logic is tested on a CPU, where the same code runs; here is what only nvJPEG,
 streams, Triton and tensor cores can get wrong.
@@ -19,10 +19,10 @@ from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.device import (
     Decoder,
+    DeviceDataset,
     DeviceImages,
     DeviceMemory,
     JpegDataset,
-    PlacedDataset,
     cached,
 )
 from lightning_colorize.data.images import FileImages
@@ -51,7 +51,7 @@ def gpu_run(photo_folder, tmp_path_factory):
     return command.fit("bf16", *words, "--trainer.precision", "bf16-mixed")
 
 
-def test_lab_is_that_of_the_cpu_with_autocast_on():
+def test_lab_equals_cpu_under_autocast():
     generator = torch.Generator().manual_seed(0)
     rgb = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
     rgb[0], rgb[1] = 0, 255
@@ -87,7 +87,7 @@ def test_lab_and_metrics_are_exempt_from_tf32():
 
 
 @pytest.mark.usefixtures("tf32")
-def test_tf32_is_on_where_nothing_is_exempt():
+def test_tf32_is_on_elsewhere():
     if torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("this GPU has no TF32")
     values = torch.rand(256, 256, generator=torch.Generator().manual_seed(0)).cuda()
@@ -100,7 +100,7 @@ def test_tf32_is_on_where_nothing_is_exempt():
 
 
 @pytest.mark.parametrize("augmented", [True, False])
-def test_compiled_conversion_is_that_of_the_cpu_with_the_same_draws(augmented):
+def test_compiled_conversion_equals_cpu(augmented):
     coarse = torch.rand(6, 3, 6, 6, generator=torch.Generator().manual_seed(0)) * 255
     rgb = F.interpolate(coarse, size=(72, 72), mode="bilinear").to(torch.uint8)
     augmentation = Augmentation(64, rotation=5.0, grey_jitter=0.5) if augmented else None
@@ -128,12 +128,12 @@ def jpegs(tmp_path_factory):
     return FileImages(folder, sorted(path.name for path in folder.iterdir()))
 
 
-def test_the_device_decodes_the_squares_of_the_cpu(jpegs):
+def test_device_decoding_equals_cpu(jpegs):
     keys = [(index, 2**31 * (index % 3)) for index in range(len(jpegs))]
     usual, shipping = (kind(jpegs, 128, random_crop=True) for kind in (ImageDataset, JpegDataset))
     expected, missing = usual.collate([usual[key] for key in keys])
     shipped = shipping.collate([shipping[key] for key in keys])
-    assert len(shipped.places) == 5
+    assert len(shipped.rows) == 5
     raw, broken = Decoder(torch.device("cuda"), 128)(shipped)
     assert raw.rgb.device.type == "cuda"
     assert raw.names == expected.names
@@ -141,11 +141,11 @@ def test_the_device_decodes_the_squares_of_the_cpu(jpegs):
     # Another decoder and another way to enlarge chroma: steps, not places.
     far = (raw.rgb.cpu().int() - expected.rgb.int()).abs().float().mean(dim=(1, 2, 3))
     assert far.max() < 2.0
-    decoded_by_workers = [place for place in range(8) if place not in shipped.places]
+    decoded_by_workers = [place for place in range(8) if place not in shipped.rows]
     assert far[decoded_by_workers].max() == 0
 
 
-def test_what_is_decoded_ahead_is_ready_when_it_is_handed_over(photo_folder):
+def test_prefetched_batches_are_ready(photo_folder):
     """Each batch is compared while the next is decoded, in another stream."""
     names = [f"train/{p.name}" for p in sorted((photo_folder / "train").iterdir())]
     dataset = JpegDataset(FileImages(photo_folder, names), 36, random_crop=True)
@@ -162,21 +162,21 @@ def test_what_is_decoded_ahead_is_ready_when_it_is_handed_over(photo_folder):
         assert torch.equal(raw.rgb, rgb)
 
 
-def test_images_in_the_devices_memory_are_those_of_the_machines(photo_folder):
+def test_device_cache_equals_host_cache(photo_folder):
     names = [f"train/{p.name}" for p in sorted((photo_folder / "train").iterdir())]
     files = FileImages(photo_folder, names)
     memory = DeviceMemory(torch.device("cuda"))
     images = DeviceImages(files, 36, memory)
     assert all(block.is_cuda for block in images._blocks)
     keys = [(index % 12, (index * 2**29) % 2**32) for index in range(40)]
-    placed = PlacedDataset(images, 36, random_crop=True)
+    placed = DeviceDataset(images, 36, random_crop=True)
     ((raw, _),) = placed.batches(iter([placed.__getitems__(keys)]))
     usual = ImageDataset(images, 36, random_crop=True)
     assert raw.rgb.is_cuda
     assert torch.equal(raw.rgb.cpu(), usual.collate([usual[key] for key in keys])[0].rgb)
 
 
-def test_more_than_the_device_may_hold_is_refused():
+def test_device_memory_limit():
     free, total = torch.cuda.mem_get_info()
     memory = DeviceMemory(torch.device("cuda"))
     with pytest.raises(UsageError, match="may take 50% of the"):
@@ -184,7 +184,7 @@ def test_more_than_the_device_may_hold_is_refused():
 
 
 @pytest.mark.parametrize("more", [[], ["--data.cache", "never", "--data.num_workers", 2]])
-def test_a_run_with_every_switch_ends_and_its_checkpoint_travels(command, photo_folder, more):
+def test_run_with_every_switch(command, photo_folder, more):
     gpu = ["--trainer.accelerator", "gpu", "--trainer.devices", 1]
     everything, plain = (
         command.fit(name, *gpu, *words)

@@ -1,4 +1,4 @@
-"""Images in the device's own memory: the loader says which, and the device cuts them out."""
+"""Images cached in device memory. The loader ships their locations, the device gathers pixels."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,14 +14,14 @@ from lightning_colorize.data.dataset import CorruptImage, ImageDataset, Resize, 
 from lightning_colorize.data.images import ImageSet
 
 SHARE = 0.5
-"""Of a device's memory, so much may be taken by images; networks and batches need the rest."""
+"""Largest share of device memory for images; networks and batches need the rest."""
 
 
 class DeviceMemory:
-    """What images may take of a device's memory, all splits together.
+    """Allocates device memory for the images of all splits.
 
     Args:
-        device: Where.
+        device: The device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -29,10 +29,10 @@ class DeviceMemory:
         self.taken = 0
 
     def take(self, size: int) -> Tensor:
-        """Return so many bytes: (size,), uint8.
+        """Allocate bytes: (size,), uint8.
 
         Raises:
-            UsageError: If they would be more than the share of its memory, or than is free.
+            UsageError: If they exceed the share of its memory or the free memory.
         """
         free, total = _memory(self.device)
         most = min(SHARE * total - self.taken, free)
@@ -47,31 +47,31 @@ class DeviceMemory:
         return torch.empty(size, dtype=torch.uint8, device=self.device)
 
 
-class PlacedBatch(NamedTuple):
-    """Where the squares of a batch lie in the device's memory.
+class SquareLocations(NamedTuple):
+    """Locations of a batch's squares in device memory.
 
     Attributes:
-        blocks: (B,), int64: in which block.
-        places: (3, B), int64: the first byte in it, the bytes of a plane, and those of a row.
-        names: The images'.
+        blocks: (B,), int64: index of the block.
+        offsets: (3, B), int64: first byte in the block, bytes of a plane, bytes of a row.
+        names: Names of the images.
     """
 
     blocks: Tensor
-    places: Tensor
+    offsets: Tensor
     names: list[str]
 
 
 class DeviceImages(CachedImages):
-    """Images as `CachedImages` keeps them, in a device's memory.
+    """`CachedImages` in device memory.
 
-    One block holds them all unless they are longer than most photographs; then there are more.
+    One block holds them all, or several if their aspect ratios are unusually long.
 
     Args:
-        images: Read once, in threads, and sent to the device one by one: the machine's memory
-            never holds them all.
+        images: Read once, in threads, and sent to the device one by one, so that host memory never
+            holds them all.
         side: Pixels of the short side.
-        memory: Where they are kept.
-        mode: How they are resized.
+        memory: Device memory to cache them in.
+        mode: How images become squares.
 
     Raises:
         UsageError: If they do not fit.
@@ -90,30 +90,30 @@ class DeviceImages(CachedImages):
         """Return the image at the cached size, on the CPU: (3, h, w), uint8."""
         return super().read(index, min_side).cpu()
 
-    def placed(self, keys: list[tuple[int, float]], side: int) -> PlacedBatch:
-        """Return where squares lie.
+    def locate(self, keys: list[tuple[int, float]], side: int) -> SquareLocations:
+        """Return the locations of square crops.
 
         Args:
-            keys: Of each, which image, and where along its free length it is cut.
+            keys: Index of each image, and the crop position along its long side.
             side: Height and width.
         """
-        blocks, places = [], []
+        blocks, offsets = [], []
         for index, position in keys:
-            block, start = self._places[index]
+            block, start = self._locations[index]
             height, width = self._shapes[index]
             top, left = square_corner(height, width, side, position)
             blocks.append(block)
-            places.append((start + top * width + left, height * width, width))
-        return PlacedBatch(
+            offsets.append((start + top * width + left, height * width, width))
+        return SquareLocations(
             torch.from_numpy(np.array(blocks)),
-            torch.from_numpy(np.array(places).T),
+            torch.from_numpy(np.array(offsets).T),
             [self.name(index) for index, _ in keys],
         )
 
-    def gathered(self, batch: PlacedBatch, side: int) -> RawBatch:
-        """Return the squares, on the device."""
+    def gather(self, batch: SquareLocations, side: int) -> RawBatch:
+        """Return the squares on the device."""
         device = self._memory.device
-        first, plane, row = batch.places.to(device)[..., None, None, None]
+        first, plane, row = batch.offsets.to(device)[..., None, None, None]
         axis = torch.arange(side, device=device)
         color = torch.arange(3, device=device)[:, None, None]
         bytes_ = first + plane * color + row * axis[:, None] + axis
@@ -127,30 +127,30 @@ class DeviceImages(CachedImages):
         return RawBatch(rgb, batch.names)
 
 
-class PlacedDataset(ImageDataset):
-    """Squares that are named by their place on the device instead of shipped."""
+class DeviceDataset(ImageDataset):
+    """A data set that ships locations of squares in device memory, not pixels."""
 
     ships_pixels = False
     images: DeviceImages
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> PlacedBatch:
-        """Return a whole batch's places; torch's DataLoader prefers this to single items."""
-        cut = [(index, draw / 2**32 if self.random_crop else 0.5) for index, draw in keys]
-        return self.images.placed(cut, self.side)
+    def __getitems__(self, keys: list[tuple[int, int]]) -> SquareLocations:
+        """Return the locations of a whole batch; torch's DataLoader prefers this to items."""
+        crops = [(index, draw / 2**32 if self.random_crop else 0.5) for index, draw in keys]
+        return self.images.locate(crops, self.side)
 
-    def collate(self, items: PlacedBatch) -> PlacedBatch:  # type: ignore[override]
-        """Return what `__getitems__` gave."""
+    def collate(self, items: SquareLocations) -> SquareLocations:  # type: ignore[override]
+        """Return the batch unchanged."""
         return items
 
     def batches(
-        self, shipped: Iterator[PlacedBatch]
+        self, shipped: Iterator[SquareLocations]
     ) -> Iterator[tuple[RawBatch, list[CorruptImage]]]:
-        """Yield the batches on the device; what is corrupt was left out while they were read."""
-        return ((self.images.gathered(batch, self.side), []) for batch in shipped)
+        """Yield the batches on the device. Corrupt images were left out while caching."""
+        return ((self.images.gather(batch, self.side), []) for batch in shipped)
 
 
 def _memory(device: torch.device) -> tuple[int, int]:
-    """Return how many bytes are free, and how many there are."""
+    """Return free and total bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)
     return machine_memory(), machine_memory()

@@ -1,11 +1,14 @@
-"""JPEGs decoded on the device: nvJPEG on a GPU, libjpeg on a CPU, both by torchvision."""
+"""JPEG decoding on the device with torchvision: nvJPEG on a GPU, libjpeg on a CPU."""
 
 import io
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -17,21 +20,18 @@ from lightning_colorize.data.dataset import CorruptImage, Item, Resize, crop_squ
 from lightning_colorize.data.decoding.files import ImageError, decode_image
 from lightning_colorize.data.decoding.jpeg import decode_jpegs
 from lightning_colorize.data.device.jpegs import JpegBatch
-from lightning_colorize.data.device.prefetch import ahead
 
-# Pixels that are decoded at once: of cameras' 12 megapixels, a batch would fill gigabytes.
+# Pixels decoded at once. A batch of 12 megapixel images would fill gigabytes.
 _AT_ONCE = 2**26
 
+In = TypeVar("In")
+Out = TypeVar("Out")
 Received = tuple[RawBatch, list[CorruptImage]]
 
 
 @cache
 def require_decoder(device: torch.device) -> None:
-    """Refuse a device that cannot decode JPEGs.
-
-    Raises:
-        UsageError: If torchvision cannot do it there, or no longer has it.
-    """
+    """Raise a UsageError if torchvision cannot decode JPEGs on a device."""
     image = io.BytesIO()
     Image.new("RGB", (16, 16)).save(image, "JPEG")
     try:
@@ -45,17 +45,17 @@ def require_decoder(device: torch.device) -> None:
 
 
 class Decoder:
-    """Decodes what a `JpegDataset` ships and cuts the same squares as the workers would.
+    """Decodes the batches of a `JpegDataset` and crops the same squares as the workers would.
 
-    Pixels differ from the workers' by some 8-bit steps: a GPU's decoder is another one, and decodes
-    large images whole, where the CPU takes a half, a quarter or an eighth of their resolution.
+    Pixels differ from the workers' by some 8-bit steps. A GPU has another decoder, and it decodes
+    large images at full resolution, of which the CPU takes a half, a quarter or an eighth.
 
     Args:
-        device: Where.
+        device: The device.
         side: Height and width of the squares.
-        replacement: In place of an image that turns out to be corrupt, gives the next one by its
-            number and where it is cut, decoded; None leaves corrupt ones out.
-        mode: How images are resized.
+        replacement: Returns the decoded replacement of a corrupt image, given an index and a crop
+            position. None: corrupt images are left out.
+        mode: How images become squares.
     """
 
     def __init__(
@@ -71,17 +71,17 @@ class Decoder:
         self.replacement = replacement
 
     def batches(self, shipped: Iterator[JpegBatch]) -> Iterator[Received]:
-        """Yield the batches on the device, decoded while the one before is trained on."""
-        return ahead(shipped, self, self.device, _hand_over)
+        """Yield decoded batches. The next one is decoded while the current one is used."""
+        return prefetched(shipped, self, self.device, _record_stream)
 
     def __call__(self, batch: JpegBatch) -> Received:
-        """Return a batch's images, and what could not be read."""
+        """Return the images of a batch, and those that could not be read."""
         corrupt = list(batch.corrupt)
         all_names = list(batch.names)
         squares: dict[int, Tensor] = {}
-        others = sorted({*range(len(batch.names))} - {*batch.places})
+        others = sorted({*range(len(batch.names))} - {*batch.rows})
         squares |= zip(others, batch.rgb.to(self.device), strict=True)
-        files, names = batch.files(), [batch.names[place] for place in batch.places]
+        files, names = batch.files(), [batch.names[row] for row in batch.rows]
         for piece in _pieces(batch.pixels):
             decoded = self._decoded(files[piece], names[piece])
             whole = {}
@@ -91,28 +91,28 @@ class Decoder:
                     continue
                 corrupt.append(CorruptImage(names[number], image))
                 if self.replacement is not None:
-                    item = self.replacement(batch.numbers[number] + 1, batch.positions[number])
+                    item = self.replacement(batch.indices[number] + 1, batch.positions[number])
                     corrupt += item.corrupt
                     if item.rgb is not None:
-                        squares[batch.places[number]] = item.rgb.to(self.device)
-                        all_names[batch.places[number]] = item.name
+                        squares[batch.rows[number]] = item.rgb.to(self.device)
+                        all_names[batch.rows[number]] = item.name
             for number, resized in self._resized(whole):
                 square = crop_square(resized, self.side, batch.positions[number])
-                squares[batch.places[number]] = square
-        kept = sorted(squares)
-        rgb = torch.stack([squares[place] for place in kept]) if kept else batch.rgb
-        return RawBatch(rgb, [all_names[place] for place in kept]), corrupt
+                squares[batch.rows[number]] = square
+        rows = sorted(squares)
+        rgb = torch.stack([squares[row] for row in rows]) if rows else batch.rgb
+        return RawBatch(rgb, [all_names[row] for row in rows]), corrupt
 
     def _decoded(self, files: list[Tensor], names: list[str]) -> list[Tensor | ImageError]:
-        """Decode at once; where that fails, as it does for all if one is damaged, one by one."""
+        """Decode together, or one by one if that fails: one corrupt file fails them all."""
         try:
             return [*decode_jpegs(files, self.device)]
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:
-            return [self._alone(file, name) for file, name in zip(files, names, strict=True)]
+            return [self._decode_one(file, name) for file, name in zip(files, names, strict=True)]
 
-    def _alone(self, file: Tensor, name: str) -> Tensor | ImageError:
+    def _decode_one(self, file: Tensor, name: str) -> Tensor | ImageError:
         try:
             return decode_jpegs([file], self.device)[0]
         except RuntimeError:
@@ -122,17 +122,17 @@ class Decoder:
                 return error
 
     def _resized(self, images: dict[int, Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """Bring the short sides to `side`, images of the same shape at once."""
-        alike = defaultdict(list)
+        """Resize the images, those of the same shape together."""
+        by_shape = defaultdict(list)
         for number, image in images.items():
-            alike[image.shape].append(number)
-        for numbers in alike.values():
+            by_shape[image.shape].append(number)
+        for numbers in by_shape.values():
             stacked = torch.stack([images[number] for number in numbers])
             yield from zip(numbers, resize(stacked, self.side, self.mode), strict=True)
 
 
 def _pieces(pixels: list[int]) -> Iterator[slice]:
-    """Yield slices of which each has no more pixels than are decoded at once, or one image."""
+    """Yield slices of at most `_AT_ONCE` pixels, or of one image."""
     start, taken = 0, 0
     for number, count in enumerate(pixels):
         if number > start and taken + count > _AT_ONCE:
@@ -143,5 +143,38 @@ def _pieces(pixels: list[int]) -> Iterator[slice]:
         yield slice(start, len(pixels))
 
 
-def _hand_over(received: Received, stream: torch.cuda.Stream) -> None:
+def _record_stream(received: Received, stream: torch.cuda.Stream) -> None:
     received[0].rgb.record_stream(stream)
+
+
+def prefetched(
+    batches: Iterator[In],
+    work: Callable[[In], Out],
+    device: torch.device,
+    record_stream: Callable[[Out, "torch.cuda.Stream"], None],
+) -> Iterator[Out]:
+    """Process each batch in a thread, one batch ahead; on a GPU in a stream of its own.
+
+    Args:
+        batches: Iterated by the thread only.
+        work: Processes a batch.
+        device: Where it runs.
+        record_stream: Called on a GPU with a result and the stream that uses it.
+    """
+    on_gpu = device.type == "cuda"
+    stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
+
+    def step() -> Out | None:
+        with nullcontext() if stream is None else torch.cuda.stream(stream):
+            batch = next(batches, None)
+            return None if batch is None else work(batch)
+
+    with ThreadPoolExecutor(1, "decode") as thread:
+        pending = thread.submit(step)
+        while (made := pending.result()) is not None:
+            if stream is not None:
+                user = torch.cuda.current_stream(device)
+                user.wait_stream(stream)
+                record_stream(made, user)
+            pending = thread.submit(step)
+            yield made

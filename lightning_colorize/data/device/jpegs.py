@@ -1,4 +1,4 @@
-"""What the loader's workers ship where the device decodes: files as they are."""
+"""Encoded JPEGs, shipped by the loader's workers for decoding on the device."""
 
 from itertools import accumulate
 from typing import NamedTuple
@@ -11,58 +11,58 @@ from lightning_colorize.data.decoding.jpeg import plain_jpeg_pixels
 
 
 class JpegBatch(NamedTuple):
-    """A batch of B images, of which some are decoded already.
+    """A batch of B images, some of which are decoded already.
 
     Attributes:
-        data: (N,), uint8: the files of the others, one after the other.
-        ends: Where in `data` each of them ends.
-        pixels: How many pixels each of them has.
-        positions: Where along its free length each of them is to be cut.
-        numbers: Which images of the set they are.
-        places: The place of each of them in the batch.
-        rgb: (B - len(ends), 3, side, side), uint8: those decoded, for the other places in turn.
-        names: Of all B.
-        corrupt: What could not be read.
+        data: (N,), uint8: the concatenated JPEG files.
+        ends: End of each file in `data`.
+        pixels: Number of pixels of each file.
+        positions: Position of each file's square crop along its long side.
+        indices: Index of each file in the image set.
+        rows: Row of each file in the batch.
+        rgb: (B - len(ends), 3, side, side), uint8: the decoded images, for the other rows in order.
+        names: Names of all B images.
+        corrupt: Images that could not be read.
     """
 
     data: Tensor
     ends: list[int]
     pixels: list[int]
     positions: list[float]
-    numbers: list[int]
-    places: list[int]
+    indices: list[int]
+    rows: list[int]
     rgb: Tensor
     names: list[str]
     corrupt: list[CorruptImage]
 
     def files(self) -> list[Tensor]:
-        """Return the files: (n,), uint8, views of `data`."""
+        """Return the files as views of `data`: (n,), uint8."""
         starts = [0, *self.ends[:-1]]
         return [self.data[start:end] for start, end in zip(starts, self.ends, strict=False)]
 
 
 class JpegDataset(ImageDataset):
-    """Images as their files have them, where that is a JPEG that any decoder decodes alike.
+    """Encoded files of JPEGs that every decoder decodes alike.
 
-    All others (PNG, CMYK, turned by EXIF, with a colour profile of their own, cut short) are read
-    and cut as by `ImageDataset`, in the worker.
+    The worker decodes all other images (PNG, CMYK, EXIF rotation, color profiles, truncated files)
+    as `ImageDataset` does.
     """
 
     ships_pixels = False
 
     def collate(self, items: list[Item]) -> JpegBatch:
-        """Return what is shipped: few tensors, each of which is a piece of shared memory."""
+        """Return a batch of few tensors: each one takes a piece of shared memory."""
         found = [item for item in items if item.rgb is not None or item.jpeg is not None]
-        jpegs = {place: item.jpeg for place, item in enumerate(found) if item.jpeg is not None}
+        jpegs = {row: item.jpeg for row, item in enumerate(found) if item.jpeg is not None}
         squares = [item.rgb for item in found if item.rgb is not None]
-        # A copy that may be written to, which is what torch wants.
+        # torch.frombuffer needs a writable buffer.
         data = bytearray(b"".join(jpeg.data for jpeg in jpegs.values()))
         return JpegBatch(
             torch.frombuffer(data, dtype=torch.uint8) if data else _NOTHING,
             list(accumulate(len(jpeg.data) for jpeg in jpegs.values())),
             [jpeg.pixels for jpeg in jpegs.values()],
             [jpeg.position for jpeg in jpegs.values()],
-            [jpeg.number for jpeg in jpegs.values()],
+            [jpeg.image for jpeg in jpegs.values()],
             list(jpegs),
             torch.stack(squares) if squares else _NOTHING,
             [item.name for item in found],

@@ -49,7 +49,7 @@ class ShardImages(ImageSet):
         self._starts = self._ends - lengths
         self._selected = selected
         whole = ShardOrder(lengths, window)
-        self.order = whole if selected is None else whole.kept(selected)
+        self.order = whole if selected is None else whole.subset(selected)
         self._open = self._cached_open()
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import bytes_needed
 from lightning_colorize.data.dataset import ImageDataset
-from lightning_colorize.data.device import DeviceImages, DeviceMemory, PlacedDataset, cached
+from lightning_colorize.data.device import DeviceDataset, DeviceImages, DeviceMemory, cached
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
 
@@ -31,7 +31,7 @@ NAMES = ["0.png", "1.png", "bad.png", "2.png", "3.png", "4.png"]
 
 
 def gathered(images, keys, side, **options):
-    dataset = PlacedDataset(images, side, **options)
+    dataset = DeviceDataset(images, side, **options)
     ((raw, broken),) = dataset.batches(iter([dataset.collate(dataset.__getitems__(keys))]))
     assert broken == []
     return raw
@@ -39,7 +39,7 @@ def gathered(images, keys, side, **options):
 
 @pytest.mark.parametrize("random_crop", [True, False])
 @pytest.mark.parametrize("block", [100_000, 3000])
-def test_squares_are_those_that_a_data_set_cuts(folder, monkeypatch, random_crop, block):
+def test_gathered_squares_equal_those_of_image_dataset(folder, monkeypatch, random_crop, block):
     """From one block, and from several."""
     monkeypatch.setattr(cached, "bytes_needed", lambda count, side: block)
     images = DeviceImages(FileImages(folder, NAMES), 16, DeviceMemory(CPU))
@@ -66,7 +66,7 @@ def batches(folder, cache, split, epochs=2, **options):
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_batches_are_those_of_cache_always_bit_for_bit(photo_folder, split):
+def test_device_cache_equals_memory_cache(photo_folder, split):
     usual, _ = batches(photo_folder, "always", split)
     ours, data = batches(photo_folder, "device", split)
     assert isinstance(data.images(split), DeviceImages)
@@ -76,12 +76,12 @@ def test_batches_are_those_of_cache_always_bit_for_bit(photo_folder, split):
         assert torch.equal(rgb, same)
 
 
-def test_one_block_holds_photographs_of_the_usual_shape(photo_folder):
+def test_one_block_holds_images_of_usual_shape(photo_folder):
     _, data = batches(photo_folder, "device", "train")
     assert len(data.images("train")._blocks) == 1
 
 
-def test_the_position_in_an_epoch_is_as_exact(photo_folder):
+def test_resume_in_mid_epoch_is_exact(photo_folder):
     def loader():
         return batches(photo_folder, "device", "train", epochs=0)[1].train_dataloader()
 
@@ -93,7 +93,7 @@ def test_the_position_in_an_epoch_is_as_exact(photo_folder):
     assert [batch.names for batch in resumed] == whole[1:]
 
 
-def test_no_process_is_started_to_read_what_is_there(photo_folder):
+def test_device_cache_needs_no_workers(photo_folder):
     data = ColorizationDataModule(
         str(photo_folder), size=24, batch_size=5, num_workers=2, cache="device", pin_memory=True
     )
@@ -103,7 +103,7 @@ def test_no_process_is_started_to_read_what_is_there(photo_folder):
     assert not loader.reader.pin_memory
 
 
-def test_what_has_no_trainer_gets_its_images_too(photo_folder):
+def test_device_cache_without_trainer(photo_folder):
     _, data = batches(photo_folder, "device", "train")
     _, usual = batches(photo_folder, "always", "train")
     for batch, expected in zip(data.color_batches("val"), usual.color_batches("val"), strict=True):
@@ -113,7 +113,7 @@ def test_what_has_no_trainer_gets_its_images_too(photo_folder):
     assert to_lab(rgb[None])[0].shape[-2:] == rgb.shape[-2:]
 
 
-def test_what_does_not_fit_is_refused_in_a_line(photo_folder, monkeypatch):
+def test_images_that_do_not_fit_are_refused(photo_folder, monkeypatch):
     # Room for the training images and for half of the others.
     need = bytes_needed(12, 27) + 2.5 * bytes_needed(1, 24)
     memory = int(need / cached.SHARE)
@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_refused_in_a_line(photo_folder, monkeypatch):
     assert list(data._images) == ["train"]
 
 
-def test_memory_that_others_have_taken_is_not_counted_on(monkeypatch):
+def test_memory_in_use_is_not_available(monkeypatch):
     monkeypatch.setattr(cached, "_memory", lambda device: (100, 1000))
     memory = DeviceMemory(CPU)
     assert len(memory.take(100)) == 100

@@ -51,7 +51,7 @@ def listed(broken):
     return [(b.name, b.error.reason) for b in broken]
 
 
-def test_squares_are_those_of_the_workers(folder):
+def test_decoded_squares_equal_those_of_workers(folder):
     names = ["turned", "jpeg", "png", "text", "long", "adobe_cmyk_jpeg", "grey_jpeg", "cut"]
     names += ["thin_jpeg", "progressive_jpeg", "adobe_rgb_jpeg", "subsampled_jpeg", "rgba_png"]
     draws = np.random.default_rng(1).integers(0, 2**32, len(names)).tolist()
@@ -63,17 +63,17 @@ def test_squares_are_those_of_the_workers(folder):
     assert {name for name, _ in listed(broken)} == {"text", "cut"}
 
 
-def test_only_what_any_decoder_gives_alike_is_shipped_as_a_file(folder):
+def test_only_plain_jpegs_are_shipped_encoded(folder):
     names = sorted([*PLAIN, *ODD, "turned", "cut", "text"])
     _, shipped = both(folder, names)
-    assert {shipped.names[place] for place in shipped.places} == set(PLAIN)
+    assert {shipped.names[place] for place in shipped.rows} == set(PLAIN)
     sizes = [(folder / name).stat().st_size for name in names if name in PLAIN]
     assert [len(file) for file in shipped.files()] == sizes
     assert shipped.rgb.shape == (len(ODD) + 1, 3, SIDE, SIDE)
     assert [b.name for b in shipped.corrupt] == ["cut", "text"]
 
 
-def test_a_batch_needs_no_files_and_no_pixels(folder):
+def test_batch_without_files_or_pixels(folder):
     for names in (["png"], ["jpeg"]):
         (expected, _), shipped = both(folder, names)
         assert torch.equal(Decoder(CPU, SIDE)(shipped)[0].rgb, expected.rgb)
@@ -82,7 +82,7 @@ def test_a_batch_needs_no_files_and_no_pixels(folder):
     assert [b.name for b in broken] == ["text", "cut"]
 
 
-def test_an_image_that_a_device_cannot_take_is_read_by_the_cpu(folder, monkeypatch):
+def test_fallback_to_cpu_decoding(folder, monkeypatch):
     """Nvjpeg gives none of a batch of which one fails; the first of these it does not know."""
     (expected, _), shipped = both(folder, ["progressive_jpeg", "jpeg", "png"])
     unknown = shipped.files()[0]
@@ -109,11 +109,11 @@ def write_nonsense(path, whole):
     path.write_bytes(content)
 
 
-def test_what_turns_out_broken_on_the_device_is_named_and_left_out(folder):
+def test_corrupt_images_are_reported_and_left_out(folder):
     write_nonsense(folder / "nonsense", folder / "jpeg")
     (expected, _), _ = both(folder, ["long", "jpeg"])
     _, shipped = both(folder, ["long", "nonsense", "jpeg"])
-    assert len(shipped.places) == 3
+    assert len(shipped.rows) == 3
     raw, broken = Decoder(CPU, SIDE)(shipped)
     assert raw.names == ["long", "jpeg"]
     assert torch.equal(raw.rgb, expected.rgb)
@@ -121,7 +121,7 @@ def test_what_turns_out_broken_on_the_device_is_named_and_left_out(folder):
     assert broken[0].error.path.name == "nonsense"
 
 
-def test_training_replaces_what_turns_out_broken_as_the_workers_do(folder):
+def test_corrupt_training_images_are_replaced(folder):
     for name in ("nonsense", "more_nonsense"):
         write_nonsense(folder / name, folder / "jpeg")
     names = ["nonsense", "long", "more_nonsense", "text", "jpeg"]
@@ -138,7 +138,7 @@ def test_training_replaces_what_turns_out_broken_as_the_workers_do(folder):
     assert raw.names == ["long"]
 
 
-def test_training_from_files_gets_whole_batches(folder, tmp_path_factory):
+def test_training_batches_are_complete(folder, tmp_path_factory):
     root = tmp_path_factory.mktemp("two")
     for split in ("train", "val"):
         (root / split).mkdir()
@@ -148,7 +148,7 @@ def test_training_from_files_gets_whole_batches(folder, tmp_path_factory):
     assert [names for epoch in trained for names, _ in epoch] == [["train/jpeg.jpg"]] * 4
 
 
-def test_no_more_pixels_are_decoded_at_once_than_memory_is_meant_for(folder, monkeypatch):
+def test_pixels_decoded_at_once_are_limited(folder, monkeypatch):
     names = ["jpeg", "long", "grey_jpeg", "subsampled_jpeg", "thin_jpeg"]
     (expected, _), shipped = both(folder, names)
     at_once = []
@@ -175,7 +175,7 @@ def epochs(folder, decode, workers, **options):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_gets_the_same_batches_whoever_decodes(photo_folder, workers):
+def test_batches_do_not_depend_on_the_decoder(photo_folder, workers):
     _, usual, val = epochs(photo_folder, "cpu", 0, cache="never", seed=3)
     loader, decoded, decoded_val = epochs(photo_folder, "device", workers, cache="never", seed=3)
     assert isinstance(loader.dataset, JpegDataset)
@@ -187,7 +187,7 @@ def test_a_run_gets_the_same_batches_whoever_decodes(photo_folder, workers):
     assert all(torch.equal(a.rgb, b.rgb) for a, b in zip(val, decoded_val, strict=True))
 
 
-def test_a_position_counts_what_was_handed_over_not_what_was_decoded_ahead(photo_folder):
+def test_position_counts_delivered_not_prefetched_batches(photo_folder):
     def loader():
         data = ColorizationDataModule(
             str(photo_folder), size=32, batch_size=3, num_workers=0, decode="device", cache="never"
@@ -209,7 +209,7 @@ def test_a_position_counts_what_was_handed_over_not_what_was_decoded_ahead(photo
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_epoch_that_is_left_early_does_not_get_into_the_next(photo_folder, workers):
+def test_abandoned_epoch_does_not_leak_into_the_next(photo_folder, workers):
     _, usual, _ = epochs(photo_folder, "cpu", 0, cache="never", seed=3)
     data = ColorizationDataModule(
         str(photo_folder),
@@ -227,16 +227,16 @@ def test_an_epoch_that_is_left_early_does_not_get_into_the_next(photo_folder, wo
     assert all(torch.equal(rgb, same) for (_, rgb), (_, same) in zip(second, usual[1], strict=True))
 
 
-def test_images_of_several_folders_are_shipped_as_files_too(folder):
+def test_images_of_several_folders_are_shipped_encoded(folder):
     parts = [FileImages(folder, ["png"]), FileImages(folder, ["jpeg", "long"])]
     mixed = ConcatImages(parts)
     assert mixed.encoded(2) == (folder / "long").read_bytes()
     dataset = JpegDataset(mixed, SIDE)
-    assert dataset.collate([dataset[n, 0] for n in range(3)]).places == [1, 2]
+    assert dataset.collate([dataset[n, 0] for n in range(3)]).rows == [1, 2]
 
 
 @pytest.mark.parametrize("why", ["torchvision no longer has it", "nvJPEG is missing"])
-def test_a_device_that_cannot_decode_is_refused_in_a_line(photo_folder, monkeypatch, why):
+def test_device_without_decoder_is_refused(photo_folder, monkeypatch, why):
     def without_nvjpeg(files, mode, device):
         raise RuntimeError("decode_jpegs_cuda: torchvision not compiled with nvJPEG\nmore")
 

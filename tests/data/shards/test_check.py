@@ -227,7 +227,7 @@ def test_loader_skips_a_damaged_shard(own_pack, capsys, workers):
         assert sorted(names) == sorted(images.name(i) for i in read)
     assert set(loader.corrupt._found) == lost
     err = capsys.readouterr().err
-    assert err.count("Going on without the 3 images of") == 1
+    assert err.count("Skipping the 3 images of") == 1
     assert f"{DAMAGED}: its SHA-256 is not the one in pack.json" in err
 
 

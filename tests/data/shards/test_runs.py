@@ -95,7 +95,7 @@ def test_a_run_skips_a_damaged_shard(command, shards, tmp_path, capsys, recorded
     run = command.fit("skipped", *options(own, *skip))
     assert read_result(run)["status"] == "finished"
     assert len({name for _, _, names in recorded.names for name in names}) == 21
-    assert capsys.readouterr().err.count("Going on without the 3 images of") == 1
+    assert capsys.readouterr().err.count("Skipping the 3 images of") == 1
     assert len((run / "broken.txt").read_text().splitlines()) == 6
 
 
