@@ -112,7 +112,8 @@ class ColorizeCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add `--run.*`; in the help, what is ours comes before the Trainer."""
         parser.add_argument("--run", type=RunOptions, default=RunOptions())
-        parser._action_groups.sort(key=lambda group: group is parser.groups["trainer"])
+        groups: list[Any] = parser._action_groups  # type: ignore[assignment]
+        groups.sort(key=lambda group: group is (parser.groups or {}).get("trainer"))
 
     def before_instantiate_classes(self) -> None:
         """Name the run, so that its configuration can be saved with its experiment's name."""
@@ -251,7 +252,8 @@ class ColorizeCLI(LightningCLI):
             callbacks.append(ImageGrids(options.grid_images, options.grid_every_n_epochs))
         if options.predict_dir is not None:
             callbacks.append(PredictFolder(Path(options.predict_dir), self.datamodule.size))
-        self.best = BestCheckpoint(self.folder, options.monitor, options.mode)
+        chosen_by = (options.monitor, options.mode)
+        self.best = BestCheckpoint(self.folder, *chosen_by)
         last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
         self.stop = GracefulStop(last)
         throughput = Throughput()
@@ -260,9 +262,7 @@ class ColorizeCLI(LightningCLI):
             *callbacks,
             throughput,
             Validations(self.folder),
-            ResultWriter(
-                self.folder, baselines, throughput, options.monitor, options.mode, options.test
-            ),
+            ResultWriter(self.folder, baselines, throughput, *chosen_by, options.test),
             FinalValidation(),
             self.best,
             last,

@@ -1,6 +1,5 @@
 """All loggers of a run set up alike, and what is logged to all of them at once."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,19 @@ from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
 from lightning_colorize.training.loggers.wandb_mode import WandbMode, wandb_mode
 from lightning_colorize.training.loggers.wandb_run import WandbRun
 
-_log = logging.getLogger(__name__)
-
 
 def build_loggers(
     folder: Path, options: LoggerOptions, resume_step: int | None = None
 ) -> list[Logger]:
     """Return the loggers of a run, all of which write into its folder.
 
-    Takes up to 5 s to find out whether W&B can be online; if it was to be and cannot, one line says
-    why.
+    Takes up to 5 s to determine the mode of W&B.
 
     Args:
         folder: The run folder.
         options: Which loggers.
-        resume_step: The step (`global_step`) of the checkpoint that is resumed from. What was
-            logged from it on is dropped, because those steps are taken again.
+        resume_step: `global_step` of the checkpoint that is resumed. Entries from this step on are
+            dropped, because these steps are trained again.
     """
     loggers: list[Logger] = []
     if options.csv:
@@ -41,12 +37,11 @@ def build_loggers(
     if options.tensorboard:
         loggers.append(TensorBoardRun(folder, resume_step))
     loggers.append(ImageFiles(folder))
-    # Only the first process has a W&B run; the others need not look whether it can be online.
+    # Only rank 0 has a W&B run; the other ranks need no check.
     mode = wandb_mode(options.wandb) if is_first_process() else WandbMode("offline")
     if mode.mode != "disabled":
         loggers.append(WandbRun(folder, options, mode))
-    if mode.reason:
-        _log.warning("W&B: offline, %s", mode.reason)
+    mode.warn()
     return loggers
 
 

@@ -174,7 +174,7 @@ def test_an_unreachable_server_costs_one_line_and_a_few_seconds(tmp_path, monkey
         assert time.monotonic() - start < 6
     (line,) = caplog.messages
     assert "offline" in line
-    assert "does not answer" in line
+    assert "does not respond" in line
     assert describe_loggers(loggers).startswith("CSV, TensorBoard, W&B offline (127.0.0.1")
 
 

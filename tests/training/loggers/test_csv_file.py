@@ -97,7 +97,8 @@ def test_what_differs_between_equal_runs_is_kept_apart(tmp_path):
         tmp_path / "throughput.csv"
     ).read_text() == "step,throughput/images_per_second\n7,31.5\n"
     CsvRun(tmp_path, resume_step=7).log_metrics({"throughput/images_per_second": 8.0}, 9)
-    assert (tmp_path / "throughput.csv").read_text() == "step,throughput/images_per_second\n9,8.0\n"
+    throughput = tmp_path / "throughput.csv"
+    assert throughput.read_text() == "step,throughput/images_per_second\n9,8.0\n"
 
 
 def test_numbers_survive_to_the_last_digit(tmp_path):
