@@ -180,6 +180,9 @@ def _parsing(text: str, values: dict[str, Given]) -> list[str]:
         return _refusal(f"{place}: {value!r} is not followed by init_args", ["init_args"])
     if not key:
         return [line.strip() for line in text.splitlines() if line.strip()]
+    if match := re.search(r"No module named '[^']+'", text):
+        fault = f"{place}: {value!r} cannot be imported: {match[0]}"
+        return _refusal(fault, [*_accepted(hint), "a class that is installed or on PYTHONPATH"])
     fragments = sorted(map(str, Path(value).parent.glob("*.yaml"))) if _is_yaml(value) else []
     fault = f"{place}: {value!r} {'does not exist' if fragments else 'is not accepted'}"
     return _refusal(fault, [*_accepted(hint), *fragments], str(value))

@@ -51,8 +51,8 @@ class WandbMode(NamedTuple):
     def warn(self) -> None:
         """Log in one line why a better mode is not possible."""
         if self.reason:
-            state = "the run is offline" if self.mode == "offline" else "the run continues without it"
-            _log.warning("W&B: %s (%s)", state, self.reason)
+            states = {"offline": "the run is offline", "disabled": "the run continues without it"}
+            _log.warning("W&B: %s (%s)", states[self.mode], self.reason)
 
 
 def wandb_mode(asked: Literal["auto", "online", "offline", "disabled"]) -> WandbMode:
