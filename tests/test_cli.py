@@ -50,7 +50,7 @@ def test_the_version(capsys):
 def test_a_word_that_is_no_command(capsys):
     assert cli.main(["train"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("lightning-colorize: 'train' is no command; there are fit, resume")
+    assert err.startswith("lightning-colorize: unknown command 'train'; commands are fit, resume")
     assert err.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""`lightning-colorize audit`: what is wrong with a set of images, and what to leave out."""
+"""`lightning-colorize audit`: find problems of a data set and list images to exclude."""
 
 import argparse
 import json
@@ -13,20 +13,20 @@ from lightning_colorize.common.files import require_writable, write_atomic
 if TYPE_CHECKING:
     from lightning_colorize.data.sources import Source
 
-HELP = "find broken, grey, tiny and duplicate images, and copies that are in two splits"
+HELP = "find corrupt, grey, tiny and duplicate images, and copies in two splits"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "folder", metavar="FOLDER", help="photographs, split as fit --data.root FOLDER splits them"
+        "folder", metavar="FOLDER", help="image folder, split as fit --data.root FOLDER splits it"
     )
     parser.add_argument(
         "--source",
         metavar="FILE",
         type=expanded_path,
-        help="a YAML as fit's --data.source takes it, where FOLDER is not split by default "
-        "(experiments/source/folder.yaml shows the settings)",
+        help="a YAML fragment for fit's --data.source, for layouts other than the default "
+        "(see experiments/source/folder.yaml)",
     )
     parser.add_argument(
         "--min-side",
@@ -39,20 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exclude-to",
         metavar="FILE",
         type=expanded_path,
-        help="write what to leave out, with reasons, as a source's exclude_list takes it",
+        help="write a list of images to exclude, with reasons, for a source's exclude_list",
     )
     parser.add_argument(
-        "--json", metavar="FILE", type=expanded_path, help="write all that was found"
+        "--json", metavar="FILE", type=expanded_path, help="write the complete report"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look at every image and print; returns 1 if one is in two splits."""
+    """Audit all images and print a report; return 1 if an image is in two splits."""
     require_positive(args, "min_side")
     if args.exclude_to is not None:
         if args.exclude_to.exists():
             raise UsageError(
-                f"--exclude-to {args.exclude_to} is there already: remove it, or name another file"
+                f"--exclude-to {args.exclude_to} already exists: remove it, or give another file"
             )
         require_writable(args.exclude_to, "--exclude-to")
     if args.json is not None:
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_atomic(args.json, json.dumps(as_json(found, seconds, excluded), indent=2) + "\n")
     if args.exclude_to is not None:
-        # "x": it may have come into being meanwhile.
+        # "x": another process may have created it meanwhile.
         with args.exclude_to.open("x", encoding="utf-8", errors="surrogateescape") as file:
             file.write(as_text(found, excluded))
     print_report(found, seconds, len(excluded), args.exclude_to)
@@ -79,14 +79,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(file: Path) -> "Source":
-    """Build the source that a YAML describes."""
+    """Build the source that a YAML file describes."""
     import yaml
 
     from lightning_colorize.inference.rebuild import build_source, class_paths
 
     try:
         spec: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-        # Who names the file trusts the classes in it, as with fit.
+        # The user trusts the classes in this file, as with fit.
         return build_source(spec, allow=list(class_paths(spec)))
     except OSError as error:
         raise UsageError(f"--source {file} cannot be read: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""What an audit found, for people and for programs."""
+"""The report of an audit, as text and as JSON."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,18 +21,18 @@ _LEAKS = 10
 
 
 def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path | None) -> None:
-    """Print counts with examples, what is in two splits, and what to do.
+    """Print counts with examples, images in two splits, and a conclusion.
 
     Args:
-        found: What was found.
-        seconds: What it took.
-        excluded: How many images are to be left out.
-        listed_in: The file that lists them.
+        found: The result of the audit.
+        seconds: Wall time.
+        excluded: Number of images to exclude.
+        listed_in: The file that lists them, if any.
     """
     console = Console()
     boxed = console.is_terminal
     if not boxed:
-        # Read by a file or another program: whole lines, however long.
+        # For files and programs: no line breaks.
         console = Console(width=10_000)
     total = len(found.looks)
     table = Table(box=SIMPLE if boxed else None, pad_edge=False)
@@ -50,7 +50,7 @@ def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path 
 
 
 def _rows(found: "Audit") -> dict[str, Sequence[str]]:
-    """Return the images of each kind, with what is to be said of them."""
+    """Return the images of each kind, as text."""
     looks, name = found.looks, partial(_shown, found)
     copies: list[str] = []
     near: list[str] = []
@@ -89,16 +89,14 @@ def _conclusion(found: "Audit", seconds: float, excluded: int, listed_in: Path |
     by_split = ", ".join(f"{len(part):,} {name}" for name, part in found.parts.items())
     line = f"{total:,} images ({by_split}) in {seconds:.1f} s, {total / seconds:,.0f}/s; "
     if not excluded:
-        return line + "nothing to leave out"
+        return line + "nothing to exclude"
     if listed_in is None:
-        return line + f"{excluded:,} to leave out: --exclude-to FILE lists them"
-    return (
-        line + f"{excluded:,} to leave out, listed in {listed_in} (for the source's exclude_list)"
-    )
+        return line + f"{excluded:,} to exclude: --exclude-to FILE lists them"
+    return line + f"{excluded:,} to exclude, listed in {listed_in} (for the source's exclude_list)"
 
 
 def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict[str, Any]:
-    """Return all that was found, as numbers and names."""
+    """Return the report as JSON values."""
     looks = found.looks
 
     def named(indices: Iterable[int], **more: str) -> list[dict[str, Any]]:
@@ -127,12 +125,12 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
             {
                 "exact": group.exact,
                 "splits": _splits(found, group),
-                "images": named(group.members),  # the one that is kept first
+                "images": named(group.members),  # the one to keep is first
             }
             for group in found.groups
         ],
         "leaks": len(found.leaks),
-        # Of these pairs each belongs to another of the groups above, or to none.
+        # Pairs within no single group above.
         "leaks_across_groups": [named(pair.members) for pair in found.crossings],
         "excluded": [
             {"name": found.images.name(index), "reason": reason}
@@ -143,12 +141,12 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
 
 
 def _splits(found: "Audit", group: "Group | Crossing") -> list[str]:
-    """Return the names of a group's or pair's splits, in the order train, val, test."""
-    return [found.split_names[number] for number in sorted(set(group.splits.tolist()))]
+    """Return the names of a group's splits, in the order train, val, test."""
+    return [found.split_names[index] for index in sorted(set(group.splits.tolist()))]
 
 
 def _shown(found: "Audit", index: int) -> str:
-    """Return an image's name and split, in characters that any terminal takes."""
+    """Return an image's name and split, in characters that any terminal can print."""
     name = found.images.name(int(index)).encode("utf-8", "backslashreplace").decode()
     split = found.split(index)
     return name if name.startswith(f"{split}/") else f"{name} ({split})"

@@ -1,4 +1,4 @@
-"""`lightning-colorize bench`: how fast this machine loads, converts and trains, and what limits."""
+"""`lightning-colorize bench`: throughput of loading, conversion and training."""
 
 import argparse
 import shlex
@@ -15,40 +15,43 @@ if TYPE_CHECKING:
 
     from lightning_colorize.benchmarking.stages import Stage
 
-HELP = "measure what this machine loads, converts and trains per second, and what limits it"
+HELP = "measure how many images per second this machine loads, converts and trains"
 
-_COUNT, _WIDTH, _HEIGHT = 128, 500, 375  # of the images that are made where none are given
+_COUNT, _WIDTH, _HEIGHT = 128, 500, 375  # of the generated images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--data", type=expanded_path, metavar="FOLDER", help="photographs (default: some are made)"
+        "--data",
+        type=expanded_path,
+        metavar="FOLDER",
+        help="image folder (default: generated images)",
     )
-    parser.add_argument("--size", type=int, default=128, help="pixels (default: 128)")
-    parser.add_argument("--batch-size", type=int, default=32, help="images (default: 32)")
+    parser.add_argument("--size", type=int, default=128, help="image size in pixels (default: 128)")
+    parser.add_argument("--batch-size", type=int, default=32, help="images per batch (default: 32)")
     parser.add_argument(
         "--workers",
         type=int,
         nargs="+",
         metavar="N",
-        help="numbers of loading processes; 0: none besides the one that trains "
+        help="numbers of loader processes to compare; 0: load in the training process "
         "(default: 0, 1, 2, 4, ... up to the cores)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=2.0, help="of measuring for each line (default: 2)"
+        "--seconds", type=float, default=2.0, help="duration of each measurement (default: 2)"
     )
-    parser.add_argument("--device", help="cpu, cuda, mps, ... (default: the GPU if there is one)")
+    parser.add_argument("--device", help="cpu, cuda, mps, ... (default: a GPU if available)")
     parser.add_argument(
         "--json",
         type=expanded_path,
         metavar="FILE",
-        help="write the numbers with all raw times too",
+        help="write the results with all raw times",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print each line as it is known, and the conclusion."""
+    """Measure, and print each result and the conclusion."""
     require_positive(args, "size", "batch_size", "seconds")
     if args.workers is not None and min(args.workers) < 0:
         raise UsageError(f"--workers is {min(args.workers)}; it must be 0 or more")
@@ -76,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         bench = Bench(args.data or Path(made), settings)
         files = f"{args.data}, {bench.count:,} images"
         if args.data is None:
-            files = f"{bench.count} JPEGs of {_WIDTH} x {_HEIGHT}, made from scikit-image's"
+            files = f"{bench.count} JPEGs of {_WIDTH} x {_HEIGHT}, generated from scikit-image's"
         print(f"{files}; {args.size} px, batch size {args.batch_size}, {settings.device}\n")
         print(f"{'':<14}{'':<46}{'images/s':>10}  range")
         stages = []
@@ -116,7 +119,7 @@ def _line(stage: "Stage") -> str:
 
 
 def _command(args: argparse.Namespace) -> str:
-    """Return the command with all its options, defaults written out."""
+    """Return the command with all options, including defaults."""
     words = ["lightning-colorize", "bench"]
     for name, value in vars(args).items():
         if value is not None:
@@ -126,10 +129,10 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _device(name: str | None) -> "torch.device":
-    """Return the device of that name, or the GPU if there is one.
+    """Return the device of that name, or a GPU if available.
 
     Raises:
-        UsageError: If this machine has no such device.
+        UsageError: If there is no such device.
     """
     import torch
 

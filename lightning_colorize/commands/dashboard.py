@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.errors import UsageError
 
-HELP = "show all runs in TensorBoard, or a sweep's study, on this machine only"
+HELP = "show all runs in TensorBoard, or a sweep's study in optuna-dashboard"
 
 _HOST = "127.0.0.1"
 
@@ -19,21 +19,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--root", type=expanded_path, default="runs", metavar="FOLDER", help="where the runs are"
+        "--root",
+        type=expanded_path,
+        default="runs",
+        metavar="FOLDER",
+        help="folder of all runs (default: runs)",
     )
     what.add_argument(
         "--study",
-        metavar="PLACE",
-        help="show a sweep's study in optuna-dashboard instead: the sweep's folder, or the URL of "
-        "its database",
+        metavar="FOLDER_OR_URL",
+        help="show a sweep's study in optuna-dashboard instead: the sweep folder or storage URL",
     )
     parser.add_argument(
-        "--port", type=int, default=6006, help="port to listen on; if taken, a free one is used"
+        "--port",
+        type=int,
+        default=6006,
+        help="local port; if taken, a free one is used (default: 6006)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until interrupted; return 130, the exit code of that."""
+    """Serve until interrupted; return 130."""
     root: Path = args.root
     if args.study is None and not root.is_dir():
         raise UsageError(f"{root} is not a folder; runs are looked for in it (--root FOLDER)")
@@ -54,27 +60,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(root: Path, port: int) -> None:
-    # TensorBoard says on every start that it runs without TensorFlow, which it does well.
+    # TensorBoard would warn on every start that TensorFlow is not installed.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     from tensorboard.program import TensorBoard  # type: ignore[import-untyped]
 
     board = TensorBoard()
-    # TensorBoard's other, faster reader is another process and by its own word experimental.
+    # TensorBoard's faster reader is experimental.
     words = ("--logdir", str(root), "--host", _HOST, "--port", str(port), "--load_fast", "false")
     board.configure(("", *words))
-    print(f"TensorBoard on {root}: {board.launch()} (Ctrl-C ends it)", flush=True)
+    print(f"TensorBoard on {root}: {board.launch()} (Ctrl-C stops it)", flush=True)
 
 
-def _serve_study(place: str, port: int) -> None:
+def _serve_study(study: str, port: int) -> None:
     from lightning_colorize.sweeps.study_page import serve_study
 
-    serve_study(os.path.expanduser(place), _HOST, port, lambda line: print(line, flush=True))
+    serve_study(os.path.expanduser(study), _HOST, port, lambda line: print(line, flush=True))
 
 
-def _free_port(wish: int) -> int:
-    """Return the port if it can be listened on, else one that the system has free."""
-    for port in (wish, 0):
+def _free_port(preferred: int) -> int:
+    """Return the preferred port if it is free, else another free one."""
+    for port in (preferred, 0):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -82,4 +88,4 @@ def _free_port(wish: int) -> int:
             except OSError:
                 continue
             return int(listener.getsockname()[1])
-    raise UsageError(f"no port is free on {_HOST}; give one with --port")
+    raise UsageError(f"no free port on {_HOST}; give one with --port")

@@ -37,7 +37,7 @@ The options used most, with their defaults (`null`: none, or chosen automaticall
 
 
 def main(words: list[str]) -> int:
-    """Train as the words say; returns the exit code."""
+    """Train; return the exit code."""
     if any(word in ("-h", "--help") for word in words):
         if words[-1] != "all":
             print(_USAGE, *common_options(), sep="\n")
@@ -78,11 +78,11 @@ def common_options() -> list[str]:
 
 
 def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
-    """Train on from a run's last checkpoint; returns the exit code.
+    """Resume a run from its last checkpoint; return the exit code.
 
     Args:
-        folder: The run's.
-        overrides: Changes to its configuration, as words.
+        folder: The run folder.
+        overrides: Changes to its configuration, as command-line words.
     """
     from lightning_colorize.runs.folder import CONFIG, LAST
     from lightning_colorize.training.session import quiet, session
@@ -96,11 +96,11 @@ def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
 
 
 def train(cli: "ColorizeCLI", resume_from: Path | None = None) -> None:
-    """Fit, measure the best checkpoint on the test split, and say what came out.
+    """Fit, test the best checkpoint, and print the result.
 
     Args:
         cli: The run.
-        resume_from: The checkpoint to go on from.
+        resume_from: The checkpoint to resume from.
     """
     import torch
 
@@ -112,8 +112,8 @@ def train(cli: "ColorizeCLI", resume_from: Path | None = None) -> None:
     if cli.best is None:
         return
     if cli.config_init.run.test and cli.datamodule.has("test"):
-        cli.stop.leave_if_told()
-        # Not through `ckpt_path`, which would set the callbacks back to that epoch too.
+        cli.stop.stop_if_signaled()
+        # `ckpt_path` would also restore the callbacks of that epoch.
         best = cli.folder / BEST
         if best.is_file():
             checkpoint = torch.load(best, map_location="cpu", weights_only=True)

@@ -8,7 +8,8 @@ import dataclasses
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
@@ -82,6 +83,25 @@ def given(words: Sequence[str]) -> dict[str, Given]:
             if key not in values or name.endswith(".class_path") or not isinstance(leaf, dict):
                 values[key] = Given(leaf, f"{key} in {file}")
     return values | options
+
+
+@contextmanager
+def explained(words: list[str], prefix: str = "") -> Iterator[None]:
+    """Turn errors about the user's input into a UsageError.
+
+    Args:
+        words: The command line after `fit`.
+        prefix: Of the message.
+
+    Raises:
+        UsageError: In place of an error that the user can correct.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_bad_input(error):
+            raise
+        raise UsageError(f"{prefix}{explain(error, words)}") from None
 
 
 def is_bad_input(error: BaseException) -> bool:

@@ -203,7 +203,7 @@ def test_an_existing_list_is_not_overwritten(sound, tmp_path, capsys):
     assert (
         capsys.readouterr()
         .err.rstrip()
-        .endswith(f"--exclude-to {listed} is there already: remove it, or name another file")
+        .endswith(f"--exclude-to {listed} already exists: remove it, or give another file")
     )
     assert listed.read_text() == "mine"
 

@@ -122,8 +122,8 @@ def test_a_place_that_cannot_be_made_is_one_line(photos, tmp_path, capsys):
 def test_a_folder_that_cannot_take_shards_is_refused(photos, tmp_path, capsys):
     (tmp_path / "file").touch()
     for target, says in (
-        (tmp_path / "file" / "shards", "cannot be made: Not a directory"),
-        (tmp_path / "file", "cannot be made: File exists"),
+        (tmp_path / "file" / "shards", "cannot be created: Not a directory"),
+        (tmp_path / "file", "cannot be created: File exists"),
         (photos / "shards", f"lies in {photos}: name a folder outside of it"),
     ):
         assert run(photos, target, "--workers", 1) == 2

@@ -26,7 +26,7 @@ def test_what_it_finds_is_taken_by_fit(command, tmp_path, capsys):
 def test_an_existing_file_is_not_overwritten(command, tmp_path, capsys):
     (tmp_path / "lr.yaml").write_text("mine")
     assert command("tune", *command.words("x"), "--output", tmp_path / "lr.yaml") == 2
-    assert "lr.yaml is there already" in capsys.readouterr().err
+    assert "lr.yaml already exists" in capsys.readouterr().err
     assert (tmp_path / "lr.yaml").read_text() == "mine"
 
 

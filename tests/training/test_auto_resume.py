@@ -24,7 +24,7 @@ def words_of(command, name, *more):
     return command.words(name, "--run.auto_resume", "true", *more)
 
 
-def test_a_run_that_was_out_of_time_goes_on_by_the_same_command(command, stop_in, capsys):  # noqa: F811
+def test_the_same_command_resumes_a_run_that_was_out_of_time(command, stop_in, capsys):  # noqa: F811
     words = words_of(command, "again", "--run.save_every_n_steps", 50)
     stop_in(5, signal.SIGUSR1)
     assert command("fit", *words) == 128 + signal.SIGUSR1
@@ -33,7 +33,7 @@ def test_a_run_that_was_out_of_time_goes_on_by_the_same_command(command, stop_in
     assert read_result(run)["status"] == "interrupted"
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 5
     assert command("fit", *words) == 0
-    assert f"goes on from step 5 of {run}\n" in capsys.readouterr().out
+    assert f"resuming {run} from step 5\n" in capsys.readouterr().out
     assert read_result(run)["restarts"] == 1
     assert_same_run(run, command.fit("undisturbed", "--run.save_every_n_steps", 50))
     # And once more: there is nothing left to do, and nothing is done.

@@ -106,7 +106,7 @@ def test_launchers_that_start_all_processes_name_the_run_by_their_job(tmp_path, 
         monkeypatch.delenv("LIGHTNING_COLORIZE_RUN_FOLDER", raising=False)
 
 
-def test_a_finished_run_is_not_begun_anew(tmp_path):
+def test_a_finished_run_is_not_overwritten(tmp_path):
     (tmp_path / "cnn" / "mine").mkdir(parents=True)
     (tmp_path / "cnn" / "mine" / "result.json").write_text("{}")
     with pytest.raises(UsageError, match="holds a run already"):
@@ -201,7 +201,7 @@ def test_averaged_weights_are_validated_kept_and_tested(command):
 
 
 def validated(command, run, state_dict):
-    """Validation PSNR of a state, measured anew."""
+    """Validation PSNR of a state, measured again."""
     from pytorch_lightning import Trainer
 
     from lightning_colorize.data.module import ColorizationDataModule
@@ -373,7 +373,7 @@ def test_out_of_memory_is_one_line_that_says_what_to_try(command, capsys, monkey
     "error",
     ["[a/gloo/transport/pair.cc:545] Connection reset by peer", "NCCL: remote process exited"],
 )
-def test_a_lost_process_is_one_line_that_says_how_to_go_on(command, capsys, monkeypatch, error):
+def test_a_lost_process_is_one_line_that_says_how_to_resume(command, capsys, monkeypatch, error):
     from pytorch_lightning import Trainer
 
     from lightning_colorize.tasks import RegressionTask
@@ -385,7 +385,7 @@ def test_a_lost_process_is_one_line_that_says_how_to_go_on(command, capsys, monk
     monkeypatch.setattr(RegressionTask, "training_step", training_step)
     assert command("fit", *command.words("alone")) == 1
     err = capsys.readouterr().err.strip().splitlines()
-    assert f"ended or cannot be reached ({error})" in err[-1]
+    assert f"ended or is unreachable ({error})" in err[-1]
     assert f"lightning-colorize resume {command.root / 'tiny' / 'alone'}" in err[-1]
     assert "Traceback" not in "".join(err)
 
@@ -420,7 +420,7 @@ def test_wrong_use_is_told_before_any_work(command, capsys, words, says):
     assert "Traceback" not in captured.err
     assert "usage:" not in captured.err
     assert "epoch 1" not in captured.out
-    # The name is free: mended, the same line trains.
+    # The name is free: corrected, the same command trains.
     right = ("--trainer.max_epochs", 1, "--run.test", "false", "--run.grid_images", 0)
     command.fit("wrong", *right)
 

@@ -51,7 +51,7 @@ def test_other_processes_are_left_to_lightning(started, variables):
     ("missing", "says"),
     [
         ("SLURM_NTASKS_PER_NODE", "give sbatch --nodes and --ntasks-per-node rather than --ntasks"),
-        ("SLURM_STEP_ID", "nobody starts the others: call srun lightning-colorize fit"),
+        ("SLURM_STEP_ID", "no process starts the others: call srun lightning-colorize fit"),
     ],
 )
 def test_tasks_that_nobody_starts(started, missing, says):

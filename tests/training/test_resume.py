@@ -238,7 +238,7 @@ def test_what_cannot_be_resumed_is_wrong_use(command, finished_run, tmp_path, ca
     assert f"nothing to resume: {finished_run} is finished" in refusal(finished_run)
     assert f"{tmp_path} is not a run: it has no config.yaml" in refusal(tmp_path)
     (tmp_path / "config.yaml").touch()
-    assert "has no checkpoints/last.ckpt; train it anew with fit" in refusal(tmp_path)
+    assert "has no checkpoints/last.ckpt; start over with fit" in refusal(tmp_path)
     assert "required: RUN" in refusal()
 
 

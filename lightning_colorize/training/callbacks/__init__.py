@@ -1,11 +1,11 @@
-"""What a run leaves and says beside its weights: grids, baselines, result, banner, progress."""
+"""Callbacks of a run: checkpoints, result, image grids, baselines, banner, progress."""
 
 from lightning_colorize.training.callbacks.banner import Banner
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
 from lightning_colorize.training.callbacks.checkpoint_file import (
-    WholeCheckpoints,
-    with_whole_checkpoints,
+    AtomicCheckpointIO,
+    with_atomic_checkpoints,
 )
 from lightning_colorize.training.callbacks.config import SaveConfig
 from lightning_colorize.training.callbacks.final_validation import FinalValidation
@@ -27,6 +27,7 @@ from lightning_colorize.training.callbacks.validations import Validations
 
 __all__ = [
     "TF32",
+    "AtomicCheckpointIO",
     "Banner",
     "BaselineMetrics",
     "BestCheckpoint",
@@ -43,8 +44,7 @@ __all__ = [
     "SharedFolder",
     "Throughput",
     "Validations",
-    "WholeCheckpoints",
     "on_terminal",
     "progress_callbacks",
-    "with_whole_checkpoints",
+    "with_atomic_checkpoints",
 ]

@@ -15,19 +15,19 @@ from lightning_colorize.training.loggers.base import RunLogger
 
 _PREFIX = "throughput/"
 _FIRST = {METRICS: ("step", "epoch"), THROUGHPUT: ("step",)}
-"""The columns that stand first, and are there always."""
+"""The first columns, which are always present."""
 
 
 class MetricsFile:
     """A CSV file with one row per step, complete on disk after every update.
 
-    What is logged twice for a step (by a run that was killed and resumed, say) stands there once:
-    the later value counts. Columns are in a fixed order, so equal runs leave equal files.
+    A value that is logged twice for a step, as by a killed and resumed run, is written once: the
+    later one. Columns have a fixed order, so that equal runs leave equal files.
 
     Args:
-        path: The file; its rows are gone on with if it is there.
-        resume_step: Rows of this step and later ones are dropped.
-        first: The columns that stand first, and are there always.
+        path: The file; existing rows are kept.
+        resume_step: Rows from this step on are dropped.
+        first: The first columns, which are always present.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class MetricsFile:
             self._load(resume_step)
 
     def update(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Put metrics into the row of a step."""
+        """Add metrics to the row of a step."""
         last = max(self._rows, default=-1)
         row = self._rows.setdefault(step, {"step": step})
         row |= metrics
@@ -56,12 +56,12 @@ class MetricsFile:
 
     @property
     def last_step(self) -> int:
-        """The latest step that has a row; 0 before the first."""
+        """The last step with a row; 0 before the first."""
         return max(self._rows, default=0)
 
     def _load(self, resume_step: int | None) -> None:
         text = self.path.read_text(encoding="utf-8")
-        # A line without its end is half a row: the machine went down while it was written.
+        # A line without a newline is incomplete: the process died while writing it.
         for line in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])):
             row: dict[str, Any] = {name: value for name, value in line.items() if value}
             step = int(row["step"])
@@ -91,15 +91,15 @@ class MetricsFile:
 
 
 class CsvRun(RunLogger):
-    """Metrics into `<run>/metrics.csv`, which grows over resumes.
+    """Logs metrics to `<run>/metrics.csv`, which grows over resumes.
 
     Throughput differs between equal runs, so it goes into `throughput.csv`: equal runs leave equal
     metrics.
 
     Args:
         folder: The run folder.
-        resume_step: The step of the checkpoint that is resumed from; rows from it on are dropped,
-            because those steps are taken again.
+        resume_step: `global_step` of the checkpoint that is resumed; rows from it on are dropped,
+            because these steps are trained again.
     """
 
     description = "CSV"
@@ -127,7 +127,7 @@ class CsvRun(RunLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Put metrics into the row of a step; without a step, into the latest row."""
+        """Add metrics to the row of a step; without a step, to the last row."""
         values = {name: v.item() if isinstance(v, Tensor) else v for name, v in metrics.items()}
         rates = {name: value for name, value in values.items() if name.startswith(_PREFIX)}
         others = {name: value for name, value in values.items() if name not in rates}

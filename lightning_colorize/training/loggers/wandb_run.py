@@ -19,8 +19,8 @@ from lightning_colorize.metrics.spec import GOALS
 from lightning_colorize.runs.folder import SWEEP, WANDB, WANDB_ID
 from lightning_colorize.training.loggers.base import ImageArray, RunLogger
 from lightning_colorize.training.loggers.image_files import read_best_images
-from lightning_colorize.training.loggers.options import LoggerOptions
 from lightning_colorize.training.loggers.wandb_mode import WandbMode
+from lightning_colorize.training.options import LoggerOptions
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightning_colorize.runs.folder import BEST, LAST
-from lightning_colorize.training.callbacks import WholeCheckpoints, with_whole_checkpoints
+from lightning_colorize.training.callbacks import AtomicCheckpointIO, with_atomic_checkpoints
 
 
 def write_half(checkpoint, file):
@@ -18,7 +18,7 @@ def write_half(checkpoint, file):
 
 def test_what_cannot_be_written_leaves_the_former_file(tmp_path, monkeypatch):
     path = tmp_path / "checkpoints" / "last.ckpt"
-    io = WholeCheckpoints()
+    io = AtomicCheckpointIO()
     io.save_checkpoint({"step": 1}, path)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", write_half)
@@ -30,7 +30,7 @@ def test_what_cannot_be_written_leaves_the_former_file(tmp_path, monkeypatch):
 
 def test_the_former_file_is_there_until_the_new_one_is_whole(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
-    io = WholeCheckpoints()
+    io = AtomicCheckpointIO()
     io.save_checkpoint({"step": 1}, path)
     save = torch.save
 
@@ -45,11 +45,11 @@ def test_the_former_file_is_there_until_the_new_one_is_whole(tmp_path, monkeypat
 
 def test_a_trainers_own_way_of_writing_is_kept():
     own = TorchCheckpointIO()
-    assert with_whole_checkpoints(own) == [own]
-    assert with_whole_checkpoints(["bitsandbytes", own]) == ["bitsandbytes", own]
-    first, second = with_whole_checkpoints("other")
+    assert with_atomic_checkpoints(own) == [own]
+    assert with_atomic_checkpoints(["bitsandbytes", own]) == ["bitsandbytes", own]
+    first, second = with_atomic_checkpoints("other")
     assert first == "other"
-    assert isinstance(second, WholeCheckpoints)
+    assert isinstance(second, AtomicCheckpointIO)
 
 
 def test_a_full_disk_ends_a_run_in_one_line(command, monkeypatch, capsys):

@@ -189,7 +189,7 @@ def test_a_real_fit_whose_colours_run_away(command, tmp_path, capsys):
     words = {**GAN, "--run.root": tmp_path, "--run.health": "warn", **change}
     assert command("fit", *[word for pair in words.items() for word in pair]) == 0
     assert read_result(tmp_path / "health" / "run")["status"] == "finished"
-    assert "colours run away" in capsys.readouterr().err
+    assert "colors diverge" in capsys.readouterr().err
 
 
 class Blind(UNetEncoder):
@@ -209,4 +209,4 @@ def test_a_real_fit_that_gives_everything_one_tint(command, tmp_path, capsys):
     words = {**GAN, "--run.root": tmp_path, **change}
     assert command("fit", *[word for pair in words.items() for word in pair]) == 0
     assert read_result(tmp_path / "health" / "run")["status"] == "finished"
-    assert "all images get one tint" in capsys.readouterr().err
+    assert "all images have one tint" in capsys.readouterr().err

@@ -48,7 +48,7 @@ def test_nothing_to_colour_is_wrong_use(folder):
 def test_at_most_so_many_by_name(folder, capsys):
     assert list(PredictFolder(folder, 32, limit=1).images) == ["a"]
     assert (
-        capsys.readouterr().out == f"{folder}: the first 1 of 3 images are coloured in training\n"
+        capsys.readouterr().out == f"{folder}: coloring the first 1 of 3 images during training\n"
     )
 
 
