@@ -47,7 +47,7 @@ def test_the_version(capsys):
     assert capsys.readouterr().out == f"lightning-colorize {__version__}\n"
 
 
-def test_a_word_that_is_no_command(capsys):
+def test_unknown_command(capsys):
     assert cli.main(["train"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("lightning-colorize: unknown command 'train'; commands are fit, resume")
@@ -63,7 +63,7 @@ def test_a_word_that_is_no_command(capsys):
         (SystemExit("text"), 1, ""),
     ],
 )
-def test_ends_are_exit_codes(fake_command, capsys, error, code, says):
+def test_exit_codes(fake_command, capsys, error, code, says):
     fake_command(raiser(error))
     assert cli.main(["runs"]) == code
     err = capsys.readouterr().err
@@ -89,7 +89,7 @@ def test_bugs_are_not_hidden(fake_command):
         cli.main(["runs"])
 
 
-def test_a_reader_that_goes_away_is_no_error():
+def test_closed_pipe_is_no_error():
     done = subprocess.run(
         f"{sys.executable} -u -m lightning_colorize --help | head -n 1",
         shell=True,

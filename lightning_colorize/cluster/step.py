@@ -10,7 +10,7 @@ _OUT_OF_TIME = 138  # 128 + SIGUSR1: the checkpoint is written
 
 _AFTER = f"""\
 code=$?
-# {_OUT_OF_TIME}: the time is nearly up, the checkpoint is written. The same job goes on from there.
+# {_OUT_OF_TIME}: the time limit is near, the checkpoint is written. The same job resumes.
 if [ $code -eq {_OUT_OF_TIME} ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi

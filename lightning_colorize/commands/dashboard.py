@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until interrupted; return 130."""
     root: Path = args.root
     if args.study is None and not root.is_dir():
-        raise UsageError(f"{root} is not a folder; runs are looked for in it (--root FOLDER)")
+        raise UsageError(f"{root} is not a folder; give the folder of all runs (--root FOLDER)")
     if not 0 <= args.port < 65536:
         raise UsageError(f"--port {args.port} is not in 0..65535")
     port = _free_port(args.port)

@@ -85,14 +85,14 @@ def run(args: argparse.Namespace) -> int:
     return 1 if outcome.broken else 0
 
 
-def _require_folder(shards: Path, photographs: Path) -> None:
+def _require_folder(shards: Path, images: Path) -> None:
     """Create the folder of the shards, outside the image folder.
 
     Raises:
         UsageError: If that fails, or it is inside the image folder.
     """
-    if photographs.resolve() in shards.resolve().parents:
-        raise UsageError(f"{shards} is inside {photographs}: give a folder outside of it")
+    if images.resolve() in shards.resolve().parents:
+        raise UsageError(f"{shards} is inside {images}: give a folder outside of it")
     try:
         shards.mkdir(parents=True, exist_ok=True)
     except OSError as error:

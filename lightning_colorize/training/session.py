@@ -38,7 +38,7 @@ _NOISE = (
 
 
 def quiet() -> None:
-    """Silence messages of Lightning that the banner repeats, or that nobody can act on."""
+    """Silence messages of Lightning that the banner repeats, or that need no action."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _NOISE:

@@ -67,7 +67,7 @@ def test_the_same_setting_from_yaml_and_from_the_command_line(command, stop_in, 
     assert command("fit", "--config", given, *words, "--trainer.devices", "1") == 0
 
 
-def test_a_run_that_died_before_its_first_checkpoint_begins_anew(command):
+def test_run_without_checkpoint_starts_over(command):
     words = words_of(command, "early", *QUICK)
     assert command("fit", *words) == 0
     run = command.root / "tiny" / "early"
@@ -81,7 +81,7 @@ def test_a_run_that_died_before_its_first_checkpoint_begins_anew(command):
     assert (run / "validations.jsonl").read_text().count("\n") == 1
 
 
-def test_what_is_saved_trains_anew_elsewhere(command):
+def test_saved_configuration_does_not_auto_resume(command):
     assert command("fit", *words_of(command, "saved", *QUICK)) == 0
     run = command.root / "tiny" / "saved"
     saved = read_config(run)["run"]
@@ -90,7 +90,7 @@ def test_what_is_saved_trains_anew_elsewhere(command):
     assert command("fit", *command.words("saved", *QUICK)) == 2
 
 
-def test_the_precision_that_nobody_chose_is_the_runs(command, monkeypatch):
+def test_auto_resume_uses_the_default_precision_of_the_run(command, monkeypatch):
     from lightning_colorize.training import cli as training
 
     words = words_of(command, "moved", *QUICK)
@@ -102,7 +102,7 @@ def test_the_precision_that_nobody_chose_is_the_runs(command, monkeypatch):
     assert read_config(command.root / "tiny/moved")["trainer"]["precision"] == "32-true"
 
 
-def test_a_run_without_a_name_could_not_be_found_again(command, capsys, monkeypatch):
+def test_auto_resume_needs_a_name(command, capsys, monkeypatch):
     words = words_of(command, "unnamed", *QUICK)
     del words[words.index("--run.name") : words.index("--run.name") + 2]
     assert command("fit", *words) == 2
@@ -115,7 +115,7 @@ def test_a_run_without_a_name_could_not_be_found_again(command, capsys, monkeypa
     assert read_result(command.root / "tiny" / "4711")["status"] == "finished"
 
 
-def test_settings_of_a_newer_version_do_not_keep_a_run_from_going_on(command, stop_in):  # noqa: F811
+def test_auto_resume_ignores_settings_of_a_newer_version(command, stop_in):  # noqa: F811
     stop_in(1, signal.SIGUSR1)
     words = words_of(command, "older", *QUICK)
     assert command("fit", *words) == 138

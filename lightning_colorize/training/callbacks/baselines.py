@@ -59,31 +59,21 @@ class BaselineMetrics(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Update the metrics."""
-        self._update(batch)
+        for name, metrics in self._running.items():
+            metrics.update(batch.L, self.baselines.predict(name, batch.L), batch.ab)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute the metrics."""
-        self._end()
+        for name, metrics in self._running.items():
+            self.table[name] |= {key: value.item() for key, value in metrics.compute().items()}
+        self._running = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reset the metrics, the first time."""
         self._begin("test/", pl_module)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Tensor,  # type: ignore[override]
-        batch: ColorBatch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Update the metrics."""
-        self._update(batch)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute the metrics."""
-        self._end()
+    on_test_batch_end = on_validation_batch_end  # type: ignore[assignment]
+    on_test_end = on_validation_end
 
     def state_dict(self) -> dict[str, Any]:
         """Return the baselines and their metrics."""
@@ -102,12 +92,3 @@ class BaselineMetrics(Callback):
         self._running = {
             name: colorization_metrics(prefix).to(pl_module.device) for name in BASELINES
         }
-
-    def _update(self, batch: ColorBatch) -> None:
-        for name, metrics in self._running.items():
-            metrics.update(batch.L, self.baselines.predict(name, batch.L), batch.ab)
-
-    def _end(self) -> None:
-        for name, metrics in self._running.items():
-            self.table[name] |= {key: value.item() for key, value in metrics.compute().items()}
-        self._running = {}

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,33 @@ class RunLogger(Logger):
 
     def close(self, failed: bool) -> None:
         """Write pending entries; nothing is logged afterwards."""
+
+
+class FolderLogger(RunLogger):
+    """A logger that is named after the run folder, to which it writes.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self._folder.name
+
+    @property
+    def version(self) -> str:
+        """Empty: a run folder is one version."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self._folder)
 
 
 def as_image(image: ImageArray | Tensor) -> ImageArray:

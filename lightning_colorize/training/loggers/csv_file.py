@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.runs.folder import METRICS, THROUGHPUT
-from lightning_colorize.training.loggers.base import RunLogger
+from lightning_colorize.training.loggers.base import FolderLogger
 
 _PREFIX = "throughput/"
 _FIRST = {METRICS: ("step", "epoch"), THROUGHPUT: ("step",)}
@@ -90,7 +90,7 @@ class MetricsFile:
         return text.getvalue()
 
 
-class CsvRun(RunLogger):
+class CsvRun(FolderLogger):
     """Logs metrics to `<run>/metrics.csv`, which grows over resumes.
 
     Throughput differs between equal runs, so it goes into `throughput.csv`: equal runs leave equal
@@ -105,25 +105,9 @@ class CsvRun(RunLogger):
     description = "CSV"
 
     def __init__(self, folder: Path, resume_step: int | None = None) -> None:
-        super().__init__()
-        self._folder = folder
+        super().__init__(folder)
         self._resume_step = resume_step
         self._files: dict[str, MetricsFile] = {}
-
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return self._folder.name
-
-    @property
-    def version(self) -> str:
-        """Empty: a run folder is one version."""
-        return ""
-
-    @property
-    def save_dir(self) -> str:
-        """The run folder."""
-        return str(self._folder)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:

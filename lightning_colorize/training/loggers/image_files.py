@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.runs.folder import BEST_IMAGES, IMAGES
-from lightning_colorize.training.loggers.base import BestImage, ImageArray, RunLogger
+from lightning_colorize.training.loggers.base import BestImage, FolderLogger, ImageArray
 
 
 def image_path(folder: Path, name: str, step: int) -> Path:
@@ -37,26 +37,12 @@ def read_best_images(folder: Path) -> list[BestImage]:
     return images
 
 
-class ImageFiles(RunLogger):
+class ImageFiles(FolderLogger):
     """Writes images to `<run>/images/`; ignores metrics.
 
     Args:
         folder: The run folder.
     """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._folder = folder
-
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return self._folder.name
-
-    @property
-    def version(self) -> str:
-        """Empty: a run folder is one version."""
-        return ""
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Do nothing."""

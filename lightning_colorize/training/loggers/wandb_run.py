@@ -168,8 +168,8 @@ def _run_id(folder: Path, options: LoggerOptions) -> str:
     """Return the given id, else the sweep's, else that of this folder, else a new one."""
     if chosen := options.wandb_id or os.environ.get("WANDB_RUN_ID"):
         return chosen
-    kept = folder / WANDB_ID
-    return kept.read_text(encoding="utf-8").strip() if kept.is_file() else secrets.token_hex(4)
+    path = folder / WANDB_ID
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else secrets.token_hex(4)
 
 
 def _teardown() -> None:

@@ -43,7 +43,7 @@ def trainer(validates_every, accumulate, processes=2):
     ("validates_every", "accumulate", "within"),
     [(None, 1, 16), (8, 1, 17), (16, 1, 17), (48, 3, 18), (None, 7, 21), (4, 2, 18)],
 )
-def test_a_signal_to_one_process_is_heard_soon(validates_every, accumulate, within):
+def test_signal_to_one_rank_reaches_all_soon(validates_every, accumulate, within):
     stop = GracefulStop(Last())
     process = trainer(validates_every, accumulate)
     for batch in range(100):  # nothing comes
@@ -62,11 +62,11 @@ def test_a_signal_to_one_process_is_heard_soon(validates_every, accumulate, with
     assert stop.received == signal.SIGTERM
 
 
-def test_asking_is_rare(monkeypatch):
+def test_ranks_synchronize_rarely(monkeypatch):
     stop = GracefulStop(Last())
     process = trainer(None, 1)
     asked = []
-    monkeypatch.setattr(stop, "_is_told_to_stop", asked.append)
+    monkeypatch.setattr(stop, "_is_signaled", asked.append)
     for batch in range(160):
         stop.on_train_batch_end(process, None, None, None, batch)
     assert len(asked) == 10

@@ -26,7 +26,7 @@ KEYS = {
 }
 
 
-def test_a_finished_run_says_all_that_the_contract_promises(finished_run):
+def test_result_of_a_finished_run(finished_run):
     result = read_result(finished_run)
     assert result.keys() >= KEYS
     assert result["status"] == "finished"
@@ -113,7 +113,7 @@ def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, 
     ],
     ids=["terminated", "second Ctrl-C", "failed"],
 )
-def test_an_exception_is_an_outcome(tmp_path, exception, status):
+def test_exception_sets_the_status(tmp_path, exception, status):
     result = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
     result.on_exception(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)), exception)
     assert not list(tmp_path.iterdir())  # the run had not begun
@@ -124,7 +124,7 @@ def test_an_exception_is_an_outcome(tmp_path, exception, status):
     assert written["parameters"] == 2
 
 
-def test_the_account_goes_on_over_restarts(tmp_path):
+def test_counts_continue_after_a_restart(tmp_path):
     first = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
     first.on_validation_end(
         fake_trainer({"val/x": 2.0}), SimpleNamespace(net=torch.nn.Linear(1, 1))
@@ -183,7 +183,7 @@ def test_device_hours_of_a_killed_process_count(tmp_path, monkeypatch):
     assert (written["device_hours"], written["seconds"]) == (5, 2 * 3600)
 
 
-def test_early_stopping_is_told_apart(command):
+def test_status_of_early_stopping(command):
     run = command.fit(
         *("early", "--trainer.max_epochs", 9, "--run.patience", 1),
         *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0),

@@ -82,7 +82,7 @@ def run(monkeypatch):
     return run
 
 
-def test_the_first_batches_are_no_steady_state(run):
+def test_warm_up_is_not_counted(run):
     assert run.throughput.totals.images == 0
     assert run.throughput.result()["steady_images_per_second"] is None
     assert run.throughput.result()["data_wait_share"] is None
@@ -161,7 +161,7 @@ def test_each_kind_of_step_is_counted_once_and_left_out_of_the_rates(run):
     assert totals.seconds < 1000
 
 
-def test_the_account_goes_on_where_the_checkpoint_was(monkeypatch, run):
+def test_sums_continue_from_the_checkpoint(monkeypatch, run):
     run.batches(4)
     state = run.throughput.state_dict()
     torch.save(state, file := io.BytesIO())
@@ -183,7 +183,7 @@ def test_the_account_goes_on_where_the_checkpoint_was(monkeypatch, run):
     assert second.logged[0][1]["throughput/images_per_second"] == pytest.approx(4 / (WAIT + WORK))
 
 
-def test_of_several_processes_the_one_that_waits_longest_counts(monkeypatch):
+def test_longest_wait_of_all_ranks_counts(monkeypatch):
     others = iter([[4.0, 0.0], [0.0, 0.0]])
 
     def reduce(mine, reduce_op):
@@ -216,7 +216,7 @@ def test_processes_log_at_the_same_steps_whatever_they_count(monkeypatch):
     assert together == [4, 6, 8]
 
 
-def test_utilisation_is_what_was_done_of_what_could_be(monkeypatch):
+def test_mfu(monkeypatch):
     monkeypatch.setattr(throughput, "peak_flops", lambda device, precision: 1000.0)
     run = Run(monkeypatch, Throughput())
     run.batches(throughput.WARM_UP + 1)
@@ -232,7 +232,7 @@ def test_utilisation_is_what_was_done_of_what_could_be(monkeypatch):
     assert resumed.result()["mfu"] == round(2 * 770 / (1000 * seconds + 2000 * seconds), 4)
 
 
-def test_the_device_is_waited_for_only_where_metrics_are_logged(monkeypatch):
+def test_device_is_synchronized_only_when_logging(monkeypatch):
     waits = []
     monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: waits.append(device))
     monkeypatch.setattr(Task, "device", torch.device("mps"))
@@ -290,7 +290,7 @@ def rows(run, name):
         return list(csv.DictReader(file))
 
 
-def test_a_run_leaves_its_cost(finished_run):
+def test_a_run_leaves_its_throughput(finished_run):
     result = read_result(finished_run)
     assert result["training_flops"] > 0
     assert result["training_flops"] % result["batches"] == 0
@@ -302,7 +302,7 @@ def test_a_run_leaves_its_cost(finished_run):
     assert result["peak_device_memory"] is None
 
 
-def test_costs_stand_beside_the_metrics_in_all_loggers(finished_run):
+def test_throughput_is_in_all_loggers(finished_run):
     names = {"throughput/images_per_second", "throughput/data_wait"}
     rates = rows(finished_run, "throughput.csv")
     assert rates[0].keys() == names | {"step"}
