@@ -43,7 +43,7 @@ def test_nothing_wrong_is_exit_0(sound, capsys):
     assert main(["audit", str(sound)]) == 0
     out = capsys.readouterr().out
     assert "7 images (5 train, 2 val) in " in out
-    assert out.rstrip().endswith("nothing to leave out")
+    assert out.rstrip().endswith("nothing to exclude")
     assert "more than one split" not in out
 
 
@@ -66,7 +66,7 @@ def test_leaks_are_exit_1_and_gone_without_the_listed_images(leaking, tmp_path, 
     assert "In more than one split: 2 (2 train and val)" in out
     assert "  val/[bold]copy.jpg = train/0.jpg\n" in out
     assert "  val/half.jpg ~ train/1.jpg\n" in out
-    assert f"4 to leave out, listed in {listed}" in out
+    assert f"4 to exclude, listed in {listed}" in out
     excluded = ["train/grey.png", "train/0.jpg", "train/1.jpg", "train/two.jpg"]
     assert listed.read_text().splitlines()[1::2] == excluded
 
@@ -139,10 +139,10 @@ def test_a_source_takes_the_list_that_is_made_with_it(source, lay_out, leaking, 
 
     describe(**settings)
     assert main([*words, "--exclude-to", str(listed)]) == 1
-    assert f"4 to leave out, listed in {listed}" in capsys.readouterr().out
+    assert f"4 to exclude, listed in {listed}" in capsys.readouterr().out
     describe(**settings, exclude_list=str(listed))
     assert main(words) == 0
-    assert "nothing to leave out" in capsys.readouterr().out
+    assert "nothing to exclude" in capsys.readouterr().out
     left = json.loads(report.read_text())
     assert left["excluded"] == left["duplicates"] == left["leaks_across_groups"] == []
     assert sum(left["images"].values()) == 11 - 4
@@ -156,7 +156,7 @@ def test_other_findings_alone_are_exit_0(sound, tmp_path, capsys):
     assert main(["audit", str(folder), "--min-side", "129"]) == 0
     out = capsys.readouterr().out
     assert "train/copy.jpg of train/0.jpg" in out or "train/0.jpg of train/copy.jpg" in out
-    assert "9 to leave out: --exclude-to FILE lists them" in out
+    assert "9 to exclude: --exclude-to FILE lists them" in out
 
 
 def test_in_a_folder_without_splits_each_name_says_its_split(tmp_path, sound, capsys):

@@ -66,7 +66,7 @@ def test_every_stage_is_measured_and_one_line_says_what_limits(photographs, tmp_
 def test_without_a_folder_it_makes_images_and_says_so(capsys, monkeypatch):
     monkeypatch.setattr(bench, "_COUNT", 4)
     assert _bench("--size", 32, "--batch-size", 2, "--seconds", 0.01, "--workers", 0) == 0
-    assert capsys.readouterr().out.startswith("4 JPEGs of 500 x 375, made from scikit-image's")
+    assert capsys.readouterr().out.startswith("4 JPEGs of 500 x 375, generated from scikit-image's")
 
 
 def _stages(**rates):

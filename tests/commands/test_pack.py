@@ -31,7 +31,7 @@ def test_a_folder_becomes_shards(photos, tmp_path, capsys):
     }
     assert not (target / ".packing").exists()
     assert run(*words) == 0
-    assert "in 3 shards (0.0 MB, 3 of them there already)" in capsys.readouterr().out
+    assert "in 3 shards (0.0 MB, 3 already packed)" in capsys.readouterr().out
 
 
 def test_options_reach_the_pack(photos, tmp_path):
@@ -64,7 +64,7 @@ def test_a_mended_image_is_packed_by_the_same_command(photos, tmp_path, capsys):
     assert run(photos, tmp_path / "shards", "--workers", 1) == 0
     said = capsys.readouterr()
     assert "4 train, 2 val images in 2 shards" in said.out
-    assert "MB, 1 of them there already)" in said.out
+    assert "MB, 1 already packed)" in said.out
 
 
 def test_another_folder_with_the_same_names_is_refused(photos, tmp_path, capsys):
@@ -101,9 +101,7 @@ def test_wrong_use_is_one_line(photos, tmp_path, capsys, words, message):
 
 def test_shards_are_made_on_this_machine(photos, capsys):
     assert run(photos, "s3://bucket/shards") == 2
-    assert "SHARDS must be a folder of this machine: pack there, then copy it" in (
-        capsys.readouterr().err
-    )
+    assert "SHARDS must be a local folder: pack there, then copy it" in (capsys.readouterr().err)
 
 
 def test_a_folder_without_images_is_wrong_use(tmp_path, capsys):
@@ -124,7 +122,7 @@ def test_a_folder_that_cannot_take_shards_is_refused(photos, tmp_path, capsys):
     for target, says in (
         (tmp_path / "file" / "shards", "cannot be created: Not a directory"),
         (tmp_path / "file", "cannot be created: File exists"),
-        (photos / "shards", f"lies in {photos}: name a folder outside of it"),
+        (photos / "shards", f"is inside {photos}: give a folder outside of it"),
     ):
         assert run(photos, target, "--workers", 1) == 2
         err = capsys.readouterr().err

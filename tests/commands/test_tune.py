@@ -70,4 +70,4 @@ def test_a_place_that_cannot_be_written_is_told_before_the_search(command, tmp_p
 
 def test_help_says_where_the_rest_is(command, capsys):
     assert command("tune", "--help") == 0
-    assert "Everything else is as in fit" in " ".join(capsys.readouterr().out.split())
+    assert "All other arguments are those of fit" in " ".join(capsys.readouterr().out.split())
