@@ -26,8 +26,8 @@ from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.color import to_lab, to_rgb
 from lightning_colorize.data.dataset import crop_square, resize_short_side
 from lightning_colorize.data.sources import EmbeddedSource
-from lightning_colorize.evaluation import evaluate, find_images
-from lightning_colorize.inference import LoadedTask, load_task
+from lightning_colorize.evaluation import evaluate_batches, find_images
+from lightning_colorize.inference import ColorizationModel, load_model
 from lightning_colorize.runs.folder import LAST, METRICS, read_result
 from lightning_colorize.tasks.prediction import colorize_image
 
@@ -62,7 +62,7 @@ def compare(args: argparse.Namespace) -> None:
     """Write the table, the curves, and the public photographs as each run colours them."""
     runs = {name: Path(folder) for name, _, folder in (run.partition("=") for run in args.runs)}
     # The weights at the end of the budget: nothing is chosen by any metric.
-    tasks = {name: load_task(folder / LAST) for name, folder in runs.items()}
+    tasks = {name: load_model(folder / LAST) for name, folder in runs.items()}
     report = measure(tasks, args.data) | {"runs": {n: account(f) for n, f in runs.items()}}
     write_report(ROOT / "benchmarks" / "results" / "photos_cpu.json", args.command, report)
     draw_curves(runs)
@@ -79,7 +79,7 @@ def compare_systems(args: argparse.Namespace) -> None:
         for name, _, runs in (system.partition("=") for system in args.systems)
     }
     tasks = {
-        f"{name} {i}": load_task(run)
+        f"{name} {i}": load_model(run)
         for name, runs in systems.items()
         for i, run in enumerate(runs)
     }
@@ -112,7 +112,7 @@ def last_epochs_mean(run: Path, name: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def draw_public(tasks: Iterable[LoadedTask], file: Path) -> None:
+def draw_public(tasks: Iterable[ColorizationModel], file: Path) -> None:
     """Draw four public photographs: grey, as each network colours them, truth."""
     whole = [
         EmbeddedSource(held_out=name).splits(None)["test"].read(0)
@@ -125,18 +125,18 @@ def draw_quickstart(args: argparse.Namespace) -> None:
     """Draw the unseen photograph and the validation regions of the quickstart."""
     splits = EmbeddedSource().splits(None)
     images = [splits[s].read(i) for s in ("test", "val") for i in range(len(splits[s]))]
-    columns = side_by_side(images, [load_task(args.run)], side=96, upright=True)
+    columns = side_by_side(images, [load_model(args.run)], side=96, upright=True)
     write_png(columns, str(IMAGES / "quickstart.png"))
 
 
-def measure(tasks: dict[str, LoadedTask], data: Path) -> dict[str, Any]:
+def measure(tasks: dict[str, ColorizationModel], data: Path) -> dict[str, Any]:
     """Return the networks' metrics, then the first one's baselines', on the test split."""
     metrics: dict[str, dict[str, float]] = {}
     baselines: dict[str, dict[str, float]] = {}
     found = find_images(data, "test")
     for name, loaded in tasks.items():
         batches = found.batches(loaded.size, 32, torch.device("cpu"))
-        rows = evaluate(loaded.task, loaded.baselines, batches).rows
+        rows = evaluate_batches(loaded.task, loaded.baselines, batches).rows
         metrics[name] = rows.pop("model")
         baselines = baselines or rows
     return {"metrics": metrics | baselines, "images": len(found.images)}
@@ -168,7 +168,7 @@ def draw_curves(runs: dict[str, Path]) -> None:
 
 
 def side_by_side(
-    images: list[Tensor], tasks: Iterable[LoadedTask], side: int, upright: bool = False
+    images: list[Tensor], tasks: Iterable[ColorizationModel], side: int, upright: bool = False
 ) -> Tensor:
     """Return a row for each image: grey, as each network colours it, truth.
 

@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 
 from lightning_colorize.data.cache import CachedImages
-from lightning_colorize.data.corrupt import BrokenImages
+from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.sources import FolderSource, Source, SourceError
 from lightning_colorize.data.sources.listing import list_images, read_name_list
@@ -161,9 +161,9 @@ def test_exclude_list(tmp_path):
 
 def test_the_list_of_a_run_s_broken_images_excludes_them(tmp_path):
     touch(tmp_path / "data", "train/1.jpg", "train/2.jpg", "val/3.jpg")
-    broken = BrokenImages(3, 1.0, tmp_path / "broken.txt")
+    broken = CorruptImages(3, 1.0, tmp_path / "broken.txt")
     for images in FolderSource().splits(tmp_path / "data").values():
-        broken.add(CachedImages(images, 8).broken)
+        broken.add(CachedImages(images, 8).corrupt)
     Image.new("RGB", (2, 2)).save(tmp_path / "data" / "train" / "4.png")
     source = FolderSource(exclude_list=tmp_path / "broken.txt")
     assert all_names(source.splits(tmp_path / "data")) == ["train/4.png"]
@@ -182,9 +182,9 @@ def test_names_that_would_be_comments_or_several_lines_are_excluded_too(tmp_path
     ]
     touch(tmp_path / "data", *names)
     Image.new("RGB", (2, 2)).save(tmp_path / "data" / "whole.png")
-    broken = BrokenImages(len(names), 1.0, tmp_path / "broken.txt")
+    broken = CorruptImages(len(names), 1.0, tmp_path / "broken.txt")
     for images in FolderSource(splits={"train": 1.0}).splits(tmp_path / "data").values():
-        broken.add(CachedImages(images, 8).broken)
+        broken.add(CachedImages(images, 8).corrupt)
     assert read_name_list(tmp_path / "broken.txt") == set(names)
     source = FolderSource(exclude_list=tmp_path / "broken.txt")
     assert all_names(source.splits(tmp_path / "data")) == ["whole.png"]

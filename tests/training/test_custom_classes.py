@@ -1,5 +1,6 @@
 """Classes outside the package: named once, in the configuration."""
 
+import shutil
 import sys
 
 import pytest
@@ -48,7 +49,7 @@ def module(tmp_path, monkeypatch):
     sys.modules.pop("my_colorization", None)
 
 
-def test_custom_classes_train_and_resume(command, module):
+def test_custom_classes_work_in_every_command(command, module, tmp_path):
     words = command.words(
         *("custom", "--trainer.max_epochs", 1, "--run.test", "false"),
         *("--model.decoder", f"{module}.MyDecoder", "--model.loss", f"{module}.MyLoss"),
@@ -66,6 +67,15 @@ def test_custom_classes_train_and_resume(command, module):
     assert parts["decoder"]["class_path"] == f"{module}.MyDecoder"
     assert parts["loss"]["class_path"] == f"{module}.MyLoss"
     assert config["data"]["source"]["class_path"] == f"{module}.MySource"
+
+    words = ("--data", command.photos, "--json", tmp_path / "metrics.json")
+    assert command("evaluate", run, *words) == 0
+    assert command("colorize", command.photos / "test", tmp_path / "out", "--checkpoint", run) == 0
+    # A checkpoint outside its run folder needs an explicit permission.
+    copy = tmp_path / "copy.ckpt"
+    shutil.copyfile(run / "checkpoints/best.ckpt", copy)
+    assert command("evaluate", copy, *words) == 2
+    assert command("evaluate", copy, *words, "--allow-class", module) == 0
 
 
 def test_a_module_that_cannot_be_imported_is_named(command, capsys):
