@@ -10,14 +10,14 @@ from lightning_colorize.training.callbacks.interrupt import GracefulStop, RunInt
 
 
 class Strategy:
-    """Of a process whose neighbour was told to stop."""
+    """Of a process whose neighbor received a signal."""
 
     root_device = torch.device("cpu")
-    told = False
+    signaled = False
 
     def reduce(self, number, reduce_op):
         assert reduce_op == "max"
-        return max(number, torch.tensor(int(signal.SIGTERM) if self.told else 0))
+        return max(number, torch.tensor(int(signal.SIGTERM) if self.signaled else 0))
 
 
 class Last:
@@ -50,7 +50,7 @@ def test_signal_to_one_rank_reaches_all_soon(validates_every, accumulate, within
         stop.on_train_batch_end(process, None, None, None, batch)
         stop.on_train_batch_start(process, None, None, batch)
     assert not stop.last.saved
-    process.strategy.told = True
+    process.strategy.signaled = True
     for batch in range(100, 100 + within):
         stop.on_train_batch_start(process, None, None, batch)
         stop.on_train_batch_end(process, None, None, None, batch)

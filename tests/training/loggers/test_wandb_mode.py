@@ -72,9 +72,9 @@ def test_proxy_is_checked_instead_of_the_server(server, closed, monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["home", "NETRC"])
-def test_netrc_login(place, nobody, server, monkeypatch, tmp_path):
+def test_netrc_login(place, logged_out, server, monkeypatch, tmp_path):
     host = server.removeprefix("http://")
-    file = nobody / ".netrc" if place == "home" else tmp_path / "elsewhere"
+    file = logged_out / ".netrc" if place == "home" else tmp_path / "elsewhere"
     file.write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
     file.chmod(0o600)
     if place == "NETRC":
@@ -85,11 +85,11 @@ def test_netrc_login(place, nobody, server, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", module._SERVERS)
-def test_a_key_counts_under_either_name_of_the_server(name, nobody, monkeypatch):
+def test_a_key_counts_under_either_name_of_the_server(name, logged_out, monkeypatch):
     """W&B 0.31 keeps it under another name than those before, and answers under both."""
     host = name.removeprefix("https://")
-    (nobody / ".netrc").write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
-    (nobody / ".netrc").chmod(0o600)
+    (logged_out / ".netrc").write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
+    (logged_out / ".netrc").chmod(0o600)
     tried = []
 
     def create_connection(address, timeout):
@@ -108,14 +108,14 @@ def test_the_names_are_those_of_wandb():
     assert urls.DEFAULT_BASE_URL in module._SERVERS
 
 
-def test_a_broken_netrc_is_no_login(nobody):
-    (nobody / ".netrc").write_text("machine")
+def test_a_broken_netrc_is_no_login(logged_out):
+    (logged_out / ".netrc").write_text("machine")
     assert "not logged in" in wandb_mode("auto").reason
 
 
-def test_self_hosted_server_from_settings(nobody, closed, monkeypatch):
+def test_self_hosted_server_from_settings(logged_out, closed, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    folder = nobody / ".config" / "wandb"
+    folder = logged_out / ".config" / "wandb"
     folder.mkdir(parents=True)
     (folder / "settings").write_text(f"[default]\nbase_url = {closed}\n")
     assert closed.removeprefix("http://") in wandb_mode("auto").reason
