@@ -1,6 +1,6 @@
-"""The command `lightning-colorize`: looks at the first word, then imports what that word needs.
+"""The command `lightning-colorize`, which imports the module of its first word only.
 
-Importing Lightning takes seconds; helps and wrong words are answered without it.
+Importing Lightning takes seconds; help and usage errors need no import.
 """
 
 import os
@@ -28,7 +28,7 @@ COMMANDS = (
     "audit",
     "init",
 )
-"""The commands in the order in which a person meets them; each is a module of `commands/`."""
+"""The commands in the order of the help; each is a module of `commands/`."""
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -37,11 +37,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: The words after the program's name; by default those it was called with.
+        argv: The command line without the program's name; by default `sys.argv[1:]`.
 
     Returns:
-        The exit code: 0 done, 1 done in part or failed at work, 2 wrong use; 130 interrupted, 138
-        out of time, 143 terminated, each with a checkpoint written.
+        The exit code: 0 done, 1 partly done or failed, 2 wrong use; 130 interrupted, 138 out of
+        time, 143 terminated, each after writing a checkpoint.
     """
     words = sys.argv[1:] if argv is None else argv
     try:
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has gone: nothing more to say, also not at interpreter exit.
+        # The reader (head, less) has exited; do not flush stdout at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
@@ -72,7 +72,7 @@ def _run(words: list[str]) -> int:
         return DONE
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
-        raise UsageError(f"'{name}' is no command; there are {', '.join(COMMANDS)}")
+        raise UsageError(f"unknown command '{name}'; commands are {', '.join(COMMANDS)}")
     module = import_module(f"lightning_colorize.commands.{name}")
     if hasattr(module, "main"):
         return int(module.main(rest))
@@ -83,12 +83,12 @@ def _run(words: list[str]) -> int:
 
 def _print_help() -> None:
     print(f"usage: {PROGRAM} COMMAND ...\n")
-    print("Train, compare and use models that colour black-and-white photographs.\n")
+    print("Train, sweep, compare and use models that color black-and-white photographs.\n")
     print("commands:")
     for name in COMMANDS:
         module = import_module(f"lightning_colorize.commands.{name}")
         print(f"  {name:<10} {module.HELP}")
-    print(f"\n{PROGRAM} COMMAND --help says more. To begin:")
+    print(f"\nSee {PROGRAM} COMMAND --help for a command. To start:")
     print(f"  {PROGRAM} fit --config experiments/quickstart.yaml")
 
 

@@ -1,4 +1,4 @@
-"""Batch scripts by submitit: what is asked of Slurm, checked before anything is submitted."""
+"""Batch scripts through submitit; resources are checked before submission."""
 
 import io
 import re
@@ -23,18 +23,17 @@ _OURS = {
 
 @dataclass(frozen=True)
 class Resources:
-    """What is asked of Slurm for a job.
+    """Resources of a job.
 
     Attributes:
-        partition: By default the cluster's own default, as with all that is None.
+        partition: None for the cluster's default, as for all attributes.
         time: Limit in minutes, or as [D-]HH:MM:SS.
-        gpus: Of each node.
-        cpus: Cores of each task.
-        mem: Of each node, as Slurm writes it: `16G`; `0` for all of the node's.
-        account: Who pays.
+        gpus: GPUs per node.
+        cpus: Cores per task.
+        mem: Memory per node in Slurm's form, such as `16G`; `0` for all of it.
+        account: Slurm account.
         qos: Quality of service.
-        extra: Other options of sbatch by their long names (`{"constraint": "a100"}`); true for
-            what has no value.
+        extra: Other sbatch options by their long names (`{"constraint": "a100"}`); true for flags.
     """
 
     partition: str | None = None
@@ -48,15 +47,15 @@ class Resources:
 
 
 def parameters(asked: Resources, why_ours: str, shortest: int) -> dict[str, Any]:
-    """Return what submitit is told of a job.
+    """Return submitit's parameters for a job.
 
     Args:
-        asked: What the user wants.
-        why_ours: Why some of sbatch's options cannot be given, for the message.
-        shortest: Time limits below this many minutes make no sense.
+        asked: The requested resources.
+        why_ours: Why some sbatch options cannot be given, for the message.
+        shortest: Smallest time limit in minutes.
 
     Raises:
-        UsageError: If the time is none, or an option is one that is chosen by the program.
+        UsageError: If the time limit is invalid, or the program sets an option itself.
     """
     extra = {name.replace("_", "-"): value for name, value in asked.extra.items()}
     if taken := sorted(extra.keys() & _OURS):
@@ -77,12 +76,12 @@ def parameters(asked: Resources, why_ours: str, shortest: int) -> dict[str, Any]
 
 
 def executor(folder: Path, needed_by: str, python: str | None = None) -> "SlurmExecutor":
-    """Return submitit's executor, which makes the batch script.
+    """Return submitit's executor, which creates the batch script.
 
     Args:
-        folder: For scripts and logs; all nodes see it.
-        needed_by: What needs submitit, for the message.
-        python: How the script starts Python, for those that do so by submitit.
+        folder: Shared folder for scripts and logs.
+        needed_by: The feature that needs submitit, for the message.
+        python: How the script starts Python.
 
     Raises:
         UsageError: If submitit is not installed.
@@ -97,7 +96,7 @@ def executor(folder: Path, needed_by: str, python: str | None = None) -> "SlurmE
     class Executor(SlurmExecutor):
         @classmethod
         def affinity(cls) -> int:
-            """Let a dry run have no Slurm."""
+            """Allow a dry run without Slurm."""
             return 2
 
     return Executor(folder, python=python)
@@ -107,20 +106,20 @@ def executor(folder: Path, needed_by: str, python: str | None = None) -> "SlurmE
 def submission(
     partition: str | None, undo: Callable[[], None], **environment: str
 ) -> Iterator[None]:
-    """Surround what submits jobs: what they need to know, and what Slurm says against them.
+    """Submit jobs in this context: it sets their environment and explains refusals.
 
     Args:
-        partition: The one that is asked for.
+        partition: The requested partition.
         undo: Called if Slurm refuses.
-        environment: Variables of the jobs. It is the only way on which nobody can read a password.
+        environment: Variables of the jobs; unlike arguments, other users cannot read them.
 
     Raises:
-        UsageError: If Slurm refuses, with its reason in a line.
+        UsageError: If Slurm refuses, with its reason.
     """
     from submitit.core.utils import FailedJobError
     from submitit.helpers import environment_variables
 
-    # Some clusters hand on nothing of the environment unless told to.
+    # Some clusters do not export the environment by default.
     variables = environment_variables(**environment, SBATCH_EXPORT="ALL")
     try:
         # submitit prints what it raises.
@@ -132,7 +131,7 @@ def submission(
 
 
 def _minutes(limit: int | str, shortest: int) -> int:
-    """Return a time limit in minutes, not less than was meant."""
+    """Return a time limit in minutes, rounded up."""
     if match := _TIME.fullmatch(str(limit)):
         days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
         total = (days * 24 + hours) * 60 + minutes + (seconds > 0)

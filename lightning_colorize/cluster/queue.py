@@ -1,4 +1,4 @@
-"""Slurm's queue, as those see it who have jobs in it."""
+"""Slurm's queue, for a user's own jobs."""
 
 import re
 import shutil
@@ -12,11 +12,11 @@ _TIMEOUT = 60.0
 
 
 class Queue:
-    """Some jobs of this user.
+    """A set of this user's jobs.
 
     Args:
-        logs: The log of each job, by the job's number (`12`, or `12_0` in an array).
-        say: Is given a line when a job begins, waits again, or ends.
+        logs: The log file of each job, by job ID (`12`, or `12_0` in an array).
+        say: Called with a line when a job starts, is requeued, or ends.
     """
 
     def __init__(self, logs: Mapping[str, Path], say: Callable[[str], None]) -> None:
@@ -29,11 +29,11 @@ class Queue:
 
     @property
     def numbers(self) -> list[str]:
-        """What `scancel` is told to end them all."""
+        """Job IDs for `scancel`."""
         return sorted({job.partition("_")[0] for job in self._logs})
 
     def look(self) -> bool:
-        """Say what has changed; return whether any job is still in the queue."""
+        """Report changes; return whether any job is still in the queue."""
         self._gone = []
         done = _run(["squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r|%N"])
         if done.returncode:
@@ -54,23 +54,23 @@ class Queue:
         return bool(self._left)
 
     def say_gone(self) -> None:
-        """Say which jobs were not in the queue any more at the last look."""
+        """Report the jobs that had left the queue at the last check."""
         for job in self._gone:
             self._say(f"job {job} has ended; its log: {self._logs[job]}")
 
     def cancel_waiting(self) -> None:
-        """Take out of the queue what has not begun."""
+        """Cancel the jobs that have not started."""
         cancel(["--state=PENDING", *self.numbers])
 
 
 def require_slurm(command: str) -> None:
-    """Refuse a machine without Slurm's commands.
+    """Refuse to run without Slurm's commands.
 
     Args:
-        command: What was called, for the message.
+        command: The command's name, for the message.
 
     Raises:
-        UsageError: If this is one.
+        UsageError: If there is no `sbatch`.
     """
     if shutil.which("sbatch") is None:
         raise UsageError(
@@ -79,21 +79,21 @@ def require_slurm(command: str) -> None:
 
 
 def partitions() -> list[str]:
-    """Return the names of the partitions; none if Slurm does not answer."""
+    """Return the names of the partitions; an empty list if Slurm does not respond."""
     listed = _run(["sinfo", "--all", "--noheader", "--format=%R"])
     return sorted(set(listed.stdout.split())) if not listed.returncode else []
 
 
 def cancel(words: Sequence[str]) -> None:
-    """Call `scancel`; to cancel what has ended is harmless."""
+    """Call `scancel`, which ignores jobs that have ended."""
     _run(["scancel", *words])
 
 
 def refusal(said: str, partition: str | None) -> str:
-    """Return why Slurm refuses a job, in a line.
+    """Return why Slurm refuses a job, in one line.
 
     Args:
-        said: What `sbatch` said.
+        said: The output of `sbatch`.
         partition: The one that was asked for.
     """
     names = partitions()
@@ -103,7 +103,7 @@ def refusal(said: str, partition: str | None) -> str:
 
 
 def reason(said: str) -> str:
-    """Return the last line that one of Slurm's commands said, without what it begins with."""
+    """Return the last line of a Slurm command's output, without its prefix."""
     lines = said.strip().splitlines() or ["it does not say why"]
     return re.sub(r"^\w+: (error: |fatal: )?(Batch job submission failed: )?", "", lines[-1])
 

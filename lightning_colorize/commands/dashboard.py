@@ -70,7 +70,7 @@ def _serve(root: Path, port: int) -> None:
     # TensorBoard's faster loader is a process of its own, and experimental.
     words = ("--logdir", str(root), "--host", _HOST, "--port", str(port), "--load_fast", "false")
     board.configure(("", *words))
-    print(f"TensorBoard on {root}: {board.launch()} (Ctrl-C ends it)", flush=True)
+    print(f"TensorBoard on {root}: {board.launch()} (Ctrl-C stops it)", flush=True)
 
 
 def _serve_study(url: str, port: int) -> None:
@@ -99,7 +99,7 @@ def _serve_study(url: str, port: int) -> None:
     page = f"/studies/{studies[0]._study_id}" if len(studies) == 1 else ""
     with make_server(_HOST, port, app, _Server, _SilentHandler) as server:
         shown = f"http://{_HOST}:{server.server_port}/dashboard{page}"
-        print(f"optuna-dashboard on {opened.shown}: {shown} (Ctrl-C ends it)", flush=True)
+        print(f"optuna-dashboard on {opened.shown}: {shown} (Ctrl-C stops it)", flush=True)
         server.serve_forever()
 
 

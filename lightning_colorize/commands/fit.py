@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_colorize.common.bundled import bundled
+
 if TYPE_CHECKING:
     from lightning_colorize.training.cli import ColorizeCLI
 
@@ -12,8 +14,35 @@ HELP = "train an experiment in a new run folder"
 PROGRAM = "lightning-colorize fit"
 
 
+_USAGE = f"""\
+usage: {PROGRAM} --config FILE [--config FILE ...] [--KEY VALUE ...]
+
+Train an experiment in a new run folder <run.root>/<experiment>/<run.name>/.
+
+  {PROGRAM} --config experiments/quickstart.yaml
+  {PROGRAM} --config experiments/resnet34_upsample.yaml --data.root photos --data.size 224
+  {PROGRAM} --config runs/cnn_unet/first/config.yaml --seed_everything 1
+
+  --config FILE    an experiment, a fragment, or a run's config.yaml; later files override
+                   earlier ones, and the command line overrides files
+  --model.KEY      of the task and its parts: --model.encoder ResNetEncoder
+                   --model.encoder.depth 18, --model.loss experiments/loss/huber.yaml,
+                   --model.optimizer.lr 1e-4; a class of your own: --model.loss mypackage.MyLoss
+  --print_config   print the resulting configuration and exit
+  --help all       every option, those of Lightning's Trainer included
+  --model.encoder.help ResNetEncoder
+                   the options of a class
+
+The options used most, with their defaults (`null`: none, or chosen automatically):"""
+
+
 def main(words: list[str]) -> int:
-    """Train as the words say; returns the exit code."""
+    """Train; return the exit code."""
+    if any(word in ("-h", "--help") for word in words):
+        if words[-1] != "all":
+            print(_USAGE, *common_options(), sep="\n")
+            return 0
+        words = ["--help"]
     from lightning_colorize.common.processes import is_first_process
     from lightning_colorize.runs.folder import LAST
     from lightning_colorize.runs.naming import begun_trial
@@ -32,12 +61,28 @@ def main(words: list[str]) -> int:
     return 0
 
 
+def common_options() -> list[str]:
+    """Return the help of the options in base.yaml, ours first: option, default, its comment."""
+    blocks: dict[str, list[str]] = {"data": [], "run": [], "trainer": []}
+    groups: list[str] = []
+    for line in (bundled("experiments") / "base.yaml").read_text(encoding="utf-8").splitlines():
+        setting, _, comment = line.partition(" # ")
+        indented, colon, default = setting.partition(":")
+        if not colon or indented.startswith("#"):
+            continue
+        groups = [*groups[: (len(indented) - len(indented.lstrip())) // 2], indented.strip()]
+        if default:
+            option = f"--{'.'.join(groups)} {default.strip()}"
+            blocks.setdefault(groups[0], []).append(f"  {option:<37} {comment}")
+    return [line for block in blocks.values() for line in block]
+
+
 def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
-    """Train on from a run's last checkpoint; returns the exit code.
+    """Resume a run from its last checkpoint; return the exit code.
 
     Args:
-        folder: The run's.
-        overrides: Changes to its configuration, as words.
+        folder: The run folder.
+        overrides: Changes to its configuration, as command-line words.
     """
     from lightning_colorize.runs.folder import CONFIG, LAST
     from lightning_colorize.training.session import quiet, session
@@ -51,11 +96,11 @@ def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
 
 
 def train(cli: "ColorizeCLI", resume_from: Path | None = None) -> None:
-    """Fit, measure the best checkpoint on the test split, and say what came out.
+    """Fit, test the best checkpoint, and print the result.
 
     Args:
         cli: The run.
-        resume_from: The checkpoint to go on from.
+        resume_from: The checkpoint to resume from.
     """
     import torch
 
@@ -67,8 +112,8 @@ def train(cli: "ColorizeCLI", resume_from: Path | None = None) -> None:
     if cli.best is None:
         return
     if cli.config_init.run.test and cli.datamodule.has("test"):
-        cli.stop.leave_if_told()
-        # Not through `ckpt_path`, which would set the callbacks back to that epoch too.
+        cli.stop.stop_if_signaled()
+        # `ckpt_path` would also restore the callbacks of that epoch.
         best = cli.folder / BEST
         if best.is_file():
             checkpoint = torch.load(best, map_location="cpu", weights_only=True)

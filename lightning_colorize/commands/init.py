@@ -1,4 +1,4 @@
-"""`lightning-colorize init`: a folder of one's own with the packaged experiments and sweeps."""
+"""`lightning-colorize init`: a copy of the bundled experiments and sweeps."""
 
 import argparse
 import shutil
@@ -8,7 +8,7 @@ from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
 
-HELP = "copy the packaged experiments and sweeps into a folder, to run and change them there"
+HELP = "copy the bundled experiments and sweeps to a folder, to run and edit them there"
 
 _FOLDERS = ("experiments", "sweeps")
 
@@ -16,17 +16,17 @@ _FOLDERS = ("experiments", "sweeps")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "dir", type=expanded_path, metavar="DIR", help="folder to fill; made if missing"
+        "dir", type=expanded_path, metavar="DIR", help="target folder, created if it does not exist"
     )
     parser.add_argument(
         "--force",
         action="store_true",
-        help="replace files that are there and differ, and list them",
+        help="replace existing files that differ, and list them",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Copy the files and say what to do next."""
+    """Copy the files and print the next step."""
     target: Path = args.dir
     try:
         count, changed = _copy(target, args.force)
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _copy(target: Path, force: bool) -> tuple[int, list[Path]]:
-    """Copy what is not there already; return the number of files and those that were replaced."""
+    """Copy missing files; return the number of files and those that were replaced."""
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file; give a folder")
     copies = {
@@ -55,7 +55,7 @@ def _copy(target: Path, force: bool) -> tuple[int, list[Path]]:
     if changed and not force:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise UsageError(
-            f"{changed[0]} is there already and differs{more}; nothing was copied; "
+            f"{changed[0]} already exists and differs{more}; nothing was copied; "
             "give another folder, or --force to replace"
         )
     for file, copy in copies.items():

@@ -18,22 +18,22 @@ from lightning_colorize.common.errors import UsageError
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
-HELP = "train on one or several nodes of a Slurm cluster, and go on after any fault"
+HELP = "train on one or several nodes of a Slurm cluster, and resume after any failure"
 
 PROGRAM = "lightning-colorize launch"
 
-_LIMIT = "needed: minutes, or [D-]HH:MM:SS; the job is requeued when it is up, and goes on"
+_LIMIT = "required: minutes, or [D-]HH:MM:SS; at the limit the job is requeued and resumes"
 
 _SET_HERE = {
-    "trainer.num_nodes": "--nodes says it",
-    "trainer.devices": "--gpus says it",
-    "trainer.accelerator": "--gpus says it",
+    "trainer.num_nodes": "--nodes sets it",
+    "trainer.devices": "--gpus sets it",
+    "trainer.accelerator": "--gpus sets it",
     "run.auto_resume": "it is always true here",
 }
 
 
 def main(words: list[str]) -> int:
-    """Check what `fit` is to do, then submit it; returns the exit code."""
+    """Check the arguments of `fit`, then submit the job; return the exit code."""
     args, rest = _parser().parse_known_args(words)
     _refuse_numbers(args)
     executor = _executor(args)
@@ -65,31 +65,32 @@ def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
         allow_abbrev=False,
-        description="Submit a training to Slurm, to be called on a login node. All other words are "
-        "fit's: --config, --data.root, ... They are checked first. The run folder, the photographs "
-        "and this installation must be on a file system that all nodes share.",
+        description="Submit a training to Slurm from a login node. All other arguments are those "
+        "of fit and are checked first, for example: lightning-colorize launch --nodes 2 --gpus 4 "
+        "--time 24:00:00 --config experiments/cnn_unet.yaml --data.root photos. The run folder, "
+        "the images and this installation must be on a file system that all nodes share.",
     )
-    parser.add_argument("--nodes", metavar="N", type=int, default=1, help="(default: 1)")
+    parser.add_argument("--nodes", metavar="N", type=int, default=1, help="nodes (default: 1)")
     parser.add_argument(
         "--gpus",
         metavar="K",
         type=int,
         default=1,
-        help="of each node, one process for each; 0: one process a node, on its CPU (default: 1)",
+        help="GPUs per node, one process each; 0: one process per node, on its CPU (default: 1)",
     )
     parser.add_argument(
         "--notice",
         metavar="SECONDS",
         type=int,
         default=NOTICE,
-        help="before the limit, to end a batch, or a validation, and to write the checkpoint "
-        f"(default: {NOTICE})",
+        help="seconds before the limit at which the current batch or validation ends and the "
+        f"checkpoint is written (default: {NOTICE})",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="check, print the batch script, submit nothing"
     )
-    slurm = parser.add_argument_group("asked of Slurm")
-    add_slurm_options(slurm, cpus="cores of each process", time=_LIMIT)
+    slurm = parser.add_argument_group("Slurm resources")
+    add_slurm_options(slurm, cpus="cores per process", time=_LIMIT)
     return parser
 
 
@@ -104,11 +105,11 @@ def _refuse_numbers(args: argparse.Namespace) -> None:
 
 
 def _executor(args: argparse.Namespace) -> "SlurmExecutor":
-    """Return what makes and submits the batch script; where to is not known yet."""
+    """Return submitit's executor; its folder is set later."""
     from lightning_colorize.cluster.batch import Resources, executor, parameters
 
     made = executor(Path(), "launch")
-    # Slurm sends the signal up to a minute early; some time is to be left for training.
+    # Slurm sends the signal up to a minute early; leave some time for training.
     shortest = -(-args.notice // 60) + 3
     asked = parameters(Resources(gpus=args.gpus, **resources(args)), "by launch", shortest)
     asked["additional_parameters"]["signal"] = signal_option(args.notice)
@@ -117,22 +118,23 @@ def _executor(args: argparse.Namespace) -> "SlurmExecutor":
 
 
 def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:
-    """Return the words after `fit`: those that were given, and what they do not say."""
-    from lightning_colorize.training.given import given, options
+    """Return the arguments of `fit`: the given ones and those that follow from `launch`'s."""
+    from lightning_colorize.training.messages import given
 
-    for key, _ in options(rest):
-        if key in _SET_HERE:
-            raise UsageError(f"--{key}: leave it out, {_SET_HERE[key]}")
+    settings = given(rest)
+    for key, said in _SET_HERE.items():
+        if key in settings and settings[key].place.startswith("--"):
+            raise UsageError(f"--{key}: leave it out, {said}")
     words = [*rest, "--trainer.num_nodes", str(args.nodes)]
     words += ["--trainer.devices", str(max(1, args.gpus))]
     words += ["--trainer.accelerator", "gpu" if args.gpus else "cpu"]
-    if given(rest, ["run", "name"]).value is None:
+    if settings["run.name"].value is None:
         words += ["--run.name", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid():x}"]
     return [*words, "--run.auto_resume", "true"]
 
 
 def _submit(executor: "SlurmExecutor", command: str, partition: str | None) -> None:
-    """Submit, and say what became of it; if Slurm refuses, nothing is left behind."""
+    """Submit and print the job; if Slurm refuses, leave nothing behind."""
     from lightning_colorize.cluster.batch import submission
     from lightning_colorize.cluster.queue import require_slurm
 
@@ -144,7 +146,7 @@ def _submit(executor: "SlurmExecutor", command: str, partition: str | None) -> N
         if not was_there:
             shutil.rmtree(executor.folder)
             with suppress(OSError):
-                os.removedirs(executor.folder.parent)  # and those above, as far as they are empty
+                os.removedirs(executor.folder.parent)  # and empty parent folders
 
     with submission(partition, undo):
         job = executor._submit_command(command)

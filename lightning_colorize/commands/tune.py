@@ -1,4 +1,4 @@
-"""`tune`: look for a learning rate and write it as a fragment that `fit` takes."""
+"""`tune`: find a learning rate and write it to a configuration fragment for `fit`."""
 
 import os
 import shlex
@@ -14,43 +14,51 @@ from lightning_colorize.common.files import require_writable
 if TYPE_CHECKING:
     from lightning_colorize.training.cli import ColorizeCLI
 
-HELP = "look for a learning rate; what it finds is a fragment for fit"
+HELP = "find a learning rate, and write it to a configuration fragment for fit"
 
 PROGRAM = "lightning-colorize tune"
 
 
 def main(words: list[str]) -> int:
-    """Run Lightning's learning-rate finder on an experiment; returns the exit code."""
+    """Run Lightning's learning-rate finder on an experiment; return the exit code."""
     parser = Parser(
         prog=PROGRAM,
         description="Raise the learning rate batch by batch and suggest the one at which the loss "
-        "falls fastest (Smith 2017). Everything else is as in fit: --config, --data.root, ...",
+        "falls fastest (Smith 2017). All other arguments are those of fit, for example: "
+        f"{PROGRAM} --config experiments/cnn_unet.yaml --data.root photos --output lr.yaml",
     )
-    parser.add_argument("--output", type=expanded_path, default="tuned.yaml", help="the fragment")
-    parser.add_argument("--min-lr", type=float, default=1e-6, help="where to begin")
-    parser.add_argument("--max-lr", type=float, default=1.0, help="where to end")
-    parser.add_argument("--steps", type=int, default=100, help="batches, one rate each")
+    parser.add_argument(
+        "--output",
+        type=expanded_path,
+        default="tuned.yaml",
+        help="the fragment to write (default: tuned.yaml)",
+    )
+    parser.add_argument("--min-lr", type=float, default=1e-6, help="first rate (default: 1e-6)")
+    parser.add_argument("--max-lr", type=float, default=1.0, help="last rate (default: 1)")
+    parser.add_argument(
+        "--steps", type=int, default=100, help="batches, one rate each (default: 100)"
+    )
     args, rest = parser.parse_known_args(words)
     if args.output.exists():
-        raise UsageError(f"{args.output} is there already; name another --output")
+        raise UsageError(f"{args.output} already exists; give another --output")
     require_writable(args.output, "--output")
     if args.steps < 20:
-        raise UsageError(f"--steps {args.steps} is too few to see a slope; take at least 20")
+        raise UsageError(f"--steps {args.steps} is too few to find a slope; give at least 20")
     if not 0 < args.min_lr < args.max_lr:
         raise UsageError(f"--min-lr {args.min_lr} must lie between 0 and --max-lr {args.max_lr}")
 
     if not sys.stdout.isatty():
-        # Read when tqdm is imported, which draws the finder's bar.
+        # The finder's progress bar is tqdm's, which reads this when it is imported.
         os.environ["TQDM_DISABLE"] = "1"
     from lightning_colorize.training.session import quiet, session
 
     quiet()
-    # As many batches as there are rates, however many epochs that takes.
+    # Enough batches for all rates, regardless of the epochs.
     endless = [*rest, "--trainer.max_epochs=-1", "--trainer.max_time=null"]
     with TemporaryDirectory() as scratch, session(endless, PROGRAM, scratch=Path(scratch)) as cli:
         lr = find_rate(cli, args.min_lr, args.max_lr, args.steps)
     if lr is None:
-        raise WorkError("the loss fell nowhere: give more --steps or another --min-lr, --max-lr")
+        raise WorkError("the loss never fell: give more --steps or another --min-lr, --max-lr")
     write_fragment(args.output, cli.config.model.as_dict(), lr)
     print(f"Learning rate {lr:.3g}, written to {args.output}. Use it after the experiment:")
     print(f"  lightning-colorize fit {shlex.join([*rest, '--config', str(args.output)])}")
@@ -64,13 +72,13 @@ def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> f
     from lightning_colorize.tasks.optimisation import keep_encoder_rate
 
     if not cli.model.automatic_optimization:
-        raise UsageError("tune looks for one rate, and a GAN has two: set them by hand")
+        raise UsageError("tune finds one learning rate, and a GAN has two: set them by hand")
 
     def on_train_start() -> None:
         for optimizer in cli.trainer.optimizers:
             keep_encoder_rate(optimizer, cli.model.encoder_lr_ratio)
 
-    # Not a callback: the finder takes those away.
+    # Not a callback: the finder removes those.
     cli.model.on_train_start = on_train_start
     finder = Tuner(cli.trainer).lr_find(
         cli.model,
@@ -84,7 +92,7 @@ def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> f
 
 
 def write_fragment(path: Path, model: dict[str, Any], lr: float) -> None:
-    """Write the model's optimiser with another rate, as a configuration for `--config`."""
+    """Write the model's optimizer with a new rate, as a fragment for `--config`."""
     import yaml
 
     optimizer = dict(model["init_args"]["optimizer"])

@@ -1,1 +1,1 @@
-"""Errors, files, progress and provenance: what every other package may use; nothing heavy."""
+"""Errors, files, progress and provenance, for all other packages; imports nothing heavy."""

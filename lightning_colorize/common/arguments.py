@@ -1,4 +1,4 @@
-"""How the commands that have no Trainer read their words."""
+"""Argument parsing of the commands without a Trainer."""
 
 import argparse
 import os
@@ -11,49 +11,52 @@ PROGRAM = "lightning-colorize"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse without the usage before an error."""
+    """argparse without the usage text before an error."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise it as wrong use."""
+        """Raise it as a UsageError."""
         raise UsageError(f"{self.prog.removeprefix(PROGRAM + ' ')}: {message}")
 
 
 def expanded_path(text: str) -> Path:
-    """Return a path with its home folder: not every shell expands the `~` of `--data=~/photos`."""
+    """Return a path with `~` expanded, which not every shell does in `--data=~/photos`."""
     return Path(os.path.expanduser(text))
 
 
 def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add the checkpoint that a command uses, as an argument or an option of this name."""
+    """Add a checkpoint as an argument or an option of this name."""
     required: dict[str, Any] = {"required": True} if name.startswith("-") else {}
     parser.add_argument(
         name,
         metavar="CKPT_OR_RUN",
         type=expanded_path,
-        help="a checkpoint, or a run folder: then its best",
+        help="a checkpoint file, or a run folder for its best checkpoint",
         **required,
     )
 
 
 def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None:
-    """Add how a checkpoint's network is loaded and used: `--size`, `--device`, `--allow-class`."""
+    """Add the options of a checkpoint's network: `--size`, `--device`, `--allow-class`."""
     parser.add_argument("--size", metavar="N", type=int, help=f"{size_help} (default: as trained)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)"
+    )
     parser.add_argument(
         "--allow-class",
         metavar="CLASS",
         action="append",
         default=[],
-        help="a class, module or package that the checkpoint may import besides our own",
+        help="a class, module or package that the checkpoint may import besides this package's; "
+        "not needed in a run folder whose config.yaml names the class; may be repeated",
     )
 
 
 def require_positive(args: argparse.Namespace, *names: str) -> None:
-    """Refuse numbers that are not above 0.
+    """Refuse numbers that are not positive.
 
     Args:
-        args: What the command was called with.
-        names: Of the numbers; those that were not given (None) are left alone.
+        args: The parsed arguments.
+        names: Names of the numbers; those that are None are skipped.
 
     Raises:
         UsageError: If one is 0 or less.

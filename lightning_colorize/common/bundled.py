@@ -1,4 +1,4 @@
-"""Where the YAML that comes with the package lies."""
+"""The YAML files that are bundled with the package."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ _PACKAGE = Path(__file__).parents[1]
 def bundled(name: str) -> Path:
     """Return the folder of the packaged `experiments` or `sweeps`.
 
-    An installed wheel has them inside the package, a checkout beside it.
+    A wheel has them inside the package, a checkout beside it.
 
     Raises:
-        FileNotFoundError: If neither place has a folder of that name.
+        FileNotFoundError: If there is no such folder.
     """
     for folder in (_PACKAGE / "_bundled" / name, _PACKAGE.parent / name):
         if folder.is_dir():

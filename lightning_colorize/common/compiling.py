@@ -1,4 +1,4 @@
-"""torch.compile: whether it works here, and which errors are its own."""
+"""torch.compile: whether it works on this machine, and its errors."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 @cache
 def require_compiler(option: str, device: "torch.device") -> None:
-    """Refuse to compile where that does not work, before a run has begun.
+    """Refuse to compile where that does not work, before a run starts.
 
     Args:
-        option: What asks for it.
-        device: What is compiled for.
+        option: The option that enables it.
+        device: The device to compile for.
 
     Raises:
-        UsageError: If a line of arithmetic cannot be compiled.
+        UsageError: If a minimal function cannot be compiled.
     """
     import torch
 
     try:
         torch.compile(lambda values: values * 2)(torch.ones(8, device=device))
-    except Exception as error:  # of the system's compiler, Triton or torch: nearly any class
+    except Exception as error:  # from the compiler, Triton or torch: nearly any class
         needed = "a C++ compiler" if device.type == "cpu" else "Triton and a C compiler"
         raise UsageError(
             f"--{option}: true\naccepted: false: torch.compile does not work here "
@@ -33,11 +33,11 @@ def require_compiler(option: str, device: "torch.device") -> None:
 
 
 def is_compiler_error(error: BaseException) -> bool:
-    """Say whether an error comes from torch.compile, not from what was compiled."""
+    """Return whether torch.compile itself raised an error, not the compiled code."""
     return type(error).__module__.startswith(("torch._dynamo.", "torch._inductor."))
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message that says anything, shortened."""
+    """Return the first non-empty line of an error message, shortened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:160] if lines else type(error).__name__

@@ -1,9 +1,9 @@
-"""What ends a command in one line, without a traceback."""
+"""Errors that end a command with one line, without a traceback."""
 
 
 class UsageError(ValueError):
-    """Wrong use: the message says what was given, what is accepted, what to do; exit code 2."""
+    """Wrong use: the message names what was given and what is accepted; exit code 2."""
 
 
 class WorkError(RuntimeError):
-    """Work that had begun cannot go on: the message says why and what to do; exit code 1."""
+    """Work failed: the message names the cause and what to do; exit code 1."""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing of text files."""
 
 import os
 import secrets
@@ -9,19 +9,19 @@ from lightning_colorize.common.errors import UsageError
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return a hidden name of nobody else's in the file's folder, short whatever the file's is."""
+    """Return a unique, short, hidden file name in the same folder."""
     return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
 def require_writable(path: Path, option: str) -> None:
-    """Refuse a file that cannot be written, before the work whose outcome it is to hold.
+    """Refuse an output file that cannot be written, before the work starts.
 
     Args:
-        path: The file; its folder is made.
-        option: Where it was given, for the message.
+        path: The file; its folder is created.
+        option: The option that names it, for the message.
 
     Raises:
-        UsageError: If it is a folder, or no file can be made beside it.
+        UsageError: If it is a folder, or its folder is not writable.
     """
     try:
         if path.is_dir():
@@ -34,7 +34,7 @@ def require_writable(path: Path, option: str) -> None:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash, never meets half of it."""
+    """Write a text file; a reader never sees half of it, even after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:

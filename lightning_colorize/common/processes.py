@@ -1,4 +1,4 @@
-"""Which of several processes this one is, and what it may use."""
+"""The rank of this process and its CPU cores."""
 
 import os
 
@@ -6,15 +6,15 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 
 def is_first_process() -> bool:
-    """Return whether this is the process that logs and talks: the only one, or rank 0 of several.
+    """Return whether this is rank 0, the process that logs and prints.
 
-    Lightning sets the rank when it is imported, before any process group is made.
+    Lightning sets the rank when it is imported, before there is a process group.
     """
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def cores() -> int:
-    """Return the cores that this process may use: of a cluster's machine, those allotted to it."""
+    """Return the number of cores that this process may use; a cluster allots it some."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

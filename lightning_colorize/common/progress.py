@@ -1,4 +1,4 @@
-"""Progress over many things: a bar on a terminal, a line every 30 s elsewhere."""
+"""Progress of long work: a bar on a terminal, a line every 30 s otherwise."""
 
 import sys
 import time
@@ -18,14 +18,14 @@ Item = TypeVar("Item")
 def progress(
     items: Iterable[Item], total: int, doing: str, seconds: float = 30.0, bar_from: int = 0
 ) -> Iterator[Item]:
-    """Yield the items and show on stderr, in the first process, how many are done.
+    """Yield the items and show on stderr how many are done, on rank 0.
 
     Args:
-        items: Worked on one after the other.
+        items: The items.
         total: Their number.
-        doing: What is being done, in a word or two.
-        seconds: Between two lines where no terminal shows a bar.
-        bar_from: Fewer items have no bar: they are done before it could be seen.
+        doing: What is done, in a word or two.
+        seconds: Seconds between lines if stderr is not a terminal.
+        bar_from: Show no bar for fewer items.
     """
     if not is_first_process():
         yield from items
@@ -50,5 +50,5 @@ def progress(
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        """Return how many are done per second, once that is known."""
+        """Return the items per second, once they are known."""
         return Text("" if task.speed is None else f"{task.speed:,.0f}/s")

@@ -1,4 +1,4 @@
-"""What made a result: the versions and the commit that are written beside it.
+"""Provenance of a result: package versions and git commit.
 
 Imports nothing heavy.
 """
@@ -12,7 +12,7 @@ PACKAGES = ("lightning-colorize", "torch", "torchvision", "pytorch-lightning", "
 
 
 def versions(*more: str) -> dict[str, str]:
-    """Return the installed version of each of `PACKAGES`, and of further distributions."""
+    """Return the installed versions of `PACKAGES` and further distributions."""
     return {name: version(name) for name in (*PACKAGES, *more)}
 
 
@@ -20,7 +20,7 @@ def versions(*more: str) -> dict[str, str]:
 def git_commit() -> str | None:
     """Return the commit of the working directory, or None outside a repository.
 
-    Asked once in a process: a commit made while a run trains is not what trains.
+    Read once per process: a commit made during training is not the code that trains.
     """
     try:
         done = subprocess.run(

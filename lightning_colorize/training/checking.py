@@ -1,4 +1,4 @@
-"""Whether `fit` will take some words, found out in seconds and without training."""
+"""Checks that `fit` accepts a command line, in seconds and without training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,57 +11,49 @@ if TYPE_CHECKING:
 
 
 def check_words(lines: Sequence[list[str]], prefix: str = "") -> None:
-    """Read command lines as `fit` does, and go no further.
+    """Parse command lines as `fit` does, without building anything.
 
     Args:
         lines: The words after `fit`, of each.
-        prefix: What messages begin with.
+        prefix: Of the error message.
 
     Raises:
         UsageError: If `fit` would refuse one.
     """
-    # Importing Lightning takes seconds; what can be refused without it is refused before.
+    # Importing Lightning takes seconds; callers check first what needs no import.
     from lightning_colorize.training.cli import ParsedCLI
-    from lightning_colorize.training.messages import explain, is_bad_input
+    from lightning_colorize.training.messages import explained
     from lightning_colorize.training.session import quiet
 
     quiet()
-    words = lines[0]
-    try:
-        parser = ParsedCLI(words, "lightning-colorize fit").parser
-        for words in lines:
-            _refuse_root(parser.parse_args(words).data.root)
-    except Exception as error:
-        if not is_bad_input(error):
-            raise
-        raise UsageError(f"{prefix}{explain(error, words)}") from None
+    with explained(lines[0], prefix):
+        parser = ParsedCLI(lines[0], "lightning-colorize fit").parser
+    for words in lines:
+        with explained(words, prefix):
+            _require_root(parser.parse_args(words).data.root)
 
 
 def name_run(words: list[str]) -> "ColorizeCLI":
-    """Return a run as `fit` would begin it, with its folder, of which nothing is built.
+    """Return a run as `fit` would start it, with its folder; nothing is built.
 
     Args:
         words: The command line after `fit`.
 
     Raises:
         UsageError: If `fit` would refuse it.
-        RunEnded: If the run has ended already.
+        RunEnded: If the run has already ended.
     """
     from lightning_colorize.training.cli import NamedCLI
-    from lightning_colorize.training.messages import explain, is_bad_input
+    from lightning_colorize.training.messages import explained
     from lightning_colorize.training.session import quiet
 
     quiet()
-    try:
+    with explained(words):
         cli = NamedCLI(words, "lightning-colorize fit")
-        _refuse_root(cli.config.data.root)
-    except Exception as error:
-        if not is_bad_input(error):
-            raise
-        raise UsageError(explain(error, words)) from None
+        _require_root(cli.config.data.root)
     return cli
 
 
-def _refuse_root(root: str | None) -> None:
+def _require_root(root: str | None) -> None:
     if root is not None and "://" not in root and not Path(root).expanduser().is_dir():
-        raise UsageError(f"--data.root: {root}\naccepted: a folder of photographs")
+        raise UsageError(f"--data.root: {root}\naccepted: an image folder")

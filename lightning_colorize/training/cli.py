@@ -1,4 +1,4 @@
-"""From a configuration to a Trainer: a thin LightningCLI and what every run brings along."""
+"""From a configuration to a Trainer: a LightningCLI with a run's loggers and callbacks."""
 
 import os
 from collections.abc import Callable
@@ -25,20 +25,20 @@ from lightning_colorize.training.callbacks import (
     Banner,
     BaselineMetrics,
     BestCheckpoint,
-    Cost,
     FinalValidation,
     GANHealth,
     GracefulStop,
     ImageGrids,
     LastCheckpoint,
     PredictFolder,
-    RunResult,
+    ResultWriter,
     SaveConfig,
     SharedFolder,
+    Throughput,
     Validations,
     on_terminal,
     progress_callbacks,
-    with_whole_checkpoints,
+    with_atomic_checkpoints,
 )
 from lightning_colorize.training.devices import default_precision, several_processes
 from lightning_colorize.training.launchers import (
@@ -52,20 +52,20 @@ from lightning_colorize.training.options import RunOptions
 
 
 class ColorizeCLI(LightningCLI):
-    """LightningCLI for any `ColorizationTask`; the run's folder, loggers and callbacks are ours.
+    """LightningCLI for any `ColorizationTask`; adds the run folder, loggers and callbacks.
 
     Args:
         words: The command line after `fit`.
-        prog: What the help calls the command.
-        resumed: The folder of a run that goes on; by default a new one is made.
-        scratch: The folder for what Lightning cannot help writing, for work that is no run.
-        claim: Takes the run's folder for this process before anything is written there.
+        prog: The command's name in the help.
+        resumed: The folder of a run to resume; by default a new run starts.
+        scratch: A temporary folder for Lightning's files, for work that is not a run.
+        claim: Locks the run folder for this process before anything is written there.
 
     Attributes:
         folder: The run folder, or `scratch`.
-        resumed: Whether a run goes on.
-        best: Keeps the run's best checkpoint; None where nothing is kept (`fast_dev_run`).
-        stop: Ends the run when it is told to by a signal; only where something is kept.
+        resumed: Whether a run is resumed.
+        best: Saves the best checkpoint; None if nothing is saved (`fast_dev_run`).
+        stop: Ends the run on a signal; set only if something is saved.
     """
 
     best: BestCheckpoint | None = None
@@ -93,11 +93,13 @@ class ColorizeCLI(LightningCLI):
             trainer_defaults={
                 "num_sanity_val_steps": 0,
                 "enable_model_summary": False,
-                # The data module deals out images to processes itself, without padding.
+                # The data module distributes images over ranks itself, without padding.
                 "use_distributed_sampler": False,
             },
             parser_kwargs={
                 "prog": prog,
+                "usage": "%(prog)s --config FILE [--config FILE ...] [--KEY VALUE ...]",
+                "description": "Train an experiment in a new run folder.",
                 "exit_on_error": False,
                 "allow_abbrev": False,
                 "default_config_files": [str(base_config(words))],
@@ -108,11 +110,13 @@ class ColorizeCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add `--run.*`."""
+        """Add `--run.*`, and move the Trainer's options to the end of the help."""
         parser.add_argument("--run", type=RunOptions, default=RunOptions())
+        groups: list[Any] = parser._action_groups  # type: ignore[assignment]
+        groups.sort(key=lambda group: group is (parser.groups or {}).get("trainer"))
 
     def before_instantiate_classes(self) -> None:
-        """Name the run, so that its configuration can be saved with its experiment's name."""
+        """Determine the run folder and complete the configuration before it is saved."""
         refuse_restarts_by_one_store()
         options = self.config.run
         if options.experiment is None:
@@ -126,35 +130,35 @@ class ColorizeCLI(LightningCLI):
             )
         self._complete()
         if is_new and options.auto_resume:
-            self._take_up()
+            self._auto_resume()
 
-    def _take_up(self) -> None:
-        """Go on with the run if it has begun: it is as if `resume` had been called.
+    def _auto_resume(self) -> None:
+        """Resume the run if it has a checkpoint, as `resume` would.
 
         Raises:
-            RunEnded: If there is nothing left to do.
+            RunEnded: If the run has ended.
         """
         text = self.parser.dump(self.config, skip_none=False, format="yaml")
         refuse_other_settings(self.folder, yaml.safe_load(text))
         refuse_ended(self.folder)
         self.resumed = (self.folder / LAST).is_file()
         if self.resumed and is_first_process():
-            print(f"goes on from step {checkpoint_step(self.folder / LAST):,} of {self.folder}")
+            print(f"resuming {self.folder} from step {checkpoint_step(self.folder / LAST):,}")
 
     def _complete(self) -> None:
-        """Fill in what follows from the rest, or from the machine."""
+        """Fill in values that follow from others or from the machine."""
         self._complete_paths()
         model, trainer = self.config.model.init_args, self.config.trainer
         if trainer.precision is None and self.config.run.auto_resume:
-            # Not that of this machine: the run may have begun on one with other GPUs.
+            # Not this machine's default: the run may have started on other GPUs.
             trainer.precision = read_config(self.folder).get("trainer", {}).get("precision")
         trainer.precision = trainer.precision or default_precision(trainer.accelerator)
-        # The depth of some encoders follows from the size of the images; others have no such key.
+        # Only some encoders depend on the image size.
         if "size" in model.encoder.init_args:
             model.encoder.init_args.size = self.config.data.size
 
     def _complete_paths(self) -> None:
-        """Make paths whole: a run is resumed, and its configuration used, from any folder."""
+        """Make paths absolute, as a run can be resumed from any folder."""
         config, model = self.config, self.config.model.init_args
         places = [(config.data, "root"), (config.run, "predict_dir")]
         places += [(model, "generator_checkpoint"), (model.encoder.init_args, "weights")]
@@ -166,7 +170,7 @@ class ColorizeCLI(LightningCLI):
                 part[key] = absolute(part[key])
 
     def instantiate_classes(self) -> None:
-        """Build what the configuration says; a resumed run's weights are in its checkpoint."""
+        """Build the classes; a resumed run loads no pretrained weights."""
         with skip_weights() if self.resumed else nullcontext():
             super().instantiate_classes()
 
@@ -182,16 +186,16 @@ class ColorizeCLI(LightningCLI):
         callbacks: list[Callback] = [Banner(), baselines]
         if config.enable_progress_bar is not False:
             callbacks += progress_callbacks()
-        # The bar is ours, on a terminal only; Lightning would add one everywhere.
+        # Lightning would add a progress bar off a terminal, too.
         config.enable_progress_bar = config.enable_progress_bar is not False and on_terminal()
         if self.is_run and not config.fast_dev_run:
             self._check_monitor()
             callbacks += self._writing_callbacks(baselines)
             if is_first_process():
-                # Nothing is left behind where there is nothing to train on.
+                # Without data, no folder is created.
                 self.datamodule.prepare_data()
                 self.datamodule.setup()
-                make_folder(self.folder)
+                create_folder(self.folder)
                 self.claim(self.folder)
                 if not self.resumed:
                     begin(self.folder, self.config_init.run.auto_resume)
@@ -199,10 +203,10 @@ class ColorizeCLI(LightningCLI):
                 config.logger = self._loggers()
             if config.logger:
                 callbacks.insert(2, LearningRateMonitor())
-        # Ours first: at the end of a validation, averaged weights are still in place for them.
+        # Ours first: they run while averaged weights are still in place after a validation.
         given = config.callbacks or []
         config.callbacks = [*callbacks, *(given if isinstance(given, list) else [given])]
-        config.plugins = with_slurm(with_whole_checkpoints(config.plugins))
+        config.plugins = with_slurm(with_atomic_checkpoints(config.plugins))
         trainer: Trainer = super().instantiate_trainer(default_root_dir=str(self.folder), **kwargs)
         refuse_other_processes(trainer)
         if config.sync_batchnorm:
@@ -210,16 +214,18 @@ class ColorizeCLI(LightningCLI):
         return trainer
 
     def _check_monitor(self) -> None:
-        """Refuse a metric that is never logged now, not after the first epoch."""
+        """Refuse a metric that is never logged, before the first epoch."""
         monitor, names = self.config_init.run.monitor, self.model.metric_names()
         if monitor is None and self.config_init.run.patience is not None:
             raise UsageError(
                 f"--run.patience: {self.config_init.run.patience}\n"
-                "accepted: null where --run.monitor is null: there is no metric to wait for"
+                "accepted: null if --run.monitor is null: early stopping needs a metric"
             )
         if monitor is not None and monitor not in names:
+            renamed = monitor.replace("hue_r", "ab_corr")
+            hint = f"\nuse {renamed}, its new name" if renamed in names else ""
             raise UsageError(
-                f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}"
+                f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}{hint}"
             )
 
     def _loggers(self) -> Any:
@@ -227,7 +233,7 @@ class ColorizeCLI(LightningCLI):
         return build_loggers(self.folder, self.config_init.run.loggers, step)
 
     def _writing_callbacks(self, baselines: BaselineMetrics) -> list[Callback]:
-        """Return the callbacks that leave something in the run folder, or stop the run early."""
+        """Return the callbacks that write to the run folder or stop the run early."""
         options: RunOptions = self.config_init.run
         callbacks: list[Callback] = []
         if options.monitor is not None and options.patience is not None:
@@ -236,7 +242,7 @@ class ColorizeCLI(LightningCLI):
                     options.monitor,
                     mode=options.mode,
                     patience=options.patience,
-                    # After validations: an epoch that is cut short has none.
+                    # After validations only: an interrupted epoch has none.
                     check_on_train_epoch_end=False,
                 )
             )
@@ -246,16 +252,17 @@ class ColorizeCLI(LightningCLI):
             callbacks.append(ImageGrids(options.grid_images, options.grid_every_n_epochs))
         if options.predict_dir is not None:
             callbacks.append(PredictFolder(Path(options.predict_dir), self.datamodule.size))
-        self.best = BestCheckpoint(self.folder, options.monitor, options.mode)
+        chosen_by = (options.monitor, options.mode)
+        self.best = BestCheckpoint(self.folder, *chosen_by)
         last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
         self.stop = GracefulStop(last)
-        cost = Cost()
+        throughput = Throughput()
         return [
             SharedFolder(self.folder, self.resumed),
             *callbacks,
-            cost,
+            throughput,
             Validations(self.folder),
-            RunResult(self.folder, baselines, cost, options.monitor, options.mode, options.test),
+            ResultWriter(self.folder, baselines, throughput, *chosen_by, options.test),
             FinalValidation(),
             self.best,
             last,
@@ -264,21 +271,21 @@ class ColorizeCLI(LightningCLI):
 
 
 class NamedCLI(ColorizeCLI):
-    """A run that is named, and whose configuration is read and checked; nothing is built."""
+    """Names the run and parses its configuration; builds nothing."""
 
     def instantiate_classes(self) -> None:
         """Build nothing."""
 
 
 class ParsedCLI(NamedCLI):
-    """A configuration that is read and checked; nothing is named or built."""
+    """Parses a configuration; names and builds nothing."""
 
     def before_instantiate_classes(self) -> None:
         """Name no run."""
 
 
 def absolute(path: str | Path | None) -> str | None:
-    """Return a path with its home folder and from the root on; an address as it is."""
+    """Return an absolute path with `~` expanded; a URL unchanged."""
     if path is None:
         return None
     if "://" in str(path):
@@ -286,17 +293,17 @@ def absolute(path: str | Path | None) -> str | None:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def make_folder(folder: Path) -> None:
-    """Make a run's folder.
+def create_folder(folder: Path) -> None:
+    """Create a run folder.
 
     Raises:
-        UsageError: If it cannot be made there.
+        UsageError: If that fails.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{folder} cannot be made: {error.strerror}; give another --run.root"
+            f"{folder} cannot be created: {error.strerror}; give another --run.root"
         ) from error
 
 
@@ -311,7 +318,7 @@ def config_path(words: list[str]) -> Path | None:
 
 
 def base_config(words: list[str]) -> Path:
-    """Return the defaults that an experiment stands on: `base.yaml` beside it, else ours."""
+    """Return the file of defaults: `base.yaml` beside the experiment, else the bundled one."""
     given = config_path(words)
     if given is not None and (given.parent / "base.yaml").is_file():
         return given.parent / "base.yaml"
@@ -319,5 +326,5 @@ def base_config(words: list[str]) -> Path:
 
 
 def checkpoint_step(path: Path) -> int:
-    """Return the number of optimiser steps after which a checkpoint was written."""
+    """Return the `global_step` of a checkpoint."""
     return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])

@@ -1,4 +1,4 @@
-"""What Lightning is told of the processes that Slurm's `srun` or torchrun started."""
+"""Checks for processes that Slurm's `srun` or torchrun started."""
 
 import os
 from typing import Any
@@ -14,18 +14,18 @@ from lightning_colorize.common.errors import UsageError
 
 
 def with_slurm(plugins: Any) -> Any:
-    """Return the Trainer's plugins, with our terms for a task of Slurm if this process is one.
+    """Return the Trainer's plugins, with Lightning's requeueing disabled in a Slurm task.
 
-    Lightning's own would answer SIGUSR1 itself: with another checkpoint (`hpc_ckpt_1.ckpt`), whose
-    position is not exact, and a requeue while it is still training.
+    On SIGUSR1 Lightning would write another checkpoint (`hpc_ckpt_1.ckpt`), which does not resume
+    exactly, and requeue the job while it is still training.
 
     Args:
         plugins: As configured: None, one, or a list.
 
     Raises:
-        UsageError: If this is one of several tasks that Slurm has not started.
+        UsageError: If this is one of several tasks that Slurm did not start.
     """
-    # torchrun may have been started by a task; its processes are not Slurm's.
+    # A task may have started torchrun, whose processes are not Slurm tasks.
     if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
         return plugins
     given = plugins if isinstance(plugins, list) else [] if plugins is None else [plugins]
@@ -34,22 +34,21 @@ def with_slurm(plugins: Any) -> Any:
     tasks = int(os.environ["SLURM_NTASKS"])
     if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise UsageError(
-            f"Slurm was told of {tasks} tasks, but not how many a node has: give sbatch --nodes "
+            f"Slurm has {tasks} tasks, but their number per node is not set: give sbatch --nodes "
             "and --ntasks-per-node rather than --ntasks"
         )
     if tasks > 1 and "SLURM_STEP_ID" not in os.environ:
         raise UsageError(
-            f"this is to be one of {tasks} tasks, and nobody starts the others: "
+            f"this is one of {tasks} tasks, and no process starts the others: "
             "call srun lightning-colorize fit in the batch script"
         )
     return [*given, SLURMEnvironment(auto_requeue=False)]
 
 
 def refuse_other_processes(trainer: Trainer) -> None:
-    """Refuse to train in fewer or more processes than have been started.
+    """Refuse to train in fewer or more processes than were started.
 
-    Lightning would train with those that are there, each a run of its own or all waiting for those
-    that nobody starts.
+    Lightning would start separate runs, or wait forever for the missing processes.
 
     Raises:
         UsageError: If the numbers differ.
@@ -62,23 +61,23 @@ def refuse_other_processes(trainer: Trainer) -> None:
     else:
         return
     nodes, devices = trainer.num_nodes, trainer.num_devices
-    started, wanted = environment.world_size(), nodes * devices
-    if started != wanted:
+    started, needed = environment.world_size(), nodes * devices
+    if started != needed:
         raise UsageError(
             f"{who} starts {_processes(started)}, but --trainer.num_nodes {nodes} with "
-            f"--trainer.devices {devices} makes {_processes(wanted)}: give "
+            f"--trainer.devices {devices} makes {_processes(needed)}: give "
             f"{option.format(nodes, devices)}, or the Trainer the same numbers"
         )
 
 
 def refuse_restarts_by_one_store() -> None:
-    """Refuse what torchrun is to start again by a store that still holds what the first ones said.
+    """Refuse restarts by torchrun that reuse the store of the first start.
 
-    By that store its processes find each other. Started again, each may read the address of one
-    that is dead; then all wait, with no end. (pytorch/pytorch#135712, as of PyTorch 2.15.)
+    Restarted processes may read the address of a dead process from it and wait forever
+    (pytorch/pytorch#135712, as of PyTorch 2.15).
 
     Raises:
-        UsageError: If torchrun may start this process again by the same store.
+        UsageError: If torchrun may restart this process with the same store.
     """
     shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0))
@@ -90,15 +89,15 @@ def refuse_restarts_by_one_store() -> None:
 
 
 def refuse_sync_batchnorm(trainer: Trainer) -> None:
-    """Refuse batch norm over several processes on CPUs, before PyTorch does so in the first step.
+    """Refuse synchronized batch norm on CPUs, where PyTorch fails in the first step.
 
     Raises:
-        UsageError: If that is what is to be trained.
+        UsageError: If the Trainer has several CPU processes.
     """
     if trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
         raise UsageError(
-            "--trainer.sync_batchnorm: true\naccepted: false on CPUs, where PyTorch has none; "
-            "or give the network group norm"
+            "--trainer.sync_batchnorm: true\naccepted: false; PyTorch does not support it on CPUs, "
+            "use group norm instead"
         )
 
 

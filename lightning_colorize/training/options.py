@@ -1,32 +1,58 @@
-"""The `run:` part of a configuration."""
+"""The `run:` section of a configuration."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.training.loggers import LoggerOptions
+
+
+@dataclass
+class LoggerOptions:
+    """Which loggers a run has, and how its Weights & Biases run is filed.
+
+    Args:
+        wandb: `auto`: online if logged in and the server responds within 5 s, else offline;
+            WANDB_MODE overrides it. `online`: do not check the server. `offline`: write to disk,
+            for `wandb sync`. `disabled`: no W&B run.
+        project: W&B project.
+        entity: W&B user or team; null: the account's default.
+        group: W&B group; null: the name of the sweep, if any.
+        tags: W&B tags.
+        wandb_id: Id of the W&B run to write to; null: a new one, which `resume` reuses.
+        tensorboard: Write TensorBoard events to the run folder.
+        csv: Write metrics.csv to the run folder.
+    """
+
+    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
+    project: str = "lightning_colorize"
+    entity: str | None = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+    wandb_id: str | None = None
+    tensorboard: bool = True
+    csv: bool = True
 
 
 @dataclass
 class RunOptions:
-    """Where a run is kept, when it stops and what it shows.
+    """Where a run is stored, when it stops and what it logs.
 
     Args:
         root: Folder of all runs.
-        name: Folder of this run below its experiment's; by default the time of its start.
-        experiment: Folder of the runs of one kind; by default the name of the configuration file.
-        auto_resume: If a run of this name has begun, with the same settings, go on from its last
-            checkpoint: the same command can then be started again after any end.
-        monitor: The metric by which the best checkpoint is chosen; null: it is the last.
-        mode: Whether more of it is better, or less.
-        patience: Stop after this many validations without a better `monitor`; null: never.
-        save_every_n_steps: Write last.ckpt this often, besides at the end of every epoch.
-        test: Measure the best checkpoint on the test split at the end.
+        name: Name of the run folder; null: the start time.
+        experiment: Name of its parent folder; null: the name of the configuration file.
+        auto_resume: Resume a run of this name and settings from its last checkpoint, so that the
+            same command can be repeated after any interruption.
+        monitor: Metric by which the best checkpoint is chosen; null: the last epoch is the best.
+        mode: Whether `monitor` is maximized or minimized.
+        patience: Stop after this many validations without an improvement; null: never.
+        save_every_n_steps: Optimizer steps between updates of last.ckpt, besides each epoch's end.
+        test: Evaluate the best checkpoint on the test split at the end.
         grid_images: Validation images shown as grey, prediction, truth; 0 for none.
-        grid_every_n_epochs: How often they are shown.
-        predict_dir: Folder of grey photographs that are coloured at each validation.
-        health: What happens when a GAN falls over: a warning, an end of the run, nothing.
+        grid_every_n_epochs: Epochs between image grids.
+        predict_dir: Folder of grey images that are colored after each validation.
+        health: What to do if GAN training collapses: warn, stop the run, or do not check.
         loggers: Which loggers.
     """
 
@@ -46,7 +72,7 @@ class RunOptions:
     loggers: LoggerOptions = field(default_factory=LoggerOptions)
 
     def __post_init__(self) -> None:
-        """Refuse numbers without sense."""
+        """Validate numbers and names."""
         least = {"save_every_n_steps": 1, "grid_every_n_epochs": 1, "grid_images": 0}
         for name, smallest in (least | {"patience": 1}).items():
             value = getattr(self, name)

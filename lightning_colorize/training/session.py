@@ -1,8 +1,10 @@
-"""What surrounds every command that has a Trainer: messages, exit codes, the end of loggers."""
+"""The context of every command with a Trainer: messages, exit codes, closing of loggers."""
 
+import errno
 import logging
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,12 +18,11 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 
 from lightning_colorize.common.compiling import first_line, is_compiler_error
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.runs.folder import LOCK, lock
+from lightning_colorize.runs.folder import LAST, LOCK, lock
 from lightning_colorize.training.callbacks import RunInterrupted
-from lightning_colorize.training.cli import ColorizeCLI
-from lightning_colorize.training.disk import one_line_if_full
+from lightning_colorize.training.cli import ColorizeCLI, checkpoint_step
 from lightning_colorize.training.loggers import close_loggers
-from lightning_colorize.training.messages import explain, is_bad_input
+from lightning_colorize.training.messages import explain, explained
 
 _NOISE = (
     r".*The `srun` command is available on your system but is not used.*",
@@ -37,7 +38,7 @@ _NOISE = (
 
 
 def quiet() -> None:
-    """Silence what Lightning says that the banner says better, or that nobody can act on."""
+    """Silence messages of Lightning that the banner repeats, or that need no action."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _NOISE:
@@ -51,13 +52,13 @@ def session(
     resumed: Path | None = None,
     scratch: Path | None = None,
 ) -> Iterator[ColorizeCLI]:
-    """Give the run that the words describe; turn its end into an exit code.
+    """Build the run that a command line describes; turn its end into an exit code.
 
     Args:
         words: The command line after the command's name.
-        program: What messages call the command.
-        resumed: The folder of a run that goes on.
-        scratch: The folder for work that is no run.
+        program: The command's name in messages.
+        resumed: The folder of a run to resume.
+        scratch: The folder for work that is not a run.
     """
     locks = ExitStack()
     claimed = []
@@ -67,39 +68,38 @@ def session(
         claimed.append(folder)
 
     try:
-        cli = ColorizeCLI(words, program, resumed, scratch, claim)
-    except Exception as error:
+        with explained(words):
+            cli = ColorizeCLI(words, program, resumed, scratch, claim)
+    except BaseException:
         locks.close()
         for folder in claimed:
             discard_empty(folder)
-        if not is_bad_input(error):
-            raise
-        raise UsageError(explain(error, words)) from None
+        raise
     try:
-        with one_line_if_full(cli.folder), _closed_loggers(cli):
+        with _explained_disk_errors(cli.folder), _closed_loggers(cli):
             yield cli
     except RunInterrupted as error:
-        # The first process's code is the run's. Lightning, where it started the others, would kill
-        # the first one in the midst of its work if another ended with a code of its own.
+        # Rank 0's code is the run's. If another rank exited with an error, Lightning, which started
+        # it, would kill rank 0 before it has closed its loggers.
         raise SystemExit(128 + error.signal if cli.trainer.is_global_zero else 0) from None
     except SystemExit as exit_:
-        # Lightning's own end after a second Ctrl-C, or one before training began.
+        # Lightning exits itself after a second Ctrl-C, or one before training starts.
         if cli.trainer.state.status == TrainerStatus.INTERRUPTED:
             raise SystemExit(128 + signal.SIGINT) from None
         raise exit_
     except MisconfigurationException as error:
-        # What Lightning can only check when it meets it, such as a metric to monitor.
+        # Lightning checks some settings only when it uses them, such as the monitored metric.
         raise UsageError(explain(error, words)) from None
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if is_compiler_error(error):
             raise WorkError(
-                f"torch.compile failed ({first_line(error)}); write --model.compile false and "
+                f"torch.compile failed ({first_line(error)}); set --model.compile false and "
                 "--data.compile false"
             ) from error
         if cli.trainer.world_size > 1 and _is_about_another_process(error):
             raise WorkError(
-                f"another process of the run has ended or cannot be reached ({first_line(error)}); "
-                f"when that is mended, go on with: lightning-colorize resume {cli.folder}"
+                f"another process of the run ended or is unreachable ({first_line(error)}); "
+                f"to continue: lightning-colorize resume {cli.folder}"
             ) from None
         if not _is_out_of_memory(error):
             raise
@@ -116,7 +116,7 @@ def session(
 
 @contextmanager
 def _closed_loggers(cli: ColorizeCLI) -> Iterator[None]:
-    """Close the run's loggers at the end; W&B shows it as failed if it did not end well."""
+    """Close the run's loggers at the end; W&B shows whether the run failed."""
     failed = True
     try:
         yield
@@ -126,14 +126,54 @@ def _closed_loggers(cli: ColorizeCLI) -> Iterator[None]:
 
 
 def discard_empty(folder: Path) -> None:
-    """Remove the folder of a run that did not begin, if nothing but its lock is in it."""
+    """Remove the folder of a run that did not start, if it contains only its lock."""
     if {path.name for path in folder.iterdir()} == {LOCK}:
         (folder / LOCK).unlink()
         folder.rmdir()
 
 
+@contextmanager
+def _explained_disk_errors(folder: Path) -> Iterator[None]:
+    """Turn the error of a write to a full or read-only run folder into one line.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        WorkError: In place of the error.
+    """
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        # TensorBoard writes in a thread, and raises the error again in its next call.
+        if not (isinstance(args.exc_value, OSError) and _is_disk_error(args.exc_value, folder)):
+            former(args)
+
+    former, threading.excepthook = threading.excepthook, hook
+    try:
+        yield
+    except OSError as error:
+        if not _is_disk_error(error, folder):
+            raise
+        fault = f"{folder} cannot be written to: {error.strerror}"
+        if not (folder / LAST).is_file():
+            raise WorkError(f"{fault}; there is no checkpoint yet: start over with fit") from None
+        step = checkpoint_step(folder / LAST)
+        raise WorkError(
+            f"{fault}; the checkpoint of step {step} is intact: free space, then run "
+            f"lightning-colorize resume {folder}"
+        ) from None
+    finally:
+        threading.excepthook = former
+
+
+def _is_disk_error(error: OSError, folder: Path) -> bool:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return True
+    return isinstance(error, PermissionError) and str(folder) in str(error.filename)
+
+
 def _is_about_another_process(error: BaseException) -> bool:
-    """Return whether the processes' connection failed, of which torch has no class of its own."""
+    """Return whether a connection between ranks failed; torch has no exception class for it."""
     text = str(error).lower()
     return "gloo" in text or ("nccl" in text and "remote" in text)
 

@@ -53,7 +53,7 @@ def test_nothing_is_overwritten_in_silence(packaged, tmp_path, capsys):
     changed = tmp_path / "mine" / "experiments" / "base.yaml"
     changed.parent.mkdir(parents=True)
     changed.write_text("a: mine\n")
-    with pytest.raises(UsageError, match=r"base\.yaml is there already"):
+    with pytest.raises(UsageError, match=r"base\.yaml already exists"):
         _init(tmp_path / "mine")
     assert _files(tmp_path / "mine") == {"experiments/base.yaml": "a: mine\n"}
     assert _init(tmp_path / "mine", "--force") == 0

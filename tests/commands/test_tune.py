@@ -26,7 +26,7 @@ def test_what_it_finds_is_taken_by_fit(command, tmp_path, capsys):
 def test_an_existing_file_is_not_overwritten(command, tmp_path, capsys):
     (tmp_path / "lr.yaml").write_text("mine")
     assert command("tune", *command.words("x"), "--output", tmp_path / "lr.yaml") == 2
-    assert "lr.yaml is there already" in capsys.readouterr().err
+    assert "lr.yaml already exists" in capsys.readouterr().err
     assert (tmp_path / "lr.yaml").read_text() == "mine"
 
 
@@ -70,4 +70,4 @@ def test_a_place_that_cannot_be_written_is_told_before_the_search(command, tmp_p
 
 def test_help_says_where_the_rest_is(command, capsys):
     assert command("tune", "--help") == 0
-    assert "Everything else is as in fit" in " ".join(capsys.readouterr().out.split())
+    assert "All other arguments are those of fit" in " ".join(capsys.readouterr().out.split())

@@ -62,7 +62,7 @@ def test_a_compiler_that_fails_at_work_ends_the_run_in_a_line(command, monkeypat
     assert command("fit", *command.words("run", "--model.compile", "true")) == 1
     error = capsys.readouterr().err
     assert "torch.compile failed (InvalidCxxCompiler: No working C++ compiler found)" in error
-    assert "write --model.compile false" in error
+    assert "set --model.compile false" in error
     assert "Traceback" not in error
 
 

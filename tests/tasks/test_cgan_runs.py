@@ -140,7 +140,7 @@ def check_resumes(command, stop_in, options, batches):  # noqa: F811
             assert same(checkpoint[part], undisturbed[part]), part
 
 
-def test_resumed_equals_undisturbed(command, stop_in):  # noqa: F811
+def test_resume_is_bit_exact(command, stop_in):  # noqa: F811
     # In the midst of the discriminator's stage, before the last one.
     check_resumes(command, stop_in, REMEMBERS, [5])
 

@@ -24,7 +24,7 @@ def words_of(command, name, *more):
     return command.words(name, "--run.auto_resume", "true", *more)
 
 
-def test_a_run_that_was_out_of_time_goes_on_by_the_same_command(command, stop_in, capsys):  # noqa: F811
+def test_the_same_command_resumes_a_run_that_was_out_of_time(command, stop_in, capsys):  # noqa: F811
     words = words_of(command, "again", "--run.save_every_n_steps", 50)
     stop_in(5, signal.SIGUSR1)
     assert command("fit", *words) == 128 + signal.SIGUSR1
@@ -33,7 +33,7 @@ def test_a_run_that_was_out_of_time_goes_on_by_the_same_command(command, stop_in
     assert read_result(run)["status"] == "interrupted"
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 5
     assert command("fit", *words) == 0
-    assert f"goes on from step 5 of {run}\n" in capsys.readouterr().out
+    assert f"resuming {run} from step 5\n" in capsys.readouterr().out
     assert read_result(run)["restarts"] == 1
     assert_same_run(run, command.fit("undisturbed", "--run.save_every_n_steps", 50))
     # And once more: there is nothing left to do, and nothing is done.
@@ -67,7 +67,7 @@ def test_the_same_setting_from_yaml_and_from_the_command_line(command, stop_in, 
     assert command("fit", "--config", given, *words, "--trainer.devices", "1") == 0
 
 
-def test_a_run_that_died_before_its_first_checkpoint_begins_anew(command):
+def test_run_without_checkpoint_starts_over(command):
     words = words_of(command, "early", *QUICK)
     assert command("fit", *words) == 0
     run = command.root / "tiny" / "early"
@@ -81,7 +81,7 @@ def test_a_run_that_died_before_its_first_checkpoint_begins_anew(command):
     assert (run / "validations.jsonl").read_text().count("\n") == 1
 
 
-def test_what_is_saved_trains_anew_elsewhere(command):
+def test_saved_configuration_does_not_auto_resume(command):
     assert command("fit", *words_of(command, "saved", *QUICK)) == 0
     run = command.root / "tiny" / "saved"
     saved = read_config(run)["run"]
@@ -90,7 +90,7 @@ def test_what_is_saved_trains_anew_elsewhere(command):
     assert command("fit", *command.words("saved", *QUICK)) == 2
 
 
-def test_the_precision_that_nobody_chose_is_the_runs(command, monkeypatch):
+def test_auto_resume_uses_the_default_precision_of_the_run(command, monkeypatch):
     from lightning_colorize.training import cli as training
 
     words = words_of(command, "moved", *QUICK)
@@ -102,7 +102,7 @@ def test_the_precision_that_nobody_chose_is_the_runs(command, monkeypatch):
     assert read_config(command.root / "tiny/moved")["trainer"]["precision"] == "32-true"
 
 
-def test_a_run_without_a_name_could_not_be_found_again(command, capsys, monkeypatch):
+def test_auto_resume_needs_a_name(command, capsys, monkeypatch):
     words = words_of(command, "unnamed", *QUICK)
     del words[words.index("--run.name") : words.index("--run.name") + 2]
     assert command("fit", *words) == 2
@@ -115,7 +115,7 @@ def test_a_run_without_a_name_could_not_be_found_again(command, capsys, monkeypa
     assert read_result(command.root / "tiny" / "4711")["status"] == "finished"
 
 
-def test_settings_of_a_newer_version_do_not_keep_a_run_from_going_on(command, stop_in):  # noqa: F811
+def test_auto_resume_ignores_settings_of_a_newer_version(command, stop_in):  # noqa: F811
     stop_in(1, signal.SIGUSR1)
     words = words_of(command, "older", *QUICK)
     assert command("fit", *words) == 138

@@ -119,19 +119,19 @@ def check_all(command, stop_in, options, batches, stops=(signal.SIGINT,)):
         assert_same_run(run, undisturbed)
 
 
-def test_resumed_equals_undisturbed(command, stop_in):
+def test_resume_is_bit_exact(command, stop_in):
     # In mid-epoch and in the last batch of an epoch.
     check_all(command, stop_in, STATEFUL, batches=[2, 3])
 
 
-def test_resumed_equals_undisturbed_after_sigterm_with_workers(command, stop_in):
+def test_resume_is_bit_exact_after_sigterm_with_workers(command, stop_in):
     options = [*STATEFUL, "--data.num_workers", 2]
     check_all(command, stop_in, options, batches=[4], stops=[signal.SIGTERM])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_resumed_equals_undisturbed_wherever_it_was_stopped(command, stop_in, monkeypatch, case):
+def test_resume_is_bit_exact_in_any_setting(command, stop_in, monkeypatch, case):
     if case == "dropout":
         forward = UpsampleDecoder.forward
 
@@ -190,8 +190,8 @@ def test_a_restart_that_was_killed_before_its_checkpoint_counts(command, stop_in
     assert command("fit", *command.words("run", *STATEFUL)) == 130
     run = command.root / "tiny" / "run"
     with monkeypatch.context() as patch:
-        # A process that is killed says no last word.
-        patch.setattr(training.RunResult, "on_exception", lambda *_: None)
+        # A killed process writes no result.
+        patch.setattr(training.ResultWriter, "on_exception", lambda *_: None)
         patch.setattr(training, "progress_callbacks", lambda: [PowerCut()])
         with pytest.raises(OSError, match="gone"):
             command("resume", run)
@@ -221,14 +221,14 @@ def test_a_second_ctrl_c_stops_at_once(command, stop_in, interrupts, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_signals_mean_what_they_did_before(command, stop_in):
+def test_signal_handlers_are_restored(command, stop_in):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     stop_in(2)
     assert command("fit", *command.words("handlers")) == 130
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_what_cannot_be_resumed_is_wrong_use(command, finished_run, tmp_path, capsys):
+def test_resume_refusals(command, finished_run, tmp_path, capsys):
     def refusal(*words):
         assert command("resume", *words) == 2
         err = capsys.readouterr().err
@@ -236,13 +236,13 @@ def test_what_cannot_be_resumed_is_wrong_use(command, finished_run, tmp_path, ca
         return err
 
     assert f"nothing to resume: {finished_run} is finished" in refusal(finished_run)
-    assert f"{tmp_path} is not a run: it has no config.yaml" in refusal(tmp_path)
+    assert f"{tmp_path} is not a run folder: it has no config.yaml" in refusal(tmp_path)
     (tmp_path / "config.yaml").touch()
-    assert "has no checkpoints/last.ckpt; train it anew with fit" in refusal(tmp_path)
+    assert "has no checkpoints/last.ckpt; start over with fit" in refusal(tmp_path)
     assert "required: RUN" in refusal()
 
 
-def test_a_run_that_another_process_writes_is_left_alone(command, capsys, monkeypatch):
+def test_locked_run_is_not_resumed(command, capsys, monkeypatch):
     stop_at = command.root / "tiny" / "busy"
     stop_at.mkdir(parents=True)
     monkeypatch.setattr(run_folder, "_PATIENCE", 0.1)
@@ -335,7 +335,7 @@ class Process:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("workers", [0, 2])
-def test_killed_and_resumed_equals_undisturbed(command, workers):
+def test_resume_after_kill_is_bit_exact(command, workers):
     options = [*STATEFUL, "--data.num_workers", workers, "--trainer.max_epochs", 20]
     undisturbed = command.fit("undisturbed", *options)
     run = command.root / "tiny" / "killed"

@@ -85,9 +85,7 @@ def words(command, root, name):
 
 
 @pytest.mark.parametrize("wrong", ["full", "read-only"])
-def test_the_run_ends_in_one_line_and_goes_on_from_a_whole_checkpoint(
-    command, disk, then, capsys, wrong
-):
+def test_disk_error_is_one_line_and_the_checkpoint_resumes(command, disk, then, capsys, wrong):
     run = disk / "tiny" / "run"
     act, said = {
         "full": (fill, "No space left on device"),
@@ -99,7 +97,7 @@ def test_the_run_ends_in_one_line_and_goes_on_from_a_whole_checkpoint(
     err = capsys.readouterr().err.strip().splitlines()
     assert len(err) == 1, err
     assert said in err[-1]
-    assert "the checkpoint of step 5 is whole" in err[-1]
+    assert "the checkpoint of step 5 is intact" in err[-1]
     assert f"lightning-colorize resume {run}" in err[-1]
     for name in (LAST, BEST):
         torch.load(run / name, weights_only=True)
@@ -113,13 +111,13 @@ def test_the_run_ends_in_one_line_and_goes_on_from_a_whole_checkpoint(
     assert_same_run(run, whole)
 
 
-def test_a_folder_that_takes_no_run_is_refused_before_training(command, disk, capsys):
+def test_unwritable_run_root_is_refused_before_training(command, disk, capsys):
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     assert command("fit", *words(command, disk, "run")) == 2
     assert "give another --run.root" in capsys.readouterr().err
 
 
-def test_a_server_that_is_gone_changes_nothing(command, monkeypatch):
+def test_unreachable_wandb_server_changes_nothing(command, monkeypatch):
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]

@@ -36,7 +36,7 @@ def test_each_validation_is_a_line(finished_run):
     assert best["metrics"]["val/psnr"] == pytest.approx(result["val/psnr"])
 
 
-def test_a_metric_that_is_no_number_is_null(command):
+def test_nan_metric_is_null(command):
     run = command.fit("diverged", "--model.optimizer.lr", "1e30", "--run.monitor", "val/psnr")
     assert validations(run)[-1]["metrics"]["val/loss"] is None
 
@@ -60,7 +60,7 @@ def test_a_run_that_a_file_has_ended_can_be_trained_longer(command, trial, monke
     assert (read_result(trial)["status"], read_result(trial)["epochs"]) == ("finished", 3)
 
 
-def test_a_trial_goes_on_from_its_checkpoint(command, trial, stop_in, monkeypatch):  # noqa: F811
+def test_trial_resumes_from_its_checkpoint(command, trial, stop_in, monkeypatch):  # noqa: F811
     words = command.words("run", "--run.save_every_n_steps", 1)
     stop_in(5)
     assert command("fit", *words) == 130
@@ -72,7 +72,7 @@ def test_a_trial_goes_on_from_its_checkpoint(command, trial, stop_in, monkeypatc
     assert [line["step"] for line in validations(trial)] == [3, 6]
 
 
-def test_a_trial_that_died_before_its_first_checkpoint_begins_anew(command, trial):
+def test_trial_without_checkpoint_starts_over(command, trial):
     for name in ("config.yaml", "metrics.csv", "result.json", "validations.jsonl"):
         (trial / name).write_text("half")
     (trial / "images").mkdir()

@@ -1,14 +1,13 @@
-"""What a run leaves and says beside its weights: grids, baselines, result, banner, progress."""
+"""Callbacks of a run: checkpoints, result, image grids, baselines, banner, progress."""
 
 from lightning_colorize.training.callbacks.banner import Banner
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
 from lightning_colorize.training.callbacks.checkpoint_file import (
-    WholeCheckpoints,
-    with_whole_checkpoints,
+    AtomicCheckpointIO,
+    with_atomic_checkpoints,
 )
 from lightning_colorize.training.callbacks.config import SaveConfig
-from lightning_colorize.training.callbacks.cost import Cost
 from lightning_colorize.training.callbacks.final_validation import FinalValidation
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.grids import ImageGrids
@@ -20,17 +19,18 @@ from lightning_colorize.training.callbacks.progress import (
     on_terminal,
     progress_callbacks,
 )
-from lightning_colorize.training.callbacks.result import RunResult
+from lightning_colorize.training.callbacks.result import ResultWriter
 from lightning_colorize.training.callbacks.shared_folder import SharedFolder
 from lightning_colorize.training.callbacks.tf32 import TF32
+from lightning_colorize.training.callbacks.throughput import Throughput
 from lightning_colorize.training.callbacks.validations import Validations
 
 __all__ = [
     "TF32",
+    "AtomicCheckpointIO",
     "Banner",
     "BaselineMetrics",
     "BestCheckpoint",
-    "Cost",
     "FinalValidation",
     "GANHealth",
     "GracefulStop",
@@ -38,13 +38,13 @@ __all__ = [
     "LastCheckpoint",
     "LineProgress",
     "PredictFolder",
+    "ResultWriter",
     "RunInterrupted",
-    "RunResult",
     "SaveConfig",
     "SharedFolder",
+    "Throughput",
     "Validations",
-    "WholeCheckpoints",
     "on_terminal",
     "progress_callbacks",
-    "with_whole_checkpoints",
+    "with_atomic_checkpoints",
 ]

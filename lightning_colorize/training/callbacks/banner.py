@@ -1,4 +1,4 @@
-"""What a run says when it begins."""
+"""The banner at the start of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from lightning_colorize.training.loggers import describe_loggers
 
 
 class Banner(Callback):
-    """Prints device, network, data, loggers and run folder, once, in the first process."""
+    """Prints device, network, data, loggers and run folder, on rank 0."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print."""
@@ -21,12 +21,12 @@ class Banner(Callback):
             return
         console = Console()
         for name, value in banner_rows(trainer, pl_module):
-            # Whole lines, however narrow the terminal: a path is copied from here.
+            # No wrapping: users copy paths from here.
             console.print(Text.assemble((f"{name:<10}", "bold"), value), soft_wrap=True)
 
 
 def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str, str]]:
-    """Return what the banner says, line by line."""
+    """Return the labels and values of the banner."""
     net: Any = pl_module.net
     datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
     trainable, frozen = parameter_count(net)
@@ -51,15 +51,15 @@ def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str,
 
 
 def _rates(trainer: Trainer, pl_module: LightningModule) -> str:
-    """Return each optimiser with its full rate, and how the encoder's is scaled."""
+    """Return each optimizer with its learning rate, and the encoder's if it differs."""
     owners = ("generator ", "discriminator ") if isinstance(pl_module, CGANTask) else ("",)
-    said = []
+    rates = []
     for owner, optimizer in zip(owners, trainer.optimizers, strict=True):
-        # A schedule may have begun below the rate that it keeps here.
+        # A warmup may have lowered `lr` already.
         slow, full = (
             group.get("initial_lr", group["lr"])
             for group in (optimizer.param_groups[0], optimizer.param_groups[-1])
         )
         encoder = "" if len(optimizer.param_groups) == 1 else f" (encoder {slow:g})"
-        said.append(f"{owner}{type(optimizer).__name__} {full:g}{encoder}")
-    return ", ".join(said)
+        rates.append(f"{owner}{type(optimizer).__name__} {full:g}{encoder}")
+    return ", ".join(rates)

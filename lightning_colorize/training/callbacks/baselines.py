@@ -1,4 +1,4 @@
-"""The baselines' metrics beside the network's, computed once over the same images."""
+"""Metrics of the baselines on the validation and test images, computed once per run."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from lightning_colorize.metrics import BASELINES, Baselines, colorization_metric
 
 
 class BaselineMetrics(Callback):
-    """Fits the baselines on the training set and measures them where the network is measured.
+    """Fits the baselines on the training set and measures them on validation and test images.
 
-    They travel in the checkpoint, so that a later evaluation on other images has them too.
+    The checkpoint contains them, so that `evaluate` can measure them on other images.
 
     Args:
         limit: Fit on at most this many training images.
 
     Attributes:
-        baselines: What was learnt without a network.
+        baselines: The fitted baselines.
         table: Metrics by baseline: {"grey": {"val/psnr": ...}, ...}.
     """
 
@@ -32,7 +32,7 @@ class BaselineMetrics(Callback):
         self._running: dict[str, MetricCollection] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fit, unless a checkpoint brought them along."""
+        """Fit, unless they were restored from a checkpoint."""
         if self.baselines.pixels:
             return
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -45,7 +45,7 @@ class BaselineMetrics(Callback):
         self.baselines.finish()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin, the first time."""
+        """Reset the metrics, the first time."""
         if not trainer.sanity_checking:
             self._begin("val/", pl_module)
 
@@ -58,39 +58,29 @@ class BaselineMetrics(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Measure."""
-        self._update(batch)
+        """Update the metrics."""
+        for name, metrics in self._running.items():
+            metrics.update(batch.L, self.baselines.predict(name, batch.L), batch.ab)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the result."""
-        self._end()
+        """Compute the metrics."""
+        for name, metrics in self._running.items():
+            self.table[name] |= {key: value.item() for key, value in metrics.compute().items()}
+        self._running = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin, the first time."""
+        """Reset the metrics, the first time."""
         self._begin("test/", pl_module)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Tensor,  # type: ignore[override]
-        batch: ColorBatch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Measure."""
-        self._update(batch)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the result."""
-        self._end()
+    on_test_batch_end = on_validation_batch_end  # type: ignore[assignment]
+    on_test_end = on_validation_end
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was learnt and measured."""
+        """Return the baselines and their metrics."""
         return {"baselines": self.baselines.state_dict(), "table": self.table}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what was learnt and measured."""
+        """Restore the baselines and their metrics."""
         self.baselines.load_state_dict(state_dict["baselines"])
         self.table = state_dict["table"]
 
@@ -102,12 +92,3 @@ class BaselineMetrics(Callback):
         self._running = {
             name: colorization_metrics(prefix).to(pl_module.device) for name in BASELINES
         }
-
-    def _update(self, batch: ColorBatch) -> None:
-        for name, metrics in self._running.items():
-            metrics.update(batch.L, self.baselines.predict(name, batch.L), batch.ab)
-
-    def _end(self) -> None:
-        for name, metrics in self._running.items():
-            self.table[name] |= {key: value.item() for key, value in metrics.compute().items()}
-        self._running = {}

@@ -1,4 +1,4 @@
-"""best.ckpt: the weights with the best score of a run."""
+"""Writes best.ckpt, the weights of the best epoch."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -9,12 +9,12 @@ from lightning_colorize.runs.folder import BEST
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint for one file, which still knows its score if the run was moved.
+    """Lightning's ModelCheckpoint for one file; its score survives a move of the run folder.
 
     Args:
         folder: The run folder.
-        monitor: The metric by which weights are chosen; None: the last are the best.
-        mode: Whether more of it is better, or less.
+        monitor: The metric that chooses the epoch; None: the last epoch is the best.
+        mode: Whether it is maximized or minimized.
     """
 
     def __init__(self, folder: Path, monitor: str | None, mode: Literal["max", "min"]) -> None:
@@ -30,7 +30,7 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the score of the resumed run, whose folder may have another name by now."""
+        """Restore the score of the resumed run, whose folder may have moved."""
         here, there = str(self.dirpath), state_dict["dirpath"]
 
         def moved(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The run's whole configuration, as the file that repeats it and in every logger."""
+"""Writes and logs the configuration of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,21 @@ from lightning_colorize.training.loggers import log_config
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes `config.yaml` into the run folder and gives the configuration to the loggers.
+    """Writes `config.yaml` to the run folder and logs the configuration.
 
-    `fit --config RUN/config.yaml` trains the same in a new folder: the run's name is left out. Not
-    before training starts: a `resume` that is refused changes nothing.
+    `fit --config RUN/config.yaml` repeats the run in a new folder: the run's name is omitted. The
+    file is written when training starts, so that a refused `resume` changes nothing.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # A resumed run has the file already; what `resume` was given to change is new in it.
+        # Lightning's own file would be refused in an existing run folder.
         super().__init__(*args, **{**kwargs, "save_to_log_dir": False})
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Do nothing yet."""
+        """Wait for the start of training."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write and log, in the first process."""
+        """Write and log, on rank 0."""
         super().setup(trainer, pl_module, "fit")
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -1,4 +1,4 @@
-"""A run that is stopped is validated once more: its last weights are often its best."""
+"""Validates a run at its end."""
 
 from typing import Any
 
@@ -7,12 +7,11 @@ from pytorch_lightning.callbacks import Checkpoint
 
 
 class FinalValidation(Checkpoint):
-    """Lets a run end with a validation, whatever `check_val_every_n_epoch` says.
+    """Ends a run with a validation, regardless of `check_val_every_n_epoch`.
 
-    Lightning validates the last epoch, and one that is stopped (by `max_time`, say), only if its
-    turn has come, and never where `max_steps` ends a run in the middle of an epoch; all that was
-    learnt since would be left out of best.ckpt. (A `Checkpoint`, because Lightning calls those
-    after all other callbacks, the timer among them.)
+    Otherwise Lightning may skip the validation of the last epoch, of one that `max_time` stops, and
+    of one that `max_steps` ends early, and best.ckpt could not contain the last weights. (It is a
+    `Checkpoint`, because Lightning calls those after all other callbacks, such as the timer.)
     """
 
     def on_train_batch_end(
@@ -23,8 +22,8 @@ class FinalValidation(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Make it this epoch's turn if it is the last one."""
+        """Validate this epoch if it is the last one."""
         if trainer.global_step == trainer.max_steps:
-            trainer.should_stop = True  # Lightning validates what is told to stop
+            trainer.should_stop = True  # Lightning validates before it stops
         if trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
             trainer.check_val_every_n_epoch = 1

@@ -1,14 +1,11 @@
-"""How much arithmetic a training step is, and how much of it a device could do.
+"""FLOPs of a training step and of a device at its peak.
 
-Lightning's `measure_flops` runs a forward and a backward pass of its own, and takes a network for a
-step: it knows neither two networks that train each other nor what a task does around them. Here
-torch's counter, on which it stands, looks on while a real batch is trained. Nothing is computed
-that would not be, no gradient, statistic of batch norm or random number is another, and a GAN's
-step is counted as it is.
+Lightning's `measure_flops` runs a separate forward and backward pass of one network, so it does not
+see a GAN's two networks or the rest of a task. Here torch's counter, which it uses, counts a real
+training step: no gradient, batch norm statistic or random number changes.
 
-Lightning's `get_available_flops` is taken for the peak of a device, but for those of which its
-table has figures for sparse matrices, another name than torch's, or another device's (it takes an
-L40S for an L4).
+The peak of a device is Lightning's `get_available_flops`, except where its table has figures for
+sparse matrices, a name other than torch's, or another device (it takes an L40S for an L4).
 """
 
 from contextlib import ExitStack
@@ -23,13 +20,13 @@ _TF32 = "tfloat32"
 
 
 def _dense(float32: float, tf32: float, half: float) -> dict[_Arithmetic, float]:
-    """Return peaks of dense matrices from those in TFLOPs per second."""
+    """Return the peaks for dense matrices, in FLOP/s, from TFLOP/s."""
     kinds: tuple[_Arithmetic, ...] = (torch.float32, _TF32, torch.bfloat16, torch.float16)
     peaks = (float32, tf32, half, half)
     return {kind: peak * 1e12 for kind, peak in zip(kinds, peaks, strict=True)}
 
 
-# From NVIDIA's data sheets, under the names that torch has for the devices.
+# From NVIDIA's data sheets, by torch's device names.
 _PEAKS = {
     "NVIDIA B200": _dense(75.0, 1125.0, 2250.0),
     **dict.fromkeys(("NVIDIA H200", "NVIDIA GH200 480GB"), _dense(66.9, 494.7, 989.4)),
@@ -43,12 +40,12 @@ _PEAKS = {
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
-    """Return the FLOPs per second that a device reaches at most; None where that is not known.
+    """Return the peak FLOP/s of a device; None if it is unknown.
 
     Args:
-        device: On which networks are trained.
-        precision: Lightning's name of it, such as `bf16-mixed`; `32-true` counts as TF32 where
-            convolutions may use it.
+        device: The training device.
+        precision: Lightning's name, such as `bf16-mixed`; `32-true` is TF32 if convolutions may use
+            it.
     """
     if device.type != "cuda":
         return None
@@ -58,23 +55,23 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
 
 
 def _arithmetic(device: torch.device, precision: str) -> _Arithmetic:
-    """Return in what networks compute."""
+    """Return the arithmetic of the networks."""
     if precision.startswith("bf16"):
         return torch.bfloat16
     if precision.startswith("16"):
         return torch.float16
     if precision.startswith("64"):
         return torch.float64
-    # Almost all arithmetic of these networks is convolutions, which have a switch of their own.
+    # Convolutions, nearly all of the arithmetic, have a switch of their own.
     tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
     has_tf32 = torch.cuda.get_device_capability(device) >= (8, 0)
     return _TF32 if tf32 and has_tf32 else torch.float32
 
 
 class StepCounter:
-    """Counts what is computed from `start` to `stop`, on this thread and in its backward passes.
+    """Counts FLOPs from `start` to `stop`, on this thread and in its backward passes.
 
-    Compiled networks are not compiled meanwhile: the counter would not see into them.
+    Compiled networks run eagerly meanwhile, as the counter does not see into them.
     """
 
     def __init__(self) -> None:
@@ -82,7 +79,7 @@ class StepCounter:
         self._open: ExitStack | None = None
 
     def start(self, task: nn.Module) -> None:
-        """Begin to count."""
+        """Start counting."""
         self._open = ExitStack()
         if any(module._compiled_call_impl is not None for module in task.modules()):
             self._open.enter_context(torch.compiler.set_stance("force_eager"))

@@ -1,4 +1,4 @@
-"""A GAN that falls over is seen within some hundred batches, not after a night."""
+"""Detects a collapse of GAN training within some hundred batches."""
 
 import sys
 
@@ -9,29 +9,28 @@ from torch import Tensor
 from lightning_colorize.tasks import CGANTask
 from lightning_colorize.tasks.stages import Stage
 
-_FIGURES = {"d_loss", "d_accuracy", "colorfulness_ratio", "diversity"}
+_VALUES = {"d_loss", "d_accuracy", "colorfulness_ratio", "diversity"}
 
 
 class GANHealth(Callback):
-    """Warns, once of each kind, of the ways in which conditional GANs fail; may stop the run.
+    """Warns once of each common failure of conditional GANs; optionally stops the run.
 
-    Figures of single batches swing widely in a sound training too, so means over windows of batches
-    are looked at, and only while both networks are trained. Colours are measured in the batches
-    that are logged; of the windows with such a batch two in a row must be wrong.
+    Single batches vary widely even in healthy training, so the callback checks means over windows
+    of batches, and only while both networks train. Colors are measured in batches that are logged;
+    a color failure needs two such windows in a row.
 
     Args:
         stop: End the run at the first warning.
-        window: Batches.
-        collapsed: Largest mean loss of the discriminator, as a share of that of guessing, which a
-            sound one may come near to.
-        winning: Largest mean share of the discriminator's right calls: above it the generator is
-            told nothing that helps.
-        saturated: Largest colourfulness, as a share of the truth's.
-        tinted: Smallest diversity, as a share of the truth's, of colours that are not pale.
-        pale: Colourfulness below which nothing is called a tint.
+        window: Batches per window.
+        collapsed: Largest mean loss of the discriminator, relative to guessing.
+        winning: Largest mean accuracy of the discriminator; above it the generator gets no useful
+            gradient.
+        saturated: Largest colorfulness, relative to the true colors.
+        tinted: Smallest diversity of colors that are not pale, relative to the true colors.
+        pale: Colorfulness below which colors count as pale.
 
     Attributes:
-        warnings: What was warned of.
+        warnings: The warnings so far, by kind.
         stopped: Whether the run was stopped.
     """
 
@@ -55,8 +54,8 @@ class GANHealth(Callback):
         self.warnings: dict[str, str] = {}
         self.stopped = False
         self._batches = 0
-        self._figures: dict[str, list[Tensor]] = {}
-        self._former: set[str] = set()
+        self._values: dict[str, list[Tensor]] = {}
+        self._previous: set[str] = set()
 
     def on_train_batch_end(
         self,
@@ -66,27 +65,27 @@ class GANHealth(Callback):
         batch: object,
         batch_idx: int,
     ) -> None:
-        """Note the batch's figures; judge a window that is full."""
+        """Record the batch; check a window that is complete."""
         assert isinstance(pl_module, CGANTask)
         if pl_module.stage is not Stage.BOTH:
             return
-        for name in _FIGURES & outputs.keys():
-            self._figures.setdefault(name, []).append(outputs[name])
+        for name in _VALUES & outputs.keys():
+            self._values.setdefault(name, []).append(outputs[name])
         self._batches += 1
         if self._batches % self.window == 0:
-            self._judge(trainer, pl_module)
-            self._figures = {}
+            self._check(trainer, pl_module)
+            self._values = {}
 
-    def _judge(self, trainer: Trainer, task: CGANTask) -> None:
+    def _check(self, trainer: Trainer, task: CGANTask) -> None:
         means = {
             name: float(torch.stack(values).float().nanmean())
-            for name, values in self._figures.items()
+            for name, values in self._values.items()
         }
         wrong = self._discriminator(means, task.chance_loss)
         if "diversity" in means:
             colors = self._colors(means)
-            wrong |= {kind: text for kind, text in colors.items() if kind in self._former}
-            self._former = set(colors)
+            wrong |= {kind: text for kind, text in colors.items() if kind in self._previous}
+            self._previous = set(colors)
         new = {kind: text for kind, text in wrong.items() if kind not in self.warnings}
         self.warnings |= new
         if trainer.is_global_zero:
@@ -97,7 +96,7 @@ class GANHealth(Callback):
 
     def _discriminator(self, means: dict[str, float], chance: float) -> dict[str, str]:
         if not means.keys() >= {"d_loss", "d_accuracy"}:
-            return {}  # it takes a step more seldom than a window is long
+            return {}  # it took no step in this window
         wrong = {}
         loss, accuracy = means["d_loss"], means["d_accuracy"]
         if not loss <= self.collapsed * chance:
@@ -107,7 +106,7 @@ class GANHealth(Callback):
             )
         if accuracy > self.winning:
             wrong["winning"] = (
-                f"the discriminator wins always: {accuracy:.1%} of its calls are right; lower its "
+                f"the discriminator always wins, with an accuracy of {accuracy:.1%}; lower its "
                 "learning rate, or train the generator more often (discriminator_every_n_batches)"
             )
         return wrong
@@ -117,13 +116,13 @@ class GANHealth(Callback):
         colorfulness, diversity = means["colorfulness_ratio"], means["diversity"]
         if colorfulness > self.saturated:
             wrong["saturated"] = (
-                f"colours run away: {colorfulness:.3g} times as colourful as the truth; "
+                f"colors diverge: {colorfulness:.3g} times as colorful as the truth; "
                 "raise l1_weight or lower the learning rates"
             )
         if colorfulness > self.pale and diversity < self.tinted:
             wrong["tinted"] = (
-                f"all images get one tint: their colours vary {diversity:.2g} times as much as "
-                "the true ones; raise l1_weight, or begin with the generator alone "
+                f"all images have one tint: their colors vary {diversity:.2g} times as much as "
+                "the true ones; raise l1_weight, or train the generator alone first "
                 "(generator_epochs)"
             )
         return wrong

@@ -1,4 +1,4 @@
-"""Images that show at a glance what is learnt, and that runs are compared by."""
+"""Validation images of each epoch, and those of the best epoch."""
 
 from typing import Any, NamedTuple
 
@@ -14,14 +14,14 @@ from lightning_colorize.training.loggers import BestImage, log_best_images, log_
 
 
 class ImageGrids(Callback):
-    """Logs a grid of always the same validation images, one a row: grey, prediction, truth.
+    """Logs a grid of validation images, one per row: grey, prediction, truth.
 
-    Those of the best epoch are kept one by one, with the colour difference of each. The images
-    are the same in every run on the same data with as many processes.
+    The images of the best epoch are also saved one by one, with their color differences. Runs on
+    the same data and with the same number of processes show the same images.
 
     Args:
         count: Images in the grid; 0 for no grids.
-        every_n_epochs: How often.
+        every_n_epochs: Epochs between grids.
     """
 
     def __init__(self, count: int = 8, every_n_epochs: int = 1) -> None:
@@ -39,15 +39,15 @@ class ImageGrids(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw images from all over the split: neighbours by name are often alike."""
+        """Draw images spread over the split, as neighbors by name are often similar."""
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        numbers = range(self._seen, self._seen + len(batch))
+        indices = range(self._seen, self._seen + len(batch))
         self._seen += len(batch)
         loader: Any = trainer.val_dataloaders
         step = max(1, len(loader.dataset) // trainer.world_size // self.count)
         free = self.count - len(self._shown)
-        shown = [i for i, number in enumerate(numbers) if number % step == 0][:free]
+        shown = [i for i, index in enumerate(indices) if index % step == 0][:free]
         if shown:
             images = batch.L[shown], outputs[shown], batch.ab[shown]
             names = [batch.names[i] for i in shown]
@@ -63,8 +63,8 @@ class ImageGrids(Callback):
         self._seen = 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the images if this epoch is the best so far."""
-        # In all processes: they have to agree on whether it is.
+        """Save the images if this epoch is the best so far."""
+        # In all processes, as they decide this together.
         if not trainer.sanity_checking and _is_best(trainer) and self._shown:
             images = [
                 BestImage(name, row.movedim(0, -1).numpy(), ciede2000)
@@ -86,7 +86,7 @@ class _Shown(NamedTuple):
 
 
 def _is_best(trainer: Trainer) -> bool:
-    """Return whether best.ckpt is about to be written; checkpoints hear of a validation last."""
+    """Return whether best.ckpt is about to be written; Lightning calls checkpoints last."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     best = next(callback for callback in callbacks if isinstance(callback, BestCheckpoint))
     if best.monitor is None:
@@ -105,5 +105,5 @@ def grid_rows(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
     Returns:
         (B, 3, H, 3 W), uint8.
     """
-    images = [to_rgb(L, colour) for colour in (torch.zeros_like(ab), fit_gamut(L, ab_hat), ab)]
+    images = [to_rgb(L, color) for color in (torch.zeros_like(ab), fit_gamut(L, ab_hat), ab)]
     return (torch.cat(images, dim=3) * 255).round().to(torch.uint8)

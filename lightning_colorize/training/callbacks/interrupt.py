@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1 end a run after the batch at work, with a checkpoint."""
+"""Ctrl-C, SIGTERM and SIGUSR1 end a run after the current batch, with a checkpoint."""
 
 import signal
 import sys
@@ -12,18 +12,18 @@ from pytorch_lightning.callbacks import Checkpoint
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.training.callbacks.last_checkpoint import LastCheckpoint, resumable
 
-# SIGUSR1 is how a cluster says that the time is nearly up; Windows has none.
-_LISTENED_TO = [
+# Clusters send SIGUSR1 before the time limit; Windows does not have it.
+_SIGNALS = [
     *(signal.SIGINT, signal.SIGTERM),
     *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []),
 ]
 
 
 class RunInterrupted(BaseException):
-    """The run was ended by a signal, and its checkpoint is written.
+    """A signal ended the run, after its checkpoint was written.
 
     Attributes:
-        signal: Which.
+        signal: The signal.
     """
 
     def __init__(self, number: signal.Signals) -> None:
@@ -32,44 +32,43 @@ class RunInterrupted(BaseException):
 
 
 class GracefulStop(Checkpoint):
-    """Writes a checkpoint and ends the run when it is interrupted, terminated, or out of time.
+    """Writes a checkpoint and ends the run on a signal.
 
-    Lightning's own reaction to Ctrl-C writes none and may stop in the middle of an optimiser's
-    step; to SIGTERM it exits with 0. This one waits for the end of the batch, or of the validation
-    that is at work; in the test it leaves at the next batch. A second Ctrl-C stops at once. (A
-    `Checkpoint`, because Lightning calls those after all other callbacks.)
+    On Ctrl-C, Lightning writes no checkpoint and may stop in the middle of an optimizer step; on
+    SIGTERM it exits with 0. This callback waits for the end of the batch or validation; in the test
+    it stops at the next batch. A second Ctrl-C stops at once. (It is a `Checkpoint`, because
+    Lightning calls those after all other callbacks.)
 
-    Several processes ask one another whether a signal came only after so many batches, once a
-    checkpoint can be written, and at the end of each epoch: each time, a GPU waits for the slowest
-    of them.
+    Several processes synchronize signals every few batches and at the end of each epoch, as each
+    time all GPUs wait for the slowest.
 
     Args:
         last: Writes the checkpoint.
-        every_n_batches: After how many batches several processes ask.
+        every_n_batches: Batches between synchronizations.
 
     Attributes:
-        received: The signal that came.
+        received: The received signal, if any.
     """
 
     def __init__(self, last: LastCheckpoint, every_n_batches: int = 16) -> None:
         self.last = last
         self.every_n_batches = every_n_batches
-        self._unasked = 0
+        self._unsynchronized = 0
         self._saved = False
         self.received: signal.Signals | None = None
-        self._former: dict[signal.Signals, Any] = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen; by now Lightning has set its own handlers."""
-        for number in _LISTENED_TO:
-            self._former[number] = signal.signal(number, self._note)
+        """Set the handlers, after Lightning has set its own."""
+        for number in _SIGNALS:
+            self._previous[number] = signal.signal(number, self._handle)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let all processes know what came to one of them too late to end the training."""
-        self._is_told_to_stop(trainer)
+        """Share a signal that came too late to end the training."""
+        self._is_signaled(trainer)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen again."""
+        """Set the handlers again."""
         self.on_train_start(trainer, pl_module)
 
     def on_test_batch_start(
@@ -80,11 +79,11 @@ class GracefulStop(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Leave; of several processes, the others end with the first one."""
-        self.leave_if_told()
+        """Stop the test; Lightning ends the other processes with rank 0."""
+        self.stop_if_signaled()
 
-    def leave_if_told(self) -> None:
-        """End the run if a signal has come.
+    def stop_if_signaled(self) -> None:
+        """End the run if a signal was received.
 
         Raises:
             RunInterrupted: If so.
@@ -100,49 +99,49 @@ class GracefulStop(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save if a signal came to any process."""
-        self._unasked += 1
-        if trainer.world_size > 1 and self._unasked < self.every_n_batches:
+        """Save if any process received a signal."""
+        self._unsynchronized += 1
+        if trainer.world_size > 1 and self._unsynchronized < self.every_n_batches:
             return
         if not resumable(trainer, batch_idx):
             return
-        self._unasked = 0
-        if self._is_told_to_stop(trainer):
+        self._unsynchronized = 0
+        if self._is_signaled(trainer):
             self.last.save(trainer)
             self._saved = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take note that the epoch's own checkpoint will do."""
-        self._saved = self._is_told_to_stop(trainer)
+        """Rely on the checkpoint of the epoch."""
+        self._saved = self._is_signaled(trainer)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Leave: not before here is what the last batch has logged with the loggers."""
-        self._leave_if_saved()
+        """Stop; only here have the loggers received what the last batch logged."""
+        self._stop_if_saved()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave."""
-        self._leave_if_saved()
+        """Stop."""
+        self._stop_if_saved()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stop listening."""
-        for number, handler in self._former.items():
+        """Restore the handlers."""
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._former = {}
+        self._previous = {}
 
-    def _is_told_to_stop(self, trainer: Trainer) -> bool:
+    def _is_signaled(self, trainer: Trainer) -> bool:
         if trainer.world_size > 1:
             number = torch.tensor(self.received or 0, device=trainer.strategy.root_device)
             received = int(trainer.strategy.reduce(number, reduce_op="max"))
             self.received = signal.Signals(received) if received else None
         return self.received is not None
 
-    def _leave_if_saved(self) -> None:
+    def _stop_if_saved(self) -> None:
         if self._saved:
-            self.leave_if_told()
+            self.stop_if_signaled()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)

@@ -1,4 +1,4 @@
-"""last.ckpt, from which a run goes on as if it had never stopped."""
+"""Writes last.ckpt, from which a run resumes exactly."""
 
 from pathlib import Path
 from typing import Any
@@ -8,16 +8,16 @@ from pytorch_lightning.callbacks import Checkpoint
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes last.ckpt every so many steps and at the end of each epoch.
+    """Writes last.ckpt every few steps and at the end of each epoch.
 
-    Lightning's ModelCheckpoint also writes where a resumed run would differ from one that was never
-    stopped: between a batch and the validation that follows it (which is then left out), and at the
-    end of an epoch that was cut short (`limit_train_batches`, `max_time`), whose rest would then be
-    trained. This one waits for the next batch, and closes the loader's epoch.
+    Lightning's ModelCheckpoint also writes where a resumed run would differ: between a batch and
+    its validation, which would be skipped, and at the end of a shortened epoch
+    (`limit_train_batches`, `max_time`), whose remaining batches would be trained. This callback
+    waits for the next batch, and ends the loader's epoch.
 
     Args:
         path: The file.
-        every_n_steps: Steps of the optimiser.
+        every_n_steps: Optimizer steps between updates.
     """
 
     def __init__(self, path: Path, every_n_steps: int) -> None:
@@ -29,16 +29,16 @@ class LastCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Hide `max_steps` while Lightning finds out where the run was.
+        """Hide `max_steps` while Lightning restores its loops.
 
-        With it, Lightning takes any run for one that was stopped in mid-epoch, and would end a
-        finished epoch a second time.
+        With it, Lightning assumes that the run stopped in mid-epoch, and would end a finished epoch
+        twice.
         """
         self._max_steps = trainer.max_steps
         trainer.fit_loop.epoch_loop.max_steps = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
+        """Start counting steps."""
         if self._max_steps is not None:
             trainer.fit_loop.epoch_loop.max_steps = self._max_steps
         self._saved_step = trainer.global_step
@@ -51,13 +51,13 @@ class LastCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save when it is time."""
+        """Save if it is time."""
         due = trainer.global_step - self._saved_step >= self.every_n_steps
         if due and resumable(trainer, batch_idx):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save; the epoch is over, however many of its batches were trained."""
+        """Save; the epoch has ended, even if some of its batches were not trained."""
         loader: Any = trainer.train_dataloader
         loader.end_epoch()
         self.save(trainer)
@@ -71,7 +71,7 @@ class LastCheckpoint(Checkpoint):
 def resumable(trainer: Trainer, batch_idx: int) -> bool:
     """Return whether a checkpoint at the end of this batch resumes exactly.
 
-    Not so where a validation follows, nor with gradients that no optimiser has seen yet.
+    It does not before a validation, nor with accumulated gradients.
     """
     if trainer.is_last_batch or trainer.should_stop:
         return False

@@ -1,4 +1,4 @@
-"""Grey photographs of a folder, coloured at every validation."""
+"""Colors the images of a folder after each validation."""
 
 import re
 from pathlib import Path
@@ -15,25 +15,25 @@ from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.tasks.prediction import colorize_image
 from lightning_colorize.training.loggers import log_images
 
-# The short side of what is shown of larger images: they are looked at, not kept.
+# Pixels of the short side of logged images.
 _SHOWN_SIDE = 256
 
-# Bytes of a key; with what is logged around it, the name of its file stays below 255.
+# Bytes; with prefix and step, file names stay below 255.
 _LONGEST_KEY = 200
 
 
 class PredictFolder(Callback):
-    """Colours the photographs of a folder after each validation and with the best weights.
+    """Colors the images of a folder after each validation, on rank 0.
 
-    The latter where the run ends with a test. Works in the first process.
+    A run with a test also colors them with its best weights.
 
     Args:
-        folder: With photographs, grey or not.
-        size: Pixels of the short side at which the network sees them.
-        limit: At most this many, by name.
+        folder: Grey or color images.
+        size: Pixels of the short side of the network's input.
+        limit: Color at most this many, by name.
 
     Raises:
-        UsageError: If the folder has no image that can be read.
+        UsageError: If the folder has no readable image.
     """
 
     def __init__(self, folder: Path, size: int, limit: int = 16) -> None:
@@ -42,7 +42,7 @@ class PredictFolder(Callback):
         taken: set[str] = set()
         names = list_images(folder)
         if len(names) > limit and is_first_process():
-            print(f"{folder}: the first {limit} of {len(names)} images are coloured in training")
+            print(f"{folder}: coloring the first {limit} of {len(names)} images during training")
         for name in names[:limit]:
             try:
                 rgb = read_image(folder / name, _SHOWN_SIDE)
@@ -50,17 +50,17 @@ class PredictFolder(Callback):
                     rgb = resize_short_side(rgb, _SHOWN_SIDE)
                 self.images[_key(name, taken)] = rgb
             except ImageError as error:
-                print(f"Not coloured during training: {error}")
+                print(f"Not colored during training: {error}")
         if not self.images:
-            raise UsageError(f"{folder} has no image that can be read (run.predict_dir)")
+            raise UsageError(f"{folder} has no readable image (run.predict_dir)")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Colour and log."""
+        """Color and log."""
         if not trainer.sanity_checking:
             self._color(trainer, pl_module, "predict")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Colour with the weights that are tested, the best ones, and log."""
+        """Color with the best weights and log."""
         self._color(trainer, pl_module, "predict_best")
 
     def _color(self, trainer: Trainer, pl_module: LightningModule, kind: str) -> None:
@@ -73,14 +73,14 @@ class PredictFolder(Callback):
 
 
 def _key(name: str, taken: set[str]) -> str:
-    """Return under what an image is logged: its name without suffix, numbered where that is taken.
+    """Return the name to log an image under: without suffix, numbered if it is taken.
 
-    Loggers and file systems differ in what they take for a name (TensorBoard ends the run at one
-    that is not UTF-8), so that it is made of letters, digits, `_`, `.`, `-` and `/`.
+    It has letters, digits, `_`, `.`, `-` and `/` only: loggers and file systems differ in the names
+    that they accept, and TensorBoard fails on names that are not UTF-8.
 
     Args:
         name: The image's relative name.
-        taken: Names of files that earlier keys lead to; the new one's are added.
+        taken: File names of earlier keys; those of the new key are added.
     """
     plain = re.sub(r"[^\w./-]+", "_", str(Path(name).with_suffix("")))
     plain = plain.encode()[-_LONGEST_KEY:].decode(errors="ignore").strip("/")
@@ -93,9 +93,9 @@ def _key(name: str, taken: set[str]) -> str:
 
 
 def _files(key: str) -> set[str]:
-    """Return what tells a key's images from others in `images/`, where a slash is an underscore.
+    """Return the file names of a key in `images/`, where a slash is an underscore.
 
-    There `predict/best/a` is `predict_best/a`.
+    There `predict/best/a` and `predict_best/a` are the same file.
     """
     flat = key.replace("/", "_")
     return {flat, f"best_{flat}"}

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, a line every 30 s elsewhere."""
+"""Progress of training: a bar on a terminal, a line every 30 s otherwise."""
 
 import sys
 import time
@@ -11,17 +11,17 @@ _SHOWN = ("train/loss", "val/loss", "val/psnr", "val/ciede2000", "val/colorfulne
 
 
 def on_terminal() -> bool:
-    """Return whether a person is looking."""
+    """Return whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def progress_callbacks() -> list[Callback]:
-    """Return the bar where a person is looking, else lines."""
+    """Return a live progress bar on a terminal, plain log lines otherwise."""
     return [RichProgressBar()] if on_terminal() else [LineProgress()]
 
 
 class LineProgress(Callback):
-    """Prints a line every so many seconds and after each validation, for logs and pipes.
+    """Prints a line every few seconds and after each validation, for logs and pipes.
 
     Args:
         seconds: Between lines.
@@ -32,7 +32,7 @@ class LineProgress(Callback):
         self._last = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
+        """Start the clock."""
         self._last = time.monotonic()
 
     def on_train_batch_end(
@@ -43,10 +43,10 @@ class LineProgress(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Print when it is time."""
+        """Print if it is time."""
         if self._is_due(trainer):
-            place = f"batch {batch_idx + 1}/{trainer.num_training_batches}"
-            self._print(_in_epoch(trainer, place))
+            position = f"batch {batch_idx + 1}/{trainer.num_training_batches}"
+            self._print(_in_epoch(trainer, position))
 
     def on_validation_batch_end(
         self,
@@ -57,14 +57,14 @@ class LineProgress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Print when it is time."""
+        """Print if it is time."""
         if self._is_due(trainer):
             batches = sum(map(int, trainer.num_val_batches))
-            place = f"validating, batch {batch_idx + 1}/{batches}"
-            self._print(_in_epoch(trainer, place))
+            position = f"validating, batch {batch_idx + 1}/{batches}"
+            self._print(_in_epoch(trainer, position))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print what validation found."""
+        """Print the validation metrics."""
         if trainer.is_global_zero and not trainer.sanity_checking:
             self._print(_in_epoch(trainer, "validated"))
 
@@ -77,7 +77,7 @@ class LineProgress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Print when it is time."""
+        """Print if it is time."""
         if self._is_due(trainer):
             self._print(f"testing, batch {batch_idx + 1}/{sum(map(int, trainer.num_test_batches))}")
 
@@ -89,8 +89,8 @@ class LineProgress(Callback):
         print(line, flush=True)
 
 
-def _in_epoch(trainer: Trainer, place: str) -> str:
+def _in_epoch(trainer: Trainer, position: str) -> str:
     # train/loss is logged each step; before its first epoch ends it is a progress-bar metric.
     metrics: dict[str, Any] = {**trainer.callback_metrics, **trainer.progress_bar_metrics}
     values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
-    return f"epoch {trainer.current_epoch + 1}, {place}: {values}"
+    return f"epoch {trainer.current_epoch + 1}, {position}: {values}"

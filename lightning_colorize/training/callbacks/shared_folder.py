@@ -1,4 +1,4 @@
-"""All processes of a run see the same run folder, or it does not begin."""
+"""Checks that all nodes share the run folder."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from lightning_colorize.runs.folder import LOCK
 
 
 class SharedFolder(Callback):
-    """Refuses to train on several nodes where they do not share the run folder.
+    """Refuses to train on several nodes that do not share the run folder.
 
-    Only the first process writes, but all read: the checkpoint that a run goes on from, and the
-    best one for the test. A node without it would go on from elsewhere, and nobody would notice.
+    Rank 0 writes the checkpoints, and all ranks read them. A node without them would silently
+    resume from different weights.
 
     Args:
-        folder: The run folder; the first process has written its lock there.
-        resumed: Whether this process goes on from a checkpoint.
+        folder: The run folder, where rank 0 has created its lock.
+        resumed: Whether this process resumes from a checkpoint.
     """
 
     def __init__(self, folder: Path, resumed: bool) -> None:
@@ -24,10 +24,10 @@ class SharedFolder(Callback):
         self.resumed = resumed
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compare, before a checkpoint is looked for.
+        """Compare, before Lightning loads a checkpoint.
 
         Raises:
-            UsageError: If a process does not see the folder as the others do.
+            UsageError: If the processes see different folders.
         """
         if trainer.num_nodes == 1 or stage != "fit":
             return
@@ -36,6 +36,6 @@ class SharedFolder(Callback):
         same = decide(self.resumed) == decide(self.resumed, all=False)
         if not (seen and same):
             raise UsageError(
-                f"not all nodes see {self.folder}: --run.root must be a folder that they share, "
-                "under the same path"
+                f"not all nodes see {self.folder}: --run.root must be a shared folder with the "
+                "same path on all nodes"
             )

@@ -1,4 +1,4 @@
-"""TF32 for the networks' fp32 arithmetic."""
+"""Enables TF32 for the networks."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -6,16 +6,15 @@ from lightning_colorize.color import set_tf32
 
 
 class TF32(Callback):
-    """Rounds the factors of fp32 products to 10 bits, for tensor cores since Ampere.
+    """Enables TF32 (10-bit mantissas) in the process while the Trainer runs.
 
-    For the whole process, while the Trainer works. Colour and metrics are exempt: they compute
-    within `full_precision`, or without such products.
+    Color conversion and metrics are exempt: they run within `full_precision`.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Switch on, before the first batch."""
-        self._set_back = set_tf32(True)
+        """Enable TF32."""
+        self._restore = set_tf32(True)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the process as it was."""
-        self._set_back()
+        """Restore the former setting."""
+        self._restore()

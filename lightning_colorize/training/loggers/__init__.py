@@ -9,7 +9,7 @@ from lightning_colorize.training.loggers.build import (
     log_config,
     log_images,
 )
-from lightning_colorize.training.loggers.options import LoggerOptions
+from lightning_colorize.training.options import LoggerOptions
 
 __all__ = [
     "BestImage",

@@ -1,7 +1,8 @@
-"""What every logger of a run can do beyond Lightning's own contract."""
+"""The interface of a run's loggers, beyond Lightning's own."""
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,12 @@ ImageArray = npt.NDArray[np.uint8]
 
 
 class BestImage(NamedTuple):
-    """A validation image as a run's best weights colour it.
+    """A validation image, colored by the best weights of a run.
 
     Attributes:
-        name: Of the image, the same in every run on the same data.
+        name: Of the image; equal in all runs on the same data.
         row: (H, 3 W, 3), uint8: grey, prediction and truth side by side.
-        ciede2000: Mean colour difference between prediction and truth.
+        ciede2000: Mean color difference between prediction and truth.
     """
 
     name: str
@@ -28,10 +29,10 @@ class BestImage(NamedTuple):
 
 
 class RunLogger(Logger):
-    """A logger that takes images and the run's configuration too.
+    """A logger that also logs images and the configuration.
 
     Attributes:
-        description: What the banner says about it; empty: nothing.
+        description: For the banner; empty: not shown.
     """
 
     description: str = ""
@@ -41,21 +42,48 @@ class RunLogger(Logger):
     ) -> None:
         """Do nothing.
 
-        Lightning calls this with what the module saved for its checkpoint, nested; the whole
-        configuration goes through `log_config`, once and dotted.
+        Lightning calls this with the module's hyperparameters; `log_config` logs the whole
+        configuration once, with dotted names.
         """
 
     def log_config(self, config: Mapping[str, Any]) -> None:
-        """Keep the run's configuration, given with dotted names."""
+        """Log the configuration, given with dotted names."""
 
     def add_image(self, name: str, image: ImageArray, step: int, caption: str | None) -> None:
-        """Keep an image, (H, W, 3) uint8."""
+        """Log an image, (H, W, 3) uint8."""
 
     def log_best_images(self, images: Sequence[BestImage]) -> None:
-        """Keep images by which runs are compared, in place of those of an earlier epoch."""
+        """Log the best epoch's images, which replace those of earlier epochs."""
 
     def close(self, failed: bool) -> None:
-        """Write what is left; nothing is logged after it."""
+        """Write pending entries; nothing is logged afterwards."""
+
+
+class FolderLogger(RunLogger):
+    """A logger that is named after the run folder, to which it writes.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self._folder.name
+
+    @property
+    def version(self) -> str:
+        """Empty: a run folder is one version."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self._folder)
 
 
 def as_image(image: ImageArray | Tensor) -> ImageArray:
@@ -65,8 +93,8 @@ def as_image(image: ImageArray | Tensor) -> ImageArray:
         image: An array (H, W, 3) or a tensor (3, H, W) on any device, uint8 in 0..255.
 
     Raises:
-        TypeError: If it is not uint8: W&B would show an image of floats black, without a word.
-        ValueError: If its shape is another.
+        TypeError: If it is not uint8; W&B silently shows float images black.
+        ValueError: If its shape differs.
     """
     if isinstance(image, Tensor):
         image = image.movedim(0, -1).cpu().numpy()

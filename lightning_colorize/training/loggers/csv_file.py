@@ -1,4 +1,4 @@
-"""`metrics.csv` and `cost.csv`: one row per step, in the run folder itself."""
+"""`metrics.csv` and `throughput.csv`: one row per step, in the run folder itself."""
 
 import csv
 import io
@@ -10,24 +10,24 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from lightning_colorize.common.files import write_atomic
-from lightning_colorize.runs.folder import COST, METRICS
-from lightning_colorize.training.loggers.base import RunLogger
+from lightning_colorize.runs.folder import METRICS, THROUGHPUT
+from lightning_colorize.training.loggers.base import FolderLogger
 
-_COST_PREFIX = "cost/"
-_FIRST = {METRICS: ("step", "epoch"), COST: ("step",)}
-"""The columns that stand first, and are there always."""
+_PREFIX = "throughput/"
+_FIRST = {METRICS: ("step", "epoch"), THROUGHPUT: ("step",)}
+"""The first columns, which are always present."""
 
 
 class MetricsFile:
     """A CSV file with one row per step, complete on disk after every update.
 
-    What is logged twice for a step (by a run that was killed and resumed, say) stands there once:
-    the later value counts. Columns are in a fixed order, so equal runs leave equal files.
+    A value that is logged twice for a step, as by a killed and resumed run, is written once: the
+    later one. Columns have a fixed order, so that equal runs leave equal files.
 
     Args:
-        path: The file; its rows are gone on with if it is there.
-        resume_step: Rows of this step and later ones are dropped.
-        first: The columns that stand first, and are there always.
+        path: The file; existing rows are kept.
+        resume_step: Rows from this step on are dropped.
+        first: The first columns, which are always present.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class MetricsFile:
             self._load(resume_step)
 
     def update(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Put metrics into the row of a step."""
+        """Add metrics to the row of a step."""
         last = max(self._rows, default=-1)
         row = self._rows.setdefault(step, {"step": step})
         row |= metrics
@@ -56,12 +56,12 @@ class MetricsFile:
 
     @property
     def last_step(self) -> int:
-        """The latest step that has a row; 0 before the first."""
+        """The last step with a row; 0 before the first."""
         return max(self._rows, default=0)
 
     def _load(self, resume_step: int | None) -> None:
         text = self.path.read_text(encoding="utf-8")
-        # A line without its end is half a row: the machine went down while it was written.
+        # A line without a newline is incomplete: the process died while writing it.
         for line in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])):
             row: dict[str, Any] = {name: value for name, value in line.items() if value}
             step = int(row["step"])
@@ -90,48 +90,32 @@ class MetricsFile:
         return text.getvalue()
 
 
-class CsvRun(RunLogger):
-    """Metrics into `<run>/metrics.csv`, which grows over resumes.
+class CsvRun(FolderLogger):
+    """Logs metrics to `<run>/metrics.csv`, which grows over resumes.
 
-    What training costs is other each time; it is kept apart, in `cost.csv`, so that equal runs
-    leave equal metrics.
+    Throughput differs between equal runs, so it goes into `throughput.csv`: equal runs leave equal
+    metrics.
 
     Args:
         folder: The run folder.
-        resume_step: The step of the checkpoint that is resumed from; rows from it on are dropped,
-            because those steps are taken again.
+        resume_step: `global_step` of the checkpoint that is resumed; rows from it on are dropped,
+            because these steps are trained again.
     """
 
     description = "CSV"
 
     def __init__(self, folder: Path, resume_step: int | None = None) -> None:
-        super().__init__()
-        self._folder = folder
+        super().__init__(folder)
         self._resume_step = resume_step
         self._files: dict[str, MetricsFile] = {}
 
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return self._folder.name
-
-    @property
-    def version(self) -> str:
-        """Empty: a run folder is one version."""
-        return ""
-
-    @property
-    def save_dir(self) -> str:
-        """The run folder."""
-        return str(self._folder)
-
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Put metrics into the row of a step; without a step, into the latest row."""
+        """Add metrics to the row of a step; without a step, to the last row."""
         values = {name: v.item() if isinstance(v, Tensor) else v for name, v in metrics.items()}
-        costs = {name: value for name, value in values.items() if name.startswith(_COST_PREFIX)}
-        others = {name: value for name, value in values.items() if name not in costs}
-        for name, part in ((COST, costs), (METRICS, others)):
+        rates = {name: value for name, value in values.items() if name.startswith(_PREFIX)}
+        others = {name: value for name, value in values.items() if name not in rates}
+        for name, part in ((THROUGHPUT, rates), (METRICS, others)):
             if part:
                 file = self._file(name)
                 file.update(file.last_step if step is None else step, part)

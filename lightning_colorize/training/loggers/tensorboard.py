@@ -12,19 +12,19 @@ from lightning_colorize.runs.folder import TENSORBOARD, read_result
 from lightning_colorize.training.loggers.base import ImageArray, RunLogger
 
 HPARAMS = f"{TENSORBOARD}/hparams"
-"""Events for TensorBoard's page of hyperparameters, apart from the curves: it has a column for
-every scalar that lies beside them."""
+"""Events for TensorBoard's HPARAMS page, apart from the curves: the page has a column for every
+scalar in the same folder."""
 
-_NO_HPARAMS = "run."  # where a run is kept changes nothing of it
+_NO_HPARAMS = "run."  # where a run is stored is not a hyperparameter
 
 
 class TensorBoardRun(RunLogger, TensorBoardLogger):
-    """Metrics, images and configuration into `<run>/tensorboard/`.
+    """Logs metrics, images and the configuration to `<run>/tensorboard/`.
 
     Args:
         folder: The run folder.
-        resume_step: The step of the checkpoint that is resumed from; TensorBoard hides what the
-            earlier process logged from it on, because those steps are taken again.
+        resume_step: `global_step` of the checkpoint that is resumed; TensorBoard hides earlier
+            entries from it on, because these steps are trained again.
     """
 
     description = "TensorBoard"
@@ -42,25 +42,25 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
 
     @rank_zero_only
     def log_config(self, config: Mapping[str, Any]) -> None:
-        """Show the configuration on the text page, a line per name."""
-        # Four spaces make it code for TensorBoard's Markdown: names hold underscores.
+        """Log the configuration to the TEXT page, one line per name."""
+        # Four spaces: Markdown would interpret the underscores of names.
         lines = [f"    {name}: {value}" for name, value in config.items()]
         self.experiment.add_text("config", "\n".join(lines), global_step=0)
         self._config = dict(config)
 
     @rank_zero_only
     def add_image(self, name: str, image: ImageArray, step: int, caption: str | None) -> None:
-        """Show an image; TensorBoard has no captions."""
+        """Log an image; TensorBoard has no captions."""
         self.experiment.add_image(name, image, global_step=step, dataformats="HWC")
 
     @rank_zero_only
     def save(self) -> None:
-        """Write events out; without Lightning's hparams.yaml, as config.yaml says it all."""
+        """Flush events; config.yaml replaces Lightning's hparams.yaml."""
         self.experiment.flush()
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
-        """Write events out, the configuration beside the best metrics too, and close the files."""
+        """Close the files, and write the configuration with the best metrics."""
         self.experiment.close()
         if (result := read_result(self._folder)) and self._config:
             values = {name: value for name, value in result["metrics"].items() if value is not None}
@@ -77,8 +77,8 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
             for name, value in named.items()
             if not name.startswith(_NO_HPARAMS)
         }
-        # Without the summary of the experiment: TensorBoard would take one run's for all of them,
-        # and show none of the arguments that only other runs' classes have.
+        # Without the experiment's summary: TensorBoard would use that of one run for all runs, and
+        # hide the arguments that only other runs have.
         _, start, end = hparams(shown, dict(metrics))  # type: ignore[no-untyped-call]
         with SummaryWriter(str(self._folder / HPARAMS)) as writer:
             writer._get_file_writer().add_summary(start)

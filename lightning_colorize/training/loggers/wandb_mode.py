@@ -1,10 +1,11 @@
-"""Whether a Weights & Biases run can be online, found out without importing wandb.
+"""The mode of a Weights & Biases run, determined without importing wandb.
 
-`wandb.init` with a key and no network blocks for its whole timeout and then raises, and without a
-key it asks for one; so both are looked at beforehand.
+`wandb.init` with a key but without a network blocks for its whole timeout and then raises; without
+a key it prompts for one. Both are checked beforehand.
 """
 
 import configparser
+import logging
 import netrc
 import os
 import socket
@@ -25,45 +26,59 @@ _WANDB_MODES: dict[str, Mode] = {
     "dryrun": "offline",
     "disabled": "disabled",
 }
-# The same server; which name W&B knows it by, and keeps its key under, depends on its version.
+# One server; which name W&B uses, and stores the key under, depends on its version.
 _SERVERS = ("https://api.wandb.ai", "https://api.forge.coreweave.com")
-_TIMEOUT = 4.0  # seconds; with what comes before and after it stays below 5
+_TIMEOUT = 4.0  # seconds; the whole check stays below 5
+
+_log = logging.getLogger(__name__)
 
 
 class WandbMode(NamedTuple):
-    """How a W&B run is kept.
+    """The mode of a W&B run.
 
     Attributes:
-        mode: What `wandb.init` is told.
-        reason: Why it is offline although online was wished; otherwise empty.
+        mode: The argument of `wandb.init`.
+        reason: Why a better mode is not possible; empty otherwise.
     """
 
     mode: Mode
     reason: str = ""
 
+    def fallback(self, reason: str) -> "WandbMode":
+        """Return the next best mode where this one fails: offline, then disabled."""
+        return WandbMode("offline" if self.mode == "online" else "disabled", reason)
+
+    def warn(self) -> None:
+        """Log in one line why a better mode is not possible."""
+        if self.reason:
+            states = {"offline": "the run is offline", "disabled": "the run continues without it"}
+            _log.warning("W&B: %s (%s)", states[self.mode], self.reason)
+
 
 def wandb_mode(asked: Literal["auto", "online", "offline", "disabled"]) -> WandbMode:
-    """Return the mode for what the user asked for; takes at most 5 s.
+    """Return the mode for a requested one; takes at most 5 s.
 
-    `auto` follows WANDB_MODE where that is set; else it is online if there are credentials and the
-    server answers.
+    `auto` follows WANDB_MODE if it is set. Otherwise the run is online if there are credentials and
+    the server responds.
     """
-    wish = _WANDB_MODES.get(os.environ.get("WANDB_MODE", "").lower()) if asked == "auto" else asked
-    if wish in ("offline", "disabled"):
-        return WandbMode(wish)
+    variable = os.environ.get("WANDB_MODE", "").lower()
+    mode = _WANDB_MODES.get(variable) if asked == "auto" else asked
+    if mode in ("offline", "disabled"):
+        return WandbMode(mode)
+    online = WandbMode("online")
     servers = _servers()
     if not any(map(_logged_in, servers)):
-        return WandbMode("offline", "not logged in; `wandb login` or WANDB_API_KEY changes that")
-    if wish is None and not _reachable(servers):
-        return WandbMode("offline", f"{urlsplit(servers[0]).netloc} does not answer")
-    return WandbMode("online")
+        return online.fallback("not logged in: run `wandb login` or set WANDB_API_KEY")
+    if mode is None and not _reachable(servers):
+        return online.fallback(f"{urlsplit(servers[0]).netloc} does not respond")
+    return online
 
 
 def _servers() -> tuple[str, ...]:
-    """Return the names of the one server that is W&B's for this user."""
+    """Return the names of the server that this user's W&B uses."""
     if url := os.environ.get("WANDB_BASE_URL"):
         return (url,)
-    # Where `wandb login --host` keeps the address of a server of one's own.
+    # `wandb login --host` stores the URL of a self-hosted server here.
     folder = os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb"
     settings = configparser.ConfigParser(interpolation=None)
     try:
@@ -90,7 +105,7 @@ def _logged_in(url: str) -> bool:
 
 
 def _reachable(urls: Sequence[str]) -> bool:
-    """Return whether a server answers under one of its names; takes `_TIMEOUT` at most."""
+    """Return whether the server responds under one of its names, within `_TIMEOUT`."""
     answered = threading.Event()
 
     def connect(host: str, port: int) -> None:
@@ -100,8 +115,8 @@ def _reachable(urls: Sequence[str]) -> bool:
             return
         answered.set()
 
-    # A name server that is silent blocks for longer than any timeout of the socket, hence threads.
-    threads = [threading.Thread(target=connect, args=_address(url), daemon=True) for url in urls]
+    # DNS lookups ignore the timeout of the socket, hence threads.
+    threads = [threading.Thread(target=connect, args=_endpoint(url), daemon=True) for url in urls]
     for thread in threads:
         thread.start()
     end = time.monotonic() + _TIMEOUT
@@ -111,10 +126,10 @@ def _reachable(urls: Sequence[str]) -> bool:
     return answered.is_set()
 
 
-def _address(url: str) -> tuple[str, int]:
-    """Return host and port that a connection for this URL goes to: the proxy's, if there is one."""
-    address = urlsplit(url)
-    proxy = urllib.request.getproxies().get(address.scheme)
-    if proxy and not urllib.request.proxy_bypass(address.hostname or ""):
-        address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    return address.hostname or "", address.port or (80 if address.scheme == "http" else 443)
+def _endpoint(url: str) -> tuple[str, int]:
+    """Return the host and port to connect to for a URL: those of its proxy, if any."""
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)

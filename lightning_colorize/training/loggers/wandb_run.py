@@ -1,4 +1,4 @@
-"""A Weights & Biases run that never asks, never waits for long and never stops the training."""
+"""A Weights & Biases run that never prompts, never blocks for long and never stops training."""
 
 import contextlib
 import logging
@@ -19,28 +19,27 @@ from lightning_colorize.metrics.spec import GOALS
 from lightning_colorize.runs.folder import SWEEP, WANDB, WANDB_ID
 from lightning_colorize.training.loggers.base import ImageArray, RunLogger
 from lightning_colorize.training.loggers.image_files import read_best_images
-from lightning_colorize.training.loggers.options import LoggerOptions
 from lightning_colorize.training.loggers.wandb_mode import WandbMode
+from lightning_colorize.training.options import LoggerOptions
 
 _log = logging.getLogger(__name__)
 
 _STEP = "trainer/global_step"  # Lightning's name for it
 _LONGEST_TAG = 64  # W&B refuses longer ones
-_INIT_TIMEOUT = 20.0  # seconds; W&B's own 90 are most of a quickstart
-_FINISH_TIMEOUT = 60.0  # seconds; W&B's own default waits for ever
+_INIT_TIMEOUT = 20.0  # seconds; W&B's default is 90
+_FINISH_TIMEOUT = 60.0  # seconds; W&B waits for ever by default
 
 
 class WandbRun(RunLogger, WandbLogger):
-    """Metrics, images and configuration into a W&B run, kept on disk in `<run>/wandb/`.
+    """Logs metrics, images and the configuration to a W&B run, stored in `<run>/wandb/`.
 
-    The run is started when something is first logged. If W&B fails, one line says so and the
-    training goes on: a run that cannot start online is kept offline, one that cannot start at all
-    is done without.
+    The run starts with the first log. If W&B fails, training continues and one line says why: a run
+    that cannot start online starts offline, one that cannot start at all is disabled.
 
     Args:
-        folder: The run folder; its name is the W&B run's.
-        options: Project, entity, group, tags and id. A trial of a sweep is of the sweep's group,
-            unless another was asked for, and has its name as a tag.
+        folder: The run folder, whose name the W&B run takes.
+        options: Project, entity, group, tags and id. A trial belongs to its sweep's group, unless
+            another is given, and is tagged with the sweep's name.
         mode: Online or offline.
     """
 
@@ -56,7 +55,7 @@ class WandbRun(RunLogger, WandbLogger):
             tags=[*options.tags, *([sweep[:_LONGEST_TAG]] if sweep else [])],
             mode=mode.mode,
         )
-        del self._wandb_init["anonymous"]  # Lightning's None; W&B warns of whatever is given
+        del self._wandb_init["anonymous"]  # W&B warns of any value
         self._folder = folder
         self.mode = mode
         self._warned = False
@@ -65,51 +64,51 @@ class WandbRun(RunLogger, WandbLogger):
 
     @property
     def description(self) -> str:  # type: ignore[override]
-        """What the banner says: the mode, and why it is not online if it was to be."""
+        """For the banner: the mode, and why no better one is possible."""
         reason = f" ({self.mode.reason})" if self.mode.reason else ""
         return f"W&B {self.mode.mode}{reason}"
 
     @property
     def experiment(self) -> Any:
-        """The `wandb.Run`; something that swallows every call on other ranks or without W&B."""
+        """The `wandb.Run`; a dummy on other ranks and without W&B."""
         if is_first_process() and self._started():
             return self._experiment
         return DummyLogger().experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log metrics; what the run has from before a resume is not logged a second time."""
-        with self._going_on():
+        """Log metrics; steps that the run logged before a resume are skipped."""
+        with self._guarded():
             if self._started() and not (step is not None and step < self._logged_before):
                 super().log_metrics(metrics, step)
 
     @rank_zero_only
     def log_config(self, config: Mapping[str, Any]) -> None:
-        """Give the configuration to the run."""
-        with self._going_on():
+        """Log the configuration."""
+        with self._guarded():
             if self._started():
                 self.experiment.config.update(dict(config), allow_val_change=True)
 
     @rank_zero_only
     def add_image(self, name: str, image: ImageArray, step: int, caption: str | None) -> None:
         """Log an image."""
-        with self._going_on():
+        with self._guarded():
             import wandb
 
             self.log_metrics({name: wandb.Image(image, caption=caption)}, step)
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
-        """Finish the run; what could not be sent in a minute stays on disk for `wandb sync`."""
+        """Finish the run; what is not sent within a minute stays on disk for `wandb sync`."""
         if self._experiment is not None and not self._closed:
             self._closed = True
-            with self._going_on():
+            with self._guarded():
                 self._log_best_images()
-            with self._going_on():
+            with self._guarded():
                 self._experiment.finish(exit_code=int(failed))
 
     def _log_best_images(self) -> None:
-        """Log the best epoch's images as a table, whose rows of two runs W&B joins by name."""
+        """Log the images of the best epoch as a table, which W&B joins between runs by name."""
         import wandb
 
         rows: list[list[Any]] = []
@@ -122,18 +121,17 @@ class WandbRun(RunLogger, WandbLogger):
 
     def _started(self) -> bool:
         """Start the run if it has not been tried; return whether there is one."""
-        if self._experiment is None and self.mode.mode == "online":
-            self._start(otherwise=WandbMode("offline"), what="the run is kept offline")
-        if self._experiment is None and self.mode.mode == "offline":
-            self._start(otherwise=WandbMode("disabled"), what="the run goes on without W&B")
+        while self._experiment is None and self.mode.mode != "disabled":
+            self._start()
         return self._experiment is not None
 
-    def _start(self, otherwise: WandbMode, what: str) -> None:
-        # W&B would write about itself into the progress bar; the banner says what matters.
+    def _start(self) -> None:
+        """Start the run in its mode; if that fails, continue in the next best one."""
+        # W&B's own messages would break the progress bar; the banner has what matters.
         os.environ.setdefault("WANDB_SILENT", "true")
-        # The images of tables wait here until they are sent, else in the user's home.
+        # Images of tables are staged here until they are sent, not in the user's home.
         os.environ.setdefault("WANDB_DATA_DIR", str(self._folder.absolute() / WANDB))
-        # W&B's telemetry about itself complains line by line when its server does not take it.
+        # W&B's telemetry logs line by line that its server is unreachable.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         try:
             self._wandb_init |= {"mode": self.mode.mode, "settings": _settings()}
@@ -141,25 +139,24 @@ class WandbRun(RunLogger, WandbLogger):
         except Exception as error:
             self._experiment = None
             _teardown()
-            reason = _first_line(error)
-            _log.warning("W&B: %s could not be started, %s (%s)", self.mode.mode, what, reason)
-            self.mode = otherwise._replace(reason=reason)
+            self.mode = self.mode.fallback(_first_line(error))
+            self.mode.warn()
 
     def _set_up(self, run: Any) -> None:
         for split in ("train", "val", "test"):
             for metric, goal in GOALS.items():
                 run.define_metric(f"{split}/{metric}", summary=goal, step_metric=_STEP)
-        # A run that is gone on with brings its summary along, and so the last step that it has.
+        # The summary of a resumed run has its last step.
         self._logged_before = int(run.summary.get(_STEP) or -1)
         write_atomic(self._folder / WANDB_ID, f"{run.id}\n")
 
     @contextlib.contextmanager
-    def _going_on(self) -> Iterator[None]:
+    def _guarded(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
             if not self._warned:
-                _log.warning("W&B: could not log, the run goes on (%s)", _first_line(error))
+                _log.warning("W&B: logging failed, the run continues (%s)", _first_line(error))
             self._warned = True
 
 
@@ -168,15 +165,15 @@ def _first_line(error: Exception) -> str:
 
 
 def _run_id(folder: Path, options: LoggerOptions) -> str:
-    """Return the id asked for, else a sweep's, else the one of this folder, else a new one."""
+    """Return the given id, else the sweep's, else that of this folder, else a new one."""
     if chosen := options.wandb_id or os.environ.get("WANDB_RUN_ID"):
         return chosen
-    kept = folder / WANDB_ID
-    return kept.read_text(encoding="utf-8").strip() if kept.is_file() else secrets.token_hex(4)
+    path = folder / WANDB_ID
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else secrets.token_hex(4)
 
 
 def _teardown() -> None:
-    """Stop W&B's service, which would hold on to the id of the run that could not be started."""
+    """Stop W&B's service, which holds the id of the run that failed to start."""
     with contextlib.suppress(Exception):
         import wandb
 

@@ -33,7 +33,7 @@ def make_run(processes=1, accumulated=1):
     return trainer, module
 
 
-def test_it_says_what_a_run_is():
+def test_banner_rows():
     rows = dict(banner_rows(*make_run()))
     assert rows == {
         "device": "cpu x 1, precision bf16-mixed",
@@ -51,7 +51,7 @@ def test_it_says_what_a_run_is():
     ("processes", "accumulated", "batch"),
     [(2, 1, "8 = 4 x 2 processes x 1 accumulated"), (2, 3, "24 = 4 x 2 processes x 3 accumulated")],
 )
-def test_the_effective_batch_is_worked_out(processes, accumulated, batch):
+def test_effective_batch_size(processes, accumulated, batch):
     assert dict(banner_rows(*make_run(processes, accumulated)))["batch"] == batch
 
 
@@ -88,7 +88,7 @@ def test_only_the_first_process_prints(capsys):
     assert "\x1b" not in out
 
 
-def test_a_long_path_stands_in_one_piece(capsys, monkeypatch):
+def test_long_path_is_not_wrapped(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     trainer, module = make_run()
     trainer.default_root_dir = "/data/[old]/" + "long/" * 30

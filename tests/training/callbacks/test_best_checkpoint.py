@@ -33,6 +33,4 @@ def test_without_a_metric_the_last_weights_are_the_best(command):
 
 def test_patience_without_a_metric_is_wrong_use(command, capsys):
     assert command("fit", *command.words("x", "--run.monitor", "null", "--run.patience", 3)) == 2
-    assert (
-        "--run.patience: 3\naccepted: null where --run.monitor is null" in capsys.readouterr().err
-    )
+    assert "--run.patience: 3\naccepted: null if --run.monitor is null" in capsys.readouterr().err

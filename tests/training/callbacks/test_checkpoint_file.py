@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there."""
+"""Checkpoints are written atomically."""
 
 import errno
 
@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightning_colorize.runs.folder import BEST, LAST
-from lightning_colorize.training.callbacks import WholeCheckpoints, with_whole_checkpoints
+from lightning_colorize.training.callbacks import AtomicCheckpointIO, with_atomic_checkpoints
 
 
 def write_half(checkpoint, file):
@@ -16,9 +16,9 @@ def write_half(checkpoint, file):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_what_cannot_be_written_leaves_the_former_file(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_previous_file(tmp_path, monkeypatch):
     path = tmp_path / "checkpoints" / "last.ckpt"
-    io = WholeCheckpoints()
+    io = AtomicCheckpointIO()
     io.save_checkpoint({"step": 1}, path)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", write_half)
@@ -28,9 +28,9 @@ def test_what_cannot_be_written_leaves_the_former_file(tmp_path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
 
 
-def test_the_former_file_is_there_until_the_new_one_is_whole(tmp_path, monkeypatch):
+def test_previous_file_exists_until_the_new_one_is_complete(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
-    io = WholeCheckpoints()
+    io = AtomicCheckpointIO()
     io.save_checkpoint({"step": 1}, path)
     save = torch.save
 
@@ -43,13 +43,13 @@ def test_the_former_file_is_there_until_the_new_one_is_whole(tmp_path, monkeypat
     assert torch.load(path, weights_only=True) == {"step": 2}
 
 
-def test_a_trainers_own_way_of_writing_is_kept():
+def test_configured_checkpoint_io_is_used():
     own = TorchCheckpointIO()
-    assert with_whole_checkpoints(own) == [own]
-    assert with_whole_checkpoints(["bitsandbytes", own]) == ["bitsandbytes", own]
-    first, second = with_whole_checkpoints("other")
+    assert with_atomic_checkpoints(own) == [own]
+    assert with_atomic_checkpoints(["bitsandbytes", own]) == ["bitsandbytes", own]
+    first, second = with_atomic_checkpoints("other")
     assert first == "other"
-    assert isinstance(second, WholeCheckpoints)
+    assert isinstance(second, AtomicCheckpointIO)
 
 
 def test_a_full_disk_ends_a_run_in_one_line(command, monkeypatch, capsys):
@@ -64,7 +64,7 @@ def test_a_full_disk_ends_a_run_in_one_line(command, monkeypatch, capsys):
     run = command.root / "tiny" / "run"
     err = capsys.readouterr().err.strip().splitlines()
     assert len(err) == 1, err
-    assert "No space left on device; the checkpoint of step 2 is whole" in err[0]
+    assert "No space left on device; the checkpoint of step 2 is intact" in err[0]
     assert err[0].endswith(f"lightning-colorize resume {run}")
     assert torch.load(run / LAST, weights_only=True)["global_step"] == 2
     assert not (run / BEST).exists()
@@ -72,7 +72,7 @@ def test_a_full_disk_ends_a_run_in_one_line(command, monkeypatch, capsys):
     assert command("resume", run) == 0
 
 
-def test_a_disk_that_was_always_full_leaves_nothing_to_resume(command, monkeypatch, capsys):
+def test_full_disk_without_checkpoint(command, monkeypatch, capsys):
     monkeypatch.setattr(torch, "save", write_half)
     assert command("fit", *command.words("run")) == 1
     assert "there is no checkpoint yet" in capsys.readouterr().err

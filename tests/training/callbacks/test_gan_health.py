@@ -48,7 +48,7 @@ def let_pass(health, trainer, task, batches, every=10, **figures):
         health.on_train_batch_end(trainer, task, outputs, None, trainer.global_step)
 
 
-def test_a_sound_training_is_left_alone(task, capsys):
+def test_healthy_training_has_no_warning(task, capsys):
     health, trainer = GANHealth(stop=True), Trainer()
     let_pass(health, trainer, task, 500)
     assert health.warnings == {}
@@ -58,7 +58,7 @@ def test_a_sound_training_is_left_alone(task, capsys):
 
 @pytest.mark.parametrize("kind", FAILURES)
 @pytest.mark.parametrize("stop", [False, True])
-def test_each_failure_is_told_once_and_may_end_the_run(task, capsys, kind, stop):
+def test_each_failure_is_reported_once_and_may_stop_the_run(task, capsys, kind, stop):
     health, trainer = GANHealth(stop=stop), Trainer()
     let_pass(health, trainer, task, 100)
     let_pass(health, trainer, task, 200, **FAILURES[kind])
@@ -70,7 +70,7 @@ def test_each_failure_is_told_once_and_may_end_the_run(task, capsys, kind, stop)
     assert trainer.should_stop == health.stopped == stop
 
 
-def test_single_batches_may_swing(task):
+def test_single_batches_may_vary(task):
     health, trainer = GANHealth(), Trainer()
     for _ in range(20):
         let_pass(health, trainer, task, 10, d_loss=3.0, d_accuracy=0.4)
@@ -103,7 +103,7 @@ def test_a_loss_about_that_of_guessing_is_left_alone(task):
     assert set(health.warnings) == {"collapsed"}
 
 
-def test_colours_that_are_seldom_measured_are_judged_too(task):
+def test_rarely_measured_colors_are_checked(task):
     health, trainer = GANHealth(), Trainer()
     let_pass(health, trainer, task, 400, every=100, colorfulness_ratio=3.0)
     assert set(health.warnings) == {"saturated"}
@@ -116,7 +116,7 @@ def test_only_while_both_are_trained(task, monkeypatch):
     assert health.warnings == {}
 
 
-def test_chance_is_what_a_discriminator_pays_that_cannot_tell():
+def test_chance_loss_is_that_of_guessing():
     halved = CGANTask(
         UNetEncoder(16, width=1),
         PatchDiscriminator(1, width=1),
@@ -183,13 +183,13 @@ def test_real_fits(command, tmp_path, capsys, change, kinds):
 
 
 @pytest.mark.slow
-def test_a_real_fit_whose_colours_run_away(command, tmp_path, capsys):
+def test_fit_with_diverging_colors(command, tmp_path, capsys):
     """Without L1, and with a hundred times its rate, the generator does as it likes."""
     change = {"--model.l1_weight": "0", "--model.generator_optimizer.lr": "0.02"}
     words = {**GAN, "--run.root": tmp_path, "--run.health": "warn", **change}
     assert command("fit", *[word for pair in words.items() for word in pair]) == 0
     assert read_result(tmp_path / "health" / "run")["status"] == "finished"
-    assert "colours run away" in capsys.readouterr().err
+    assert "colors diverge" in capsys.readouterr().err
 
 
 class Blind(UNetEncoder):
@@ -200,7 +200,7 @@ class Blind(UNetEncoder):
 
 
 @pytest.mark.slow
-def test_a_real_fit_that_gives_everything_one_tint(command, tmp_path, capsys):
+def test_fit_with_one_tint(command, tmp_path, capsys):
     change = {
         "--model.encoder": f"{__name__}.Blind",
         "--model.l1_weight": "0",
@@ -209,4 +209,4 @@ def test_a_real_fit_that_gives_everything_one_tint(command, tmp_path, capsys):
     words = {**GAN, "--run.root": tmp_path, **change}
     assert command("fit", *[word for pair in words.items() for word in pair]) == 0
     assert read_result(tmp_path / "health" / "run")["status"] == "finished"
-    assert "all images get one tint" in capsys.readouterr().err
+    assert "all images have one tint" in capsys.readouterr().err

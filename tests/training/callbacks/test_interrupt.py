@@ -10,14 +10,14 @@ from lightning_colorize.training.callbacks.interrupt import GracefulStop, RunInt
 
 
 class Strategy:
-    """Of a process whose neighbour was told to stop."""
+    """Of a process whose neighbor received a signal."""
 
     root_device = torch.device("cpu")
-    told = False
+    signaled = False
 
     def reduce(self, number, reduce_op):
         assert reduce_op == "max"
-        return max(number, torch.tensor(int(signal.SIGTERM) if self.told else 0))
+        return max(number, torch.tensor(int(signal.SIGTERM) if self.signaled else 0))
 
 
 class Last:
@@ -43,14 +43,14 @@ def trainer(validates_every, accumulate, processes=2):
     ("validates_every", "accumulate", "within"),
     [(None, 1, 16), (8, 1, 17), (16, 1, 17), (48, 3, 18), (None, 7, 21), (4, 2, 18)],
 )
-def test_a_signal_to_one_process_is_heard_soon(validates_every, accumulate, within):
+def test_signal_to_one_rank_reaches_all_soon(validates_every, accumulate, within):
     stop = GracefulStop(Last())
     process = trainer(validates_every, accumulate)
     for batch in range(100):  # nothing comes
         stop.on_train_batch_end(process, None, None, None, batch)
         stop.on_train_batch_start(process, None, None, batch)
     assert not stop.last.saved
-    process.strategy.told = True
+    process.strategy.signaled = True
     for batch in range(100, 100 + within):
         stop.on_train_batch_start(process, None, None, batch)
         stop.on_train_batch_end(process, None, None, None, batch)
@@ -62,11 +62,11 @@ def test_a_signal_to_one_process_is_heard_soon(validates_every, accumulate, with
     assert stop.received == signal.SIGTERM
 
 
-def test_asking_is_rare(monkeypatch):
+def test_ranks_synchronize_rarely(monkeypatch):
     stop = GracefulStop(Last())
     process = trainer(None, 1)
     asked = []
-    monkeypatch.setattr(stop, "_is_told_to_stop", asked.append)
+    monkeypatch.setattr(stop, "_is_signaled", asked.append)
     for batch in range(160):
         stop.on_train_batch_end(process, None, None, None, batch)
     assert len(asked) == 10

@@ -22,7 +22,7 @@ def folder(tmp_path):
     return path
 
 
-def test_they_are_coloured_at_each_validation(command, folder, capsys):
+def test_images_are_colored_after_each_validation(command, folder, capsys):
     run = command.fit("old", "--run.predict_dir", folder)
     names = sorted(path.name for path in (run / "images").glob("predict_[ab]_*"))
     assert names == [f"predict_{n}_{step:08d}.png" for n in "ab" for step in (3, 6)]
@@ -35,24 +35,24 @@ def test_they_are_coloured_at_each_validation(command, folder, capsys):
     grey = np.asarray(Image.open(folder / "a.png").convert("RGB"))
     lightness = [rgb2lab(image.astype(np.uint8))[..., 0] for image in (coloured, grey)]
     assert np.abs(lightness[0] - lightness[1]).max() < 1
-    assert "Not coloured during training" in capsys.readouterr().out
+    assert "Not colored during training" in capsys.readouterr().out
 
 
-def test_nothing_to_colour_is_wrong_use(folder):
+def test_folder_without_images_is_refused(folder):
     for name in ("a.png", "b.jpg"):
         (folder / name).unlink()
-    with pytest.raises(UsageError, match="no image that can be read"):
+    with pytest.raises(UsageError, match="no readable image"):
         PredictFolder(folder, 32)
 
 
-def test_at_most_so_many_by_name(folder, capsys):
+def test_limit(folder, capsys):
     assert list(PredictFolder(folder, 32, limit=1).images) == ["a"]
     assert (
-        capsys.readouterr().out == f"{folder}: the first 1 of 3 images are coloured in training\n"
+        capsys.readouterr().out == f"{folder}: coloring the first 1 of 3 images during training\n"
     )
 
 
-def test_no_name_ends_the_run_and_none_is_lost(folder, tmp_path):
+def test_unusual_names_are_logged(folder, tmp_path):
     names = ["a.jpg", "x y.png", "x_y.png", "a/b.png", "a_b.png", "best_a.png", "b" * 240 + ".png"]
     for name in [*names, "\udce9\n.png"]:
         (folder / name).parent.mkdir(exist_ok=True)

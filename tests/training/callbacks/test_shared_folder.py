@@ -24,7 +24,7 @@ def trainer(others, nodes=2):
 @pytest.mark.parametrize("resumed", [False, True])
 def test_the_folder_and_its_checkpoint_are_seen_by_all_or_none(tmp_path, resumed):
     callback = SharedFolder(tmp_path, resumed)
-    with pytest.raises(UsageError, match=r"--run\.root must be a folder that they share"):
+    with pytest.raises(UsageError, match=r"--run\.root must be a shared folder"):
         callback.setup(trainer((True, resumed)), None, "fit")
     (tmp_path / ".lock").touch()
     callback.setup(trainer((True, resumed)), None, "fit")

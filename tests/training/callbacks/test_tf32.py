@@ -9,7 +9,7 @@ def precision():
     return backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision
 
 
-def test_it_is_on_while_the_trainer_works_and_colour_is_exempt():
+def test_tf32_is_on_during_training_except_for_color():
     before = precision()
     callback = TF32()
     callback.setup(None, None, "fit")

@@ -4,7 +4,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def nobody(tmp_path_factory, monkeypatch):
+def logged_out(tmp_path_factory, monkeypatch):
     """A user without W&B account, settings or proxy, whoever runs the tests."""
     home = tmp_path_factory.mktemp("home")
     for name in list(os.environ):

@@ -97,7 +97,7 @@ def test_metrics_and_configuration_reach_tensorboard(tmp_path):
     assert not list(tmp_path.rglob("hparams.yaml"))
 
 
-def test_best_images_replace_those_before(tmp_path):
+def test_best_images_replace_earlier_ones(tmp_path):
     loggers = build_loggers(tmp_path, _LOCAL)
     assert read_best_images(tmp_path) == []
     names = ["ä/1.jpg", "x" * 300 + "/2.jpg", "ä_1.jpg"]
@@ -121,7 +121,7 @@ def _finished(folder, config, metrics):
     close_loggers(loggers)
 
 
-def test_tensorboards_page_of_hyperparameters_shows_every_runs(tmp_path):
+def test_tensorboard_hparams_of_several_runs(tmp_path):
     """Read as TensorBoard does: its page's columns are those of all runs, not of the first."""
     encoder = {"class_path": "ResNetEncoder", "init_args": {"depth": 18, "frozen": False}}
     first = {"model": {"init_args": {"encoder": encoder}}, "run": {"root": "runs"}}
@@ -149,7 +149,7 @@ def test_tensorboards_page_of_hyperparameters_shows_every_runs(tmp_path):
         assert event.value == value
 
 
-def test_what_is_not_wished_for_is_not_there(tmp_path):
+def test_disabled_loggers_write_nothing(tmp_path):
     loggers = build_loggers(tmp_path, LoggerOptions("disabled", tensorboard=False, csv=False))
     for logger in loggers:
         logger.log_metrics({"val/psnr": 21.5}, 3)
@@ -158,7 +158,7 @@ def test_what_is_not_wished_for_is_not_there(tmp_path):
     assert describe_loggers(loggers) == "none"
 
 
-def test_loggers_of_others_are_left_out():
+def test_foreign_loggers_are_skipped():
     log_images([DummyLogger()], "grid", _image(), 0)
     close_loggers([DummyLogger()])
     assert describe_loggers([DummyLogger()]) == "none"
@@ -174,7 +174,7 @@ def test_an_unreachable_server_costs_one_line_and_a_few_seconds(tmp_path, monkey
         assert time.monotonic() - start < 6
     (line,) = caplog.messages
     assert "offline" in line
-    assert "does not answer" in line
+    assert "does not respond" in line
     assert describe_loggers(loggers).startswith("CSV, TensorBoard, W&B offline (127.0.0.1")
 
 
@@ -188,10 +188,10 @@ def test_the_options_are_documented_on_the_command_line(capsys):
         parser.parse_args(["--help"])
     helped = " ".join(capsys.readouterr().out.split())
     for words in (
-        "online when logged in",
+        "online if logged in",
         "W&B project.",
         "`resume`",
-        "events into",
+        "events to",
         "metrics.csv",
     ):
         assert words in helped
@@ -234,7 +234,7 @@ def _fit(folder, steps, resume_from=None, resume_step=None):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("step", [2, 4])
-def test_a_resumed_training_leaves_the_logs_of_an_undisturbed_one(tmp_path, step):
+def test_logs_of_a_resumed_run_equal_those_of_an_uninterrupted_one(tmp_path, step):
     _fit(tmp_path / "whole", 8)
     _fit(tmp_path / "part", 7)  # killed after step 7, say
     time.sleep(1.1)  # TensorBoard orders its files by the second

@@ -43,7 +43,7 @@ def test_a_later_value_replaces_a_longer_one(tmp_path):
     assert file.path.read_text() == "step,epoch,loss\n0,,0.123456789\n1,,7\n"
 
 
-def test_an_earlier_step_is_put_where_it_belongs(tmp_path):
+def test_rows_are_sorted_by_step(tmp_path):
     file = MetricsFile(tmp_path / "metrics.csv")
     for step in (0, 5, 3, 5, 6):
         file.update(step, {"loss": float(step)})
@@ -52,7 +52,7 @@ def test_an_earlier_step_is_put_where_it_belongs(tmp_path):
 
 @pytest.mark.parametrize("resume_step", [1, 3, 4, 5, 9])
 @pytest.mark.parametrize("killed_after", [4, 7])
-def test_killed_and_resumed_leaves_the_undisturbed_file(tmp_path, killed_after, resume_step):
+def test_resumed_file_equals_the_uninterrupted_one(tmp_path, killed_after, resume_step):
     resume_step = min(resume_step, killed_after)
     _fill(MetricsFile(tmp_path / "undisturbed.csv"), range(9))
     _fill(MetricsFile(tmp_path / "killed.csv"), range(killed_after))
@@ -69,7 +69,7 @@ def test_rows_from_the_checkpoint_on_are_dropped(tmp_path):
     assert [row["step"] for row in _rows(path)] == ["0", "1", "2", "3"]
 
 
-def test_half_a_row_of_a_crash_is_left_out(tmp_path):
+def test_incomplete_row_is_dropped(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("step,epoch,loss\n49,0,0.5\n50,0,0.25\n5")
     MetricsFile(path).update(51, {"loss": 0.125})
@@ -87,18 +87,21 @@ def test_the_logger_writes_into_the_run_folder_itself(tmp_path):
     assert logger.name == "name"
 
 
-def test_what_differs_between_equal_runs_is_kept_apart(tmp_path):
+def test_throughput_has_its_own_file(tmp_path):
     logger = CsvRun(tmp_path)
-    logger.log_metrics({"cost/images_per_second": 31.5}, 7)
+    logger.log_metrics({"throughput/images_per_second": 31.5}, 7)
     assert not (tmp_path / "metrics.csv").exists()
     logger.log_metrics({"train/loss": 0.5, "epoch": 0}, 7)
     assert (tmp_path / "metrics.csv").read_text() == "step,epoch,train/loss\n7,0,0.5\n"
-    assert (tmp_path / "cost.csv").read_text() == "step,cost/images_per_second\n7,31.5\n"
-    CsvRun(tmp_path, resume_step=7).log_metrics({"cost/images_per_second": 8.0}, 9)
-    assert (tmp_path / "cost.csv").read_text() == "step,cost/images_per_second\n9,8.0\n"
+    assert (
+        tmp_path / "throughput.csv"
+    ).read_text() == "step,throughput/images_per_second\n7,31.5\n"
+    CsvRun(tmp_path, resume_step=7).log_metrics({"throughput/images_per_second": 8.0}, 9)
+    throughput = tmp_path / "throughput.csv"
+    assert throughput.read_text() == "step,throughput/images_per_second\n9,8.0\n"
 
 
-def test_numbers_survive_to_the_last_digit(tmp_path):
+def test_numbers_round_trip(tmp_path):
     value = torch.rand(1, dtype=torch.float64).item() / 3
     file = MetricsFile(tmp_path / "metrics.csv")
     file.update(0, {"x": value, "y": float("nan")})

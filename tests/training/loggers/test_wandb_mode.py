@@ -47,7 +47,7 @@ def test_with_a_key_and_a_closed_port_it_is_offline(closed, monkeypatch):
     assert wandb_mode("online") == WandbMode("online")
 
 
-def test_a_silent_name_server_is_not_waited_for(monkeypatch):
+def test_silent_name_server_times_out(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
 
     def create_connection(*_, **__):
@@ -62,11 +62,7 @@ def test_a_silent_name_server_is_not_waited_for(monkeypatch):
     assert "api.wandb.ai" in wandb_mode("auto").reason
 
 
-def test_the_wait_is_below_five_seconds():
-    assert module._TIMEOUT < 5
-
-
-def test_a_proxy_is_what_has_to_answer(server, closed, monkeypatch):
+def test_proxy_is_checked_instead_of_the_server(server, closed, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "https://nobody.invalid")
     monkeypatch.setenv("https_proxy", closed)
@@ -76,9 +72,9 @@ def test_a_proxy_is_what_has_to_answer(server, closed, monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["home", "NETRC"])
-def test_a_netrc_counts_for_its_own_host(place, nobody, server, monkeypatch, tmp_path):
+def test_netrc_login(place, logged_out, server, monkeypatch, tmp_path):
     host = server.removeprefix("http://")
-    file = nobody / ".netrc" if place == "home" else tmp_path / "elsewhere"
+    file = logged_out / ".netrc" if place == "home" else tmp_path / "elsewhere"
     file.write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
     file.chmod(0o600)
     if place == "NETRC":
@@ -89,11 +85,11 @@ def test_a_netrc_counts_for_its_own_host(place, nobody, server, monkeypatch, tmp
 
 
 @pytest.mark.parametrize("name", module._SERVERS)
-def test_a_key_counts_under_either_name_of_the_server(name, nobody, monkeypatch):
+def test_a_key_counts_under_either_name_of_the_server(name, logged_out, monkeypatch):
     """W&B 0.31 keeps it under another name than those before, and answers under both."""
     host = name.removeprefix("https://")
-    (nobody / ".netrc").write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
-    (nobody / ".netrc").chmod(0o600)
+    (logged_out / ".netrc").write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
+    (logged_out / ".netrc").chmod(0o600)
     tried = []
 
     def create_connection(address, timeout):
@@ -112,14 +108,14 @@ def test_the_names_are_those_of_wandb():
     assert urls.DEFAULT_BASE_URL in module._SERVERS
 
 
-def test_a_broken_netrc_is_no_login(nobody):
-    (nobody / ".netrc").write_text("machine")
+def test_a_broken_netrc_is_no_login(logged_out):
+    (logged_out / ".netrc").write_text("machine")
     assert "not logged in" in wandb_mode("auto").reason
 
 
-def test_a_server_of_ones_own_is_read_from_the_settings(nobody, closed, monkeypatch):
+def test_self_hosted_server_from_settings(logged_out, closed, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    folder = nobody / ".config" / "wandb"
+    folder = logged_out / ".config" / "wandb"
     folder.mkdir(parents=True)
     (folder / "settings").write_text(f"[default]\nbase_url = {closed}\n")
     assert closed.removeprefix("http://") in wandb_mode("auto").reason
@@ -128,7 +124,7 @@ def test_a_server_of_ones_own_is_read_from_the_settings(nobody, closed, monkeypa
 @pytest.mark.parametrize(
     ("variable", "mode"), [("offline", "offline"), ("dryrun", "offline"), ("disabled", "disabled")]
 )
-def test_wandb_mode_decides_where_nothing_was_asked(variable, mode, monkeypatch):
+def test_auto_follows_wandb_mode(variable, mode, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_MODE", variable)
     assert wandb_mode("auto") == WandbMode(mode)
@@ -136,5 +132,5 @@ def test_wandb_mode_decides_where_nothing_was_asked(variable, mode, monkeypatch)
 
 
 @pytest.mark.parametrize("asked", ["offline", "disabled"])
-def test_what_was_asked_needs_no_reason(asked):
+def test_requested_mode_has_no_reason(asked):
     assert wandb_mode(asked) == WandbMode(asked)
