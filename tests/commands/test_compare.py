@@ -8,11 +8,10 @@ import torch
 from PIL import Image
 
 from lightning_colorize.metrics import BASELINES
+from lightning_colorize.metrics.spec import NAMES
 from tests.reports.html import content, requests_another_site
 
-METRICS = {
-    "mse_ab", "psnr", "ssim", "ciede2000", "colorfulness", "colorfulness_ratio", "ab_corr",
-}  # fmt: skip
+METRICS = set(NAMES)
 
 
 @pytest.fixture
