@@ -24,8 +24,8 @@ _GAP = 8
 _LINE = 17
 _BACKGROUND, _INK, _FAINT = (255, 255, 255), (24, 24, 27), (110, 110, 120)
 
-_PIXELS = 6000 * 96 * 96
-"""Thumbnail pixels of a page: 10 systems x 500 images give thumbnails of 96 x 96 pixels."""
+_PIXELS = 6000 * 92 * 92
+"""Thumbnail pixels of a page: 10 systems x 500 images give thumbnails of 92 x 92 pixels."""
 
 _LARGEST, _SMALLEST = 160**2, 48**2
 _NOTED = [COLUMNS.index("ciede2000"), COLUMNS.index("psnr")]

@@ -107,7 +107,7 @@ def render_page(
         "settings": settings_table(settings, systems),
         "images": sorted(images, key=lambda image: image.name),
         "categories": sorted({image.category for image in images}),
-        "notes": _notes(plan),
+        "truth": plan.truth,
     }
     titles = {
         "metrics": "Metrics",
@@ -118,11 +118,9 @@ def render_page(
         "budgets": "Budgets",
         "settings": "Configuration",
         "images": "All images",
-        "notes": "Method",
     }
-    page["sections"] = [
-        ("method" if key == "notes" else key, title) for key, title in titles.items() if page[key]
-    ]
+    sections = [(key, title) for key, title in titles.items() if page[key]]
+    page["sections"] = [*sections, ("method", "Method")]
     return render("comparison.html.jinja", "kit.css", "kit.js", "comparison.js", page=page)
 
 
@@ -175,26 +173,3 @@ def _curves(systems: Sequence[System]) -> dict[str, list[Figure]]:
             if any(line.points for line in lines):
                 axes.setdefault(axis, []).append(line_figure(lines, metric, axis))
     return axes
-
-
-def _notes(plan: Plan) -> list[str]:
-    shown = (
-        f"Images are shown whole, at a short side of {plan.size} pixels, as colorize writes them: "
-        "colors outside sRGB lose chroma."
-    )
-    if not plan.truth:
-        return ["Without true colors there are no metrics.", shown]
-    return [
-        f"Metrics are measured on the center square of each image at {plan.size} x {plan.size} "
-        "pixels, as in validation. A network's colors are combined with the true lightness, as "
-        "evaluate does.",
-        "Images colored elsewhere are measured with their own lightness, because that is what "
-        "people see. A network has the true lightness, which is an advantage in psnr, ssim and "
-        "ciede2000.",
-        "Intervals are from the paired percentile bootstrap over images with a fixed seed: each "
-        "resample is the same for all systems. They describe the choice of images, not the "
-        "variation between training seeds.",
-        "grey has no color at all; mean and lut predict color from the first network's training "
-        "images without a network.",
-        shown,
-    ]

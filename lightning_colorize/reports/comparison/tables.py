@@ -71,7 +71,9 @@ def metrics_table(report: Report, systems: Sequence[SystemLabel]) -> Table | Non
             rows.append(make_row(head, *cells))
         else:
             rows.append(make_row(Cell(name, ["baseline"]), *cells, kind="baseline"))
-    return Table("Metrics", [Column("system"), *map(_column, NAMES)], rows, sortable=True)
+    return Table(
+        "Metrics", [Column("system", text=True), *map(_column, NAMES)], rows, sortable=True
+    )
 
 
 def interval_figures(report: Report, systems: Sequence[SystemLabel]) -> list[tuple[str, Figure]]:
@@ -114,7 +116,7 @@ def seeds_table(report: Report) -> Table | None:
         )
         for group, spreads in zip(report.groups, report.spreads, strict=True)
     ]
-    columns = [Column("runs"), Column("n"), Column("seeds"), *map(_column, NAMES)]
+    columns = [Column("runs", text=True), Column("n"), Column("seeds"), *map(_column, NAMES)]
     return Table("Metrics over seeds", columns, rows) if rows else None
 
 
@@ -148,9 +150,13 @@ def budgets_table(systems: Sequence[System], labels: Sequence[SystemLabel]) -> T
                 result.status.replace("_", " "),
             )
         )
-    names = ("system", "images seen", "training time", "parameters", "epochs", "status")
+    names = ("images seen", "training time", "parameters", "epochs", "status")
     known = any(system.run for system in systems)
-    return Table("Budgets", list(map(Column, names)), rows) if known else None
+    return (
+        Table("Budgets", [Column("system", text=True), *map(Column, names)], rows)
+        if known
+        else None
+    )
 
 
 def settings_table(
@@ -176,7 +182,7 @@ def settings_table(
         )
         for key, values in settings.items()
     ]
-    columns = [Column("key"), *(Column(name, text=True) for name in runs)]
+    columns = [Column("key", text=True), *(Column(name, text=True) for name in runs)]
     return Table("Settings", columns, rows) if len(runs) > 1 else None
 
 

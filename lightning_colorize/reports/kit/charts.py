@@ -96,13 +96,13 @@ def make_figure(
     """
     styled: dict[str, Any] = {
         "height": 340,
+        "margin": {"l": 56, "r": 16, "t": 30, "b": 56},
         **layout,
         "title": None,
         "template": None,
         "font": {"family": _FONT, "size": 12, "color": INK},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 56, "r": 16, "t": 30, "b": 56},
         "dragmode": False,
     }
     for name, title in (("xaxis", x), ("yaxis", y)):
@@ -182,7 +182,8 @@ def interval_figure(rows: Sequence[Interval], label: str) -> Figure:
             }
         data.append(trace)
     layout = {
-        "height": 100 + 26 * len(rows),
+        "height": 50 + 26 * len(rows),
+        "margin": {"l": 56, "r": 16, "t": 12, "b": 30},
         "showlegend": False,
         "hovermode": "closest",
         "xaxis": {"zeroline": True, "zerolinecolor": MUTED, "nticks": 5, "rangemode": "tozero"},

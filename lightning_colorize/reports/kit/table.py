@@ -15,7 +15,7 @@ class Column(NamedTuple):
         name: The heading.
         help: Tooltip of the heading.
         goal: Whether larger (`max`) or smaller values are better.
-        text: Whether the cells are text, aligned left.
+        text: Whether the heading is aligned left; a first column of names is never narrow.
     """
 
     name: str

@@ -28,7 +28,6 @@ REPORT = "report.html"
 """Name of the file in a sweep's folder."""
 
 _DRAWN_WITH = ("lightning-colorize", "optuna", "plotly")
-_STATES = ("finished", "pruned", "failed", "running", "waiting")
 
 
 def write_report(study: Study, images: int = 0) -> Path:
@@ -56,10 +55,15 @@ def _context(study: Study, images: int) -> dict[str, Any]:
     sweep, table = study.sweep, rows(study)
     metric, labels = sweep.metric, Labels(sweep)
     tables = SweepTables(table, labels, metric)
+    places = [] if metric is None else leaderboard(table, metric.goal)
     page: dict[str, Any] = {
         "title": f"Sweep {sweep.name}",
-        "about": _about(study, table),
+        "count": len(table),
+        "states": {state: len(rows) for state, rows in tables.by_state.items()},
+        "method": sweep.method,
         "metric": metric,
+        "confidence": f"{100 * CONFIDENCE:g}",
+        "places": places,
         "results": tables.finished() if metric is None else None,
         "images": [],
         "charts": [],
@@ -72,7 +76,6 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         "seed": study.seed,
         "storage": study.shown,
     }
-    places = [] if metric is None else leaderboard(table, metric.goal)
     if metric is not None:
         won = places[0].trials[0].number if places else None
         page["charts"] = draw_charts(table, sweep, metric, labels, won)
@@ -80,7 +83,7 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         baselines = read_baselines(places[0], metric)
         page["results"] = tables.leaderboard(places, baselines)
         page["not_beaten"] = not_beaten(places[0], metric, baselines)
-        page["remarks"] = _remarks(places, table, metric)
+        page["best_elsewhere"] = _best_elsewhere(places, table, metric)
         page["winner"] = _winner(study, places[0].trials[0])
         trials = best_trials(study)
         page["images"] = image_strips(trials, images)
@@ -92,58 +95,26 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         }
     page["columns"] = max((len(strip.tiles) for strip in page["images"]), default=1)
     titles = {
-        "results": "Results",
         "images": "Images",
         "charts": "Charts",
         "others": "Not finished",
         "winner": "Winner",
         "budgets": "Budgets",
         "file": "Sweep file",
-        "method": "Method",
     }
-    always = ("results", "method")
-    page["sections"] = [(k, title) for k, title in titles.items() if k in always or page[k]]
+    sections = [(key, title) for key, title in titles.items() if page[key]]
+    page["sections"] = [("results", "Results"), *sections, ("method", "Method")]
     return page
 
 
-def _about(study: Study, table: Sequence[TrialRow]) -> str:
-    counts = {state: sum(row.state == state for row in table) for state in _STATES}
-    states = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
-    about = f"{len(table):,} trial{'' if len(table) == 1 else 's'}: {states or 'none yet'}."
-    about += f" Method: {study.sweep.method}."
-    metric = study.sweep.metric
-    if metric is not None:
-        better = "higher" if metric.goal == "maximize" else "lower"
-        about += f" Metric: {metric.name}, the best over a run's validations; {better} is better."
-    return about
-
-
-def _remarks(places: Sequence[Place], table: Sequence[TrialRow], metric: Metric) -> list[str]:
-    """Return what limits the leaderboard, in sentences."""
-    remarks = []
-    if any(len(place.trials) + len(place.missing) > 1 for place in places):
-        remarks.append(
-            "Trials that differ only in their seed share a row: mean, standard deviation, and the "
-            f"{100 * CONFIDENCE:g} % t-interval of the mean over seeds."
-        )
-    if singles := sum(len(place.trials) == 1 for place in places):
-        remarks.append(
-            f"{singles} of {len(places)} configurations {'was' if singles == 1 else 'were'} "
-            "trained once, so the effect of the seed is unknown; train the best again with other "
-            "seeds (seed_everything: {values: [1, 2, 3]})."
-        )
-    if incomplete := sum(bool(place.missing) for place in places):
-        remarks.append(
-            f"In {incomplete} of them, trials of other seeds failed or were stopped early, which "
-            "may bias the mean; n says how many are missing."
-        )
+def _best_elsewhere(
+    places: Sequence[Place], table: Sequence[TrialRow], metric: Metric
+) -> int | None:
+    """Return the number of the best single trial unless it has the best configuration."""
     first = best(table, metric.goal)
-    if first is not None and first not in [*places[0].trials, *places[0].repeats]:
-        remarks.append(
-            f"The best single trial is {first.number}, of a configuration that is not the best on "
-            "average."
-        )
-    return remarks
+    if first is None or first in [*places[0].trials, *places[0].repeats]:
+        return None
+    return first.number
 
 
 def _winner(study: Study, row: TrialRow) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from lightning_colorize.sweeps.status import TrialRow
 from lightning_colorize.sweeps.sweep_file import Metric
 
 _MOST_LISTED = 12
+_STATES = ("finished", "pruned", "failed", "running", "waiting")
 _GOALS: dict[str, Literal["max", "min"]] = {"maximize": "max", "minimize": "min"}
 _COSTS = (Column("time"), Column("images seen"), Column("parameters"))
 
@@ -32,6 +33,9 @@ class SweepTables:
         table: All trials, by number.
         labels: Short names of the sweep's parameters and values.
         metric: The sweep's metric, if it has one.
+
+    Attributes:
+        by_state: The trials of each state that occurs.
     """
 
     def __init__(self, table: Sequence[TrialRow], labels: Labels, metric: Metric | None) -> None:
@@ -39,6 +43,8 @@ class SweepTables:
         self.labels = labels
         self.metric = metric
         self.results = {row.number: RunRecord(row.folder).result for row in table}
+        groups = {state: [row for row in table if row.state == state] for state in _STATES}
+        self.by_state = {state: rows for state, rows in groups.items() if rows}
         # The leaderboard has a column of its own for seeds.
         self._names = [name for name in labels.names if name != SEED or metric is None]
         self._parameters = [Column(labels.names[name], name, text=True) for name in self._names]
@@ -82,8 +88,7 @@ class SweepTables:
                 clock(row.seconds),
                 *self._costs([row]),
             )
-            for row in self.table
-            if row.state == "finished"
+            for row in self.by_state.get("finished", [])
         ]
         columns = [Column("trial"), *self._parameters, *_COSTS]
         return Table("Finished trials", columns, rows) if rows else None
@@ -102,8 +107,7 @@ class SweepTables:
                 Cell(self.labels.changes(row.values), kind="text"),
             )
             for state in ("failed", "pruned", "running", "waiting")
-            for row in self.table
-            if row.state == state
+            for row in self.by_state.get(state, [])
         ]
         columns = [
             Column("trial"),
@@ -118,8 +122,6 @@ class SweepTables:
 
     def budgets(self) -> Table | None:
         """Return what the trials of each state took together, and all of them."""
-        states = ("finished", "pruned", "failed", "running", "waiting")
-        groups = {state: [row for row in self.table if row.state == state] for state in states}
         rows = [
             make_row(
                 state,
@@ -127,7 +129,7 @@ class SweepTables:
                 clock(sum(row.seconds or 0.0 for row in group)),
                 self._images_seen(group),
             )
-            for state, group in [*groups.items(), ("all", list(self.table))]
+            for state, group in [*self.by_state.items(), ("all", self.table)]
             if group
         ]
         columns = [Column("trials"), Column("count"), Column("time"), Column("images seen")]
