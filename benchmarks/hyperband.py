@@ -23,8 +23,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from lightning_colorize.benchmarking.environment import write_report
-from lightning_colorize.sweeps.hyperband import bands_from_min, is_behind
-from lightning_colorize.sweeps.sweep_file import Hyperband
+from lightning_colorize.sweeps.hyperband import Hyperband, bands_from_min, rung_result
 
 RESULTS = Path(__file__).parent / "results"
 Goal = Literal["minimize", "maximize"]
@@ -94,7 +93,11 @@ def replay(histories: Sequence[Sequence[float]], goal: Goal, rule: Hyperband) ->
     ended: list[Sequence[float]] = []
     for history in histories:
         made = next(
-            (n for n in range(1, len(history)) if is_behind(history[:n], seen, goal, rule)),
+            (
+                n
+                for n in range(1, len(history))
+                if (result := rung_result(history[:n], seen, goal, rule)) and result.behind
+            ),
             len(history),
         )
         seen.append(history[:made])

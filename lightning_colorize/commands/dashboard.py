@@ -5,10 +5,17 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Iterable
 from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.errors import UsageError
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 HELP = "show all runs in TensorBoard, or a sweep's study, on this machine only"
 
@@ -19,11 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--root", type=expanded_path, default="runs", metavar="FOLDER", help="where the runs are"
+        "--root", type=expanded_path, default="runs", metavar="FOLDER", help="folder of all runs"
     )
     what.add_argument(
         "--study",
-        metavar="PLACE",
+        metavar="FOLDER_OR_URL",
         help="show a sweep's study in optuna-dashboard instead: the sweep's folder, or the URL of "
         "its database",
     )
@@ -33,10 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until interrupted; return 130, the exit code of that."""
+    """Serve until interrupted; returns 130."""
     root: Path = args.root
     if args.study is None and not root.is_dir():
-        raise UsageError(f"{root} is not a folder; runs are looked for in it (--root FOLDER)")
+        raise UsageError(f"{root} is not a folder; give the folder of all runs (--root FOLDER)")
     if not 0 <= args.port < 65536:
         raise UsageError(f"--port {args.port} is not in 0..65535")
     port = _free_port(args.port)
@@ -54,27 +61,63 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(root: Path, port: int) -> None:
-    # TensorBoard says on every start that it runs without TensorFlow, which it does well.
+    # TensorBoard warns on every start that TensorFlow is missing, which it does not need.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     from tensorboard.program import TensorBoard  # type: ignore[import-untyped]
 
     board = TensorBoard()
-    # TensorBoard's other, faster reader is another process and by its own word experimental.
+    # TensorBoard's faster loader is a process of its own, and experimental.
     words = ("--logdir", str(root), "--host", _HOST, "--port", str(port), "--load_fast", "false")
     board.configure(("", *words))
     print(f"TensorBoard on {root}: {board.launch()} (Ctrl-C ends it)", flush=True)
 
 
-def _serve_study(place: str, port: int) -> None:
-    from lightning_colorize.sweeps.study_page import serve_study
+def _serve_study(url: str, port: int) -> None:
+    """Serve the studies of a journal or database in optuna-dashboard until interrupted.
 
-    serve_study(os.path.expanduser(place), _HOST, port, lambda line: print(line, flush=True))
+    Args:
+        url: A sweep's folder, its journal, or the URL of a database.
+        port: A free one.
+
+    Raises:
+        UsageError: If there is no study, or optuna-dashboard is not installed.
+    """
+    from lightning_colorize.sweeps.storage import open_storage
+
+    opened = open_storage(os.path.expanduser(url), create=False)
+    studies = opened.storage.get_all_studies()
+    if not studies:
+        raise UsageError(f"{opened.shown} contains no sweep; start one with sweep run")
+    try:
+        import optuna_dashboard  # type: ignore[import-untyped]
+    except ImportError:
+        raise UsageError(
+            "dashboard --study needs optuna-dashboard: pip install 'lightning-colorize[cluster]'"
+        ) from None
+    app = _read_only(optuna_dashboard.wsgi(opened.storage))
+    page = f"/studies/{studies[0]._study_id}" if len(studies) == 1 else ""
+    with make_server(_HOST, port, app, _Server, _SilentHandler) as server:
+        shown = f"http://{_HOST}:{server.server_port}/dashboard{page}"
+        print(f"optuna-dashboard on {opened.shown}: {shown} (Ctrl-C ends it)", flush=True)
+        server.serve_forever()
 
 
-def _free_port(wish: int) -> int:
-    """Return the port if it can be listened on, else one that the system has free."""
-    for port in (wish, 0):
+def _read_only(app: "WSGIApplication") -> "WSGIApplication":
+    """Refuse requests that change a study: its trials belong to workers that may be running."""
+
+    def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return app(environ, start)
+        start("405 Method Not Allowed", [("Content-Type", "application/json")])
+        return [b'{"reason": "This study is read-only."}']
+
+    return answer
+
+
+def _free_port(preferred: int) -> int:
+    """Return the port if it is free, otherwise one that the system assigns."""
+    for port in (preferred, 0):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -83,3 +126,12 @@ def _free_port(wish: int) -> int:
                 continue
             return int(listener.getsockname()[1])
     raise UsageError(f"no port is free on {_HOST}; give one with --port")
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _SilentHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing per request."""

@@ -1,4 +1,4 @@
-"""`sweep status`, `stop`, `export` and `report`: what there is to see and to take away."""
+"""`sweep status`, `stop`, `export` and `report`."""
 
 import argparse
 import shlex
@@ -17,55 +17,55 @@ _TABLES, _WINNER = ("trials.csv", "trials.json"), "winner.yaml"
 
 def status(args: argparse.Namespace) -> int:
     """Show all trials."""
-    from lightning_colorize.sweeps.live import print_table
+    from lightning_colorize.sweeps.table import print_table
 
     print_table(_open(args))
     return 0
 
 
 def stop(args: argparse.Namespace) -> int:
-    """Tell the workers, wherever they are, to end."""
+    """Stop all workers, on all machines."""
     study = _open(args)
     study.stop(args.now)
-    ends = "are interrupted" if args.now else "run to their end"
-    print(f"{study.sweep.name}: no other trial begins, those that run {ends}")
-    print(f"go on     {study.command('resume')}")
+    ends = "are interrupted" if args.now else "finish"
+    print(f"{study.sweep.name}: no other trial starts, running ones {ends}")
+    print(f"resume    {study.command('resume')}")
     return 0
 
 
 def export(args: argparse.Namespace) -> int:
-    """Write files that other programs, and `fit`, take."""
+    """Write files for other programs and for `fit`."""
     from lightning_colorize.sweeps.export import export as write
 
     study = _open(args)
     tables: list[Path] = [study.folder / name for name in _TABLES]
     if _configuration(study) is not None:
         tables.append(study.folder / _WINNER)
-    # Files of these names in that folder are this command's own.
+    # The default files belong to this command.
     write(study, args.to or tables, args.overwrite or not args.to)
     print(*(args.to or tables), sep="\n")
     return 0
 
 
 def report(args: argparse.Namespace) -> int:
-    """Write the page as the sweep is now."""
+    """Write the page of the sweep's current state."""
     require_images(args.report_images)
     print(_write_report(_open(args), args.report_images))
     return 0
 
 
 def finish(study: "Study", images: int, failed: bool) -> int:
-    """Show what came out of a sweep that is through; returns the exit code.
+    """Print and write the results of a sweep; returns the exit code.
 
     Args:
-        study: The sweep's.
-        images: How many the page shows.
+        study: The study.
+        images: Number of images on the page.
         failed: Whether workers ended before the trials.
     """
     from lightning_colorize.sweeps.export import export as write
-    from lightning_colorize.sweeps.live import print_table
+    from lightning_colorize.sweeps.queue import TrialQueue
     from lightning_colorize.sweeps.status import rows
-    from lightning_colorize.sweeps.trials import Trials
+    from lightning_colorize.sweeps.table import print_table
 
     print_table(study)
     print(f"report    {_write_report(study, images)}")
@@ -77,25 +77,25 @@ def finish(study: "Study", images: int, failed: bool) -> int:
     for row in lost:
         print(f"trial {row.number} failed: {row.reason}", file=sys.stderr)
     if lost:
-        print(f"again     {study.command('resume', '--retry-failed')}", file=sys.stderr)
-    is_open = not Trials(study).all_ended()
+        print(f"retry     {study.command('resume', '--retry-failed')}", file=sys.stderr)
+    is_open = not TrialQueue(study).all_ended()
     if is_open:
-        print(f"go on     {study.command('resume')}", file=sys.stderr)
+        print(f"resume    {study.command('resume')}", file=sys.stderr)
     return int(failed or is_open or bool(lost))
 
 
 def require_images(count: int) -> None:
-    """Refuse a number of images that cannot be, before the work whose page is to show them.
+    """Check `--report-images` before any work.
 
     Raises:
-        UsageError: If it is below 0.
+        UsageError: If it is negative.
     """
     if count < 0:
         raise UsageError(f"--report-images {count}: it must be 0 or more")
 
 
 def _configuration(study: "Study") -> Path | None:
-    """Return the best trial's configuration; None without one, as of programs other than `fit`."""
+    """Return the best trial's configuration; None for programs other than `fit`."""
     from lightning_colorize.reports.sweep import best_trials
 
     best = best_trials(study)[:1]
@@ -106,7 +106,7 @@ def _configuration(study: "Study") -> Path | None:
 def _open(args: argparse.Namespace) -> "Study":
     from lightning_colorize.sweeps.study import open_study
 
-    return open_study(args.place, args.name)
+    return open_study(args.study, args.name)
 
 
 def _write_report(study: "Study", images: int) -> Path:

@@ -1,4 +1,4 @@
-"""Whether `fit` will take what a sweep file would tell it, found out before the first trial."""
+"""Checks a sweep file's commands with `fit`'s own parser, before the first trial."""
 
 import random
 from collections.abc import Iterator
@@ -6,30 +6,29 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps import grid
 from lightning_colorize.sweeps.command import expand, unset_variables
-from lightning_colorize.sweeps.parameters import Parameter
-from lightning_colorize.sweeps.sweep_file import Sweep
+from lightning_colorize.sweeps.space import Parameter, combination
+from lightning_colorize.sweeps.spec import Sweep
 from lightning_colorize.training.checking import check_words
 
 _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
 
 
 def check(sweep: Sweep, file: Path) -> None:
-    """Parse the command of one trial for each value that the file lists, as `fit` would.
+    """Parse the command of one trial per listed value, as `fit` would.
 
-    Of a file whose command is another program's, only that its variables are set.
+    For another program's command, check only that its environment variables are set.
 
     Args:
-        sweep: What the file says.
+        sweep: The sweep.
         file: For messages.
 
     Raises:
-        UsageError: With the parameter and what `fit` accepts.
+        UsageError: With the parameter and the accepted values.
     """
     if unset := unset_variables(sweep):
         raise UsageError(
-            f"{file}: the command needs {' and '.join(unset)}, which the environment has not; "
+            f"{file}: the command needs {' and '.join(unset)}, which the environment lacks; "
             f"write {unset[0]}=VALUE before lightning-colorize"
         )
     first, *others = variations(sweep)
@@ -42,7 +41,7 @@ def check(sweep: Sweep, file: Path) -> None:
 
 
 def fit_words(words: list[str]) -> list[str] | None:
-    """Return what follows `fit` on a command line; None if it does not call `fit`."""
+    """Return the words after `fit` on a command line; None if it does not call `fit`."""
     for at, word in enumerate(words):
         before = [Path(word).name for word in words[:at]]
         if word == "fit" and any(before[-len(program) :] == program for program in _PROGRAMS):
@@ -51,7 +50,7 @@ def fit_words(words: list[str]) -> list[str] | None:
 
 
 def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    """Yield values for trials, so that each listed value of each parameter comes once at least."""
+    """Yield trials' values such that each listed value of each parameter occurs at least once."""
     draw = random.Random(0)
     listed = {name: _listed(parameter) for name, parameter in sweep.parameters.items()}
     first = {
@@ -65,15 +64,15 @@ def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
 
 
 def _listed(parameter: Parameter) -> list[Any]:
-    """Return the values that the file lists, or the ends of a range, which may be a long one."""
+    """Return the listed values, or the ends of a range, which may be long."""
     values = parameter.values or ()
     return [values[0], values[-1]] if isinstance(values, range) else list(values)
 
 
 def examples(sweep: Sweep, count: int, seed: int) -> list[dict[str, Any]]:
-    """Return the values of a grid's first trials, else some that may be drawn."""
+    """Return the values of a grid's first trials, or random draws."""
     if sweep.method == "grid":
-        return [grid.combination(sweep, k) for k in range(min(count, grid.size(sweep)))]
+        return [combination(sweep.parameters, k) for k in range(min(count, sweep.trial_count or 0))]
     draw = random.Random(seed)
     return [{name: p.sample(draw) for name, p in sweep.parameters.items()} for _ in range(count)]
 

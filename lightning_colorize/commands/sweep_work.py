@@ -1,4 +1,4 @@
-"""`sweep run`, `join` and `resume`: what makes trials run."""
+"""`sweep run`, `join` and `resume`: the actions that run trials."""
 
 import argparse
 import shlex
@@ -15,11 +15,11 @@ from lightning_colorize.common.arguments import require_positive
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
+    from lightning_colorize.sweeps.spec import Sweep
     from lightning_colorize.sweeps.study import Study
-    from lightning_colorize.sweeps.sweep_file import Sweep
 
 _SHOWN = 3
-"""Trials whose commands a dry run prints."""
+"""Number of trials whose commands a dry run prints."""
 
 _LOCAL = {
     "storage": None,
@@ -28,15 +28,15 @@ _LOCAL = {
     "launcher": "local",
     "report_images": IMAGES,
 }
-"""What W&B's engine has no use for, and its value where it was not given."""
+"""Options that W&B's engine lacks, and their defaults."""
 
 _SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch", "array")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check a sweep file, then run it with the engine that was asked for."""
+    """Check a sweep file, then run it with the selected engine."""
     _require(args)
-    from lightning_colorize.sweeps.sweep_file import read_sweep
+    from lightning_colorize.sweeps.spec import read_sweep
 
     sweep = read_sweep(args.file)
     engine = _engine(args)
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run and args.launcher == "local":
         return _dry_run(sweep, args.seed)
     if engine == "wandb":
-        from lightning_colorize.sweeps.wandb_engine import run_wandb
+        from lightning_colorize.sweeps.wandb import run_wandb
 
         return run_wandb(sweep, args.workers, args.gpus_per_trial)
 
@@ -59,41 +59,41 @@ def run(args: argparse.Namespace) -> int:
 
 
 def join(args: argparse.Namespace) -> int:
-    """Run trials of a study that is there already, beside those who run others."""
+    """Join an existing study as an additional worker."""
     _require(args)
     from lightning_colorize.sweeps.study import open_study
 
-    study = open_study(args.place, args.name)
+    study = open_study(args.study, args.name)
     _refuse_stopped(study)
     _check_again(study)
     return _work(study, args)
 
 
 def resume(args: argparse.Namespace) -> int:
-    """Let workers work again, and be some of them."""
+    """Resume a study and run workers."""
     _require(args)
+    from lightning_colorize.sweeps.queue import TrialQueue
     from lightning_colorize.sweeps.study import open_study
-    from lightning_colorize.sweeps.trials import Trials
 
-    study = open_study(args.place, args.name)
+    study = open_study(args.study, args.name)
     _check_again(study)
     if not args.dry_run:
         study.resume()
         if args.retry_failed:
-            print(f"failed trials that are tried again: {Trials(study).retry_failed()}")
+            print(f"failed trials queued again: {TrialQueue(study).retry_failed()}")
     return _work(study, args)
 
 
 def _require(args: argparse.Namespace) -> None:
-    """Refuse options that cannot be, or would be ignored."""
+    """Refuse invalid options, and options that would be ignored."""
     require_positive(args, "workers")
     require_images(args.report_images)
     if args.gpus_per_trial is not None and args.gpus_per_trial < 0:
         raise UsageError(f"--gpus-per-trial {args.gpus_per_trial}: it must be 0 or more")
     if "://" not in (getattr(args, "storage", None) or "://"):
         raise UsageError(
-            f"--storage {args.storage}: a URL is wanted, sqlite:///FILE or "
-            "postgresql://USER@HOST/DATABASE; --root FOLDER says where runs go"
+            f"--storage {args.storage}: not a URL; write sqlite:///FILE or "
+            "postgresql://USER@HOST/DATABASE; --root FOLDER sets the folder of the runs"
         )
     given = [name for name in _SLURM if getattr(args, name)]
     if given and args.launcher != "slurm":
@@ -111,8 +111,8 @@ def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
     if args.engine == "wandb":
         if given:
             raise UsageError(
-                f"{given[0]}: W&B keeps the study itself, and its agents are started here; "
-                "leave it out, or --engine local"
+                f"{given[0]}: W&B stores the study, and its agents run here; "
+                "leave it out, or give --engine local"
             )
         return "wandb"
     from lightning_colorize.training.loggers.wandb_mode import wandb_mode
@@ -120,24 +120,24 @@ def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
     if wandb_mode("auto").mode != "online":
         return "local"
     if given:
-        print(f"engine    local: W&B's has no {', '.join(given)}", file=sys.stderr)
+        print(f"engine    local: W&B's lacks {', '.join(given)}", file=sys.stderr)
     return "local" if given else "wandb"
 
 
 def _refuse_stopped(study: "Study") -> None:
     if study.stopped is not None:
-        raise UsageError(f"{study.sweep.name} is stopped; {study.command('resume')} goes on")
+        raise UsageError(f"{study.sweep.name} is stopped; resume it with {study.command('resume')}")
 
 
 def _check_again(study: "Study") -> None:
-    """Check a sweep where and as its trials will be started: here much may be missing."""
+    """Check a sweep in the folder where its trials start: this machine may differ."""
     from lightning_colorize.commands.sweep_checks import check
     from lightning_colorize.sweeps.study import SWEEP_FILE
 
     if not study.start.is_dir():
         raise UsageError(
-            f"{study.sweep.name} was begun in {study.start}, which is not here; its trials are "
-            "started there, as paths of fragments are relative to it"
+            f"{study.sweep.name} was started in {study.start}, which does not exist here; its trials "
+            "start there, because paths of fragments are relative to it"
         )
     with chdir(study.start):
         check(study.sweep, study.folder / SWEEP_FILE)
@@ -153,9 +153,9 @@ def _dry_run(sweep: "Sweep", seed: int) -> int:
 
 
 def _work(study: "Study", args: argparse.Namespace) -> int:
-    """Run workers to the end and show what came out; returns the exit code."""
+    """Run workers and print the results; returns the exit code."""
     from lightning_colorize.commands.sweep_after import finish
-    from lightning_colorize.sweeps.live import LiveTable
+    from lightning_colorize.sweeps.table import LiveTable
 
     if args.dry_run and args.launcher == "local":
         return _dry_run(study.sweep, study.seed)
@@ -168,19 +168,19 @@ def _work(study: "Study", args: argparse.Namespace) -> int:
         if code < 128:
             table.hide()
     if code >= 128 and args.launcher == "slurm":
-        return code  # the jobs go on, and the launcher has said how to end them
+        return code  # the jobs continue; the launcher has printed how to end them
     if code >= 128:
-        print(f"go on     {study.command('resume')}", file=sys.stderr)
+        print(f"resume    {study.command('resume')}", file=sys.stderr)
         return code
     return finish(study, args.report_images, failed=code != 0)
 
 
 def _run_workers(study: "Study", args: argparse.Namespace, tick: Callable[[], None]) -> int:
     if args.launcher == "local":
-        from lightning_colorize.sweeps.workers import run_workers
+        from lightning_colorize.sweeps.launch import run_workers
 
         return run_workers(study, args.workers, args.gpus_per_trial, tick)
-    from lightning_colorize.sweeps.slurm import SlurmOptions, launch_workers
+    from lightning_colorize.sweeps.launch import SlurmOptions, launch_workers
 
     options = SlurmOptions(gpus=args.gpus_per_trial, array=args.array, **resources(args))
     return launch_workers(study, args.workers, options, tick, dry_run=args.dry_run)

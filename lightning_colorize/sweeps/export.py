@@ -1,4 +1,4 @@
-"""A sweep's trials as a file for other programs, and the configuration that won."""
+"""Exports: a sweep's trials as CSV or JSON, the winner's configuration as YAML."""
 
 import csv
 import io
@@ -10,9 +10,8 @@ from typing import Any
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_atomic
 from lightning_colorize.runs.folder import CONFIG
-from lightning_colorize.sweeps.labels import number
-from lightning_colorize.sweeps.leaderboard import winner
-from lightning_colorize.sweeps.status import TrialRow, rows
+from lightning_colorize.sweeps.labels import format_value
+from lightning_colorize.sweeps.status import TrialRow, rows, winner
 from lightning_colorize.sweeps.study import Study
 
 _COLUMNS = ("number", "state", "value", "epoch", "seconds", "reason", "folder")
@@ -22,13 +21,13 @@ def export(study: Study, paths: Sequence[Path], overwrite: bool = False) -> None
     """Write a study's trials as `.csv` or `.json`, or the winner's configuration as `.yaml`.
 
     Args:
-        study: Whose trials.
-        paths: The files; the suffix says what is written.
-        overwrite: Whether files that are there already are replaced.
+        study: The study.
+        paths: The files; the suffix selects the content.
+        overwrite: Whether existing files are replaced.
 
     Raises:
-        UsageError: If a suffix is another, a file is there or cannot be written, or there is no
-            winner whose configuration could be read; none is written then.
+        UsageError: If a suffix is unknown, a file exists or is not writable, or there is no winner
+            with a readable configuration; nothing is written then.
     """
     table = rows(study)
     texts = {path: _text(study, table, path, overwrite) for path in paths}
@@ -43,8 +42,8 @@ def _text(study: Study, table: Sequence[TrialRow], path: Path, overwrite: bool) 
     write = writers.get(path.suffix.lower())
     if write is None:
         raise UsageError(
-            f"{path} is to end in .csv or .json for the trials, or in .yaml for the configuration "
-            "that won"
+            f"{path} must end in .csv or .json for the trials, or in .yaml for the winner's "
+            "configuration"
         )
     if path.is_file() and not overwrite:
         raise UsageError(f"{path} exists; give another name, or --overwrite")
@@ -63,7 +62,7 @@ def _csv(study: Study, table: Sequence[TrialRow]) -> str:
 
 
 def _cell(values: dict[str, Any], name: str) -> str | None:
-    """Return a value as a sweep file has it: `null` and `true`, and texts without quotes."""
+    """Return a value as in a sweep file: `null` and `true`, and text without quotes."""
     if name not in values:
         return None
     value = values[name]
@@ -91,7 +90,7 @@ def _json(study: Study, table: Sequence[TrialRow]) -> str:
 def _yaml(study: Study, table: Sequence[TrialRow]) -> str:
     metric = study.sweep.metric
     if metric is None:
-        raise UsageError(f"the sweep '{study.sweep.name}' has no metric, so none of its trials won")
+        raise UsageError(f"the sweep '{study.sweep.name}' has no metric, and thus no winner")
     best = winner(table, metric.goal)
     if best is None:
         raise UsageError(f"no trial of the sweep '{study.sweep.name}' has finished")
@@ -102,5 +101,5 @@ def _yaml(study: Study, table: Sequence[TrialRow]) -> str:
         raise UsageError(
             f"{path} cannot be read ({error.strerror}); export where the runs are"
         ) from None
-    said = f"{metric.name} {number(best.value)}"
-    return f"# Trial {best.number} of the sweep {study.sweep.name}: {said}\n{config}"
+    message = f"{metric.name} {format_value(best.value)}"
+    return f"# Trial {best.number} of the sweep {study.sweep.name}: {message}\n{config}"

@@ -1,33 +1,50 @@
-"""W&B's early termination: one bracket of hyperband, counted in logged values of the metric.
+"""W&B's early termination: one bracket of Hyperband, counted in logged values of the metric.
 
-A run is judged at the last band that it has passed: among all values that runs had there it must
-be within the best 1/eta (Li et al. 2018, Hyperband, https://arxiv.org/abs/1603.06560, as W&B's
-package `sweeps` applies it). Nothing here knows who runs the trials.
+A run is judged at the last band that it has passed: it continues if it is within the best 1/eta of
+all values that runs had at that band (Li et al. 2018, Hyperband, https://arxiv.org/abs/1603.06560,
+as W&B's package `sweeps` applies it).
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from lightning_colorize.sweeps.goal import Goal, cost
+Goal = Literal["minimize", "maximize"]
 
-if TYPE_CHECKING:
-    from lightning_colorize.sweeps.sweep_file import Hyperband
-
-# W&B makes 100 bands upwards; nobody logs this many values.
+# W&B makes 100 bands upwards; no run logs this many values.
 _MOST_BANDS, _LAST_BAND = 100, 10**9
 
 
+def cost(value: float, goal: Goal) -> float:
+    """Return a metric's value so that less is better; applied twice, it returns the value."""
+    return -value if goal == "maximize" else value
+
+
 @dataclass(frozen=True)
-class Standing:
-    """How a run stands at the last band that it has passed.
+class Hyperband:
+    """The rule by which runs are stopped early.
 
     Attributes:
-        band: After how many logged values.
-        value: What is judged: the run's best value so far; if strict, its value at the band.
-        threshold: The worst value that goes on.
-        behind: Whether the run is to be stopped.
+        bands: Numbers of logged values after which a run is judged, ascending.
+        eta: The best 1/eta of the runs continue at each band.
+        strict: Whether the value at the band counts, rather than the best value so far.
+    """
+
+    bands: tuple[int, ...]
+    eta: float
+    strict: bool
+
+
+@dataclass(frozen=True)
+class RungResult:
+    """The comparison of a run at the last band that it has passed.
+
+    Attributes:
+        band: The number of logged values.
+        value: The judged value: the run's best so far, or its value at the band if strict.
+        threshold: The worst value that continues.
+        behind: Whether the run is stopped.
     """
 
     band: int
@@ -58,19 +75,19 @@ def bands_from_max(max_iter: int, s: int, eta: float) -> tuple[int, ...]:
     return tuple(sorted(set(bands)))
 
 
-def standing(
+def rung_result(
     history: Sequence[float],
     others: Sequence[Sequence[float]],
     goal: Goal,
-    rule: "Hyperband",
-) -> Standing | None:
+    rule: Hyperband,
+) -> RungResult | None:
     """Judge a run; None before its first band.
 
     Args:
-        history: The run's logged values of the metric; what is not finite does not count.
-        others: Those of all other runs of the sweep, running or ended.
-        goal: Which way is better.
-        rule: The bands, and how strict.
+        history: The run's logged values of the metric; values that are not finite are ignored.
+        others: The values of all other runs of the sweep, running or ended.
+        goal: Which direction is better.
+        rule: The bands and how strict they are.
     """
     own = _costs(history, goal)
     passed = [band for band in rule.bands if band <= len(own)]
@@ -81,15 +98,7 @@ def standing(
     at_band = sorted(costs[band - 1] for costs in everyone if len(costs) >= band)
     threshold = at_band[int(1 / rule.eta * len(at_band))]
     judged = own[band - 1] if rule.strict else min(own)
-    return Standing(band, cost(judged, goal), cost(threshold, goal), judged > threshold)
-
-
-def is_behind(
-    history: Sequence[float], others: Sequence[Sequence[float]], goal: Goal, rule: "Hyperband"
-) -> bool:
-    """Return whether a run is to be stopped; arguments as `standing` takes them."""
-    judged = standing(history, others, goal, rule)
-    return judged is not None and judged.behind
+    return RungResult(band, cost(judged, goal), cost(threshold, goal), judged > threshold)
 
 
 def _costs(history: Sequence[float], goal: Goal) -> list[float]:

@@ -1,24 +1,24 @@
-"""How a sweep's trials are written for people: short names, rounded numbers, times."""
+"""Labels for people: short parameter names, rounded numbers, times."""
 
 import json
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
-from lightning_colorize.sweeps.parameters import Parameter
-from lightning_colorize.sweeps.sweep_file import Sweep
+from lightning_colorize.sweeps.space import Parameter
+from lightning_colorize.sweeps.spec import Sweep
 
 UNKNOWN = "-"
 
 
 class Labels:
-    """Short names of the parameters that a sweep changes, and of their values.
+    """Short names of the parameters that a sweep varies, and of their values.
 
     Args:
-        sweep: What is searched.
+        sweep: The sweep.
 
     Attributes:
-        names: The short name of each changed parameter, by dotted name, in the file's order.
+        names: The short name of each varied parameter, by dotted name, in the file's order.
     """
 
     def __init__(self, sweep: Sweep) -> None:
@@ -32,15 +32,15 @@ class Labels:
         self._choices = {name: _choices(sweep.parameters[name]) for name in self.names}
 
     def value(self, name: str, value: Any) -> str:
-        """Return what is written for a parameter's value."""
+        """Return the label of a parameter's value."""
         return self._choices[name].get(_key(value)) or _plain(value)
 
     def choices(self, name: str) -> list[str]:
-        """Return what is written for all values, in the file's order; empty where not listed."""
+        """Return the labels of all values, in the file's order; empty if they are not listed."""
         return list(self._choices[name].values())
 
     def changes(self, values: dict[str, Any]) -> str:
-        """Return what tells a trial from others: `encoder=resnet18, lr=0.001`."""
+        """Return what distinguishes a trial from others: `encoder=resnet18, lr=0.001`."""
         return ", ".join(
             f"{short}={self.value(name, values[name])}"
             for name, short in self.names.items()
@@ -49,13 +49,13 @@ class Labels:
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Return the last part of each dotted name, or as many parts as tell it from the others."""
+    """Return the last part of each dotted name, or as many parts as make it unique."""
     every = list(names)
     return {name: _short(name, every) for name in every}
 
 
-def number(value: float | None) -> str:
-    """Return a number to four digits, zeros at the end included, so that columns compare."""
+def format_value(value: float | None) -> str:
+    """Return a number to four digits, with trailing zeros, so that columns align."""
     return UNKNOWN if value is None else f"{value:#.4g}".rstrip(".")
 
 

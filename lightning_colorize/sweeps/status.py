@@ -1,26 +1,38 @@
-"""A study's trials as plain rows: what tables, reports and exports are made of."""
+"""The state of a sweep: its trials as plain rows, the leaderboard, the baselines, the time left."""
 
+import heapq
+import json
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
-from lightning_colorize.sweeps.goal import Goal, cost
-from lightning_colorize.sweeps.lease import STALE_AFTER, is_dead, is_old
-from lightning_colorize.sweeps.records import (
-    EPOCH,
-    LEASE,
-    REASON,
-    history_of,
-    latest,
-    seconds_of,
-    values_of,
-)
-from lightning_colorize.sweeps.study import Study
+from lightning_colorize.runs.record import RunRecord
+from lightning_colorize.sweeps.hyperband import Goal, cost
+from lightning_colorize.sweeps.labels import format_value
+from lightning_colorize.sweeps.queue import STALE_AFTER, is_dead
+from lightning_colorize.sweeps.spec import Metric, Sweep
+from lightning_colorize.sweeps.study import EPOCH, LEASE, REASON, Study, history_of, seconds_of
 
 State = Literal["waiting", "running", "finished", "pruned", "failed"]
+
+ENDED: tuple[State, ...] = ("finished", "pruned", "failed")
+"""States of trials that have ended."""
+
+SEED = "seed_everything"
+CONFIDENCE = 0.95
+
+EXPLAINED = {
+    "grey": "no color at all",
+    "mean": "the training images' mean color everywhere",
+    "lut": "the training images' median color for each lightness and image row",
+}
+"""What the baselines predict, by name."""
 
 _STATES: dict[TrialState, State] = {
     TrialState.WAITING: "waiting",
@@ -36,15 +48,15 @@ class TrialRow:
     """A trial.
 
     Attributes:
-        number: From 0, in the order in which trials were made.
-        state: A trial whose worker is gone is waiting for another.
+        number: From 0, in the order of creation.
+        state: A trial whose worker is gone waits for another.
         values: By dotted name, in the file's order.
-        value: Best value of the metric; None before the end, and where there is none.
+        value: Best value of the metric; None before the end, and without a metric.
         epoch: Of the last validation.
         reason: Why it did not finish.
         folder: Its run folder.
-        seconds: How long it ran, all attempts together; None before the first.
-        history: The metric's values that were logged.
+        seconds: Total run time of its processes; None before the first.
+        history: The logged values of the metric.
     """
 
     number: int
@@ -60,15 +72,13 @@ class TrialRow:
 
 def rows(study: Study) -> list[TrialRow]:
     """Return all trials, by number."""
-    trials = study.storage.get_all_trials(study.id, deepcopy=False)
-    return [_row(study, number, trial) for number, trial in enumerate(latest(trials))]
+    return [_row(study, number, trial) for number, trial in enumerate(study.trials())]
 
 
 def best(all_rows: Sequence[TrialRow], goal: Goal) -> TrialRow | None:
     """Return the finished trial with the best value, the first of several; None without any."""
-    finished = [(row.value, row) for row in all_rows if row.state == "finished"]
-    valued = [(value, row) for value, row in finished if value is not None]
-    return min(valued, key=lambda pair: cost(pair[0], goal))[1] if valued else None
+    ranked = filter(_is_ranked, all_rows)
+    return min(ranked, key=lambda row: cost(_value(row), goal), default=None)
 
 
 def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
@@ -76,15 +86,18 @@ def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
     state = _STATES[trial.state]
     reason = known.get(REASON)
     lease = known.get(LEASE)
-    # One without a lease is being taken right now.
-    if state == "running" and lease and (is_dead(lease) or is_old(lease, STALE_AFTER)):
-        state, reason = "waiting", "its worker is gone"
+    # A trial without a lease is being taken at this moment.
+    if state == "running" and lease:
+        is_stale = time.time() - float(lease["renewed"]) > STALE_AFTER
+        if is_stale or is_dead(lease):
+            state, reason = "waiting", "its worker is gone"
+    parameters = study.sweep.parameters
+    has_values = all(p.constant or name in trial.params for name, p in parameters.items())
     has_value = study.sweep.metric is not None and trial.values is not None
     return TrialRow(
         number=number,
         state=state,
-        # Those of a trial that is being taken now are not chosen yet.
-        values=values_of(study.sweep, trial) if _is_chosen(study, trial) else {},
+        values=study.values_of(trial) if has_values else {},
         value=trial.values[0] if has_value else None,
         epoch=known.get(EPOCH),
         reason=reason,
@@ -94,8 +107,179 @@ def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
     )
 
 
-def _is_chosen(study: Study, trial: FrozenTrial) -> bool:
-    return all(
-        parameter.constant or name in trial.params
-        for name, parameter in study.sweep.parameters.items()
+@dataclass(frozen=True)
+class LeaderboardEntry:
+    """The finished trials of one configuration, which differ only in their seed.
+
+    Attributes:
+        trials: One per seed, the best first.
+        repeats: Further trials of a counted seed.
+        missing: Trials of further seeds that failed or were stopped early, so that `trials` may be
+            the lucky ones.
+        values: Their common values, by dotted name.
+        value: Mean of the metric over `trials`.
+        spread: Its standard deviation (n - 1); None for a single trial.
+        low: Lower end of the mean's t-interval over seeds; None for a single trial.
+        high: Upper end.
+    """
+
+    trials: list[TrialRow]
+    repeats: list[TrialRow]
+    missing: list[TrialRow]
+    values: dict[str, Any]
+    value: float
+    spread: float | None
+    low: float | None
+    high: float | None
+
+
+def leaderboard(all_rows: Sequence[TrialRow], goal: Goal) -> list[LeaderboardEntry]:
+    """Return the configurations of all finished trials that have a value, the best first.
+
+    Args:
+        all_rows: All trials.
+        goal: Which direction is better.
+    """
+    groups: dict[str, list[TrialRow]] = {}
+    for row in all_rows:
+        others = {name: value for name, value in row.values.items() if name != SEED}
+        groups.setdefault(json.dumps(others, sort_keys=True), []).append(row)
+    entries = [_entry(group, goal) for group in groups.values() if any(map(_is_ranked, group))]
+    return sorted(entries, key=lambda entry: cost(entry.value, goal))
+
+
+def winner(all_rows: Sequence[TrialRow], goal: Goal) -> TrialRow | None:
+    """Return the best trial of the best configuration; None if no trial has finished."""
+    entries = leaderboard(all_rows, goal)
+    return entries[0].trials[0] if entries else None
+
+
+def _entry(group: Sequence[TrialRow], goal: Goal) -> LeaderboardEntry:
+    by_seed: dict[str, TrialRow] = {}
+    repeats = []
+    for row in filter(_is_ranked, group):
+        if by_seed.setdefault(_seed(row), row) is not row:
+            repeats.append(row)
+    lost = {_seed(row): row for row in group if row.state in ("failed", "pruned")}
+    missing = [row for seed, row in lost.items() if seed not in by_seed]
+    trials = sorted(by_seed.values(), key=lambda row: cost(_value(row), goal))
+    values = dict(trials[0].values)
+    if len(trials) > 1:
+        del values[SEED]
+    scores = [_value(row) for row in trials]
+    return LeaderboardEntry(trials, repeats, missing, values, mean(scores), *_interval(scores))
+
+
+def _interval(scores: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    """Return the standard deviation and the t-interval of the mean."""
+    if len(scores) < 2:
+        return None, None, None
+    # Slow to import, and most sweeps have no seeds.
+    from scipy.special import stdtrit
+
+    spread = stdev(scores)
+    t = float(stdtrit(len(scores) - 1, (1 + CONFIDENCE) / 2))
+    half = t * spread / math.sqrt(len(scores))
+    return spread, mean(scores) - half, mean(scores) + half
+
+
+def _is_ranked(row: TrialRow) -> bool:
+    return row.state == "finished" and row.value is not None
+
+
+def _seed(row: TrialRow) -> str:
+    return json.dumps(row.values.get(SEED))
+
+
+def _value(row: TrialRow) -> float:
+    assert row.value is not None
+    return row.value
+
+
+def read_baselines(first: LeaderboardEntry, metric: Metric) -> dict[str, float]:
+    """Return the metric of each baseline, on the images of the winner's run.
+
+    Args:
+        first: The best configuration.
+        metric: The sweep's.
+
+    Returns:
+        By the baseline's name; empty if the run did not measure them, or the metric is one that
+        they lack, such as a loss.
+    """
+    measured = RunRecord(first.trials[0].folder).baselines
+    return {name: values[metric.name] for name, values in measured.items() if metric.name in values}
+
+
+def not_beaten(first: LeaderboardEntry, metric: Metric, baselines: dict[str, float]) -> str | None:
+    """Return a warning if the best configuration is no better than a baseline.
+
+    Args:
+        first: The best configuration.
+        metric: The sweep's.
+        baselines: As `read_baselines` returns them.
+    """
+    if not baselines:
+        return None
+    name = min(baselines, key=lambda name: cost(baselines[name], metric.goal))
+    if cost(first.value, metric.goal) < cost(baselines[name], metric.goal):
+        return None
+    subject = "configuration" if len(first.trials) > 1 else "trial"
+    return (
+        f"the best {subject} does not beat {name}: {metric.name} {format_value(first.value)}, "
+        f"{name} {format_value(baselines[name])}"
     )
+
+
+def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> float | None:
+    """Estimate when the last trial will end.
+
+    A trial that has not started is assumed to take as long as those that have ended; the rest of a
+    running one follows from its validations so far, compared with those of a finished one.
+
+    Args:
+        all_rows: All trials so far.
+        sweep: The sweep, with the total number of trials.
+        workers: Number of trials that run at the same time.
+
+    Returns:
+        Seconds; None before any trial has ended, or without a limit to their number.
+    """
+    total = sweep.trial_count
+    taken = [row.seconds for row in all_rows if row.state in ENDED and row.seconds is not None]
+    if total is None or not taken:
+        return None
+    each = mean(taken)
+    finished = [_validations(row) for row in all_rows if row.state == "finished"]
+    validations = mean(finished) if finished else 0.0
+    left: dict[str, list[float]] = {"running": [], "waiting": [each] * (total - len(all_rows))}
+    for row in all_rows:
+        if row.state not in ENDED:
+            left[row.state].append(_rest(row, each, validations))
+    # When each worker is free; other machines may run some too.
+    free = left["running"] + [0.0] * (workers - len(left["running"]))
+    heapq.heapify(free)
+    for seconds in left["waiting"]:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
+
+
+def _rest(row: TrialRow, each: float, validations: float) -> float:
+    """Return the remaining seconds of a trial.
+
+    Args:
+        row: The trial's.
+        each: Seconds of other trials.
+        validations: Of a finished trial.
+    """
+    seconds, done = row.seconds or 0.0, _validations(row)
+    if not done:
+        # A late one is assumed to be late by as much again: it never ends at once.
+        return abs(each - seconds)
+    # It is between two validations, and a test may follow the last one.
+    return seconds * max(validations - done + 0.5, 0.5) / (done + 0.5)
+
+
+def _validations(row: TrialRow) -> int:
+    """Return the number of validations; of epochs, if the metric is not a validation's."""
+    return len(row.history) or (0 if row.epoch is None else row.epoch + 1)

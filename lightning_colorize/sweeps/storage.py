@@ -1,99 +1,110 @@
-"""Where a study is kept: a journal file, SQLite or PostgreSQL."""
+"""The storage of studies: a journal file, SQLite or PostgreSQL, with locks that outlive nobody."""
 
+import os
+import random
+import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
+from filelock import FileLock, Timeout
+from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 
-from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.lock import FileTurn, JournalTurn, ServerTurn
-from lightning_colorize.sweeps.retry import first_line
+from lightning_colorize.common.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Engine
+
+Result = TypeVar("Result")
 
 JOURNAL = "study.journal"
 
 _SECRETS = ("password", "sslpassword")
-_WANTED = "give a sweep's folder, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
-_SECONDS_TO_CONNECT = 5
-# A machine that vanished keeps its lock until the server has found out, by default in two hours.
+_ACCEPTED = "give a sweep's folder, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+_CONNECT_TIMEOUT = 5
+# Without these, a server releases the lock of a vanished machine after two hours.
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+# Seconds to wait for a lock; then the caller can check whether it should stop.
+_LOCK_TIMEOUT = 5.0
+_LONGEST_PAUSE = 5.0
 
 
 @dataclass(frozen=True)
-class Place:
+class OpenStorage:
     """An open storage.
 
     Attributes:
         storage: Optuna's.
-        lock: Gives the lock of a study of that name.
-        address: How another process opens it: a folder or a URL, with the password if any.
-        shown: The same for people to read, without the password.
+        lock: Returns the lock of a study by name.
+        url: How another process opens it: a folder or a URL, including the password.
+        shown: The same for messages, without the password.
     """
 
     storage: BaseStorage
     lock: Callable[[str], AbstractContextManager[None]]
-    address: str
+    url: str
     shown: str
 
 
 def silence() -> None:
-    """Keep Optuna from logging and warning: what matters of it is said in this package's words."""
+    """Turn off Optuna's own log lines and warnings."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-def open_place(address: str, create: bool) -> Place:
+def open_storage(url: str, create: bool) -> OpenStorage:
     """Open a storage.
 
     Args:
-        address: A sweep's folder, its journal, or a URL as SQLAlchemy has them.
-        create: Whether to make what is not there yet.
+        url: A sweep's folder, its journal, or a URL in SQLAlchemy's form.
+        create: Whether to create what does not exist.
 
     Raises:
-        UsageError: If there is none, it does not answer, or its driver is missing.
+        UsageError: If it does not exist, does not answer, or its driver is missing.
     """
     silence()
-    if "://" in address:
-        return _open_database(address, create)
-    path = Path(address)
+    if "://" in url:
+        return _open_database(url, create)
+    path = Path(url)
     return _open_journal(path if path.is_file() else path / JOURNAL, create)
 
 
-def _open_journal(path: Path, create: bool) -> Place:
+def _open_journal(path: Path, create: bool) -> OpenStorage:
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)
     elif not path.is_file():
         raise UsageError(
-            f"{path} does not exist; {_WANTED} (of a sweep that was begun with --storage URL)"
+            f"{path} does not exist; {_ACCEPTED} (of a sweep started with --storage URL)"
         )
-    turn = FileTurn(path)
+    lock = StudyFileLock(path)
     try:
-        storage = JournalStorage(JournalFileBackend(str(path), JournalTurn(path, turn)))
-    except (ValueError, TypeError, KeyError):  # no JSON, or not Optuna's
-        raise UsageError(f"{path} is not the journal of a sweep; {_WANTED}") from None
-    # A journal of another name is not found by its folder.
-    place = path.parent if path.name == JOURNAL else path
-    return Place(storage, lambda _: turn, str(place.resolve()), str(place))
+        storage = JournalStorage(JournalFileBackend(str(path), _JournalLock(path, lock)))
+    except (ValueError, TypeError, KeyError):  # not JSON, or not Optuna's
+        raise UsageError(f"{path} is not the journal of a sweep; {_ACCEPTED}") from None
+    # A journal of another name is not found through its folder.
+    shortest = path.parent if path.name == JOURNAL else path
+    return OpenStorage(storage, lambda _: lock, str(shortest.resolve()), str(shortest))
 
 
-def _open_database(address: str, create: bool) -> Place:
+def _open_database(given: str, create: bool) -> OpenStorage:
     from sqlalchemy.exc import SQLAlchemyError
 
-    url, options = _engine(address)
+    url, options = _engine_options(given)
     shown = url.difference_update_query(_SECRETS).render_as_string(hide_password=True)
     whole = url.render_as_string(hide_password=False)
-    if url.database and url.get_backend_name() == "sqlite":
-        file = Path(url.database)
+    is_sqlite = url.get_backend_name() == "sqlite"
+    file = Path(str(url.database))
+    if is_sqlite:
         if not create and not file.is_file():
-            raise UsageError(f"{file} does not exist; {_WANTED}")
+            raise UsageError(f"{file} does not exist; {_ACCEPTED}")
         file.parent.mkdir(parents=True, exist_ok=True)
 
     def connect() -> RDBStorage:
@@ -105,46 +116,210 @@ def _open_database(address: str, create: bool) -> Place:
         except SQLAlchemyError as error:
             if "already exists" not in str(error):
                 raise
-            # Somebody else has made the tables in the same moment.
+            # Another process has created the tables at the same moment.
             database = connect()
     except ImportError:
         raise UsageError(
             "PostgreSQL needs a driver: pip install 'lightning-colorize[cluster]'"
         ) from None
-    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+    except (SQLAlchemyError, OptunaError) as error:
         raise UsageError(
-            f"{shown} holds no study, or cannot be used: {first_line(error)}"
+            f"{shown} contains no study, or is not usable: {first_line(error)}"
         ) from None
 
     def lock(name: str) -> AbstractContextManager[None]:
-        if url.get_backend_name() == "sqlite":
-            return FileTurn(Path(str(url.database)))
-        return ServerTurn(database.engine, name)
+        return StudyFileLock(file) if is_sqlite else _PostgresLock(database.engine, name)
 
-    return Place(get_storage(database), lock, whole, shown)
+    return OpenStorage(get_storage(database), lock, whole, shown)
 
 
-def _engine(address: str) -> tuple["URL", dict[str, Any]]:
-    """Return a URL as the driver needs it, and how SQLAlchemy is to treat it."""
+def _engine_options(given: str) -> tuple["URL", dict[str, Any]]:
+    """Return a URL as its driver needs it, and the options of SQLAlchemy's engine."""
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
-        # The short form is that of some hosts.
-        url = make_url(address.replace("postgres://", "postgresql://", 1))
+        # Some hosts give the short form.
+        url = make_url(given.replace("postgres://", "postgresql://", 1))
     except (ArgumentError, ValueError):
-        raise UsageError(f"the URL of the study cannot be read; {_WANTED}") from None
+        raise UsageError(f"the URL of the study cannot be parsed; {_ACCEPTED}") from None
     backend = url.get_backend_name()
     if backend == "sqlite":
         if not url.database or url.database == ":memory:":
-            raise UsageError(f"{address} is no file that workers could share; {_WANTED}")
+            raise UsageError(f"{given} is not a file that workers can share; {_ACCEPTED}")
         url = url.set(database=str(Path(url.database).expanduser().resolve()))
         return url, {"connect_args": {"timeout": 60}}
     if backend != "postgresql":
-        raise UsageError(f"a study is not kept in {backend}; {_WANTED}")
+        raise UsageError(f"studies cannot be stored in {backend}; {_ACCEPTED}")
     url = url.set(drivername="postgresql+psycopg")
-    arguments: dict[str, Any] = {"connect_timeout": _SECONDS_TO_CONNECT, **_KEEPALIVES}
+    arguments: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT, **_KEEPALIVES}
     server = {f"tcp_{name}": seconds for name, seconds in _KEEPALIVES.items()}
     arguments["options"] = " ".join(f"-c {name}={value}" for name, value in server.items())
-    # One connection, which a study's lock may rely on; Optuna needs two for a moment at the start.
+    # One connection, which holds a study's lock; Optuna briefly needs a second one at the start.
     return url, {"connect_args": arguments, "pool_size": 1, "max_overflow": 1}
+
+
+class StudyFileLock:
+    """A lock on a hidden file beside a study's; the system releases it when its holder dies.
+
+    Args:
+        path: The study's file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.acquire(_LOCK_TIMEOUT, poll_interval=0.01)
+        except Timeout:
+            raise LockHeld(
+                f"another process has held {self._lock.lock_file} for {_LOCK_TIMEOUT:g} s; "
+                "if one is stopped, continue or end it"
+            ) from None
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class _JournalLock(BaseJournalFileLock):
+    """The same lock for each line that Optuna appends to a journal.
+
+    Optuna's own lock files outlive a killed holder, and the other workers then wait for 30 s.
+
+    Args:
+        path: The journal.
+        lock: The study's lock, which is reentrant.
+    """
+
+    def __init__(self, path: Path, lock: StudyFileLock) -> None:
+        self._path = path
+        self._lock = lock
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self._lock.__enter__()
+        self._drop_half_line()
+        return True
+
+    def release(self) -> None:
+        """Release the lock."""
+        self._lock.__exit__()
+
+    def _drop_half_line(self) -> None:
+        """Cut off the line that a killed worker was writing; Optuna would read no further."""
+        with self._path.open("rb+") as journal:
+            end = journal.seek(0, os.SEEK_END)
+            if not end:
+                return
+            journal.seek(end - 1)
+            if journal.read(1) != b"\n":
+                journal.seek(0)
+                journal.truncate(journal.read().rfind(b"\n") + 1)
+
+
+class _PostgresLock:
+    """A PostgreSQL advisory lock, held by the connection that the storage writes with.
+
+    With a connection of its own, a restart of the server could release the lock while the storage
+    reconnects and writes on. Inside the lock a new connection is refused, so that only the holder
+    of the lock writes.
+
+    Args:
+        engine: The storage's; it keeps a single connection.
+        name: The study's.
+    """
+
+    def __init__(self, engine: "Engine", name: str) -> None:
+        from sqlalchemy import event
+
+        digest = sha256(f"lightning-colorize sweep {name}".encode()).digest()
+        self._key = int.from_bytes(digest[:8], "big", signed=True)
+        self._engine = engine
+        self._held = False
+        event.listen(engine, "do_connect", self._refuse_if_held)
+
+    def __enter__(self) -> None:
+        self._call("pg_advisory_lock")
+        self._held = True
+
+    def __exit__(self, *_: object) -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            # If the connection is gone, the server has released its locks.
+            with suppress(SQLAlchemyError, ConnectionLost):
+                self._call("pg_advisory_unlock")
+        finally:
+            self._held = False
+
+    def _call(self, function: str) -> None:
+        from sqlalchemy import text
+
+        with self._engine.begin() as connection:
+            connection.execute(text(f"SELECT {function}(:key)"), {"key": self._key})
+
+    def _refuse_if_held(self, *_: Any) -> None:
+        if self._held:
+            raise ConnectionLost
+
+
+class ConnectionLost(Exception):
+    """The connection that held a study's lock is gone, and the lock with it."""
+
+
+class LockHeld(WorkError):
+    """Another process holds a study's lock for longer than any work under it takes."""
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether a later call may succeed: the server restarts, a file is locked."""
+    if isinstance(error, ConnectionLost | LockHeld):
+        return True
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if not type(cause).__module__.startswith("sqlalchemy"):
+        return False
+    from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, PendingRollbackError
+
+    transient = (OperationalError, InterfaceError, InternalError, PendingRollbackError)
+    return isinstance(cause, transient)
+
+
+def first_line(error: BaseException) -> str:
+    """Return a database's message without the statement and the advice that follow."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    message = str(getattr(cause, "orig", None) or cause)
+    return message.strip().partition("\n")[0]
+
+
+def retry(
+    call: Callable[[], Result],
+    patience: Callable[[], float],
+    failed: Callable[[Exception], None],
+) -> Result:
+    """Call until it succeeds, with pauses that double.
+
+    Args:
+        call: Must be idempotent, as an answer may be lost on its way.
+        patience: Seconds from the first failure until it gives up; evaluated after each failure.
+        failed: Called with each failure.
+
+    Raises:
+        WorkError: If the patience is exhausted.
+    """
+    pause, since = 0.1, time.monotonic()
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            failed(error)
+            if time.monotonic() - since > patience():
+                raise WorkError(
+                    f"the study's database has not answered for {patience():.0f} s "
+                    f"({first_line(error)}); resume with sweep resume when it does"
+                ) from None
+        # Not all workers at the same moment.
+        time.sleep(pause * random.uniform(0.5, 1.0))
+        pause = min(2 * pause, _LONGEST_PAUSE)

@@ -1,30 +1,35 @@
-"""A sweep's study: the sweep itself and its trials, in a file or database that workers share."""
+"""A sweep's study: the sweep and its trials, in a file or database that workers share."""
 
 import json
+import math
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage
+from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.records import latest
-from lightning_colorize.sweeps.retry import first_line
-from lightning_colorize.sweeps.storage import Place, open_place
-from lightning_colorize.sweeps.sweep_file import Sweep, parse_sweep
+from lightning_colorize.sweeps.spec import Sweep, parse_sweep
+from lightning_colorize.sweeps.storage import OpenStorage, first_line, open_storage
 
 SWEEP_FILE = "sweep.yaml"
 
-# Names of a study's attributes.
+# Attributes of a study.
 _SWEEP, _ROOT, _SEED, _STOPPED = "sweep", "root", "seed", "stopped"
 _START = "start folder"
+# Attributes of a trial.
+LEASE, REASON, EPOCH, SECONDS = "lease", "reason", "epoch", "seconds"
+INTERRUPTIONS, RETRY_OF = "interruptions", "again"
+
 _TRIAL = "trial-"
 _DIFFERENT = {
     _SWEEP: "other settings",
@@ -39,24 +44,24 @@ class Study:
     """An open study.
 
     Attributes:
-        sweep: What is searched.
+        sweep: The sweep.
         root: Folder of all runs; the same on all machines that share the study.
-        start: Folder in which the sweep was begun: there its trials are started, as paths of
-            fragments are relative to it.
-        seed: Of everything that is drawn.
-        address: How another process opens it: a folder or a URL, with the password if any.
-        shown: The same for people to read, without the password.
-        inner: Optuna's.
-        storage: Optuna's, for what its study cannot do.
-        id: The study's number in it.
-        lock: Held while trials are chosen and closed.
+        start: Folder in which the sweep was started and its trials are, because paths of fragments
+            are relative to it.
+        seed: Of all random draws.
+        url: How another process opens it: a folder or a URL, including the password.
+        shown: The same for messages, without the password.
+        inner: Optuna's study.
+        storage: Optuna's storage, for operations that its study lacks.
+        id: The study's id in the storage.
+        lock: Held while trials are taken and closed.
     """
 
     sweep: Sweep
     root: Path
     start: Path
     seed: int
-    address: str
+    url: str
     shown: str
     inner: optuna.Study
     storage: BaseStorage
@@ -65,7 +70,7 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """The folder of the sweep, in which each trial has a run folder of its own."""
+        """The folder of the sweep, which contains the run folder of each trial."""
         return self.root / self.sweep.name
 
     def folder_of(self, number: int) -> Path:
@@ -73,39 +78,59 @@ class Study:
         return self.folder / f"{_TRIAL}{number:04d}"
 
     def command(self, action: str, *more: str) -> str:
-        """Return what to type for another action of `sweep` with this study, to be copied."""
-        # In a database there may be others; with `=` a name may begin with a hyphen.
+        """Return the command line for another `sweep` action on this study, ready to copy."""
+        # A database may contain several; with `=` a name may begin with a hyphen.
         name = [f"--name={self.sweep.name}"] if "://" in self.shown else []
         return shlex.join(["lightning-colorize", "sweep", action, self.shown, *name, *more])
 
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials, by number.
+
+        Optuna cannot reopen a failed trial. A retried trial is another trial there, which replaces
+        the former one: with its number, and thus its folder and its values.
+        """
+        by_number: list[FrozenTrial] = []
+        # A copy of each of many trials would take longer than all the rest.
+        for trial in self.storage.get_all_trials(self.id, deepcopy=False):
+            number = trial.user_attrs.get(RETRY_OF)
+            if number is None:
+                by_number.append(trial)
+            else:
+                by_number[number] = trial
+        return by_number
+
+    def values_of(self, trial: BaseTrial) -> dict[str, Any]:
+        """Return a trial's values, in the file's order; Optuna draws those that it lacks."""
+        return {name: p.suggest(trial, name) for name, p in self.sweep.parameters.items()}
+
     @property
     def stopped(self) -> Literal["after", "now"] | None:
-        """Whether workers are to end: after their trial, or at once."""
+        """Whether workers should stop: after their trial, or at once."""
         attributes = self.storage.get_study_user_attrs(self.id)
         stopped: Literal["after", "now"] | None = attributes.get(_STOPPED)
         return stopped
 
     def stop(self, now: bool = False) -> None:
-        """Tell all workers, on all machines, to end.
+        """Stop all workers, on all machines.
 
         Args:
-            now: Whether trials that run are interrupted, to go on from their checkpoints when the
-                sweep is resumed; otherwise they run to their end.
+            now: Whether running trials are interrupted; they resume from their checkpoints with
+                the sweep. Otherwise they run to their end.
 
         Raises:
-            UsageError: If the study cannot be written.
+            UsageError: If the study is not writable.
         """
-        self._tell("now" if now else "after")
+        self._set_stopped("now" if now else "after")
 
     def resume(self) -> None:
-        """Let workers work again.
+        """Let workers take trials again.
 
         Raises:
-            UsageError: If the study cannot be written.
+            UsageError: If the study is not writable.
         """
-        self._tell(None)
+        self._set_stopped(None)
 
-    def _tell(self, word: str | None) -> None:
+    def _set_stopped(self, word: str | None) -> None:
         with _writing(self.sweep.name):
             self.storage.set_study_user_attr(self.id, _STOPPED, word)
 
@@ -113,145 +138,156 @@ class Study:
 def create_study(
     sweep: Sweep, root: Path, url: str | None = None, seed: int = 0, file: Path | None = None
 ) -> Study:
-    """Create a sweep's study and folder; to be done before any worker starts.
+    """Create a sweep's study and folder, before any worker starts.
 
-    The same sweep again opens its study: to call it twice is to go on. The folder in which this is
-    called is that in which trials will be started.
+    If the same sweep exists, its study is opened: a second call resumes it. Trials will be started
+    in the current folder.
 
     Args:
-        sweep: What is searched.
+        sweep: The sweep.
         root: Folder of all runs; the sweep's folder has its name.
         url: A database; by default a journal in the sweep's folder.
-        seed: Of everything that is drawn.
-        file: The sweep file, of which the folder keeps a copy.
+        seed: Of all random draws.
+        file: The sweep file, copied into the folder.
 
     Raises:
-        UsageError: If there is a study of that name already that is not the same, if the folder
-            holds another study's trials, or if the database or the folder cannot be used.
+        UsageError: If a different study has that name, the folder contains another study's trials,
+            or the database or the folder is not usable.
     """
     folder = root.resolve() / sweep.name
     with _writing(sweep.name):
-        place = open_place(str(folder) if url is None else url, create=True)
-        _create(place, folder, sweep, seed)
+        storage = open_storage(str(folder) if url is None else url, create=True)
+        _create(storage, folder, sweep, seed)
         folder.mkdir(parents=True, exist_ok=True)
         if file is not None:
-            # It may be that copy which is run again.
+            # The file may be that copy.
             with suppress(shutil.SameFileError):
                 shutil.copyfile(file, folder / SWEEP_FILE)
-    return _study(place, sweep.name)
+    return _study(storage, sweep.name)
 
 
-def _create(place: Place, folder: Path, sweep: Sweep, seed: int) -> None:
-    """Create a study, or make sure that the one that is there is the same sweep's."""
+def _create(opened: OpenStorage, folder: Path, sweep: Sweep, seed: int) -> None:
+    """Create a study, or check that the existing one is the same sweep's."""
     direction = "minimize" if sweep.metric is None else sweep.metric.goal
-    wanted = {_SWEEP: sweep.source, _ROOT: str(folder.parent), _SEED: seed}
-    wanted[_START] = str(Path.cwd())
-    with place.lock(sweep.name):
+    expected = {_SWEEP: sweep.source, _ROOT: str(folder.parent), _SEED: seed}
+    expected[_START] = str(Path.cwd())
+    with opened.lock(sweep.name):
         inner = optuna.create_study(
-            storage=place.storage,
             study_name=sweep.name,
+            storage=opened.storage,
             direction=direction,
             load_if_exists=True,
         )
         known = inner.user_attrs
-        if _refused(inner, known):
+        trials = inner.get_trials(deepcopy=False)
+        if _SWEEP not in known and (known or trials):
             raise UsageError(
-                f"{place.shown} has a study '{sweep.name}' that is no sweep's; "
-                "give this one another `name:`"
+                f"{opened.shown} contains a study '{sweep.name}' that is not a sweep; "
+                "choose another `name:`"
             )
-        # Attributes that are missing are those of a creation that was killed.
-        different = [key for key in wanted if key in known and not _same(known[key], wanted[key])]
+        # A creation that was killed leaves attributes out.
+        different = [k for k in expected if k in known and not _same(known[k], expected[k])]
         if different:
-            what = " and ".join(_DIFFERENT[key] for key in different)
+            changed = " and ".join(_DIFFERENT[key] for key in different)
             raise UsageError(
-                f"{place.shown} has a sweep '{sweep.name}' with {what}; "
-                "give this one another `name:`, or go on with that one: sweep resume"
+                f"{opened.shown} contains a sweep '{sweep.name}' with {changed}; "
+                "choose another `name:`, or resume that sweep with sweep resume"
             )
-        _refuse_strangers(place, folder, len(latest(inner.get_trials(deepcopy=False))))
-        # The sweep first: by it a study is known to be one's.
-        for key in wanted:
+        count = sum(RETRY_OF not in trial.user_attrs for trial in trials)
+        _refuse_unknown_trials(opened, folder, count)
+        # The sweep first: it marks the study as a sweep's.
+        for key in expected:
             if key not in known:
-                inner.set_user_attr(key, wanted[key])
-        # What optuna-dashboard calls the values.
+                inner.set_user_attr(key, expected[key])
+        # The name that optuna-dashboard shows.
         if sweep.metric is not None and inner.metric_names is None:
             inner.set_metric_names([sweep.metric.name])
 
 
-def _refuse_strangers(place: Place, folder: Path, trials: int) -> None:
-    """Refuse a folder with trials that a study has not made: it would take their results."""
+def _refuse_unknown_trials(opened: OpenStorage, folder: Path, trials: int) -> None:
+    """Refuse a folder with another study's trials, whose results would be taken over."""
     found = [re.fullmatch(rf"{_TRIAL}(\d+)", path.name) for path in folder.glob(f"{_TRIAL}*")]
-    strangers = sorted(name[0] for name in found if name and int(name[1]) >= trials)
-    if strangers:
+    unknown = sorted(name[0] for name in found if name and int(name[1]) >= trials)
+    if unknown:
         raise UsageError(
-            f"{folder} holds {strangers[0]}, of which the study in {place.shown} knows nothing; "
+            f"{folder} contains {unknown[0]}, which the study in {opened.shown} does not; "
             "move the folder, or give this sweep another `name:`"
         )
 
 
-def open_study(address: str, name: str | None = None) -> Study:
-    """Open a study that exists, from any machine.
+def open_study(url: str, name: str | None = None) -> Study:
+    """Open an existing study, from any machine.
 
     Args:
-        address: The sweep's folder, its journal, or the URL of a database.
+        url: The sweep's folder, its journal, or the URL of a database.
         name: Which of several; by default the only one.
 
     Raises:
-        UsageError: If there is none, several and no name, or the database cannot be used.
+        UsageError: If there is none, several and no name, or the database is not usable.
     """
-    place = open_place(address, create=False)
+    opened = open_storage(url, create=False)
     names = sorted(
         study.study_name
-        for study in place.storage.get_all_studies()
+        for study in opened.storage.get_all_studies()
         if {_SWEEP, _ROOT, _SEED, _START} <= study.user_attrs.keys()
     )
     if not names:
-        raise UsageError(f"{place.shown} holds no sweep; begin one with sweep run")
+        raise UsageError(f"{opened.shown} contains no sweep; start one with sweep run")
     if name is None and len(names) > 1:
-        raise UsageError(f"{place.shown} holds several sweeps; give --name: {', '.join(names)}")
+        raise UsageError(f"{opened.shown} contains several sweeps; give --name: {', '.join(names)}")
     if name is not None and name not in names:
-        raise UsageError(f"{place.shown} holds no sweep '{name}'; there are {', '.join(names)}")
-    return _study(place, name or names[0])
+        known = ", ".join(names)
+        raise UsageError(f"{opened.shown} contains no sweep '{name}'; known are {known}")
+    return _study(opened, name or names[0])
 
 
-def _study(place: Place, name: str) -> Study:
-    inner = optuna.load_study(study_name=name, storage=place.storage)
+def _study(opened: OpenStorage, name: str) -> Study:
+    inner = optuna.load_study(study_name=name, storage=opened.storage)
     known = inner.user_attrs
-    # A sweep file without a name is called as its sweep.
-    sweep = parse_sweep(known[_SWEEP], f"{name}.yaml")
+    # The root of a sweep whose folder was moved or copied is where the folder is.
+    folder = Path(opened.url)
+    is_moved = "://" not in opened.url and folder.name == name
     return Study(
-        sweep,
-        _root(place, name, Path(known[_ROOT])),
-        Path(known[_START]),
-        known[_SEED],
-        place.address,
-        place.shown,
-        inner,
-        place.storage,
-        place.storage.get_study_id_from_name(name),
-        place.lock(name),
+        # A sweep file without a name has the sweep's name.
+        sweep=parse_sweep(known[_SWEEP], f"{name}.yaml"),
+        root=folder.parent if is_moved else Path(known[_ROOT]),
+        start=Path(known[_START]),
+        seed=known[_SEED],
+        url=opened.url,
+        shown=opened.shown,
+        inner=inner,
+        storage=opened.storage,
+        id=opened.storage.get_study_id_from_name(name),
+        lock=opened.lock(name),
     )
-
-
-def _root(place: Place, name: str, known: Path) -> Path:
-    """Return the folder of all runs: a sweep whose folder was moved, or copied, is where it is."""
-    folder = Path(place.address)
-    return folder.parent if "://" not in place.address and folder.name == name else known
 
 
 @contextmanager
 def _writing(name: str) -> Iterator[None]:
-    """Say in one line that a sweep's study or folder cannot be written."""
+    """Report in one line that a sweep's study or folder is not writable."""
     try:
         yield
     except (OSError, OptunaError) as error:
-        raise UsageError(f"the sweep '{name}' cannot be written: {first_line(error)}") from None
-
-
-def _refused(inner: optuna.Study, known: dict[str, Any]) -> bool:
-    """Return whether a study is somebody else's."""
-    return _SWEEP not in known and bool(known or inner.get_trials(deepcopy=False))
+        raise UsageError(f"the sweep '{name}' is not writable: {first_line(error)}") from None
 
 
 def _same(one: Any, other: Any) -> bool:
     """Compare as JSON: the order of parameters counts, as it is that of a grid."""
     return json.dumps(one) == json.dumps(other)
+
+
+def history_of(trial: FrozenTrial) -> list[float]:
+    """Return the logged values of a trial's metric, in their order."""
+    values: Sequence[float] = [v for _, v in sorted(trial.intermediate_values.items())]
+    # Optuna deletes none: retracted values are NaN.
+    return [value for value in values if math.isfinite(value)]
+
+
+def seconds_of(trial: FrozenTrial) -> float | None:
+    """Return the total run time of a trial's processes; None before the first."""
+    earlier: float | None = trial.user_attrs.get(SECONDS)
+    # A waiting trial keeps the start of its last process.
+    if trial.datetime_start is None or trial.state == TrialState.WAITING:
+        return earlier
+    last = (trial.datetime_complete or datetime.now()) - trial.datetime_start
+    return (earlier or 0.0) + last.total_seconds()

@@ -1,21 +1,35 @@
-"""A sweep's trials as a table for a terminal, and in one line."""
+"""A sweep's trials on a terminal: a table that follows them live, or lines elsewhere."""
 
 import heapq
+import sys
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lightning_colorize.sweeps.columns import GAP, Column, those_that_fit
-from lightning_colorize.sweeps.goal import cost
-from lightning_colorize.sweeps.labels import UNKNOWN, Labels, clock, number
-from lightning_colorize.sweeps.sampling import trials_in_all
-from lightning_colorize.sweeps.status import TrialRow, best
-from lightning_colorize.sweeps.sweep_file import Metric, Sweep
-from lightning_colorize.sweeps.time_left import ENDED
+from lightning_colorize.sweeps.hyperband import cost
+from lightning_colorize.sweeps.labels import UNKNOWN, Labels, clock, format_value
+from lightning_colorize.sweeps.spec import Metric, Sweep
+from lightning_colorize.sweeps.status import (
+    ENDED,
+    TrialRow,
+    best,
+    leaderboard,
+    not_beaten,
+    read_baselines,
+    rows,
+    seconds_left,
+)
+from lightning_colorize.sweeps.storage import is_transient
+from lightning_colorize.sweeps.study import Study
 
 _STYLES = {
     "waiting": "dim",
@@ -25,13 +39,141 @@ _STYLES = {
     "failed": "red",
 }
 _BEST_SHOWN = 3
-# The summary, the heading between an empty line and a rule, the line that says how many are left
-# out, the empty line below, and the cursor's.
+# The summary, the heading between an empty line and a rule, the line with the number of further
+# trials, the empty line below, and the cursor's.
 _OTHER_LINES = 7
+_LINE_EVERY = 30.0
+# Reading hundreds of trials takes tenths of a second of a core that trials need.
+_REST = 20
+_WIDE = 1000
+
+_GAP = 2  # blanks between two columns
+_READABLE = 10  # cut to that many characters, most values can still be told apart
+
+
+class LiveTable:
+    """Shows a sweep's trials while workers run: `with LiveTable(...) as table: table.tick()`.
+
+    On a terminal a table is updated in place. Elsewhere a line is printed when a trial ends, and
+    every 30 s if none does.
+
+    Args:
+        study: The study.
+        workers: Number of trials that run at the same time.
+        console: By default stderr.
+    """
+
+    def __init__(self, study: Study, workers: int, console: Console | None = None) -> None:
+        self._study = study
+        self._workers = workers
+        self._console = console or Console(stderr=True)
+        self._labels = Labels(study.sweep)
+        self._live: Live | None = None
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            self._live = Live(
+                console=self._console,
+                auto_refresh=False,
+                # Piped output does not belong on this console.
+                redirect_stdout=sys.stdout.isatty(),
+            )
+        self._printed: set[int] = set()
+        self._last_line = time.monotonic()
+        self._next_update = float("-inf")
+
+    def __enter__(self) -> "LiveTable":
+        """Start; trials that have ended already get no line."""
+        self._printed = {row.number for row in rows(self._study) if row.state in ENDED}
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Show the final state."""
+        try:
+            self._update()
+        finally:
+            if self._live is not None:
+                self._live.stop()
+
+    def hide(self) -> None:
+        """Leave no table behind, because the final one follows on the same terminal."""
+        if self._live is not None and sys.stdout.isatty():
+            self._live.transient = True
+
+    def tick(self) -> None:
+        """Update the table if it is time; cheap to call often."""
+        if time.monotonic() >= self._next_update:
+            self._update()
+
+    def _update(self) -> None:
+        start = time.monotonic()
+        try:
+            self._show(rows(self._study))
+        except Exception as error:
+            # The workers wait for a database that restarts, and report it.
+            if not is_transient(error):
+                raise
+        now = time.monotonic()
+        self._next_update = now + _REST * (now - start)
+
+    def _show(self, trials: Sequence[TrialRow]) -> None:
+        left = seconds_left(trials, self._study.sweep, self._workers)
+        if self._live is not None:
+            width, height = self._console.size
+            shown = table_of(trials, self._study.sweep, self._labels, left, height, width)
+            self._live.update(shown, refresh=True)
+            return
+        for row in trials:
+            if row.state in ENDED and row.number not in self._printed:
+                self._printed.add(row.number)
+                self._print(self._ending(row, trials))
+        if time.monotonic() - self._last_line >= _LINE_EVERY:
+            self._print(summary(trials, self._study.sweep, left))
+
+    def _ending(self, row: TrialRow, trials: Sequence[TrialRow]) -> str:
+        metric = self._study.sweep.metric
+        words = _metric_words(metric, row.value)
+        known = [other for other in trials if other.number in self._printed]
+        if metric is not None and best(known, metric.goal) is row:
+            words[0] += " (best)"
+        if row.reason is not None:
+            words.append(row.reason)
+        line = f"trial {row.number} {row.state}: {', '.join([*words, clock(row.seconds)])}"
+        changes = self._labels.changes(row.values)
+        return f"{line}; {changes}" if changes else line
+
+    def _print(self, line: str) -> None:
+        self._last_line = time.monotonic()
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_table(study: Study, console: Console | None = None) -> None:
+    """Print a sweep's trials, with the baselines of the best trial's data.
+
+    Args:
+        study: The study; all its trials are printed if no terminal limits their number.
+        console: By default stdout.
+    """
+    if console is None:
+        console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    trials = rows(study)
+    running = sum(row.state == "running" for row in trials)
+    left = seconds_left(trials, study.sweep, running) if running else None
+    width, height = console.size if console.is_terminal else (None, None)
+    metric = study.sweep.metric
+    entries = [] if metric is None else leaderboard(trials, metric.goal)
+    baselines, remark = {}, None
+    if metric is not None and entries:
+        baselines = read_baselines(entries[0], metric)
+        remark = not_beaten(entries[0], metric, baselines)
+    labels = Labels(study.sweep)
+    console.print(table_of(trials, study.sweep, labels, left, height, width, baselines))
+    if remark is not None:
+        console.print(Text(f"{remark}\n", style="yellow"))
 
 
 def table_of(
-    rows: Sequence[TrialRow],
+    trials: Sequence[TrialRow],
     sweep: Sweep,
     labels: Labels,
     left: float | None,
@@ -42,20 +184,20 @@ def table_of(
     """Return a summary and a table below it.
 
     Args:
-        rows: All trials.
-        sweep: Theirs.
+        trials: All trials.
+        sweep: Their sweep.
         labels: The sweep's.
-        left: Seconds that the sweep will still take; None where that is not known.
-        height: Lines that there are; None for as many as it takes.
-        width: Characters of a line; None for as many as it takes.
-        baselines: Values of the metric that are shown below the trials', by name.
+        left: Remaining seconds of the sweep; None if unknown.
+        height: Available lines; None for no limit.
+        width: Available characters of a line; None for no limit.
+        baselines: Values of the metric shown below the trials', by name.
     """
     others = dict(baselines or {})
     most = None if height is None else max(1, height - _OTHER_LINES - len(others))
-    shown = rows if most is None else _chosen(rows, sweep, most)
-    first = None if sweep.metric is None else best(rows, sweep.metric.goal)
-    head = Text(f"{sweep.name}: {summary(rows, sweep, left)}", no_wrap=True, overflow="ellipsis")
-    if not rows:
+    shown = trials if most is None else _chosen(trials, sweep, most)
+    first = None if sweep.metric is None else best(trials, sweep.metric.goal)
+    head = Text(f"{sweep.name}: {summary(trials, sweep, left)}", no_wrap=True, overflow="ellipsis")
+    if not trials:
         return head
     table = Table(
         box=SIMPLE_HEAD,
@@ -73,11 +215,66 @@ def table_of(
         cells[1].stylize(style)
         is_best = index < len(shown) and shown[index] is first
         table.add_row(*cells, style="bold" if is_best else "" if style else "dim")
-    more = len(rows) - len(shown)
+    more = len(trials) - len(shown)
     below = [Text(f"and {more:,} more", style="dim")] if more else []
-    # The last line is empty: behind a full one, the ^C that a terminal writes is on a further line,
+    # The last line is empty: behind a full one, the ^C that a terminal echoes is on a further line,
     # and a live table is then drawn too low.
     return Group(head, Text(""), table, *below, Text(""))
+
+
+def _cell(text: str) -> Text:
+    # One line; brackets in a value are not markup.
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+        head: Its heading.
+        cells: One per row.
+        justify: Numbers are right-aligned.
+        shrinks: Whether it may be truncated on a narrow terminal.
+    """
+
+    head: str
+    cells: Sequence[str]
+    justify: Literal["left", "right"] = "left"
+    shrinks: bool = False
+
+    @property
+    def width(self) -> int:
+        """Its width, with the gap beside it."""
+        return _GAP + max(map(cell_len, [self.head, *self.cells]))
+
+    @property
+    def min_width(self) -> int:
+        """The width below which it says nothing."""
+        return min(self.width, _GAP + _READABLE) if self.shrinks else self.width
+
+
+def fitting(columns: Sequence[Column], room: int) -> list[Column]:
+    """Return the columns that fit, in their order; those that vary most are kept first.
+
+    Args:
+        columns: With as many cells each.
+        room: Their total width.
+
+    Returns:
+        At least one column. They may have to shrink; a last column marks that some are left out.
+    """
+    if sum(column.min_width for column in columns) <= room:
+        return list(columns)
+    mark = Column("…", [""] * len(columns[0].cells))
+    left = room - mark.width
+    chosen: list[int] = []
+    for index in sorted(range(len(columns)), key=lambda i: -len(set(columns[i].cells))):
+        if not chosen or columns[index].min_width <= left:
+            chosen.append(index)
+            left -= columns[index].min_width
+    marks = [mark] if len(chosen) < len(columns) else []
+    return [*(columns[index] for index in sorted(chosen)), *marks]
 
 
 def _columns(
@@ -88,7 +285,7 @@ def _columns(
     baselines: Mapping[str, float],
     width: int | None,
 ) -> list[Column]:
-    """Return what is said of trials and, in the rows below them, of baselines."""
+    """Return the columns of trials and, in the rows below them, of baselines."""
     none = [""] * len(baselines)
     numbers = [str(row.number) for row in shown]
     before = [
@@ -99,8 +296,8 @@ def _columns(
     epoch = [Column("epoch", [*epochs, *none], "right")]
     after = []
     if metric is not None:
-        values = [number(_so_far(row, metric)) for row in shown]
-        values += map(number, baselines.values())
+        values = [format_value(_so_far(row, metric)) for row in shown]
+        values += map(format_value, baselines.values())
         marks = ["best" if row is first else "" for row in shown]
         after += [Column(metric.name, values, "right"), Column("", [*marks, *none])]
     after.append(Column("time", [*(clock(row.seconds) for row in shown), *none], "right"))
@@ -111,32 +308,34 @@ def _columns(
     if width is None or not parameters:
         return [*before, *parameters, *epoch, *after]
     # The first column has no gap before it.
-    room = width + GAP - sum(column.width for column in [*before, *after])
+    room = width + _GAP - sum(column.width for column in [*before, *after])
     if sum(column.width for column in [*parameters, *epoch]) > room:
         epoch = []
     room -= sum(column.width for column in epoch)
-    return [*before, *those_that_fit(parameters, room), *epoch, *after]
-
-
-def _cell(text: str) -> Text:
-    # One line, and what is in brackets in a value is no markup.
-    return Text(text, no_wrap=True, overflow="ellipsis")
+    return [*before, *fitting(parameters, room), *epoch, *after]
 
 
 def _value(row: TrialRow, name: str, labels: Labels) -> str:
     return labels.value(name, row.values[name]) if name in row.values else UNKNOWN
 
 
-def summary(rows: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str:
-    """Return how a sweep goes, in one line.
+def _so_far(row: TrialRow, metric: Metric) -> float | None:
+    """Return a trial's value, or its best one so far."""
+    if row.value is not None or not row.history:
+        return row.value
+    return min(row.history, key=lambda value: cost(value, metric.goal))
+
+
+def summary(trials: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str:
+    """Return the progress of a sweep, in one line.
 
     Args:
-        rows: All trials.
-        sweep: Theirs.
-        left: Seconds that it will still take; None where that is not known.
+        trials: All trials.
+        sweep: Their sweep.
+        left: Remaining seconds; None if unknown.
     """
-    count = Counter[str](row.state for row in rows)
-    total = trials_in_all(sweep)
+    count = Counter[str](row.state for row in trials)
+    total = sweep.trial_count
     done = sum(count[state] for state in ENDED)
     words = [f"{done:,} of {total:,} trials ended" if total else f"{done:,} trials ended"]
     others = [f"{count[state]:,} {state}" for state in ("pruned", "failed") if count[state]]
@@ -145,41 +344,35 @@ def summary(rows: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str:
     if left is not None and round(left):
         words.append(f"about {clock(left)} left")
     words += [f"{count[state]:,} {state}" for state in ("running", "waiting") if count[state]]
-    first = None if sweep.metric is None else best(rows, sweep.metric.goal)
+    first = None if sweep.metric is None else best(trials, sweep.metric.goal)
     if first is not None:
-        (said,) = metric_words(sweep.metric, first.value)
-        words.append(f"best {said} (trial {first.number})")
+        (value,) = _metric_words(sweep.metric, first.value)
+        words.append(f"best {value} (trial {first.number})")
     return ", ".join(words)
 
 
-def metric_words(metric: Metric | None, value: float | None) -> list[str]:
-    """Return a trial's value in words, if it has one."""
-    return [] if metric is None or value is None else [f"{metric.name} {number(value)}"]
+def _metric_words(metric: Metric | None, value: float | None) -> list[str]:
+    return [] if metric is None or value is None else [f"{metric.name} {format_value(value)}"]
 
 
-def _so_far(row: TrialRow, metric: Metric) -> float | None:
-    """Return a trial's value, or the best one that it has had up to now."""
-    if row.value is not None or not row.history:
-        return row.value
-    return min(row.history, key=lambda value: cost(value, metric.goal))
-
-
-def _chosen(rows: Sequence[TrialRow], sweep: Sweep, most: int) -> list[TrialRow]:
-    """Return what runs, the best and what has ended last, by number."""
+def _chosen(trials: Sequence[TrialRow], sweep: Sweep, most: int) -> list[TrialRow]:
+    """Return the running trials, the best and the last ended ones, by number."""
     by_state = [
-        [row for row in rows if row.state == "running"],
-        _best_few(rows, sweep),
-        [row for row in reversed(rows) if row.state in ENDED],
-        [row for row in rows if row.state == "waiting"],
+        [row for row in trials if row.state == "running"],
+        _best_few(trials, sweep),
+        [row for row in reversed(trials) if row.state in ENDED],
+        [row for row in trials if row.state == "waiting"],
     ]
     chosen = {row.number: row for some in by_state for row in some}
     return sorted(list(chosen.values())[:most], key=lambda row: row.number)
 
 
-def _best_few(rows: Sequence[TrialRow], sweep: Sweep) -> list[TrialRow]:
+def _best_few(trials: Sequence[TrialRow], sweep: Sweep) -> list[TrialRow]:
     if sweep.metric is None:
         return []
     goal = sweep.metric.goal
-    valued = [(row.value, row) for row in rows if row.state == "finished" and row.value is not None]
+    valued = [
+        (row.value, row) for row in trials if row.state == "finished" and row.value is not None
+    ]
     first = heapq.nsmallest(_BEST_SHOWN, valued, key=lambda pair: cost(pair[0], goal))
     return [row for _, row in first]

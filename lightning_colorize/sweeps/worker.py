@@ -1,115 +1,307 @@
-"""A worker: takes trials one after the other, and runs each as a process."""
+"""A worker: takes trials one after the other and runs each as a process."""
 
 import argparse
+import errno
 import os
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.sweeps.attempt import Attempt, Terms
-from lightning_colorize.sweeps.lease import STALE_AFTER
-from lightning_colorize.sweeps.process import STUDY
-from lightning_colorize.sweeps.signals import noted
+from lightning_colorize.common.files import write_atomic
+from lightning_colorize.runs.folder import STOP, is_running
+from lightning_colorize.sweeps.command import expand
+from lightning_colorize.sweeps.queue import RENEW_EVERY, STALE_AFTER, TakenTrial, TrialQueue
 from lightning_colorize.sweeps.study import Study, open_study
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun
 
 # Seconds.
-_ASK_WHETHER_STOPPED_EVERY = 2.0
+_CHECK_STOPPED_EVERY = 2.0
+_POLL_EVERY = 0.2
 _IDLE = 1.0
-_PATIENCE_ONCE_SIGNALLED = 10.0
+_START_PHASE = 60.0
+_PATIENCE_ONCE_SIGNALED = 10.0
 
 _MOST_FAILURES = 5  # in a row; as W&B's agent
+_NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC)
 
 
-def work(study: Study, terms: Terms | None = None, stale_after: float = STALE_AFTER) -> int:
-    """Run trials until none is left, the sweep is stopped, or a signal says to end.
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How a worker runs its trials.
 
-    To be called in the main thread of a process that does nothing else.
+    Attributes:
+        devices: The GPUs that trials see; None for all of the worker's.
+        threads: Threads per library of a trial; None for all cores.
+        renew_every: Seconds between two renewals of the lease.
+        grace: Seconds for an interrupted trial to write a checkpoint. A cluster kills 30 s after
+            its signal.
+    """
+
+    devices: Sequence[str] | None = None
+    threads: int | None = None
+    renew_every: float = RENEW_EVERY
+    grace: float = 25.0
+
+
+@contextmanager
+def caught_signals(handle: Callable[[int], None]) -> Iterator[None]:
+    """Pass SIGINT and SIGTERM to a function, then restore their handlers.
 
     Args:
-        study: Whose trials.
-        terms: How they are run.
-        stale_after: Seconds without a sign of life after which another worker's trial is taken
+        handle: Called with the signal's number, in the main thread.
+    """
+    before = {
+        number: signal.signal(number, lambda number, frame: handle(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def work(
+    study: Study, options: WorkerOptions | None = None, stale_after: float = STALE_AFTER
+) -> int:
+    """Run trials until none is left, the sweep is stopped, or a signal arrives.
+
+    Call it in the main thread of a process that does nothing else.
+
+    Args:
+        study: The study.
+        options: How trials are run.
+        stale_after: Seconds without a renewed lease after which another worker's trial is taken
             over.
 
     Returns:
-        0, or after SIGINT 130, after SIGTERM 143.
+        0, or 130 after SIGINT, 143 after SIGTERM.
 
     Raises:
-        WorkError: If the study's database is away for minutes, a trial cannot be started for
-            reasons that are not its own, or several in a row have failed at their start.
+        WorkError: If the study's database is unreachable for minutes, a trial cannot be started for
+            reasons that are not its own, or several in a row failed at their start.
     """
-    worker = _Worker(study, terms or Terms(), stale_after)
-    with noted(worker.hear):
+    worker = _Worker(study, options or WorkerOptions(), stale_after)
+    with caught_signals(worker.handle):
         return worker.work()
 
 
 class _Worker:
-    def __init__(self, study: Study, terms: Terms, stale_after: float) -> None:
+    def __init__(self, study: Study, options: WorkerOptions, stale_after: float) -> None:
         self._study = study
-        self._terms = terms
-        self._trials = Trials(study, stale_after)
+        self._options = options
+        self._queue = TrialQueue(study, stale_after)
         self._failures: list[str] = []
         self._signals: list[int] = []
         self._stopped: str | None = None
-        self._asked = float("-inf")
+        self._checked = float("-inf")
 
-    def hear(self, number: int) -> None:
+    def handle(self, number: int) -> None:
         self._signals.append(number)
-        self._trials.patience = _PATIENCE_ONCE_SIGNALLED
+        self._queue.patience = _PATIENCE_ONCE_SIGNALED
 
     def work(self) -> int:
         while not self._signals:
             if self._is_stopped():
                 return 0
-            trial = self._trials.take()
+            trial = self._queue.take()
             if trial is not None:
-                attempt = Attempt(self._study, self._trials, trial, self._terms, self._urgency)
-                self._count(attempt.run())
-            elif self._trials.all_ended():
+                runner = TrialRunner(self._study, self._queue, trial, self._options, self._urgency)
+                self._count(runner.run())
+            elif self._queue.all_ended():
                 return 0
             else:
                 # Another worker may die and leave its trial.
-                time.sleep(min(_IDLE, self._terms.renew_every))
+                time.sleep(min(_IDLE, self._options.renew_every))
         return 128 + self._signals[0]
 
     def _count(self, failure: str | None) -> None:
-        """End where each trial fails at its start: the next ones would too."""
+        """Stop when every trial fails at its start: the next ones would too."""
         self._failures = [] if failure is None else [*self._failures, failure]
         if len(self._failures) == _MOST_FAILURES:
             again = self._study.command("resume", "--retry-failed")
             raise WorkError(
-                f"{_MOST_FAILURES} trials in a row have failed at their start, the last one with "
-                f"'{failure}'; once that is mended: {again}"
+                f"{_MOST_FAILURES} trials in a row failed at their start, the last one with "
+                f"'{failure}'; when that is fixed: {again}"
             )
 
     def _is_stopped(self) -> bool:
-        self._asked = time.monotonic()
-        self._stopped = self._trials.stopped()
+        self._checked = time.monotonic()
+        self._stopped = self._queue.stopped()
         return self._stopped is not None
 
     def _urgency(self) -> int:
         """Return 0 to let a trial run, 1 to interrupt it, 2 to kill it."""
-        if time.monotonic() - self._asked >= _ASK_WHETHER_STOPPED_EVERY and not self._signals:
+        if time.monotonic() - self._checked >= _CHECK_STOPPED_EVERY and not self._signals:
             self._is_stopped()
         return min(2, len(self._signals)) or int(self._stopped == "now")
 
 
+class TrialRunner:
+    """Runs a taken trial: starts its process, reads its run folder, reports to the queue.
+
+    Args:
+        study: The study.
+        queue: This worker's access to it.
+        trial: The taken trial.
+        options: How to run it.
+        urgency: Polled several times a second: 0 to continue, 1 to interrupt, 2 to kill.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        queue: TrialQueue,
+        trial: TakenTrial,
+        options: WorkerOptions,
+        urgency: Callable[[], int],
+    ) -> None:
+        self._study = study
+        self._queue = queue
+        self._trial = trial
+        self._options = options
+        self._urgency = urgency
+        self._run = TrialRun(trial.folder, study.sweep.metric)
+        self._reported = trial.history
+        self._started = self._renewed = time.monotonic()
+        self._is_mine = True
+        self._interrupted = False
+
+    def run(self) -> str | None:
+        """Run the trial and close it; queue it again if it is interrupted.
+
+        Returns:
+            Why it failed at its start, within a minute and before its first validation: other
+            trials may fail for the same reason. None otherwise.
+
+        Raises:
+            WorkError: If it cannot be run for reasons that are not its own; it is queued again.
+        """
+        try:
+            outcome = self._outcome()
+        except OSError as error:
+            self._queue.give_back(self._trial)
+            raise WorkError(
+                f"trial {self._trial.number} cannot be run here ({error}); "
+                f"when that is fixed: {self._study.command('resume')}"
+            ) from None
+        if outcome is None:
+            self._queue.give_back(self._trial)
+            return None
+        self._queue.tell(self._trial, outcome)
+        at_start = time.monotonic() - self._started < _START_PHASE and self._run.epoch is None
+        return outcome.reason if outcome.state == "failed" and at_start else None
+
+    def _outcome(self) -> Outcome | None:
+        """Return the trial's outcome; None if this worker has interrupted it."""
+        if not self._wait_until_free():
+            return None
+        self._report()
+        if self._run.has_ended:
+            # Its worker was killed, or asleep, before it could close the trial.
+            return self._run.outcome(None, "")
+        self._run.mark_start()
+        words = expand(self._study.sweep, self._trial.values)
+        try:
+            process = TrialProcess(
+                words,
+                self._trial.folder,
+                self._study.start,
+                self._study.sweep.name,
+                self._options.devices,
+                self._options.threads,
+            )
+        except OSError as error:
+            if error.filename != words[0] or error.errno not in _NO_PROGRAM:
+                raise
+            return Outcome("failed", reason=f"{words[0]} cannot be run: {error.strerror}")
+        try:
+            code = self._watch(process)
+        finally:
+            process.end(self._options.grace)
+        if self._interrupted and not self._run.has_ended:
+            return None
+        outcome = self._run.outcome(code, process.last_line())
+        # A cluster signals the trial along with the worker, and the trial may be faster.
+        return None if outcome.state == "interrupted" and self._urgency() else outcome
+
+    def _wait_until_free(self) -> bool:
+        """Wait until a process that outlived its worker has written its checkpoint."""
+        while is_running(self._trial.folder):
+            self._renew()
+            if self._urgency() or not self._is_mine:
+                return False
+            time.sleep(_POLL_EVERY)
+        return True
+
+    def _watch(self, process: TrialProcess) -> int:
+        """Watch a process until it has ended; returns its exit code."""
+        kill_at = float("inf")
+        while (code := process.wait(_POLL_EVERY)) is None:
+            self._renew()
+            if self._report():
+                self._stop_if_behind()
+            urgency = self._urgency()
+            if (urgency or not self._is_mine) and not self._interrupted:
+                self._interrupted = True
+                process.terminate()
+                kill_at = time.monotonic() + self._options.grace
+            elif urgency > 1 or time.monotonic() > kill_at:
+                process.kill()
+        self._report()
+        return code
+
+    def _renew(self) -> None:
+        """Renew the lease when it is time."""
+        if self._is_mine and time.monotonic() - self._renewed >= self._options.renew_every:
+            self._is_mine = self._queue.renew(self._trial)
+            self._renewed = time.monotonic()
+
+    def _report(self) -> bool:
+        """Report the logged values; returns whether there are new ones."""
+        is_new, values = self._run.read(), self._run.values
+        if not is_new and values == self._reported:
+            return False
+        for index, value in enumerate(values):
+            if self._reported[index : index + 1] != [value]:
+                self._queue.report(self._trial, index, value)
+        for index in range(len(values), len(self._reported)):
+            self._queue.retract(self._trial, index)
+        self._reported = values
+        if self._run.epoch is not None:
+            self._queue.report_epoch(self._trial, self._run.epoch)
+        return True
+
+    def _stop_if_behind(self) -> None:
+        behind = self._queue.behind(self._trial)
+        metric, stop = self._study.sweep.metric, self._trial.folder / STOP
+        if behind is None or metric is None or stop.exists():
+            return
+        write_atomic(
+            stop,
+            f"hyperband: {metric.name} {behind.value:.5g} is behind {behind.threshold:.5g} "
+            f"at validation {behind.band}\n",
+        )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Be a worker of the study that the environment names; returns the exit code."""
+    """Run a worker of the study that the environment names; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="the sweep's")
-    parser.add_argument("--devices", help="GPUs that trials see, separated by commas; '' for none")
-    parser.add_argument("--threads", type=int, help="of a trial's libraries")
+    parser.add_argument("--name", required=True, help="name of the sweep")
+    parser.add_argument("--devices", help="GPUs that trials see, comma-separated; '' for none")
+    parser.add_argument("--threads", type=int, help="threads per library of a trial")
     arguments = parser.parse_args(argv)
     devices = arguments.devices
-    terms = Terms(
+    options = WorkerOptions(
         devices=None if devices is None else [name for name in devices.split(",") if name],
         threads=arguments.threads,
     )
     try:
-        return work(open_study(os.environ[STUDY], arguments.name), terms)
+        return work(open_study(os.environ[STUDY], arguments.name), options)
     except (UsageError, WorkError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

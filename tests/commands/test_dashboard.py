@@ -17,12 +17,11 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from lightning_colorize.commands import dashboard
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps import study_page
-from lightning_colorize.sweeps.outcome import Outcome
-from lightning_colorize.sweeps.storage import Place, open_place
+from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.spec import parse_sweep
+from lightning_colorize.sweeps.storage import OpenStorage, open_storage
 from lightning_colorize.sweeps.study import create_study
-from lightning_colorize.sweeps.sweep_file import parse_sweep
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps.trial import Outcome
 
 _PROGRAM = """
 import argparse, sys
@@ -115,14 +114,14 @@ def _study(folder, url=None):
         "parameters": {"x": {"values": [1, 2]}},
     }
     study = create_study(parse_sweep(source, "tiny.yaml"), folder, url)
-    trials = Trials(study)
+    trials = TrialQueue(study)
     trials.tell(trials.take(), Outcome("finished", 23.0))
-    return study.address
+    return study.url
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
-def test_serves_a_study_to_look_at_until_interrupted(tmp_path, kind):
+def test_serves_a_study_until_interrupted(tmp_path, kind):
     url = f"sqlite:///{tmp_path}/study.db" if kind == "sqlite" else None
     place = _study(tmp_path, url)
     process = subprocess.Popen(
@@ -157,30 +156,29 @@ def test_a_study_that_cannot_be_shown(tmp_path, monkeypatch):
         dashboard.run(_parse("--study", place))
 
 
-def test_a_password_is_not_shown(tmp_path, monkeypatch):
-    storage = open_place(_study(tmp_path), create=False).storage
+def test_a_password_is_not_shown(tmp_path, monkeypatch, capsys):
+    storage = open_storage(_study(tmp_path), create=False).storage
     secret, shown = (f"postgresql://somebody:{word}@host/studies" for word in ("secret", "***"))
-    place = Place(storage, None, secret, shown)
-    monkeypatch.setattr(study_page, "open_place", lambda address, create: place)
-    monkeypatch.setattr(study_page._Server, "serve_forever", lambda server: None)
-    # Takes seconds to import, and is not asked.
+    opened = OpenStorage(storage, None, secret, shown)
+    monkeypatch.setattr("lightning_colorize.sweeps.storage.open_storage", lambda *_, **__: opened)
+    monkeypatch.setattr(dashboard._Server, "serve_forever", lambda server: None)
+    # Takes seconds to import.
     fake = SimpleNamespace(wsgi=lambda storage: None)
     monkeypatch.setitem(sys.modules, "optuna_dashboard", fake)
-    said = []
-    study_page.serve_study(secret, "127.0.0.1", 0, said.append)
-    assert len(said) == 1
-    assert said[0].startswith(f"optuna-dashboard on {shown}: http://127.0.0.1:")
-    assert "secret" not in said[0]
+    dashboard._serve_study(secret, 0)
+    said = capsys.readouterr().out
+    assert said.startswith(f"optuna-dashboard on {shown}: http://127.0.0.1:")
+    assert "secret" not in said
 
 
-def test_a_study_is_only_to_look_at():
+def test_a_study_is_read_only():
     started = []
 
     def app(environ, start):
         start("200 OK", [])
         return [b"shown"]
 
-    guarded = study_page._only_to_look_at(app)
+    guarded = dashboard._read_only(app)
     for method, said in (("GET", "200"), ("HEAD", "200"), ("DELETE", "405"), ("POST", "405")):
         guarded({"REQUEST_METHOD": method}, lambda status, headers: started.append(status[:3]))
         assert started[-1] == said

@@ -12,11 +12,11 @@ import yaml
 
 from lightning_colorize.commands import sweep_checks, sweep_work
 from lightning_colorize.reports.sweep.images import image_strips
-from lightning_colorize.sweeps import wandb_engine
-from lightning_colorize.sweeps.live import LiveTable
+from lightning_colorize.sweeps import wandb
+from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study, open_study
-from lightning_colorize.sweeps.sweep_file import read_sweep
+from lightning_colorize.sweeps.table import LiveTable
 from lightning_colorize.training.loggers import wandb_mode
 from tests.sweeps.conftest import STUB
 
@@ -73,7 +73,7 @@ def test_from_a_file_to_a_report(run, sweep, command, tmp_path, capsys):
     assert command("sweep", "export", folder, "--to", table) == 2
     assert command("sweep", "export", folder, "--to", table, "--overwrite") == 0
 
-    # Under their own names they are anew each time.
+    # The default files are overwritten.
     for number in (0, 1, 2):
         (folder / f"trial-000{number}/config.yaml").write_text(f"number: {number}\n")
     assert run(file) == 0
@@ -89,27 +89,27 @@ def test_from_a_file_to_a_report(run, sweep, command, tmp_path, capsys):
     assert (folder / "report.html").is_file()
 
 
-def test_a_failed_trial_is_said_and_the_exit_code_is_1(run, sweep, capsys):
+def test_a_failed_trial_is_reported_and_the_exit_code_is_1(run, sweep, capsys):
     assert run(sweep({"x": {"value": 1}, "do": {"values": ["finish", "fail"]}})) == 1
     assert "trial 1 failed: " in capsys.readouterr().err
 
 
-def test_failed_trials_are_tried_again_when_asked_for(run, sweep, command, tmp_path, capsys):
+def test_retry_failed_queues_failed_trials_again(run, sweep, command, tmp_path, capsys):
     file = sweep({"x": {"values": [1, 2]}, "do": {"value": "fail"}})
     assert run(file) == 1
-    again = capsys.readouterr().err.splitlines()[-1].removeprefix("again     lightning-colorize ")
+    again = capsys.readouterr().err.splitlines()[-1].removeprefix("retry     lightning-colorize ")
     (tmp_path / "stub.py").write_text(STUB.replace('do == "fail"', "False"))
     folder = tmp_path / "runs/mine"
     assert command(*shlex.split(again), "--dry-run") == 0
     assert [row.state for row in rows(open_study(str(folder)))] == ["failed", "failed"]
     capsys.readouterr()
     assert command(*shlex.split(again)) == 0
-    assert "failed trials that are tried again: 2" in capsys.readouterr().out
+    assert "failed trials queued again: 2" in capsys.readouterr().out
     assert [row.state for row in rows(open_study(str(folder)))] == ["finished", "finished"]
 
 
 @pytest.mark.parametrize("action", ["join", "resume"])
-def test_what_trials_need_is_asked_for_again_by_who_goes_on(
+def test_join_and_resume_check_the_environment_again(
     sweep, command, tmp_path, capsys, monkeypatch, action
 ):
     file = sweep({"x": {"values": [1]}}, command=["/bin/sh", "${envvar:NEEDED}", "${args}"])
@@ -130,10 +130,10 @@ def test_what_trials_need_is_asked_for_again_by_who_goes_on(
     assert (checked, Path.cwd()) == ([tmp_path / "start"], tmp_path)
     (tmp_path / "start").rmdir()
     assert command("sweep", action, study.folder) == 2
-    assert f"begun in {tmp_path / 'start'}, which is not here" in capsys.readouterr().err
+    assert f"started in {tmp_path / 'start'}, which does not exist here" in capsys.readouterr().err
 
 
-def test_stopped_and_gone_on_with(run, sweep, command, tmp_path, capsys):
+def test_stop_and_resume(run, sweep, command, tmp_path, capsys):
     file = sweep({"x": {"values": [1, 2]}})
     folder = tmp_path / "runs/mine"
     create_study(read_sweep(file), tmp_path / "runs")
@@ -148,7 +148,7 @@ def test_stopped_and_gone_on_with(run, sweep, command, tmp_path, capsys):
 
 @pytest.mark.parametrize(("code", "hidden"), [(0, 1), (130, 0)])
 def test_the_final_table_replaces_the_live_one(run, sweep, monkeypatch, code, hidden):
-    """Where the sweep is interrupted there is no final one."""
+    """An interrupted sweep has no final table."""
     calls = []
     monkeypatch.setattr(sweep_work, "_run_workers", lambda *_: code)
     monkeypatch.setattr(LiveTable, "hide", lambda table: calls.append(table))
@@ -165,14 +165,14 @@ def test_a_dry_run_prints_commands_and_leaves_nothing(run, sweep, tmp_path, caps
 
 @pytest.fixture
 def logged_in(monkeypatch):
-    """As if W&B could be used; returns what it is asked to run."""
+    """Pretend that W&B is available; returns the runs that it receives."""
     asked = []
     monkeypatch.setattr(wandb_mode, "wandb_mode", lambda _: SimpleNamespace(mode="online"))
-    monkeypatch.setattr(wandb_engine, "run_wandb", lambda *words: asked.append(words) or 0)
+    monkeypatch.setattr(wandb, "run_wandb", lambda *words: asked.append(words) or 0)
     return asked
 
 
-def test_wandb_runs_a_sweep_where_logged_in(sweep, command, tmp_path, monkeypatch, logged_in):
+def test_wandb_runs_a_sweep_if_logged_in(sweep, command, tmp_path, monkeypatch, logged_in):
     monkeypatch.chdir(tmp_path)
     assert command("sweep", "run", sweep({"x": {"value": 1}}), "--workers", 2) == 0
     assert [words[1:] for words in logged_in] == [(2, None)]
@@ -194,15 +194,15 @@ def test_a_dry_run_is_dry_with_wandb_too(
     "words",
     [["--launcher", "slurm"], ["--root", "else"], ["--seed", "4"], ["--storage", "sqlite:///x"]],
 )
-def test_what_only_the_local_engine_has_decides_for_it(
+def test_options_of_the_local_engine_select_it(
     sweep, command, tmp_path, capsys, monkeypatch, logged_in, words
 ):
     monkeypatch.chdir(tmp_path)
     file = sweep({"x": {"values": [1, 2]}})
     assert command("sweep", "run", file, "--engine", "wandb", "--dry-run", *words) == 2
-    assert f"{words[0]}: W&B keeps the study" in capsys.readouterr().err
+    assert f"{words[0]}: W&B stores the study" in capsys.readouterr().err
     assert command("sweep", "run", file, "--dry-run", *words) == 0
-    assert f"engine    local: W&B's has no {words[0]}" in capsys.readouterr().err
+    assert f"engine    local: W&B's lacks {words[0]}" in capsys.readouterr().err
     assert logged_in == []
 
 
@@ -210,7 +210,7 @@ def test_what_only_the_local_engine_has_decides_for_it(
     ("words", "told"),
     [
         (["--workers", "0"], "--workers 0: it must be above 0"),
-        (["--engine", "wandb", "--storage", "sqlite:///x.db"], "--storage: W&B keeps the study"),
+        (["--engine", "wandb", "--storage", "sqlite:///x.db"], "--storage: W&B stores the study"),
         (["--storage", "mysql://host/x"], "mysql"),
         (["--report-images", "-1"], "--report-images -1: it must be 0 or more"),
         (["--partition", "gpu"], "--partition is for --launcher slurm; give that too"),
@@ -224,7 +224,7 @@ def test_wrong_use_is_one_line(run, sweep, tmp_path, capsys, words, told):
     assert not list(tmp_path.glob("runs/*/trial-*"))
 
 
-def test_a_sweep_that_is_not_there(command, tmp_path, capsys):
+def test_a_missing_sweep(command, tmp_path, capsys):
     for action in ("status", "stop", "resume", "join", "export", "report"):
         assert command("sweep", action, tmp_path / "none") == 2
         assert "does not exist" in capsys.readouterr().err

@@ -3,7 +3,7 @@ import yaml
 
 from lightning_colorize.commands.sweep_checks import check, examples, fit_words, variations
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.sweep_file import read_sweep
+from lightning_colorize.sweeps.spec import read_sweep
 
 FIT = ["${env}", "lightning-colorize", "fit", "--config", "experiments/quickstart.yaml", "${args}"]
 

@@ -8,11 +8,11 @@ import pytest
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import read_result
-from lightning_colorize.sweeps import slurm
-from lightning_colorize.sweeps.slurm import SlurmOptions, launch_workers
+from lightning_colorize.sweeps import launch
+from lightning_colorize.sweeps.launch import SlurmOptions, launch_workers
+from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study
-from lightning_colorize.sweeps.sweep_file import parse_sweep
 from tests.sweeps.conftest import engine, read_lines  # noqa: F401
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
@@ -24,7 +24,7 @@ EPOCHS = 8
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
-    monkeypatch.setattr(slurm, "_ASK_EVERY", 1.0)
+    monkeypatch.setattr(launch, "_QUERY_EVERY", 1.0)
 
 
 @pytest.fixture

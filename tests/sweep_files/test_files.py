@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lightning_colorize.sweeps.command import expand
-from lightning_colorize.sweeps.sweep_file import read_sweep
+from lightning_colorize.sweeps.spec import read_sweep
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lightning_colorize.sweeps import lease
-from lightning_colorize.sweeps.attempt import Terms
+from lightning_colorize.sweeps import queue
+from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.study import create_study, open_study
-from lightning_colorize.sweeps.sweep_file import parse_sweep
-from lightning_colorize.sweeps.worker import work
+from lightning_colorize.sweeps.worker import WorkerOptions, work
 
 # What `fit` does, as far as an engine can see it: goes on from a checkpoint, validates, stops when
 # told to, writes a checkpoint when terminated. `do` says what goes wrong.
@@ -104,10 +103,10 @@ class Worker:
         self._process.join()
 
 
-def be_worker(address, name, terms, stale_after, machine):
+def be_worker(address, name, options, stale_after, machine):
     if machine is not None:
-        lease._machine = lambda: machine
-    sys.exit(work(open_study(address, name), terms, stale_after))
+        queue._machine = lambda: machine
+    sys.exit(work(open_study(address, name), options, stale_after))
 
 
 class Engine:
@@ -150,12 +149,12 @@ class Engine:
 
     def work(self, study, renew_every=0.2, stale_after=60.0, grace=5.0):
         """Be a worker, in this process."""
-        return work(study, Terms(renew_every=renew_every, grace=grace), stale_after)
+        return work(study, WorkerOptions(renew_every=renew_every, grace=grace), stale_after)
 
     def start(self, study, renew_every=0.2, stale_after=60.0, grace=5.0, machine=None):
         """Start a worker in a process of its own, on a machine of that name."""
-        terms = Terms(renew_every=renew_every, grace=grace)
-        worker = Worker(study.address, study.sweep.name, terms, stale_after, machine)
+        options = WorkerOptions(renew_every=renew_every, grace=grace)
+        worker = Worker(study.url, study.sweep.name, options, stale_after, machine)
         self.workers.append(worker)
         return worker
 

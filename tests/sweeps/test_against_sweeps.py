@@ -11,11 +11,9 @@ from optuna.samplers import RandomSampler
 from scipy.stats import ks_2samp
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.grid import combination, size
-from lightning_colorize.sweeps.hyperband import is_behind
-from lightning_colorize.sweeps.parameters.reading import read_parameters
-from lightning_colorize.sweeps.section import Section
-from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.hyperband import rung_result
+from lightning_colorize.sweeps.space import combination
+from lightning_colorize.sweeps.spec import parse_sweep
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it is written for pydantic 1
@@ -54,7 +52,8 @@ DISTRIBUTIONS = [
 
 
 def ours(parameter):
-    return read_parameters(Section("s.yaml", "parameters", {"x": parameter}))["x"]
+    mapping = {"method": "random", "program": "t", "parameters": {"x": parameter}}
+    return parse_sweep(mapping, "s.yaml").parameters["x"]
 
 
 def wandbs(parameter, shares):
@@ -154,7 +153,7 @@ def random_parameter(rng):
 
 
 # Where we are stricter than W&B, in the words of the message.
-STRICTER = ("no counterpart", "is there twice", "is text to YAML", "sigma: 0 is not above 0")
+STRICTER = ("no counterpart", "appears twice", "is text to YAML", "sigma: 0 is not above 0")
 
 
 def refuses(mapping):
@@ -246,10 +245,10 @@ def test_what_wandb_refuses_elsewhere_is_refused(changes):
 def test_a_grid_goes_the_way_of_wandbs(parameters):
     mapping = {"method": "grid", "program": "x", "parameters": parameters}
     sweep = parse_sweep(mapping, "s.yaml")
-    *runs, end = grid_search_next_runs([], mapping, n=size(sweep) + 1)
+    *runs, end = grid_search_next_runs([], mapping, n=sweep.trial_count + 1)
     assert end is None
     theirs = [{name: entry["value"] for name, entry in run.config.items()} for run in runs]
-    found = [combination(sweep, number) for number in range(size(sweep))]
+    found = [combination(sweep.parameters, number) for number in range(sweep.trial_count)]
     # In text, as on the command line, where 1 and 1.0 differ.
     assert [sorted(map(str, each.items())) for each in found] == [
         sorted(map(str, each.items())) for each in theirs
@@ -296,7 +295,8 @@ def test_runs_are_stopped_as_wandb_stops_them(rule, goal):
         theirs = {run.name for run in hyperband_stop_runs(runs, mapping)}
         for number, history in enumerate(histories):
             others = histories[:number] + histories[number + 1 :]
-            assert is_behind(history, others, goal, early) == (str(number) in theirs)
+            result = rung_result(history, others, goal, early)
+            assert (result is not None and result.behind) == (str(number) in theirs)
         stopped += len(theirs)
         judged += len(runs)
     assert 0.05 < stopped / judged < 0.95

@@ -10,7 +10,7 @@ from wandb import wandb_agent
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.command import expand
-from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.spec import parse_sweep
 
 VALUES = {
     "model.loss": "experiments/loss/l1.yaml",
@@ -122,17 +122,17 @@ def test_the_command_is_the_one_beside_python(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("lightning-colorize fit ${args}", "command: is no list"),
-        ([], "command: is no list"),
-        (["x", None, "${args}"], "command[1]: None is no text"),
-        (["x", {"a": 1}, "${args}"], "command[1]: {'a': 1} is no text"),
-        (["x", True, "${args}"], "command[1]: True is no text"),
-        (["x", "${arg}"], "command[1]: ${arg} is no macro here; known are ${env}"),
-        (["x", "${HOME}", "${args}"], "command[1]: ${HOME} is no macro here"),
-        (["x", "${args_json_file}"], "command[1]: ${args_json_file} is no macro here"),
+        ("lightning-colorize fit ${args}", "command: is not a list"),
+        ([], "command: is not a list"),
+        (["x", None, "${args}"], "command[1]: None is not text"),
+        (["x", {"a": 1}, "${args}"], "command[1]: {'a': 1} is not text"),
+        (["x", True, "${args}"], "command[1]: True is not text"),
+        (["x", "${arg}"], "command[1]: ${arg} is not a macro here; known are ${env}"),
+        (["x", "${HOME}", "${args}"], "command[1]: ${HOME} is not a macro here"),
+        (["x", "${args_json_file}"], "command[1]: ${args_json_file} is not a macro here"),
         (["x", "--all=${args}"], "command[1]: '--all=${args}': a macro stands alone"),
         (["x", "--config base.yaml", "${args}"], "command[1]: '--config base.yaml' is two; write"),
-        (["x", "fit"], "command: parameters do not reach it"),
+        (["x", "fit"], "command: lacks the parameters"),
         (["${program}", "${args}"], "program: missing"),
     ],
 )

@@ -16,20 +16,20 @@ MEASURE = """
 import json, os, sys, time
 from pathlib import Path
 from lightning_colorize.sweeps import worker
-from lightning_colorize.sweeps.attempt import Attempt
+from lightning_colorize.sweeps.worker import TrialRunner
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study
-from lightning_colorize.sweeps.sweep_file import parse_sweep
+from lightning_colorize.sweeps.spec import parse_sweep
 
 root, source = Path(sys.argv[1]), json.loads(sys.argv[2])
-run, measured = Attempt.run, []
+run, measured = TrialRunner.run, []
 
 def counted(attempt):
     run(attempt)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     measured.append((time.monotonic(), pages * os.sysconf("SC_PAGE_SIZE") / 1e6))
 
-Attempt.run = counted
+TrialRunner.run = counted
 study = create_study(parse_sweep(source, "costs.yaml"), root)
 assert worker.work(study) == 0
 assert {row.state for row in rows(study)} == {"finished"}

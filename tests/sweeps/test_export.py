@@ -6,8 +6,8 @@ import yaml
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.export import export
-from lightning_colorize.sweeps.outcome import Outcome
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.trial import Outcome
 
 OUTCOMES = (
     Outcome("finished", 20.5),
@@ -21,7 +21,7 @@ OUTCOMES = (
 def study(engine):
     parameters = {"a.x": [[1, None], "text"], "b": [True, None], "c": 0.1}
     study = engine.study(parameters)
-    trials = Trials(study)
+    trials = TrialQueue(study)
     for outcome in OUTCOMES:
         trial = trials.take()
         trials.report(trial, 0, 19.5)
@@ -79,7 +79,7 @@ def test_a_file_is_not_overwritten_unless_asked_for(study, tmp_path):
 
 @pytest.mark.parametrize("name", ["trials.xlsx", "trials"])
 def test_other_kinds_are_refused_by_name(study, tmp_path, name):
-    with pytest.raises(UsageError, match=rf"{name} is to end in \.csv or \.json"):
+    with pytest.raises(UsageError, match=rf"{name} must end in \.csv or \.json"):
         export(study, [tmp_path / name])
     assert not (tmp_path / name).exists()
 

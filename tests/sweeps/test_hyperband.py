@@ -3,13 +3,12 @@
 import pytest
 
 from lightning_colorize.sweeps.hyperband import (
-    Standing,
+    Hyperband,
+    RungResult,
     bands_from_max,
     bands_from_min,
-    is_behind,
-    standing,
+    rung_result,
 )
-from lightning_colorize.sweeps.sweep_file import Hyperband
 
 LENIENT = Hyperband((2, 4), 2, strict=False)
 STRICT = Hyperband((2, 4), 2, strict=True)
@@ -26,33 +25,31 @@ def test_bands():
 
 
 def test_before_the_first_band_nobody_is_judged():
-    assert standing([0.0], OTHERS, "maximize", LENIENT) is None
-    assert not is_behind([0.0], OTHERS, "maximize", LENIENT)
+    assert rung_result([0.0], OTHERS, "maximize", LENIENT) is None
 
 
 @pytest.mark.parametrize(
     ("history", "rule", "judged"),
     [
         # Of 10, 19, 20, 30 the best half is 30, 20; W&B lets the next one through as well.
-        ([5, 19], LENIENT, Standing(2, 19, 19, False)),
-        ([5, 9], LENIENT, Standing(2, 9, 10, True)),
+        ([5, 19], LENIENT, RungResult(2, 19, 19, False)),
+        ([5, 9], LENIENT, RungResult(2, 9, 10, True)),
         # The best so far, or what was there at the band.
-        ([10, 9, 20], LENIENT, Standing(2, 20, 10, False)),
-        ([10, 9, 20], STRICT, Standing(2, 9, 10, True)),
+        ([10, 9, 20], LENIENT, RungResult(2, 20, 10, False)),
+        ([10, 9, 20], STRICT, RungResult(2, 9, 10, True)),
         # At the fourth value there are 50 and this run's.
-        ([10, 30, 40, 45], LENIENT, Standing(4, 45, 45, False)),
+        ([10, 30, 40, 45], LENIENT, RungResult(4, 45, 45, False)),
         # What is not finite has not been logged.
         ([float("nan"), 5, float("inf")], LENIENT, None),
-        ([float("nan"), 5, 9], LENIENT, Standing(2, 9, 10, True)),
+        ([float("nan"), 5, 9], LENIENT, RungResult(2, 9, 10, True)),
     ],
 )
 def test_by_hand(history, rule, judged):
-    assert standing(history, OTHERS, "maximize", rule) == judged
-    assert is_behind(history, OTHERS, "maximize", rule) == (judged is not None and judged.behind)
+    assert rung_result(history, OTHERS, "maximize", rule) == judged
     mirrored = [[-value for value in other] for other in OTHERS]
-    down = standing([-value for value in history], mirrored, "minimize", rule)
+    down = rung_result([-value for value in history], mirrored, "minimize", rule)
     assert (down and down.behind) == (judged and judged.behind)
 
 
 def test_a_run_alone_goes_on():
-    assert not is_behind([1, 1, 1, 1], [], "minimize", STRICT)
+    assert not rung_result([1, 1, 1, 1], [], "minimize", STRICT).behind

@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_colorize.sweeps.labels import Labels, clock, number, short_names
+from lightning_colorize.sweeps.labels import Labels, clock, format_value, short_names
 
 
 def test_a_name_is_as_short_as_tells_it_from_the_others():
@@ -73,7 +73,7 @@ def test_values_that_differ_are_written_differently(engine, values, written):
     [(None, "-"), (23.1, "23.10"), (0.94567, "0.9457"), (1234.2, "1234"), (-0.5, "-0.5000")],
 )
 def test_numbers(value, written):
-    assert number(value) == written
+    assert format_value(value) == written
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ import yaml
 from sqlalchemy import create_engine, text
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.outcome import Outcome
-from lightning_colorize.sweeps.retry import ConnectionLost
+from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import rows
+from lightning_colorize.sweeps.storage import ConnectionLost
 from lightning_colorize.sweeps.study import open_study
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps.trial import Outcome
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(280)]
 
@@ -181,12 +181,12 @@ def test_who_loses_the_lock_writes_nothing_more(engine, server):
         with pytest.raises(ConnectionLost):
             study.storage.create_new_trial(study.id)
     assert rows(study) == []
-    assert Trials(study).take().number == 0
+    assert TrialQueue(study).take().number == 0
 
 
 def test_a_call_goes_on_after_a_restart(engine, server, capsys):
     study = engine.study({"x": [1, 2]}, server.url, name="restart")
-    one = Trials(study)
+    one = TrialQueue(study)
     trial = one.take()
     server.stop()
     server.start()
@@ -199,11 +199,11 @@ def test_a_call_goes_on_after_a_restart(engine, server, capsys):
 
 
 def test_what_a_server_refuses_is_said_in_a_line(server):
-    with pytest.raises(UsageError, match=r"holds no study, or cannot be used: .*nobody") as error:
+    with pytest.raises(UsageError, match=r"contains no study, or is not usable: .*nobody") as error:
         open_study(server.url.replace("/postgres", "/nobody"))
     assert "\n" not in str(error.value)
     empty = server.url.replace("/postgres", "/template1")
-    with pytest.raises(UsageError, match="holds no study, or cannot be used"):
+    with pytest.raises(UsageError, match="contains no study, or is not usable"):
         open_study(empty)
 
 

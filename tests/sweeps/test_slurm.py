@@ -13,9 +13,8 @@ from dataclasses import replace
 import pytest
 
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.sweeps import slurm
-from lightning_colorize.sweeps.allocation import AllocatedWorker
-from lightning_colorize.sweeps.slurm import SlurmOptions, launch_workers
+from lightning_colorize.sweeps import launch
+from lightning_colorize.sweeps.launch import AllocatedWorker, SlurmOptions, launch_workers
 from lightning_colorize.sweeps.status import rows
 
 submitit = pytest.importorskip("submitit")
@@ -122,8 +121,8 @@ def cluster(tmp_path, monkeypatch):
     cluster = Slurm(tmp_path / "bin")
     monkeypatch.setenv("PATH", str(cluster.folder), prepend=os.pathsep)
     monkeypatch.setenv("SBATCH_EXPORT", "NONE")
-    monkeypatch.setattr(slurm, "_TICK_EVERY", 0.05)
-    monkeypatch.setattr(slurm, "_ASK_EVERY", 0.1)
+    monkeypatch.setattr(launch, "_TICK_EVERY", 0.05)
+    monkeypatch.setattr(launch, "_QUERY_EVERY", 0.1)
     yield cluster
     for job in cluster.folder.glob("*.job"):
         job.unlink()
@@ -253,7 +252,7 @@ def test_jobs_run_all_trials(engine, cluster, array):
 
 def test_a_password_is_in_no_file_and_no_words(engine, cluster, capfd):
     cluster.does("busy")
-    study = replace(engine.study({"x": 1}), address="postgresql://me:hush@elsewhere/sweeps")
+    study = replace(engine.study({"x": 1}), url="postgresql://me:hush@elsewhere/sweeps")
     said = []
 
     def tick():
@@ -261,7 +260,7 @@ def test_a_password_is_in_no_file_and_no_words(engine, cluster, capfd):
             job.unlink()
 
     assert launch_workers(study, 2, tick=tick, say=said.append) == 1
-    assert (cluster.folder / "address").read_text() == study.address
+    assert (cluster.folder / "address").read_text() == study.url
     everything = "".join([*said, *cluster.calls("sbatch"), *cluster.scripts(), *capfd.readouterr()])
     assert "hush" not in everything
     pickles = list((study.folder / "slurm").glob("*.pkl"))
@@ -300,7 +299,7 @@ def test_jobs_that_end_before_their_time_are_named(engine, cluster):
     assert said[1:] == [
         "job 12: pending (Priority)",
         f"job 12 has ended; its log: {study.folder}/slurm/12_0_log.out",
-        "no job is left, but trials are: sweep resume goes on with them",
+        "no job is left, but trials are; resume them with sweep resume",
     ]
 
 
@@ -354,7 +353,7 @@ class Job:
 
     def __init__(self, study, monkeypatch, sees_gpus=True):
         for name, value in {
-            "LIGHTNING_COLORIZE_STUDY": study.address,
+            "LIGHTNING_COLORIZE_STUDY": study.url,
             **{"SLURM_JOB_ID": "34", "SLURM_JOB_NAME": "tiny", "SLURM_NTASKS": "1"},
             **{"SLURM_NPROCS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"},
         }.items():
@@ -409,9 +408,9 @@ def test_a_trial_that_slurm_signals_too_is_not_counted_as_interrupted(engine, mo
 
 def test_a_job_that_is_not_requeued_says_so(engine, cluster, monkeypatch):
     cluster.does("broken")
-    monkeypatch.setattr("lightning_colorize.sweeps.allocation.work", interrupted)
+    monkeypatch.setattr("lightning_colorize.sweeps.launch.work", interrupted)
     study = engine.study({"x": 1})
-    monkeypatch.setenv("LIGHTNING_COLORIZE_STUDY", study.address)
+    monkeypatch.setenv("LIGHTNING_COLORIZE_STUDY", study.url)
     monkeypatch.setenv("SLURM_JOB_ID", "34")
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
     try:

@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import storage
+from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.study import create_study, open_study
-from lightning_colorize.sweeps.trials import Trials
 
 X = {"x": [1, 2]}
 
@@ -26,7 +26,7 @@ def test_a_study_says_all_that_another_machine_needs(engine, kind, monkeypatch):
     here = Path.cwd()
     made = engine.study(X, url, seed=7, early_terminate={"type": "hyperband", "min_iter": 1})
     monkeypatch.chdir("/")
-    study = open_study(made.address)
+    study = open_study(made.url)
     assert study.sweep == made.sweep
     assert study.sweep.name == "tiny"
     assert study.seed == 7
@@ -34,7 +34,7 @@ def test_a_study_says_all_that_another_machine_needs(engine, kind, monkeypatch):
     assert study.folder == engine.folder / "runs/tiny"
     assert study.folder_of(12) == engine.folder / "runs/tiny/trial-0012"
     assert study.inner.direction == optuna.study.StudyDirection.MAXIMIZE
-    assert open_study(made.address, "tiny").sweep == made.sweep
+    assert open_study(made.url, "tiny").sweep == made.sweep
     if kind == "journal":
         assert open_study(str(made.folder / "study.journal")).sweep == made.sweep
 
@@ -66,16 +66,14 @@ def test_another_studys_trials_are_not_taken_for_ones_own(engine, begun):
     study = engine.study(X)
     study.folder_of(begun).mkdir()
     if begun:
-        Trials(study).take()
+        TrialQueue(study).take()
     # That of another program.
     (study.folder / "trial-notes").mkdir()
-    with pytest.raises(
-        UsageError, match=rf"tiny holds trial-000{begun}, of which .* knows nothing"
-    ):
+    with pytest.raises(UsageError, match=rf"tiny contains trial-000{begun}, which .* does not"):
         engine.study(X)
     with pytest.raises(UsageError, match="move the folder"):
         engine.study({"x": [70, 80]}, f"sqlite:///{engine.folder}/other.db")
-    Trials(study).take()
+    TrialQueue(study).take()
     assert len(engine.study(X).inner.trials) == begun + 1
 
 
@@ -96,8 +94,8 @@ def test_a_journal_of_another_name_is_opened_by_it(engine):
     study = engine.study(X)
     copy = study.folder / "copy.journal"
     copy.write_bytes((study.folder / "study.journal").read_bytes())
-    assert open_study(str(copy)).address == str(copy)
-    Trials(open_study(open_study(str(copy)).address)).take()
+    assert open_study(str(copy)).url == str(copy)
+    TrialQueue(open_study(open_study(str(copy)).url)).take()
     assert len(open_study(str(copy)).inner.trials) == 1
     assert study.inner.trials == []
 
@@ -107,9 +105,7 @@ def test_what_cannot_be_written_is_a_line(engine):
     (study.folder / ".study.journal.lock").unlink(missing_ok=True)
     (study.folder / ".study.journal.lock").mkdir()
     for act in (study.stop, study.resume, lambda: engine.study({"x": [3]})):
-        with pytest.raises(
-            UsageError, match=r"the sweep 'tiny' cannot be written: .*\.lock"
-        ) as said:
+        with pytest.raises(UsageError, match=r"the sweep 'tiny' is not writable: .*\.lock") as said:
             act()
         assert "\n" not in str(said.value)
 
@@ -137,7 +133,7 @@ def test_no_password_is_shown_wherever_it_stands():
 
 
 def test_the_same_sweep_goes_on_a_different_one_is_refused(engine):
-    Trials(engine.study(X)).take()
+    TrialQueue(engine.study(X)).take()
     assert len(engine.study(X).inner.trials) == 1
     for changes, different in (
         ({"parameters": {"x": [2, 1]}}, "other settings"),
@@ -164,18 +160,18 @@ def test_a_creation_that_was_killed_half_way_is_finished(engine):
     lines = journal.read_text().splitlines(keepends=True)
     assert len(lines) == 6  # the study, four attributes, what its values are called
     journal.write_text("".join(lines[:2]))
-    with pytest.raises(UsageError, match="holds no sweep"):
-        open_study(study.address)
+    with pytest.raises(UsageError, match="contains no sweep"):
+        open_study(study.url)
     assert engine.study(X).seed == 0
-    assert open_study(study.address).sweep == study.sweep
+    assert open_study(study.url).sweep == study.sweep
 
 
 def test_somebody_elses_study_is_left_alone(engine):
     url = f"sqlite:///{engine.folder}/theirs.db"
     optuna.create_study(storage=url, study_name="tiny").set_user_attr("theirs", 1)
-    with pytest.raises(UsageError, match="no sweep's"):
+    with pytest.raises(UsageError, match="not a sweep"):
         engine.study(X, url)
-    with pytest.raises(UsageError, match="holds no sweep;"):
+    with pytest.raises(UsageError, match="contains no sweep;"):
         open_study(url)
 
 
@@ -186,7 +182,7 @@ def test_of_several_studies_one_is_named(engine):
     with pytest.raises(UsageError, match="give --name: one, two"):
         open_study(url)
     assert open_study(url, "two").sweep.name == "two"
-    with pytest.raises(UsageError, match="no sweep 'three'; there are one, two"):
+    with pytest.raises(UsageError, match="no sweep 'three'; known are one, two"):
         open_study(url, "three")
 
 
@@ -195,10 +191,10 @@ def test_of_several_studies_one_is_named(engine):
     [
         ("nowhere", "nowhere/study.journal does not exist; give a sweep's folder, sqlite:///FILE"),
         ("sqlite:///nowhere.db", "nowhere.db does not exist"),
-        ("sqlite://", "sqlite:// is no file that workers could share"),
-        ("mysql://host/studies", "a study is not kept in mysql; give"),
-        ("postgresql://host:port/studies", "the URL of the study cannot be read; give"),
-        ("nonsense://", "a study is not kept in nonsense"),
+        ("sqlite://", "sqlite:// is not a file that workers can share"),
+        ("mysql://host/studies", "studies cannot be stored in mysql; give"),
+        ("postgresql://host:port/studies", "the URL of the study cannot be parsed; give"),
+        ("nonsense://", "studies cannot be stored in nonsense"),
     ],
 )
 def test_places_that_there_are_not(address, said, tmp_path, monkeypatch):
@@ -239,13 +235,13 @@ def test_a_missing_driver_says_what_to_install(monkeypatch):
 
 def test_half_a_line_that_a_killed_worker_wrote_into_the_journal_is_dropped(engine):
     study = engine.study(X)
-    taken = Trials(study).take()
+    taken = TrialQueue(study).take()
     with (study.folder / "study.journal").open("ab") as journal:
         journal.write(b'{"op_code": 8, "trial_id": 0, "user_')
-    other = Trials(open_study(study.address))
+    other = TrialQueue(open_study(study.url))
     assert other.take().number == 1
-    assert len(open_study(study.address).inner.trials) == 2
-    assert Trials(study).renew(taken) is False  # another worker's name; but it is read
+    assert len(open_study(study.url).inner.trials) == 2
+    assert TrialQueue(study).renew(taken) is False  # another worker's name; but it is read
 
 
 def test_the_metric_has_its_name_in_optuna(engine):
@@ -257,7 +253,7 @@ def test_the_metric_has_its_name_in_optuna(engine):
 
 def test_optuna_is_silent(engine, capfd, recwarn):
     study = engine.study({"x": {"min": 0.0, "max": 1.0}}, method="bayes", run_cap=1)
-    Trials(study).take()
+    TrialQueue(study).take()
     assert capfd.readouterr() == ("", "")
     assert not [warning for warning in recwarn if "optuna" in str(warning.category)]
 
@@ -270,7 +266,7 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path):
     ):
         file = tmp_path / name
         file.write_bytes(content)
-        with pytest.raises(UsageError, match=r"not the journal of a sweep; give|holds no sweep;"):
+        with pytest.raises(UsageError, match=r"not the journal of a sweep|contains no sweep"):
             open_study(str(file))
         assert file.read_bytes() == content
 

@@ -6,8 +6,7 @@ import numpy as np
 from PIL import Image
 
 from lightning_colorize.reports.kit.images import Strip, Tile, thumbnail
-from lightning_colorize.sweeps.leaderboard import leaderboard
-from lightning_colorize.sweeps.status import TrialRow, rows
+from lightning_colorize.sweeps.status import TrialRow, leaderboard, rows
 from lightning_colorize.sweeps.study import Study
 
 _BEST = 5

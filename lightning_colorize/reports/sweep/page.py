@@ -15,14 +15,21 @@ from lightning_colorize.reports.sweep.charts import draw_charts
 from lightning_colorize.reports.sweep.images import best_trials, image_strips
 from lightning_colorize.reports.sweep.tables import SweepTables
 from lightning_colorize.runs.folder import CONFIG
-from lightning_colorize.sweeps.baselines import not_beaten, read_baselines
 from lightning_colorize.sweeps.command import expand
-from lightning_colorize.sweeps.labels import Labels, number
-from lightning_colorize.sweeps.leaderboard import CONFIDENCE, Place, leaderboard
-from lightning_colorize.sweeps.status import TrialRow, best, rows
+from lightning_colorize.sweeps.labels import Labels, format_value
+from lightning_colorize.sweeps.spec import Metric
+from lightning_colorize.sweeps.status import (
+    CONFIDENCE,
+    LeaderboardEntry,
+    TrialRow,
+    best,
+    leaderboard,
+    not_beaten,
+    read_baselines,
+    rows,
+)
 from lightning_colorize.sweeps.storage import silence
 from lightning_colorize.sweeps.study import SWEEP_FILE, Study
-from lightning_colorize.sweeps.sweep_file import Metric
 
 REPORT = "report.html"
 """Name of the file in a sweep's folder."""
@@ -89,7 +96,7 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         page["images"] = image_strips(trials, images)
         shown = {tile.who for strip in page["images"] for tile in strip.tiles}
         page["legend"] = {
-            who: f"{labels.changes(row.values)}: {number(row.value)}"
+            who: f"{labels.changes(row.values)}: {format_value(row.value)}"
             for row in trials
             if (who := f"trial {row.number}") in shown
         }
@@ -108,7 +115,7 @@ def _context(study: Study, images: int) -> dict[str, Any]:
 
 
 def _best_elsewhere(
-    places: Sequence[Place], table: Sequence[TrialRow], metric: Metric
+    places: Sequence[LeaderboardEntry], table: Sequence[TrialRow], metric: Metric
 ) -> int | None:
     """Return the number of the best single trial unless it has the best configuration."""
     first = best(table, metric.goal)
@@ -127,7 +134,7 @@ def _winner(study: Study, row: TrialRow) -> dict[str, Any]:
     config = row.folder / CONFIG
     return {
         "number": row.number,
-        "value": number(row.value),
+        "value": format_value(row.value),
         "folder": str(row.folder),
         "command": shlex.join(words),
         "again": shlex.join(["lightning-colorize", "fit", "--config", str(config)]),

@@ -7,9 +7,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lightning_colorize.sweeps.labels import Labels
-from lightning_colorize.sweeps.parameters import LogNormal, LogUniform, Parameter, Quantized
+from lightning_colorize.sweeps.space import LogNormal, LogUniform, Parameter, Quantized
+from lightning_colorize.sweeps.spec import Metric, Sweep
 from lightning_colorize.sweeps.status import TrialRow
-from lightning_colorize.sweeps.sweep_file import Metric, Sweep
 
 _STATES = {
     "finished": TrialState.COMPLETE,

@@ -14,11 +14,9 @@ from lightning_colorize.reports.kit.table import (
 )
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.sweeps.baselines import EXPLAINED
-from lightning_colorize.sweeps.labels import Labels, clock, number
-from lightning_colorize.sweeps.leaderboard import CONFIDENCE, SEED, Place
-from lightning_colorize.sweeps.status import TrialRow
-from lightning_colorize.sweeps.sweep_file import Metric
+from lightning_colorize.sweeps.labels import Labels, clock, format_value
+from lightning_colorize.sweeps.spec import Metric
+from lightning_colorize.sweeps.status import CONFIDENCE, EXPLAINED, SEED, LeaderboardEntry, TrialRow
 
 _MOST_LISTED = 12
 _STATES = ("finished", "pruned", "failed", "running", "waiting")
@@ -49,7 +47,9 @@ class SweepTables:
         self._names = [name for name in labels.names if name != SEED or metric is None]
         self._parameters = [Column(labels.names[name], name, text=True) for name in self._names]
 
-    def leaderboard(self, places: Sequence[Place], baselines: Mapping[str, float]) -> Table:
+    def leaderboard(
+        self, places: Sequence[LeaderboardEntry], baselines: Mapping[str, float]
+    ) -> Table:
         """Return the configurations, best first, above the baselines.
 
         Args:
@@ -72,7 +72,7 @@ class SweepTables:
         foot = [
             make_row(
                 name,
-                number(value),
+                format_value(value),
                 Cell(f"baseline: {EXPLAINED.get(name, '')}", kind="text", span=len(columns) - 2),
             )
             for name, value in baselines.items()
@@ -101,7 +101,7 @@ class SweepTables:
                 str(row.number),
                 Cell(row.state, kind=f"text {row.state}"),
                 Cell(row.reason or "", kind="text wide"),
-                *([] if metric is None else [number(row.value)]),
+                *([] if metric is None else [format_value(row.value)]),
                 str(len(row.history)),
                 clock(row.seconds),
                 Cell(self.labels.changes(row.values), kind="text"),
@@ -145,13 +145,13 @@ class SweepTables:
         listed = found | ({"commit": commits} if commits else {})
         return {name: ", ".join(versions) for name, versions in listed.items()}
 
-    def _place(self, rank: int, place: Place, has_seeds: bool) -> Row:
+    def _place(self, rank: int, place: LeaderboardEntry, has_seeds: bool) -> Row:
         numbers = _listed([row.number for row in place.trials])
         repeats = [f"repeated: {_listed([row.number for row in place.repeats])}"]
         seeds = _listed([row.values.get(SEED) for row in place.trials])
         over_seeds: list[Cell | str] = [
             "" if place.spread is None else f"{place.spread:#.2g}",
-            "" if place.low is None else f"[{number(place.low)}, {number(place.high)}]",
+            "" if place.low is None else f"[{format_value(place.low)}, {format_value(place.high)}]",
             Cell(
                 str(len(place.trials)),
                 [f"{len(place.missing)} missing"] if place.missing else [],
@@ -159,7 +159,7 @@ class SweepTables:
         ]
         return make_row(
             str(rank),
-            Cell(number(place.value), kind="best" if rank == 1 else ""),
+            Cell(format_value(place.value), kind="best" if rank == 1 else ""),
             *(over_seeds if has_seeds else []),
             *self._values(place.values),
             *([Cell(seeds, kind="wrap")] if SEED in self.labels.names else []),

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from lightning_colorize.reports.sweep import best_trials, write_report
-from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.study import create_study
-from lightning_colorize.sweeps.sweep_file import parse_sweep
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps.trial import Outcome
 from lightning_colorize.training.loggers.base import BestImage
 from lightning_colorize.training.loggers.image_files import ImageFiles
 from tests.sweeps.conftest import engine  # noqa: F401
@@ -41,7 +41,7 @@ def score(values):
 def make_study(root, source, count):
     """Return a study: trial 3 failed, 4 was pruned, the last one runs, the others finished."""
     study = create_study(parse_sweep(source, "tiny.yaml"), root)
-    trials = Trials(study)
+    trials = TrialQueue(study)
     for _ in range(count):
         trial = trials.take()
         value = score(trial.values)

@@ -14,10 +14,10 @@ from optuna.trial import create_trial
 
 from lightning_colorize.reports.sweep import best_trials, write_report
 from lightning_colorize.reports.sweep.plain_study import plain_study
-from lightning_colorize.sweeps.labels import Labels, number
-from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps.labels import Labels, format_value
+from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import best, rows
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps.trial import Outcome
 from tests.reports.html import (
     content,
     figures,
@@ -48,7 +48,7 @@ def test_the_leaderboard_has_the_finished_trials_in_their_order(study, text):
     finished.sort(key=lambda row: -row.value)
     cells = table(section(text, "results"))
     assert [line[0] for line in cells] == [str(rank) for rank in range(1, 13)]
-    assert [line[1] for line in cells] == [number(row.value) for row in finished]
+    assert [line[1] for line in cells] == [format_value(row.value) for row in finished]
     assert [line[7] for line in cells] == [str(row.number) for row in finished]
     first = finished[0]
     assert cells[0][2] == "unet"
@@ -70,7 +70,7 @@ BASELINES = {"grey": {"val/psnr": 20.0}, "mean": {"val/psnr": None}, "lut": {"va
 )
 def test_baselines_are_below_the_leaderboard(engine, parameters, value, said):
     study = engine.study(parameters)
-    trials = Trials(study)
+    trials = TrialQueue(study)
     result = json.dumps({"status": "finished", "baselines": BASELINES})
     for _ in range(2):
         if trial := trials.take():
@@ -81,7 +81,7 @@ def test_baselines_are_below_the_leaderboard(engine, parameters, value, said):
     foot = re.search(r"<tfoot>(.*?)</tfoot>", results, re.DOTALL)[1]
     lines = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in foot.split("</tr>")[:-1]]
     assert [line[:2] for line in lines] == [["grey", "20.00"], ["lut", "22.25"]]
-    assert lines[0][2] == "baseline: no colour at all"
+    assert lines[0][2] == "baseline: no color at all"
     # They are as wide as the table.
     assert re.findall(r'colspan="(\d+)"', foot) == [str(len(headings(results)) - 2)] * 2
     assert ("does not beat" in results) == (said is not None)
@@ -167,7 +167,7 @@ def test_trials_and_validations_are_whole_numbers(text, engine):
     assert "dtick" not in figures(text)[0]["layout"]["xaxis"]
     assert figures(text)[1]["layout"]["xaxis"]["dtick"] == 1
     study = engine.study({"x": [1, 2]})
-    trials = Trials(study)
+    trials = TrialQueue(study)
     for value in (1.0, 2.0):
         trials.tell(trials.take(), Outcome("finished", value))
     history = figures(page_of(study))[0]
@@ -222,7 +222,7 @@ def test_numbers_of_trials_survive(study):
 
 def test_seeds_are_one_row_with_an_interval(engine):
     study = engine.study({"x": [1, 2], "seed_everything": [7, 8, 9]})
-    trials = Trials(study)
+    trials = TrialQueue(study)
     # Seeds change slower than x, which comes last in the alphabet.
     values = {(1, 7): 22.0, (1, 8): 23.0, (1, 9): 24.0, (2, 7): 25.0}
     for _ in range(6):
@@ -241,7 +241,7 @@ def test_seeds_are_one_row_with_an_interval(engine):
 
 def test_equal_trials_have_no_important_parameter(engine, recwarn):
     study = engine.study({"x": [1, 2, 3, 4], "y": [1, 2, 3]})
-    trials = Trials(study)
+    trials = TrialQueue(study)
     for value in (*[1.0] * 5, 2.0, *[1.0] * 6):
         trials.tell(trials.take(), Outcome("finished", value))
     text = page_of(study)
@@ -252,7 +252,7 @@ def test_equal_trials_have_no_important_parameter(engine, recwarn):
 def test_a_metric_to_minimize(engine):
     metric = {"name": "val/loss", "goal": "minimize"}
     study = engine.study({"x": [1, 2]}, metric=metric)
-    trials = Trials(study)
+    trials = TrialQueue(study)
     for value in (3.0, 2.0):
         trials.tell(trials.take(), Outcome("finished", value))
     text = page_of(study)
@@ -266,7 +266,7 @@ def test_a_metric_to_minimize(engine):
 def test_a_sweep_without_finished_trials(engine, outcome):
     study = engine.study({"x": [1, 2], "y": [3, 4]})
     if outcome is not None:
-        trials = Trials(study)
+        trials = TrialQueue(study)
         trials.tell(trials.take(), outcome)
     text = page_of(study)
     assert "No trial has finished." in text
@@ -276,7 +276,7 @@ def test_a_sweep_without_finished_trials(engine, outcome):
 
 def test_a_sweep_without_a_metric(engine):
     study = engine.study({"x": [1, 2], "seed_everything": [3, 4]}, metric=None)
-    trials = Trials(study)
+    trials = TrialQueue(study)
     for _ in range(3):
         trials.tell(trials.take(), Outcome("finished"))
     text = page_of(study)

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightning_colorize.sweeps import lease, trials
-from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps import queue
+from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import best, rows
 from lightning_colorize.sweeps.study import open_study
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps.trial import Outcome
 
 UNIFORM = {"min": 0.0, "max": 1.0}
 FINISHED = Outcome("finished", 1.0)
@@ -22,7 +22,7 @@ def study(engine):
 
 def elsewhere(study, **options):
     """Another worker's access, through its own storage."""
-    return Trials(open_study(study.address), **options)
+    return TrialQueue(open_study(study.url), **options)
 
 
 class Clock:
@@ -38,18 +38,18 @@ class Clock:
 def clock(monkeypatch):
     """The clock of those who look at others' leases."""
     clock = Clock()
-    monkeypatch.setattr(trials, "monotonic", clock)
+    monkeypatch.setattr(queue, "monotonic", clock)
     return clock
 
 
 @pytest.fixture
 def on_other_machines(monkeypatch):
     """Whether a holder lives cannot be asked; only clocks tell."""
-    monkeypatch.setattr(lease, "_machine", lambda: None)
+    monkeypatch.setattr(queue, "_machine", lambda: None)
 
 
 def test_nobody_gets_the_same_trial_and_the_cap_is_exact(study):
-    one, other = Trials(study), elsewhere(study)
+    one, other = TrialQueue(study), elsewhere(study)
     taken = [worker.take() for worker in (one, other, one)]
     assert [trial.number for trial in taken] == [0, 1, 2]
     assert one.take() is None
@@ -63,7 +63,7 @@ def test_nobody_gets_the_same_trial_and_the_cap_is_exact(study):
 
 @pytest.mark.parametrize("action", ["take", "renew", "tell", "give_back"])
 def test_what_happens_in_another_workers_turn_is_seen(study, action):
-    one, other = Trials(study), elsewhere(study)
+    one, other = TrialQueue(study), elsewhere(study)
     trial = other.take()
     one.take()
     arguments = {"take": (), "tell": (trial, FINISHED)}.get(action, (trial,))
@@ -87,7 +87,7 @@ def test_what_happens_in_another_workers_turn_is_seen(study, action):
 def test_a_grid_ends_with_its_last_combination_and_with_the_cap(engine):
     for cap, count in ((None, 4), (3, 3), (9, 4)):
         study = engine.study({"x": [1, 2], "y": [True, 1]}, name=f"cap-{cap}", run_cap=cap)
-        one = Trials(study)
+        one = TrialQueue(study)
         taken = [one.take() for _ in range(count)]
         assert one.take() is None
         # True and 1 are two values, though Python takes them for equal.
@@ -97,7 +97,7 @@ def test_a_grid_ends_with_its_last_combination_and_with_the_cap(engine):
 
 
 def test_a_failed_trial_counts_towards_the_cap(study):
-    one = Trials(study)
+    one = TrialQueue(study)
     for _ in range(3):
         one.tell(one.take(), Outcome("failed", reason="boom"))
     assert one.take() is None
@@ -105,7 +105,7 @@ def test_a_failed_trial_counts_towards_the_cap(study):
 
 
 def test_what_is_given_back_is_taken_again_with_its_values(study):
-    one, other = Trials(study), elsewhere(study)
+    one, other = TrialQueue(study), elsewhere(study)
     first = one.take()
     assert one.give_back(first)
     assert [row.state for row in rows(study)] == ["waiting"]
@@ -122,7 +122,7 @@ def test_what_is_given_back_is_taken_again_with_its_values(study):
 
 @pytest.mark.usefixtures("on_other_machines")
 def test_a_trial_that_nobody_renews_is_taken_over(study, clock):
-    gone, other = Trials(study), elsewhere(study, stale_after=60)
+    gone, other = TrialQueue(study), elsewhere(study, stale_after=60)
     trial = gone.take()
     assert other.take().number == 1
     clock.now = 61
@@ -139,7 +139,7 @@ def test_a_trial_that_nobody_renews_is_taken_over(study, clock):
 
 @pytest.mark.usefixtures("on_other_machines")
 def test_a_trial_that_is_renewed_is_not(study, clock):
-    alive, other = Trials(study), elsewhere(study, stale_after=60)
+    alive, other = TrialQueue(study), elsewhere(study, stale_after=60)
     trial = alive.take()
     for number in (1, 2):
         assert other.tell(other.take(), FINISHED), number
@@ -151,16 +151,16 @@ def test_a_trial_that_is_renewed_is_not(study, clock):
 
 @pytest.mark.usefixtures("on_other_machines", "clock")
 def test_clocks_of_machines_may_differ(study, monkeypatch):
-    monkeypatch.setattr(lease, "time", SimpleNamespace(time=lambda: 0.0))
-    Trials(study).take()
+    monkeypatch.setattr(queue, "time", SimpleNamespace(time=lambda: 0.0))
+    TrialQueue(study).take()
     monkeypatch.undo()
-    monkeypatch.setattr(lease, "_machine", lambda: None)
+    monkeypatch.setattr(queue, "_machine", lambda: None)
     assert elsewhere(study).take().number == 1
 
 
 @pytest.mark.usefixtures("on_other_machines")
 def test_after_an_outage_others_get_the_time_to_renew(study, clock):
-    alive, other = Trials(study), elsewhere(study, stale_after=60)
+    alive, other = TrialQueue(study), elsewhere(study, stale_after=60)
     alive.take()
     assert other.take().number == 1
     clock.now = 100
@@ -172,33 +172,23 @@ def test_after_an_outage_others_get_the_time_to_renew(study, clock):
 
 def test_a_worker_killed_between_choosing_and_signing_leaves_the_trial_to_the_next(study):
     study.inner.ask()
-    one = Trials(study)
+    one = TrialQueue(study)
     trial = one.take()
     assert trial.number == 0
     assert set(trial.values) == {"x", "y"}
 
 
 def test_telling_twice_is_harmless(study):
-    one = Trials(study)
+    one = TrialQueue(study)
     trial = one.take()
     assert one.tell(trial, FINISHED)
     assert one.tell(trial, FINISHED)
     assert [row.value for row in rows(study)] == [1.0]
 
 
-def test_a_trial_that_was_interrupted_once_too_often_has_failed(study):
-    one = Trials(study)
-    for _ in range(trials.MOST_INTERRUPTIONS):
-        trial = one.take()
-        assert trial.number == 0
-        assert one.tell(trial, Outcome("interrupted", reason="pre-empted"))
-    assert one.tell(one.take(), Outcome("interrupted", reason="pre-empted"))
-    assert [(row.state, row.reason) for row in rows(study)] == [("failed", "pre-empted, 4 times")]
-
-
 def test_what_failed_is_tried_again_under_its_number(engine):
     study = engine.study({"x": [1, 2, 3, 4]}, run_cap=3)
-    one, other = Trials(study), elsewhere(study)
+    one, other = TrialQueue(study), elsewhere(study)
     failed = Outcome("failed", reason="boom")
     for outcome in (FINISHED, failed):
         one.tell(one.take(), outcome)
@@ -225,7 +215,7 @@ def drawn(engine, name, seed, method="random", count=4):
     study = engine.study(
         {"x": UNIFORM, "y": [1, 2, 3]}, name=name, seed=seed, method=method, run_cap=count
     )
-    workers = [Trials(study), elsewhere(study)]
+    workers = [TrialQueue(study), elsewhere(study)]
     values = []
     for number in range(count):
         worker = workers[number % 2]
@@ -246,7 +236,7 @@ def test_the_seed_decides_what_is_drawn_whoever_draws(engine, method):
 
 def test_bayes_learns_from_what_all_workers_told(engine):
     study = engine.study({"x": UNIFORM}, method="bayes", run_cap=60)
-    workers = [Trials(study), elsewhere(study)]
+    workers = [TrialQueue(study), elsewhere(study)]
     for number in range(60):
         worker = workers[number % 2]
         trial = worker.take()
@@ -258,12 +248,12 @@ def test_bayes_learns_from_what_all_workers_told(engine):
 
 
 def test_rows_of_a_trial_that_runs(study):
-    one = Trials(study)
+    one = TrialQueue(study)
     trial = one.take()
     one.report(trial, 0, 3.0)
     one.report(trial, 1, 4.0)
     one.report_epoch(trial, 1)
-    (row,) = rows(open_study(study.address))
+    (row,) = rows(open_study(study.url))
     assert (row.state, row.history, row.epoch, row.value) == ("running", [3.0, 4.0], 1, None)
     assert row.values == trial.values
     assert 0 < row.seconds < 10
@@ -271,14 +261,14 @@ def test_rows_of_a_trial_that_runs(study):
 
 @pytest.mark.usefixtures("on_other_machines")
 def test_a_trial_whose_worker_is_silent_is_shown_as_waiting(study, monkeypatch):
-    Trials(study).take()
+    TrialQueue(study).take()
     assert rows(study)[0].state == "running"
     monkeypatch.setattr("lightning_colorize.sweeps.status.STALE_AFTER", -1.0)
     assert (rows(study)[0].state, rows(study)[0].reason) == ("waiting", "its worker is gone")
 
 
 def test_the_best_is_the_first_of_equals_and_never_one_that_did_not_finish(study):
-    one = Trials(study)
+    one = TrialQueue(study)
     for outcome in (Outcome("pruned", 9.0, "behind"), FINISHED, FINISHED):
         one.tell(one.take(), outcome)
     assert best(rows(study), "maximize").number == 1

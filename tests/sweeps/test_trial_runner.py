@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from lightning_colorize.sweeps import attempt
-from lightning_colorize.sweeps.attempt import Attempt, Terms
-from lightning_colorize.sweeps.outcome import Outcome
+from lightning_colorize.sweeps import worker
+from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import rows
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps.trial import Outcome
+from lightning_colorize.sweeps.worker import TrialRunner, WorkerOptions
 
 
 class Process:
@@ -76,16 +76,16 @@ def begins_anew(folder):
 @pytest.fixture
 def process(monkeypatch):
     process = Process()
-    monkeypatch.setattr(attempt, "TrialProcess", process)
-    monkeypatch.setattr(attempt, "_LOOK_EVERY", 0.001)
+    monkeypatch.setattr(worker, "TrialProcess", process)
+    monkeypatch.setattr(worker, "_POLL_EVERY", 0.001)
     return process
 
 
 def run(study, trials=None):
     """Take a trial and run it; return its row."""
-    trials = trials or Trials(study)
+    trials = trials or TrialQueue(study)
     trial = trials.take()
-    Attempt(study, trials, trial, Terms(), lambda: 0).run()
+    TrialRunner(study, trials, trial, WorkerOptions(), lambda: 0).run()
     return rows(study)[trial.number]
 
 
@@ -101,7 +101,7 @@ def test_a_run_that_ends_while_it_is_waited_for_is_not_started_again(engine, pro
             step(folder)
         return bool(looks)
 
-    monkeypatch.setattr(attempt, "is_running", is_running)
+    monkeypatch.setattr(worker, "is_running", is_running)
     row = run(study)
     assert (process.starts, row.state, row.value) == (0, "finished", 5.0)
     assert not looks
@@ -109,16 +109,16 @@ def test_a_run_that_ends_while_it_is_waited_for_is_not_started_again(engine, pro
 
 def test_what_is_waited_for_is_not_started_beside_it(engine, process, monkeypatch):
     study = engine.study({"x": 1})
-    trials = Trials(study)
+    trials = TrialQueue(study)
     trial = trials.take()
-    monkeypatch.setattr(attempt, "is_running", lambda folder: True)
-    Attempt(study, trials, trial, Terms(), lambda: 1).run()
+    monkeypatch.setattr(worker, "is_running", lambda folder: True)
+    TrialRunner(study, trials, trial, WorkerOptions(), lambda: 1).run()
     assert (process.starts, rows(study)[0].state) == (0, "waiting")
 
 
 def test_values_of_an_attempt_of_which_nothing_is_left_do_not_count(engine, process):
     study = engine.study({"x": 1})
-    one = Trials(study)
+    one = TrialQueue(study)
     trial = one.take()
     validates(99.0, 98.0, 97.0)(engine.folder)
     trial.folder.mkdir()
@@ -140,7 +140,7 @@ def test_values_of_an_attempt_of_which_nothing_is_left_do_not_count(engine, proc
 
 def test_values_that_are_gone_before_the_start_do_not_count(engine, process):
     study = engine.study({"x": 1})
-    one = Trials(study)
+    one = TrialQueue(study)
     trial = one.take()
     one.report(trial, 0, 99.0)
     one.report(trial, 1, 99.0)
@@ -155,7 +155,7 @@ def hyperband(engine):
     """A study whose first trial is good, and judges at every validation."""
     rule = {"type": "hyperband", "min_iter": 1, "eta": 2}
     study = engine.study({"x": [1, 2, 3]}, early_terminate=rule)
-    one = Trials(study)
+    one = TrialQueue(study)
     for _ in range(2):
         trial = one.take()
         one.report(trial, 0, 9.0)
@@ -168,13 +168,6 @@ def test_a_run_that_has_ended_is_not_told_to_stop(hyperband, process):
     row = run(hyperband)
     assert (row.state, row.value, row.reason) == ("finished", 1.0, None)
     assert not (row.folder / "stop").exists()
-
-
-def test_a_run_that_its_own_early_stopping_ended_has_finished(hyperband, process):
-    process.steps = [validates(1.0), ends("stopped_early", told_to_stop=False)]
-    row = run(hyperband)
-    assert (row.folder / "stop").exists()
-    assert (row.state, row.value) == ("finished", 1.0)
 
 
 def test_values_of_an_earlier_attempt_do_not_stop_the_next(hyperband, process):
@@ -196,10 +189,10 @@ def test_only_a_program_that_cannot_be_called_is_the_trials_own_failure(
     def refuse(words, folder, *others):
         raise OSError(number, "Why not", filename)
 
-    monkeypatch.setattr(attempt, "TrialProcess", refuse)
+    monkeypatch.setattr(worker, "TrialProcess", refuse)
     filename = "program"
     assert run(study).reason == "program cannot be run: Why not"
     filename = str(study.folder_of(1))
-    with pytest.raises(attempt.WorkError, match=r"trial 1 cannot be run here .*Why not"):
+    with pytest.raises(worker.WorkError, match=r"trial 1 cannot be run here .*Why not"):
         run(study)
     assert rows(study)[1].state == "waiting"

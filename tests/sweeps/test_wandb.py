@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps import wandb_engine
-from lightning_colorize.sweeps.sweep_file import parse_sweep, read_sweep
-from lightning_colorize.sweeps.wandb_engine import create_sweep, run_wandb
+from lightning_colorize.sweeps import wandb
+from lightning_colorize.sweeps.spec import parse_sweep, read_sweep
+from lightning_colorize.sweeps.wandb import create_sweep, run_wandb
 
 FILES = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 
@@ -112,8 +112,8 @@ def test_wandb_reads_what_the_file_says(path, monkeypatch):
         read.append(yaml.safe_load(Path(words[-1]).read_text()))
         return SimpleNamespace(stdout=b"Run sweep agent with: wandb agent me/p/abc")
 
-    monkeypatch.setattr(wandb_engine, "subprocess", SimpleNamespace(**vars(subprocess)))
-    monkeypatch.setattr(wandb_engine.subprocess, "run", run)
+    monkeypatch.setattr(wandb, "subprocess", SimpleNamespace(**vars(subprocess)))
+    monkeypatch.setattr(wandb.subprocess, "run", run)
     create_sweep(read_sweep(path), "p", None)
     (found,) = read
     wanted = yaml.safe_load(path.read_text())
@@ -143,7 +143,7 @@ def test_an_agent_that_fails_is_exit_code_1(stand_in, monkeypatch):
             "Error: No API key configured. Use `wandb login` to log in.')",
             "No API key configured. Use `wandb login` to log in; ",
         ),
-        ("sys.exit(1)", "no word of why; "),
+        ("sys.exit(1)", "it gave no reason; "),
         ("print('wandb: something else'); sys.exit(0)", "something else; "),
     ],
 )
@@ -151,15 +151,15 @@ def test_what_wandb_refuses_is_one_line(stand_in, monkeypatch, code, reason):
     monkeypatch.setenv("ON_SWEEP", code)
     with pytest.raises(UsageError) as caught:
         run_wandb(sweep(), workers=2, say=lambda line: None)
-    assert f"W&B did not take the sweep: {reason}" in str(caught.value)
+    assert f"W&B did not accept the sweep: {reason}" in str(caught.value)
     assert "--engine local" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not notes_of(stand_in, "agent")
 
 
 def test_a_server_that_is_silent_is_not_waited_for(stand_in, monkeypatch):
-    assert wandb_engine._CREATE_TIMEOUT == 20
-    monkeypatch.setattr(wandb_engine, "_CREATE_TIMEOUT", 2.0)
+    assert wandb._CREATE_TIMEOUT == 20
+    monkeypatch.setattr(wandb, "_CREATE_TIMEOUT", 2.0)
     monkeypatch.setenv("ON_SWEEP", "time.sleep(30)")
     start = time.monotonic()
     with pytest.raises(UsageError, match="does not answer within 2 s"):
@@ -200,5 +200,5 @@ def test_the_real_command_says_in_one_line_that_nobody_is_logged_in(tmp_path, mo
     for name in [name for name in os.environ if name.startswith("WANDB_") or name == "NETRC"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(UsageError, match=r"did not take the sweep: No API key configured"):
+    with pytest.raises(UsageError, match=r"did not accept the sweep: No API key configured"):
         create_sweep(sweep(), "p", None)

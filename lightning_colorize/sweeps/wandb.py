@@ -1,4 +1,4 @@
-"""A sweep that Weights & Biases controls: created there, run by its agents here."""
+"""A sweep controlled by Weights & Biases: created there, run by its agents here."""
 
 import os
 import re
@@ -16,28 +16,28 @@ import yaml
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
-from lightning_colorize.sweeps.process import ends_with_parent
-from lightning_colorize.sweeps.signals import noted
-from lightning_colorize.sweeps.sweep_file import Sweep
-from lightning_colorize.sweeps.workers import share, visible_gpus
+from lightning_colorize.sweeps.launch import share, visible_gpus
+from lightning_colorize.sweeps.spec import Sweep
+from lightning_colorize.sweeps.trial import ends_with_parent
+from lightning_colorize.sweeps.worker import caught_signals
 
 _WANDB = (sys.executable, "-m", "wandb")
-_CREATE_TIMEOUT = 20.0  # seconds; W&B's own retries go on for minutes
+_CREATE_TIMEOUT = 20.0  # seconds; W&B's own retries take minutes
 _SECOND_SIGNAL_AFTER = 1.0
-_LOOK_EVERY = 0.2
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_POLL_EVERY = 0.2
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class CreatedSweep(NamedTuple):
     """A sweep at W&B.
 
     Attributes:
-        address: What `wandb agent` is told: `ENTITY/PROJECT/ID`.
-        url: Its page; empty where W&B does not say.
+        path: The argument of `wandb agent`: `ENTITY/PROJECT/ID`.
+        page: The URL of its page; empty if W&B does not print one.
     """
 
-    address: str
-    url: str
+    path: str
+    page: str
 
 
 def run_wandb(
@@ -48,59 +48,59 @@ def run_wandb(
     entity: str | None = None,
     say: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> int:
-    """Create a sweep at W&B and run agents until it is through.
+    """Create a sweep at W&B and run agents until it is complete.
 
-    SIGINT and SIGTERM end the trials, which write their checkpoints; a second one kills them. To be
-    called in the main thread.
+    SIGINT and SIGTERM end the trials, which write their checkpoints; a second signal kills them.
+    Call it in the main thread.
 
     Args:
-        sweep: What the file says.
-        workers: How many agents, each with one trial at a time.
-        gpus_per_trial: How many GPUs each sees; by default the visible ones are shared out.
+        sweep: The sweep.
+        workers: Number of agents, each with one trial at a time.
+        gpus_per_trial: Visible GPUs of each; by default all GPUs are divided among the workers.
         project: W&B project, unless the file names one.
-        entity: W&B user or team; by default the file's, else the account's.
-        say: Is given lines for the user.
+        entity: W&B user or team; by default the file's, then the account's.
+        say: Called with lines for the user.
 
     Returns:
-        0 if all agents came to the end, 1 if one did not, 130 or 143 after a signal.
+        0 if all agents completed, 1 if one did not, 130 or 143 after a signal.
 
     Raises:
-        UsageError: If there are not enough GPUs; if W&B does not take the sweep: nobody is logged
-            in, the server does not answer within 20 s, or it refuses the file.
+        UsageError: If there are not enough GPUs, or W&B does not accept the sweep: no login, no
+            answer within 20 s, or a refused file.
     """
     shares = share(visible_gpus(), workers, gpus_per_trial)
     created = create_sweep(sweep, sweep.source.get("project", project), entity)
-    say(f"sweep     {created.address}")
-    if created.url:
-        say(f"page      {created.url}")
+    say(f"sweep     {created.path}")
+    if created.page:
+        say(f"page      {created.page}")
     count = [] if sweep.run_cap is None else ["--count", str(sweep.run_cap)]
-    words = [*_WANDB, "agent", *count, created.address]
+    words = [*_WANDB, "agent", *count, created.path]
     signals: list[int] = []
     with ExitStack() as stack:
-        stack.enter_context(noted(signals.append))
+        stack.enter_context(caught_signals(signals.append))
         agents = [stack.enter_context(_Agent(words, devices, workers)) for devices in shares]
-        heard = 0
+        forwarded = 0
         while any(agent.poll() is None for agent in agents):
-            for _ in signals[heard:]:
-                _end(agents, first=heard == 0)
-                heard += 1
-            time.sleep(_LOOK_EVERY)
+            for _ in signals[forwarded:]:
+                _end(agents, first=forwarded == 0)
+                forwarded += 1
+            time.sleep(_POLL_EVERY)
     if signals:
         return 128 + signals[0]
     return int(any(agent.poll() != 0 for agent in agents))
 
 
 def create_sweep(sweep: Sweep, project: str, entity: str | None) -> CreatedSweep:
-    """Create a sweep at W&B, by its command: it never asks there, and can be cut short.
+    """Create a sweep at W&B through its command, which never prompts and can time out.
 
     Raises:
-        UsageError: If W&B does not take it.
+        UsageError: If W&B does not accept it.
     """
     source = {"name": sweep.name, **sweep.source}
     where = ["--project", project, *([] if entity is None else ["--entity", entity])]
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{sweep.name}.yaml"
-        # Not JSON: in YAML, its 5e-05 is text.
+        # Not JSON, whose 5e-05 is text to YAML.
         text = yaml.safe_dump(source, sort_keys=False, allow_unicode=True)
         file.write_text(text, encoding="utf-8")
         try:
@@ -114,13 +114,13 @@ def create_sweep(sweep: Sweep, project: str, entity: str | None) -> CreatedSweep
             )
         except subprocess.TimeoutExpired:
             raise _refused(f"its server does not answer within {_CREATE_TIMEOUT:.0f} s") from None
-    lines = _COLOUR.sub("", done.stdout.decode(errors="replace")).splitlines()
+    lines = _COLOR.sub("", done.stdout.decode(errors="replace")).splitlines()
     text = "\n".join(lines)
-    address = re.search(r"wandb agent '?([^\s']+)", text)
-    if address is None:
+    path = re.search(r"wandb agent '?([^\s']+)", text)
+    if path is None:
         raise _refused(_reason(lines))
     page = re.search(r"View sweep at: (https?://\S+)", text)
-    return CreatedSweep(address[1], page[1] if page else "")
+    return CreatedSweep(path[1], page[1] if page else "")
 
 
 class _Agent:
@@ -132,14 +132,14 @@ class _Agent:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         if workers > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
-        # The command beside this Python comes first, as in the local engine.
+        # The command beside this Python takes precedence, as in the local engine.
         beside = str(Path(sys.executable).parent)
         environment["PATH"] = os.pathsep.join([beside, environment.get("PATH", os.defpath)])
         self._process = subprocess.Popen(
             words,
             env=environment,
             stdin=subprocess.DEVNULL,
-            # Ctrl-C on a terminal reaches it through here.
+            # Ctrl-C on a terminal reaches it through this process.
             start_new_session=True,
             preexec_fn=ends_with_parent(),
         )
@@ -160,10 +160,10 @@ class _Agent:
 
 
 def _end(agents: Sequence[_Agent], first: bool) -> None:
-    """Ask agents to end their trials, or after that to kill them.
+    """Let agents terminate their trials or, at the second call, kill them.
 
-    At its first signal an agent waits for its trial to come to its end, at the second it terminates
-    it, at the third it kills it.
+    At the first signal an agent waits for its trial to finish, at the second it terminates the
+    trial, at the third it kills it.
     """
     for agent in agents:
         agent.interrupt()
@@ -175,12 +175,13 @@ def _end(agents: Sequence[_Agent], first: bool) -> None:
 
 def _refused(reason: str) -> UsageError:
     return UsageError(
-        f"W&B did not take the sweep: {reason}; `wandb login` logs in, --engine local needs no W&B"
+        f"W&B did not accept the sweep: {reason}; "
+        "`wandb login` logs in, --engine local needs no W&B"
     )
 
 
 def _reason(lines: Sequence[str]) -> str:
-    """Return the last line that W&B printed, without what it begins its lines with."""
-    said = [line for line in lines if line.strip() and "detailed error logs" not in line]
-    last = said[-1] if said else "no word of why"
+    """Return the last line that W&B printed, without its prefixes."""
+    message = [line for line in lines if line.strip() and "detailed error logs" not in line]
+    last = message[-1] if message else "it gave no reason"
     return re.sub(r"^(wandb: )?(ERROR |Error: )*", "", last.strip()).rstrip(".")

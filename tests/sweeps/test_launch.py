@@ -6,8 +6,8 @@ import time
 import pytest
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps.launch import run_workers, share, visible_gpus
 from lightning_colorize.sweeps.status import rows
-from lightning_colorize.sweeps.workers import run_workers, share, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,12 @@ from lightning_colorize.sweeps.workers import run_workers, share, visible_gpus
         ("01", 2, 0, [[], []]),
     ],
 )
-def test_gpus_are_shared_out(gpus, workers, each, expected):
+def test_gpus_are_divided(gpus, workers, each, expected):
     assert share(list(gpus), workers, each) == expected
 
 
 @pytest.mark.parametrize(("gpus", "workers", "each"), [("012", 2, 2), ("", 1, 1), ("0", 2, None)])
-def test_more_than_there_are_is_refused(gpus, workers, each):
+def test_too_few_gpus_are_refused(gpus, workers, each):
     with pytest.raises(UsageError, match=rf"--workers {workers} .*visible; give fewer"):
         share(list(gpus), workers, each)
 
@@ -57,7 +57,7 @@ def test_gpus_are_those_that_the_driver_lists(monkeypatch, tmp_path):
 def test_a_worker_that_dies_is_named_and_the_others_do_its_work(engine, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("lightning_colorize.sweeps.workers._TICK_EVERY", 0.0)
+    monkeypatch.setattr("lightning_colorize.sweeps.launch._TICK_EVERY", 0.0)
     study = engine.study({"x": [1, 2, 3], "seconds": 0.6})
     said, killed = [], []
 
@@ -75,19 +75,19 @@ def test_a_worker_that_dies_is_named_and_the_others_do_its_work(engine, monkeypa
     assert len(starts[0]) == 2
 
 
-def test_signals_are_passed_on(engine, monkeypatch):
+def test_signals_are_forwarded(engine, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr("lightning_colorize.sweeps.workers._TICK_EVERY", 0.0)
+    monkeypatch.setattr("lightning_colorize.sweeps.launch._TICK_EVERY", 0.0)
     study = engine.study({"x": [1, 2], "seconds": 60})
-    begun = []
+    started = []
 
     def tick():
-        if not begun and engine.starts(study, 0):
-            begun.append(time.monotonic())
+        if not started and engine.starts(study, 0):
+            started.append(time.monotonic())
             threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
 
     assert run_workers(study, 1, None, tick) == 130
-    assert time.monotonic() - begun[0] < 10
+    assert time.monotonic() - started[0] < 10
     assert [row.state for row in rows(study)] == ["waiting"]
 
 
@@ -96,13 +96,13 @@ def test_a_name_may_begin_with_a_hyphen(engine):
     (study.folder / "study.journal").write_text("")
     said = []
     run_workers(study, 1, None, say=said.append)
-    assert said[0] == f"worker 1: {study.folder} holds no sweep; begin one with sweep run"
+    assert said[0] == f"worker 1: {study.folder} contains no sweep; start one with sweep run"
 
 
-def test_what_a_worker_says_before_it_dies_is_passed_on(engine):
+def test_last_words_of_a_worker_are_printed(engine):
     study = engine.study({"x": 1})
     (study.folder / "study.journal").write_text("")
     said = []
     assert run_workers(study, 1, None, say=said.append) == 1
-    assert said[0] == f"worker 1: {study.folder} holds no sweep; begin one with sweep run"
-    assert said[1] == "worker 1 died (exit code 2); what it ran goes to another"
+    assert said[0] == f"worker 1: {study.folder} contains no sweep; start one with sweep run"
+    assert said[1] == "worker 1 died (exit code 2); its trial is queued again"

@@ -10,10 +10,10 @@ from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
-from lightning_colorize.sweeps import live
-from lightning_colorize.sweeps.live import LiveTable, print_table
-from lightning_colorize.sweeps.outcome import Outcome
-from lightning_colorize.sweeps.trials import Trials
+from lightning_colorize.sweeps import table as table_module
+from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.table import LiveTable, print_table
+from lightning_colorize.sweeps.trial import Outcome
 
 ENCODERS = ["experiments/encoder/resnet18.yaml", "experiments/encoder/unet.yaml"]
 
@@ -32,7 +32,7 @@ def printed(console):
 
 def run(study, outcome=None, history=()):
     """Take a trial, log values, and close it, if there is an outcome."""
-    trials = Trials(study)
+    trials = TrialQueue(study)
     trial = trials.take()
     for index, value in enumerate(history):
         trials.report(trial, index, value)
@@ -48,7 +48,7 @@ def finished(value):
 
 def is_seen(table):
     """Have the next tick look, however short ago the last one was."""
-    table._next_look = 0
+    table._next_update = 0
     table.tick()
 
 
@@ -100,7 +100,7 @@ def test_the_least_is_the_best_where_that_is_the_goal(engine):
 
 def test_a_line_every_half_minute_if_none_ends(study, monkeypatch):
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(table_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     console = off_terminal()
     run(study, finished(20.0), [19.0, 20.0])
     run(study)
@@ -121,8 +121,8 @@ def test_little_time_is_spent_on_looking(study, monkeypatch):
         clock.looks += 1
         return []
 
-    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr(live, "rows", rows)
+    monkeypatch.setattr(table_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(table_module, "rows", rows)
     with LiveTable(study, 1, off_terminal()) as table:
         clock.looks = 0
         for _ in range(100):
@@ -143,10 +143,10 @@ def test_a_database_that_restarts_is_waited_for(study, monkeypatch):
     with LiveTable(study, 1, console) as table:
         run(study, finished(20.0))
         with monkeypatch.context() as patch:
-            patch.setattr(live, "rows", away)
+            patch.setattr(table_module, "rows", away)
             is_seen(table)
             assert printed(console) == ""
-            patch.setattr(live, "rows", broken)
+            patch.setattr(table_module, "rows", broken)
             with pytest.raises(RuntimeError):
                 is_seen(table)
         is_seen(table)
@@ -176,7 +176,7 @@ def test_the_table_fits_the_terminal(engine, monkeypatch):
     for number in range(20):
         run(study, finished(float(-abs(number - 9))))
     number = run(study)
-    monkeypatch.setattr(live, "Live", Recorder)
+    monkeypatch.setattr(table_module, "Live", Recorder)
     for width, height in ((100, 20), (60, 10), (40, 8), (200, 60)):
         console = on_terminal(width, height)
         with LiveTable(study, 1, console):
@@ -229,7 +229,7 @@ def test_a_narrow_table_shows_what_differs_and_drops_the_epoch_first(engine, mon
     study = engine.study(choices, metric={"name": "val/colorfulness", "goal": "maximize"})
     for _ in range(4):  # one encoder, both losses, both norms
         run(study, finished(20.0), [20.0])
-    monkeypatch.setattr(live, "Live", Recorder)
+    monkeypatch.setattr(table_module, "Live", Recorder)
     heads = {}
     for width in (100, 72, 64, 56):
         with LiveTable(study, 1, console := on_terminal(width)):
@@ -248,8 +248,8 @@ def test_the_time_left_is_seen_in_a_narrow_terminal(engine, monkeypatch):
     study = engine.study({"x": [1, 2, 3, 4]}, name="a_sweep_of_a_long_name")
     run(study, finished(20.0))
     run(study)
-    monkeypatch.setattr(live, "seconds_left", lambda *_: 125.0)
-    monkeypatch.setattr(live, "Live", Recorder)
+    monkeypatch.setattr(table_module, "seconds_left", lambda *_: 125.0)
+    monkeypatch.setattr(table_module, "Live", Recorder)
     with LiveTable(study, 1, console := on_terminal(80)):
         pass
     assert "1 of 4 trials ended, about 2:05 left, 1 running" in shown_on(console, Recorder.shown)[0]
@@ -260,7 +260,7 @@ def test_the_last_line_of_a_live_table_is_empty(engine, monkeypatch):
     study = engine.study({"x": {"min": 0.0, "max": 1.0}}, method="random", run_cap=60)
     for _ in range(30):
         run(study, finished(20.0))
-    monkeypatch.setattr(live, "Live", Recorder)
+    monkeypatch.setattr(table_module, "Live", Recorder)
     for height in (10, 40):
         with LiveTable(study, 1, console := on_terminal(80, height)):
             pass
@@ -272,7 +272,7 @@ def test_the_last_line_of_a_live_table_is_empty(engine, monkeypatch):
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_table_that_is_printed_anew_is_taken_away(study, monkeypatch, is_terminal):
     run(study, finished(20.0))
-    monkeypatch.setattr(live.sys.stdout, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr(table_module.sys.stdout, "isatty", lambda: is_terminal, raising=False)
     kept, hidden = on_terminal(), on_terminal()
     with LiveTable(study, 1, kept):
         pass
@@ -286,7 +286,7 @@ def test_a_table_that_is_printed_anew_is_taken_away(study, monkeypatch, is_termi
 
 def with_baselines(study, value, baselines):
     """Have a trial finish whose run has measured baselines."""
-    trials = Trials(study)
+    trials = TrialQueue(study)
     trial = trials.take()
     trial.folder.mkdir(parents=True)
     result = {"status": "finished", "baselines": baselines}

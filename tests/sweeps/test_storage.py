@@ -1,3 +1,5 @@
+"""The storage: its locks, and calls that outlive a restart of the database."""
+
 import time
 from itertools import pairwise
 
@@ -6,7 +8,10 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from lightning_colorize.common.errors import WorkError
-from lightning_colorize.sweeps.retry import ConnectionLost, patiently
+from lightning_colorize.sweeps import storage
+from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.storage import ConnectionLost, retry
+from lightning_colorize.sweeps.study import open_study
 
 
 def away():
@@ -35,7 +40,7 @@ def failing(*errors):
 def test_what_passes_is_tried_again_with_longer_pauses():
     call, calls = failing(away(), wrapped(away()), ConnectionLost())
     told = []
-    assert patiently(call, lambda: 60, told.append) == "answer"
+    assert retry(call, lambda: 60, told.append) == "answer"
     assert len(told) == 3
     pauses = [later - sooner for sooner, later in pairwise(calls)]
     assert pauses[0] < 0.15 < pauses[2]
@@ -48,7 +53,7 @@ def test_what_passes_is_tried_again_with_longer_pauses():
 def test_what_does_not_is_raised_at_once(error):
     call, calls = failing(error, error)
     with pytest.raises(type(error)):
-        patiently(call, lambda: 60, lambda _: None)
+        retry(call, lambda: 60, lambda _: None)
     assert len(calls) == 1
 
 
@@ -56,7 +61,26 @@ def test_patience_ends_in_a_line():
     call, _ = failing(*[away() for _ in range(20)])
     began = time.monotonic()
     with pytest.raises(WorkError, match="not answered for 0 s") as error:
-        patiently(call, lambda: 0.3, lambda _: None)
+        retry(call, lambda: 0.3, lambda _: None)
     assert time.monotonic() - began < 2
     assert "server closed the connection)" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_lock_that_a_stopped_process_keeps_is_not_waited_for_for_ever(
+    engine, monkeypatch, capsys
+):
+    monkeypatch.setattr(storage, "_LOCK_TIMEOUT", 0.05)
+    study = engine.study({"x": 1})
+    other = open_study(study.url)
+    trials = TrialQueue(other)
+    trials.patience = 0.0
+    began = time.monotonic()
+    with study.lock:
+        with pytest.raises(WorkError, match=r"another process has held .*/\.study\.journal\.lock"):
+            trials.take()
+        with pytest.raises(WorkError, match="if one is stopped, continue or end it"):
+            other.stop()
+    assert time.monotonic() - began < 4
+    assert trials.take().number == 0
+    assert "trying again" in capsys.readouterr().err

@@ -1,0 +1,378 @@
+"""Workers as processes of this machine, or as jobs of a Slurm cluster.
+
+On a cluster each job is one worker for as many trials as its time allows. The batch script's shell
+replaces itself with the worker (no `srun`), so that Slurm's signals reach the worker, which gives
+its trial time to write a checkpoint. `srun` kills its tasks at once when it is terminated, and
+since Slurm 22.05 a step lacks the job's `--cpus-per-task`. The study and the run folders must be
+reachable from all nodes under the same names.
+
+A trial starts its own further ranks on the same node, as outside a cluster
+(`fit --trainer.devices 2 --trainer.strategy ddp`).
+
+A job may end before the sweep does:
+
+- Slurm requeues it (preemption with PreemptMode=REQUEUE, a failed node, `scontrol requeue`):
+  SIGTERM. The trial is queued again; Slurm restarts the job.
+- The time limit comes near, or Slurm preempts with PreemptParameters=send_user_signal: SIGUSR2.
+  The same, and the job asks to be requeued.
+- `scancel`, or preemption that cancels: SIGTERM. The trial waits for another worker.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from tempfile import TemporaryFile
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from lightning_colorize.cluster.batch import Resources, executor, parameters, submission
+from lightning_colorize.cluster.queue import Queue, cancel, require_slurm
+from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.processes import cores
+from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.study import Study, open_study
+from lightning_colorize.sweeps.trial import STUDY, ends_with_parent
+from lightning_colorize.sweeps.worker import WorkerOptions, caught_signals, work
+
+if TYPE_CHECKING:
+    from submitit import Job, SlurmExecutor
+
+SIGNAL = "B:USR2@90"
+"""Slurm's `--signal`: to the worker alone, that many seconds before the time limit."""
+
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_POLL_EVERY = 0.2
+_TICK_EVERY = 1.0
+_MOST_READ = 1 << 16
+# Lightning would wait for one task per device (SLURM_NTASKS), which nobody starts, and both
+# processes of a trial would take themselves for the first (SLURM_PROCID).
+_TASK_VARIABLES = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
+_SHORTEST = 5  # minutes; with less, Slurm would announce the end at the start
+_QUERY_EVERY = 10.0
+
+
+def run_workers(
+    study: Study,
+    workers: int = 1,
+    gpus_per_trial: int | None = None,
+    tick: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+) -> int:
+    """Run a study's trials in several processes until none is left or the sweep is stopped.
+
+    SIGINT and SIGTERM are forwarded: trials write their checkpoints and are queued again; a second
+    signal kills them. Call it in the main thread.
+
+    Args:
+        study: The study.
+        workers: Number of trials that run at the same time.
+        gpus_per_trial: Visible GPUs of each; by default all GPUs are divided among the workers.
+        tick: Called about every second, to show progress.
+        say: Called with lines about workers that died.
+
+    Returns:
+        0 if a worker completed, 1 if all died, 130 or 143 after a signal.
+
+    Raises:
+        UsageError: If there are not enough GPUs.
+    """
+    shares = share(visible_gpus(), workers, gpus_per_trial)
+    threads = max(1, cores() // workers) if workers > 1 else None
+    signals: list[int] = []
+    with ExitStack() as stack:
+        stack.enter_context(caught_signals(signals.append))
+        running = [
+            stack.enter_context(_WorkerProcess(study, index, devices, threads))
+            for index, devices in enumerate(shares, start=1)
+        ]
+        codes: list[int] = []
+        forwarded, ticked = 0, float("-inf")
+        while running:
+            if len(signals) > forwarded == 0:
+                say("interrupting: trials write their checkpoints; a second signal kills them")
+            for worker in running[:]:
+                for number in signals[forwarded:]:
+                    worker.process.send_signal(number)
+                code = worker.process.poll()
+                for line in worker.new_lines():
+                    say(f"{worker.name}: {line}")
+                if code is not None:
+                    running.remove(worker)
+                    codes.append(code)
+                    if code not in (0, *_INTERRUPTED) and len(signals) < 2:
+                        say(f"{worker.name} died ({_death(code)}); its trial is queued again")
+            forwarded = len(signals)
+            if time.monotonic() - ticked >= _TICK_EVERY:
+                tick()
+                ticked = time.monotonic()
+            time.sleep(_POLL_EVERY)
+        tick()
+    if signals:
+        return 128 + signals[0]
+    return 0 if 0 in codes else 1
+
+
+def visible_gpus() -> list[str]:
+    """Return the names of the GPUs that this process may use, without initializing CUDA."""
+    if (variable := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name.strip() for name in variable.split(",") if name.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    # MIG slices are listed below their GPU, indented.
+    gpus = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(index) for index in range(len(gpus))]
+
+
+def share(gpus: Sequence[str], workers: int, gpus_per_trial: int | None) -> list[list[str] | None]:
+    """Return each worker's GPUs; None on a machine without GPUs.
+
+    Args:
+        gpus: All visible GPUs.
+        workers: Number of trials that run at the same time.
+        gpus_per_trial: GPUs of each; by default all are divided.
+
+    Raises:
+        UsageError: If there are not enough.
+    """
+    if gpus_per_trial is None:
+        if not gpus:
+            return [None] * workers
+        each = len(gpus) // workers
+        if not each:
+            raise UsageError(
+                f"--workers {workers} with {len(gpus)} GPU(s) visible; give fewer workers, "
+                "or --gpus-per-trial 0 for trials on the CPU"
+            )
+    else:
+        each = gpus_per_trial
+        if workers * each > len(gpus):
+            raise UsageError(
+                f"--workers {workers} x --gpus-per-trial {each} is {workers * each} GPUs, "
+                f"but {len(gpus)} are visible; give fewer of either"
+            )
+    return [list(gpus[index * each : (index + 1) * each]) for index in range(workers)]
+
+
+class _WorkerProcess:
+    """A worker's process, which ends with this one."""
+
+    def __init__(
+        self, study: Study, index: int, devices: Sequence[str] | None, threads: int | None
+    ) -> None:
+        on = f" (GPU {','.join(devices)})" if devices else ""
+        self.name = f"worker {index}{on}"
+        words = [sys.executable, "-m", "lightning_colorize.sweeps.worker"]
+        words += [f"--name={study.sweep.name}"]
+        words += [] if devices is None else ["--devices", ",".join(devices)]
+        words += [] if threads is None else ["--threads", str(threads)]
+        self._output = TemporaryFile()  # noqa: SIM115, closed by __exit__
+        self._read = 0
+        self.process = subprocess.Popen(
+            words,
+            # Not an argument, which everybody on the machine could read with its password.
+            env={**os.environ, STUDY: study.url},
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C on a terminal reaches it once, through this process.
+            start_new_session=True,
+            preexec_fn=ends_with_parent(),
+        )
+
+    def __enter__(self) -> "_WorkerProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait()
+        self._output.close()
+
+    def new_lines(self) -> list[str]:
+        """Return the lines printed since the last call."""
+        # Not through the file's position, which the process shares.
+        new = os.pread(self._output.fileno(), _MOST_READ, self._read)
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return [line for line in whole.decode(errors="replace").splitlines() if line.strip()]
+
+
+def _death(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+@dataclass(frozen=True)
+class SlurmOptions(Resources):
+    """The resources of each worker, and thus of the trial that it runs.
+
+    A worker that reaches the time limit is requeued; `gpus=0` hides the node's GPUs from it.
+
+    Attributes:
+        array: Whether the jobs are one job array.
+    """
+
+    array: bool = False
+
+
+@dataclass(frozen=True)
+class AllocatedWorker:
+    """A worker for the duration of the allocation; pickled by submitit.
+
+    It contains no secret: the study's URL is in the job's environment.
+
+    Attributes:
+        name: The sweep's.
+        sees_gpus: Whether trials see the node's GPUs, as far as Slurm shows them.
+    """
+
+    name: str
+    sees_gpus: bool
+
+    def __call__(self) -> None:
+        """Run trials until none is left, the sweep is stopped, or the allocation ends.
+
+        Raises:
+            SystemExit: With 143 if the allocation ends.
+            UsageError: If the study cannot be opened.
+            WorkError: If its database is unreachable for minutes, or Slurm does not requeue the
+                job.
+        """
+        time_is_up = []
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            time_is_up.append(number)
+            signal.raise_signal(signal.SIGTERM)
+
+        signal.signal(signal.SIGUSR2, handle)
+        # submitit's handler would ignore it until the worker installs its own.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for name in _TASK_VARIABLES:
+            os.environ.pop(name, None)
+        study = open_study(os.environ[STUDY], self.name)
+        code = work(study, WorkerOptions(devices=None if self.sees_gpus else []))
+        if time_is_up:
+            _requeue(os.environ["SLURM_JOB_ID"])
+        if code:
+            raise SystemExit(code)
+
+
+def _requeue(job: str) -> None:
+    done = subprocess.run(
+        ["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=False
+    )
+    if done.returncode:
+        raise WorkError(f"job {job} is not requeued: {done.stderr.strip()}")
+
+
+def launch_workers(
+    study: Study,
+    workers: int = 1,
+    options: SlurmOptions | None = None,
+    tick: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda line: print(line, flush=True),
+    dry_run: bool = False,
+) -> int:
+    """Submit workers to Slurm and follow the study until it is done.
+
+    SIGINT and SIGTERM end the following, not the jobs. Call it in the main thread.
+
+    Args:
+        study: The study, in a storage that all nodes reach.
+        workers: Number of jobs.
+        options: The resources of each.
+        tick: Called about every second, to show progress.
+        say: Called with lines about the jobs.
+        dry_run: Whether to print the batch script and submit nothing.
+
+    Returns:
+        0 if all trials have ended or the sweep is stopped, 1 if the jobs ended before, 130 or 143
+        after a signal.
+
+    Raises:
+        UsageError: If submitit or Slurm is missing, an option is invalid, or Slurm refuses the job;
+            nothing is submitted then.
+        WorkError: If the study's database is unreachable for minutes; the jobs continue.
+    """
+    options = options or SlurmOptions()
+    made = _executor(study, options)
+    if dry_run:
+        if options.array and workers > 1:
+            made.parameters["map_count"] = workers
+        say(made._make_submission_file_text(made._submitit_command_str, ""))
+        return 0
+    require_slurm("--launcher slurm")
+    jobs = _submit(made, study, workers, options)
+    queue = Queue({job.job_id: job.paths.stdout for job in jobs}, say)
+    say(f"submitted {', '.join(job.job_id for job in jobs)}; logs in {made.folder}")
+    return _follow(study, queue, tick, say)
+
+
+def _executor(study: Study, options: SlurmOptions) -> "SlurmExecutor":
+    """Return submitit's executor, which writes the batch script."""
+    python = f"exec {shlex.quote(sys.executable)}"
+    made = executor(study.folder / "slurm", "--launcher slurm", python)
+    asked = parameters(options, "a worker being one task on one node", _SHORTEST)
+    asked["additional_parameters"] |= {"ntasks": 1, "signal": SIGNAL}
+    made.update_parameters(job_name=study.sweep.name, **asked)
+    return made
+
+
+def _submit(
+    made: "SlurmExecutor", study: Study, workers: int, options: SlurmOptions
+) -> "list[Job[Any]]":
+    """Submit all workers or, if Slurm refuses one, none."""
+    worker = AllocatedWorker(study.sweep.name, sees_gpus=options.gpus != 0)
+    together = made.batch() if options.array else nullcontext()
+    jobs: list[Job[Any]] = []
+
+    def undo() -> None:
+        if not options.array and jobs:
+            cancel([job.job_id for job in jobs])
+
+    with submission(options.partition, undo, **{STUDY: study.url}), together:
+        for _ in range(workers):
+            jobs.append(made.submit(worker))
+    return jobs
+
+
+def _follow(
+    study: Study, queue: Queue, tick: Callable[[], None], say: Callable[[str], None]
+) -> int:
+    trials = TrialQueue(study)
+    signals: list[int] = []
+    queried = float("-inf")
+    stopped = False
+    with caught_signals(signals.append):
+        while not signals:
+            tick()
+            if time.monotonic() - queried >= _QUERY_EVERY:
+                queried = time.monotonic()
+                are_jobs_left = queue.look()
+                if trials.all_ended():
+                    queue.cancel_waiting()
+                    tick()
+                    return 0
+                if not stopped and trials.stopped():
+                    queue.cancel_waiting()
+                    stopped = True
+                if not stopped:
+                    queue.say_gone()
+                if not are_jobs_left:
+                    tick()
+                    if not stopped:
+                        say("no job is left, but trials are; resume them with sweep resume")
+                    return 0 if stopped else 1
+            time.sleep(_TICK_EVERY)
+    say(
+        f"the jobs continue; {study.command('stop')} lets "
+        f"their trials end, scancel {' '.join(queue.numbers)} interrupts them"
+    )
+    return 128 + signals[0]

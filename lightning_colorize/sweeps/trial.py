@@ -1,0 +1,282 @@
+"""One trial process in one run folder: its environment, its output, its end and its outcome."""
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs.folder import OUTPUT, RESULT, STOP, SWEEP, TRIAL
+from lightning_colorize.runs.result import RunResult
+from lightning_colorize.runs.validations import ValidationReader
+from lightning_colorize.sweeps.hyperband import cost
+from lightning_colorize.sweeps.spec import Metric
+
+STUDY = "LIGHTNING_COLORIZE_STUDY"
+"""Environment variable with a worker's study: its folder or URL, including the password."""
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_DEVICES = "CUDA_VISIBLE_DEVICES"
+_PR_SET_PDEATHSIG = 1
+_END_OF_OUTPUT = 4096
+# Lines below it may list the accepted values.
+_ERROR_LINE = re.compile(r"lightning-colorize[a-z ]*: ")
+# -signal if Python did not catch the signal, 128 + signal if it did.
+_INTERRUPTED = {
+    *(-signal.SIGINT, -signal.SIGTERM),
+    *(128 + signal.SIGINT, 128 + signal.SIGTERM),
+}
+
+
+class TrialProcess:
+    """A trial's command in a process group of its own.
+
+    Args:
+        command: The words.
+        folder: The run folder, created if missing; output is appended to a file in it.
+        start: The working directory.
+        sweep: The sweep's name, by which loggers group its trials.
+        devices: The visible GPUs; None for all of this process's.
+        threads: Threads per library, unless the environment sets them; None for all cores.
+
+    Raises:
+        OSError: If the program cannot be started (`filename` is then the first word), or a folder
+            is not usable.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        start: Path,
+        sweep: str = "",
+        devices: Sequence[str] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._output = folder / OUTPUT
+        with self._output.open("ab") as output:
+            self._start = output.tell()
+            self._process = subprocess.Popen(
+                command,
+                cwd=start,
+                env=_environment(folder, sweep, devices, threads),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=ends_with_parent(),
+            )
+
+    def wait(self, seconds: float) -> int | None:
+        """Return the exit code; None if the process still runs after some seconds."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def terminate(self) -> None:
+        """Ask the whole group to write a checkpoint and exit."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the rest of the group."""
+        self._signal(signal.SIGKILL)
+
+    def end(self, grace: float) -> None:
+        """End the process and its whole group.
+
+        A rank that waits for a crashed one would block its GPU for the next trial.
+
+        Args:
+            grace: Seconds to write a checkpoint.
+        """
+        if self.wait(0) is None:
+            self.terminate()
+            self.wait(grace)
+        self.kill()
+        self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The group may be gone; macOS reports that as the second error.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def last_line(self) -> str:
+        """Return the last line of output; of this package's commands, the error line."""
+        with self._output.open("rb") as output:
+            end = output.seek(0, os.SEEK_END)
+            output.seek(max(self._start, end - _END_OF_OUTPUT))
+            text = output.read().decode(errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return ([line for line in lines if _ERROR_LINE.match(line)] or lines or [""])[-1]
+
+
+def _environment(
+    folder: Path, sweep: str, devices: Sequence[str] | None, threads: int | None
+) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if name != STUDY}
+    environment |= {TRIAL: str(folder.resolve()), SWEEP: sweep}
+    if devices is not None:
+        environment[_DEVICES] = ",".join(devices)
+    if threads is not None and not any(name in environment for name in _THREADS):
+        environment[_THREADS[0]] = str(threads)
+    return environment
+
+
+def ends_with_parent() -> Callable[[], None] | None:
+    """Return a `preexec_fn` that terminates a process when its parent dies, even if killed.
+
+    Linux only; None elsewhere.
+    """
+    if sys.platform != "linux":
+        return None
+    parent = os.getpid()
+    prctl = ctypes.CDLL(None).prctl
+
+    def promise() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(128 + signal.SIGTERM)
+
+    return promise
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a trial process.
+
+    Attributes:
+        state: An `interrupted` trial can resume from its checkpoint.
+        value: The trial's value of the metric; None if it has none.
+        reason: Why it did not finish.
+    """
+
+    state: Literal["finished", "pruned", "failed", "interrupted"]
+    value: float | None = None
+    reason: str | None = None
+
+
+class TrialRun:
+    """The validations and the result in a trial's run folder.
+
+    Args:
+        folder: The run folder.
+        metric: The sweep's.
+
+    Attributes:
+        values: The finite values of the metric so far, by step.
+    """
+
+    def __init__(self, folder: Path, metric: Metric | None) -> None:
+        self.values: list[float] = []
+        self._folder = folder
+        self._metric = metric
+        self._reader = ValidationReader(folder)
+        self._earlier_result: tuple[int, int] | None = None
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of the last validation; None before the first."""
+        return self._reader.epoch
+
+    def read(self) -> bool:
+        """Read new validations; returns whether any changed."""
+        is_new = self._reader.read()
+        if is_new and self._metric is not None:
+            name = self._metric.name
+            logged = (record.metrics.get(name) for record in self._reader.records)
+            self.values = [value for value in logged if value is not None]
+        return is_new
+
+    def mark_start(self) -> None:
+        """From here on, only a result that is newer than the present one is the process's own."""
+        self._earlier_result = self._stamp()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run is complete, by a result of the process's own."""
+        try:
+            result = self._result()
+        except UsageError:
+            return False
+        return result is not None and result.ended
+
+    def outcome(self, code: int | None, last_line: str) -> Outcome:
+        """Return the outcome of the process; its result decides, not the exit code.
+
+        Args:
+            code: The exit code; None if the run was complete before a process was started.
+            last_line: Of the process's output.
+        """
+        result = None
+        reason = f"{_ending(code)}: {last_line or 'no output'}"
+        try:
+            result = self._result()
+        except UsageError as error:
+            reason = str(error).removeprefix(f"{self._folder}{os.sep}")
+        if result is not None and result.ended:
+            stop = self._folder / STOP
+            # For programs other than `fit`, which do not report it, the file decides.
+            told = stop.is_file() if result.told_to_stop is None else result.told_to_stop
+            if result.status == "stopped_early" and told:
+                return Outcome("pruned", self._best(), _text(stop))
+            return self._finished(result)
+        if (result is not None and result.status == "interrupted") or code in _INTERRUPTED:
+            return Outcome("interrupted", reason="interrupted by another program")
+        return Outcome("failed", reason=reason)
+
+    def _result(self) -> RunResult | None:
+        stamp = self._stamp()
+        if stamp is None or stamp == self._earlier_result:
+            return None
+        return RunResult.read(self._folder)
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Return a value that changes when a result is written; None without one."""
+        try:
+            status = os.stat(self._folder / RESULT)
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def _finished(self, result: RunResult) -> Outcome:
+        if self._metric is None:
+            return Outcome("finished")
+        name = self._metric.name
+        if any(name in record.metrics for record in self._reader.records):
+            value = self._best()
+        elif name in result.metrics:
+            value = result.metrics[name]
+        else:
+            return Outcome("failed", reason=f"{name} was not logged")
+        if value is None:
+            return Outcome("failed", reason=f"{name} was never a number")
+        return Outcome("finished", value)
+
+    def _best(self) -> float | None:
+        if self._metric is None or not self.values:
+            return None
+        goal = self._metric.goal
+        return min(self.values, key=lambda value: cost(value, goal))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return "stopped early"
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"exit code {code}"

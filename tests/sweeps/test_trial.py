@@ -1,0 +1,241 @@
+"""One trial process: its environment, its output, its end, and the outcome in its run folder."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lightning_colorize.sweeps.spec import Metric
+from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun
+
+PSNR = Metric(name="val/psnr", goal="maximize")
+
+SAY = "import os; print('\\n'.join(f'{k}={v}' for k, v in sorted(os.environ.items())))"
+
+
+def environment(folder, **options):
+    process = TrialProcess([sys.executable, "-SEc", SAY], folder, Path("/"), **options)
+    assert process.wait(20) == 0
+    lines = (folder / "output.log").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def test_what_a_trial_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv(STUDY, "postgresql://user:secret@host/studies")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    said = environment(tmp_path / "a/b", sweep="mine", devices=["2", "3"], threads=4)
+    assert said["LIGHTNING_COLORIZE_SWEEP"] == "mine"
+    assert said["LIGHTNING_COLORIZE_TRIAL"] == str(tmp_path / "a/b")
+    assert said["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert said["OMP_NUM_THREADS"] == "4"
+    assert "secret" not in str(said)
+
+
+def test_what_the_environment_says_already_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    said = environment(tmp_path, threads=4)
+    assert said["CUDA_VISIBLE_DEVICES"] == "5"
+    assert said["OMP_NUM_THREADS"] == "3"
+    assert environment(tmp_path / "none", devices=[])["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_output_is_appended_and_the_last_line_is_this_process_own(tmp_path):
+    for word in ("one", "two"):
+        words = [sys.executable, "-SEc", f"print('{word}\\n\\n')"]
+        process = TrialProcess(words, tmp_path, tmp_path)
+        process.wait(20)
+        assert process.last_line() == word
+    assert (tmp_path / "output.log").read_text().split() == ["one", "two"]
+    told = ["lightning-colorize fit: --run.monitor: 'x' is never logged", "accepted: val/loss"]
+    words = [sys.executable, "-SEc", f"print({told[0]!r}); print({told[1]!r})"]
+    process = TrialProcess(words, tmp_path, tmp_path)
+    process.wait(20)
+    assert process.last_line() == told[0]
+    silent = TrialProcess(["/bin/sh", "-c", "true"], tmp_path, tmp_path)
+    silent.wait(20)
+    assert silent.last_line() == ""
+
+
+def test_nothing_of_the_group_is_left(tmp_path):
+    # As a rank that has crashed leaves the others, which hold their GPUs.
+    process = TrialProcess(["/bin/sh", "-c", "sleep 60 & echo $!; exit 1"], tmp_path, tmp_path)
+    assert process.wait(20) == 1
+    child = int(process.last_line())
+    os.kill(child, 0)
+    process.end(0)
+    deadline = time.monotonic() + 5
+    while is_alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_end_gives_time_for_a_checkpoint_and_no_more(tmp_path):
+    writes = "trap 'echo written; exit 143' TERM; echo ready; while :; do sleep 0.05; done"
+    process = TrialProcess(["/bin/sh", "-c", writes], tmp_path / "writes", tmp_path)
+    deaf = TrialProcess(
+        ["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"],
+        tmp_path / "deaf",
+        tmp_path,
+    )
+    for one in (process, deaf):
+        while one.last_line() != "ready":
+            time.sleep(0.01)
+    process.end(10)
+    assert (process.wait(0), process.last_line()) == (143, "written")
+    began = time.monotonic()
+    deaf.end(0.3)
+    assert 0.3 <= time.monotonic() - began < 5
+    assert deaf.wait(0) == -9
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def line(epoch, value, name="val/psnr"):
+    return json.dumps({"epoch": epoch, "step": 10 * epoch, "metrics": {name: value}}) + "\n"
+
+
+def write(folder, *lines):
+    with (folder / "validations.jsonl").open("a") as file:
+        file.write("".join(lines))
+
+
+def result(folder, status, **metrics):
+    (folder / "result.json").write_text(json.dumps({"status": status, "metrics": metrics}))
+
+
+def run_of(folder, metric=PSNR):
+    run = TrialRun(folder, metric)
+    run.read()
+    return run
+
+
+def judged(folder, code=0, metric=PSNR, has_result=True, last_line="last"):
+    run = run_of(folder, metric)
+    if not has_result:
+        run.mark_start()
+    return run.outcome(code, last_line)
+
+
+def test_values_are_those_of_the_metric(tmp_path):
+    run = TrialRun(tmp_path, PSNR)
+    assert not run.read()
+    write(tmp_path, line(0, 1.0), line(1, None), line(2, 3.0, "val/loss"), line(3, 4.0))
+    assert run.read()
+    assert (run.values, run.epoch) == ([1.0, 4.0], 3)
+    (tmp_path / "validations.jsonl").unlink()
+    assert run.read()
+    assert (run.values, run.epoch) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"status": "fin', "result.json is not JSON ("),
+        ("[]", "result.json is not a JSON object"),
+        ("{}", "result.json has no status"),
+        ('{"status": 3}', "result.json has no status"),
+    ],
+)
+def test_a_result_of_another_form_is_a_failure(tmp_path, text, reason):
+    write(tmp_path, line(0, 1.0))
+    (tmp_path / "result.json").write_text(text)
+    assert not run_of(tmp_path).has_ended
+    outcome = judged(tmp_path)
+    assert outcome.state == "failed"
+    assert outcome.reason.startswith(reason)
+    # Torn by the signal that ended it.
+    assert judged(tmp_path, 143).state == "interrupted"
+
+
+def test_a_result_that_cannot_be_read_is_a_failure(tmp_path):
+    (tmp_path / "result.json").mkdir()
+    assert not run_of(tmp_path).has_ended
+    assert judged(tmp_path).reason == "result.json cannot be read (Is a directory)"
+
+
+def test_a_result_needs_no_metrics_where_validations_have_them(tmp_path):
+    write(tmp_path, line(0, 1.0))
+    (tmp_path / "result.json").write_text('{"status": "finished"}')
+    assert judged(tmp_path) == Outcome("finished", 1.0)
+    missing = judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize"))
+    assert missing == Outcome("failed", None, "test/psnr was not logged")
+
+
+@pytest.mark.parametrize(("goal", "value"), [("maximize", 3.0), ("minimize", 1.0)])
+def test_the_value_is_the_best_of_the_history(tmp_path, goal, value):
+    write(tmp_path, line(0, 1.0), line(1, None), line(2, 3.0), line(3, 2.0), line(4, float("inf")))
+    result(tmp_path, "finished", **{"val/psnr": 9.0})
+    assert judged(tmp_path, metric=Metric(name="val/psnr", goal=goal)) == Outcome("finished", value)
+
+
+def test_a_metric_of_the_test_is_taken_from_the_result(tmp_path):
+    write(tmp_path, line(0, 1.0))
+    result(tmp_path, "finished", **{"test/psnr": 9.0})
+    assert judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize")).value == 9.0
+    result(tmp_path, "finished", **{"test/psnr": None})
+    never = judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize"))
+    assert never == Outcome("failed", None, "test/psnr was never a number")
+
+
+def test_stopped_early_by_itself_or_by_the_engine(tmp_path):
+    write(tmp_path, line(0, 1.0), line(1, 2.0))
+    result(tmp_path, "stopped_early")
+    assert judged(tmp_path) == Outcome("finished", 2.0)
+    (tmp_path / "stop").write_text("behind\n")
+    assert judged(tmp_path) == Outcome("pruned", 2.0, "behind")
+    # Its own early stopping came first.
+    (tmp_path / "result.json").write_text('{"status": "stopped_early", "told_to_stop": false}')
+    assert judged(tmp_path) == Outcome("finished", 2.0)
+    # It had ended before it read that.
+    result(tmp_path, "finished")
+    assert judged(tmp_path) == Outcome("finished", 2.0)
+
+
+@pytest.mark.parametrize("code", [130, 143, -signal.SIGTERM, -signal.SIGINT])
+def test_signals_that_ask_to_end_are_interruptions(tmp_path, code):
+    assert judged(tmp_path, code, has_result=False).state == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("code", "last_line", "reason"),
+    [
+        (0, "done", "exit code 0: done"),
+        (1, "RuntimeError: boom", "exit code 1: RuntimeError: boom"),
+        (2, "", "exit code 2: no output"),
+        (-signal.SIGKILL, "epoch 3", "killed by SIGKILL (out of memory?): epoch 3"),
+        (-signal.SIGSEGV, "epoch 3", "killed by SIGSEGV: epoch 3"),
+    ],
+)
+def test_reasons_of_failures(tmp_path, code, last_line, reason):
+    # The result of an earlier process does not count.
+    result(tmp_path, "interrupted")
+    outcome = judged(tmp_path, code, has_result=False, last_line=last_line)
+    assert outcome == Outcome("failed", None, reason)
+    result(tmp_path, "failed")
+    assert judged(tmp_path, code, last_line=last_line) == Outcome("failed", None, reason)
+
+
+def test_a_result_counts_if_it_was_written_since_the_start(tmp_path):
+    result(tmp_path, "finished")
+    run = run_of(tmp_path, None)
+    assert run.has_ended
+    run.mark_start()
+    assert not run.has_ended
+    assert run.outcome(1, "boom").state == "failed"
+    (tmp_path / "result.json").unlink()
+    result(tmp_path, "finished")
+    assert run.has_ended
+    assert run.outcome(1, "boom").state == "finished"
