@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -29,18 +28,6 @@ _PIXELS = 6000 * 92 * 92
 
 _LARGEST, _SMALLEST = 160**2, 48**2
 _NOTED = [COLUMNS.index("ciede2000"), COLUMNS.index("psnr")]
-
-
-class Label(NamedTuple):
-    """The lines below a tile of a sheet.
-
-    Attributes:
-        name: The system.
-        note: A second line; may be empty.
-    """
-
-    name: str
-    note: str = ""
 
 
 @dataclass
@@ -96,14 +83,14 @@ class ImageCollector:
         shown += [system.color_one(name, rgb, plan.size) for system in plan.systems]
         images = [to_image(each) for each in [*shown, *([rgb] if plan.truth else [])]]
         whos = ["grey", *(system.name for system in plan.systems), "truth"][: len(images)]
-        labels = [Label(who) for who in whos]
+        labels = [(who, "") for who in whos]
         notes = [""] * len(images)
         if values is not None:
             for index, (delta_e, psnr) in enumerate(values[:, _NOTED].tolist(), start=1):
                 notes[index] = f"ΔE {_rounded(delta_e)}"
                 # Pillow's own font has no Greek.
                 note = f"dE {_rounded(delta_e)}, PSNR {_rounded(psnr)}"
-                labels[index] = Label(whos[index], note)
+                labels[index] = whos[index], note
         styles = ["", *(style_class(index) for index in range(len(plan.systems))), ""]
         tiles = [
             Tile(thumbnail(image, self._pixels), who, note, style)
@@ -138,12 +125,12 @@ def thumbnail_pixels(count: int) -> int:
     return min(_LARGEST, max(_SMALLEST, _PIXELS // count))
 
 
-def draw_sheet(images: list[Image.Image], labels: list[Label], title: str) -> Image.Image:
+def draw_sheet(images: list[Image.Image], labels: list[tuple[str, str]], title: str) -> Image.Image:
     """Return a sheet of labelled images, in rows of at most six.
 
     Args:
         images: All of one size; small ones are enlarged by a whole number.
-        labels: One for each image.
+        labels: The two lines below each image; the second may be empty.
         title: Stands above them.
     """
     factor = max(1, -(-_TILE // min(images[0].size)))
@@ -156,13 +143,13 @@ def draw_sheet(images: list[Image.Image], labels: list[Label], title: str) -> Im
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(13)
     draw.text((_GAP, _GAP), _fitted(draw, title, font, size[0] - 2 * _GAP), _FAINT, font)
-    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+    for index, (image, (name, note)) in enumerate(zip(images, labels, strict=True)):
         row, column = divmod(index, columns)
         x, y = _GAP + column * (width + _GAP), _LINE + 2 * _GAP + row * cell_height
         canvas.paste(image.resize((width, height), Image.Resampling.BICUBIC), (x, y))
         y += height + 4
-        draw.text((x, y), _fitted(draw, label.name, font, width), _INK, font)
-        draw.text((x, y + _LINE), _fitted(draw, label.note, font, width), _FAINT, font)
+        draw.text((x, y), _fitted(draw, name, font, width), _INK, font)
+        draw.text((x, y + _LINE), _fitted(draw, note, font, width), _FAINT, font)
     return canvas
 
 

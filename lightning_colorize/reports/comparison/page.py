@@ -16,7 +16,6 @@ from lightning_colorize.reports.comparison.images import SHEETS, ComparedImage, 
 from lightning_colorize.reports.comparison.plan import Plan, remarks
 from lightning_colorize.reports.comparison.report import Report, build_report
 from lightning_colorize.reports.comparison.tables import (
-    SystemLabel,
     budgets_table,
     interval_figures,
     metrics_table,
@@ -83,7 +82,7 @@ def render_page(
         warnings: Shown first.
         settings: Each run's values of the settings that differ, by dotted name.
     """
-    systems = [_label(index, system) for index, system in enumerate(plan.systems)]
+    systems = plan.systems
     split = "" if plan.found.split == "all" else f"{plan.found.split} "
     page: dict[str, Any] = {
         "title": _title([system.name for system in systems]),
@@ -97,13 +96,14 @@ def render_page(
         "study": plan.study,
         "warnings": warnings,
         "systems": systems,
-        "metrics": metrics_table(report, systems),
-        "intervals": interval_figures(report, systems),
+        "styles": [style_class(index) for index in range(len(systems))],
+        "metrics": metrics_table(report),
+        "intervals": interval_figures(report),
         "seeds": seeds_table(report),
         "differ": _most_different(images) if len(systems) > 1 else [],
-        "extremes": _extremes(images, systems) if plan.truth else [],
-        "curves": _curves(plan.systems),
-        "budgets": budgets_table(plan.systems, systems),
+        "extremes": _extremes(images, len(systems)) if plan.truth else [],
+        "curves": _curves(systems),
+        "budgets": budgets_table(systems),
         "settings": settings_table(settings, systems),
         "images": sorted(images, key=lambda image: image.name),
         "categories": sorted({image.category for image in images}),
@@ -132,29 +132,23 @@ def _title(names: Sequence[str]) -> str:
     return f"{len(names)} colorizers compared"
 
 
-def _label(index: int, system: System) -> SystemLabel:
-    source = f"{system.place}, {system.kind}"
-    return SystemLabel(system.name, source, style_class(index), system.run is not None)
-
-
 def _most_different(images: Sequence[ComparedImage]) -> list[ComparedImage]:
     different = [image for image in images if image.disagreement > 0]
     return sorted(different, key=lambda image: -image.disagreement)[:_MOST_DIFFERENT]
 
 
 def _extremes(
-    images: Sequence[ComparedImage], systems: Sequence[SystemLabel]
-) -> list[tuple[SystemLabel, dict[str, list[tuple[ComparedImage, Tile]]]]]:
+    images: Sequence[ComparedImage], count: int
+) -> list[dict[str, list[tuple[ComparedImage, Tile]]]]:
     """Return the best and the worst images of each system, with the system's tile of each."""
     extremes = []
-    for index, system in enumerate(systems):
+    for index in range(count):
         known = [image for image in images if np.isfinite(image.ciede2000[index])]
         known.sort(key=lambda image: image.ciede2000[index])
         pairs = [(image, image.strip.tiles[index + 1]) for image in known]
-        count = min(_EXTREMES, len(pairs) // 2)
-        if count:
-            halves = {"best": pairs[:count], "worst": pairs[: -count - 1 : -1]}
-            extremes.append((system, halves))
+        shown = min(_EXTREMES, len(pairs) // 2)
+        if shown:
+            extremes.append({"best": pairs[:shown], "worst": pairs[: -shown - 1 : -1]})
     return extremes
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import NamedTuple
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.evaluation.systems import Given, System
 from lightning_colorize.metrics.spec import NAMES, format_metric, metric_goal, metric_help
 from lightning_colorize.reports.comparison.report import Report
-from lightning_colorize.reports.kit.charts import Figure, Interval, interval_figure
+from lightning_colorize.reports.kit.charts import Figure, Interval, interval_figure, style_class
 from lightning_colorize.reports.kit.table import (
     UNKNOWN,
     Cell,
@@ -24,32 +23,12 @@ from lightning_colorize.runs.record import RunRecord
 MINUS = "\N{MINUS SIGN}"
 
 
-class SystemLabel(NamedTuple):
-    """How the page names a system.
-
-    Attributes:
-        name: Its name.
-        source: Where it was found, and its kind.
-        style: CSS classes of its color.
-        run: Whether it belongs to a run folder.
-    """
-
-    name: str
-    source: str
-    style: str
-    run: bool
-
-
-def metrics_table(report: Report, systems: Sequence[SystemLabel]) -> Table | None:
-    """Return the table of metrics, with differences from the first system; None without truth.
-
-    Args:
-        report: The numbers.
-        systems: The systems; baselines follow them.
-    """
+def metrics_table(report: Report) -> Table | None:
+    """Return the table of metrics, with differences from the first system; None without truth."""
     if report.metrics is None:
         return None
-    best = [_best(report.metrics[: len(systems), i], name) for i, name in enumerate(NAMES)]
+    count = len(report.measured.systems)
+    best = [_best(report.metrics[:count, i], name) for i, name in enumerate(NAMES)]
     rows = []
     for index, name in enumerate(report.measured.rows):
         cells = []
@@ -66,8 +45,8 @@ def metrics_table(report: Report, systems: Sequence[SystemLabel]) -> Table | Non
                     value if np.isfinite(value) else None,
                 )
             )
-        if index < len(systems):
-            head = Cell(name, [] if index else ["reference"], style=systems[index].style)
+        if index < count:
+            head = Cell(name, [] if index else ["reference"], style=style_class(index))
             rows.append(make_row(head, *cells))
         else:
             rows.append(make_row(Cell(name, ["baseline"]), *cells, kind="baseline"))
@@ -76,28 +55,22 @@ def metrics_table(report: Report, systems: Sequence[SystemLabel]) -> Table | Non
     )
 
 
-def interval_figures(report: Report, systems: Sequence[SystemLabel]) -> list[tuple[str, Figure]]:
-    """Return, for each metric, its name and the chart of differences from the first system.
-
-    Args:
-        report: The numbers.
-        systems: The systems.
-    """
+def interval_figures(report: Report) -> list[tuple[str, Figure]]:
+    """Return, for each metric, its name and the chart of differences from the first system."""
     figures = []
+    first, *others = report.measured.systems
     for column, metric in enumerate(NAMES if report.metrics is not None else ()):
         if metric == "colorfulness":  # the chart of the ratio is the same but for its scale
             continue
         rows = []
-        for index, system in enumerate(systems[1:], start=1):
+        for index, name in enumerate(others, start=1):
             of = report.differences[index][column]
             if np.isfinite(of.value):
                 notes, verdict = _difference(report, index, column)
-                rows.append(
-                    Interval(system.name, of.value, of.low, of.high, " ".join(notes), verdict)
-                )
+                rows.append(Interval(name, of.value, of.low, of.high, " ".join(notes), verdict))
         if rows:
             values = "; ".join(f"{row.name} {row.text}" for row in rows)
-            label = f"{metric}, difference from {systems[0].name}: {values}"
+            label = f"{metric}, difference from {first}: {values}"
             figures.append((f"{metric} {_column(metric).arrow}", interval_figure(rows, label)))
     return figures
 
@@ -120,16 +93,11 @@ def seeds_table(report: Report) -> Table | None:
     return Table("Metrics over seeds", columns, rows) if rows else None
 
 
-def budgets_table(systems: Sequence[System], labels: Sequence[SystemLabel]) -> Table | None:
-    """Return what the training of each system took; None if none belongs to a run folder.
-
-    Args:
-        systems: The systems.
-        labels: Their labels.
-    """
+def budgets_table(systems: Sequence[System]) -> Table | None:
+    """Return what the training of each system took; None if none belongs to a run folder."""
     rows = []
-    for system, label in zip(systems, labels, strict=True):
-        head = Cell(label.name, style=label.style)
+    for index, system in enumerate(systems):
+        head = Cell(system.name, style=style_class(index))
         if system.run is None:
             elsewhere = isinstance(system, Given)
             status = "colored elsewhere" if elsewhere else "a checkpoint without its run"
@@ -160,15 +128,15 @@ def budgets_table(systems: Sequence[System], labels: Sequence[SystemLabel]) -> T
 
 
 def settings_table(
-    settings: Mapping[str, Sequence[str | None]], labels: Sequence[SystemLabel]
+    settings: Mapping[str, Sequence[str | None]], systems: Sequence[System]
 ) -> Table | None:
     """Return the settings that differ between runs; None for fewer than two runs.
 
     Args:
         settings: Each run's values of the settings that differ, by dotted name.
-        labels: The systems.
+        systems: The systems.
     """
-    runs = [label.name for label in labels if label.run]
+    runs = [system.name for system in systems if system.run]
     rows = [
         make_row(
             key,

@@ -16,14 +16,13 @@ from lightning_colorize.evaluation.systems import Network
 from lightning_colorize.metrics.spec import COLUMNS, NAMES, metric_goal
 from lightning_colorize.reports.comparison.images import (
     ImageCollector,
-    Label,
     draw_sheet,
     thumbnail_pixels,
 )
 from lightning_colorize.reports.comparison.page import render_page
 from lightning_colorize.reports.comparison.plan import Plan, default_size
 from lightning_colorize.reports.comparison.report import build_report
-from lightning_colorize.reports.comparison.tables import SystemLabel, metrics_table
+from lightning_colorize.reports.comparison.tables import metrics_table
 from lightning_colorize.reports.kit.images import thumbnail, to_image
 from tests.reports.html import content, requests_another_site, section
 
@@ -148,23 +147,22 @@ def test_the_page_has_the_metrics_and_their_intervals(tmp_path):
     assert {"metrics", "differ", "extremes", "images", "method"} <= set(page.ids)
 
 
-def _cells(report, count):
-    labels = [SystemLabel(f"system {i}", "", "", False) for i in range(count)]
-    return [row.cells[1:] for row in metrics_table(report, labels).rows]
+def _cells(report):
+    return [row.cells[1:] for row in metrics_table(report).rows]
 
 
 def test_verdicts_follow_the_goal_of_the_metric(tmp_path):
     report, _, _ = _page(tmp_path, _systems(2), 6)
     less = Difference(-1.0, -1.5, -0.5)
     rows = [[less] * len(NAMES)] * len(report.differences)
-    cells = _cells(replace(report, differences=rows), 2)[1]
+    cells = _cells(replace(report, differences=rows))[1]
     verdicts = {"max": "worse", "min": "better", None: "other"}
     assert [cell.note_kind for cell in cells] == [verdicts[metric_goal(name)] for name in NAMES]
 
 
 def test_a_diverged_system_is_best_in_nothing(tmp_path):
     report, _, html = _page(tmp_path, _systems(3), 6, undefined=1)
-    cells = _cells(report, 3)
+    cells = _cells(report)
     assert not any(cell.kind for cell in cells[1])
     for column, metric in enumerate(NAMES):
         if metric_goal(metric):
@@ -242,7 +240,7 @@ def test_ten_systems_and_five_hundred_images_fit_into_25_megabytes(tmp_path):
 def test_a_sheet_shows_all_images_whole_and_in_order(count, size):
     colors = [(20 * i, 255 - 20 * i, 128) for i in range(count)]
     images = [Image.new("RGB", size, color) for color in colors]
-    labels = [Label(f"system {i}", "dE 3.0") for i in range(count)]
+    labels = [(f"system {i}", "dE 3.0") for i in range(count)]
     pixels = np.asarray(draw_sheet(images, labels, "a.jpg"))
     assert pixels.shape[1] < 2450
     factor = max(1, 128 // size[1])
@@ -259,7 +257,7 @@ def test_a_sheet_shows_all_images_whole_and_in_order(count, size):
     ("one", "other"), [(("n" * 200, "t" * 200), ("n", "t")), (("n", "a\nb"), ("n", "a b"))]
 )
 def test_labels_stay_in_their_line(one, other):
-    sheets = [draw_sheet([Image.new("RGB", (64, 64))], [Label(n)], t) for n, t in (one, other)]
+    sheets = [draw_sheet([Image.new("RGB", (64, 64))], [(n, "")], t) for n, t in (one, other)]
     assert sheets[0].size == sheets[1].size
 
 
@@ -272,15 +270,13 @@ def test_labels_of_a_sheet_are_in_the_order_of_its_images(tmp_path, monkeypatch,
     )
     report, _, _ = _page(tmp_path, _systems(2), 1, truth=truth)
     ((images, labels),) = drawn
-    assert [label.name for label in labels] == ["grey", "system 0", "system 1", "truth"][
-        : 3 + truth
-    ]
+    assert [name for name, _ in labels] == ["grey", "system 0", "system 1", "truth"][: 3 + truth]
     # The first system colors images of seed 0 as the truth: its image is the true one.
     assert np.array_equal(np.asarray(images[1]), np.asarray(to_image(_image(0, 32))))
     assert not np.array_equal(np.asarray(images[2]), np.asarray(images[1]))
     if truth:
         psnr = report.measured.values[:2, COLUMNS.index("psnr"), 0]
-        assert [label.note.split("PSNR ")[1] for label in labels[1:3]] == [f"{v:.1f}" for v in psnr]
+        assert [note.split("PSNR ")[1] for _, note in labels[1:3]] == [f"{v:.1f}" for v in psnr]
         assert np.array_equal(np.asarray(images[3]), np.asarray(images[1]))
 
 

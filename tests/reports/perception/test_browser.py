@@ -1,65 +1,13 @@
-"""The pages in a real browser: the study from the first click to the score, the report's controls.
-
-Debian's Chromium, driven by Playwright's Python library without its own browsers.
-"""
+"""The comparison and the study in a real browser, from the first click to the score."""
 
 import json
-import shutil
 
 import pytest
 from PIL import Image, ImageEnhance
 
-playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
+from tests.reports.conftest import DESK, PHONE
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
-]
-
-PHONE = {
-    "viewport": {"width": 360, "height": 740},
-    "device_scale_factor": 2,
-    "has_touch": True,
-    "is_mobile": True,
-    "color_scheme": "dark",
-}
-DESK = {"viewport": {"width": 1280, "height": 800}}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        # Containers have no user namespaces for Chromium's sandbox.
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Opens a page; afterwards nothing may have failed in it, or been asked from the network."""
-    failures, contexts = [], []
-
-    def call(path, **options):
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: failures.append(str(error)))
-        page.on("requestfailed", lambda request: failures.append(f"failed: {request.url[:80]}"))
-        page.on(
-            "request",
-            lambda request: (
-                request.url.startswith(("file:", "data:", "blob:")) or failures.append(request.url)
-            ),
-        )
-        page.goto(path.as_uri())
-        return page
-
-    yield call
-    for context in contexts:
-        context.close()
-    assert failures == []
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
