@@ -114,16 +114,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> "Plan":
-    from lightning_colorize.inference import choose_device
-    from lightning_colorize.reports.comparison import (
-        Plan,
+    from lightning_colorize.evaluation.choice import (
         choose_images,
         colorless,
-        default_size,
         find_truth,
-        open_systems,
         trained_on,
     )
+    from lightning_colorize.evaluation.systems import open_systems
+    from lightning_colorize.inference import choose_device
+    from lightning_colorize.reports.comparison import Plan, default_size
 
     device = choose_device(args.device)
     systems = open_systems(args.systems, args.data, args.allow_class, device)

@@ -1,9 +1,10 @@
-"""`lightning-colorize study score`: what people answered on a study page."""
+"""`lightning-colorize study score`: scores the answers to a study page."""
 
 import argparse
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.common.arguments import expanded_path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from lightning_colorize.reports.perception.answers import Answers
     from lightning_colorize.reports.perception.score import Rate, Rates
 
-HELP = "score the answers to a study page: how often systems fooled people, or were preferred"
+HELP = "score the answers to a study page: how often systems fooled people or were preferred"
 
 _TITLES = {"real": "taken for the real photograph", "better": "preferred"}
 
@@ -29,15 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         nargs="+",
         type=expanded_path,
-        help="what the page saved, a file for each participant",
+        help="answers saved by the page, one file per participant",
     )
     scoring.add_argument(
-        "--json", metavar="FILE", type=expanded_path, help="write the rates, not rounded"
+        "--json", metavar="FILE", type=expanded_path, help="write the unrounded rates"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the rates; returns 1 if nobody's answers count."""
+    """Print the rates; return 1 if nobody's answers count."""
     from rich.console import Console
 
     from lightning_colorize.evaluation import print_plain
@@ -46,13 +47,13 @@ def run(args: argparse.Namespace) -> int:
 
     answers = read_answers(args.files)
     for person in answers.inattentive:
-        passed, of = person.checks
+        passed, total = person.checks
         print(
-            f"left out: {person.name} ({person.file}) passed {passed} of {of} attention checks",
+            f"excluded: {person.name} ({person.file}) passed {passed} of {total} attention checks",
             file=sys.stderr,
         )
     for file in answers.duplicates:
-        print(f"counted once: the participant of {file} is in an earlier file", file=sys.stderr)
+        print(f"duplicate: the participant of {file} is in an earlier file", file=sys.stderr)
     overall, categories = score(answers)
     console = Console()
     for question, title in _TITLES.items():
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     people = len(answers.counted)
     print(f"{people} participant{'s' * (people != 1)}, {len(answers.trials):,} answers")
     if people:
-        print("intervals treat answers as independent, although each person gave several")
+        print("intervals treat answers as independent, although each person gives several")
     if args.json is not None:
         numbers = _as_json(answers, overall, categories)
         write_atomic(args.json, json.dumps(numbers, indent=2) + "\n")
@@ -112,14 +113,7 @@ def _plain(rates: "Rates") -> dict[str, Any]:
 
     return {
         QUESTIONS[question]: {
-            system: {
-                "rate": rate.value,
-                "low": rate.low,
-                "high": rate.high,
-                "chosen": rate.chosen,
-                "trials": rate.trials,
-            }
-            for system, rate in of.items()
+            system: {"rate": rate.value, **asdict(rate)} for system, rate in by_system.items()
         }
-        for question, of in rates.items()
+        for question, by_system in rates.items()
     }

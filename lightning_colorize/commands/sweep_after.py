@@ -110,7 +110,6 @@ def _open(args: argparse.Namespace) -> "Study":
 
 
 def _write_report(study: "Study", images: int) -> Path:
-    from lightning_colorize.reports.sweep import best_trials, write_report
-    from lightning_colorize.reports.sweep.photographs import photographs
+    from lightning_colorize.reports.sweep import write_report
 
-    return write_report(study, photographs=photographs(best_trials(study), images))
+    return write_report(study, images)

@@ -78,14 +78,22 @@ class GivenImages:
         Raises:
             ImageError: If the file cannot be read.
         """
-        file = self.find(name)
-        assert file is not None, "only images that all systems have are compared"
-        rgb = read_image(self.folder / file, side)
+        rgb = self._read(name, side)
         height, width = image_size(self.data / name)
         shape = (width / height) / (rgb.shape[-1] / rgb.shape[-2])
         if abs(shape - 1) > _SAME_SHAPE:
             rgb = TF.resize(rgb, [height, width], antialias=True)
         return crop_square(resize_short_side(limit_length(rgb), side), side)
+
+    def whole(self, name: str, height: int, width: int) -> Tensor:
+        """Return the whole image, (3, height, width), uint8, stretched where its shape differs.
+
+        Raises:
+            ImageError: If the file cannot be read.
+        """
+        rgb = self._read(name, min(height, width))
+        resized: Tensor = TF.resize(rgb, [height, width], antialias=True)
+        return resized
 
     def load(self, names: Sequence[str], side: int) -> list[ImageError]:
         """Read the squares of a batch for `squares`; returns what could not be read."""
@@ -101,6 +109,11 @@ class GivenImages:
     def squares(self, names: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
         """Return L, (B, 1, S, S), and ab, (B, 2, S, S), of images that were loaded."""
         return to_lab(torch.stack([self._loaded[name] for name in names]).to(device))
+
+    def _read(self, name: str, min_side: int) -> Tensor:
+        file = self.find(name)
+        assert file is not None, "only images that all systems have are compared"
+        return read_image(self.folder / file, min_side)
 
 
 def _composed(name: str) -> str:

@@ -3,33 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_colorize.color import ColorBatch, fit_gamut, to_rgb
+from lightning_colorize.color import ColorBatch
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.systems import Colored, Network, System
 from lightning_colorize.metrics import BASELINES, Baselines
 from lightning_colorize.metrics.functional import measure
-
-
-class Tiles(NamedTuple):
-    """One image as everybody colours it, as people see it: (3, S, S), uint8, on the CPU.
-
-    Attributes:
-        name: The image's.
-        grey: Without colour.
-        systems: In the order of the systems.
-        truth: None where there is none.
-    """
-
-    name: str
-    grey: Tensor
-    systems: list[Tensor]
-    truth: Tensor | None
 
 
 @dataclass
@@ -65,7 +48,7 @@ class Measured:
 def measure_systems(
     systems: Sequence[System],
     batches: Iterable[ColorBatch],
-    show: Callable[[Tiles, Tensor | None], None],
+    show: Callable[[str, Tensor | None], None],
     *,
     truth: bool = True,
 ) -> Measured:
@@ -74,7 +57,8 @@ def measure_systems(
     Args:
         systems: On the batches' device.
         batches: The true images, squares of one size.
-        show: Called with each image, and its values: (systems, columns); None without truth.
+        show: Called with the name of each image and its values, (systems, columns); None
+            without truth.
         truth: Whether the images' own colours are the truth.
     """
     baselines = _baselines(systems)
@@ -98,22 +82,13 @@ def measure_systems(
             measured = [measure(batch.L, row.ab, batch.ab, row.L) for row in rows]
             of_batch = torch.stack(measured).cpu()
             values.append(of_batch)
-        for i, tiles in enumerate(_tiles(batch, systems, colored, truth)):
-            show(tiles, None if of_batch is None else of_batch[: len(systems), :, i])
+        for i, name in enumerate(batch.names):
+            show(name, None if of_batch is None else of_batch[: len(systems), :, i])
     if result.names:
         result.disagreement = torch.cat(disagreement).cpu().numpy()
         if truth:
             result.values = torch.cat(values, dim=2).double().numpy()
     return result
-
-
-def as_bytes(colored: Colored) -> Tensor:
-    """Return images as people see them: (B, 3, H, W), uint8, on the CPU.
-
-    Colours outside sRGB lose chroma, as in all images that the package writes.
-    """
-    rgb = to_rgb(colored.L, fit_gamut(colored.L, colored.ab))
-    return (rgb * 255).round().to(torch.uint8).cpu()
 
 
 def _baselines(systems: Sequence[System]) -> Baselines | None:
@@ -145,15 +120,3 @@ def _disagreement(colored: Sequence[Colored]) -> Tensor:
     lab = lab.where(lab.isfinite(), torch.nan)
     apart: Tensor = (lab - lab.nanmean(dim=0)).norm(dim=2).nanmean(dim=(0, 2, 3))
     return apart.nan_to_num()
-
-
-def _tiles(
-    batch: ColorBatch, systems: Sequence[System], colored: Sequence[Colored], truth: bool
-) -> Iterable[Tiles]:
-    grey = as_bytes(Colored(batch.L, torch.zeros_like(batch.ab)))
-    of_systems = [as_bytes(each) for each in colored]
-    true = as_bytes(Colored(batch.L, batch.ab)) if truth else None
-    for i, name in enumerate(batch.names):
-        yield Tiles(
-            name, grey[i], [rgb[i] for rgb in of_systems], None if true is None else true[i]
-        )

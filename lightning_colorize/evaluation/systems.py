@@ -63,15 +63,15 @@ class System(ABC):
 
     @abstractmethod
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
-        """Colour one square as people are to see it.
+        """Color one whole image for display.
 
         Args:
             name: The image's.
-            rgb: The truth, (3, S, S), uint8.
-            size: What a network sees, in pixels.
+            rgb: The truth, (3, H, W), uint8.
+            size: Short side at which a network sees the image, in pixels.
 
         Returns:
-            (3, S, S), uint8.
+            (3, H, W), uint8.
         """
 
 
@@ -133,7 +133,8 @@ class Given(System):
 
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
         """Return the image, at the truth's size."""
-        return self.images.square(name, rgb.shape[-1])
+        height, width = rgb.shape[-2:]
+        return self.images.whole(name, height, width)
 
 
 def open_systems(

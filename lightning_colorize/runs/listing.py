@@ -1,6 +1,8 @@
 """Lists of runs: their order, and the differences between their configurations."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import metric_goal
@@ -41,7 +43,7 @@ def differences(
         everything: Include names, paths and seeds.
 
     Returns:
-        For each name its value in every run, None where the run does not have it.
+        For each name its value in every run as YAML, None where the run does not have it.
     """
     configs = [run.settings for run in runs]
     names = dict.fromkeys(name for config in configs for name in config)
@@ -53,5 +55,12 @@ def differences(
         # A run whose configuration cannot be read does not count.
         known = {repr(v) for v, config in zip(values, configs, strict=True) if config}
         if len(known) > 1:
-            varied[name] = [None if value is _MISSING else str(value) for value in values]
+            varied[name] = [None if value is _MISSING else _as_yaml(value) for value in values]
     return dict(sorted(varied.items(), key=lambda item: -len(set(item[1]))))
+
+
+def _as_yaml(value: Any) -> str:
+    import yaml
+
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from lightning_colorize.commands import sweep_checks, sweep_work
-from lightning_colorize.reports.sweep.photographs import photographs
+from lightning_colorize.reports.sweep.images import image_strips
 from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.sweeps.status import rows
@@ -243,11 +243,12 @@ def test_real_trials_and_their_images(run, command, sweep, photo_folder, tmp_pat
     assert [row.state for row in trials] == ["finished", "finished"]
     result = json.loads((trials[1].folder / "result.json").read_text())
     assert trials[1].value == pytest.approx(result["metrics"]["val/psnr"])
-    shown = photographs(trials, 2)
-    assert len(shown) == 2
-    assert all(photo.colored.keys() == {0, 1} for photo in shown)
-    assert all(photo.colored[0] != photo.truth != photo.grey for photo in shown)
+    strips = image_strips(trials, 2)
+    assert len(strips) == 2
     page = (folder / "report.html").read_text()
-    assert all(photo.colored[0] in page for photo in shown)
+    for strip in strips:
+        assert [tile.who for tile in strip.tiles] == ["grey", "trial 0", "trial 1", "truth"]
+        assert len({tile.image.src for tile in strip.tiles}) > 2
+        assert all(tile.image.src in page for tile in strip.tiles)
     again = ["--run.root", tmp_path / "again", "--run.name", "again"]
     assert command("fit", "--config", folder / "winner.yaml", *again) == 0

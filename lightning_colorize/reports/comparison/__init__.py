@@ -1,32 +1,7 @@
-"""Colourisers beside each other: one page with images and numbers, and a study with people."""
+"""The comparison page: systems side by side, with images, metrics and intervals."""
 
-from lightning_colorize.evaluation.choice import (
-    choose_images,
-    colorless,
-    find_truth,
-    trained_on,
-)
-from lightning_colorize.evaluation.systems import System, open_systems
-from lightning_colorize.reports.comparison.compare import (
-    INDEX,
-    Plan,
-    default_size,
-    remarks,
-    write_comparison,
-)
+from lightning_colorize.reports.comparison.page import INDEX, write_comparison
+from lightning_colorize.reports.comparison.plan import Plan, default_size, remarks
 from lightning_colorize.reports.comparison.report import Report
 
-__all__ = [
-    "INDEX",
-    "Plan",
-    "Report",
-    "System",
-    "choose_images",
-    "colorless",
-    "default_size",
-    "find_truth",
-    "open_systems",
-    "remarks",
-    "trained_on",
-    "write_comparison",
-]
+__all__ = ["INDEX", "Plan", "Report", "default_size", "remarks", "write_comparison"]

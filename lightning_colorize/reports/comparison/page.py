@@ -1,251 +1,169 @@
-"""The page: numbers in words, charts, and one HTML file without an address outside."""
+"""Writes a comparison: the page, and a sheet for each image beside it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.progress import progress
 from lightning_colorize.common.provenance import git_commit, versions
-from lightning_colorize.evaluation.measured import Measured
+from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.evaluation.statistics import CONFIDENCE
-from lightning_colorize.evaluation.systems import Given, System
-from lightning_colorize.metrics.spec import NAMES
-from lightning_colorize.reports.comparison.cells import (
-    interval_charts,
-    metric_head,
-    metric_rows,
-    seed_rows,
+from lightning_colorize.evaluation.systems import System
+from lightning_colorize.reports.comparison.images import SHEETS, ComparedImage, ImageCollector
+from lightning_colorize.reports.comparison.plan import Plan, remarks
+from lightning_colorize.reports.comparison.report import Report, build_report
+from lightning_colorize.reports.comparison.tables import (
+    budgets_table,
+    interval_figures,
+    metrics_table,
+    seeds_table,
+    settings_table,
 )
-from lightning_colorize.reports.comparison.charts import Line, line_chart, style_class
-from lightning_colorize.reports.comparison.entries import Entry
-from lightning_colorize.reports.comparison.history import (
-    CURVES,
-    Curves,
-    read_budget,
-    read_curves,
-)
-from lightning_colorize.reports.comparison.report import Report
+from lightning_colorize.reports.kit.charts import Figure, Line, line_figure, style_class
+from lightning_colorize.reports.kit.html import render
+from lightning_colorize.reports.kit.images import Tile
+from lightning_colorize.runs.record import RunRecord
 
-_UNKNOWN = "-"
-_DIFFER = 8  # images shown where systems differ most
+INDEX = "index.html"
+
+_MOST_DIFFERENT = 8  # images in the section of the largest differences
 _EXTREMES = 4  # best, and worst, images of each system
+_CURVES = ("val/psnr", "val/ciede2000", "val/colorfulness_ratio", "val/ab_corr")
 
 
-class Frame(NamedTuple):
-    """What is said about a comparison as a whole.
-
-    Attributes:
-        data: The folder of the true images.
-        split: Which of them; empty for all.
-        size: Pixels.
-        thumb: Pixels of a thumbnail.
-        study: Whether there is a study page beside it.
-        warnings: What a reader has to know first.
-        settings: Configuration's dotted names that differ, with each run's value.
-    """
-
-    data: str
-    split: str
-    size: int
-    thumb: int
-    study: bool
-    warnings: list[str]
-    settings: Mapping[str, Sequence[str | None]]
-
-
-def render(template: str, styles: Sequence[str], scripts: Sequence[str], **context: Any) -> str:
-    """Return a page of a template, with style sheets and scripts inside it.
+def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -> Report:
+    """Color and measure the images, and write the page after its sheets.
 
     Args:
-        template: Its file name in templates/.
-        styles: Those of the style sheets.
-        scripts: Those of the scripts.
-        context: What the template is told.
+        plan: What is compared.
+        settings: Each run's values of the settings that differ, by dotted name.
+
+    Raises:
+        UsageError: If none of the images can be read.
     """
-    environment = Environment(
-        loader=PackageLoader(__package__),
-        autoescape=True,
-        trim_blocks=True,
-        undefined=StrictUndefined,
+    count = len(plan.found.images)
+    if (plan.out / INDEX).exists():
+        for old in (plan.out / SHEETS).glob(f"{'[0-9]' * 5}.jpg"):
+            old.unlink()
+    collector = ImageCollector(plan)
+    batches = plan.found.batches(plan.size, plan.batch_size, plan.device)
+    measured = measure_systems(
+        plan.systems,
+        progress(batches, -(-count // plan.batch_size), "comparing"),
+        collector.add,
+        truth=plan.truth,
     )
-    folder = files(__package__) / "templates"
-    css, js = (
-        Markup("\n".join((folder / name).read_text(encoding="utf-8") for name in names))
-        for names in (styles, scripts)
-    )
-    return environment.get_template(template).render(css=css, js=js, **context)
+    if not measured.names:
+        raise UsageError(f"none of {count} images in {plan.data} can be read")
+    for image, distance in zip(collector.images, measured.disagreement.tolist(), strict=True):
+        image.disagreement = round(distance, 3)
+    report = build_report(measured, plan.systems, plan.seed)
+    warnings = remarks(plan, measured)
+    write_atomic(plan.out / INDEX, render_page(plan, report, collector.images, warnings, settings))
+    return report
 
 
 def render_page(
-    report: Report, systems: Sequence[System], entries: Sequence[Entry], frame: Frame
+    plan: Plan,
+    report: Report,
+    images: Sequence[ComparedImage],
+    warnings: Sequence[str],
+    settings: Mapping[str, Sequence[str | None]],
 ) -> str:
     """Return the page.
 
     Args:
+        plan: What was compared.
         report: The numbers.
-        systems: Those compared.
-        entries: The images.
-        frame: What is said about the whole.
+        images: The images.
+        warnings: Shown first.
+        settings: Each run's values of the settings that differ, by dotted name.
     """
-    names = [_named(i, system) for i, system in enumerate(systems)]
-    lines = [name for name, system in zip(names, systems, strict=True) if system.run]
-    page = {
-        "title": _title(report.measured),
-        "data": frame.data,
-        "split": f"{frame.split} " if frame.split else "",
-        "count": len(entries),
-        "size": frame.size,
-        "thumb": frame.thumb,
-        "columns": len(systems) + 1 + (report.metrics is not None),
+    systems = plan.systems
+    split = "" if plan.found.split == "all" else f"{plan.found.split} "
+    page: dict[str, Any] = {
+        "title": _title([system.name for system in systems]),
+        "lead": f"{len(images)} {split}image{'' if len(images) == 1 else 's'}",
+        "data": str(plan.data),
+        "size": plan.size,
+        "columns": len(images[0].strip.tiles),
         "version": versions()["lightning-colorize"],
         "commit": git_commit(),
         "confidence": f"{100 * CONFIDENCE:g}",
-        "study": frame.study,
-        "warnings": frame.warnings,
-        "systems": names,
-        "lines": lines,
-        "metrics": [metric_head(name) for name in NAMES],
-        "rows": metric_rows(report, names),
-        "intervals": interval_charts(report, names),
-        "groups": seed_rows(report),
-        "differ": _differ(entries) if len(systems) > 1 else [],
-        "extremes": [] if report.metrics is None else _extremes(entries, names),
+        "study": plan.study,
+        "warnings": warnings,
+        "systems": systems,
+        "styles": [style_class(index) for index in range(len(systems))],
+        "metrics": metrics_table(report),
+        "intervals": interval_figures(report),
+        "seeds": seeds_table(report),
+        "differ": _most_different(images) if len(systems) > 1 else [],
+        "extremes": _extremes(images, len(systems)) if plan.truth else [],
         "curves": _curves(systems),
-        "budgets": _budgets(systems, names) if lines else [],
-        "settings": _settings(frame.settings) if len(lines) > 1 else None,
-        "images": sorted(entries, key=lambda entry: entry.name),
-        "categories": sorted({entry.category for entry in entries}),
-        "notes": _notes(report, frame),
+        "budgets": budgets_table(systems),
+        "settings": settings_table(settings, systems),
+        "images": sorted(images, key=lambda image: image.name),
+        "categories": sorted({image.category for image in images}),
+        "truth": plan.truth,
     }
-    page["sections"] = _sections(page)
-    return render("page.html.jinja", ["page.css"], ["page.js"], page=page)
-
-
-def _title(measured: Measured) -> str:
-    if len(measured.systems) == 1:
-        return f"{measured.systems[0]}, looked at closely"
-    if len(measured.systems) <= 3:
-        return " against ".join(measured.systems)
-    return f"{len(measured.systems)} colourisers compared"
-
-
-def _named(number: int, system: System) -> dict[str, Any]:
-    return {
-        "name": system.name,
-        "place": f"{system.place}, {system.kind}",
-        "style": style_class(number),
+    titles = {
+        "metrics": "Metrics",
+        "seeds": "Seeds",
+        "differ": "Differences",
+        "extremes": "Best and worst",
+        "curves": "Training",
+        "budgets": "Budgets",
+        "settings": "Configuration",
+        "images": "All images",
     }
+    sections = [(key, title) for key, title in titles.items() if page[key]]
+    page["sections"] = [*sections, ("method", "Method")]
+    return render("comparison.html.jinja", "kit.css", "kit.js", "comparison.js", page=page)
 
 
-def _differ(entries: Sequence[Entry]) -> list[Entry]:
-    apart = [entry for entry in entries if entry.disagreement > 0]
-    return sorted(apart, key=lambda entry: -entry.disagreement)[:_DIFFER]
+def _title(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"{names[0]}, in detail"
+    if len(names) <= 3:
+        return " against ".join(names)
+    return f"{len(names)} colorizers compared"
 
 
-def _extremes(entries: Sequence[Entry], names: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _most_different(images: Sequence[ComparedImage]) -> list[ComparedImage]:
+    different = [image for image in images if image.disagreement > 0]
+    return sorted(different, key=lambda image: -image.disagreement)[:_MOST_DIFFERENT]
+
+
+def _extremes(
+    images: Sequence[ComparedImage], count: int
+) -> list[dict[str, list[tuple[ComparedImage, Tile]]]]:
+    """Return the best and the worst images of each system, with the system's tile of each."""
     extremes = []
-    for number, system in enumerate(names):
-        known = (entry for entry in entries if np.isfinite(entry.ciede2000[number]))
-        ranked = sorted(known, key=lambda entry: entry.ciede2000[number])
-        count = min(_EXTREMES, len(ranked) // 2)
-        if count:
-            best, worst = ranked[:count], ranked[: -count - 1 : -1]
-            extremes.append({"system": system, "number": number, "best": best, "worst": worst})
+    for index in range(count):
+        known = [image for image in images if np.isfinite(image.ciede2000[index])]
+        known.sort(key=lambda image: image.ciede2000[index])
+        pairs = [(image, image.strip.tiles[index + 1]) for image in known]
+        shown = min(_EXTREMES, len(pairs) // 2)
+        if shown:
+            extremes.append({"best": pairs[:shown], "worst": pairs[: -shown - 1 : -1]})
     return extremes
 
 
-def _curves(systems: Sequence[System]) -> list[tuple[str, list[tuple[str, Markup]]]]:
-    """Return, for each axis that there is, its charts."""
-    curves = [(i, s.name, read_curves(s.run)) for i, s in enumerate(systems) if s.run]
-    axes = []
-    for axis, x_name in (("epochs", "epoch"), ("images", "images seen")):
-        charts = []
-        for metric in CURVES:
-            lines = [Line(name, i, _points(curve, axis, metric)) for i, name, curve in curves]
-            ends = [f"{n.name} ends at {n.points[-1][1]:.4g}" for n in lines if n.points]
-            if ends:
-                title = f"{metric} over {x_name}: {'; '.join(ends)}"
-                charts.append((metric, line_chart(lines, title, x_name)))
-        if charts:
-            axes.append((f"by {x_name}", charts))
+def _curves(systems: Sequence[System]) -> dict[str, list[Figure]]:
+    """Return the charts of validations, over epochs and over images seen."""
+    records = [(index, s.name, RunRecord(s.run)) for index, s in enumerate(systems) if s.run]
+    axes: dict[str, list[Figure]] = {}
+    for axis in ("epoch", "images seen"):
+        for metric in _CURVES:
+            lines = []
+            for index, name, record in records:
+                curves = record.curves
+                xs = curves.epochs if axis == "epoch" else curves.images or []
+                points = zip(xs, curves.metrics.get(metric, ()), strict=False)
+                lines.append(Line(name, index, [(x, y) for x, y in points if y is not None]))
+            if any(line.points for line in lines):
+                axes.setdefault(axis, []).append(line_figure(lines, metric, axis))
     return axes
-
-
-def _points(curve: Curves, axis: str, metric: str) -> list[tuple[float, float]]:
-    xs, ys = getattr(curve, axis), curve.metrics.get(metric)
-    if not xs or not ys:
-        return []
-    # A run that diverged has rows without a number.
-    return [(x, y) for x, y in zip(xs, ys, strict=True) if y is not None and np.isfinite(y)]
-
-
-def _budgets(systems: Sequence[System], names: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for system, name in zip(systems, names, strict=True):
-        if system.run is None:
-            elsewhere = isinstance(system, Given)
-            why = "coloured elsewhere" if elsewhere else "a checkpoint without its run"
-            rows.append({"system": name, "cells": [*[_UNKNOWN] * 4, why]})
-            continue
-        cost = read_budget(system.run)
-        time = None if cost.seconds is None else str(timedelta(seconds=round(cost.seconds)))
-        counts = [
-            _UNKNOWN if count is None else f"{count:,}"
-            for count in (cost.images, cost.parameters, cost.epochs)
-        ]
-        status = (cost.status or "no result").replace("_", " ")
-        rows.append({"system": name, "cells": [counts[0], time or _UNKNOWN, *counts[1:], status]})
-    return rows
-
-
-def _settings(settings: Mapping[str, Sequence[str | None]]) -> list[tuple[str, list[str]]]:
-    return [
-        (key, [_UNKNOWN if value is None else value for value in values])
-        for key, values in settings.items()
-    ]
-
-
-def _notes(report: Report, frame: Frame) -> list[str]:
-    square = (
-        f"Each image's short side is resized to {frame.size} pixels and the middle square is cut "
-        "out, as validation does."
-    )
-    shown = "Images are shown as colorize writes them: colours outside sRGB lose chroma."
-    if report.metrics is None:
-        return [
-            square,
-            "There is no truth to compare with, so there are no metrics.",
-            shown,
-        ]
-    return [
-        square,
-        "A network's colours are put on the true lightness and measured as evaluate does.",
-        "Images coloured elsewhere are measured as they are, with their own lightness, because "
-        "that is what people see; a network's lightness is the truth's, which is in its favour "
-        "in psnr, ssim and ciede2000.",
-        "Intervals are of the paired percentile bootstrap over images, with a fixed seed: each "
-        "draw of images is the same for all systems. They say how much depends on the choice of "
-        "images, nothing about another seed of the training.",
-        "grey has no colour at all; mean and lut are what the first network's training images "
-        "give without a network.",
-        shown,
-    ]
-
-
-def _sections(page: Mapping[str, Any]) -> list[tuple[str, str]]:
-    every = [
-        ("metrics", "Metrics", page["rows"]),
-        ("seeds", "Seeds", page["groups"]),
-        ("differ", "Differences", page["differ"]),
-        ("extremes", "Best and worst", page["extremes"]),
-        ("curves", "Training", page["curves"]),
-        ("budgets", "Budgets", page["budgets"]),
-        ("settings", "Configuration", page["settings"] is not None),
-        ("images", "All images", True),
-        ("method", "Method", True),
-    ]
-    return [(key, name) for key, name, there in every if there]

@@ -1,9 +1,10 @@
-"""The numbers of a comparison: for the page, for people at a terminal, for programs."""
+"""The numbers of a comparison: for the page, the terminal and JSON."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,19 +17,35 @@ from lightning_colorize.evaluation.statistics import (
 )
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics.spec import COLUMNS, NAMES
-from lightning_colorize.reports.comparison.history import Group, group_seeds
+from lightning_colorize.runs.record import RunRecord
+
+_SEEDS = ("seed_everything", "data.seed")
+_IDENTITY = ("run.name", "run.root", "run.loggers.")
+"""Settings that name a run or its loggers, without effect on training."""
+
+
+class Group(NamedTuple):
+    """Systems that differ only in their seed.
+
+    Attributes:
+        members: Their indices among the systems.
+        seeds: Their seeds.
+    """
+
+    members: list[int]
+    seeds: list[str]
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a page, or a program, is told.
+    """All numbers of a comparison.
 
     Attributes:
-        measured: Image by image.
+        measured: The measurements of each image.
         metrics: (rows, metrics); None without truth.
-        differences: Each row's from the first, in every metric; empty without truth.
+        differences: Of each row from the first, in every metric; empty without truth.
         groups: Systems that differ only in their seed; empty without truth.
-        spreads: Mean and standard deviation over a group's runs, in every metric.
+        spreads: Mean and standard deviation over the runs of each group, in every metric.
     """
 
     measured: Measured
@@ -39,19 +56,19 @@ class Report:
 
     @property
     def rows(self) -> dict[str, dict[str, float | None]]:
-        """Metrics by row, None for what is no number; empty without truth."""
+        """Metrics by row, None where not finite; empty without truth."""
         if self.metrics is None:
             return {}
         return {
-            name: dict(zip(NAMES, map(_number, row), strict=True))
+            name: dict(zip(NAMES, map(_finite, row), strict=True))
             for name, row in zip(self.measured.rows, self.metrics.tolist(), strict=True)
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all numbers, not rounded, as JSON has them: None for what is none."""
+        """Return all numbers, unrounded, for JSON: None where not finite."""
         measured = self.measured
-        apart = zip(measured.names, measured.disagreement.tolist(), strict=True)
-        numbers: dict[str, Any] = {"disagreement": dict(apart)}
+        distances = zip(measured.names, measured.disagreement.tolist(), strict=True)
+        numbers: dict[str, Any] = {"disagreement": dict(distances)}
         if measured.values is None:
             return numbers
         rows = measured.rows
@@ -59,7 +76,7 @@ class Report:
             "metrics": self.rows,
             "differences": {
                 name: {
-                    metric: {"value": _number(of.value), "low": of.low, "high": of.high}
+                    metric: {"value": _finite(of.value), "low": of.low, "high": of.high}
                     for metric, of in zip(NAMES, row, strict=True)
                 }
                 for name, row in zip(rows, self.differences, strict=True)
@@ -69,7 +86,7 @@ class Report:
                     "systems": [rows[i] for i in group.members],
                     "seeds": group.seeds,
                     "metrics": {
-                        metric: {"mean": _number(mean), "spread": _number(spread)}
+                        metric: {"mean": _finite(mean), "spread": _finite(spread)}
                         for metric, (mean, spread) in zip(NAMES, spreads, strict=True)
                     },
                 }
@@ -77,7 +94,7 @@ class Report:
             ],
             "per_image": {
                 name: {
-                    image: dict(zip(COLUMNS, map(_number, values), strict=True))
+                    image: dict(zip(COLUMNS, map(_finite, values), strict=True))
                     for image, values in zip(measured.names, table.T.tolist(), strict=True)
                 }
                 for name, table in zip(rows, measured.values, strict=True)
@@ -86,12 +103,12 @@ class Report:
 
 
 def build_report(measured: Measured, systems: Sequence[System], seed: int) -> Report:
-    """Take means, intervals and spreads.
+    """Compute means, intervals and spreads.
 
     Args:
-        measured: At least one image.
-        systems: Those measured.
-        seed: Of the bootstrap.
+        measured: The measurements of at least one image.
+        systems: The systems that were measured.
+        seed: Seed of the bootstrap.
     """
     if measured.values is None:
         return Report(measured, None, [], [], [])
@@ -106,5 +123,30 @@ def build_report(measured: Measured, systems: Sequence[System], seed: int) -> Re
     )
 
 
-def _number(value: float) -> float | None:
+def group_seeds(systems: Sequence[System]) -> list[Group]:
+    """Group the systems that differ only in their seed.
+
+    Of several systems with the same seed, the same run or a repetition, only the first counts.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for index, system in enumerate(systems):
+        settings = {} if system.run is None else RunRecord(system.run).settings
+        if not settings:
+            continue
+        seeds = (str(settings[key]) for key in _SEEDS if settings.get(key) is not None)
+        others = {
+            key: value
+            for key, value in settings.items()
+            if key not in _SEEDS and not key.startswith(_IDENTITY)
+        }
+        key = json.dumps(others, sort_keys=True, default=str)
+        found.setdefault(key, {}).setdefault(", ".join(dict.fromkeys(seeds)), index)
+    return [
+        Group(list(members.values()), list(members))
+        for members in found.values()
+        if len(members) > 1
+    ]
+
+
+def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None

@@ -1,8 +1,8 @@
-"""Files of answers: read, checked, and those that do not count set apart."""
+"""Reads files of answers and sets aside those that do not count."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,7 @@ FORMAT = "lightning-colorize study"
 VERSION = 1
 
 ATTENTIVE = 0.8
-"""Share of the attention checks that must be passed; the page has three for each question."""
-
-_FIELDS = ("question", "check", "category", "left", "right", "answer")
-_SIDES = ("left", "right")
+"""Share of the attention checks to pass; the page has three for each question."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +20,11 @@ class Participant:
     """One person's answers.
 
     Attributes:
-        name: Random, given by the page.
-        page: The study page that they answered.
-        file: Where they were read.
-        systems: Names of the systems that the page asks about.
-        trials: As the page wrote them: `question` (real or better), `left`, `right` (a system,
+        name: Random id, assigned by the page.
+        page: Id of the study page.
+        file: The file of the answers.
+        systems: Names of the page's systems.
+        trials: As the page wrote them: `question` (real or better), `left` and `right` (a system,
             `truth` or `broken`), `answer` (left or right), `category`, `check`, ...
     """
 
@@ -39,32 +36,32 @@ class Participant:
 
     @property
     def checks(self) -> tuple[int, int]:
-        """How many attention checks were passed, and how many there were."""
+        """Number of attention checks passed, and of all attention checks."""
         checks = [trial for trial in self.trials if trial["check"]]
         return sum(trial[trial["answer"]] != "broken" for trial in checks), len(checks)
 
     @property
     def attentive(self) -> bool:
-        """Whether enough checks were passed that the answers count; not so without any check."""
-        passed, of = self.checks
-        return of > 0 and passed >= ATTENTIVE * of
+        """Whether the answers count: without any check they do not."""
+        passed, total = self.checks
+        return total > 0 and passed >= ATTENTIVE * total
 
 
 @dataclass(frozen=True)
 class Answers:
-    """All that was handed in.
+    """The answers to one study page.
 
     Attributes:
-        counted: Those whose answers count.
-        inattentive: Those who failed the attention checks.
+        counted: Participants whose answers count.
+        inattentive: Participants who failed the attention checks.
         duplicates: Files of participants who are in an earlier file.
         systems: Names of the systems, in the page's order.
     """
 
     counted: list[Participant]
     inattentive: list[Participant]
-    duplicates: list[Path] = field(default_factory=list)
-    systems: list[str] = field(default_factory=list)
+    duplicates: list[Path]
+    systems: list[str]
 
     @property
     def trials(self) -> list[dict[str, Any]]:
@@ -73,72 +70,65 @@ class Answers:
 
 
 def read_answers(files: Sequence[Path]) -> Answers:
-    """Read files of answers, each participant's once.
+    """Read files of answers, each participant once.
 
     Raises:
-        UsageError: If a file is none of a study's, or the files are of different pages.
+        UsageError: If a file is not a study's answers, or the files belong to different pages.
     """
     people: dict[str, Participant] = {}
     duplicates = []
     for file in files:
-        person = read_participant(file)
+        person = _read(file)
         first = next(iter(people.values()), person)
         if person.page != first.page:
-            raise UsageError(f"{file} is of another study page than {first.file}; score them apart")
+            raise UsageError(
+                f"{file} belongs to another study page than {first.file}; score them separately"
+            )
         if person.name in people:
             duplicates.append(file)
         else:
             people[person.name] = person
-    everybody = list(people.values())
-    return Answers(
-        [person for person in everybody if person.attentive],
-        [person for person in everybody if not person.attentive],
-        duplicates,
-        everybody[0].systems,
-    )
+    counted = [person for person in people.values() if person.attentive]
+    inattentive = [person for person in people.values() if not person.attentive]
+    return Answers(counted, inattentive, duplicates, first.systems)
 
 
-def read_participant(file: Path) -> Participant:
-    """Read one file of answers.
-
-    Raises:
-        UsageError: If it cannot be read or is none of a study's.
-    """
+def _read(file: Path) -> Participant:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{file} is not JSON ({error})") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise UsageError(f"{file} holds no answers of a study page")
-    if data.get("version") != VERSION:
-        raise UsageError(
-            f"{file} is of version {data.get('version')} of the study, this reads {VERSION}"
-        )
-    try:
-        systems, trials = data["systems"], data["trials"]
-        person = Participant(str(data["participant"]), str(data["page"]), file, systems, trials)
-    except KeyError:
-        trials = None
-    if (
-        not (isinstance(trials, list) and trials and isinstance(systems, list))
-        or not all(isinstance(name, str) for name in systems)
-        or not all(_is_trial(trial, systems) for trial in trials)
-    ):
-        raise UsageError(f"{file} is damaged: it lacks part of the answers")
-    return person
+    match data:
+        case {"format": str(name), "version": version} if name == FORMAT:
+            if version != VERSION:
+                raise UsageError(f"{file} has version {version} of the study, not {VERSION}")
+        case _:
+            raise UsageError(f"{file} does not contain answers of a study page")
+    match data:
+        case {
+            "systems": [*systems],
+            "trials": [_, *_] as trials,
+            "participant": name,
+            "page": page,
+        }:
+            if all(isinstance(s, str) for s in systems) and all(
+                _is_trial(trial, ("truth", "broken", *systems)) for trial in trials
+            ):
+                return Participant(str(name), str(page), file, systems, trials)
+    raise UsageError(f"{file} is damaged: it lacks part of the answers")
 
 
-def _is_trial(trial: Any, systems: Sequence[str]) -> bool:
-    """Return whether a trial says who stood where and what was answered."""
-    shown = ("truth", "broken", *systems)
-    return (
-        isinstance(trial, dict)
-        and all(name in trial for name in _FIELDS)
-        and isinstance(trial["category"], str)
-        and isinstance(trial["check"], bool)
-        and trial["question"] in ("real", "better")
-        and trial["answer"] in _SIDES
-        and all(trial[side] in shown for side in _SIDES)
-    )
+def _is_trial(trial: Any, shown: Sequence[str]) -> bool:
+    match trial:
+        case {
+            "question": "real" | "better",
+            "check": bool(),
+            "category": str(),
+            "left": left,
+            "right": right,
+            "answer": "left" | "right",
+        }:
+            return left in shown and right in shown
+    return False

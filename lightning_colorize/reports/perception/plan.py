@@ -1,4 +1,4 @@
-"""Who is asked what: the pairs of one participant of a study, random and balanced."""
+"""The trials of each participant of a study: random and balanced."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
@@ -9,20 +9,20 @@ Item = TypeVar("Item")
 
 Question = Literal["real", "better"]
 
-_Side = Callable[[int, int], tuple[int, int]]
+_Order = Callable[[int, int], tuple[int, int]]
 
 TRUTH, BROKEN = -1, -2
-"""What stands in a pair beside the numbers of systems: the photograph, wrong colours."""
+"""The photograph and wrong colors, beside the indices of systems."""
 
 
 class Trial(NamedTuple):
-    """One pair.
+    """One pair of images.
 
     Attributes:
         question: `real` (a system against the truth) or `better` (two systems).
-        check: Whether it is there to see that the participant attends.
-        image: Its number.
-        left: A system's number, `TRUTH` or `BROKEN`.
+        check: Whether it is an attention check.
+        image: Index of the image.
+        left: Index of a system, `TRUTH` or `BROKEN`.
         right: Likewise.
     """
 
@@ -41,36 +41,33 @@ def make_plan(
     checks: int,
     seed: int,
 ) -> list[Trial]:
-    """Return a participant's trials in their order.
+    """Return one participant's trials in their order.
 
-    Within a question, every system is asked about equally often and stands on each side equally
-    often (but for one where the number is odd); categories take turns; no image comes twice
-    before all of its category were used. Which question comes first, the order within it and the
-    sides are random.
+    Within a question, every system has the same number of trials and is equally often on each side
+    (up to one); categories alternate; an image repeats only after all images of its category. The
+    order of the questions, of the trials, and the sides are random.
 
     Args:
-        systems: Their number.
-        categories: Of each image.
-        questions: Those that are asked.
-        trials: Of each question; fewer where that number does not divide by the systems'.
-        checks: Of each question, spread over it.
-        seed: Of everything that is random.
+        systems: Number of systems.
+        categories: Category of each image.
+        questions: The questions.
+        trials: Trials per question, rounded down to a multiple of the number of systems.
+        checks: Attention checks per question.
+        seed: Random seed.
     """
     random = Random(seed)
     images = _images(categories, random)
-    sides = _sides(random)
+    orders = _orders(random)
     plan = []
     for question in _shuffled(questions, random):
         rounds = max(1, trials // systems)
-        if question == "real":
-            block = _against_truth(systems, rounds, images, random)
-        else:
-            block = _against_each_other(systems, rounds, images, random)
+        make = _against_truth if question == "real" else _against_each_other
+        block = make(systems, rounds, images, random)
         random.shuffle(block)
         good = cycle([TRUTH] if question == "real" else _shuffled(range(systems), random))
         part = len(block) // checks
         for number in reversed(range(checks)):
-            pair = next(sides)(next(good), BROKEN)
+            pair = next(orders)(next(good), BROKEN)
             trial = Trial(question, True, next(images), *pair)
             block.insert(number * part + random.randint(0, part), trial)
         plan += block
@@ -78,9 +75,9 @@ def make_plan(
 
 
 def _against_truth(systems: int, rounds: int, images: Iterator[int], random: Random) -> list[Trial]:
-    sides = _sides(random)
+    orders = _orders(random)
     return [
-        Trial("real", False, next(images), *next(sides)(system, TRUTH))
+        Trial("real", False, next(images), *next(orders)(system, TRUTH))
         for system in range(systems)
         for _ in range(rounds)
     ]
@@ -89,36 +86,36 @@ def _against_truth(systems: int, rounds: int, images: Iterator[int], random: Ran
 def _against_each_other(
     systems: int, rounds: int, images: Iterator[int], random: Random
 ) -> list[Trial]:
-    """Pair each system with the one so many places further on in a ring, round by round.
+    """Pair each system with the one at a distance in a ring, another distance in each round.
 
-    Each is then once left and once right in every round, and over all distances everybody meets
-    everybody on both sides.
+    Every system is then once left and once right in each round, and over all distances each pair
+    occurs in both orders.
     """
     ring = _shuffled(range(systems), random)
     distances = cycle(_shuffled(range(1, systems), random))
     trials = []
     for _, distance in zip(range(rounds), distances, strict=False):
         pairs = [(ring[i], ring[(i + distance) % systems]) for i in range(systems)]
-        # Shuffled before images are given out: no category may always come with the same pair.
+        # Shuffled before they get images: no category may always have the same pair.
         trials += [Trial("better", False, next(images), *pair) for pair in _shuffled(pairs, random)]
     return trials
 
 
 def _images(categories: Sequence[str], random: Random) -> Iterator[int]:
-    """Yield images, their categories in turn, each category's all before one comes again."""
+    """Yield images of alternating categories; none repeats before the rest of its category."""
     members: dict[str, list[int]] = {}
-    for number, category in enumerate(categories):
-        members.setdefault(category, []).append(number)
-    waiting: dict[str, list[int]] = {category: [] for category in members}
+    for index, category in enumerate(categories):
+        members.setdefault(category, []).append(index)
+    unused: dict[str, list[int]] = {category: [] for category in members}
     for category in cycle(_shuffled(list(members), random)):
-        if not waiting[category]:
-            waiting[category] = _shuffled(members[category], random)
-        yield waiting[category].pop()
+        if not unused[category]:
+            unused[category] = _shuffled(members[category], random)
+        yield unused[category].pop()
 
 
-def _sides(random: Random) -> Iterator[_Side]:
-    """Yield who stands where, in pairs of both orders, so that sides never drift apart."""
-    orders: list[_Side] = [lambda one, other: (one, other), lambda one, other: (other, one)]
+def _orders(random: Random) -> Iterator[_Order]:
+    """Yield left-right orders in pairs of both, so that the sides stay balanced."""
+    orders: list[_Order] = [lambda one, other: (one, other), lambda one, other: (other, one)]
     while True:
         yield from _shuffled(orders, random)
 

@@ -1,4 +1,4 @@
-"""Answers to rates: how often a system fooled people, and how often it was preferred."""
+"""Rates from answers: how often a system fooled people, and how often it was preferred."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from lightning_colorize.evaluation.statistics import CONFIDENCE
 from lightning_colorize.reports.perception.answers import Answers
 
 QUESTIONS: Mapping[str, str] = {"real": "fooling", "better": "preference"}
-"""The page's questions, and the rates that come of them."""
+"""The rate that each question of the page gives."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,14 @@ class Rate:
 
 
 Rates = dict[str, dict[str, Rate]]
-"""Rates by question and system; a system that nobody was asked about has none."""
+"""Rates by question and system; a system without trials is missing."""
 
 
 def score(answers: Answers) -> tuple[Rates, dict[str, Rates]]:
-    """Return the rates over all images, and of each category.
+    """Return the rates over all images, and those of each category.
 
-    `real`: the share of trials in which the system's image was taken for the photograph; half is
-    what a system reaches whose images cannot be told from photographs. `better`: the share in
-    which it was chosen over another system's.
+    `real`: share of trials in which the system's image was taken for the photograph; 0.5 if people
+    cannot tell them apart. `better`: share of trials in which it was chosen over another system's.
     """
     categories = sorted({trial["category"] for trial in answers.trials})
     return _rates(answers.trials, answers.systems), {

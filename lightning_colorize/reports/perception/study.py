@@ -1,4 +1,4 @@
-"""The page that asks people: its images, and the page itself."""
+"""Writes the study page and its images."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,62 +15,63 @@ from lightning_colorize.color import fit_gamut, to_lab, to_rgb
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.progress import progress
-from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
+from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.splits import random_subset
 from lightning_colorize.evaluation.choice import is_grey
-from lightning_colorize.reports.comparison.compare import Plan
-from lightning_colorize.reports.comparison.entries import printable
-from lightning_colorize.reports.comparison.page import render
-from lightning_colorize.reports.comparison.sheets import to_image
+from lightning_colorize.reports.comparison.images import printable
+from lightning_colorize.reports.comparison.plan import Plan
+from lightning_colorize.reports.kit.html import render
+from lightning_colorize.reports.kit.images import to_image
 from lightning_colorize.reports.perception.answers import FORMAT, VERSION
 from lightning_colorize.reports.perception.plan import Question, make_plan
+from lightning_colorize.tasks.prediction import seen_side
 
 STUDY = "study.html"
 IMAGES = "study"
 
-_COUNT = 60  # images: enough that nobody sees one twice
-_SIDE = 384  # pixels that people are shown, where the photograph has them
+_COUNT = 60  # images; more than one participant sees
+_SIDE = 384  # largest short side of an image, in pixels
 _TRIALS = 24  # of each question
-_CHECKS = 3  # of each question
-_PLANS = 100  # of which each participant draws one
-_DIGEST = 12  # bytes of an image's name
-_PATCHES = 4  # of wrong colour along each side
+_CHECKS = 3  # attention checks of each question
+_PLANS = 100  # each participant draws one
+_DIGEST = 12  # bytes of an image's file name
+_PATCHES = 4  # patches of wrong color along each side
 _CHROMA = 55.0
 
 
 def write_study(plan: Plan) -> None:
     """Write the study page and its images into the plan's folder.
 
-    Names of the image files are hashes of their contents, so that they do not tell which one is
-    the photograph; all are written alike.
+    File names are hashes of the contents and all files are written alike, so that nothing reveals
+    which image is the photograph.
 
     Args:
         plan: Systems and images.
 
     Raises:
-        UsageError: If none of the images can be read, or none has a colour.
+        UsageError: If no image can be read, or none has color.
     """
     folder = plan.out / IMAGES
     folder.mkdir(parents=True, exist_ok=True)
     if (plan.out / STUDY).exists():
         for old in folder.glob(f"{'[0-9a-f]' * 2 * _DIGEST}.jpg"):
             old.unlink()
-    every = [plan.found.images.name(i) for i in range(len(plan.found.images))]
-    chosen = FileImages(plan.data, balanced_subset(every, plan.found.group, _COUNT, plan.seed))
+    names = [plan.found.images.name(i) for i in range(len(plan.found.images))]
+    chosen = FileImages(plan.data, balanced_subset(names, plan.found.group, _COUNT, plan.seed))
     images = []
-    for index in progress(range(len(chosen)), len(chosen), "colouring for the study"):
+    for index in progress(range(len(chosen)), len(chosen), "coloring for the study"):
         try:
             image = _write(plan, chosen, index, folder)
-        except ImageError:  # the comparison will name it
+        except ImageError:  # the comparison reports it
             continue
         if image is not None:
             images.append(image)
     if not images:
         raise UsageError(
-            f"none of {len(chosen)} images in {plan.data} can be asked about: they cannot be "
-            "read, or have no colour"
+            f"none of {len(chosen)} images in {plan.data} can be used in the study: they cannot "
+            "be read, or have no color"
         )
     questions: list[Question] = ["real"] if plan.truth else []
     if len(plan.systems) > 1:
@@ -88,58 +89,60 @@ def write_study(plan: Plan) -> None:
         ],
     }
     study["page"] = blake2b(json.dumps(study).encode(), digest_size=8).hexdigest()
-    page = render("study.html.jinja", ["study.css"], ["study.js"], study=study)
-    write_atomic(plan.out / STUDY, page)
+    page = {"title": "Which image?"}
+    assets = ("kit.css", "study.css", "study.js")
+    write_atomic(plan.out / STUDY, render("study.html.jinja", *assets, page=page, study=study))
 
 
 def balanced_subset(
     names: Sequence[str], category: Callable[[str], str], count: int, seed: int
 ) -> list[str]:
-    """Return at most so many names, as far as possible the same number of each category.
+    """Return at most `count` names, as evenly as possible from all categories.
 
     Args:
-        names: The images'.
-        category: An image's name to its category.
-        count: How many.
-        seed: Chooses them.
+        names: Names of the images.
+        category: Maps a name to its category.
+        count: Number of names.
+        seed: Seed of the choice.
     """
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(category(name), []).append(name)
     chosen: list[str] = []
-    # Small categories first: what they do not fill is shared out among the larger ones.
-    for number, group in enumerate(sorted(groups.values(), key=len)):
-        share = (count - len(chosen)) // (len(groups) - number)
+    # Small categories first: the larger ones share what these leave.
+    for index, group in enumerate(sorted(groups.values(), key=len)):
+        share = (count - len(chosen)) // (len(groups) - index)
         chosen += random_subset(group, share, seed)
     return sorted(chosen)
 
 
 def wrong_colors(rgb: Tensor, seed: int) -> Tensor:
-    """Return an image that nobody takes for a photograph: a patchwork of strong colours.
+    """Return an image that nobody takes for a photograph: a patchwork of strong colors.
 
     Args:
-        rgb: (3, S, S), uint8.
-        seed: Of the colours.
+        rgb: (3, H, W), uint8.
+        seed: Seed of the colors.
 
     Returns:
-        (3, S, S), uint8, of the same lightness.
+        (3, H, W), uint8, with nearly the same lightness.
     """
     L, _ = to_lab(rgb.unsqueeze(0))
     generator = torch.Generator().manual_seed(seed)
     angle = 2 * torch.pi * torch.rand(1, 1, _PATCHES, _PATCHES, generator=generator)
     patches = _CHROMA * torch.cat([angle.cos(), angle.sin()], dim=1)
     ab = F.interpolate(patches, L.shape[-2:], mode="nearest")
-    # Black and white have no room for colour.
+    # Black and white have no room for chroma.
     L = L.clamp(25, 85)
     return (to_rgb(L, fit_gamut(L, ab))[0] * 255).round().to(torch.uint8)
 
 
 def _write(plan: Plan, chosen: FileImages, index: int, folder: Path) -> dict[str, Any] | None:
-    """Write one image's files; None for a photograph in grey, which is told at a glance."""
+    """Write the files of one image; None for a grey photograph, which is easily recognized."""
     name = chosen.name(index)
-    read = limit_length(chosen.read(index, _SIDE))
-    side = min(_SIDE, max(plan.size, min(read.shape[-2:])))
-    rgb = crop_square(resize_short_side(read, side), side)
+    read = chosen.read(index, _SIDE)
+    height, width = read.shape[-2:]
+    side = min(_SIDE, max(plan.size, min(height, width)))
+    rgb = resize_short_side(read, seen_side(height, width, side))
     if plan.truth and is_grey(rgb):
         return None
     colored = [system.color_one(name, rgb, plan.size) for system in plan.systems]

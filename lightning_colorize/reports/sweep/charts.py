@@ -1,54 +1,62 @@
-"""Optuna's charts of a study, drawn for this page."""
+"""Charts of a sweep's trials: Optuna's figures in the style of the pages."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 from plotly.colors import label_rgb, unlabel_rgb  # type: ignore[import-untyped]
-from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 
-from lightning_colorize.reports.sweep.axes import log_ticks, whole_numbers
+from lightning_colorize.reports.kit.charts import (
+    ACCENT,
+    MUTED,
+    Figure,
+    integer_axis,
+    log_axis,
+    make_figure,
+)
+from lightning_colorize.reports.sweep.plain_study import plain_study
 from lightning_colorize.sweeps.hyperband import cost
-from lightning_colorize.sweeps.spec import Metric
+from lightning_colorize.sweeps.labels import Labels
+from lightning_colorize.sweeps.spec import Metric, Sweep
+from lightning_colorize.sweeps.status import TrialRow
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure  # type: ignore[import-untyped]
+    import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-_FEWEST_FOR_IMPORTANCE = 10
+_MIN_FOR_IMPORTANCE = 10
 _FEW_FOR_IMPORTANCE = 50
-_INK, _FAINT, _MUTED, _ACCENT = "#1b1c1e", "#dfe0e2", "#8a8f98", "#1f5fbf"
-_FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif'
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A chart, or why there is none.
+class Chart(NamedTuple):
+    """One subject with its figures.
 
     Attributes:
-        title: Above it.
-        says: What is seen, or why nothing is.
-        figures: Plotly's JSON, and for each what it shows; empty for none.
-        wide: Pixels below which it is scrolled rather than squeezed.
+        title: The heading.
+        text: What the figures show, or why there are none.
+        figures: The figures.
     """
 
     title: str
-    says: str
-    figures: Sequence[tuple[str, str]] = ()
-    wide: int = 0
+    text: str
+    figures: Sequence[Figure] = ()
 
 
-def draw_charts(study: optuna.Study, metric: Metric, winner: int | None) -> list[Chart]:
-    """Return all charts of a study.
+def draw_charts(
+    table: Sequence[TrialRow], sweep: Sweep, metric: Metric, labels: Labels, winner: int | None
+) -> list[Chart]:
+    """Return all charts of a sweep.
 
     Args:
-        study: As `plain_study` makes it.
-        metric: What it looks for.
-        winner: The number of the best trial, which is drawn in colour.
+        table: All trials, by number.
+        sweep: The sweep.
+        metric: Its metric.
+        labels: Short names of its parameters and values.
+        winner: Number of the best trial, which is highlighted.
     """
+    study = plain_study(table, sweep, metric, labels)
     trials = study.get_trials(deepcopy=False)
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     names = sorted({name for trial in done for name in trial.params})
@@ -62,60 +70,60 @@ def draw_charts(study: optuna.Study, metric: Metric, winner: int | None) -> list
 
 
 def _history(study: optuna.Study, metric: Metric, done: Sequence[FrozenTrial]) -> Chart:
-    title = "Progress of the search"
+    title = "Optimization history"
     if len(done) < 2:
         return Chart(title, _too_few(done, 2))
-    figure = _plain(optuna.visualization.plot_optimization_history(study, target_name=metric.name))
-    dots, line = figure["data"][:2]
-    dots |= {"name": "a trial", "marker": {"color": _MUTED, "size": 7}}
-    line |= {"name": "best so far", "line": {"color": _ACCENT, "width": 2.5}}
-    figure["layout"] |= {
+    drawn = optuna.visualization.plot_optimization_history(study, target_name=metric.name)
+    data, layout = _plain(drawn)
+    dots, line = data[:2]
+    dots |= {"name": "trial", "marker": {"color": MUTED, "size": 7}}
+    line |= {"name": "best so far", "line": {"color": ACCENT, "width": 2.5}}
+    layout |= {
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        "xaxis": whole_numbers(trial.number for trial in done),
+        "xaxis": integer_axis(trial.number for trial in done),
     }
-    says = "Each finished trial, and the best up to it."
-    return Chart(title, says, [_json(figure, f"{metric.name} by trial", "trial")])
+    figure = make_figure(data, layout, f"{metric.name} by trial", x="trial")
+    return Chart(title, "Each finished trial, and the best so far.", [figure])
 
 
 def _curves(
     study: optuna.Study, metric: Metric, trials: Sequence[FrozenTrial], winner: int | None
 ) -> Chart:
-    title = "While they were trained"
+    title = "Training curves"
     if not any(trial.intermediate_values for trial in trials):
         return Chart(title, f"No validation has logged {metric.name}.")
-    figure = _plain(optuna.visualization.plot_intermediate_values(study))
-    for trace in figure["data"]:
+    data, layout = _plain(optuna.visualization.plot_intermediate_values(study))
+    for trace in data:
         number = int(trace["name"].removeprefix("Trial"))
         best = number == winner
         trace |= {
             "name": f"trial {number}",
-            "line": {"color": _ACCENT if best else _MUTED, "width": 2.5 if best else 1},
+            "line": {"color": ACCENT if best else MUTED, "width": 2.5 if best else 1},
             "marker": {"size": 6 if best else 3},
             "opacity": 1 if best else 0.55,
             "showlegend": False,
         }
-    figure["layout"]["xaxis"] = whole_numbers(
-        step for trial in trials for step in trial.intermediate_values
-    )
-    # What is drawn last lies above the rest.
-    figure["data"].sort(key=lambda trace: trace["opacity"])
-    says = "Each trial over its validations, pruned ones included"
-    says += "." if winner is None else f"; trial {winner}, the winner, in colour."
-    shows = f"{metric.name} by validation, a line a trial"
-    return Chart(title, says, [_json(figure, shows, "validation", metric.name)])
+    # The last trace is drawn above the others.
+    data.sort(key=lambda trace: trace["opacity"])
+    steps = (step for trial in trials for step in trial.intermediate_values)
+    layout["xaxis"] = integer_axis(steps)
+    text = "Each trial over its validations, pruned ones included"
+    text += "." if winner is None else f"; trial {winner}, the winner, is highlighted."
+    label = f"{metric.name} by validation, one line per trial"
+    return Chart(title, text, [make_figure(data, layout, label, x="validation", y=metric.name)])
 
 
 def _importance(
     study: optuna.Study, metric: Metric, done: Sequence[FrozenTrial], names: Sequence[str]
 ) -> Chart:
-    title = "Importance of parameters"
+    title = "Parameter importance"
     if len(names) < 2:
-        return Chart(title, _no_two(names))
-    if len(done) < _FEWEST_FOR_IMPORTANCE:
-        return Chart(title, _too_few(done, _FEWEST_FOR_IMPORTANCE))
+        return Chart(title, _too_few_parameters(names))
+    if len(done) < _MIN_FOR_IMPORTANCE:
+        return Chart(title, _too_few(done, _MIN_FOR_IMPORTANCE))
     costs = sorted(cost(trial.values[0], metric.goal) for trial in done)
     if costs[max(2, math.ceil(len(done) / 10)) - 1] == costs[-1]:
-        return Chart(title, "Left out: the best trials are no better than the rest.")
+        return Chart(title, "Omitted: the best trials are no better than the rest.")
     # Optuna's own chart of these copies all trials once for each parameter.
     shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     bars = {
@@ -127,17 +135,16 @@ def _importance(
         "text": [f"{share:.2f}" for share in shares.values()][::-1],
         "textposition": "outside",
         "cliponaxis": False,
-        "marker": {"color": _ACCENT},
+        "marker": {"color": ACCENT},
         "hoverinfo": "skip",
     }
-    layout = {"height": 110 + 34 * len(names), "xaxis": {"range": [0, 1.1]}, "yaxis": {}}
-    figure = {"data": [bars], "layout": layout}
-    says = (
-        "How much the best tenth of the finished trials (at least two) differs from all of them "
-        f"in each parameter (PED-ANOVA), as shares of 1; from {len(done)} trials"
+    layout = {"height": 110 + 34 * len(names), "xaxis": {"range": [0, 1.1]}}
+    text = (
+        "How much each parameter differs between the best tenth of the finished trials (at least "
+        f"two) and all of them (PED-ANOVA), as shares of 1; from {len(done)} trials"
     )
-    says += ", so a hint, no finding." if len(done) < _FEW_FOR_IMPORTANCE else "."
-    return Chart(title, says, [_json(figure, "share of each parameter", "share")])
+    text += ", so an indication only." if len(done) < _FEW_FOR_IMPORTANCE else "."
+    return Chart(title, text, [make_figure([bars], layout, "share of each parameter", x="share")])
 
 
 def _coordinates(
@@ -145,14 +152,15 @@ def _coordinates(
 ) -> Chart:
     title = "Parallel coordinates"
     if len(names) < 2:
-        return Chart(title, _no_two(names))
-    figure = _plain(optuna.visualization.plot_parallel_coordinate(study, target_name=metric.name))
-    figure["layout"]["height"] = 420
-    _strengthen(figure)
-    says = f"Each finished trial is a line; the stronger it is, the better its {metric.name}."
-    wide = 130 * (len(names) + 2)
-    shows = f"{metric.name} and all parameters"
-    return Chart(title, says, [_json(figure, shows)], wide)
+        return Chart(title, _too_few_parameters(names))
+    drawn = optuna.visualization.plot_parallel_coordinate(study, target_name=metric.name)
+    data, layout = _plain(drawn)
+    layout["height"] = 420
+    _darken(data)
+    label = f"{metric.name} and all parameters"
+    figure = make_figure(data, layout, label, min_width=130 * (len(names) + 2))
+    text = f"Each finished trial is a line; darker lines have a better {metric.name}."
+    return Chart(title, text, [figure])
 
 
 def _effects(
@@ -165,33 +173,30 @@ def _effects(
     for name in names:
         drawn = optuna.visualization.plot_slice(study, [name], target_name=metric.name)
         numbers = list(drawn.data[0].marker.color)
-        figure = _plain(drawn)
-        figure["data"][0] |= {
+        data, layout = _plain(drawn)
+        data[0] |= {
             "text": [f"trial {number}" for number in numbers],
-            "marker": {"color": _ACCENT, "size": 8, "opacity": 0.6},
+            "marker": {"color": ACCENT, "size": 8, "opacity": 0.6},
         }
-        axis = figure["layout"]["xaxis"]
-        if axis.get("type") == "log":
-            axis |= log_ticks(figure["data"][0]["x"])
-        figure["layout"]["height"] = 290
-        figures.append(_json(figure, f"{metric.name} by {name}"))
-    says = "Each finished trial by one of its values, whatever the others are."
-    return Chart(title, says, figures)
+        if layout["xaxis"].get("type") == "log":
+            layout["xaxis"] |= log_axis(data[0]["x"])
+        layout["height"] = 290
+        figures.append(make_figure(data, layout, f"{metric.name} by {name}"))
+    text = "Each finished trial by one of its values; the other parameters vary."
+    return Chart(title, text, figures)
 
 
-def _strengthen(figure: dict[str, Any]) -> None:
-    """Darken Optuna's colours, whose palest are all but white."""
-    for trace in figure["data"]:
-        # Each line has its colour; before Optuna 5 one trace has a scale for all.
+def _darken(data: list[dict[str, Any]]) -> None:
+    """Darken Optuna's colors, the palest of which are nearly white."""
+    for trace in data:
+        # One color per line; before Optuna 5 one trace with a color scale.
         line = trace.get("line", {})
         if isinstance(line.get("color"), str):
             line["color"] = _darker(line["color"])
             trace["opacity"] = 0.8
         for holder in (line, trace.get("marker", {})):
             if "colorscale" in holder:
-                holder["colorscale"] = [
-                    [place, _darker(color)] for place, color in holder["colorscale"]
-                ]
+                holder["colorscale"] = [[at, _darker(color)] for at, color in holder["colorscale"]]
 
 
 def _darker(color: str) -> str:
@@ -199,42 +204,16 @@ def _darker(color: str) -> str:
     return darker
 
 
-def _plain(figure: "Figure") -> dict[str, Any]:
-    """Return a figure as dictionaries: to change them takes a hundredth of the time."""
-    content: dict[str, Any] = figure.to_dict()
-    return content
-
-
-def _json(figure: dict[str, Any], shows: str, x: str = "", y: str = "") -> tuple[str, str]:
-    """Return a figure's JSON in this page's style, and what it shows.
-
-    Args:
-        figure: Optuna's.
-        shows: What it shows.
-        x: What stands at its horizontal axis, if not Optuna's words.
-        y: The same of the vertical one.
-    """
-    # Optuna's title stands above the figure, its template is a light page's.
-    layout: dict[str, Any] = {"height": 340, **figure["layout"], "title": None, "template": None}
-    layout |= {
-        "font": {"family": _FONT, "size": 12, "color": _INK},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 56, "r": 16, "t": 30, "b": 56},
-        "dragmode": False,
-    }
-    for name, words in (("xaxis", x), ("yaxis", y)):
-        axis = layout.get(name, {})
-        layout[name] = {**axis, "gridcolor": _FAINT, "zeroline": False, "automargin": True}
-        if words:
-            layout[name]["title"] = {"text": words}
-    return to_json_plotly({"data": figure["data"], "layout": layout}), shows
+def _plain(figure: "go.Figure") -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return a figure's traces and layout as dictionaries: these are a hundred times faster."""
+    content = figure.to_dict()
+    return content["data"], content["layout"]
 
 
 def _too_few(done: Sequence[FrozenTrial], fewest: int) -> str:
-    return f"Left out: it takes {fewest} finished trials, and there are {len(done)}."
+    return f"Omitted: it needs {fewest} finished trials; there are {len(done)}."
 
 
-def _no_two(names: Sequence[str]) -> str:
+def _too_few_parameters(names: Sequence[str]) -> str:
     only = f" (only {names[0]})" if names else ""
-    return f"Left out: it takes two parameters that differ among the finished trials{only}."
+    return f"Omitted: it needs two parameters that differ among the finished trials{only}."

@@ -1,41 +1,24 @@
-"""The photographs on which the best trials are looked at side by side."""
+"""The validation images of a sweep's best trials, side by side."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
-from lightning_colorize.sweeps.labels import Labels, format_value
-from lightning_colorize.sweeps.status import LeaderboardEntry, TrialRow, leaderboard, rows
+import numpy as np
+from PIL import Image
+
+from lightning_colorize.reports.kit.images import Strip, Tile, thumbnail
+from lightning_colorize.sweeps.status import TrialRow, leaderboard, rows
 from lightning_colorize.sweeps.study import Study
 
 _BEST = 5
-
-
-@dataclass(frozen=True)
-class Photograph:
-    """A photograph, as it is and as trials have coloured it; addresses are `data:` URIs.
-
-    Attributes:
-        name: For people.
-        grey: What the networks are given.
-        truth: The photograph in its own colours.
-        colored: By the trial's number; a trial may be missing.
-        notes: What is said below a trial's image: `ΔE 11.2`.
-    """
-
-    name: str
-    grey: str
-    truth: str
-    colored: Mapping[int, str]
-    notes: Mapping[int, str] = field(default_factory=dict)
+_PIXELS = 256**2
 
 
 def best_trials(study: Study, count: int = _BEST) -> list[TrialRow]:
-    """Return the best trial of each of the best configurations: those to be looked at.
+    """Return the best trial of each of the best configurations.
 
     Args:
-        study: Whose trials; none where it has no metric.
-        count: How many.
+        study: The study; without a metric it has no best trials.
+        count: Number of configurations.
     """
     metric = study.sweep.metric
     if metric is None:
@@ -43,45 +26,38 @@ def best_trials(study: Study, count: int = _BEST) -> list[TrialRow]:
     return [place.trials[0] for place in leaderboard(rows(study), metric.goal)[:count]]
 
 
-def legend(
-    photographs: Sequence[Photograph], places: Sequence[LeaderboardEntry], labels: Labels
-) -> list[dict[str, Any]]:
-    """Return who has coloured the photographs, the best first."""
-    return [
-        {
-            "number": row.number,
-            "values": labels.changes(row.values),
-            "value": format_value(row.value),
-        }
-        for row in _shown(photographs, places)
-    ]
+def image_strips(trials: Sequence[TrialRow], count: int) -> list[Strip]:
+    """Return grey, each trial's colors and the truth of validation images.
 
-
-def side_by_side(
-    photographs: Sequence[Photograph], places: Sequence[LeaderboardEntry]
-) -> list[dict[str, Any]]:
-    """Return what is shown of each photograph: grey, the best trials in their order, truth.
+    The images are spread over those that the best trial's run stored in its best epoch; trials
+    without an image are left out of its strip.
 
     Args:
-        photographs: Coloured by `best_trials`.
-        places: The leaderboard.
+        trials: The trials, best first.
+        count: Number of images.
     """
-    shown = []
-    for photo in photographs:
-        tiles = [{"src": photo.grey, "who": "grey", "note": ""}]
-        tiles += [
-            {
-                "src": photo.colored[row.number],
-                "who": f"trial {row.number}",
-                "note": photo.notes.get(row.number, ""),
-            }
-            for row in _shown([photo], places)
-        ]
-        tiles.append({"src": photo.truth, "who": "truth", "note": ""})
-        shown.append({"name": photo.name, "tiles": tiles})
-    return shown
+    if not count:
+        return []
+    # Imports Lightning.
+    from lightning_colorize.training.loggers.image_files import read_best_images
+
+    stored = {
+        trial.number: {image.name: image for image in read_best_images(trial.folder)}
+        for trial in trials
+    }
+    first = next(filter(None, stored.values()), {})
+    strips = []
+    for name in list(first)[:: max(1, len(first) // count)][:count]:
+        grey, _, truth = np.split(first[name].row, 3, axis=1)
+        tiles = [_tile(grey, "grey")]
+        for number, images in stored.items():
+            if name in images:
+                _, colored, _ = np.split(images[name].row, 3, axis=1)
+                note = f"ΔE {images[name].ciede2000:.1f}"
+                tiles.append(_tile(colored, f"trial {number}", note))
+        strips.append(Strip(name, [*tiles, _tile(truth, "truth")]))
+    return strips
 
 
-def _shown(photographs: Sequence[Photograph], places: Sequence[LeaderboardEntry]) -> list[TrialRow]:
-    trials = (place.trials[0] for place in places)
-    return [row for row in trials if any(row.number in photo.colored for photo in photographs)]
+def _tile(rgb: np.ndarray, who: str, note: str = "") -> Tile:
+    return Tile(thumbnail(Image.fromarray(rgb), _PIXELS), who, note)

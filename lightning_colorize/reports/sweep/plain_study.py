@@ -1,4 +1,4 @@
-"""A study for charts: trials as people know them, not as a search stores them."""
+"""An Optuna study for charts: with the values that people read, not those the search stores."""
 
 from collections.abc import Sequence
 
@@ -30,65 +30,62 @@ class _Label(str):
 def plain_study(
     rows: Sequence[TrialRow], sweep: Sweep, metric: Metric, labels: Labels
 ) -> optuna.Study:
-    """Return a study in memory, with short names, real values and plain distributions.
+    """Return a study in memory with short names, real values and plain distributions.
 
-    The search's own has quantiles and JSON where Optuna does not know a distribution. Parameters
-    that have the same value in all finished trials are left out: they show nothing.
+    The sweep's own study has quantiles and JSON where Optuna lacks a distribution. Parameters with
+    a single value among the finished trials are left out.
 
     Args:
         rows: All trials, by number.
-        sweep: Theirs.
-        metric: The sweep's.
-        labels: The sweep's.
+        sweep: The sweep.
+        metric: Its metric.
+        labels: Short names of its parameters and values.
     """
     study = optuna.create_study(direction=metric.goal)
-    valued = [row for row in rows if row.values and row.state in ("finished", "pruned")]
+    valued = [row for row in rows if _is_valued(row)]
     plain = {
         name: distribution
         for name in labels.names
         if (distribution := _distribution(sweep.parameters[name], name, valued, labels))
     }
-    # All of them, as Optuna numbers them itself.
+    # All trials, because Optuna numbers them in order.
     study.add_trials([_trial(row, plain, labels) for row in rows])
     return study
+
+
+def _is_valued(row: TrialRow) -> bool:
+    return bool(row.values) and row.state in ("finished", "pruned")
 
 
 def _distribution(
     parameter: Parameter, name: str, rows: Sequence[TrialRow], labels: Labels
 ) -> BaseDistribution | None:
-    """Return a distribution over the values that there are; None where it is one."""
+    """Return a distribution over the values in use; None for a single value."""
     used = [row.values[name] for row in rows]
-    written = {labels.value(name, value) for value in used}
     if len({labels.value(name, row.values[name]) for row in rows if row.state == "finished"}) < 2:
         return None
+    written = {labels.value(name, value) for value in used}
     if choices := [choice for choice in labels.choices(name) if choice in written]:
         return CategoricalDistribution(tuple(map(_Label, choices)))
-    low, high = float(min(used)), float(max(used))
-    return FloatDistribution(low, high, log=_is_logarithmic(parameter) and low > 0)
-
-
-def _is_logarithmic(parameter: Parameter) -> bool:
     inner = parameter.of if isinstance(parameter, Quantized) else parameter
-    return isinstance(inner, LogUniform | LogNormal)
+    low, high = float(min(used)), float(max(used))
+    return FloatDistribution(low, high, log=isinstance(inner, LogUniform | LogNormal) and low > 0)
 
 
 def _trial(row: TrialRow, plain: dict[str, BaseDistribution], labels: Labels) -> FrozenTrial:
     state = _STATES.get(row.state, TrialState.FAIL)
     if row.state == "finished" and row.value is None:
         state = TrialState.FAIL
-    has_values = bool(row.values) and row.state in ("finished", "pruned")
-    params = {
-        labels.names[name]: _Label(labels.value(name, row.values[name]))
-        if isinstance(distribution, CategoricalDistribution)
-        else float(row.values[name])
-        for name, distribution in plain.items()
-        if has_values
-    }
-    distributions = {labels.names[name]: distribution for name, distribution in plain.items()}
+    shown = plain if _is_valued(row) else {}
     return create_trial(
         state=state,
         value=row.value if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
-        params=params,
-        distributions=distributions if has_values else {},
+        params={
+            labels.names[name]: _Label(labels.value(name, row.values[name]))
+            if isinstance(distribution, CategoricalDistribution)
+            else float(row.values[name])
+            for name, distribution in shown.items()
+        },
+        distributions={labels.names[name]: each for name, each in shown.items()},
         intermediate_values=dict(enumerate(row.history, start=1)),
     )

@@ -1,136 +1,190 @@
-"""The tables of the page, as text in cells."""
+"""The tables of a sweep's report."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from lightning_colorize.reports.sweep.runs import RunFacts
-from lightning_colorize.sweeps.labels import UNKNOWN, Labels, clock, format_value
+from lightning_colorize.reports.kit.table import (
+    UNKNOWN,
+    Cell,
+    Column,
+    Row,
+    Table,
+    format_count,
+    make_row,
+)
+from lightning_colorize.runs.record import RunRecord
+from lightning_colorize.runs.result import RunResult
+from lightning_colorize.sweeps.labels import Labels, clock, format_value
 from lightning_colorize.sweeps.spec import Metric
-from lightning_colorize.sweeps.status import EXPLAINED, SEED, LeaderboardEntry, TrialRow
+from lightning_colorize.sweeps.status import CONFIDENCE, EXPLAINED, SEED, LeaderboardEntry, TrialRow
 
 _MOST_LISTED = 12
+_STATES = ("finished", "pruned", "failed", "running", "waiting")
+_GOALS: dict[str, Literal["max", "min"]] = {"maximize": "max", "minimize": "min"}
+_COSTS = (Column("time"), Column("images seen"), Column("parameters"))
 
 
-def leaderboard_rows(
-    places: Sequence[LeaderboardEntry],
-    names: Sequence[str],
-    labels: Labels,
-    facts: Mapping[int, RunFacts],
-) -> list[dict[str, Any]]:
-    """Return the configurations in their order.
+class SweepTables:
+    """Makes the tables of one sweep.
 
     Args:
-        places: The leaderboard.
-        names: The parameters that have a column.
-        labels: The sweep's.
-        facts: Of all trials, by number.
+        table: All trials, by number.
+        labels: Short names of the sweep's parameters and values.
+        metric: The sweep's metric, if it has one.
+
+    Attributes:
+        by_state: The trials of each state that occurs.
     """
-    return [
-        {
-            "rank": rank,
-            "trials": _listed([row.number for row in place.trials]),
-            "seeds": _listed([row.values.get(SEED) for row in place.trials]),
-            "repeats": _listed([row.number for row in place.repeats]),
-            "values": _cells(place.values, names, labels),
-            "value": format_value(place.value),
-            "spread": "" if place.spread is None else f"{place.spread:#.2g}",
-            "interval": _interval(place),
-            "count": len(place.trials),
-            "missing": len(place.missing),
-            "seconds": clock(sum(row.seconds or 0.0 for row in place.trials)),
-            "images": _total([facts[row.number].images for row in place.trials]),
-            "weights": _count(facts[place.trials[0].number].parameters),
-        }
-        for rank, place in enumerate(places, start=1)
-    ]
 
+    def __init__(self, table: Sequence[TrialRow], labels: Labels, metric: Metric | None) -> None:
+        self.table = table
+        self.labels = labels
+        self.metric = metric
+        self.results = {row.number: RunRecord(row.folder).result for row in table}
+        groups = {state: [row for row in table if row.state == state] for state in _STATES}
+        self.by_state = {state: rows for state, rows in groups.items() if rows}
+        # The leaderboard has a column of its own for seeds.
+        self._names = [name for name in labels.names if name != SEED or metric is None]
+        self._parameters = [Column(labels.names[name], name, text=True) for name in self._names]
 
-def baseline_rows(baselines: Mapping[str, float]) -> list[dict[str, str]]:
-    """Return the baselines of the leaderboard, and what they do."""
-    return [
-        {"name": name, "value": format_value(value), "says": EXPLAINED.get(name, "")}
-        for name, value in baselines.items()
-    ]
+    def leaderboard(
+        self, places: Sequence[LeaderboardEntry], baselines: Mapping[str, float]
+    ) -> Table:
+        """Return the configurations, best first, above the baselines.
 
+        Args:
+            places: The configurations.
+            baselines: The metric of each baseline, by name.
+        """
+        assert self.metric is not None
+        has_seeds = any(len(place.trials) + len(place.missing) > 1 for place in places)
+        interval = f"{100 * CONFIDENCE:g} % interval"
+        columns = [
+            Column("rank"),
+            Column(self.metric.name, goal=_GOALS[self.metric.goal]),
+            *([Column("spread"), Column(interval), Column("n")] if has_seeds else []),
+            *self._parameters,
+            *([Column("seeds")] if SEED in self.labels.names else []),
+            Column("trial"),
+            *_COSTS,
+        ]
+        rows = [self._place(rank, place, has_seeds) for rank, place in enumerate(places, start=1)]
+        foot = [
+            make_row(
+                name,
+                format_value(value),
+                Cell(f"baseline: {EXPLAINED.get(name, '')}", kind="text", span=len(columns) - 2),
+            )
+            for name, value in baselines.items()
+        ]
+        return Table("Leaderboard", columns, rows, foot)
 
-def plain_rows(
-    table: Sequence[TrialRow],
-    names: Sequence[str],
-    labels: Labels,
-    facts: Mapping[int, RunFacts],
-) -> list[dict[str, Any]]:
-    """Return the finished trials of a sweep without metric, by number; as `leaderboard_rows`."""
-    return [
-        {
-            "number": row.number,
-            "values": _cells(row.values, names, labels),
-            "seconds": clock(row.seconds),
-            "images": _count(facts[row.number].images),
-            "weights": _count(facts[row.number].parameters),
-        }
-        for row in table
-        if row.state == "finished"
-    ]
+    def finished(self) -> Table | None:
+        """Return the finished trials by number, for a sweep without a metric."""
+        rows = [
+            make_row(
+                str(row.number),
+                *self._values(row.values),
+                clock(row.seconds),
+                *self._costs([row]),
+            )
+            for row in self.by_state.get("finished", [])
+        ]
+        columns = [Column("trial"), *self._parameters, *_COSTS]
+        return Table("Finished trials", columns, rows) if rows else None
 
+    def others(self) -> Table | None:
+        """Return the trials that have not finished: failed, pruned, running, waiting."""
+        metric = self.metric
+        rows = [
+            make_row(
+                str(row.number),
+                Cell(row.state, kind=f"text {row.state}"),
+                Cell(row.reason or "", kind="text wide"),
+                *([] if metric is None else [format_value(row.value)]),
+                str(len(row.history)),
+                clock(row.seconds),
+                Cell(self.labels.changes(row.values), kind="text"),
+            )
+            for state in ("failed", "pruned", "running", "waiting")
+            for row in self.by_state.get(state, [])
+        ]
+        columns = [
+            Column("trial"),
+            Column("state", text=True),
+            Column("reason", text=True),
+            *([] if metric is None else [Column(metric.name)]),
+            Column("validations"),
+            Column("time"),
+            Column("settings", text=True),
+        ]
+        return Table("Trials that have not finished", columns, rows) if rows else None
 
-def other_rows(
-    table: Sequence[TrialRow], labels: Labels, metric: Metric | None
-) -> list[dict[str, Any]]:
-    """Return the trials that have not finished, with the reason: failed, pruned, then the rest."""
-    order = ("failed", "pruned", "running", "waiting")
-    return [
-        {
-            "number": row.number,
-            "state": row.state,
-            "values": labels.changes(row.values),
-            "value": "" if metric is None else format_value(row.value),
-            "validations": len(row.history),
-            "seconds": clock(row.seconds),
-            "reason": row.reason or "",
-        }
-        for state in order
-        for row in table
-        if row.state == state
-    ]
+    def budgets(self) -> Table | None:
+        """Return what the trials of each state took together, and all of them."""
+        rows = [
+            make_row(
+                state,
+                f"{len(group):,}",
+                clock(sum(row.seconds or 0.0 for row in group)),
+                self._images_seen(group),
+            )
+            for state, group in [*self.by_state.items(), ("all", self.table)]
+            if group
+        ]
+        columns = [Column("trials"), Column("count"), Column("time"), Column("images seen")]
+        return Table("Budgets", columns, rows) if rows else None
 
+    def made_with(self) -> dict[str, str]:
+        """Return all versions of each package, and the commits, that trained the trials."""
+        found: dict[str, dict[str, None]] = {}
+        for result in filter(None, self.results.values()):
+            for name, version in result.versions.items():
+                found.setdefault(name, {})[version] = None
+        commits = dict.fromkeys(r.git_commit for r in self.results.values() if r and r.git_commit)
+        listed = found | ({"commit": commits} if commits else {})
+        return {name: ", ".join(versions) for name, versions in listed.items()}
 
-def budget_rows(table: Sequence[TrialRow], facts: Mapping[int, RunFacts]) -> list[dict[str, str]]:
-    """Return what the trials of each state took together, and all of them."""
-    states = ("finished", "pruned", "failed", "running", "waiting")
-    groups = [(state, [row for row in table if row.state == state]) for state in states]
-    groups = [(name, some) for name, some in [*groups, ("all", list(table))] if some]
-    return [
-        {
-            "name": name,
-            "count": f"{len(some):,}",
-            "seconds": clock(sum(row.seconds or 0.0 for row in some)),
-            "images": _total([facts[row.number].images for row in some]),
-        }
-        for name, some in groups
-    ]
+    def _place(self, rank: int, place: LeaderboardEntry, has_seeds: bool) -> Row:
+        numbers = _listed([row.number for row in place.trials])
+        repeats = [f"repeated: {_listed([row.number for row in place.repeats])}"]
+        seeds = _listed([row.values.get(SEED) for row in place.trials])
+        over_seeds: list[Cell | str] = [
+            "" if place.spread is None else f"{place.spread:#.2g}",
+            "" if place.low is None else f"[{format_value(place.low)}, {format_value(place.high)}]",
+            Cell(
+                str(len(place.trials)),
+                [f"{len(place.missing)} missing"] if place.missing else [],
+            ),
+        ]
+        return make_row(
+            str(rank),
+            Cell(format_value(place.value), kind="best" if rank == 1 else ""),
+            *(over_seeds if has_seeds else []),
+            *self._values(place.values),
+            *([Cell(seeds, kind="wrap")] if SEED in self.labels.names else []),
+            Cell(numbers, repeats if place.repeats else [], kind="wrap"),
+            clock(sum(row.seconds or 0.0 for row in place.trials)),
+            *self._costs(place.trials),
+            kind="first" if rank == 1 else "",
+        )
 
+    def _values(self, values: Mapping[str, Any]) -> list[Cell]:
+        return [Cell(self.labels.value(name, values[name]), kind="text") for name in self._names]
 
-def _cells(values: Mapping[str, Any], names: Sequence[str], labels: Labels) -> list[str]:
-    return [labels.value(name, values[name]) for name in names]
+    def _costs(self, trials: Sequence[TrialRow]) -> list[str]:
+        first: RunResult | None = self.results[trials[0].number]
+        return [self._images_seen(trials), format_count(first.parameters if first else None)]
+
+    def _images_seen(self, trials: Sequence[TrialRow]) -> str:
+        """Return the sum of what is known, marked as a lower bound where a trial is not."""
+        results = [self.results[row.number] for row in trials]
+        counts = [result.images_seen if result else None for result in results]
+        known = [count for count in counts if count is not None]
+        if not known:
+            return UNKNOWN
+        return f"{sum(known):,}" + ("" if len(known) == len(counts) else " or more")
 
 
 def _listed(items: Sequence[Any]) -> str:
     return ", ".join(map(str, items[:_MOST_LISTED])) + (" …" if len(items) > _MOST_LISTED else "")
-
-
-def _interval(place: LeaderboardEntry) -> str:
-    if place.low is None:
-        return ""
-    return f"[{format_value(place.low)}, {format_value(place.high)}]"
-
-
-def _count(count: int | None) -> str:
-    return UNKNOWN if count is None else f"{count:,}"
-
-
-def _total(counts: Sequence[int | None]) -> str:
-    """Return a sum of what is known, marked where something is not."""
-    known = [count for count in counts if count is not None]
-    if not known:
-        return UNKNOWN
-    return f"{sum(known):,}" + ("" if len(known) == len(counts) else " or more")

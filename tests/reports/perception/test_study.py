@@ -197,8 +197,8 @@ def test_a_participant_counts_once(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "other"}, "holds no answers of a study page"),
-        ({"version": 2}, "is of version 2 of the study, this reads 1"),
+        ({"format": "other"}, "does not contain answers of a study page"),
+        ({"version": 2}, "has version 2 of the study, not 1"),
         ({"trials": []}, "is damaged"),
         ({"trials": 3}, "is damaged"),
         ({"trials": [{"question": "real"}]}, "is damaged"),
@@ -231,5 +231,5 @@ def test_files_that_cannot_be_read(tmp_path):
 
 def test_answers_to_different_pages_are_not_mixed(tmp_path):
     files = [_write(tmp_path / f"{page}.json", page=page) for page in "xy"]
-    with pytest.raises(UsageError, match="of another study page"):
+    with pytest.raises(UsageError, match="another study page"):
         read_answers(files)

@@ -3,17 +3,17 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 
-from lightning_colorize.reports.sweep import Photograph, best_trials, write_report
+from lightning_colorize.reports.sweep import best_trials, write_report
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.study import create_study
 from lightning_colorize.sweeps.trial import Outcome
+from lightning_colorize.training.loggers.base import BestImage
+from lightning_colorize.training.loggers.image_files import ImageFiles
 from tests.sweeps.conftest import engine  # noqa: F401
-
-# One grey pixel.
-PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAICAgAAAACwAAAAAAQABAAACAkQBADs="  # codespell:ignore
 
 SOURCE = {
     "name": "tiny <&>",
@@ -39,10 +39,7 @@ def score(values):
 
 
 def make_study(root, source, count):
-    """Return a study whose trials have ended by rote: number 3 failed, 4 pruned, the rest finished.
-
-    The last one still runs.
-    """
+    """Return a study: trial 3 failed, 4 was pruned, the last one runs, the others finished."""
     study = create_study(parse_sweep(source, "tiny.yaml"), root)
     trials = TrialQueue(study)
     for _ in range(count):
@@ -75,11 +72,10 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def report(study):
-    """The page of `study`, with images of its best."""
-    colored = {row.number: PIXEL for row in best_trials(study)}
-    first = next(iter(colored))
-    photographs = [
-        Photograph("beach.jpg", PIXEL, PIXEL, colored, {first: "ΔE 11.2"}),
-        Photograph("street.jpg", PIXEL, PIXEL, colored),
-    ]
-    return write_report(study, photographs=photographs)
+    """The page of `study`, with images of its best trials; the best one has two, others one."""
+    for index, row in enumerate(best_trials(study)):
+        logger = ImageFiles(row.folder)
+        names = ["beach.jpg", "street.jpg"] if index == 0 else ["beach.jpg"]
+        pixels = np.full((8, 36, 3), 40 * index, dtype=np.uint8)
+        logger.log_best_images([BestImage(name, pixels, 11.2 + index) for name in names])
+    return write_report(study, images=2)

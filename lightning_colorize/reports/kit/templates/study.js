@@ -1,4 +1,4 @@
-// The study: one pair at a time, answers kept in this browser, a file at the end.
+// The study: one pair at a time; answers are stored in this browser and saved as a file at the end.
 "use strict";
 
 const study = JSON.parse(document.getElementById("study").textContent);
@@ -6,15 +6,15 @@ const key = `study-${study.page}`;
 const QUESTIONS = {
   real: {
     title: "Which is the real photograph?",
-    text: "One of the two has the colours with which it was taken. The other was black and white, and a computer coloured it.",
+    text: "One of the two has its original colors. The other was black and white and was colored by a computer.",
   },
   better: {
     title: "Which looks better?",
-    text: "A computer has coloured both. Choose the one whose colours you like better, or believe more.",
+    text: "Both were colored by a computer. Choose the one whose colors you prefer or find more plausible.",
   },
 };
-const QUESTION_BEFORE_DELETING = "Have the answers been saved? They are deleted from this browser.";
-const SOONEST = 250; // milliseconds; what comes earlier was meant for the pair before
+const CONFIRM_DELETION = "Have you saved the answers? They will be deleted from this browser.";
+const MIN_DELAY = 250; // milliseconds; an earlier press was meant for the previous pair
 
 let state = null;
 let plan = []; // of the state's plan, each trial as an object
@@ -29,8 +29,8 @@ const screen = (name) => {
 };
 
 function remember() {
-  // Some browsers keep nothing for local files; the study then works until the page is left.
-  try { localStorage.setItem(key, JSON.stringify(state)); } catch { /* nothing to be done */ }
+  // Some browsers store nothing for local files; the study then lasts until the page is closed.
+  try { localStorage.setItem(key, JSON.stringify(state)); } catch { /* not stored */ }
 }
 function recall() {
   try { return JSON.parse(localStorage.getItem(key)); } catch { return null; }
@@ -40,7 +40,7 @@ function randomWords(count) {
 }
 
 function begin() {
-  if (done() && !confirm(QUESTION_BEFORE_DELETING)) return;
+  if (done() && !confirm(CONFIRM_DELETION)) return;
   const id = randomWords(2).map((word) => word.toString(16).padStart(8, "0")).join("");
   const number = randomWords(1)[0] % study.plans.length;
   state = { participant: id, plan: number, started: new Date().toISOString(), answers: [] };
@@ -100,7 +100,7 @@ async function ask() {
 }
 
 function answer(side) {
-  if (shownAt === null || performance.now() - shownAt < SOONEST) return;
+  if (shownAt === null || performance.now() - shownAt < MIN_DELAY) return;
   const milliseconds = Math.round(performance.now() - shownAt);
   shownAt = null;
   const { question, check, image, left, right } = plan[done()];
@@ -132,8 +132,8 @@ function finish() {
   const name = `study-${study.page.slice(0, 6)}-${state.participant.slice(0, 8)}.json`;
   const real = state.answers.filter(({ question, check }) => question === "real" && !check);
   const right = real.filter((trial) => trial[trial.answer] === "truth").length;
-  part("recognised").textContent = real.length
-    ? `You recognised the real photograph in ${right} of ${real.length} pairs.` : "";
+  part("recognized").textContent = real.length
+    ? `You recognized the real photograph in ${right} of ${real.length} pairs.` : "";
   part("text").value = text;
   const save = part("save");
   URL.revokeObjectURL(save.href);
@@ -151,13 +151,13 @@ part("right").addEventListener("click", () => answer("right"));
 part("copy").addEventListener("click", async () => {
   const area = part("text");
   area.select();
-  // Local files have no clipboard of their own; the old way works there.
+  // Local files have no clipboard API; the older command works there.
   try { await navigator.clipboard.writeText(area.value); } catch { document.execCommand("copy"); }
   part("copied").textContent = "Copied.";
 });
 part("again").addEventListener("click", () => {
-  if (!confirm(QUESTION_BEFORE_DELETING)) return;
-  try { localStorage.removeItem(key); } catch { /* there were none */ }
+  if (!confirm(CONFIRM_DELETION)) return;
+  try { localStorage.removeItem(key); } catch { /* nothing was stored */ }
   location.reload();
 });
 document.addEventListener("keydown", (event) => {
@@ -171,10 +171,10 @@ state = recall();
 const total = study.plans[0].length;
 part("length").textContent = `${total} pairs, about ${Math.max(1, Math.round(total * 5 / 60))} minutes`;
 if (done()) {
-  const through = Boolean(state.finished);
+  const isFinished = Boolean(state.finished);
   part("resume").hidden = false;
-  part("resume").textContent = through ? "Show my answers" : `Go on where you stopped (${done()} of ${total})`;
-  part("begin").textContent = "Start anew";
+  part("resume").textContent = isFinished ? "Show my answers" : `Resume (${done()} of ${total})`;
+  part("begin").textContent = "Start again";
   part("begin").classList.add("second");
 }
 screen("welcome");

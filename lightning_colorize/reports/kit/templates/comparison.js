@@ -1,32 +1,4 @@
-// What a reader can do beyond reading: sort the table, find images, leaf through the sheets.
-"use strict";
-
-for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells];
-  const body = table.tBodies[0];
-  const original = [...body.rows];
-  heads.slice(1).forEach((head, i) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(...head.childNodes);
-    head.append(button);
-    button.addEventListener("click", () => {
-      // First click: best first where there is a best, else the largest; second: reversed; third: as it was.
-      const first = head.dataset.goal === "min" ? "ascending" : "descending";
-      const second = first === "ascending" ? "descending" : "ascending";
-      const now = { [first]: second, [second]: null }[head.ariaSort] ?? (head.ariaSort ? null : first);
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
-      // What is no number comes last either way.
-      const value = (row) => row.cells[i + 1].dataset.value;
-      const order = (a, b) => (a && b ? sign * (a - b) : Boolean(b) - Boolean(a));
-      if (now) head.setAttribute("aria-sort", now);
-      const sign = now === "ascending" ? 1 : -1;
-      const rows = now ? [...original].sort((a, b) => order(value(a), value(b))) : original;
-      body.append(...rows);
-    });
-  });
-}
-
+// Controls of the gallery: search, order, and a dialog with the sheets.
 const gallery = document.getElementById("gallery");
 const articles = [...gallery.children];
 const controls = document.querySelector(".controls");
@@ -59,7 +31,7 @@ function show(number) {
   dialog.querySelector(".caption").textContent = link.textContent;
   const image = dialog.querySelector("img");
   image.src = sheets[current];
-  image.alt = `Sheet of ${link.textContent}: grey, each system, truth`;
+  image.alt = `Sheet of ${link.textContent}`;
 }
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a.sheet");

@@ -1,0 +1,177 @@
+"""The images of a comparison: a sheet on disk and thumbnails in the page for each."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from lightning_colorize.color import to_lab, to_rgb
+from lightning_colorize.data.dataset import resize_short_side
+from lightning_colorize.metrics.spec import COLUMNS
+from lightning_colorize.reports.comparison.plan import Plan
+from lightning_colorize.reports.kit.charts import style_class
+from lightning_colorize.reports.kit.images import Strip, Tile, thumbnail, to_image
+from lightning_colorize.tasks.prediction import seen_side
+
+SHEETS = "sheets"
+
+_TILE = 128  # smallest short side of a sheet's tile, in pixels
+_MAX_COLUMNS, _MAX_WIDTH = 6, 2400
+_GAP = 8
+_LINE = 17
+_BACKGROUND, _INK, _FAINT = (255, 255, 255), (24, 24, 27), (110, 110, 120)
+
+_PIXELS = 6000 * 92 * 92
+"""Thumbnail pixels of a page: 10 systems x 500 images give thumbnails of 92 x 92 pixels."""
+
+_LARGEST, _SMALLEST = 160**2, 48**2
+_NOTED = [COLUMNS.index("ciede2000"), COLUMNS.index("psnr")]
+
+
+@dataclass
+class ComparedImage:
+    """One image of the page.
+
+    Attributes:
+        name: Name of the image.
+        category: Its first folder.
+        sheet: Its sheet, relative to the page.
+        strip: Thumbnails: grey, the systems, and the truth where there is one.
+        ciede2000: CIEDE2000 of each system; empty without truth.
+        disagreement: Distance between the systems, in LAB units.
+    """
+
+    name: str
+    category: str
+    sheet: str
+    strip: Strip
+    ciede2000: list[float]
+    disagreement: float = 0.0
+
+
+class ImageCollector:
+    """Writes the sheet and makes the thumbnails of each image that was measured.
+
+    Args:
+        plan: The plan; images are shown whole, with a short side of its size.
+
+    Attributes:
+        images: The images so far.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.images: list[ComparedImage] = []
+        found = plan.found.images
+        self._indices = {found.name(index): index for index in range(len(found))}
+        self._pixels = thumbnail_pixels(len(found) * (len(plan.systems) + 1 + plan.truth))
+        (plan.out / SHEETS).mkdir(parents=True, exist_ok=True)
+
+    def add(self, name: str, values: Tensor | None) -> None:
+        """Color an image whole, write its sheet and keep its thumbnails.
+
+        Args:
+            name: Name of the image.
+            values: (systems, columns of `spec.COLUMNS`); None without truth.
+        """
+        plan = self.plan
+        rgb = plan.found.images.read(self._indices[name], plan.size)
+        rgb = resize_short_side(rgb, seen_side(rgb.shape[-2], rgb.shape[-1], plan.size))
+        shown = [to_grey(rgb)]
+        shown += [system.color_one(name, rgb, plan.size) for system in plan.systems]
+        images = [to_image(each) for each in [*shown, *([rgb] if plan.truth else [])]]
+        whos = ["grey", *(system.name for system in plan.systems), "truth"][: len(images)]
+        labels = [(who, "") for who in whos]
+        notes = [""] * len(images)
+        if values is not None:
+            for index, (delta_e, psnr) in enumerate(values[:, _NOTED].tolist(), start=1):
+                notes[index] = f"ΔE {_rounded(delta_e)}"
+                # Pillow's own font has no Greek.
+                note = f"dE {_rounded(delta_e)}, PSNR {_rounded(psnr)}"
+                labels[index] = whos[index], note
+        styles = ["", *(style_class(index) for index in range(len(plan.systems))), ""]
+        tiles = [
+            Tile(thumbnail(image, self._pixels), who, note, style)
+            for image, who, note, style in zip(images, whos, notes, styles, strict=False)
+        ]
+        path = f"{SHEETS}/{len(self.images):05d}.jpg"
+        title = printable(name)
+        draw_sheet(images, labels, title).save(plan.out / path, quality=88)
+        self.images.append(
+            ComparedImage(
+                title,
+                printable(plan.found.group(name)),
+                path,
+                Strip(title, tiles),
+                [] if values is None else values[:, _NOTED[0]].tolist(),
+            )
+        )
+
+
+def to_grey(rgb: Tensor) -> Tensor:
+    """Return an image without color, at the same CIELAB lightness.
+
+    Args:
+        rgb: (3, H, W), uint8.
+    """
+    L, ab = to_lab(rgb.unsqueeze(0))
+    return (to_rgb(L, torch.zeros_like(ab))[0] * 255).round().to(torch.uint8)
+
+
+def thumbnail_pixels(count: int) -> int:
+    """Return the pixels of a thumbnail on a page of so many, so that the page stays small."""
+    return min(_LARGEST, max(_SMALLEST, _PIXELS // count))
+
+
+def draw_sheet(images: list[Image.Image], labels: list[tuple[str, str]], title: str) -> Image.Image:
+    """Return a sheet of labelled images, in rows of at most six.
+
+    Args:
+        images: All of one size; small ones are enlarged by a whole number.
+        labels: The two lines below each image; the second may be empty.
+        title: Stands above them.
+    """
+    factor = max(1, -(-_TILE // min(images[0].size)))
+    width, height = (factor * length for length in images[0].size)
+    rows = -(-len(images) // max(1, min(_MAX_COLUMNS, _MAX_WIDTH // (width + _GAP))))
+    columns = -(-len(images) // rows)
+    cell_height = height + 2 * _LINE + 2 * _GAP
+    size = (columns * (width + _GAP) + _GAP, _LINE + 2 * _GAP + rows * cell_height)
+    canvas = Image.new("RGB", size, _BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(13)
+    draw.text((_GAP, _GAP), _fitted(draw, title, font, size[0] - 2 * _GAP), _FAINT, font)
+    for index, (image, (name, note)) in enumerate(zip(images, labels, strict=True)):
+        row, column = divmod(index, columns)
+        x, y = _GAP + column * (width + _GAP), _LINE + 2 * _GAP + row * cell_height
+        canvas.paste(image.resize((width, height), Image.Resampling.BICUBIC), (x, y))
+        y += height + 4
+        draw.text((x, y), _fitted(draw, name, font, width), _INK, font)
+        draw.text((x, y + _LINE), _fitted(draw, note, font, width), _FAINT, font)
+    return canvas
+
+
+def printable(name: str) -> str:
+    """Return a file name as text: bytes that are not UTF-8 become question marks."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "-"
+
+
+def _fitted(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    width: int,
+) -> str:
+    """Return a text in one line, cut at its end where it is too long."""
+    text = "".join(sign if sign.isprintable() else " " for sign in text)
+    if draw.textlength(text, font) <= width:
+        return text
+    while text and draw.textlength(text + "…", font) > width:
+        text = text[:-1]
+    return text + "…"

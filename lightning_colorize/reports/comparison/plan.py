@@ -1,0 +1,97 @@
+"""The plan of a comparison: systems, images and options."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.evaluation.choice import Missing
+from lightning_colorize.evaluation.data import EvaluationImages
+from lightning_colorize.evaluation.measured import Measured
+from lightning_colorize.evaluation.systems import Network, System
+from lightning_colorize.runs.folder import read_config
+
+_DEFAULT_SIZE = 256  # of a comparison without networks
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared, and how.
+
+    Attributes:
+        systems: In the order of the page; differences are relative to the first.
+        found: The images that all systems have.
+        missing: Images that were left out because a system does not have them.
+        trained_on: For each network that was trained on some of the images, how many.
+        data: Folder of the true images, as given.
+        out: Folder of the page.
+        size: Height and width of the measured squares, and short side of the images shown, in
+            pixels.
+        batch_size: Images per batch.
+        seed: Seed of the bootstrap and of the study.
+        device: Device of the networks.
+        truth: Whether the images' own colors are the truth.
+        study: Whether the page links to a study page.
+    """
+
+    systems: Sequence[System]
+    found: EvaluationImages
+    missing: Sequence[Missing]
+    trained_on: Mapping[str, int]
+    data: Path
+    out: Path
+    size: int
+    batch_size: int
+    seed: int
+    device: torch.device
+    truth: bool
+    study: bool
+
+
+def default_size(systems: Sequence[System]) -> int:
+    """Return the size that the first network was trained at, or 256 without networks."""
+    sizes = [system.loaded.size for system in systems if isinstance(system, Network)]
+    return sizes[0] if sizes else _DEFAULT_SIZE
+
+
+def remarks(plan: Plan, measured: Measured) -> list[str]:
+    """Return warnings about the numbers, one line each.
+
+    Args:
+        plan: The plan.
+        measured: The measurements.
+    """
+    lines = [
+        f"{name} predicted colors that are not finite (NaN) for {count} of {len(measured.names)} "
+        "images, as a diverged run does: it is not ranked"
+        for name, count in measured.undefined.items()
+    ]
+    for system in plan.systems:
+        if system.run is None:
+            continue
+        try:
+            read_config(system.run)
+        except UsageError as error:
+            lines.append(f"{error}: the training data and settings of {system.name} are unknown")
+    before = len(lines)
+    unread = len(plan.found.images) - len(measured.names)
+    for missing in plan.missing:
+        lines.append(
+            f"{missing.system} has no image for {len(missing.names)} of them "
+            f"(first: {missing.names[0]}): these are left out for all systems"
+        )
+    if unread:
+        lines.append(f"{unread} could not be read and are left out for all systems")
+    if len(lines) > before:
+        lines.append(f"{len(plan.found.images) - unread} images are compared")
+    if plan.trained_on:
+        counts = ", ".join(f"{name} on {count:,}" for name, count in plan.trained_on.items())
+        lines.append(f"trained on some of these {len(plan.found.images):,} images: {counts}")
+    networks = [system for system in plan.systems if isinstance(system, Network)]
+    others = [s for s in networks if s.loaded.size != plan.size]
+    if others:
+        sizes = ", ".join(f"{system.name} at {system.loaded.size}" for system in others)
+        lines.append(f"all are compared at {plan.size} pixels; trained at other sizes: {sizes}")
+    return lines

@@ -1,0 +1,195 @@
+"""The tables and interval charts of a comparison."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import numpy as np
+
+from lightning_colorize.evaluation.statistics import Difference
+from lightning_colorize.evaluation.systems import Given, System
+from lightning_colorize.metrics.spec import NAMES, format_metric, metric_goal, metric_help
+from lightning_colorize.reports.comparison.report import Report
+from lightning_colorize.reports.kit.charts import Figure, Interval, interval_figure, style_class
+from lightning_colorize.reports.kit.table import (
+    UNKNOWN,
+    Cell,
+    Column,
+    Table,
+    format_count,
+    make_row,
+)
+from lightning_colorize.runs.record import RunRecord
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def metrics_table(report: Report) -> Table | None:
+    """Return the table of metrics, with differences from the first system; None without truth."""
+    if report.metrics is None:
+        return None
+    count = len(report.measured.systems)
+    best = [_best(report.metrics[:count, i], name) for i, name in enumerate(NAMES)]
+    rows = []
+    for index, name in enumerate(report.measured.rows):
+        cells = []
+        for column, metric in enumerate(NAMES):
+            value = float(report.metrics[index, column])
+            text = _rounded(metric, value)
+            notes, verdict = _difference(report, index, column) if index else ([], "")
+            cells.append(
+                Cell(
+                    text,
+                    notes,
+                    "best" if text == best[column] else "",
+                    verdict,
+                    value if np.isfinite(value) else None,
+                )
+            )
+        if index < count:
+            head = Cell(name, [] if index else ["reference"], style=style_class(index))
+            rows.append(make_row(head, *cells))
+        else:
+            rows.append(make_row(Cell(name, ["baseline"]), *cells, kind="baseline"))
+    return Table(
+        "Metrics", [Column("system", text=True), *map(_column, NAMES)], rows, sortable=True
+    )
+
+
+def interval_figures(report: Report) -> list[tuple[str, Figure]]:
+    """Return, for each metric, its name and the chart of differences from the first system."""
+    figures = []
+    first, *others = report.measured.systems
+    for column, metric in enumerate(NAMES if report.metrics is not None else ()):
+        if metric == "colorfulness":  # the chart of the ratio is the same but for its scale
+            continue
+        rows = []
+        for index, name in enumerate(others, start=1):
+            of = report.differences[index][column]
+            if np.isfinite(of.value):
+                notes, verdict = _difference(report, index, column)
+                rows.append(Interval(name, of.value, of.low, of.high, " ".join(notes), verdict))
+        if rows:
+            values = "; ".join(f"{row.name} {row.text}" for row in rows)
+            label = f"{metric}, difference from {first}: {values}"
+            figures.append((f"{metric} {_column(metric).arrow}", interval_figure(rows, label)))
+    return figures
+
+
+def seeds_table(report: Report) -> Table | None:
+    """Return mean and standard deviation over runs that differ only in their seed."""
+    rows = [
+        make_row(
+            ", ".join(report.measured.systems[i] for i in group.members),
+            str(len(group.seeds)),
+            ", ".join(group.seeds),
+            *(
+                f"{_rounded(metric, mean)} ± {_rounded(metric, spread)}"
+                for metric, (mean, spread) in zip(NAMES, spreads, strict=True)
+            ),
+        )
+        for group, spreads in zip(report.groups, report.spreads, strict=True)
+    ]
+    columns = [Column("runs", text=True), Column("n"), Column("seeds"), *map(_column, NAMES)]
+    return Table("Metrics over seeds", columns, rows) if rows else None
+
+
+def budgets_table(systems: Sequence[System]) -> Table | None:
+    """Return what the training of each system took; None if none belongs to a run folder."""
+    rows = []
+    for index, system in enumerate(systems):
+        head = Cell(system.name, style=style_class(index))
+        if system.run is None:
+            elsewhere = isinstance(system, Given)
+            status = "colored elsewhere" if elsewhere else "a checkpoint without its run"
+            rows.append(make_row(head, *[UNKNOWN] * 4, status))
+            continue
+        result = RunRecord(system.run).result
+        if result is None:
+            rows.append(make_row(head, *[UNKNOWN] * 4, "no result"))
+            continue
+        seconds = result.seconds
+        rows.append(
+            make_row(
+                head,
+                format_count(result.images_seen),
+                UNKNOWN if seconds is None else str(timedelta(seconds=round(seconds))),
+                format_count(result.parameters),
+                format_count(result.epochs),
+                result.status.replace("_", " "),
+            )
+        )
+    names = ("images seen", "training time", "parameters", "epochs", "status")
+    known = any(system.run for system in systems)
+    return (
+        Table("Budgets", [Column("system", text=True), *map(Column, names)], rows)
+        if known
+        else None
+    )
+
+
+def settings_table(
+    settings: Mapping[str, Sequence[str | None]], systems: Sequence[System]
+) -> Table | None:
+    """Return the settings that differ between runs; None for fewer than two runs.
+
+    Args:
+        settings: Each run's values of the settings that differ, by dotted name.
+        systems: The systems.
+    """
+    runs = [system.name for system in systems if system.run]
+    rows = [
+        make_row(
+            key,
+            *(
+                Cell(
+                    UNKNOWN if value is None else value,
+                    kind="setting" if value == values[0] else "setting changed",
+                )
+                for value in values
+            ),
+        )
+        for key, values in settings.items()
+    ]
+    columns = [Column("key", text=True), *(Column(name, text=True) for name in runs)]
+    return Table("Settings", columns, rows) if len(runs) > 1 else None
+
+
+def _column(metric: str) -> Column:
+    return Column(metric, metric_help(metric), metric_goal(metric))
+
+
+def _best(values: np.ndarray, metric: str) -> str | None:
+    goal = metric_goal(metric)
+    values = values[np.isfinite(values)]
+    if goal is None or len(values) < 2:
+        return None
+    return _rounded(metric, values.max() if goal == "max" else values.min())
+
+
+def _difference(report: Report, row: int, column: int) -> tuple[list[str], str]:
+    """Return a difference from the first row, its interval if it has one, and the verdict."""
+    difference, metric = report.differences[row][column], NAMES[column]
+    notes = [_rounded(metric, difference.value, signed=True)]
+    if difference.low is not None and difference.high is not None:
+        ends = (_rounded(metric, end, signed=True) for end in (difference.low, difference.high))
+        notes.append(f"[{', '.join(ends)}]")
+    return notes, _verdict(difference, metric)
+
+
+def _verdict(difference: Difference, metric: str) -> str:
+    if not difference.clear:
+        return "unclear"
+    goal = metric_goal(metric)
+    if goal is None:
+        return "other"
+    return "better" if (difference.value > 0) == (goal == "max") else "worse"
+
+
+def _rounded(metric: str, value: float, *, signed: bool = False) -> str:
+    """Return a value as shown: 0 after rounding has no sign, NaN is a dash."""
+    if not np.isfinite(value):
+        return UNKNOWN
+    text = format_metric(metric, value)
+    if float(text) == 0:
+        return text.lstrip("-")
+    return ("+" if signed and value > 0 else "") + text.replace("-", MINUS)

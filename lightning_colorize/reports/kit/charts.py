@@ -1,0 +1,237 @@
+"""Interactive charts: Plotly figures in the style of the pages."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
+
+INK, EDGE, MUTED, ACCENT, GOOD, BAD = (
+    "#1b1c1e", "#dfe0e2", "#8a8f98", "#1f5fbf", "#11733f", "#b0311f",
+)  # fmt: skip
+
+SERIES = (
+    "#1769aa", "#d1570b", "#0f8a63", "#b04a93", "#8a6a00",
+    "#3aa0d8", "#6c51d4", "#a83b3b", "#55781a", "#5d6b7b",
+)  # fmt: skip
+"""Colors of systems, as `--s0` to `--s9` in the style sheet; further systems repeat them dashed."""
+
+_FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif'
+_MIN_TICKS, _MAX_TICKS = 3, 5
+_LONGEST_NAME = 16
+_VERDICTS = {"better": GOOD, "worse": BAD, "other": INK, "unclear": MUTED}
+
+
+class Figure(NamedTuple):
+    """A chart.
+
+    Attributes:
+        json: Plotly's data and layout; safe inside a script element.
+        label: Says what the chart shows.
+        min_width: Width in pixels below which the chart scrolls.
+    """
+
+    json: str
+    label: str
+    min_width: int = 0
+
+
+class Line(NamedTuple):
+    """One line of a chart.
+
+    Attributes:
+        name: Shown on hover.
+        color: Index of its color.
+        points: The (x, y).
+    """
+
+    name: str
+    color: int
+    points: Sequence[tuple[float, float]]
+
+
+class Interval(NamedTuple):
+    """One row of a chart of intervals.
+
+    Attributes:
+        name: Stands left of the row.
+        value: Position of the dot.
+        low: Lower end of the bar; None for no bar.
+        high: Upper end of the bar.
+        text: Shown on hover.
+        verdict: `better`, `worse`, `other` (neither direction is better) or `unclear`.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    text: str
+    verdict: str
+
+
+def style_class(index: int) -> str:
+    """Return the CSS classes of a system's color."""
+    return f"s{index % len(SERIES)}" + (" dashed" if index >= len(SERIES) else "")
+
+
+def make_figure(
+    data: Sequence[Mapping[str, Any]],
+    layout: Mapping[str, Any],
+    label: str,
+    *,
+    x: str = "",
+    y: str = "",
+    min_width: int = 0,
+) -> Figure:
+    """Return a figure in the style of the pages.
+
+    Args:
+        data: Plotly's traces.
+        layout: Plotly's layout; its title and template are dropped.
+        label: Says what the chart shows.
+        x: Title of the x axis; empty keeps the layout's.
+        y: Title of the y axis; empty keeps the layout's.
+        min_width: Width in pixels below which the chart scrolls.
+    """
+    styled: dict[str, Any] = {
+        "height": 340,
+        "margin": {"l": 56, "r": 16, "t": 30, "b": 56},
+        **layout,
+        "title": None,
+        "template": None,
+        "font": {"family": _FONT, "size": 12, "color": INK},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "dragmode": False,
+    }
+    for name, title in (("xaxis", x), ("yaxis", y)):
+        axis = {"zeroline": False} | styled.get(name, {})
+        styled[name] = {**axis, "gridcolor": EDGE, "automargin": True}
+        if title:
+            styled[name]["title"] = {"text": title}
+    # Plotly escapes `</script>` in values.
+    return Figure(to_json_plotly({"data": data, "layout": styled}), label, min_width)
+
+
+def line_figure(lines: Sequence[Line], label: str, x: str) -> Figure:
+    """Return a chart of lines; their colors are explained by the page's legend.
+
+    Args:
+        lines: The lines.
+        label: Says what the chart shows.
+        x: Title of the x axis.
+    """
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers" if len(line.points) == 1 else "lines",
+            "name": line.name,
+            "x": [x for x, _ in line.points],
+            "y": [y for _, y in line.points],
+            "line": {
+                "color": SERIES[line.color % len(SERIES)],
+                "width": 2,
+                "dash": "dash" if line.color >= len(SERIES) else "solid",
+            },
+        }
+        for line in lines
+        if line.points
+    ]
+    layout = {
+        "height": 270,
+        "showlegend": False,
+        "hovermode": "closest",
+        "xaxis": {"rangemode": "tozero"},
+    }
+    return make_figure(data, layout, label, x=x)
+
+
+def interval_figure(rows: Sequence[Interval], label: str) -> Figure:
+    """Return a chart of differences around 0, one row each.
+
+    Args:
+        rows: From top to bottom.
+        label: Says what the chart shows.
+    """
+    data = []
+    for position, row in enumerate(rows):
+        color = _VERDICTS[row.verdict]
+        trace: dict[str, Any] = {
+            "type": "scatter",
+            "mode": "markers",
+            "name": row.name,
+            "x": [row.value],
+            "y": [position],
+            "hovertemplate": f"{row.text}<extra></extra>",
+            "marker": {
+                "color": color,
+                "size": 9,
+                "symbol": "circle-open" if row.verdict == "unclear" else "circle",
+            },
+        }
+        if row.low is not None and row.high is not None:
+            trace["error_x"] = {
+                "type": "data",
+                "symmetric": False,
+                "array": [row.high - row.value],
+                "arrayminus": [row.value - row.low],
+                "color": color,
+                "thickness": 2.5,
+                "width": 0,
+            }
+        data.append(trace)
+    layout = {
+        "height": 50 + 26 * len(rows),
+        "margin": {"l": 56, "r": 16, "t": 12, "b": 30},
+        "showlegend": False,
+        "hovermode": "closest",
+        "xaxis": {"zeroline": True, "zerolinecolor": MUTED, "nticks": 5, "rangemode": "tozero"},
+        "yaxis": {
+            "tickmode": "array",
+            "tickvals": list(range(len(rows))),
+            "ticktext": [shorten(row.name) for row in rows],
+            "range": [len(rows) - 0.5, -0.5],
+            "showgrid": False,
+        },
+    }
+    return make_figure(data, layout, label)
+
+
+def shorten(name: str) -> str:
+    """Return a name without its middle where it is long: names often differ at their ends."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
+
+
+def integer_axis(values: Iterable[int]) -> dict[str, Any]:
+    """Return an axis without ticks between whole numbers: no trial is number 0.5.
+
+    Args:
+        values: The data; not empty.
+    """
+    known = set(values)
+    # Plotly chooses whole numbers itself over a wider range.
+    return {"dtick": 1} if max(known) - min(known) < 9 else {}
+
+
+def log_axis(values: Sequence[float]) -> dict[str, Any]:
+    """Return the ticks of a logarithmic axis: few, and each with all its digits.
+
+    Plotly labels 0.001 and, between the decades, the single digits 2 to 9, which overlap in a small
+    chart.
+
+    Args:
+        values: The data, above 0.
+    """
+    low, high = min(values), max(values)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5)):
+        every = [float(f"{step}e{decade}") for decade in decades for step in steps]
+        ticks = [tick for tick in every if low <= tick <= high]
+        if len(ticks) >= _MIN_TICKS:
+            break
+    else:
+        ticks = [low, math.sqrt(low * high), high]
+    ticks = ticks[:: math.ceil(len(ticks) / _MAX_TICKS)]
+    return {"tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:.2g}" for tick in ticks]}

@@ -1,0 +1,38 @@
+"""Self-contained HTML files: style sheet, scripts, charts and thumbnails are inside the page."""
+
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader(__package__),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+
+
+def render(template: str, *assets: str, **context: Any) -> str:
+    """Return the page of a template.
+
+    Args:
+        template: File name in templates/.
+        assets: Style sheets and scripts in templates/ that the page needs, in this order.
+        context: Variables of the template.
+    """
+    folder = files(__package__) / "templates"
+    css, js = (
+        Markup("\n").join(
+            Markup((folder / name).read_text(encoding="utf-8"))
+            for name in assets
+            if name.endswith(suffix)
+        )
+        for suffix in (".css", ".js")
+    )
+    html = _ENVIRONMENT.get_template(template).render(css=css, js=js, **context)
+    plotly = f"<script>{get_plotlyjs()}</script>" if 'class="figure"' in html else ""
+    return html.replace("<!-- plotly -->", plotly)

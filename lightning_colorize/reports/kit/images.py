@@ -1,0 +1,73 @@
+"""Images inside a page: thumbnails as data URIs, and strips of them."""
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO
+from typing import NamedTuple
+
+from PIL import Image
+from torch import Tensor
+
+
+class Thumbnail(NamedTuple):
+    """An image inside a page.
+
+    Attributes:
+        src: A `data:` URI.
+        width: Width in pixels.
+        height: Height in pixels.
+    """
+
+    src: str
+    width: int
+    height: int
+
+
+class Tile(NamedTuple):
+    """One image of a strip.
+
+    Attributes:
+        image: The image.
+        who: Where its colors come from: a system, a trial, `grey` or `truth`.
+        note: Stands beside it in small type.
+        style: CSS classes of a color swatch before `who`.
+    """
+
+    image: Thumbnail
+    who: str
+    note: str = ""
+    style: str = ""
+
+
+class Strip(NamedTuple):
+    """The versions of one image, side by side.
+
+    Attributes:
+        name: The image's name.
+        tiles: The versions.
+    """
+
+    name: str
+    tiles: Sequence[Tile]
+
+
+def to_image(rgb: Tensor) -> Image.Image:
+    """Return a uint8 tensor (3, H, W) as a Pillow image."""
+    return Image.fromarray(rgb.permute(1, 2, 0).contiguous().numpy())
+
+
+def thumbnail(image: Image.Image, pixels: int) -> Thumbnail:
+    """Return a small copy of an image, in its own aspect ratio.
+
+    Args:
+        image: The image; it is not enlarged.
+        pixels: Upper limit of width times height.
+    """
+    scale = min(1.0, (pixels / (image.width * image.height)) ** 0.5)
+    width, height = (max(1, round(scale * length)) for length in image.size)
+    if scale < 1:
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    data = BytesIO()
+    image.save(data, "WEBP", quality=80, method=4)
+    uri = "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
+    return Thumbnail(uri, width, height)

@@ -1,0 +1,64 @@
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from lightning_colorize.reports.comparison.report import group_seeds
+
+
+def _system(folder, seed, **changes):
+    config = {
+        "seed_everything": seed,
+        "data": {"size": 64, "seed": None},
+        "trainer": {"accumulate_grad_batches": 1},
+        "run": {"name": folder.name, "root": str(folder.parent), "experiment": "unet",
+                "loggers": {"tags": [folder.name]}},
+    }  # fmt: skip
+    for key, value in changes.items():
+        group, name = key.split("__")
+        config[group][name] = value
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return SimpleNamespace(name=folder.name, run=folder)
+
+
+def test_runs_that_differ_only_in_the_seed_are_one_group(tmp_path):
+    systems = [
+        _system(tmp_path / "a", 0),
+        _system(tmp_path / "b", 0, data__size=96),
+        _system(tmp_path / "c", 1),
+        SimpleNamespace(name="elsewhere", run=None),
+        _system(tmp_path / "d", 2),
+    ]
+    (group,) = group_seeds(systems)
+    assert group.members == [0, 2, 4]
+    assert group.seeds == ["0", "1", "2"]
+
+
+def test_the_seed_of_the_data_is_a_seed(tmp_path):
+    systems = [_system(tmp_path / "a", 0), _system(tmp_path / "b", 0, data__seed=7)]
+    (group,) = group_seeds(systems)
+    assert group.seeds == ["0", "0, 7"]
+
+
+def test_the_same_run_twice_has_no_spread(tmp_path):
+    first = _system(tmp_path / "a", 3)
+    assert group_seeds([first, first, _system(tmp_path / "again", 3)]) == []
+
+
+def test_folders_without_a_configuration_are_not_grouped(tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.yaml").write_text("[")
+    system = SimpleNamespace(name="x", run=tmp_path / "broken")
+    bare = SimpleNamespace(name="y", run=tmp_path)
+    assert group_seeds([system, bare, bare]) == []
+
+
+@pytest.mark.parametrize("name", ["run.loggers.wandb_id", "run.root"])
+def test_names_and_paths_do_not_separate_runs(tmp_path, name):
+    first, second = _system(tmp_path / "a", 0), _system(tmp_path / "b", 1)
+    config = yaml.safe_load((second.run / "config.yaml").read_text())
+    *outer, last = name.split(".")[1:]
+    (config["run"][outer[0]] if outer else config["run"])[last] = "other"
+    (second.run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert len(group_seeds([first, second])) == 1

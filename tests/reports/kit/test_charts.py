@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from lightning_colorize.reports.kit.charts import (
+    Interval,
+    Line,
+    integer_axis,
+    interval_figure,
+    line_figure,
+    log_axis,
+    shorten,
+)
+
+
+def test_lines_have_their_points_and_colors():
+    lines = [Line("<a>", 11, [(1, 20.0), (2, 30.0)]), Line("b", 0, []), Line("c", 1, [(1, 5.0)])]
+    figure = line_figure(lines, "val/psnr", "epoch")
+    first, second = json.loads(figure.json)["data"]
+    assert "<a>" not in figure.json
+    assert (first["x"], first["y"]) == ([1, 2], [20.0, 30.0])
+    assert first["line"]["color"] == second["line"]["color"]
+    assert (first["line"]["dash"], second["line"]["dash"]) == ("dash", "solid")
+    assert second["mode"] == "lines+markers"
+
+
+def test_intervals_reach_from_low_to_high_in_the_order_of_the_rows():
+    rows = [
+        Interval("first", 0.2, 0.1, 0.4, "+0.2", "better"),
+        Interval("second", -0.5, None, None, "-0.5", "unclear"),
+    ]
+    content = json.loads(interval_figure(rows, "psnr").json)
+    first, second = content["data"]
+    assert first["x"] == [0.2]
+    assert first["error_x"]["array"] == pytest.approx([0.2])
+    assert first["error_x"]["arrayminus"] == pytest.approx([0.1])
+    assert "error_x" not in second
+    assert second["marker"]["symbol"] == "circle-open"
+    axis = content["layout"]["yaxis"]
+    assert axis["ticktext"] == ["first", "second"]
+    assert axis["range"][0] > axis["range"][1]
+
+
+def test_long_names_differ_at_their_ends():
+    names = [shorten(f"experiment_long_{end}") for end in ("first", "second")]
+    assert len(set(names)) == 2
+    assert {len(name) for name in names} == {16}
+
+
+def test_whole_numbers_have_no_ticks_between_them():
+    assert integer_axis([1, 2, 3]) == {"dtick": 1}
+    assert integer_axis(range(14)) == {}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (2e-5, 5e-3, ["0.0003", "0.003"]),
+        (1e-5, 1e-2, ["1e-05", "0.0001", "0.001", "0.01"]),
+        (1e-4, 1e-3, ["0.0001", "0.0003", "0.001"]),
+        (0.9, 5, ["1", "2", "5"]),
+        (0.0042, 0.0088, ["0.0042", "0.0061", "0.0088"]),
+        (1e-8, 1, ["1e-08", "1e-06", "0.0001", "0.01", "1"]),
+    ],
+)
+def test_log_axis(low, high, ticks):
+    labels = log_axis([high, low])["ticktext"]
+    assert set(ticks) <= set(labels)
+    assert 3 <= len(labels) <= 5
