@@ -146,14 +146,15 @@ def leaves(config, *path):
     [
         (
             "resnet34_upsample",
-            ["data.size", "encoder.class_path", "depth", "levels", "normalization", "decoder.class_path",
-             "norm", "target_range", "loss.class_path", "optimizer.class_path"],
+            ["data.size", "encoder.class_path", "depth", "levels", "normalization",
+             "decoder.class_path", "norm", "target_range", "loss.class_path", "optimizer.class_path"],
             ["pretrained", "widths", "lr", "batch_size", "flip", "monitor", "skips", "activation"],
         ),
         (
             "resnet18_deconv",
             ["data.size", "encoder.class_path", "depth", "levels", "decoder.class_path"],
-            ["loss.class_path", "optimizer.class_path", "lr", "pretrained", "activation", "max_epochs"],
+            ["loss.class_path", "optimizer.class_path", "lr", "pretrained", "activation",
+             "max_epochs"],
         ),
         (
             "vgg16_upsample",
@@ -179,9 +180,10 @@ def leaves(config, *path):
         ),
         (
             "cgan_faces_landscapes",
-            ["source.class_path", "adversarial_loss.class_path", "l1_weight", "optimizer.class_path",
-             "lr", "betas", "halve_discriminator_loss"],
-            ["encoder.class_path", "discriminator.class_path", "data.size", "max_epochs", "folders.weight"],
+            ["source.class_path", "adversarial_loss.class_path", "l1_weight",
+             "optimizer.class_path", "lr", "betas", "halve_discriminator_loss"],
+            ["encoder.class_path", "discriminator.class_path", "data.size", "max_epochs",
+             "folders.weight"],
         ),
     ],
 )  # fmt: skip

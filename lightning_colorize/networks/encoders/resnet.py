@@ -30,8 +30,7 @@ class ResNetEncoder(PretrainedEncoder):
     Args:
         depth: Layers of the ResNet.
         levels: How many levels; 3 are the first six children, 224 -> 28x28x128.
-        normalization: Of the input: `imagenet` (torchvision's mean and standard deviation) or `0..1`
-            (L / 100).
+        normalization: `imagenet` (torchvision's mean and standard deviation) or `0..1` (L / 100).
         pretrained: Download torchvision's ImageNet weights.
         weights: A state dict in torchvision's form, instead of a download.
         frozen: Train nothing; batch norms keep their statistics.
