@@ -147,7 +147,8 @@ def leaves(config, *path):
         (
             "resnet34_upsample",
             ["data.size", "encoder.class_path", "depth", "levels", "normalization",
-             "decoder.class_path", "norm", "target_range", "loss.class_path", "optimizer.class_path"],
+             "decoder.class_path", "norm", "target_range", "loss.class_path",
+             "optimizer.class_path"],
             ["pretrained", "widths", "lr", "batch_size", "flip", "monitor", "skips", "activation"],
         ),
         (
