@@ -494,7 +494,7 @@ def test_experiment_runs_a_step_on_a_plain_folder(fit, path, images, tmp_path):
     assert not (tmp_path / "runs").exists(), "one_batch writes nothing"
 
 
-# Each encoder with one decoder, loss and optimiser after the other, so that every fragment runs.
+# Each encoder with one decoder, loss and optimizer after the other, so that every fragment runs.
 LARGE = {"timm_convnext", "unet"}
 COMBINED = [
     pytest.param(number, marks=pytest.mark.slow if path.stem in LARGE else [], id=path.stem)
@@ -603,7 +603,7 @@ def test_profile_preset_leaves_a_table(fit, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_quickstart_as_the_readme_says_it(tmp_path):
-    """Beats grey where it did not train, in colour, within three minutes."""
+    """Beats grey where it did not train, in color, within three minutes."""
     command = [sys.executable, "-m", "lightning_colorize", "fit", "--run.name", "run"]
     command += ["--config", str(EXPERIMENTS / "quickstart.yaml")]
     command += ["--run.loggers.wandb", "disabled"]

@@ -1,4 +1,4 @@
-"""ResNet-18 and ResNet-34 for one grey channel, to a chosen depth."""
+"""ResNet-18 and ResNet-34 for one input channel, up to a chosen level."""
 
 from pathlib import Path
 from typing import Literal
@@ -29,7 +29,7 @@ class ResNetEncoder(PretrainedEncoder):
 
     Args:
         depth: Layers of the ResNet.
-        levels: How many levels; 3 are the first six children, 224 -> 28x28x128.
+        levels: Number of levels; 3 are the first six children, 224 -> 28x28x128.
         normalization: `imagenet` (torchvision's mean and standard deviation) or `0..1` (L / 100).
         pretrained: Download torchvision's ImageNet weights.
         weights: A state dict in torchvision's form, instead of a download.
@@ -38,7 +38,7 @@ class ResNetEncoder(PretrainedEncoder):
             are loaded.
 
     Raises:
-        WeightsError: If weights cannot be had or do not fit, or `frozen` has none.
+        WeightsError: If weights are unavailable or do not fit, or `frozen` is set without weights.
         ValueError: If `levels` is not 1 to 5.
     """
 
