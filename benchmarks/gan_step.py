@@ -4,7 +4,7 @@
                                   [any setting of fit]
 
 Measured as benchmarks/fit_overhead.py does. The bare loop is pix2pix's: the generator once, the
-discriminator on true, detached and live colours, two backward passes, two steps. It keeps no
+discriminator on true, detached and live colors, two backward passes, two steps. It keeps no
 average, measures no gradients and logs nothing; `fit` does what every run does.
 """
 
@@ -23,7 +23,7 @@ class BareGAN:
     """A GAN's training step without a Trainer.
 
     Args:
-        task: Whose networks, losses and optimisers are used; moved to the device.
+        task: Whose networks, losses and optimizers are used; moved to the device.
         device: Where to train.
         bf16: Run the networks in bf16 by autocast, as `precision: bf16-mixed` does.
     """

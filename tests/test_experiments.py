@@ -19,6 +19,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from lightning_colorize.cli import main
+from lightning_colorize.data.sources import FolderSource
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SYSTEMS = sorted(path for path in EXPERIMENTS.glob("*.yaml") if path.stem != "base")
@@ -42,6 +43,10 @@ BARE = {
     },
 }
 FRAGMENTS = {slot: sorted((EXPERIMENTS / slot).glob("*.yaml")) for slot in SLOTS}
+PUBLISHED = {
+    *("resnet34_upsample", "resnet18_deconv", "vgg16_upsample", "cnn_autoencoder", "cnn_unet"),
+    *("cgan_pix2pix", "cgan_faces_landscapes"),
+}
 EVERY = sorted(EXPERIMENTS.rglob("*.yaml"))
 
 # What the encoders' fragments want to fetch is not there in a test.
@@ -83,22 +88,114 @@ def without_origin(value):
     return value
 
 
-def test_every_system_has_its_experiment():
-    published = {
-        "resnet34_upsample",
-        "resnet18_deconv",
-        "vgg16_upsample",
-        "cnn_autoencoder",
-        "cnn_unet",
-        "cgan_pix2pix",
-        "cgan_faces_landscapes",
-        "cgan_staged",
-    }
-    assert published | {"quickstart", "photos_cpu"} <= {path.stem for path in SYSTEMS}
+def test_the_shipped_experiments():
+    assert PUBLISHED | {"cgan_staged", "quickstart", "photos_cpu"} <= {p.stem for p in SYSTEMS}
     assert {path.stem for path in PRESETS} == {
         *("one_batch", "overfit", "profile"),
         *("multi_gpu", "several_nodes", "sync_batchnorm", "accumulate"),
     }
+
+
+# Where a value may come from; DeOldify has no part in the published systems.
+MARKS = {"source", "pix2pix", "ours"}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED | {"cgan_staged"}))
+def test_each_key_says_where_its_value_comes_from(name):
+    marks = marks_of(name)
+    assert set(marks.values()) <= (MARKS if name in PUBLISHED else MARKS | {"DeOldify"})
+    keys = [
+        key for key, value in leaves(yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text()))
+    ]
+    assert set(keys) == set(marks), "each key once"
+
+
+def marks_of(name):
+    """Return the mark of each key that has a value, by its dotted path in the file."""
+    marks, path = {}, []
+    for line in (EXPERIMENTS / f"{name}.yaml").read_text().splitlines():
+        found = re.fullmatch(r"( *)(?:(- ))?(\w+):(?: (\S.*?))??(?: # (.*))?", line)
+        if found is None:
+            assert not line.strip() or line.startswith("#"), f"not understood: {line}"
+            continue
+        indent, item, key, value, comment = found.groups()
+        depth = len(indent) + len(item or "")
+        path = [(d, k) for d, k in path if d < depth and not (item and d >= len(indent))]
+        path.append((depth, key))
+        if value is None and comment is None:
+            continue
+        mark = re.match(r"(\w+)(: |$)", comment or "")
+        assert mark, f"no mark: {line}"
+        marks.setdefault(".".join(k for _, k in path), mark[1])
+    return marks
+
+
+def leaves(config, *path):
+    """Yield the dotted path and the value of each key of a file, lists of mappings looked into."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from leaves(value, *path, key)
+        else:
+            yield ".".join([*path, key]), value
+            for part in value if isinstance(value, list) else []:
+                if isinstance(part, dict):
+                    yield from leaves(part, *path, key)
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "left_open"),
+    [
+        (
+            "resnet34_upsample",
+            ["data.size", "encoder.class_path", "depth", "levels", "normalization",
+             "decoder.class_path", "norm", "target_range", "loss.class_path",
+             "optimizer.class_path"],
+            ["pretrained", "widths", "lr", "batch_size", "flip", "monitor", "skips", "activation"],
+        ),
+        (
+            "resnet18_deconv",
+            ["data.size", "encoder.class_path", "depth", "levels", "decoder.class_path"],
+            ["loss.class_path", "optimizer.class_path", "lr", "pretrained", "activation",
+             "max_epochs"],
+        ),
+        (
+            "vgg16_upsample",
+            ["max_epochs", "data.size", "batch_size", "encoder.class_path", "pretrained", "frozen",
+             "decoder.class_path", "loss.class_path", "optimizer.class_path"],
+            ["activation", "norm", "lr", "widths", "flip"],
+        ),
+        (
+            "cnn_autoencoder",
+            ["max_epochs", "data.size", "encoder.class_path", "skips", "loss.class_path"],
+            ["optimizer.class_path", "lr", "widths", "activation", "batch_size"],
+        ),
+        (
+            "cnn_unet",
+            ["max_epochs", "data.size", "decoder.class_path", "skips", "target_range"],
+            ["optimizer.class_path", "lr", "widths", "activation", "batch_size"],
+        ),
+        (
+            "cgan_pix2pix",
+            ["max_epochs", "data.size", "encoder.class_path", "discriminator.class_path",
+             "adversarial_loss.class_path"],
+            ["lr", "l1_weight", "width", "layers", "betas", "optimizer.class_path", "batch_size"],
+        ),
+        (
+            "cgan_faces_landscapes",
+            ["source.class_path", "adversarial_loss.class_path", "l1_weight",
+             "optimizer.class_path", "lr", "betas", "halve_discriminator_loss"],
+            ["encoder.class_path", "discriminator.class_path", "data.size", "max_epochs",
+             "folders.weight"],
+        ),
+    ],
+)  # fmt: skip
+def test_only_what_the_source_states_is_marked_so(name, stated, left_open):
+    marks = marks_of(name)
+    for suffix in [*stated, *left_open]:
+        found = {mark for key, mark in marks.items() if f".{key}".endswith(f".{suffix}")}
+        found |= {mark for key, mark in marks.items() if key.endswith(f"_{suffix}")}
+        assert found, suffix
+        assert found == {"source"} if suffix in stated else "source" not in found, suffix
 
 
 @pytest.mark.parametrize("path", EVERY, ids=stem)
@@ -132,15 +229,19 @@ def test_head_says_data_layout_and_command(path):
     ("name", "data_set"),
     [
         ("resnet34_upsample", "ImageNet"),
-        ("resnet18_deconv", "Oxford-IIIT Pet"),
-        ("vgg16_upsample", "landscape images"),
-        ("cnn_autoencoder", "Google's universal image embeddings"),
-        ("cnn_unet", "Google's universal image embeddings"),
+        ("resnet18_deconv", "basset hounds of the Oxford-IIIT Pet"),
+        ("vgg16_upsample", "about 7,000 landscape images (no data set is named)"),
+        ("cnn_autoencoder", "130,000 images of 128x128 pixels"),
+        ("cnn_unet", "Google Universal Image Embeddings"),
+        ("cgan_pix2pix", "Google Universal Image Embeddings"),
+        ("cgan_faces_landscapes", "20,000 random images of Flickr-Faces-HQ"),
     ],
 )
-def test_head_names_the_data_set_published_with(name, data_set):
-    head = (EXPERIMENTS / f"{name}.yaml").read_text().split("\n\n")[0].replace("\n# ", " ")
+def test_head_names_the_data_and_what_is_open(name, data_set):
+    head = (EXPERIMENTS / f"{name}.yaml").read_text().split("\n\n")[0].replace("\n#", "")
     assert data_set in head
+    assert "Open in the source:" in head
+    assert "as published" not in head
 
 
 def test_published_settings(parser):
@@ -148,33 +249,29 @@ def test_published_settings(parser):
     published = {
         "resnet34_upsample": {
             "data.size": 224,
+            "data.resize": "stretch",
             "model.encoder.class_path": "lightning_colorize.networks.ResNetEncoder",
             "model.encoder.depth": 34,
             "model.encoder.levels": 3,
-            "model.encoder.pretrained": True,
+            "model.encoder.normalization": "0..1",
             "model.loss.class_path": "lightning_colorize.losses.MSE",
             "model.head.target_range": "0..1",
             "model.optimizer.class_path": "torch.optim.Adam",
-            "run.monitor": "val/loss",
-            "run.mode": "min",
         },
         "resnet18_deconv": {
             "data.size": 224,
             "model.encoder.depth": 18,
             "model.encoder.levels": 3,
-            "model.encoder.pretrained": True,
             "model.decoder.class_path": "lightning_colorize.networks.DeconvDecoder",
-            "model.loss.class_path": "lightning_colorize.losses.MSE",
-            "model.optimizer.class_path": "torch.optim.Adam",
         },
         "vgg16_upsample": {
             "data.size": 224,
+            "data.resize": "stretch",
             "data.batch_size": 16,
             "trainer.max_epochs": 2000,
             "model.encoder.class_path": "lightning_colorize.networks.VGG16Encoder",
             "model.encoder.pretrained": True,
             "model.encoder.frozen": True,
-            "model.head.activation": "tanh",
             "model.loss.class_path": "lightning_colorize.losses.MSE",
             "model.optimizer.class_path": "torch.optim.Adam",
         },
@@ -189,6 +286,19 @@ def test_published_settings(parser):
             "trainer.max_epochs": 20,
             "model.decoder.skips": True,
             "model.loss.class_path": "lightning_colorize.losses.MSE",
+        },
+        "cgan_pix2pix": {
+            "data.size": 128,
+            "trainer.max_epochs": 20,
+            "model.adversarial_loss.class_path": "lightning_colorize.losses.BCEAdversarial",
+        },
+        "cgan_faces_landscapes": {
+            "model.l1_weight": 100,
+            "model.halve_discriminator_loss": False,
+            "model.generator_optimizer.lr": 2e-4,
+            "model.generator_optimizer.betas": (0.5, 0.999),
+            "model.discriminator_optimizer.lr": 2e-4,
+            "model.discriminator_optimizer.betas": (0.5, 0.999),
         },
     }
     for name, settings in published.items():
@@ -215,6 +325,19 @@ def test_basset_hounds_are_divided_as_published(parser):
     source = config["data"]["source"]["init_args"]
     assert source["breed"] == "basset_hound"
     assert source["splits"] == {"train": 134, "val": 36, "test": 30}
+
+
+def test_20_000_faces_and_the_color_half_of_pairs(parser, tmp_path):
+    config = parse(parser, "--config", EXPERIMENTS / "cgan_faces_landscapes.yaml")
+    faces, _, mixed = folders = config["data"]["source"]["init_args"]["folders"]
+    assert (faces["sample"], faces["seed"]) == (20_000, 0)
+    assert {folder["weight"] for folder in folders} == {1.0}
+    for name in ("train_color/1.jpg", "train_black/1.jpg", "test_color/2.jpg", "test_black/2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    splits = FolderSource(exclude=mixed["exclude"]).splits(tmp_path).values()
+    names = {images.name(i) for images in splits for i in range(len(images))}
+    assert names == {"train_color/1.jpg", "test_color/2.jpg"}
 
 
 @pytest.mark.parametrize("slot", ["loss", "source"])
@@ -371,7 +494,7 @@ def test_experiment_runs_a_step_on_a_plain_folder(fit, path, images, tmp_path):
     assert not (tmp_path / "runs").exists(), "one_batch writes nothing"
 
 
-# Each encoder with one decoder, loss and optimiser after the other, so that every fragment runs.
+# Each encoder with one decoder, loss and optimizer after the other, so that every fragment runs.
 LARGE = {"timm_convnext", "unet"}
 COMBINED = [
     pytest.param(number, marks=pytest.mark.slow if path.stem in LARGE else [], id=path.stem)
@@ -480,7 +603,7 @@ def test_profile_preset_leaves_a_table(fit, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_quickstart_as_the_readme_says_it(tmp_path):
-    """Beats grey where it did not train, in colour, within three minutes."""
+    """Beats grey where it did not train, in color, within three minutes."""
     command = [sys.executable, "-m", "lightning_colorize", "fit", "--run.name", "run"]
     command += ["--config", str(EXPERIMENTS / "quickstart.yaml")]
     command += ["--run.loggers.wandb", "disabled"]

@@ -69,7 +69,7 @@ def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> f
     """Return the rate at which the loss falls fastest, or None."""
     from pytorch_lightning.tuner.tuning import Tuner
 
-    from lightning_colorize.tasks.optimisation import keep_encoder_rate
+    from lightning_colorize.tasks.optimization import keep_encoder_rate
 
     if not cli.model.automatic_optimization:
         raise UsageError("tune finds one learning rate, and a GAN has two: set them by hand")

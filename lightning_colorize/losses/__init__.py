@@ -1,11 +1,10 @@
-"""What a prediction costs: one loss a file, `Loss(prediction, batch) -> scalar`.
-
-`AdversarialLoss(logits, real)` is what a GAN's two sides pay for a discriminator's logits.
-"""
+"""Losses of predictions, and adversarial losses of logits: one per file."""
 
 from lightning_colorize.losses.adversarial import LSGAN, AdversarialLoss, BCEAdversarial, Hinge
 from lightning_colorize.losses.base import Loss
-from lightning_colorize.losses.pixel import L1, MSE, Huber
+from lightning_colorize.losses.huber import Huber
+from lightning_colorize.losses.l1 import L1
+from lightning_colorize.losses.mse import MSE
 from lightning_colorize.losses.weighted_sum import WeightedSum
 
 __all__ = [

@@ -1,7 +1,8 @@
-"""The contract of a loss."""
+"""The interface of a loss."""
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from lightning_colorize.color import ColorBatch
@@ -9,17 +10,25 @@ from lightning_colorize.networks.base import Recorded
 
 
 class Loss(Recorded, nn.Module, ABC):
-    """What a prediction costs."""
+    """A loss of predicted colors."""
 
     @abstractmethod
     def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
         """Return a scalar.
 
         Args:
-            prediction: What the network's head gives, e.g. (B, 2, H, W) in the head's range.
-            batch: The photographs; `batch.target` is the truth in the prediction's form.
+            prediction: Output of the network's head, e.g. (B, 2, H, W) in the head's range.
+            batch: The images; `batch.target` is the truth in the prediction's form.
         """
 
     def terms(self, prediction: Tensor, batch: ColorBatch) -> dict[str, Tensor]:
-        """Return the named scalars that `forward` adds up, weighted; empty for a single loss."""
+        """Return the weighted, named terms of the sum; empty for a single loss."""
         return {}
+
+
+def as_float32_pair(prediction: Tensor, batch: ColorBatch) -> tuple[Tensor, Tensor]:
+    """Return prediction and truth in fp32 at least: a bf16 sum loses half of its digits."""
+    if batch.target is None:
+        raise ValueError("batch.target is None: give the batch the head's target first")
+    dtype = torch.promote_types(prediction.dtype, torch.float32)
+    return prediction.to(dtype), batch.target.to(dtype)

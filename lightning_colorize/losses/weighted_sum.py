@@ -1,4 +1,4 @@
-"""Several losses as one."""
+"""A weighted sum of losses."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -15,7 +15,7 @@ class WeightedSum(Loss):
 
     Args:
         losses: The losses by name.
-        weights: A weight for each name; those not named weigh 1.
+        weights: Weights by name; 1 where missing.
     """
 
     def __init__(self, losses: dict[str, Loss], weights: dict[str, float] | None = None) -> None:

@@ -1,7 +1,4 @@
-"""Plain networks, usable without Lightning or the rest of ours.
-
-Encoders, decoders and heads colour; discriminators judge.
-"""
+"""Plain `nn.Module` networks, usable without Lightning and the rest of the package."""
 
 from lightning_colorize.networks.base import Decoder, Discriminator, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.colorizer import Colorizer
@@ -25,8 +22,7 @@ from lightning_colorize.networks.encoders import (
     skip_weights,
 )
 from lightning_colorize.networks.heads import AbHead, DeconvHead
-from lightning_colorize.networks.initialisation import init_normal
-from lightning_colorize.networks.parameters import parameter_count
+from lightning_colorize.networks.layers import init_normal, parameter_count
 
 __all__ = [
     "AbHead",

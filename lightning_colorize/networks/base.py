@@ -1,7 +1,7 @@
-"""The contracts between the parts of a network, after timm's `feature_info`.
+"""The interfaces between the parts of a network, after timm's `feature_info`.
 
-An encoder says what it gives (channels and reductions of each level), so a decoder needs nothing
-else; a head turns the decoder's map into a prediction and knows how to read it as ab.
+An encoder lists the channels and reductions of its levels, which is all that a decoder needs. A
+head turns the decoder's map into a prediction, and a prediction into ab.
 """
 
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class FeatureInfo(NamedTuple):
-    """What an encoder gives, finest level first.
+    """Feature levels of an encoder, finest first.
 
     Attributes:
         channels: Channels of each level.
@@ -40,11 +40,11 @@ class Recorded:
 
 
 class Encoder(Recorded, nn.Module, ABC):
-    """Grey photographs to features.
+    """Encodes grey images to features.
 
     Attributes:
         info: Channels and reductions of the levels that `forward` returns.
-        weights_from: In words, where the first weights came from.
+        weights_from: Origin of the initial weights, in words.
     """
 
     info: FeatureInfo
@@ -63,7 +63,7 @@ class Decoder(nn.Module, ABC):
     """Features to one map at (or a small factor below) the input's size.
 
     Args:
-        info: What the encoder gives.
+        info: Channels and reductions of the encoder's levels.
 
     Attributes:
         out_channels: Channels of the map that `forward` returns.
@@ -77,16 +77,16 @@ class Decoder(nn.Module, ABC):
 
 
 class Discriminator(Recorded, nn.Module, ABC):
-    """Tells true colours from predicted ones, given the grey photograph."""
+    """Classifies colors as real or predicted, given the grey image."""
 
     @property
     @abstractmethod
     def smallest(self) -> int:
-        """The smallest height and width of an image that can be judged."""
+        """The smallest valid height and width of an image."""
 
     @abstractmethod
     def forward(self, L: Tensor, ab: Tensor) -> Tensor:
-        """Return logits, higher for what looks true: (B, 1, h, w).
+        """Return logits, higher for real colors: (B, 1, h, w).
 
         Args:
             L: (B, 1, H, W) in [-1, 1].

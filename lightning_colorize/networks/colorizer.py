@@ -1,4 +1,4 @@
-"""Encoder, decoder and head as one network from grey to colour."""
+"""Encoder, decoder and head as one network from grey to color."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,14 +7,14 @@ from lightning_colorize.networks.base import Decoder, Encoder, Head
 
 
 class Colorizer(nn.Module):
-    """Grey photographs to predicted colours, at the input's height and width.
+    """Predicts colors of grey images, at the input's height and width.
 
-    Sizes that the coarsest level does not divide are filled up at the right and lower edge by
-    repeating the last pixel, and the prediction is cropped: otherwise every odd size on the way
-    down would be rounded, and colours would shift by up to a coarsest pixel across the image.
+    Sizes that are no multiple of the coarsest reduction are padded at the right and lower edge by
+    replication, and the prediction is cropped. Otherwise each level would round odd sizes, and
+    colors would shift by up to one pixel of the coarsest level.
 
     Args:
-        encoder: Grey to features.
+        encoder: From L to features.
         decoder: The encoder's features to one map.
         head: The map to a prediction.
     """

@@ -1,4 +1,4 @@
-"""Heads: what the decoder's map means."""
+"""Heads: from the decoder's map to a prediction of ab."""
 
 from typing import Literal
 
@@ -7,15 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_colorize.networks.base import Head
-from lightning_colorize.networks.initialisation import init_normal
+from lightning_colorize.networks.layers import init_normal
 
 
 class RegressionHead(Head):
-    """What all heads that regress ab share.
+    """The base of heads that regress ab.
 
-    The map is always worked out for -1..1 and then shifted to `target_range`, so the same weights
-    give the same image under either range. (A sigmoid over 0..1 is tanh here, since
-    (tanh(x) + 1) / 2 = sigmoid(2x).)
+    The map is computed for -1..1 and then mapped affinely to `target_range`, so the same weights
+    give the same image under either range. For 0..1, tanh is a sigmoid: (tanh(x) + 1) / 2 =
+    sigmoid(2x).
 
     Args:
         conv: The decoder's map to two channels.
@@ -38,7 +38,7 @@ class RegressionHead(Head):
         """Return predicted ab in the target's range: (B, 2, H, W) at `size`."""
         ab: Tensor = self.conv(decoded)
         if ab.dtype in (torch.bfloat16, torch.float16):
-            # Near 0.5 a step of bf16 is almost a unit of ab: 0..1 would be coarser than -1..1.
+            # Near 0.5 a step of bf16 is almost one unit of ab: 0..1 would be coarser than -1..1.
             ab = ab.float()
         if ab.shape[-2:] != size:
             ab = F.interpolate(ab, size=size, mode="bilinear", align_corners=False)
@@ -51,14 +51,14 @@ class RegressionHead(Head):
         return (ab + 1) / 2 if self.target_range == "0..1" else ab
 
     def to_ab(self, prediction: Tensor) -> Tensor:
-        """Return a prediction's ab in [-1, 1] (beyond it where nothing bounds): (B, 2, H, W)."""
+        """Return a prediction's ab in [-1, 1] (outside it without an activation): (B, 2, H, W)."""
         return prediction * 2 - 1 if self.target_range == "0..1" else prediction
 
 
 class AbHead(RegressionHead):
     """Regression of ab by one convolution.
 
-    It starts small: the first prediction is almost grey.
+    Initialized near zero: the first prediction is almost grey.
 
     Args:
         in_channels: Channels of the decoder's map.

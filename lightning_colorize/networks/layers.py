@@ -1,18 +1,21 @@
-"""The building block that encoders and decoders share."""
+"""Building blocks and initialization shared by encoders, decoders and discriminators."""
 
 import math
 from typing import Literal
 
 from torch import nn
 
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+_NORMS = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
+
 Norm = Literal["batch", "instance", "group", "none"]
 """What follows a convolution; `none` gives the convolution a bias instead."""
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """Return the normalisation of `channels` maps, with learnt scale and shift.
+    """Return the normalization of `channels` maps, with learnt scale and shift.
 
-    Group normalisation takes 32 groups as its paper does (Wu and He 2018), or as many as divide
+    Group normalization takes 32 groups as its paper does (Wu and He 2018), or as many as divide
     the channels.
     """
     if norm == "batch":
@@ -25,11 +28,11 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution 3x3, normalisation, ReLU: (B, C, H, W) to (B, out_channels, H, W).
+    """Convolution 3x3, normalization, ReLU: (B, C, H, W) to (B, out_channels, H, W).
 
     Args:
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
+        in_channels: Input channels.
+        out_channels: Output channels.
         norm: What follows the convolution.
         separable: A depthwise 3x3 and a pointwise 1x1 convolution instead of a full 3x3, about
             an eighth of the work (MobileNet, Howard et al. 2017).
@@ -53,3 +56,50 @@ class ConvBlock(nn.Sequential):
         if bias:
             nn.init.zeros_(convolutions[-1].bias)  # type: ignore[arg-type]
         super().__init__(*convolutions, norm_layer(norm, out_channels), nn.ReLU(inplace=True))
+
+
+class LeakyBlock(nn.Sequential):
+    """Convolution 4x4, normalization, LeakyReLU(0.2): (B, C, H, W) to (B, out_channels, h, w).
+
+    A stride of 2 halves the size (rounded down); a stride of 1 reduces it by one pixel.
+
+    Args:
+        in_channels: Input channels.
+        out_channels: Output channels.
+        norm: What follows the convolution.
+        bias: Give the convolution a bias.
+        stride: Of the convolution.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: Norm, bias: bool, stride: int = 2
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 4, stride, padding=1, bias=bias),
+            norm_layer(norm, out_channels),
+            nn.LeakyReLU(0.2, inplace=True),
+        )
+
+
+def init_normal(module: nn.Module, std: float = 0.02) -> None:
+    """Initialize weights as DCGAN and pix2pix do (Radford et al. 2016, Isola et al. 2017).
+
+    Convolutions from N(0, std), scales of normalizations from N(1, std), all biases 0. Apply
+    a spectral norm afterwards: it starts from the weights that it finds.
+
+    Args:
+        module: Its convolutions and normalizations are initialized.
+        std: The standard deviation.
+    """
+    for part in module.modules():
+        if isinstance(part, _CONVOLUTIONS + _NORMS):
+            nn.init.normal_(part.weight, float(isinstance(part, _NORMS)), std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def parameter_count(module: nn.Module) -> tuple[int, int]:
+    """Return how many parameters are trainable and how many are frozen."""
+    trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
+    return trainable, frozen

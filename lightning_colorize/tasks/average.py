@@ -10,13 +10,12 @@ _Tensors = tuple[Tensor, ...] | list[Tensor]
 class AveragedNetwork(AveragedModel):
     """An exponential moving average of a network, updated once for each of its steps.
 
-    Its early steps count more, as (1 + n) / (10 + n) is less than the decay: the first weights,
-    which are noise, are soon forgotten. The statistics of batch norm are averaged like weights, so
-    that they belong to them; counters of batches are copied.
+    The decay of update n is at most (1 + n) / (10 + n), so the random initial weights are soon
+    forgotten. Batch norm statistics are averaged like weights; batch counters are copied.
 
     Args:
-        network: What is averaged; copied, without gradients.
-        decay: Share of the former average that is kept at each update, once it is warm.
+        network: The network to average; copied, without gradients.
+        decay: Weight of the former average at each update, after warm-up.
 
     Raises:
         ValueError: If the decay is not from 0 to below 1.

@@ -1,4 +1,4 @@
-"""What all tasks share: validation, test and prediction, on the RGB that people see."""
+"""The base of all tasks: validation, test and prediction."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -29,7 +29,7 @@ from lightning_colorize.tasks.checkpoint import (
     read_checkpoint,
     rebuild_task,
 )
-from lightning_colorize.tasks.schedule import WarmupCosine
+from lightning_colorize.tasks.optimization import WarmupCosine
 
 
 class ColorizedImages(NamedTuple):
@@ -45,19 +45,19 @@ class ColorizedImages(NamedTuple):
 
 
 class ColorizationTask(Recorded, LightningModule, ABC):
-    """Base of the LightningModules: it measures, subclasses train.
+    """Base of the LightningModules: it evaluates, subclasses train.
 
-    Validation and test steps return the predicted ab, (B, 2, H, W) in LAB units, so that callbacks
-    can draw it; metrics are updated after the step, where no autocast is in force.
+    Validation and test steps return the predicted ab, (B, 2, H, W) in LAB units, for callbacks.
+    Metrics are updated after the step, outside autocast.
 
     Args:
-        compile: Compile the networks that are trained, in their first batches.
-        fused: Let the optimisers step in one kernel each.
+        compile: Compile the trained networks, in their first batches.
+        fused: Run each optimizer step in one kernel.
 
     Attributes:
         net: The network from L in [-1, 1] to a prediction.
-        scaling: Between LAB units and the network's range; its constants are in the checkpoint.
-        distributed_strategy: Lightning's name of the strategy for several devices.
+        scaling: Conversion between LAB units and the network's range; saved in the checkpoint.
+        distributed_strategy: Lightning's strategy for several devices.
     """
 
     net: Colorizer
@@ -68,7 +68,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         self.compiles = compile
         self.fused = fused
         self.scaling = LabScaling()
-        # Lightning's own mean over processes rounds the number of images down.
+        # Lightning's mean over processes rounds the number of images down.
         self.val_loss = MeanMetric()
         self.val_metrics = colorization_metrics("val/")
         self.test_metrics = colorization_metrics("test/")
@@ -137,18 +137,18 @@ class ColorizationTask(Recorded, LightningModule, ABC):
 
     @property
     def inference_net(self) -> nn.Module:
-        """The network that predicts; a task may train one and use its average."""
+        """The network that predicts, such as a moving average of the trained one."""
         return self.net
 
     @property
     def trained_networks(self) -> list[nn.Module]:
-        """What optimisers step."""
+        """The networks with optimizers."""
         return [self.net]
 
     def setup(self, stage: str) -> None:
-        """Compile what is trained, as it is called: names in checkpoints stay, and so does this.
+        """Compile the trained networks in place, which keeps the names in checkpoints.
 
-        What only measures or colours a few images would wait longer than it gains.
+        Only for fitting: evaluation would wait longer than it gains.
         """
         if self.compiles and stage == TrainerFn.FITTING:
             require_compiler("model.compile", self.trainer.strategy.root_device)
@@ -161,10 +161,10 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the Trainer is told to.
+        """Clip gradients, also with fused optimizers.
 
-        In half precision it refuses fused optimisers, since under 16-mixed their gradients are
-        still scaled here; `check` refuses that, and bf16-mixed scales nothing.
+        Lightning refuses those in half precision, since 16-mixed gradients are still scaled here.
+        `check` refuses 16-mixed; bf16-mixed scales nothing.
         """
         if gradient_clip_val and self.fused:
             algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
@@ -174,14 +174,14 @@ class ColorizationTask(Recorded, LightningModule, ABC):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def check(self, trainer: Mapping[str, Any], size: int) -> None:
-        """Refuse settings of the run that the task cannot work with.
+        """Validate the settings of a run.
 
         Args:
             trainer: The Trainer's arguments.
             size: Height and width of the images in pixels.
 
         Raises:
-            UsageError: If there is one.
+            UsageError: If the task does not support a setting.
         """
         if self.fused and trainer["precision"] == "16-mixed" and trainer["gradient_clip_val"]:
             raise UsageError(
@@ -190,7 +190,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
             )
 
     def forward(self, L: Tensor) -> Tensor:
-        """Colour.
+        """Predict ab.
 
         Args:
             L: (B, 1, H, W) in [0, 100].
@@ -201,45 +201,45 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         return self.decode(self.predict(L))
 
     def predict(self, L: Tensor) -> Tensor:
-        """Return the network's prediction, in its head's form, for L: (B, 1, H, W) in [0, 100]."""
-        # The batch is fp32 always; the network's parameters are not under `precision: bf16-true`.
+        """Return the prediction of the network's head for L: (B, 1, H, W) in [0, 100]."""
+        # The batch is always fp32; under `precision: bf16-true` the parameters are not.
         prediction: Tensor = self.inference_net(self.scaling.normalize_L(L).to(self.dtype))
         return prediction
 
     def decode(self, prediction: Tensor) -> Tensor:
-        """Return a prediction of the network as ab in LAB units, fp32."""
+        """Decode a prediction to ab in LAB units, fp32."""
         return self.scaling.restore_ab(self.net.head.to_ab(prediction))
 
     def with_target(self, batch: ColorBatch) -> ColorBatch:
-        """Return the batch with its true colours in the form that the head predicts."""
+        """Return the batch with the target of the head."""
         return batch.with_target(self.net.head.target(self.scaling.normalize_ab(batch.ab)))
 
     def step_kind(self) -> Hashable:
-        """Return what tells this batch's training step from those that do another amount of work.
+        """Return a key of training steps with the same amount of work, for throughput.
 
-        Steps are told apart by the size of their batch anyway.
+        Batch sizes are distinguished anyway.
         """
         return None
 
     def metric_names(self) -> list[str]:
-        """Return the names under which validation logs: what a run may be judged by."""
+        """Return the metrics that validation logs, which a run can monitor."""
         return ["val/loss", *map(str, self.val_metrics.keys())]
 
     @abstractmethod
     def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return what is logged as `val/loss`."""
+        """Return the loss that is logged as `val/loss`."""
 
     def on_validation_start(self) -> None:
-        """Give all processes the first one's buffers: each has its own statistics of batch norm.
+        """Broadcast the buffers of rank 0: each process has its own batch norm statistics.
 
-        DDP does so before each training step, and the first one's are in the checkpoint.
+        DDP does so before each training step; the checkpoint contains those of rank 0.
         """
         if self.trainer.world_size > 1:
             for buffer in self.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
-        """Measure the loss and return the predicted ab."""
+        """Update the loss and return the predicted ab."""
         prediction = self.predict(batch.L)
         loss = self.validation_loss(prediction, self.with_target(batch))
         self.val_loss.update(loss, len(batch))
@@ -258,13 +258,13 @@ class ColorizationTask(Recorded, LightningModule, ABC):
     def on_validation_batch_end(  # type: ignore[override]
         self, outputs: Tensor, batch: ColorBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Update the metrics, outside of autocast."""
+        """Update the metrics, outside autocast."""
         self.val_metrics.update(batch.L, outputs, batch.ab)
 
     def on_test_batch_end(  # type: ignore[override]
         self, outputs: Tensor, batch: ColorBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Update the metrics, outside of autocast."""
+        """Update the metrics, outside autocast."""
         self.test_metrics.update(batch.L, outputs, batch.ab)
 
     def on_validation_epoch_end(self) -> None:
@@ -274,10 +274,9 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         self._log_metrics(self.val_metrics)
 
     def on_validation_end(self) -> None:
-        """Step the schedules that wait for a plateau of `val/loss`.
+        """Step ReduceLROnPlateau schedules on `val/loss`.
 
-        Here and not where Lightning does it, behind the epoch's checkpoint: a resumed run would
-        miss a step.
+        Lightning steps them after the epoch's checkpoint: a resumed run would miss a step.
         """
         if self.trainer.state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
             return
@@ -290,13 +289,13 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         self._log_metrics(self.test_metrics)
 
     def _log_metrics(self, metrics: MetricCollection) -> None:
-        # Computed (and joined over processes) here: torchmetrics does it once for all names.
+        # Computed and reduced over processes once for all names.
         for name, value in metrics.compute().items():
             self.log(name, value, prog_bar=name == "val/psnr")
         metrics.reset()
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
-        """Step a schedule; one over the run's budget is told where the run is."""
+        """Step a schedule."""
         if isinstance(scheduler, WarmupCosine):
             scheduler.follow(self.trainer)
         elif not isinstance(scheduler, ReduceLROnPlateau):

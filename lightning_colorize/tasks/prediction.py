@@ -1,4 +1,4 @@
-"""One photograph of any size through a network that was trained on small squares."""
+"""Prediction on images of any size."""
 
 from collections.abc import Iterator
 
@@ -10,19 +10,19 @@ from lightning_colorize.color import fit_gamut, to_lab, to_rgb
 from lightning_colorize.data.dataset import LONGEST, resize_short_side
 from lightning_colorize.tasks.base import ColorizationTask
 
-# Conversion at full resolution goes strip by strip: 12 megapixels as a whole take 1.9 GB, and three
-# times as long, because nothing fits the processor's cache.
+# Full-resolution conversion works in strips: 12 megapixels at once take 1.9 GB, and three times as
+# long, because nothing fits the processor's cache.
 _STRIP_PIXELS = 2**17
 
 
 @torch.inference_mode()
 def colorize_image(task: ColorizationTask, rgb: Tensor, size: int) -> Tensor:
-    """Colour one photograph; its lightness stays as it is, at full resolution.
+    """Color one image; its lightness is unchanged, at full resolution.
 
     Args:
-        task: In evaluation mode, on the device that is to work.
-        rgb: (3, H, W), uint8; colour is taken away by the same conversion as in training.
-        size: Pixels of the short side at which the network sees the image.
+        task: In evaluation mode, on the device to use.
+        rgb: (3, H, W), uint8; its color is discarded by the same conversion as in training.
+        size: Short side of the network's input, in pixels.
 
     Returns:
         (3, H, W), uint8, on the CPU.
@@ -40,9 +40,9 @@ def colorize_image(task: ColorizationTask, rgb: Tensor, size: int) -> Tensor:
 
 
 def seen_side(height: int, width: int, size: int) -> int:
-    """Return the short side in pixels at which the network sees an image: `size`, or less.
+    """Return the short side of the network's input in pixels.
 
-    It is less for images more than four times as long as they are wide.
+    It is `size`, or less for images with an aspect ratio above 4.
     """
     short, long = sorted((height, width))
     return max(1, min(size, LONGEST * size * short // long))
@@ -51,9 +51,9 @@ def seen_side(height: int, width: int, size: int) -> int:
 def upsampled_strips(
     ab: Tensor, height: int, width: int, rows: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Resize ab, bilinearly with align_corners=False, and give it in horizontal strips.
+    """Resize ab bilinearly (align_corners=False) in horizontal strips.
 
-    Together they equal `F.interpolate` of the whole, but for rounding.
+    Together they equal `F.interpolate` of the whole, up to rounding.
 
     Args:
         ab: (1, 2, h, w).
@@ -69,7 +69,7 @@ def upsampled_strips(
     for top in range(0, height, rows):
         strip = slice(top, min(top + rows, height))
         row = torch.arange(strip.start, strip.stop, device=ab.device, dtype=torch.float64)
-        # Pixel centres lie at halves; beyond the outermost ones the edge is repeated.
+        # Pixel centers are at halves; the edge is replicated beyond the outermost ones.
         source = ((row + 0.5) * (ab.shape[2] / height) - 0.5).clamp(0, last)
         above = source.long()
         below = (above + 1).clamp(max=last)

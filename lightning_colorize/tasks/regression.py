@@ -12,7 +12,7 @@ from lightning_colorize.losses import Loss
 from lightning_colorize.networks import AbHead, Colorizer, Decoder, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.decoders import UpsampleDecoder
 from lightning_colorize.tasks.base import ColorizationTask
-from lightning_colorize.tasks.optimisation import (
+from lightning_colorize.tasks.optimization import (
     OptimizerFactory,
     SchedulerFactory,
     build_optimizer,
@@ -21,19 +21,19 @@ from lightning_colorize.tasks.optimisation import (
 
 
 class RegressionTask(ColorizationTask):
-    """A CNN that predicts ab directly.
+    """Regression of ab from L by a CNN.
 
     Args:
-        encoder: Grey to features.
-        loss: What a prediction costs.
-        decoder: Features to one map; built from what the encoder gives.
-        head: The decoder's map to a prediction; built from the map's channels.
+        encoder: From L to features.
+        loss: The training loss.
+        decoder: From features to one map; built from the encoder's levels.
+        head: From the decoder's map to a prediction; built from the map's channels.
         optimizer: Built from the trainable parameters.
-        scheduler: Built from the optimiser; null for a constant rate.
-        encoder_lr_ratio: The encoder's rate as a share of the decoder's.
-        channels_last: Keep the network's maps channels last: faster on CPUs and on tensor cores.
+        scheduler: Built from the optimizer; null for a constant rate.
+        encoder_lr_ratio: The encoder's learning rate as a share of the decoder's.
+        channels_last: Use the channels-last memory format: faster on CPUs and tensor cores.
         compile: Compile the network.
-        fused: Let the optimiser step in one kernel.
+        fused: Run the optimizer step in one kernel.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class RegressionTask(ColorizationTask):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimiser and its schedule."""
+        """Return the optimizer and its schedule."""
         optimizer = build_optimizer(
             self.optimizer, self.net.encoder, self.net, self.encoder_lr_ratio, self.fused
         )

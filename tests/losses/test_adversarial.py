@@ -60,7 +60,7 @@ def test_least_squares_and_hinge_by_hand(loss, real, fake, generator):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_each_side_pulls_its_way(loss):
-    """The discriminator lifts logits of true colours and lowers the others; the generator lifts."""
+    """The discriminator lifts logits of true colors and lowers the others; the generator lifts."""
     loss = loss()
 
     def gradient(function):

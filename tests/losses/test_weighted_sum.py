@@ -20,7 +20,7 @@ def test_what_has_no_weight_weighs_one():
     assert loss(PREDICTION, TRUTH).item() == 0.5
 
 
-def test_learnable_losses_are_found_by_the_optimiser():
+def test_learnable_losses_are_found_by_the_optimizer():
     class Learnt(L1):
         def __init__(self):
             super().__init__()

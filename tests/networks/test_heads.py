@@ -53,7 +53,7 @@ def test_unit_range_with_tanh_is_a_sigmoid():
     torch.testing.assert_close(unit(decoded, (8, 8)), torch.sigmoid(2 * unit.conv(decoded)))
 
 
-def test_interpolates_bilinearly_between_pixel_centres():
+def test_interpolates_bilinearly_between_pixel_centers():
     head = AbHead(1, activation="none", kernel_size=1)
     torch.nn.init.ones_(head.conv.weight)
     row = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)

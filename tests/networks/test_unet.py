@@ -39,7 +39,7 @@ def kinds(network, *classes):
     ],
 )
 def test_as_many_parameters_as_the_published_generator(size, down, up):
-    """By hand: no biases but the last one's, two numbers per normalised channel."""
+    """By hand: no biases but the last one's, two numbers per normalized channel."""
     by_hand = sum(16 * a * b for a, b in pairwise(down))
     by_hand += sum(2 * channels for channels in down[2:-1])  # neither the first nor the last
     joined = [512, *(2 * channels for channels in up)]

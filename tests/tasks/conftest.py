@@ -42,7 +42,7 @@ def make_gan(*, discriminator=None, loss=None, **options):
 
 
 def paint(net, a, b):
-    """Make a generator give everything this colour, in LAB units."""
+    """Make a generator give everything this color, in LAB units."""
     net.head.conv.weight.data.zero_()
     net.head.conv.bias.data.copy_((torch.tensor([a, b]) / 110).atanh())
 
@@ -62,7 +62,7 @@ def changed(before, after, prefix=""):
 
 @dataclass
 class Step:
-    """One step of one optimiser, and the weights on both sides of it."""
+    """One step of one optimizer, and the weights on both sides of it."""
 
     batch: int
     network: str

@@ -128,13 +128,13 @@ def test_no_optimizer_has_its_weights():
 
 
 def mse_of(color, data, split):
-    """Return the mean squared error of one colour for everything, over a split's images."""
+    """Return the mean squared error of one color for everything, over a split's images."""
     ab = torch.cat([batch.ab for batch in data.color_batches(split)])
     return (torch.tensor(color).view(1, 2, 1, 1) - ab).square().mean().item()
 
 
 @pytest.mark.parametrize(("decay", "shown"), [(0.9, (0.0, -20.0)), (None, (30.0, 10.0))])
-def test_it_is_validated_tested_and_used_for_colouring(data, decay, shown):
+def test_it_is_validated_tested_and_used_for_coloring(data, decay, shown):
     task = make_gan(ema_decay=decay)
     paint(task.net, 30.0, 10.0)
     if decay is not None:

@@ -28,7 +28,7 @@ def test_networks_are_called_as_seldom_as_can_be(data):
         assert [ab.requires_grad for _, ab in (real, fake, live)] == [False, False, True]
 
 
-def test_the_discriminator_judges_colours_and_not_the_heads_own_range(data):
+def test_the_discriminator_judges_colors_and_not_the_heads_own_range(data):
     task = make_gan(head=partial(DeconvHead, target_range="0..1"))
     drawn, judged = [], []
     task.net.register_forward_hook(lambda _, __, prediction: drawn.append(prediction))

@@ -20,7 +20,7 @@ PAID = {
 
 
 class Told(Discriminator):
-    """Gives true colours one logit and a single colour another, in the precision of autocast."""
+    """Gives true colors one logit and a single color another, in the precision of autocast."""
 
     smallest = 1
 
@@ -57,7 +57,7 @@ def test_losses_by_hand(data, loss, precision):
     adversarial, discriminator, generator = PAID[loss]
     task = told_gan(loss=adversarial(), l1_weight=7.0)
     if precision == "bf16-mixed":
-        # tanh is in fp32, so this colour is exact too.
+        # tanh is in fp32, so this color is exact too.
         task.net.head.conv.bias.data.copy_(torch.tensor([0.25, -0.125]))
     a, b = 110 * task.net.head.conv.bias.detach().tanh()
     batch, logged = first_batch(task, data, precision=precision)

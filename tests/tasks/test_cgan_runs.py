@@ -128,7 +128,7 @@ def same(mine, theirs):
 
 
 def check_resumes(command, stop_in, options, batches):  # noqa: F811
-    """Stop in these batches and resume; weights, average, metrics, optimisers and rates agree."""
+    """Stop in these batches and resume; weights, average, metrics, optimizers and rates agree."""
     check_all(command, stop_in, options, batches)
     undisturbed, *resumed = (
         last(command.root / "tiny" / name)
@@ -153,7 +153,7 @@ def test_resumed_equals_undisturbed_in_each_stage(command, stop_in, case):  # no
     check_resumes(command, stop_in, [*REMEMBERS, *CASES[case]], batches)
 
 
-# What two optimisers cannot take.
+# What two optimizers cannot take.
 
 CLIPPED = "--model.gradient_clip_val NORM"
 REFUSED = {
@@ -199,7 +199,7 @@ def test_what_does_not_fit_is_refused_before_training(command, capsys, case):
 # Use.
 
 
-def test_a_loaded_run_colours_with_the_average(staged_run):
+def test_a_loaded_run_colors_with_the_average(staged_run):
     weights = torch.load(staged_run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
     task = load_model(staged_run).task
     L = torch.linspace(0, 100, 32).expand(2, 1, 32, 32)

@@ -88,7 +88,7 @@ def test_checkpoints_load_with_and_without(kind, compiled, photo_folder, tmp_pat
     L = torch.full((1, 1, 32, 32), 60.0)
     del compiled[:]
     assert torch.equal(load_model(with_).task(L), load_model(without).task(L))
-    assert compiled == [], "colouring does not wait for a compiler"
+    assert compiled == [], "coloring does not wait for a compiler"
     more = ["--trainer.max_epochs", 3, "--run.loggers.wandb", "disabled"]
     for run, value in ((with_, "false"), (without, "true")):
         assert command("resume", run, "--model.compile", value, *more) == 0

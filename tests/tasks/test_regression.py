@@ -85,7 +85,7 @@ def test_channels_last_is_only_a_layout():
 
 
 class FixedAb(RegressionTask):
-    """Predicts the same ab whatever the precision: L's own structure, coloured."""
+    """Predicts the same ab whatever the precision: L's own structure, colored."""
 
     def validation_step(self, batch, batch_idx):
         self.val_loss.update(batch.L.mean(), len(batch))
@@ -111,7 +111,7 @@ def data(photo_folder):
     return ColorizationDataModule(str(photo_folder), size=32, batch_size=4, num_workers=0)
 
 
-def test_metrics_of_the_same_colours_do_not_depend_on_the_precision(data, tmp_path):
+def test_metrics_of_the_same_colors_do_not_depend_on_the_precision(data, tmp_path):
     task = FixedAb(ConvEncoder(widths=[4, 8]), MSE())
     found = [
         trainer(tmp_path, precision=precision).validate(task, data, verbose=False)[0]
@@ -158,7 +158,7 @@ def test_a_frozen_encoder_is_left_alone_by_training(data, tmp_path):
     assert not torch.equal(head_before, task.net.head.conv.weight)
 
 
-def test_training_learns_a_constant_colour(tmp_path):
+def test_training_learns_a_constant_color(tmp_path):
     # The whole chain of scales and signs: orange images become orange.
     orange = torch.tensor([230, 140, 40], dtype=torch.uint8).view(1, 3, 1, 1).expand(4, 3, 16, 16)
     L, ab = to_lab(orange)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Timer
 
-from lightning_colorize.tasks.schedule import WarmupCosine, run_progress
+from lightning_colorize.tasks.optimization import WarmupCosine, run_progress
 
 
 class FakeTrainer:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_colorize.tasks.stages import Stage, stage_of
+from lightning_colorize.tasks.gan_settings import Stage, stage_of
 from tests.tasks.conftest import changed, make_gan, train
 
 

@@ -1,4 +1,4 @@
-"""What the two sides of a GAN pay for a discriminator's logits: one loss a file."""
+"""Adversarial losses: one per file."""
 
 from lightning_colorize.losses.adversarial.base import AdversarialLoss
 from lightning_colorize.losses.adversarial.bce import BCEAdversarial

@@ -1,4 +1,4 @@
-"""The contract of an adversarial loss."""
+"""The interface of an adversarial loss."""
 
 from abc import ABC, abstractmethod
 
@@ -9,44 +9,44 @@ from lightning_colorize.networks.base import Recorded
 
 
 class AdversarialLoss(Recorded, nn.Module, ABC):
-    """What discriminator and generator pay for the discriminator's logits.
+    """Losses of discriminator and generator on the discriminator's logits.
 
-    In fp32 whatever the autocast (fp64 for fp64): `at_least_fp32` of the logits comes first.
+    Computed in fp32 under any autocast (fp64 for fp64 logits).
 
     Attributes:
-        boundary: The discriminator calls real what has a logit above this.
+        boundary: Logits above this count as real.
     """
 
     boundary: float = 0.0
 
     @abstractmethod
     def forward(self, logits: Tensor, real: bool) -> Tensor:
-        """Return what the discriminator pays, a scalar: the mean over logits.
+        """Return the discriminator's loss, a scalar: the mean over logits.
 
         Args:
             logits: (B, 1, h, w), of any floating dtype.
-            real: Whether the colours that were judged are true ones.
+            real: Whether the logits are of real colors.
         """
 
     def generator(self, logits: Tensor) -> Tensor:
-        """Return what the generator pays for how its colours were judged, a scalar.
+        """Return the generator's loss, a scalar.
 
-        It is paid for being called real, not fined for being called false: the gradient does not
-        vanish where the discriminator is sure (non-saturating, Goodfellow et al. 2014).
+        Non-saturating (Goodfellow et al. 2014): the gradient does not vanish where the
+        discriminator is confident.
 
         Args:
-            logits: (B, 1, h, w) of predicted colours, of any floating dtype.
+            logits: (B, 1, h, w) of predicted colors, of any floating dtype.
         """
         loss: Tensor = self(logits, real=True)
         return loss
 
     def chance(self) -> float:
-        """Return what a discriminator pays, for true and predicted colours, that cannot tell."""
+        """Return the loss of a discriminator at chance level, real plus predicted."""
         logits = torch.full((1, 1, 1, 1), self.boundary)
         return float(self(logits, real=True) + self(logits, real=False))
 
     def score(self, logits: Tensor) -> Tensor:
-        """Return how true colours look to the discriminator, (B, 1, h, w), for curves."""
+        """Return how real the colors look to the discriminator, (B, 1, h, w), for logging."""
         return at_least_fp32(logits)
 
 

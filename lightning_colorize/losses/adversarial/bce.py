@@ -1,4 +1,4 @@
-"""The loss of the first GANs and of pix2pix."""
+"""Binary cross-entropy, the loss of pix2pix."""
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ class BCEAdversarial(AdversarialLoss):
     """Binary cross-entropy (Goodfellow et al. 2014), non-saturating for the generator.
 
     Args:
-        label_smoothing: The discriminator is asked to say 1 less this of true colours (Salimans
-            et al. 2016); predicted ones stay at 0, and the generator's aim at 1.
+        label_smoothing: The discriminator's target for real colors is 1 minus this (Salimans et al.
+            2016). Targets of predicted colors stay 0, and the generator's target 1.
 
     Raises:
         ValueError: If `label_smoothing` is not from 0 up to, but not including, 0.5.
@@ -25,15 +25,15 @@ class BCEAdversarial(AdversarialLoss):
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, real: bool) -> Tensor:
-        """Return what the discriminator pays: the mean over logits."""
+        """Return the discriminator's loss: the mean over logits."""
         return _cross_entropy(logits, 1 - self.label_smoothing if real else 0.0)
 
     def generator(self, logits: Tensor) -> Tensor:
-        """Return what the generator pays: the mean over logits."""
+        """Return the generator's loss: the mean over logits."""
         return _cross_entropy(logits, 1.0)
 
     def score(self, logits: Tensor) -> Tensor:
-        """Return the probability of being true colours: (B, 1, h, w)."""
+        """Return the probability of real colors: (B, 1, h, w)."""
         return at_least_fp32(logits).sigmoid()
 
 

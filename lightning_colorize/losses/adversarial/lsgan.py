@@ -6,7 +6,7 @@ from lightning_colorize.losses.adversarial.base import AdversarialLoss, at_least
 
 
 class LSGAN(AdversarialLoss):
-    """Squared distance of logits to 1 for true colours and to 0 for predicted ones.
+    """Squared distance of logits to 1 for real colors and to 0 for predicted ones.
 
     Mao et al. 2017, without their factor of 1/2, as in pix2pix's code.
     """
@@ -14,5 +14,5 @@ class LSGAN(AdversarialLoss):
     boundary = 0.5
 
     def forward(self, logits: Tensor, real: bool) -> Tensor:
-        """Return what the discriminator pays: the mean over logits."""
+        """Return the discriminator's loss: the mean over logits."""
         return (at_least_fp32(logits) - float(real)).square().mean()

@@ -8,21 +8,21 @@ from lightning_colorize.networks.layers import Norm, norm_layer
 
 
 class DeconvDecoder(PyramidDecoder):
-    """A transposed convolution, normalisation, ReLU at each step (as in pix2pix and DCGAN).
+    """A transposed convolution, normalization, ReLU at each step (as in pix2pix and DCGAN).
 
     The kernel of 4 is a multiple of the stride of 2, so every pixel gets as many contributions
     (Odena et al. 2016).
 
     Args:
-        info: What the encoder gives.
+        info: Channels and reductions of the encoder's levels.
         widths: Channels after each step of 2, coarsest first; null: halved from the encoder's at
             each step, but at least 32.
-        convs: Further convolutions at each step, for all steps or one number per step; 0: none.
+        convs: Further convolutions at each step, for all steps or per step; 0: none.
         bottom: Widths of convolutions before the first step; null: none.
-        skips: Join the encoder's level of the same size at each step.
+        skips: Concatenate the encoder's level of the same size at each step.
         norm: What follows each convolution.
         separable: Depthwise and pointwise convolutions in place of full ones.
-        out_reduction: Stop at this many input pixels per map pixel; the head interpolates the rest.
+        out_reduction: Stop at this reduction; the head interpolates the rest.
 
     Raises:
         ValueError: If `widths`, `convs` or `out_reduction` do not fit the encoder.
@@ -53,11 +53,11 @@ class DeconvDecoder(PyramidDecoder):
 
 
 class TransposedBlock(nn.Sequential):
-    """Transposed convolution 4x4 of stride 2, normalisation, ReLU: (B, C, h, w) to (.., 2h, 2w).
+    """Transposed convolution 4x4 of stride 2, normalization, ReLU: (B, C, h, w) to (.., 2h, 2w).
 
     Args:
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
+        in_channels: Input channels.
+        out_channels: Output channels.
         norm: What follows the convolution.
     """
 
@@ -65,7 +65,7 @@ class TransposedBlock(nn.Sequential):
         conv = nn.ConvTranspose2d(
             in_channels, out_channels, 4, stride=2, padding=1, bias=norm == "none"
         )
-        # Kaiming's rule for what an output pixel really sums: 2 x 2 of the 4 x 4 taps.
+        # Kaiming initialization for the 2 x 2 of 4 x 4 taps that an output pixel sums.
         nn.init.normal_(conv.weight, std=(2 / (in_channels * 4)) ** 0.5)
         if conv.bias is not None:
             nn.init.zeros_(conv.bias)

@@ -9,18 +9,18 @@ from lightning_colorize.networks.layers import Norm, norm_layer
 
 
 class PixelShuffleDecoder(PyramidDecoder):
-    """Sub-pixel convolution at each step (Shi et al. 2016), started as nearest interpolation.
+    """Sub-pixel convolution at each step (Shi et al. 2016), initialized as nearest interpolation.
 
     Args:
-        info: What the encoder gives.
+        info: Channels and reductions of the encoder's levels.
         widths: Channels after each step of 2, coarsest first; null: halved from the encoder's at
             each step, but at least 32.
-        convs: Convolutions after each shuffle, for all steps or one number per step; 0: none.
+        convs: Convolutions after each shuffle, for all steps or per step; 0: none.
         bottom: Widths of convolutions before the first step; null: none.
-        skips: Join the encoder's level of the same size at each step.
+        skips: Concatenate the encoder's level of the same size at each step.
         norm: What follows each convolution.
         separable: Depthwise and pointwise convolutions in place of full ones.
-        out_reduction: Stop at this many input pixels per map pixel; the head interpolates the rest.
+        out_reduction: Stop at this reduction; the head interpolates the rest.
         blur: Average over 2x2 after each shuffle, against checkerboards (Sugawara et al. 2018).
 
     Raises:
@@ -53,13 +53,13 @@ class PixelShuffleDecoder(PyramidDecoder):
 
 
 class PixelShuffleBlock(nn.Sequential):
-    """Pointwise convolution, shuffle, normalisation, ReLU: (B, C, h, w) to (.., 2h, 2w).
+    """Pointwise convolution, shuffle, normalization, ReLU: (B, C, h, w) to (.., 2h, 2w).
 
-    ICNR (Aitken et al. 2017): the four convolutions that fill a 2x2 block start alike.
+    ICNR (Aitken et al. 2017): the four convolutions of a 2x2 block start equal.
 
     Args:
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
+        in_channels: Input channels.
+        out_channels: Output channels.
         norm: What follows the shuffle.
         blur: Average over 2x2 at the end, at the same size.
     """

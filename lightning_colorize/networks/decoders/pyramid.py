@@ -1,4 +1,4 @@
-"""What all decoders share: steps of 2 from the coarsest level up, with or without skips."""
+"""The base of all decoders: steps of 2 from the coarsest level up, with or without skips."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,11 @@ from lightning_colorize.networks.base import Decoder, FeatureInfo
 from lightning_colorize.networks.layers import ConvBlock, Norm
 
 Upsampling = Callable[[int, int], tuple[nn.Module, int]]
-"""Channels in and the step's width to a module that doubles the size, and its channels out."""
+"""From input channels and width to a module that doubles the size, and its output channels."""
 
 
 class DecoderStep(nn.Module):
-    """One doubling, joined by the encoder's level of that size, then convolutions.
+    """Upsampling by 2, concatenation with the encoder's level of that size, convolutions.
 
     Args:
         upsampling: Doubles height and width.
@@ -30,7 +30,7 @@ class DecoderStep(nn.Module):
         """Return (B, width, 2h, 2w), or at the skip's size, for x: (B, C, h, w)."""
         x = self.upsampling(x)
         if skip is not None:
-            # Odd sizes were rounded on the way down: 131 pixels are 65 at /2, and 130 up again.
+            # Odd sizes were rounded down in the encoder: 131 pixels are 65 at /2, then 130.
             if x.shape[-2:] != skip.shape[-2:]:
                 x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
             x = torch.cat([x, skip], dim=1)
@@ -42,19 +42,19 @@ class PyramidDecoder(Decoder):
     """Steps of 2 from the coarsest level to `out_reduction` input pixels per map pixel.
 
     Args:
-        info: What the encoder gives; its coarsest reduction is a power of 2 times `out_reduction`.
-        upsampling: Builds what doubles the size.
+        info: The encoder's levels; the coarsest reduction is a power of 2 times `out_reduction`.
+        upsampling: Builds the module that doubles the size.
         widths: Channels after each step, coarsest first; null: halved from the encoder's (at most
             512) at each step, but at least 32.
-        convs: Convolutions after each doubling, for all steps or one number per step.
+        convs: Convolutions after each doubling, for all steps or per step.
         bottom: Widths of convolutions before the first doubling.
-        skips: Join the encoder's level of the same size at each step.
+        skips: Concatenate the encoder's level of the same size at each step.
         norm: What follows each convolution.
         separable: Depthwise and pointwise convolutions in place of full ones.
-        out_reduction: Where to stop; the head interpolates the rest.
+        out_reduction: The reduction to stop at; the head interpolates the rest.
 
     Raises:
-        ValueError: If the numbers do not fit one another.
+        ValueError: If the arguments do not match.
     """
 
     def __init__(

@@ -6,23 +6,22 @@ from torch import nn
 
 from lightning_colorize.networks.base import FeatureInfo
 from lightning_colorize.networks.decoders.pyramid import PyramidDecoder
-from lightning_colorize.networks.initialisation import init_normal
-from lightning_colorize.networks.layers import norm_layer
+from lightning_colorize.networks.layers import init_normal, norm_layer
 
 _OUT_REDUCTION = 2
 
 
 class UNetDecoder(PyramidDecoder):
-    """Transposed convolutions, joined by the encoder's level of the same size at each step.
+    """Transposed convolutions with the encoder's level of the same size at each step.
 
-    The generator's second half (Isola et al. 2017) but for its last convolution, which is
-    `DeconvHead`: it stops at /2. Each step is as wide as the level that it joins. As in the
-    authors' PyTorch code, convolutions have a bias with instance norm only.
+    The generator's decoder (Isola et al. 2017) without its last convolution, which is `DeconvHead`:
+    it stops at /2. Each step is as wide as the level that it concatenates. As in the authors'
+    PyTorch code, convolutions have a bias with instance norm only.
 
-    With another encoder, steps join the levels that it has from /2 on; a finer one is not used.
+    With another encoder, steps concatenate its levels from /2 on; finer ones are unused.
 
     Args:
-        info: What the encoder gives.
+        info: Channels and reductions of the encoder's levels.
         dropout: Share of values dropped in the steps that are as wide as the coarsest level,
             except the first: 2 steps of a U-Net at 128, 3 at 256, none where each level is wider
             than the one before.
@@ -51,7 +50,7 @@ class UNetDecoder(PyramidDecoder):
             reduction //= 2
 
         def step(channels: int, width: int) -> tuple[nn.Module, int]:
-            # The first step's channels come from the coarsest level alone: nothing is joined yet.
+            # The first step's input is the coarsest level alone.
             inner = channels > width == info.channels[-1]
             return ExpandingBlock(channels, width, norm, dropout if inner else 0.0), width
 
@@ -70,13 +69,13 @@ class UNetDecoder(PyramidDecoder):
 
 
 class ExpandingBlock(nn.Sequential):
-    """ReLU, transposed convolution 4x4 of stride 2, normalisation, dropout.
+    """ReLU, transposed convolution 4x4 of stride 2, normalization, dropout.
 
     (B, C, h, w) to (B, out_channels, 2h, 2w).
 
     Args:
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
+        in_channels: Input channels.
+        out_channels: Output channels.
         norm: What follows the convolution.
         dropout: Share of values dropped.
     """
@@ -89,7 +88,7 @@ class ExpandingBlock(nn.Sequential):
         dropout: float,
     ) -> None:
         super().__init__(
-            nn.ReLU(),  # not in place: what comes in may be the encoder's own map
+            nn.ReLU(),  # not in place: the input may be the encoder's map
             nn.ConvTranspose2d(
                 in_channels, out_channels, 4, stride=2, padding=1, bias=norm == "instance"
             ),

@@ -1,4 +1,4 @@
-"""The decoder that interpolates and convolves."""
+"""The decoder of interpolation and convolutions."""
 
 from typing import Literal
 
@@ -10,19 +10,19 @@ from lightning_colorize.networks.layers import Norm
 
 
 class UpsampleDecoder(PyramidDecoder):
-    """Interpolation, then convolution, normalisation, ReLU at each step: no checkerboards.
+    """Interpolation, then convolution, normalization, ReLU at each step: no checkerboards.
 
     Args:
-        info: What the encoder gives.
+        info: Channels and reductions of the encoder's levels.
         widths: Channels after each step of 2, coarsest first; null: halved from the encoder's at
             each step, but at least 32.
-        convs: Convolutions after each interpolation, for all steps or one number per step; a
+        convs: Convolutions after each interpolation, for all steps or per step; a
             step with 0 has no width of its own.
         bottom: Widths of convolutions before the first step; null: none.
-        skips: Join the encoder's level of the same size at each step.
+        skips: Concatenate the encoder's level of the same size at each step.
         norm: What follows each convolution.
         separable: Depthwise and pointwise convolutions in place of full ones.
-        out_reduction: Stop at this many input pixels per map pixel; the head interpolates the rest.
+        out_reduction: Stop at this reduction; the head interpolates the rest.
         mode: How to interpolate.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Discriminators: grey and colours to logits, real or predicted."""
+"""Discriminators: (L, ab) to logits."""
 
 from lightning_colorize.networks.discriminators.patch import PatchDiscriminator
 

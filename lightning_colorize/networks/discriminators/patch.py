@@ -8,13 +8,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lightning_colorize.networks.base import Discriminator
-from lightning_colorize.networks.initialisation import init_normal
-from lightning_colorize.networks.layers import Norm
-from lightning_colorize.networks.leaky import LeakyBlock
+from lightning_colorize.networks.layers import LeakyBlock, Norm, init_normal
 
 
 class PatchDiscriminator(Discriminator):
-    """Judges overlapping patches of an image, not the whole (Isola et al. 2017).
+    """Classifies overlapping patches of an image (PatchGAN, Isola et al. 2017).
 
     Args:
         layers: Convolutions of stride 2, 1 to 5; patches of 16, 34, 70, 142 or 286 pixels.
@@ -56,7 +54,7 @@ class PatchDiscriminator(Discriminator):
 
     @property
     def receptive_field(self) -> int:
-        """Height and width in pixels of the patch that a logit judges."""
+        """Height and width in pixels of the patch behind each logit."""
         field = 7  # of the two convolutions of stride 1
         for _ in range(self.layers):
             field = 2 * field + 2
@@ -64,7 +62,7 @@ class PatchDiscriminator(Discriminator):
 
     @property
     def smallest(self) -> int:
-        """The smallest height and width of an image that leave a logit."""
+        """The smallest height and width that give one logit."""
         return 3 << self.layers
 
     def forward(self, L: Tensor, ab: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Encoders: grey photographs to features."""
+"""Encoders: grey images to features."""
 
 from lightning_colorize.networks.encoders.conv import ConvEncoder
 from lightning_colorize.networks.encoders.mobilenet import MobileNetV2Encoder

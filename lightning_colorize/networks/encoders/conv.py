@@ -1,4 +1,4 @@
-"""The own stack of convolutions and pools: the encoder half of a U-Net."""
+"""Convolutions and pooling: the encoder of a U-Net."""
 
 from itertools import pairwise
 
@@ -11,13 +11,13 @@ from lightning_colorize.networks.layers import ConvBlock, Norm
 class ConvEncoder(Encoder):
     """Convolutions at each level, a pool of 2 between levels (Ronneberger et al. 2015).
 
-    Levels: before each pool, so /1, /2, /4 and so on; there is none after the last. With a
-    decoder's skips it is a U-Net, without them an autoencoder.
+    Levels: before each pool, so /1, /2, /4 and so on. With a decoder's skips it is a U-Net, without
+    them an autoencoder.
 
     Args:
         widths: Channels of each level, finest first.
         convs: Convolutions of 3x3 per level.
-        norm: What follows each.
+        norm: What follows each convolution.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Fetching pretrained weights within a bounded time, so that a machine without network says so."""
+"""Downloads of pretrained weights with a timeout, for machines without network."""
 
 import socket
 from collections.abc import Iterator, Mapping
@@ -10,12 +10,12 @@ from urllib.request import Request, urlopen
 from torchvision.models import WeightsEnum
 
 SECONDS = 10.0
-"""How long a server may take to answer before a fetch is given up."""
+"""Timeout of a server's response."""
 
 
 @contextmanager
 def bounded_sockets() -> Iterator[None]:
-    """Let no socket that is opened here wait for longer than SECONDS."""
+    """Set a timeout of SECONDS for sockets opened here."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SECONDS)
     try:
@@ -25,7 +25,7 @@ def bounded_sockets() -> Iterator[None]:
 
 
 def answers(url: str) -> bool:
-    """Return whether a server answers at all, whatever it says."""
+    """Return whether a server responds, with any status."""
     try:
         with urlopen(Request(url, method="HEAD"), timeout=SECONDS):
             return True
@@ -37,10 +37,9 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def bounded_hub() -> Iterator[None]:
-    """Make the Hugging Face hub use its cache alone where its server does not answer.
+    """Use only the Hugging Face cache if the hub does not respond.
 
-    Its client tries again and again for a minute without a network, for three where packets are
-    dropped.
+    Its client retries for a minute without a network, for three if packets are dropped.
     """
     from huggingface_hub import constants
 
@@ -53,7 +52,7 @@ def bounded_hub() -> Iterator[None]:
 
 
 def fetch_torchvision(published: WeightsEnum) -> Mapping[str, Any]:
-    """Return torchvision's published state dict, from its cache where it is there."""
+    """Return torchvision's published state dict, from its cache if possible."""
     with bounded_sockets():
         state: Mapping[str, Any] = published.get_state_dict(progress=False, check_hash=True)
     return state

@@ -1,4 +1,4 @@
-"""MobileNetV2 for one grey channel: the encoder for training on a CPU."""
+"""MobileNetV2 for one input channel: the encoder for training on a CPU."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -23,21 +23,21 @@ class MobileNetV2Encoder(PretrainedEncoder):
     """torchvision's MobileNetV2 (Sandler et al. 2018), its first convolution summed over RGB.
 
     Levels: the last block of each size, /2 (16 channels), /4 (24), /8 (32), /16 (96), /32 (320);
-    the widening to 1280 channels for the classifier is left away.
+    without the classifier's widening to 1280 channels.
 
     Args:
-        levels: How many levels; 4 leave away 1.3 of the 1.8 million parameters.
-        normalization: What the weights were trained on: `imagenet` (torchvision's mean and standard
+        levels: Number of levels; 4 have 0.5 of the 1.8 million parameters.
+        normalization: Input range of the weights: `imagenet` (torchvision's mean and standard
             deviation) or `half` (RGB / 127.5 - 1, TensorFlow's).
-        pretrained: Fetch torchvision's ImageNet weights.
+        pretrained: Download torchvision's ImageNet weights.
         weights: A state dict in torchvision's form, with any number of classes, instead of
-            fetching; batch norms may be folded (identity with a shift).
+            download; batch norms may be folded (identity with a shift).
         frozen: Train nothing; batch norms keep their statistics.
         norm_eval: Batch norms keep their statistics while the rest trains; null: where weights
             are loaded. Folded ones must.
 
     Raises:
-        WeightsError: If weights cannot be had or do not fit, or `frozen` has none.
+        WeightsError: If weights are unavailable or do not fit, or `frozen` is set without weights.
         ValueError: If `levels` is not 1 to 5.
     """
 
@@ -82,13 +82,13 @@ class MobileNetV2Encoder(PretrainedEncoder):
 
 
 class Float32DepthwiseConv2d(nn.Module):
-    """A depthwise convolution of stride 2 that stays in fp32 on the CPU.
+    """A depthwise convolution of stride 2 that runs in fp32 on the CPU.
 
     oneDNN has no fast backward for it in bf16: MobileNetV2's four take 310 ms forward and backward
     (batch 32 of 128x128, channels last, one core of an EPYC), and 31 ms in fp32.
 
     Args:
-        conv: The convolution whose weights are taken; it has no bias.
+        conv: The convolution to replace, without a bias.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:

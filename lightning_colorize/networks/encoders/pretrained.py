@@ -1,4 +1,4 @@
-"""What all encoders with published weights share: freezing, batch norms, one grey channel."""
+"""The base of encoders with pretrained weights: freezing, batch norms, one input channel."""
 
 from pathlib import Path
 from typing import Self
@@ -18,17 +18,16 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class PretrainedEncoder(Encoder):
-    """An encoder that can start from published weights, stay frozen, and keep its batch norms.
+    """An encoder that can start from pretrained weights, be frozen, and fix its batch norms.
 
-    Batch norms of loaded weights keep their statistics by default (`norm_eval`). Some weights need
-    it: where a release has folded the statistics into the convolutions, its batch norms are left
-    as identity plus shift, and normalising by the batch again would undo the scale and shift of
-    every layer. With other weights it is common in fine-tuning with small batches, and faster.
+    Batch norms of loaded weights keep their statistics by default (`norm_eval`), as is common in
+    fine-tuning with small batches. Weights with folded batch norms (statistics merged into the
+    convolutions) need it: normalizing by the batch would undo the scale and shift of every layer.
 
     Args:
-        pretrained: Published weights are wanted.
-        weights: A file of weights is given.
-        frozen: Train nothing, and let batch norms keep their statistics.
+        pretrained: Load published weights.
+        weights: A file of weights.
+        frozen: Train nothing; batch norms keep their statistics.
         norm_eval: Keep the statistics while the weights train; null: where weights are loaded.
 
     Raises:
@@ -49,10 +48,10 @@ class PretrainedEncoder(Encoder):
         self.norm_eval = loads if norm_eval is None else norm_eval
 
     def settle(self) -> None:
-        """Apply `frozen` and `norm_eval`; to be called at the end of a subclass's constructor.
+        """Apply `frozen` and `norm_eval`; subclasses call it at the end of their constructor.
 
         Raises:
-            WeightsError: If folded batch norms were to be trained.
+            WeightsError: If folded batch norms would be trained.
         """
         if not self.norm_eval and not self.frozen and has_folded_norms(self):
             raise WeightsError(
@@ -63,7 +62,7 @@ class PretrainedEncoder(Encoder):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of training, but for what is frozen."""
+        """Set training mode, except for frozen parts."""
         super().train(mode and not self.frozen)
         if self.norm_eval:
             for module in self.modules():
@@ -77,9 +76,9 @@ def normalize_grey(
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
 ) -> Tensor:
-    """Return lightness as the one-channel input of a network pretrained on RGB.
+    """Normalize lightness as the one-channel input of a network pretrained on RGB.
 
-    The image with R = G = B = L, normalised by the channels' average mean and standard deviation
+    The image with R = G = B = L, normalized by the channels' average mean and standard deviation
     (0.449 and 0.226 for ImageNet): with one constant for all three, the weights summed over RGB
     see exactly what the three-channel weights would, at the zero-padded borders too. L* / 100 and
     the sRGB value of a grey differ by at most 0.034.

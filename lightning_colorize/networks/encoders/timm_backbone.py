@@ -1,4 +1,4 @@
-"""Any backbone of timm."""
+"""Backbones of timm."""
 
 from difflib import get_close_matches
 from itertools import pairwise
@@ -18,21 +18,21 @@ class TimmEncoder(PretrainedEncoder):
 
     Args:
         name: timm's name, with or without a tag: `convnext_atto`, `resnet18.a1_in1k`.
-        levels: Which of the model's levels, finest is 0; null: all. A model whose levels have one
+        levels: Indices of the model's levels, finest is 0; null: all. A model whose levels have one
             size (a plain ViT) takes one level only.
         model_args: Further arguments of `timm.create_model`. Models made for one image size need
             one that lifts this: `{dynamic_img_size: true}` (ViT), `{strict_img_size: false}`
             (Swin).
-        pretrained: Fetch timm's weights.
+        pretrained: Download timm's weights.
         weights: A state dict in timm's form, with any number of classes, or its `.safetensors`,
-            instead of fetching.
+            instead of a download.
         frozen: Train nothing; batch norms keep their statistics.
         norm_eval: Batch norms keep their statistics while the rest trains; null: where weights
             are loaded.
 
     Raises:
-        WeightsError: If weights cannot be had or do not fit, or `frozen` has none.
-        ValueError: If timm has no such model, or it gives no pyramid at any image size.
+        WeightsError: If weights are unavailable or do not fit, or `frozen` is set without weights.
+        ValueError: If timm has no such model, or its levels form no pyramid.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TimmEncoder(PretrainedEncoder):
         frozen: bool = False,
         norm_eval: bool | None = None,
     ) -> None:
-        # Here and below, not at the top: the import takes nearly two seconds.
+        # Imported here and below: the import takes nearly two seconds.
         import timm
 
         super().__init__(pretrained, weights, frozen, norm_eval)
@@ -113,7 +113,7 @@ def _create(name: str, **arguments: Any) -> Any:
 
 
 def _check_against_whole(name: str, state: State, model_args: dict[str, Any]) -> None:
-    """Raise WeightsError where a file does not fit: timm loads feature pyramids without asking."""
+    """Raise WeightsError if a file does not fit: timm loads feature pyramids without checks."""
     whole = _create(name, **model_args)
     classifier = whole.pretrained_cfg.get("classifier") or ()
     names = (classifier,) if isinstance(classifier, str) else tuple(classifier)

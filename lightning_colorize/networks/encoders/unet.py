@@ -7,23 +7,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_colorize.networks.base import Encoder, FeatureInfo
-from lightning_colorize.networks.initialisation import init_normal
-from lightning_colorize.networks.leaky import LeakyBlock
+from lightning_colorize.networks.layers import LeakyBlock, init_normal
 
 _SHALLOWEST, _DEEPEST = 3, 8
 
 
 class UNetEncoder(Encoder):
-    """Strided convolutions down to one pixel, the generator's first half (Isola et al. 2017).
+    """Strided convolutions down to one pixel: the generator's encoder (Isola et al. 2017).
 
     Levels: after each LeakyReLU, so /2, /4, /8 and so on, of 1, 2, 4, 8, 8, ... times `width`
-    channels. Neither the first nor the innermost convolution is normalised. As in the authors'
+    channels. The first and the innermost convolution have no norm. As in the authors'
     PyTorch code, convolutions have a bias with instance norm only.
 
     Args:
-        size: Height and width of the training images; linked to data.size by the command.
-        depth: How often the size is halved; null: as often as the size can be, but at most 8
-            times, which is 7 at 128 and 8 at 256.
+        size: Height and width of the training images; the command sets it to data.size.
+        depth: How often the size is halved; null: as often as possible, at most 8 times (7 at 128,
+            8 at 256).
         width: Channels of the finest level.
         norm: What follows each convolution between the first and the innermost.
 
@@ -55,12 +54,12 @@ class UNetEncoder(Encoder):
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1].
 
-        Maps of images smaller than 2**depth are filled up by repeating their last row and column.
+        Maps of images smaller than 2**depth are padded by replication.
         """
         x = L
         features = []
         for stage in self.stages:
-            # No map may vanish, and of a single pixel an instance norm would leave nothing.
+            # No map may be empty, and an instance norm needs more than one pixel.
             smallest = 2 if stage is self.stages[-1] else 4
             below, right = (max(smallest - side, 0) for side in x.shape[-2:])
             if below or right:
@@ -71,7 +70,7 @@ class UNetEncoder(Encoder):
 
 
 def _depth(size: int, depth: int | None) -> int:
-    """Return how often a size is halved, or say what does not fit."""
+    """Return how often a size is halved; raise ValueError if it does not fit."""
     largest = min((size & -size).bit_length() - 1, _DEEPEST)
     if depth is None:
         if largest >= _SHALLOWEST:
@@ -92,6 +91,6 @@ def _depth(size: int, depth: int | None) -> int:
 
 
 def _multiple(size: int, depth: int) -> int:
-    """Return the smallest size from this one on that can be halved `depth` times."""
+    """Return the smallest size, at least this one, that can be halved `depth` times."""
     multiple = 1 << depth
     return -(-max(size, 1) // multiple) * multiple

@@ -20,18 +20,18 @@ from lightning_colorize.networks.encoders.weights import load_weights, obtain_we
 class VGG16Encoder(PretrainedEncoder):
     """torchvision's VGG16 (Simonyan and Zisserman 2015), all of `features`: 224 -> 7x7x512.
 
-    L is repeated to three channels and normalised as ImageNet's RGB is. Levels: after each of the
-    five pools, /2 (64 channels), /4 (128), /8 (256), /16 (512), /32 (512), so that the last is the
-    base's own output.
+    L is repeated to three channels and normalized as ImageNet's RGB is. Levels: after each of the
+    five pools, /2 (64 channels), /4 (128), /8 (256), /16 (512), /32 (512), the last being the
+    base's output.
 
     Args:
-        pretrained: Fetch torchvision's ImageNet weights (528 MB with the classifier).
+        pretrained: Download torchvision's ImageNet weights (528 MB with the classifier).
         weights: A state dict in torchvision's form, with or without the classifier, instead of
-            fetching.
-        frozen: Train nothing, as in the published system.
+            download.
+        frozen: Train nothing.
 
     Raises:
-        WeightsError: If weights cannot be had or do not fit, or `frozen` has none.
+        WeightsError: If weights are unavailable or do not fit, or `frozen` is set without weights.
     """
 
     mean: Tensor
@@ -41,7 +41,7 @@ class VGG16Encoder(PretrainedEncoder):
         self, pretrained: bool = False, weights: Path | None = None, frozen: bool = False
     ) -> None:
         super().__init__(pretrained, weights, frozen, norm_eval=False)
-        # The classifier's 124 million numbers are never filled in.
+        # The classifier's 124 million parameters are never allocated.
         with torch.device("meta"):
             features = vgg16(weights=None).features
         network = nn.ModuleDict({"features": features.to_empty(device="cpu")})
@@ -53,7 +53,7 @@ class VGG16Encoder(PretrainedEncoder):
             load_weights(network, state, classifier="classifier.")
         else:
             for module in features.modules():
-                if isinstance(module, nn.Conv2d):  # as torchvision starts them
+                if isinstance(module, nn.Conv2d):  # as torchvision initializes them
                     nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                     nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         ends = [0, *(i + 1 for i, m in enumerate(features) if isinstance(m, nn.MaxPool2d))]

@@ -1,4 +1,4 @@
-"""Where an encoder's first weights come from: a file, the network, or nowhere."""
+"""Initial weights of encoders: from a file, a download, or random."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,15 +14,15 @@ State = dict[str, Tensor]
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be had or do not fit: what is wrong and what to do, in one line."""
+    """Weights are unavailable or do not fit; the message is one line and says what to do."""
 
 
 @contextmanager
 def skip_weights() -> Iterator[None]:
-    """Let encoders built here neither fetch nor read weights, nor ask for them.
+    """Build encoders without downloading or reading weights.
 
-    For loading a checkpoint: its own state dict follows, and the file that training started from
-    may be gone.
+    For loading a checkpoint, whose state dict follows; the file that training started from may be
+    gone.
     """
     token = _SKIPPED.set(True)
     try:
@@ -32,27 +32,27 @@ def skip_weights() -> Iterator[None]:
 
 
 def weights_skipped() -> bool:
-    """Return whether `skip_weights` is in force."""
+    """Return whether `skip_weights` is active."""
     return _SKIPPED.get()
 
 
 def obtain_weights(
     pretrained: bool, weights: Path | None, fetch: Callable[[], Any], published: str
 ) -> tuple[Any, str]:
-    """Return what was loaded and where it is from, in words; a file goes before a fetch.
+    """Return the initial weights and their origin; a file takes precedence over a download.
 
     Args:
-        pretrained: Fetch published weights.
+        pretrained: Download published weights.
         weights: Read this file instead.
-        fetch: Fetches them; may raise anything.
+        fetch: Downloads them; may raise anything.
         published: The name of the published weights.
 
     Returns:
         The file's state dict, what `fetch` returned, or None for random weights and under
-        `skip_weights`; and the source in words.
+        `skip_weights`; and the origin in words.
 
     Raises:
-        WeightsError: If the file cannot be read or nothing can be fetched.
+        WeightsError: If the file cannot be read or the download fails.
     """
     if weights_skipped():
         return None, "checkpoint"
@@ -65,7 +65,7 @@ def obtain_weights(
     except Exception as error:  # each library has errors of its own for a failed download
         reason = " ".join(str(error).split())[:120]
         raise WeightsError(
-            f"pretrained weights ({published}) could not be fetched: {reason}; "
+            f"pretrained weights ({published}) could not be downloaded: {reason}; "
             "set weights: PATH to a downloaded file, or pretrained: false"
         ) from error
 
@@ -77,9 +77,9 @@ def read_weights(path: Path) -> State:
         path: What `torch.save` wrote, or safetensors; bare or under `state_dict`.
 
     Raises:
-        WeightsError: If it is not there or holds no state dict.
+        WeightsError: If it is missing or contains no state dict.
     """
-    # timm takes nearly two seconds to import, which no help and no other run needs to wait for.
+    # timm takes nearly two seconds to import.
     from timm.models import load_state_dict
 
     path = Path(path).expanduser()
@@ -88,8 +88,8 @@ def read_weights(path: Path) -> State:
     try:
         state = load_state_dict(str(path), use_ema=False, weights_only=True)
         if not all(isinstance(value, Tensor) for value in state.values()):
-            raise TypeError("it holds other things than tensors")
-    except Exception as error:  # whatever a file that is no state dict makes torch.load raise
+            raise TypeError("it contains more than tensors")
+    except Exception as error:  # torch.load raises many classes for invalid files
         raise WeightsError(
             f"weights: {path} is not a state dict written by torch.save or safetensors"
         ) from error
@@ -99,19 +99,19 @@ def read_weights(path: Path) -> State:
 def check_weights(
     expected: Mapping[str, Tensor], state: State, classifier: str | tuple[str, ...]
 ) -> None:
-    """Compare a state dict with the one that a network expects, but for its classifier.
+    """Check that a state dict fits a network, except for its classifier.
 
     Args:
         expected: The network's own state dict.
-        state: What would be loaded.
-        classifier: Prefix, or prefixes, of the keys that do not matter.
+        state: The state dict to load.
+        classifier: Prefix, or prefixes, of the keys to ignore.
 
     Raises:
-        WeightsError: If keys are missing, unknown or of another shape; it names the first three.
+        WeightsError: If keys are missing, unknown or of another shape; names the first three.
     """
     wanted = {k: v for k, v in expected.items() if not k.startswith(classifier)}
     given = {k: v for k, v in state.items() if not k.startswith(classifier)}
-    # Files from before torch 1.0 lack the counter; torch's own loading allows for that too.
+    # Files from before torch 1.0 lack the counter; torch also allows that.
     missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
     unknown = [k for k in given if k not in wanted]
     shapes = [
@@ -133,12 +133,12 @@ def check_weights(
 
 
 def load_weights(network: nn.Module, state: State, classifier: str | tuple[str, ...]) -> None:
-    """Load a state dict into a network strictly, but for its classifier.
+    """Load a state dict strictly, except for the classifier.
 
     Args:
-        network: The whole network as its library builds it.
-        state: Of any floating type; the network's own type is kept.
-        classifier: Prefix, or prefixes, of the keys that do not matter.
+        network: The complete network of its library.
+        state: Of any floating dtype; the network keeps its own.
+        classifier: Prefix, or prefixes, of the keys to ignore.
 
     Raises:
         WeightsError: If it does not fit.
@@ -149,9 +149,9 @@ def load_weights(network: nn.Module, state: State, classifier: str | tuple[str, 
 
 
 def has_folded_norms(network: nn.Module) -> bool:
-    """Return whether every batch norm's statistics were folded into the convolutions before.
+    """Return whether all batch norms were folded into the convolutions.
 
-    Folded batch norms have mean 0 and variance 1 like fresh ones, but a shift.
+    Folded batch norms have mean 0 and variance 1, as new ones do, but a nonzero shift.
     """
     norms = [m.state_dict() for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     return bool(norms) and all(

@@ -7,7 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_colorize.tasks import CGANTask
-from lightning_colorize.tasks.stages import Stage
+from lightning_colorize.tasks.gan_settings import Stage
 
 _VALUES = {"d_loss", "d_accuracy", "colorfulness_ratio", "diversity"}
 

@@ -8,7 +8,7 @@ from lightning_colorize.losses import LSGAN, BCEAdversarial
 from lightning_colorize.networks import PatchDiscriminator, UNetEncoder
 from lightning_colorize.runs.folder import read_result
 from lightning_colorize.tasks import CGANTask
-from lightning_colorize.tasks.stages import Stage
+from lightning_colorize.tasks.gan_settings import Stage
 from lightning_colorize.training.callbacks import GANHealth
 
 SOUND = {"d_loss": 0.9, "d_accuracy": 0.8, "colorfulness_ratio": 0.8, "diversity": 0.7}

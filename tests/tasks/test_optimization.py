@@ -10,7 +10,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import MSE
 from lightning_colorize.networks import ConvEncoder
 from lightning_colorize.tasks import RegressionTask, WarmupCosine
-from lightning_colorize.tasks.optimisation import build_optimizer, keep_encoder_rate, with_schedule
+from lightning_colorize.tasks.optimization import build_optimizer, keep_encoder_rate, with_schedule
 from tests.tasks.conftest import make_gan, make_trainer
 
 
@@ -93,7 +93,7 @@ def regression(**options):
     return RegressionTask(ConvEncoder(widths=[4, 8]), MSE(), **options)
 
 
-def test_a_fused_optimiser_takes_the_same_steps(data):
+def test_a_fused_optimizer_takes_the_same_steps(data):
     usual, fused = fitted(regression(), data), fitted(regression(fused=True), data)
     assert all(group["fused"] for group in fused.optimizers().param_groups)
     assert not any(group["fused"] for group in usual.optimizers().param_groups)
@@ -101,7 +101,7 @@ def test_a_fused_optimiser_takes_the_same_steps(data):
         torch.testing.assert_close(fused.state_dict()[name], value, atol=1e-6, rtol=1e-4)
 
 
-def test_both_optimisers_of_a_gan_are_fused_with_rates_and_clipping_as_usual(data):
+def test_both_optimizers_of_a_gan_are_fused_with_rates_and_clipping_as_usual(data):
     options = {"gradient_clip_val": 1e-3, "encoder_lr_ratio": 0.5}
     usual, fused = (fitted(make_gan(fused=on, **options), data) for on in (False, True))
     for optimizer in fused.optimizers():
@@ -112,7 +112,7 @@ def test_both_optimisers_of_a_gan_are_fused_with_rates_and_clipping_as_usual(dat
 
 @pytest.mark.parametrize("algorithm", [None, "value"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_trainer_clips_fused_optimisers_too(data, precision, algorithm):
+def test_a_trainer_clips_fused_optimizers_too(data, precision, algorithm):
     """Lightning alone refuses them under bf16-mixed."""
     options = {"precision": precision, "gradient_clip_val": 1e-4}
     options["gradient_clip_algorithm"] = algorithm
@@ -128,17 +128,17 @@ def test_a_trainer_clips_fused_optimisers_too(data, precision, algorithm):
         assert norm == pytest.approx(1e-4, rel=1e-2)
 
 
-def test_an_optimiser_that_cannot_be_fused_is_refused_in_a_line(data):
+def test_an_optimizer_that_cannot_be_fused_is_refused_in_a_line(data):
     task = regression(fused=True, optimizer=partial(torch.optim.RMSprop, lr=0.1))
     with pytest.raises(UsageError) as refused:
         fitted(task, data)
     given, accepted = str(refused.value).splitlines()
     assert given == "--model.fused: true"
-    assert accepted.startswith("accepted: false: this optimiser cannot do it here (")
+    assert accepted.startswith("accepted: false: this optimizer cannot do it here (")
     assert "fused" in accepted
 
 
-def test_scaled_gradients_are_not_clipped_behind_a_fused_optimisers_back():
+def test_scaled_gradients_are_not_clipped_behind_a_fused_optimizers_back():
     trainer = {"precision": "16-mixed", "gradient_clip_val": 1.0}
     with pytest.raises(UsageError, match="bf16-mixed"):
         regression(fused=True).check(trainer, 32)

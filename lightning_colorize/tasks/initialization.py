@@ -1,4 +1,4 @@
-"""A trained network as the start of another task."""
+"""Initialization of a task from a trained network."""
 
 from pathlib import Path
 
@@ -9,19 +9,19 @@ from lightning_colorize.networks import Colorizer
 from lightning_colorize.networks.encoders.weights import weights_skipped
 from lightning_colorize.runs.folder import checkpoint_of
 
-# A GAN's average, which is what colours, goes before the generator itself.
+# A GAN's moving average takes precedence over the generator.
 _NETWORKS = ("averaged.module.", "net.")
 
 
 def load_network(network: Colorizer, path: Path) -> None:
-    """Load the weights of a run's network, but not where a checkpoint is to bring them anyway.
+    """Load the weights of a run's network, unless a checkpoint follows (`skip_weights`).
 
     Args:
-        network: Of the same encoder, decoder and head.
-        path: A checkpoint, or a run folder: then its best.
+        network: With the same encoder, decoder and head.
+        path: A checkpoint, or a run folder with a best checkpoint.
 
     Raises:
-        UsageError: If there is none, or it holds another network.
+        UsageError: If there is no checkpoint, or it contains another network.
     """
     if weights_skipped():
         return
@@ -29,7 +29,7 @@ def load_network(network: Colorizer, path: Path) -> None:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         state = checkpoint["state_dict"]
-    except Exception as error:  # a damaged file makes torch raise nearly any class
+    except Exception as error:  # torch.load raises many classes for damaged files
         raise UsageError(f"{file} is damaged, or no checkpoint of lightning-colorize") from error
     prefix = next((p for p in _NETWORKS if any(name.startswith(p) for name in state)), "")
     weights = {

@@ -1,6 +1,7 @@
-"""Settings that do not go together where two optimisers are stepped by hand."""
+"""The stages of GAN training, and checks of its settings."""
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
@@ -8,15 +9,38 @@ from lightning_colorize.common.errors import UsageError
 _PRECISIONS = (None, "bf16-mixed", "32-true", "64-true", "bf16", "32", "64", 32, 64)
 
 
+class Stage(Enum):
+    """The networks that are trained."""
+
+    GENERATOR = "generator"
+    DISCRIMINATOR = "discriminator"
+    BOTH = "both"
+
+
+def stage_of(epoch: int, generator_epochs: int, discriminator_epochs: int) -> Stage:
+    """Return the stage of an epoch.
+
+    Args:
+        epoch: Index of the epoch, from 0.
+        generator_epochs: Epochs of the generator alone, on L1, which come first.
+        discriminator_epochs: Epochs of the discriminator alone, which come next.
+    """
+    if epoch < generator_epochs:
+        return Stage.GENERATOR
+    if epoch < generator_epochs + discriminator_epochs:
+        return Stage.DISCRIMINATOR
+    return Stage.BOTH
+
+
 def refuse_trainer(trainer: Mapping[str, Any], strategy: str) -> None:
-    """Refuse settings of the Trainer that manual optimisation cannot obey.
+    """Refuse Trainer settings that manual optimization does not support.
 
     Args:
         trainer: The `trainer:` part of a configuration.
-        strategy: What several processes need.
+        strategy: The strategy for several processes.
 
     Raises:
-        UsageError: With what to write instead.
+        UsageError: With the values to use instead.
     """
     for key in ("gradient_clip_val", "gradient_clip_algorithm"):
         if trainer[key] is not None:
@@ -32,21 +56,21 @@ def refuse_trainer(trainer: Mapping[str, Any], strategy: str) -> None:
     if trainer["precision"] not in _PRECISIONS:
         raise UsageError(
             f"--trainer.precision: {trainer['precision']}\naccepted: bf16-mixed, 32-true, "
-            "64-true: two optimisers cannot share the scale of 16-mixed, and in 16 bits alone "
-            "the average stands still"
+            "64-true: two optimizers cannot share the scale of 16-mixed, and pure 16 bits round "
+            "updates of the moving average to zero"
         )
     if trainer["strategy"] in ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook"):
         raise UsageError(
             f"--trainer.strategy: {trainer['strategy']}\naccepted: auto, "
-            f"{strategy}: each of a GAN's steps leaves out the other network"
+            f"{strategy}: each step of a GAN leaves out the other network"
         )
 
 
 def require_turns(generator_every_n_batches: int, discriminator_every_n_batches: int) -> None:
-    """Refuse that both networks rest in a batch.
+    """Refuse batches in which neither network takes a step.
 
     Raises:
-        ValueError: If neither takes a step in each.
+        ValueError: If neither network takes a step in every batch.
     """
     if min(generator_every_n_batches, discriminator_every_n_batches) != 1:
         raise ValueError(
@@ -56,7 +80,7 @@ def require_turns(generator_every_n_batches: int, discriminator_every_n_batches:
 
 
 def require_stages(generator_epochs: int, discriminator_epochs: int, l1_weight: float) -> None:
-    """Refuse stages that cannot be, or would train nothing.
+    """Validate the lengths of the stages.
 
     Raises:
         ValueError: If a number is negative, or the generator alone has no loss.
@@ -70,7 +94,7 @@ def require_stages(generator_epochs: int, discriminator_epochs: int, l1_weight: 
 
 
 def require_norm(gradient_clip_val: float | None) -> None:
-    """Refuse a limit that would leave nothing of a gradient; None is none.
+    """Validate a gradient norm; None is no limit.
 
     Raises:
         ValueError: If it is not above 0.
@@ -82,21 +106,21 @@ def require_norm(gradient_clip_val: float | None) -> None:
 
 
 def refuse_epochs(epochs: int | None, generator_epochs: int, discriminator_epochs: int) -> None:
-    """Refuse a run that ends before both networks are trained together.
+    """Refuse a run that ends before both networks train together.
 
     Args:
-        epochs: Of the run; None or -1 where time or steps end it.
-        generator_epochs: With the generator alone.
-        discriminator_epochs: With the discriminator alone.
+        epochs: Of the run; None or -1 if limited by time or steps.
+        generator_epochs: Epochs of the generator alone.
+        discriminator_epochs: Epochs of the discriminator alone.
 
     Raises:
-        UsageError: With what to write instead.
+        UsageError: With the values to use instead.
     """
     alone = generator_epochs + discriminator_epochs
     if alone and epochs is not None and 0 < epochs <= alone:
         raise UsageError(
             f"--trainer.max_epochs: {epochs}\naccepted: {alone + 1} or more with "
             f"generator_epochs {generator_epochs} and discriminator_epochs "
-            f"{discriminator_epochs}: the two networks would never be trained together; "
-            "or write fewer of these"
+            f"{discriminator_epochs}: the two networks would never train together; "
+            "or reduce these"
         )

@@ -1,0 +1,181 @@
+"""Optimizers and learning-rate schedules, as a configuration names them."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from lightning_colorize.common.errors import UsageError
+
+OptimizerFactory = Callable[[Iterable], Optimizer]  # type: ignore[type-arg]
+"""From parameters or parameter groups to an optimizer; in YAML `class_path` and `init_args`."""
+
+SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+"""From an optimizer to its schedule; in YAML `class_path` and `init_args`."""
+
+Interval = Literal["step", "epoch"]
+"""The unit of a schedule."""
+
+
+def make_optimizer(factory: OptimizerFactory, parameters: Iterable[Any], fused: bool) -> Optimizer:
+    """Return an optimizer.
+
+    Args:
+        factory: Builds it.
+        parameters: Parameters or parameter groups.
+        fused: Run each step in one kernel.
+
+    Raises:
+        UsageError: If the optimizer does not support `fused`.
+    """
+    if not fused:
+        return factory(parameters)
+    make: Any = factory
+    try:
+        optimizer: Optimizer = make(parameters, fused=True)
+    except (TypeError, RuntimeError) as error:
+        raise UsageError(
+            f"--model.fused: true\naccepted: false: this optimizer cannot do it here ({error}); "
+            "torch's Adam, AdamW and SGD do"
+        ) from error
+    return optimizer
+
+
+def build_optimizer(
+    factory: OptimizerFactory,
+    encoder: nn.Module,
+    rest: nn.Module,
+    encoder_lr_ratio: float = 1.0,
+    fused: bool = False,
+) -> Optimizer:
+    """Return an optimizer of all trainable parameters.
+
+    Args:
+        factory: Builds it.
+        encoder: Trained at `encoder_lr_ratio` times the optimizer's rate.
+        rest: Trained at the optimizer's rate; may contain the encoder.
+        encoder_lr_ratio: 0.1 is usual where the encoder is pretrained.
+        fused: As in `make_optimizer`.
+    """
+    slow = [p for p in encoder.parameters() if p.requires_grad]
+    known = {id(p) for p in encoder.parameters()}
+    fast = [p for p in rest.parameters() if p.requires_grad and id(p) not in known]
+    if encoder_lr_ratio == 1.0 or not slow:
+        return make_optimizer(factory, slow + fast, fused)
+    optimizer = make_optimizer(factory, [{"params": slow}, {"params": fast}], fused)
+    optimizer.param_groups[0]["lr"] *= encoder_lr_ratio
+    return optimizer
+
+
+def keep_encoder_rate(optimizer: Optimizer, encoder_lr_ratio: float) -> None:
+    """Keep the encoder's share of the rate while a rate finder sets one rate for all groups.
+
+    Args:
+        optimizer: From `build_optimizer`.
+        encoder_lr_ratio: The same as there.
+    """
+    if len(optimizer.param_groups) == 1:
+        return
+
+    def scale(optimizer: Optimizer, *_: Any) -> None:
+        optimizer.param_groups[0]["lr"] *= encoder_lr_ratio
+
+    def restore(optimizer: Optimizer, *_: Any) -> None:
+        optimizer.param_groups[0]["lr"] /= encoder_lr_ratio
+
+    optimizer.register_step_pre_hook(scale)
+    optimizer.register_step_post_hook(restore)
+
+
+def with_schedule(optimizer: Optimizer, factory: SchedulerFactory | None) -> OptimizerLRScheduler:
+    """Return the value of `configure_optimizers`; WarmupCosine steps every batch."""
+    if factory is None:
+        return optimizer
+    scheduler = factory(optimizer)
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {
+            "scheduler": scheduler,
+            "interval": _interval(scheduler),
+            "monitor": "val/loss",
+        },
+    }
+
+
+def step_schedules(trainer: Trainer, interval: Interval, step: Callable[[Any, None], None]) -> None:
+    """Step schedules under manual optimization, where Lightning does not.
+
+    Args:
+        trainer: The run's Trainer.
+        interval: The unit that has ended.
+        step: The module's `lr_scheduler_step`.
+    """
+    for config in trainer.lr_scheduler_configs:
+        if _interval(config.scheduler) == interval:
+            step(config.scheduler, None)
+
+
+def _interval(scheduler: LRScheduler | ReduceLROnPlateau) -> Interval:
+    return "step" if isinstance(scheduler, WarmupCosine) else "epoch"
+
+
+class WarmupCosine(LRScheduler):
+    """Linear warm-up, then half a cosine down to the end of the run.
+
+    torch's schedules count steps. This one follows the used share of the budget: epochs, steps
+    or time (`trainer.max_time`), so a configuration needs no number of steps.
+
+    Args:
+        optimizer: The optimizer.
+        warmup: Share of the run with growing rates.
+        final: Final rates, as a share of the full ones.
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup: float = 0.03, final: float = 0.01) -> None:
+        self.warmup = warmup
+        self.final = final
+        self.progress = 0.0
+        super().__init__(optimizer)
+
+    def factor(self, progress: float) -> float:
+        """Return the factor of the rates at a progress in 0..1."""
+        if progress < self.warmup:
+            # Not from 0: the first step has an effect.
+            return max(progress / self.warmup, 0.01)
+        rest = (progress - self.warmup) / max(1e-9, 1.0 - self.warmup)
+        return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, rest)))
+
+    def get_lr(self) -> list[float | Any]:
+        """Return the current rate of each parameter group."""
+        return [rate * self.factor(self.progress) for rate in self.base_lrs]
+
+    def follow(self, trainer: Trainer) -> None:
+        """Set the rates for the run's progress."""
+        progress = run_progress(trainer)
+        if trainer.world_size > 1:
+            # Each process has its own clock; with different rates the weights would diverge.
+            progress = trainer.strategy.broadcast(progress)
+        self.progress = progress
+        self.step()
+
+
+def run_progress(trainer: Trainer) -> float:
+    """Return the progress of the run in 0..1, by the budget that is used most."""
+    shares = [0.0]
+    if trainer.max_steps > 0:
+        shares.append(trainer.global_step / trainer.max_steps)
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        # The last batch of an epoch is a step, however few batches are accumulated.
+        steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        shares.append(trainer.global_step / (trainer.max_epochs * steps))
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
+            elapsed = callback.time_elapsed()
+            shares.append(elapsed / max(1e-9, elapsed + left))
+    return min(1.0, max(shares))
