@@ -24,7 +24,7 @@ from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.reading import Decode, Reading
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.data.trainer_view import TrainerView
-from lightning_colorize.metrics.functional import measure as measure_images
+from lightning_colorize.metrics import per_image
 from lightning_colorize.runs.folder import LAST
 from lightning_colorize.training.session import session
 
@@ -42,7 +42,7 @@ def check_colors(device: torch.device) -> dict[str, float]:
     rgb = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8, generator=generator)
     L, ab = to_lab(rgb)
     shifted = ab.flip(0)
-    expected = measure_images(L, shifted, ab)
+    expected = per_image(L, shifted, ab)
     raw = RawBatch(rgb.to(device), [""] * len(rgb))
     augmentation = Augmentation(48, rotation=5.0, grey_jitter=0.5)
     set_back = set_tf32(True)
@@ -50,7 +50,7 @@ def check_colors(device: torch.device) -> dict[str, float]:
         with torch.autocast(device.type, torch.bfloat16):
             L_there, ab_there = to_lab(raw.rgb)
             back = to_rgb(L_there, ab_there)
-            measured = measure_images(L.to(device), shifted.to(device), ab.to(device))
+            measured = per_image(L.to(device), shifted.to(device), ab.to(device))
             batches = []
             for images, compiled in ((raw._replace(rgb=rgb), False), (raw, False), (raw, True)):
                 torch.manual_seed(0)
@@ -62,8 +62,8 @@ def check_colors(device: torch.device) -> dict[str, float]:
         "L": _far(L_there, L),
         "ab": _far(ab_there, ab),
         "rgb": _far(back, rgb / 255),
-        "ssim": _far(measured.ssim, expected.ssim),
-        "psnr": _far(measured.psnr, expected.psnr),
+        "ssim": _far(measured["ssim"], expected["ssim"]),
+        "psnr": _far(measured["psnr"], expected["psnr"]),
         "augmented": _far(eager, cpu),
         "compiled": _far(compiled_batch, eager),
     }

@@ -21,11 +21,11 @@ from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.evaluation import find_images
 from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.evaluation.statistics import (
-    METRICS,
     differences_from_first,
     metrics_over,
 )
 from lightning_colorize.evaluation.systems import Network, open_systems
+from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.runs.folder import read_result
 
 RESULTS = Path(__file__).parent / "results"
@@ -85,8 +85,8 @@ def seeds(systems: dict[str, list[str]], data: Path) -> dict[str, Any]:
     differences = differences_from_first(np.stack([group.mean(0) for group in groups]), seed=0)
     rows = []
     for name, group, differs in zip(systems, groups, differences, strict=True):
-        metrics = dict(zip(METRICS, metrics_over(group).T, strict=True))
-        paired = dict(zip(METRICS, differs, strict=True))
+        metrics = dict(zip(NAMES, metrics_over(group).T, strict=True))
+        paired = dict(zip(NAMES, differs, strict=True))
         rows.append(
             {
                 "name": name,
@@ -99,7 +99,7 @@ def seeds(systems: dict[str, list[str]], data: Path) -> dict[str, Any]:
         )
     without = zip(measured.baselines, metrics_over(measured.values[sum(counts) :]), strict=True)
     baselines = {
-        name: {m: float(v) for m, v in zip(METRICS, values, strict=True) if m in COMPARED}
+        name: {m: float(v) for m, v in zip(NAMES, values, strict=True) if m in COMPARED}
         for name, values in without
     }
     return {"rows": rows, "baselines": baselines, "images": len(measured.names), "seeds": counts}

@@ -13,7 +13,8 @@ from lightning_colorize.common.arguments import (
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_atomic
 from lightning_colorize.common.provenance import versions
-from lightning_colorize.runs.listing import differences, summarize
+from lightning_colorize.runs.listing import differences
+from lightning_colorize.runs.record import RunRecord
 
 if TYPE_CHECKING:
     from lightning_colorize.reports.comparison import Plan, Report
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     if plan.study:
         write_study(plan)
     runs = [system.run for system in plan.systems if system.run is not None]
-    report = write_comparison(plan, differences([summarize(folder) for folder in runs]))
+    report = write_comparison(plan, differences([RunRecord(folder) for folder in runs]))
     unread = len(plan.found.images) - len(report.measured.names)
     broken = (f"left out: {error}" for error in report.measured.broken)
     for line in (*broken, *remarks(plan, report.measured)):

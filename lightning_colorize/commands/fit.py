@@ -60,7 +60,8 @@ def train(cli: "ColorizeCLI", resume_from: Path | None = None) -> None:
     import torch
 
     from lightning_colorize.evaluation import print_result
-    from lightning_colorize.runs.folder import BEST, read_result
+    from lightning_colorize.runs.folder import BEST
+    from lightning_colorize.runs.result import RunResult
 
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume_from, weights_only=True)
     if cli.best is None:
@@ -73,6 +74,6 @@ def train(cli: "ColorizeCLI", resume_from: Path | None = None) -> None:
             checkpoint = torch.load(best, map_location="cpu", weights_only=True)
             cli.model.load_state_dict(checkpoint["state_dict"])
         cli.trainer.test(cli.model, cli.datamodule, verbose=False)
-    result = read_result(cli.folder)
+    result = RunResult.read(cli.folder)
     if cli.trainer.is_global_zero and result is not None:
         print_result(result, cli.folder)

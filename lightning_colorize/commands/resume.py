@@ -5,7 +5,8 @@ from pathlib import Path
 
 from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.runs.folder import CONFIG, LAST, STOP, read_result
+from lightning_colorize.runs.folder import CONFIG, LAST, STOP
+from lightning_colorize.runs.result import RunResult
 
 HELP = "go on with a run that was interrupted or killed"
 
@@ -28,11 +29,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{folder} is not a run: it has no {CONFIG}")
     if not (folder / LAST).is_file():
         raise UsageError(f"nothing to resume: {folder} has no {LAST}; train it anew with fit")
-    result = read_result(folder)
-    status = None if result is None else result["status"]
-    if status in ("finished", "stopped_early") and not args.overrides:
+    result = RunResult.read(folder)
+    if result is not None and result.ended and not args.overrides:
         raise UsageError(
-            f"nothing to resume: {folder} is {status.replace('_', ' ')}; "
+            f"nothing to resume: {folder} is {result.status.replace('_', ' ')}; "
             "to train longer add for instance --trainer.max_epochs N"
         )
     # What ended it then shall not end it again.

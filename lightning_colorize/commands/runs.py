@@ -11,12 +11,12 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_atomic
 from lightning_colorize.runs.folder import find_runs
 from lightning_colorize.runs.listing import (
-    RunSummary,
     differences,
     find_metric,
     rank,
-    summarize,
 )
+from lightning_colorize.runs.record import RunRecord
+from lightning_colorize.runs.result import RunResult
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if not folders:
         print(f"no runs in {args.root} yet; lightning-colorize fit starts one")
         return 0
-    runs = [summarize(folder) for folder in folders]
+    runs = [RunRecord(folder) for folder in folders]
     metric = find_metric(runs, args.sort) if args.sort else _METRIC
     runs = rank(runs, metric)
     differing = differences(runs, everything=args.all_keys)
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_table(
-    runs: Sequence[RunSummary], metric: str, differing: Mapping[str, Sequence[str | None]]
+    runs: Sequence[RunRecord], metric: str, differing: Mapping[str, Sequence[str | None]]
 ) -> None:
     from rich.console import Console
 
@@ -97,7 +97,7 @@ def _print_table(
 
 
 def _table(
-    runs: Sequence[RunSummary],
+    runs: Sequence[RunRecord],
     metric: str,
     differing: Mapping[str, Sequence[str | None]],
     shown: Sequence[str],
@@ -120,7 +120,7 @@ def _table(
             _number(run_.metrics.get(metric), "{:.3f}"),
             _number(run_.minus_grey(metric), "{:+.3f}"),
             _number(run_.epochs, "{}"),
-            _time(run_.seconds),
+            _time(run_.result.seconds if run_.result else None),
             *(_value(differing[name][i]) for name in shown),
         ]
         table.add_row(*map(Text, cells))
@@ -128,8 +128,9 @@ def _table(
 
 
 def _as_json(
-    runs: Sequence[RunSummary], metric: str, differing: Mapping[str, Sequence[str | None]]
+    runs: Sequence[RunRecord], metric: str, differing: Mapping[str, Sequence[str | None]]
 ) -> list[dict[str, Any]]:
+    results = [run_.result or RunResult(run_.status) for run_ in runs]
     return [
         {
             "folder": str(run_.folder),
@@ -139,13 +140,13 @@ def _as_json(
             "value": run_.metrics.get(metric),
             "minus_grey": run_.minus_grey(metric),
             "epochs": run_.epochs,
-            "seconds": run_.seconds,
-            "device_hours": run_.device_hours,
-            "steady_images_per_second": run_.images_per_second,
+            "seconds": result.seconds,
+            "device_hours": result.device_hours,
+            "steady_images_per_second": result.steady_images_per_second,
             "metrics": run_.metrics,
             "differs": {name: values[i] for name, values in differing.items()},
         }
-        for i, run_ in enumerate(runs)
+        for i, (run_, result) in enumerate(zip(runs, results, strict=True))
     ]
 
 

@@ -88,10 +88,9 @@ def _refuse_none(sweep: Sweep, file: Path) -> None:
 
 
 def _refuse_metric(sweep: Sweep, file: Path) -> None:
-    from lightning_colorize.metrics import colorization_metrics
+    from lightning_colorize.metrics.spec import NAMES
 
-    measured = colorization_metrics().keys()
-    names = ["val/loss", *(f"{split}/{name}" for split in ("val", "test") for name in measured)]
+    names = ["val/loss", *(f"{split}/{name}" for split in ("val", "test") for name in NAMES)]
     if sweep.metric is not None and sweep.metric.name not in names:
         raise UsageError(
             f"{file}: metric.name: '{sweep.metric.name}' is never logged; "

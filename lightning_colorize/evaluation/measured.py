@@ -40,7 +40,7 @@ class Measured:
         systems: Names of the systems.
         baselines: Names of the baselines, whose rows follow those of the systems.
         names: The images'.
-        values: (rows, fields of `ImageValues`, images); None without truth.
+        values: (rows, columns of `spec.COLUMNS`, images); None without truth.
         disagreement: How far systems are from their common mean, in LAB units, mean over systems
             and pixels: (images,).
         broken: What could not be read of the systems' own images.
@@ -74,7 +74,7 @@ def measure_systems(
     Args:
         systems: On the batches' device.
         batches: The true images, squares of one size.
-        show: Called with each image, and its values: (systems, fields); None without truth.
+        show: Called with each image, and its values: (systems, columns); None without truth.
         truth: Whether the images' own colours are the truth.
     """
     baselines = _baselines(systems)
@@ -96,7 +96,7 @@ def measure_systems(
         if truth:
             rows = [*colored, *(Colored(batch.L, _baseline(n, baselines, batch)) for n in extra)]
             measured = [measure(batch.L, row.ab, batch.ab, row.L) for row in rows]
-            of_batch = torch.stack([torch.stack(values_of) for values_of in measured]).cpu()
+            of_batch = torch.stack(measured).cpu()
             values.append(of_batch)
         for i, tiles in enumerate(_tiles(batch, systems, colored, truth)):
             show(tiles, None if of_batch is None else of_batch[: len(systems), :, i])

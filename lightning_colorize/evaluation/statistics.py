@@ -4,19 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import stats
 
-from lightning_colorize.metrics.collection import COLORLESS, CONSTANT
-from lightning_colorize.metrics.functional import ImageValues
-
-MEANS = ("psnr", "ssim", "ciede2000", "mse_ab", "colorfulness")
-METRICS = (*MEANS, "colorfulness_ratio", "ab_corr")
-"""The metrics in the order of their columns."""
+from lightning_colorize.metrics.functional import over_images
+from lightning_colorize.metrics.spec import METRICS
 
 RESAMPLES = 5000
 CONFIDENCE = 0.95
-
-_FIELD = {name: number for number, name in enumerate(ImageValues._fields)}
 
 
 @dataclass(frozen=True)
@@ -41,30 +36,16 @@ class Difference:
 
 
 def metrics_over(values: np.ndarray) -> np.ndarray:
-    """Return all metrics over images.
-
-    The same as `metrics.colorization_metrics`, for many samples of the images at once.
+    """Return all metrics over images, for many samples of the images at once.
 
     Args:
-        values: (..., fields of `ImageValues`, samples..., images): the axis of the fields is
-            the second, that of the images the last.
+        values: (rows, columns of `measure`, samples..., images).
 
     Returns:
         (rows, metrics, samples...).
     """
-    field = {name: values[:, number] for name, number in _FIELD.items()}
-    truth = np.maximum(field["true_colorfulness"].mean(-1), COLORLESS)
-    return np.stack(
-        [
-            *(field[name].mean(-1) for name in MEANS),
-            field["colorfulness"].mean(-1) / truth,
-            np.minimum(
-                _correlation(field["mean_a"], field["true_mean_a"]),
-                _correlation(field["mean_b"], field["true_mean_b"]),
-            ),
-        ],
-        axis=1,
-    )
+    columns = torch.from_numpy(values).movedim(1, 0)
+    return torch.stack([over_images(metric, columns) for metric in METRICS], dim=1).numpy()
 
 
 def differences_from_first(values: np.ndarray, seed: int) -> list[list[Difference]]:
@@ -74,7 +55,7 @@ def differences_from_first(values: np.ndarray, seed: int) -> list[list[Differenc
     draw is one for all rows, so that what makes an image hard for everybody cancels out.
 
     Args:
-        values: (rows, fields of `ImageValues`, images).
+        values: (rows, columns of `measure`, images).
         seed: Of the draws.
 
     Returns:
@@ -122,14 +103,3 @@ def mean_and_spread(rows: Sequence[Sequence[float]]) -> list[tuple[float, float]
 def _less_first(metrics: np.ndarray) -> np.ndarray:
     difference: np.ndarray = metrics - metrics[:1]
     return difference
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return Pearson's r along the last axis, 0 where one of both is constant."""
-    first = first - first.mean(-1, keepdims=True)
-    second = second - second.mean(-1, keepdims=True)
-    squares = np.square(first).mean(-1), np.square(second).mean(-1)
-    constant = np.minimum(*squares) < CONSTANT**2
-    product = np.where(constant, 1.0, squares[0] * squares[1])
-    r: np.ndarray = np.where(constant, 0.0, (first * second).mean(-1) / np.sqrt(product))
-    return r

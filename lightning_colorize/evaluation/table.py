@@ -8,18 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_colorize.runs.folder import metric_goal
-
-FORMATS = {
-    "psnr": "{:.2f}",
-    "ssim": "{:.4f}",
-    "ciede2000": "{:.2f}",
-    "mse_ab": "{:.1f}",
-    "colorfulness": "{:.1f}",
-    "colorfulness_ratio": "{:.3f}",
-    "ab_corr": "{:.3f}",
-}
-"""The metrics in the order of their columns, and how each is rounded."""
+from lightning_colorize.metrics.spec import NAMES, format_metric, metric_goal
 
 
 def metrics_table(
@@ -37,7 +26,7 @@ def metrics_table(
     """
     table = Table(box=SIMPLE, pad_edge=False)
     table.add_column(title or "", no_wrap=True)
-    columns = [name for name in FORMATS if any(name in row for row in rows.values())]
+    columns = [name for name in NAMES if any(name in row for row in rows.values())]
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     best = {
@@ -63,11 +52,11 @@ def _best(name: str, values: list[float | None]) -> str | None:
     numbers = [value for value in values if value is not None and not math.isnan(value)]
     if goal is None or not numbers:
         return None
-    return FORMATS[name].format(max(numbers) if goal == "max" else min(numbers))
+    return format_metric(name, max(numbers) if goal == "max" else min(numbers))
 
 
 def _cell(name: str, value: float | None, best: str | None) -> Text:
-    if value is None:
+    if value is None or math.isnan(value):
         return Text("-")
-    shown = FORMATS[name].format(value)
+    shown = format_metric(name, value)
     return Text(shown, style="bold" if shown == best else "")

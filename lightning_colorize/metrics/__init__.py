@@ -1,17 +1,39 @@
-"""How good predicted colours are: per image, as torchmetrics collections, beside baselines."""
+"""Metrics of predicted colors: their table, torchmetrics collections, baselines.
 
-from lightning_colorize.metrics.baselines import BASELINES, Baselines
-from lightning_colorize.metrics.collection import colorization_metrics
-from lightning_colorize.metrics.diversity import diversity_ratio
-from lightning_colorize.metrics.functional import colorfulness, per_image
-from lightning_colorize.metrics.training import batch_figures
+`lightning_colorize.metrics.spec` can be imported without torch: the names below are loaded when
+first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_colorize.metrics.baselines import BASELINES, Baselines
+    from lightning_colorize.metrics.collection import colorization_metrics
+    from lightning_colorize.metrics.diversity import diversity_ratio
+    from lightning_colorize.metrics.functional import per_image
+    from lightning_colorize.metrics.training import batch_metrics
 
 __all__ = [
     "BASELINES",
     "Baselines",
-    "batch_figures",
-    "colorfulness",
+    "batch_metrics",
     "colorization_metrics",
     "diversity_ratio",
     "per_image",
 ]
+
+_MODULES = {
+    "BASELINES": "baselines",
+    "Baselines": "baselines",
+    "batch_metrics": "training",
+    "colorization_metrics": "collection",
+    "diversity_ratio": "diversity",
+    "per_image": "functional",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

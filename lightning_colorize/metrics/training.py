@@ -1,16 +1,15 @@
-"""Figures of one training batch, by which a GAN's health is told."""
+"""Metrics of one training batch, for monitoring a GAN."""
 
 import torch
 from torch import Tensor
 
-from lightning_colorize.color import to_rgb
-from lightning_colorize.metrics.collection import COLORLESS, correlation
+from lightning_colorize.metrics import ab_corr, colorfulness_ratio
 from lightning_colorize.metrics.diversity import diversity_ratio
-from lightning_colorize.metrics.functional import colorfulness
+from lightning_colorize.metrics.images import ImagePair
 
 
 @torch.no_grad()
-def batch_figures(L: Tensor, ab_hat: Tensor, ab: Tensor) -> dict[str, Tensor]:
+def batch_metrics(L: Tensor, ab_hat: Tensor, ab: Tensor) -> dict[str, Tensor]:
     """Return `colorfulness_ratio`, `ab_corr` and `diversity` of a batch, scalars in fp32.
 
     Args:
@@ -18,10 +17,9 @@ def batch_figures(L: Tensor, ab_hat: Tensor, ab: Tensor) -> dict[str, Tensor]:
         ab_hat: (B, 2, H, W) in LAB units, predicted.
         ab: (B, 2, H, W) in LAB units, true.
     """
-    predicted, true = (colorfulness(to_rgb(L, colors)).mean() for colors in (ab_hat, ab))
-    means_hat, means = (colors.float().mean(dim=(2, 3)) for colors in (ab_hat, ab))
+    images = ImagePair(L, ab_hat, ab)
     return {
-        "colorfulness_ratio": predicted / true.clamp(min=COLORLESS),
-        "ab_corr": torch.stack([correlation(means_hat[:, i], means[:, i]) for i in (0, 1)]).min(),
+        "colorfulness_ratio": colorfulness_ratio.over_images(colorfulness_ratio.per_image(images)),
+        "ab_corr": ab_corr.over_images(ab_corr.per_image(images)),
         "diversity": diversity_ratio(ab_hat, ab),
     }

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning_colorize.common.errors import UsageError
 
@@ -37,21 +37,6 @@ TRIAL = "LIGHTNING_COLORIZE_TRIAL"
 
 SWEEP = "LIGHTNING_COLORIZE_SWEEP"
 """The same for the sweep's name, by which loggers group its trials."""
-
-METRIC_GOALS: dict[str, Literal["min", "max"]] = {
-    "loss": "min",
-    "mse_ab": "min",
-    "ciede2000": "min",
-    "psnr": "max",
-    "ssim": "max",
-    "ab_corr": "max",
-}
-"""Which way is better; colourfulness has no entry, because more of it is not always better."""
-
-
-def metric_goal(name: str) -> Literal["min", "max"] | None:
-    """Return which way a logged metric (`val/psnr`) is better; None where neither way is."""
-    return METRIC_GOALS.get(name.rpartition("/")[2])
 
 
 def find_runs(root: Path) -> list[Path]:

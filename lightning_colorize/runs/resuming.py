@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.runs.folder import flatten, read_config, read_result
+from lightning_colorize.runs.folder import flatten, read_config
+from lightning_colorize.runs.result import RunResult
 
 # By these the run was found.
 _OF_THE_FOLDER = {"run.root", "run.experiment", "run.name", "run.auto_resume"}
@@ -56,6 +57,6 @@ def refuse_ended(folder: Path) -> None:
     Raises:
         RunEnded: If it is one.
     """
-    result = read_result(folder)
-    if result is not None and result["status"] in ("finished", "stopped_early"):
-        raise RunEnded(folder, result["status"])
+    result = RunResult.read(folder)
+    if result is not None and result.ended:
+        raise RunEnded(folder, result.status)

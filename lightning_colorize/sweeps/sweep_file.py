@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from lightning_colorize.runs.folder import metric_goal
+from lightning_colorize.metrics.spec import metric_goal
 from lightning_colorize.sweeps.command import read_command
 from lightning_colorize.sweeps.goal import Goal
 from lightning_colorize.sweeps.grid import listed

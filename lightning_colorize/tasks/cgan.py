@@ -12,7 +12,7 @@ from torch.optim import Adam
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import L1, AdversarialLoss
-from lightning_colorize.metrics import batch_figures
+from lightning_colorize.metrics import batch_metrics
 from lightning_colorize.networks import (
     Colorizer,
     Decoder,
@@ -193,7 +193,7 @@ class CGANTask(ColorizationTask):
             figures |= self._step_generator(L, ab_hat, prediction, batch, logs)
             self.log("train/loss", figures["loss"], prog_bar=True, batch_size=len(batch))
         if logs:
-            figures |= batch_figures(batch.L, self.scaling.restore_ab(ab_hat), batch.ab)
+            figures |= batch_metrics(batch.L, self.scaling.restore_ab(ab_hat), batch.ab)
             others = {f"train/{name}": value for name, value in figures.items() if name != "loss"}
             self.log_dict(others, batch_size=len(batch))
         step_schedules(self.trainer, "step", self.lr_scheduler_step)

@@ -9,7 +9,8 @@ from skimage.metrics import peak_signal_noise_ratio
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.measured import Colored, measure_systems
-from lightning_colorize.metrics.functional import ImageValues, measure
+from lightning_colorize.metrics.functional import measure
+from lightning_colorize.metrics.spec import COLUMNS
 
 
 @pytest.fixture
@@ -39,28 +40,28 @@ def _rgb(L, ab):
 
 
 def measured(batch, color):
-    """Return what one system's images are worth, as `ImageValues` of arrays."""
+    """Return the values of one system's images, each by its name."""
     result = measure_systems([Stub("one", color)], [batch], lambda tiles, values: None)
-    return ImageValues(*result.values[0])
+    return dict(zip(COLUMNS, result.values[0], strict=True))
 
 
 def test_with_the_true_lightness_it_is_what_the_metrics_measure(batch):
     ours = measured(batch, lambda b: Colored(b.L, b.ab * 0.5))
     expected = measure(batch.L, batch.ab * 0.5, batch.ab)
-    for value, other in zip(ours, expected, strict=True):
+    for value, other in zip(ours.values(), expected, strict=True):
         assert np.array_equal(value, other.double().numpy())
 
 
 def test_a_lightness_of_its_own_is_an_error_that_counts(batch):
     darker = Colored(batch.L - 10, batch.ab)
     values = measured(batch, lambda b: darker)
-    assert values.mse_ab.max() == 0
+    assert values["mse_ab"].max() == 0
     for i in range(3):
         seen, truth = _rgb(darker.L[i], darker.ab[i]), _rgb(batch.L[i], batch.ab[i])
         psnr = peak_signal_noise_ratio(truth, seen, data_range=1)
-        assert values.psnr[i] == pytest.approx(psnr, abs=0.01)
+        assert values["psnr"][i] == pytest.approx(psnr, abs=0.01)
         delta = deltaE_ciede2000(rgb2lab(truth), rgb2lab(seen)).mean()
-        assert values.ciede2000[i] == pytest.approx(delta, abs=0.05)
+        assert values["ciede2000"][i] == pytest.approx(delta, abs=0.05)
 
 
 def test_rows_fields_and_images_are_in_their_order(batch):
@@ -72,8 +73,8 @@ def test_rows_fields_and_images_are_in_their_order(batch):
     result = measure_systems(systems, [batch], lambda tiles, values: shown.append((tiles, values)))
     assert result.rows == ["half", "truth", "grey"]
     assert result.names == batch.names
-    assert result.values.shape == (3, len(ImageValues._fields), 3)
-    mse = result.values[:, ImageValues._fields.index("mse_ab")]
+    assert result.values.shape == (3, len(COLUMNS), 3)
+    mse = result.values[:, COLUMNS.index("mse_ab")]
     energy = batch.ab.square().mean(dim=(1, 2, 3)).numpy()
     np.testing.assert_allclose(mse, [energy / 4, 0 * energy, energy], rtol=1e-5)
     for i, (tiles, values) in enumerate(shown):

@@ -1,12 +1,13 @@
 import io
-import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from lightning_colorize.evaluation import print_result
+from lightning_colorize.runs.result import RunResult
 
 _RESULT = {
     "status": "stopped_early",
@@ -28,7 +29,7 @@ _RESULT = {
 
 def _printed(result, folder):
     file = io.StringIO()
-    print_result(result, folder, Console(file=file, width=60))
+    print_result(RunResult(**result), folder, Console(file=file, width=60))
     return file.getvalue()
 
 
@@ -40,10 +41,10 @@ def test_what_a_run_came_to():
     assert ["model", "23.00"] in lines
     assert ["model", "22.50"] in lines
     assert ["grey", "21.25"] in lines
-    assert "stopped early 12 epochs, 58,000 images in 0:15:02 (64 a second)\n" in text
+    assert "stopped early 12 epochs, 58,000 images in 0:15:02 (64/s)\n" in text
     assert (
-        "cost      1 device hours, 72 images a second in steady state, 3.1% of it waiting for"
-        " data, 41.5% of the device's peak FLOPs, at most 5.0 GiB of device memory\n"
+        "compute   1 device hours, 72 images/s in steady state, 3.1% of it waiting for"
+        " data, 41.5% of peak FLOPs, peak device memory 5.0 GiB\n"
     ) in text
     assert "runs/experiment/name/checkpoints/best.ckpt\n" in text
     assert "lightning-colorize colorize INPUT OUTPUT --checkpoint runs/experiment/name\n" in text
@@ -78,11 +79,11 @@ def test_a_run_that_ended_before_its_first_validation(metrics):
     assert "psnr" not in text
     assert "best.ckpt" not in text
     assert "1 epoch," in text
-    assert "cost      0.00021 device hours\n" in text
+    assert "compute   0.00021 device hours\n" in text
 
 
 def test_a_real_run(finished_run):
-    text = _printed(json.loads((finished_run / "result.json").read_text()), finished_run)
+    text = _printed(asdict(RunResult.read(finished_run)), finished_run)
     assert text.splitlines()[0].split()[:3] == ["validation,", "best", "epoch"]
     assert text.count("model ") == 2
     assert text.count("\nlut ") == 2

@@ -6,24 +6,22 @@ import pytest
 import torch
 
 from lightning_colorize.evaluation.statistics import (
-    METRICS,
     Difference,
     differences_from_first,
     mean_and_spread,
     metrics_over,
 )
 from lightning_colorize.metrics import colorization_metrics
-from lightning_colorize.metrics.functional import ImageValues, measure
-
-FIELDS = ImageValues._fields
+from lightning_colorize.metrics.functional import measure
+from lightning_colorize.metrics.spec import COLUMNS, NAMES
 
 
 def _values(rows=2, images=40, seed=0):
     random = np.random.default_rng(seed)
-    values = random.normal(20, 5, size=(rows, len(FIELDS), images))
+    values = random.normal(20, 5, size=(rows, len(COLUMNS), images))
     # The truth is the same for all rows.
     for name in ("true_colorfulness", "true_mean_a", "true_mean_b"):
-        values[:, FIELDS.index(name)] = values[0, FIELDS.index(name)]
+        values[:, COLUMNS.index(name)] = values[0, COLUMNS.index(name)]
     return values
 
 
@@ -34,8 +32,8 @@ def test_metrics_are_those_of_the_collection():
     ab_hat += torch.linspace(-9, 9, 6).view(6, 1, 1, 1) + ab.mean(dim=(2, 3), keepdim=True)
     collection = colorization_metrics()
     collection.update(L, ab_hat, ab)
-    values = torch.stack(measure(L, ab_hat, ab)).double().numpy()[None]
-    ours = dict(zip(METRICS, metrics_over(values)[0], strict=True))
+    values = measure(L, ab_hat, ab).double().numpy()[None]
+    ours = dict(zip(NAMES, metrics_over(values)[0], strict=True))
     assert ours == pytest.approx({k: float(v) for k, v in collection.compute().items()}, rel=1e-4)
 
 
@@ -43,16 +41,16 @@ def test_many_samples_of_the_images_are_measured_at_once():
     values = _values()
     samples = np.random.default_rng(2).integers(0, 40, size=(3, 40))
     together = metrics_over(values[:, :, samples])
-    assert together.shape == (2, len(METRICS), 3)
+    assert together.shape == (2, len(NAMES), 3)
     for number, sample in enumerate(samples):
         np.testing.assert_allclose(together[..., number], metrics_over(values[:, :, sample]))
 
 
 def test_no_correlation_with_a_constant():
     values = _values()
-    values[1, FIELDS.index("mean_a")] = 3.0
-    values[1, FIELDS.index("mean_b")] = values[1, FIELDS.index("true_mean_b")]
-    assert metrics_over(values)[1, METRICS.index("ab_corr")] == 0.0
+    values[1, COLUMNS.index("mean_a")] = 3.0
+    values[1, COLUMNS.index("mean_b")] = values[1, COLUMNS.index("true_mean_b")]
+    assert metrics_over(values)[1, NAMES.index("ab_corr")] == 0.0
 
 
 def test_a_system_differs_from_itself_by_exactly_nothing():
@@ -60,7 +58,7 @@ def test_a_system_differs_from_itself_by_exactly_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         differences = differences_from_first(values, seed=0)
-    assert differences == [[Difference(0.0, 0.0, 0.0)] * len(METRICS)] * 3
+    assert differences == [[Difference(0.0, 0.0, 0.0)] * len(NAMES)] * 3
     assert not differences[1][0].clear
 
 
@@ -68,8 +66,8 @@ def test_the_bootstrap_is_paired():
     # Images differ by 5 dB among each other, systems by exactly 1 on each of them.
     values = _values()
     values[1] = values[0]
-    values[1, FIELDS.index("psnr")] += 1
-    psnr = differences_from_first(values, seed=0)[1][METRICS.index("psnr")]
+    values[1, COLUMNS.index("psnr")] += 1
+    psnr = differences_from_first(values, seed=0)[1][NAMES.index("psnr")]
     assert (psnr.value, psnr.low, psnr.high) == pytest.approx((1, 1, 1))
     assert psnr.clear
 
@@ -79,16 +77,16 @@ def test_every_row_is_compared_with_the_first():
     first, _, third = metrics_over(values)
     differences = differences_from_first(values, seed=0)
     assert [of.value for of in differences[2]] == pytest.approx(list(third - first))
-    assert [of.value for of in differences[0]] == [0] * len(METRICS)
+    assert [of.value for of in differences[0]] == [0] * len(NAMES)
 
 
 def test_intervals_of_means_are_about_those_of_the_normal_distribution():
     values = _values(images=400)
     differences = differences_from_first(values, seed=3)[1]
     for metric in ("psnr", "mse_ab"):
-        first, second = values[:, FIELDS.index(metric)]
+        first, second = values[:, COLUMNS.index(metric)]
         half = 1.96 * np.std(second - first, ddof=1) / 20
-        of = differences[METRICS.index(metric)]
+        of = differences[NAMES.index(metric)]
         assert of.value == pytest.approx((second - first).mean())
         assert (of.high - of.low) / 2 == pytest.approx(half, rel=0.07)
         assert (of.high + of.low) / 2 == pytest.approx(of.value, abs=0.1 * half)
@@ -97,10 +95,10 @@ def test_intervals_of_means_are_about_those_of_the_normal_distribution():
 def test_intervals_of_a_ratio_and_a_correlation_against_resampling_by_hand():
     values = _values(images=60, seed=5)
     random = np.random.default_rng(9)
-    ratio, hue = [], []
+    ratio, corr = [], []
     for _ in range(1500):
         some = values[:, :, random.integers(0, 60, size=60)]
-        field = {name: some[:, i] for i, name in enumerate(FIELDS)}
+        field = {name: some[:, i] for i, name in enumerate(COLUMNS)}
         ratio.append(np.diff(field["colorfulness"].mean(-1) / field["true_colorfulness"][0].mean()))
         r = [
             min(
@@ -109,11 +107,11 @@ def test_intervals_of_a_ratio_and_a_correlation_against_resampling_by_hand():
             )
             for row in (0, 1)
         ]
-        hue.append(np.diff(r))
+        corr.append(np.diff(r))
     ours = differences_from_first(values, seed=0)[1]
-    for metric, draws in (("colorfulness_ratio", ratio), ("ab_corr", hue)):
+    for metric, draws in (("colorfulness_ratio", ratio), ("ab_corr", corr)):
         low, high = np.percentile(draws, (2.5, 97.5))
-        of = ours[METRICS.index(metric)]
+        of = ours[NAMES.index(metric)]
         assert (of.low, of.high) == pytest.approx((low, high), abs=0.12 * (high - low))
 
 

@@ -36,7 +36,7 @@ def test_rounding_order_and_the_best_in_bold_by_direction():
         ["23.46", "21.98", "23.46"],
         ["11.00", "12.18", "11.01"],
         ["20.0", "0.0", "9.0"],
-        ["0.400", "nan", "-"],
+        ["0.400", "-", "-"],
     ]
     styles = _styles(table)
     assert styles["psnr"] == ["bold", "", "bold"]

@@ -5,8 +5,11 @@ from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lightning_colorize.color import to_lab
-from lightning_colorize.metrics import colorfulness, per_image
-from lightning_colorize.metrics.functional import PSNR_CAP, measure
+from lightning_colorize.metrics import per_image
+from lightning_colorize.metrics.colorfulness import colorfulness
+from lightning_colorize.metrics.functional import measure
+from lightning_colorize.metrics.psnr import PSNR_CAP
+from lightning_colorize.metrics.spec import COLUMNS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
 
@@ -58,11 +61,10 @@ def test_every_value_against_scikit_image(images):
 
 def test_mean_colours(images):
     L, ab_hat, ab = images
-    values = measure(L, ab_hat, ab)
-    np.testing.assert_allclose(values.mean_a, ab_hat[:, 0].mean((1, 2)), atol=1e-4)
-    np.testing.assert_allclose(values.mean_b, ab_hat[:, 1].mean((1, 2)), atol=1e-4)
-    np.testing.assert_allclose(values.true_mean_a, ab[:, 0].mean((1, 2)), atol=1e-4)
-    np.testing.assert_allclose(values.true_mean_b, ab[:, 1].mean((1, 2)), atol=1e-4)
+    values = dict(zip(COLUMNS, measure(L, ab_hat, ab), strict=True))
+    for channel, name in enumerate(("mean_a", "mean_b")):
+        np.testing.assert_allclose(values[name], ab_hat[:, channel].mean((1, 2)), atol=1e-4)
+        np.testing.assert_allclose(values[f"true_{name}"], ab[:, channel].mean((1, 2)), atol=1e-4)
 
 
 def test_colorfulness_by_hand():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.color import lab2rgb
 
-from lightning_colorize.metrics import batch_figures
+from lightning_colorize.metrics import batch_metrics
 
 
 def colorfulness(L, ab):
@@ -34,7 +34,7 @@ def distance(ab):
 def test_against_references(images, autocast):
     L, ab_hat, ab = images
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        figures = batch_figures(L, ab_hat, ab)
+        figures = batch_metrics(L, ab_hat, ab)
     assert set(figures) == {"colorfulness_ratio", "ab_corr", "diversity"}
     assert {(f.shape, f.dtype) for f in figures.values()} == {(torch.Size(), torch.float32)}
     ratio = colorfulness(L, ab_hat) / colorfulness(L, ab)
@@ -48,14 +48,14 @@ def test_against_references(images, autocast):
 def test_the_worse_of_both_correlations(images):
     L, _, ab = images
     mirrored = ab * torch.tensor([1.0, -1.0]).view(1, 2, 1, 1)
-    assert batch_figures(L, mirrored, ab)["ab_corr"].item() == pytest.approx(-1, abs=1e-5)
-    assert batch_figures(L, ab, ab)["ab_corr"].item() == pytest.approx(1, abs=1e-5)
+    assert batch_metrics(L, mirrored, ab)["ab_corr"].item() == pytest.approx(-1, abs=1e-5)
+    assert batch_metrics(L, ab, ab)["ab_corr"].item() == pytest.approx(1, abs=1e-5)
 
 
 def test_one_tint_for_everything(images):
     L, _, ab = images
     tint = torch.tensor([20.0, -5.0]).view(1, 2, 1, 1).expand_as(ab)
-    figures = batch_figures(L, tint, ab)
+    figures = batch_metrics(L, tint, ab)
     assert figures["ab_corr"] == 0
     assert figures["diversity"] == pytest.approx(0, abs=1e-5)
     assert figures["colorfulness_ratio"] > 0.1
@@ -63,7 +63,7 @@ def test_one_tint_for_everything(images):
 
 def test_grey_truths_divide_by_a_tenth(images):
     L, ab_hat, ab = images
-    figures = batch_figures(L, ab_hat, 0 * ab)
+    figures = batch_metrics(L, ab_hat, 0 * ab)
     expected = pytest.approx(10 * colorfulness(L, ab_hat), rel=1e-2)
     assert figures["colorfulness_ratio"].item() == expected
     assert figures["diversity"].isnan()
@@ -71,5 +71,5 @@ def test_grey_truths_divide_by_a_tenth(images):
 
 def test_no_gradient_is_drawn(images):
     L, ab_hat, ab = images
-    figures = batch_figures(L, ab_hat.requires_grad_(), ab)
+    figures = batch_metrics(L, ab_hat.requires_grad_(), ab)
     assert not any(figure.requires_grad for figure in figures.values())

@@ -17,7 +17,7 @@ def _run(root, name, **files):
 
 
 def test_imports_neither_torch_nor_lightning():
-    code = "import lightning_colorize.runs.folder, sys; print(sorted(sys.modules))"
+    code = "import lightning_colorize.runs.record, sys; print(sorted(sys.modules))"
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
@@ -89,11 +89,3 @@ def test_checkpoint_of_prefers_the_best(tmp_path):
     assert run_folder.checkpoint_of(folder / "last.ckpt") == folder / "last.ckpt"
     with pytest.raises(UsageError, match="does not exist"):
         run_folder.checkpoint_of(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize(
-    ("name", "goal"),
-    [("val/psnr", "max"), ("ciede2000", "min"), ("test/mse_ab", "min"), ("val/colorfulness", None)],
-)
-def test_metric_goal(name, goal):
-    assert run_folder.metric_goal(name) == goal

@@ -6,28 +6,18 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from lightning_colorize.evaluation.statistics import METRICS, Difference
-from lightning_colorize.evaluation.table import FORMATS
+from lightning_colorize.evaluation.statistics import Difference
+from lightning_colorize.metrics.spec import NAMES, format_metric, metric_goal, metric_help
 from lightning_colorize.reports.comparison.charts import MINUS, Interval, interval_chart
 from lightning_colorize.reports.comparison.report import Report
-from lightning_colorize.runs.folder import metric_goal
 
-_HELP = {
-    "psnr": "peak signal-to-noise ratio of RGB, in dB; higher is better",
-    "ssim": "structural similarity of RGB; higher is better",
-    "ciede2000": "difference of colour as people see it (ΔE); lower is better",
-    "mse_ab": "squared error of a and b, in LAB units squared; lower is better",
-    "colorfulness": "how colourful the images are; more is not always better",
-    "colorfulness_ratio": "the same, as a share of the true images'; 1 is as colourful as these",
-    "ab_corr": "correlation of mean colour with the truth's over images; higher is better",
-}
 _ARROWS = {"max": "↑", "min": "↓", None: ""}
 
 
 def metric_head(name: str) -> dict[str, str]:
     """Return a column's heading: `name`, `help`, `arrow`, `goal`."""
     goal = metric_goal(name)
-    return {"name": name, "help": _HELP[name], "arrow": _ARROWS[goal], "goal": goal or ""}
+    return {"name": name, "help": metric_help(name), "arrow": _ARROWS[goal], "goal": goal or ""}
 
 
 def metric_rows(report: Report, names: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -40,10 +30,10 @@ def metric_rows(report: Report, names: Sequence[Mapping[str, Any]]) -> list[dict
     if report.metrics is None:
         return []
     shown = [
-        [_rounded(name, value) for name, value in zip(METRICS, row, strict=True)]
+        [_rounded(name, value) for name, value in zip(NAMES, row, strict=True)]
         for row in report.metrics
     ]
-    best = [_best(report.metrics[: len(names), i], METRICS[i]) for i in range(len(METRICS))]
+    best = [_best(report.metrics[: len(names), i], NAMES[i]) for i in range(len(NAMES))]
     return [
         {
             "name": name,
@@ -56,7 +46,7 @@ def metric_rows(report: Report, names: Sequence[Mapping[str, Any]]) -> list[dict
                     "best": shown[number][i] == best[i],
                     **({"difference": ""} if not number else _difference(report, number, i)),
                 }
-                for i in range(len(METRICS))
+                for i in range(len(NAMES))
             ],
         }
         for number, name in enumerate(report.measured.rows)
@@ -72,7 +62,7 @@ def _best(values: np.ndarray, metric: str) -> str | None:
 
 
 def _difference(report: Report, row: int, column: int) -> dict[str, str]:
-    difference, metric = report.differences[row][column], METRICS[column]
+    difference, metric = report.differences[row][column], NAMES[column]
     interval = ""
     if difference.low is not None and difference.high is not None:
         ends = (_rounded(metric, end, signed=True) for end in (difference.low, difference.high))
@@ -88,7 +78,7 @@ def _rounded(metric: str, value: float, *, signed: bool = False) -> str:
     """Return a value as it is shown; what is rounded to 0 has no sign, what is no number a dash."""
     if not np.isfinite(value):
         return "-"
-    text = FORMATS[metric].format(value)
+    text = format_metric(metric, value)
     if float(text) == 0:
         return text.lstrip("-")
     return ("+" if signed and value > 0 else "") + text.replace("-", MINUS)
@@ -120,7 +110,7 @@ def interval_charts(
     if report.metrics is None or len(names) < 2:
         return []
     charts = []
-    for column, metric in enumerate(METRICS):
+    for column, metric in enumerate(NAMES):
         if metric == "colorfulness":  # the ratio's chart is the same but for its scale
             continue
         rows = []
@@ -156,7 +146,7 @@ def seed_rows(report: Report) -> list[dict[str, Any]]:
             "seeds": group.seeds,
             "cells": [
                 {"mean": _rounded(m, mean), "spread": _rounded(m, spread)}
-                for m, (mean, spread) in zip(METRICS, spreads, strict=True)
+                for m, (mean, spread) in zip(NAMES, spreads, strict=True)
             ],
         }
         for group, spreads in zip(report.groups, report.spreads, strict=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 from torch import Tensor
 
 from lightning_colorize.evaluation.measured import Tiles
-from lightning_colorize.metrics.functional import ImageValues
+from lightning_colorize.metrics.spec import COLUMNS
 from lightning_colorize.reports.comparison.sheets import Label, sheet, thumbnail
 
 SHEETS = "sheets"
 
-_PSNR, _DELTA_E = (ImageValues._fields.index(name) for name in ("psnr", "ciede2000"))
+_PSNR, _DELTA_E = (COLUMNS.index(name) for name in ("psnr", "ciede2000"))
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Entries:
 
         Args:
             tiles: The image as everybody colours it.
-            values: (systems, fields of `ImageValues`); None without truth.
+            values: (systems, columns of `spec.COLUMNS`); None without truth.
         """
         path = f"{SHEETS}/{len(self.entries):05d}.jpg"
         labels = [Label(name, "") for name in ("grey", *self.systems, "truth")]

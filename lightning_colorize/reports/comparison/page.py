@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from lightning_colorize.common.provenance import git_commit, versions
 from lightning_colorize.evaluation.measured import Measured
-from lightning_colorize.evaluation.statistics import CONFIDENCE, METRICS
+from lightning_colorize.evaluation.statistics import CONFIDENCE
 from lightning_colorize.evaluation.systems import Given, System
+from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.reports.comparison.cells import (
     interval_charts,
     metric_head,
@@ -107,7 +108,7 @@ def render_page(
         "warnings": frame.warnings,
         "systems": names,
         "lines": lines,
-        "metrics": [metric_head(name) for name in METRICS],
+        "metrics": [metric_head(name) for name in NAMES],
         "rows": metric_rows(report, names),
         "intervals": interval_charts(report, names),
         "groups": seed_rows(report),

@@ -9,14 +9,13 @@ import numpy as np
 
 from lightning_colorize.evaluation.measured import Measured
 from lightning_colorize.evaluation.statistics import (
-    METRICS,
     Difference,
     differences_from_first,
     mean_and_spread,
     metrics_over,
 )
 from lightning_colorize.evaluation.systems import System
-from lightning_colorize.metrics.functional import ImageValues
+from lightning_colorize.metrics.spec import COLUMNS, NAMES
 from lightning_colorize.reports.comparison.history import Group, group_seeds
 
 
@@ -44,7 +43,7 @@ class Report:
         if self.metrics is None:
             return {}
         return {
-            name: dict(zip(METRICS, map(_number, row), strict=True))
+            name: dict(zip(NAMES, map(_number, row), strict=True))
             for name, row in zip(self.measured.rows, self.metrics.tolist(), strict=True)
         }
 
@@ -61,7 +60,7 @@ class Report:
             "differences": {
                 name: {
                     metric: {"value": _number(of.value), "low": of.low, "high": of.high}
-                    for metric, of in zip(METRICS, row, strict=True)
+                    for metric, of in zip(NAMES, row, strict=True)
                 }
                 for name, row in zip(rows, self.differences, strict=True)
             },
@@ -71,14 +70,14 @@ class Report:
                     "seeds": group.seeds,
                     "metrics": {
                         metric: {"mean": _number(mean), "spread": _number(spread)}
-                        for metric, (mean, spread) in zip(METRICS, spreads, strict=True)
+                        for metric, (mean, spread) in zip(NAMES, spreads, strict=True)
                     },
                 }
                 for group, spreads in zip(self.groups, self.spreads, strict=True)
             ],
             "per_image": {
                 name: {
-                    image: dict(zip(ImageValues._fields, map(_number, values), strict=True))
+                    image: dict(zip(COLUMNS, map(_number, values), strict=True))
                     for image, values in zip(measured.names, table.T.tolist(), strict=True)
                 }
                 for name, table in zip(rows, measured.values, strict=True)

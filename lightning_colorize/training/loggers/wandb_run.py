@@ -15,7 +15,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
-from lightning_colorize.runs.folder import METRIC_GOALS, SWEEP, WANDB, WANDB_ID
+from lightning_colorize.metrics.spec import GOALS
+from lightning_colorize.runs.folder import SWEEP, WANDB, WANDB_ID
 from lightning_colorize.training.loggers.base import ImageArray, RunLogger
 from lightning_colorize.training.loggers.image_files import read_best_images
 from lightning_colorize.training.loggers.options import LoggerOptions
@@ -146,7 +147,7 @@ class WandbRun(RunLogger, WandbLogger):
 
     def _set_up(self, run: Any) -> None:
         for split in ("train", "val", "test"):
-            for metric, goal in METRIC_GOALS.items():
+            for metric, goal in GOALS.items():
                 run.define_metric(f"{split}/{metric}", summary=goal, step_metric=_STEP)
         # A run that is gone on with brings its summary along, and so the last step that it has.
         self._logged_before = int(run.summary.get(_STEP) or -1)

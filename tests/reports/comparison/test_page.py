@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from lightning_colorize.evaluation.measured import Measured, Tiles
-from lightning_colorize.evaluation.statistics import METRICS, Difference
+from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.evaluation.systems import Network
-from lightning_colorize.metrics.functional import ImageValues
+from lightning_colorize.metrics.spec import COLUMNS, NAMES
 from lightning_colorize.reports.comparison.cells import metric_rows
 from lightning_colorize.reports.comparison.charts import (
     Interval,
@@ -30,7 +30,6 @@ from lightning_colorize.reports.comparison.page import Frame, render_page
 from lightning_colorize.reports.comparison.report import build_report
 from lightning_colorize.reports.comparison.sheets import Label, sheet, thumbnail, thumbnail_side
 
-FIELDS = ImageValues._fields
 MEGABYTE = 2**20
 
 
@@ -80,7 +79,7 @@ def _page(folder, systems, images, size=32, *, truth=True, undefined=None):
     measured = Measured([s.name for s in systems], ["grey"] if truth else [], names)
     measured.disagreement = random.random(images)
     if truth:
-        shape = (len(systems) + 1, len(FIELDS), images)
+        shape = (len(systems) + 1, len(COLUMNS), images)
         measured.values = random.uniform(5, 25, size=shape)
         if undefined is not None:
             measured.values[undefined] = np.nan
@@ -114,9 +113,9 @@ def test_the_page_says_what_was_measured(tmp_path):
 def test_better_and_worse_are_said_in_the_way_of_the_metric(tmp_path):
     report, _, _ = _page(tmp_path, _systems(2), 6)
     less = Difference(-1.0, -1.5, -0.5)
-    rows = [[less] * len(METRICS)] * len(report.differences)
+    rows = [[less] * len(NAMES)] * len(report.differences)
     cells = metric_rows(replace(report, differences=rows), [{"style": ""}] * 2)[1]["cells"]
-    verdicts = dict(zip(METRICS, (cell["verdict"] for cell in cells), strict=True))
+    verdicts = dict(zip(NAMES, (cell["verdict"] for cell in cells), strict=True))
     assert verdicts == {
         "psnr": "worse", "ssim": "worse", "ciede2000": "better", "mse_ab": "better",
         "colorfulness": "other", "colorfulness_ratio": "other", "ab_corr": "worse",
@@ -127,7 +126,7 @@ def test_a_system_without_numbers_is_best_in_nothing(tmp_path):
     report, _, html = _page(tmp_path, _systems(3), 6, undefined=1)
     cells = [row["cells"] for row in metric_rows(report, [{"style": ""}] * 3)]
     assert not any(cell["best"] for cell in cells[1])
-    for column, metric in enumerate(METRICS):
+    for column, metric in enumerate(NAMES):
         if metric.startswith("color"):
             continue
         assert any(cells[number][column]["best"] for number in (0, 2))
@@ -187,7 +186,7 @@ def test_images_that_differ_most_and_best_and_worst_come_first(tmp_path):
         entries[i].sheet for i in order[:8]
     ]
     extremes = html[html.index('id="extremes"') : html.index('id="images"')]
-    errors = report.measured.values[0, FIELDS.index("ciede2000")]
+    errors = report.measured.values[0, COLUMNS.index("ciede2000")]
     ranked = np.argsort(errors)
     expected = [entries[i].sheet for i in (*ranked[:4], *ranked[::-1][:4])]
     assert re.findall(r'class="sheet pair" href="([^"]+)', extremes)[:8] == expected
@@ -252,8 +251,8 @@ def test_labels_of_a_sheet_are_in_the_order_of_its_tiles(tmp_path, monkeypatch, 
         lambda tiles, labels, title: drawn.append((tiles, labels)) or Image.new("RGB", (9, 9)),
     )
     tiles = Tiles("a.jpg", _tile(0), [_tile(1), _tile(2)], _tile(3) if truth else None)
-    values = torch.zeros(2, len(FIELDS))
-    values[:, FIELDS.index("psnr")] = torch.tensor([21.0, 22.0])
+    values = torch.zeros(2, len(COLUMNS))
+    values[:, COLUMNS.index("psnr")] = torch.tensor([21.0, 22.0])
     Entries(tmp_path, ["one", "two"], 32, lambda name: "").add(tiles, values if truth else None)
     ((shown, labels),) = drawn
     expected = [("grey", tiles.grey, ""), ("one", tiles.systems[0], "21.0")]

@@ -1,0 +1,108 @@
+"""The table of metrics: what each is called, which way is better, how it is shown.
+
+A metric is a row here and a module of its name beside this file. Such a module has a function
+`per_image(images)`, which returns the metric of each image, (B,). A metric of a whole set, such as
+a correlation over images, lists the `columns` that it is computed from: its `per_image` returns
+one value of each per image, and `over_images(values)` reduces them. Validation logs, `evaluate`,
+`result.json`, sweeps, reports and the documentation read this table.
+
+Imports nothing heavy.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Goal = Literal["max", "min"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of the table.
+
+    Attributes:
+        name: As it is logged, without `val/`; also its module in `lightning_colorize.metrics`.
+        goal: Which way is better; None where neither way always is.
+        format: How a value is rounded, for `str.format`.
+        help: One line for people.
+        needs_truth: Whether it compares with the true colors.
+        columns: For a metric of a set of images, the names of the per-image values that it is
+            computed from; empty for one that is averaged over images.
+    """
+
+    name: str
+    goal: Goal | None
+    format: str
+    help: str
+    needs_truth: bool = True
+    columns: tuple[str, ...] = ()
+
+    @property
+    def per_image(self) -> bool:
+        """Whether each image has a value of its own."""
+        return not self.columns
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the per-image values that it is computed from."""
+        return self.columns or (self.name,)
+
+
+METRICS = (
+    Metric("psnr", "max", "{:.2f}", "peak signal-to-noise ratio of RGB, in dB"),
+    Metric("ssim", "max", "{:.4f}", "structural similarity of RGB"),
+    Metric("ciede2000", "min", "{:.2f}", "perceived color difference (ΔE)"),
+    Metric("mse_ab", "min", "{:.1f}", "mean squared error of a and b, in LAB units squared"),
+    Metric(
+        "colorfulness",
+        None,
+        "{:.1f}",
+        "how colorful the images are, from 0 (grey); more is not always better",
+        needs_truth=False,
+    ),
+    Metric(
+        "colorfulness_ratio",
+        None,
+        "{:.3f}",
+        "colorfulness as a share of the true images'; 1 is as colorful as these",
+        columns=("colorfulness", "true_colorfulness"),
+    ),
+    Metric(
+        "ab_corr",
+        "max",
+        "{:.3f}",
+        "correlation of predicted with true mean color over images, the smaller of a and b",
+        columns=("mean_a", "mean_b", "true_mean_a", "true_mean_b"),
+    ),
+)
+"""All metrics, in the order of their columns."""
+
+NAMES = tuple(metric.name for metric in METRICS)
+"""Their names."""
+
+COLUMNS = tuple(dict.fromkeys(column for metric in METRICS for column in metric.inputs))
+"""The names of all per-image values, each once."""
+
+GOALS: dict[str, Goal] = {
+    "loss": "min",
+    **{metric.name: metric.goal for metric in METRICS if metric.goal is not None},
+}
+"""Which way is better, of the loss too; a metric without a goal has no entry."""
+
+_BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+def metric_goal(name: str) -> Goal | None:
+    """Return which way a logged metric (`val/psnr`) is better; None where neither way is."""
+    return GOALS.get(name.rpartition("/")[2])
+
+
+def format_metric(name: str, value: float) -> str:
+    """Return a metric's value as tables show it."""
+    return _BY_NAME[name].format.format(value)
+
+
+def metric_help(name: str) -> str:
+    """Return a metric's line of help, with the direction in which it is better."""
+    metric = _BY_NAME[name]
+    directions = {"max": "; higher is better", "min": "; lower is better", None: ""}
+    return metric.help + directions[metric.goal]

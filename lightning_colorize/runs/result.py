@@ -1,0 +1,159 @@
+"""`result.json`: the outcome of a run, for programs."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import write_atomic
+from lightning_colorize.runs.folder import RESULT
+
+Metrics = dict[str, float | None]
+"""Values by name (`val/psnr`); None for one that was not a finite number."""
+
+ENDED = ("finished", "stopped_early")
+"""Status of a run that has nothing left to do."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The content of `result.json`; a number that the file does not have is None.
+
+    Attributes:
+        status: `finished`, `stopped_early`, `interrupted` or `failed`.
+        told_to_stop: Whether the file `stop` ended the run.
+        metrics: Of the best epoch, and of the test.
+        baselines: The same metrics by baseline.
+        best_checkpoint: Relative to the run folder.
+        best_metric: The monitored metric of the best epoch.
+        monitor: Its name; None where the last epoch counts.
+        epochs: Epochs trained.
+        batches: Batches trained.
+        images_seen: Images trained on, counted in every epoch.
+        seconds: Of training and validation.
+        images_per_second: `images_seen` over `seconds`.
+        device_hours: All device time, including work lost to a kill.
+        steady_images_per_second: Training throughput without validation and start-up.
+        data_wait_seconds: Time that training waited for data.
+        data_wait_share: The same, as a share.
+        mfu: Model FLOPs utilization, as a share of the device's peak.
+        training_flops: FLOPs of all training steps.
+        peak_device_memory: In bytes.
+        parameters: Of the network.
+        trainable_parameters: Those that are not frozen.
+        versions: Of the packages, by name.
+        git_commit: Of the code.
+        restarts: How often the run was resumed.
+    """
+
+    status: str
+    told_to_stop: bool | None = None
+    metrics: Metrics = field(default_factory=dict)
+    baselines: dict[str, Metrics] = field(default_factory=dict)
+    best_checkpoint: str | None = None
+    best_metric: float | None = None
+    monitor: str | None = None
+    epochs: int | None = None
+    batches: int | None = None
+    images_seen: int | None = None
+    seconds: float | None = None
+    images_per_second: float | None = None
+    device_hours: float | None = None
+    steady_images_per_second: float | None = None
+    data_wait_seconds: float | None = None
+    data_wait_share: float | None = None
+    mfu: float | None = None
+    training_flops: float | None = None
+    peak_device_memory: int | None = None
+    parameters: int | None = None
+    trainable_parameters: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    git_commit: str | None = None
+    restarts: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has nothing left to do."""
+        return self.status in ENDED
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunResult | None":
+        """Return the result in a run folder; None if there is no file.
+
+        Values of a wrong type are taken as missing.
+
+        Raises:
+            UsageError: If the file cannot be read, is not a JSON object, or has no status.
+        """
+        path = folder / RESULT
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read ({error.strerror})") from None
+        except ValueError as error:
+            raise UsageError(f"{path} is not JSON ({error})") from None
+        if not isinstance(content, dict):
+            raise UsageError(f"{path} is not a JSON object")
+        if not isinstance(content.get("status"), str):
+            raise UsageError(f"{path} has no status")
+        return cls(**{f.name: _READ[f.type](content.get(f.name)) for f in fields(cls)})
+
+    def write(self, folder: Path) -> None:
+        """Write the file; a reader never meets half of it."""
+        write_atomic(folder / RESULT, json.dumps(_finite(asdict(self)), indent=2) + "\n")
+
+
+def finite_number(value: Any) -> float | None:
+    """Return a value that is a finite number, or None for everything else."""
+    if not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _whole(value: Any) -> int | None:
+    number = finite_number(value)
+    return None if number is None else round(number)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _metrics(value: Any) -> Metrics:
+    return {n: finite_number(v) for n, v in value.items()} if isinstance(value, dict) else {}
+
+
+def _baselines(value: Any) -> dict[str, Metrics]:
+    return {n: _metrics(v) for n, v in value.items()} if isinstance(value, dict) else {}
+
+
+def _versions(value: Any) -> dict[str, str]:
+    return {n: str(v) for n, v in value.items()} if isinstance(value, dict) else {}
+
+
+_READ: dict[Any, Callable[[Any], Any]] = {
+    str: str,
+    bool | None: lambda value: value if isinstance(value, bool) else None,
+    int | None: _whole,
+    float | None: finite_number,
+    str | None: _text,
+    Metrics: _metrics,
+    dict[str, Metrics]: _baselines,
+    dict[str, str]: _versions,
+}
+
+
+def _finite(value: Any) -> Any:
+    """Return nested values with None for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,137 @@
+import json
+from dataclasses import fields
+
+import pytest
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs.folder import lock
+from lightning_colorize.runs.record import RunRecord
+from lightning_colorize.runs.result import RunResult
+from lightning_colorize.runs.validations import Validation, ValidationReader, append_validation
+
+NAN = float("nan")
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path):
+    assert RunResult.read(tmp_path) is None
+    result = RunResult(
+        "finished",
+        metrics={"val/psnr": 23.5, "val/ab_corr": None},
+        baselines={"grey": {"val/psnr": 21.0}},
+        epochs=3,
+        seconds=4.25,
+        versions={"torch": "2.11"},
+        restarts=1,
+    )
+    result.write(tmp_path)
+    assert RunResult.read(tmp_path) == result
+
+
+def test_numbers_that_json_does_not_have_are_null(tmp_path):
+    RunResult("failed", metrics={"val/psnr": NAN}, best_metric=NAN).write(tmp_path)
+    content = json.loads((tmp_path / "result.json").read_text())
+    assert (content["metrics"], content["best_metric"]) == ({"val/psnr": None}, None)
+    assert list(content) == [field.name for field in fields(RunResult)]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "", "{}", '{"status": 1}'])
+def test_a_broken_result_is_named(tmp_path, text):
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(UsageError, match=r"result\.json"):
+        RunResult.read(tmp_path)
+    record = RunRecord(tmp_path)
+    assert (record.result, record.status, record.metrics) == (None, "unreadable", {})
+
+
+def test_values_of_a_wrong_type_are_missing(tmp_path):
+    wrong = {"epochs": "3", "seconds": [], "metrics": 1, "baselines": {"grey": 2}, "versions": 0}
+    (tmp_path / "result.json").write_text(json.dumps({"status": "finished", **wrong}))
+    assert RunResult.read(tmp_path) == RunResult("finished", baselines={"grey": {}})
+
+
+def test_status_follows_the_files_and_the_lock(tmp_path):
+    assert RunRecord(tmp_path).status == "killed"
+    with lock(tmp_path):
+        assert RunRecord(tmp_path).status == "running"
+    RunResult("stopped_early").write(tmp_path)
+    assert RunRecord(tmp_path).status == "stopped_early"
+
+
+def test_a_run_is_resumable_from_its_last_checkpoint_until_it_ends(tmp_path):
+    assert not RunRecord(tmp_path).resumable
+    last = tmp_path / "checkpoints/last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    record = RunRecord(tmp_path)
+    assert record.resumable
+    assert (record.best_checkpoint, record.last_checkpoint) == (None, last)
+    RunResult("interrupted").write(tmp_path)
+    assert RunRecord(tmp_path).resumable
+    RunResult("finished").write(tmp_path)
+    assert not RunRecord(tmp_path).resumable
+
+
+def test_metrics_of_a_run_without_result_are_the_best_so_far(tmp_path):
+    (tmp_path / "metrics.csv").write_text(
+        "step,epoch,train/loss,val/psnr,val/colorfulness\n"
+        "9,0,0.5,22.0,30.0\n10,0,0.7,,\n19,1,,damaged,\n29,2,,nan,20.0\n39,3,,21.0"
+    )
+    record = RunRecord(tmp_path)
+    assert record.metrics == {"train/loss": 0.5, "val/psnr": 22.0, "val/colorfulness": 20.0}
+    assert record.epochs == 2
+
+
+def test_curves_count_images_by_the_result(tmp_path):
+    (tmp_path / "metrics.csv").write_text(
+        "step,epoch,train/loss,val/psnr\n3,0,0.5,\n4,0,,20.0\n9,1,,\n14,2,0.2,22.0\n"
+    )
+    curves = RunRecord(tmp_path).curves
+    assert (curves.epochs, curves.images) == ([1, 3], None)
+    assert curves.metrics == {"val/psnr": [20.0, 22.0]}
+    RunResult("finished", batches=30, images_seen=240).write(tmp_path)
+    (tmp_path / "config.yaml").write_text("trainer: {accumulate_grad_batches: 2}")
+    assert RunRecord(tmp_path).curves.images == [80.0, 240.0]
+
+
+def test_difference_from_grey(tmp_path):
+    table = {"grey": {"val/psnr": 21.5, "val/ssim": None}}
+    RunResult("finished", metrics={"val/psnr": 23.0, "val/ssim": 0.9}, baselines=table).write(
+        tmp_path
+    )
+    record = RunRecord(tmp_path)
+    assert record.minus_grey("val/psnr") == 1.5
+    assert record.minus_grey("val/ssim") is None
+
+
+def test_validations_are_read_as_they_are_written(tmp_path):
+    reader = ValidationReader(tmp_path)
+    assert not reader.read()
+    append_validation(tmp_path, 0, 10, {"val/psnr": 20.0})
+    append_validation(tmp_path, 1, 20, {"val/psnr": NAN})
+    with (tmp_path / "validations.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "st')
+    assert reader.read()
+    first = Validation(0, 10, {"val/psnr": 20.0})
+    assert reader.records == [first, Validation(1, 20, {"val/psnr": None})]
+    assert not reader.read()
+    # Killed; the resumed run repeats the second validation.
+    with (tmp_path / "validations.jsonl").open("a") as file:
+        file.write("\n")
+    append_validation(tmp_path, 1, 20, {"val/psnr": 21.0})
+    assert reader.read()
+    assert reader.records == [first, Validation(1, 20, {"val/psnr": 21.0})]
+    assert RunRecord(tmp_path).validations == reader.records
+
+
+def test_a_run_that_starts_over_drops_the_former_validations(tmp_path):
+    reader = ValidationReader(tmp_path)
+    append_validation(tmp_path, 3, 40, {"val/psnr": 20.0})
+    reader.read()
+    (tmp_path / "validations.jsonl").unlink()
+    append_validation(tmp_path, 0, 10, {"val/psnr": 20.0})
+    assert reader.read()
+    assert (reader.epoch, [record.step for record in reader.records]) == (0, [10])
+    (tmp_path / "validations.jsonl").unlink()
+    assert reader.read()
+    assert (reader.epoch, reader.records) == (None, [])
+    assert not reader.read()
