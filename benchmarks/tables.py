@@ -16,10 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-DOCUMENTS = (
-    ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("audit", "cluster", "performance", "sweeps")),
-)
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("[!_]*/*.md")))
 
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

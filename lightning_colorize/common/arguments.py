@@ -38,7 +38,12 @@ def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
 def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None:
     """Add how a checkpoint's network is loaded and used: `--size`, `--device`, `--allow-class`."""
     parser.add_argument("--size", metavar="N", type=int, help=f"{size_help} (default: as trained)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="auto: a GPU if one is available",
+    )
     parser.add_argument(
         "--allow-class",
         metavar="CLASS",
