@@ -147,7 +147,7 @@ def photos_cpu(report: dict[str, Any]) -> str:
 
 
 def gans(report: dict[str, Any]) -> str:
-    """Metrics over seeds, and how often the discriminator was right in the last epoch."""
+    """Metrics over seeds, and the discriminator's accuracy in the last epoch."""
     columns = {"psnr": 2, "ssim": 4, "ciede2000": 2, "colorfulness_ratio": 3, "ab_corr": 3}
     rows = []
     for name, runs in report["systems"].items():
@@ -162,7 +162,7 @@ def gans(report: dict[str, Any]) -> str:
     for name in ("grey", "mean", "lut"):
         metrics = report["metrics"][name]
         rows.append([name, *(f"{metrics[c]:.{digits}f}" for c, digits in columns.items()), "-"])
-    return table(["", *columns, "D right"], rows)
+    return table(["", *columns, "D accuracy"], rows)
 
 
 def hyperband(report: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 default_role = "code"
 nitpicky = False
+smartquotes = False
 
 html_theme = "furo"
 html_title = "lightning_colorize"

@@ -92,7 +92,8 @@ def commands() -> str:
             if not isinstance(action, argparse._HelpAction) and action.help != argparse.SUPPRESS
         ]
         blocks.append(
-            f"## {name}\n\n{description[:1].upper()}{description[1:].rstrip('.')}.\n\n"
+            f"## {name}\n\n{description[:1].upper()}{description[1:]}"
+            f"{'' if description.endswith('.') else '.'}\n\n"
             f"{table(['argument', 'meaning', 'default'], rows)}"
         )
     return "\n\n".join(blocks)
