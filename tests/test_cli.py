@@ -1,5 +1,6 @@
 """The command's words and exit codes; what single commands do is tested beside them."""
 
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_colorize import __version__, cli
+from lightning_colorize.commands.fit import common_options
 from lightning_colorize.common.errors import UsageError
 
 
@@ -100,9 +102,25 @@ def test_a_reader_that_goes_away_is_no_error():
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("name", ["fit", "resume"])
-def test_the_commands_that_train_have_a_help(capsys, name):
-    assert cli.main([name, "--help"]) == 0
+def test_the_help_of_fit_lists_the_common_options_with_text_and_default(capsys):
+    assert cli.main(["fit", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("usage: lightning-colorize fit --config")
+    assert len(lines) < 80
+    options = common_options()
+    assert all(re.fullmatch(r"  --[\w.]+ (\[.+\]|\S+) +[^ ].*", line) for line in options)
+    assert set(options) < set(lines)
+    assert any(line.startswith("  --data.size 128 ") for line in options)
+
+
+def test_the_full_help_of_fit_has_ours_before_the_trainers(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert cli.main(["fit", "--help", "all"]) == 0
     out = capsys.readouterr().out
-    assert f"lightning-colorize {name}" in out
-    assert ("--data.root" in out) == (name == "fit")
+    assert out.index("--data.root") < out.index("--run.name") < out.index("--trainer.max_epochs")
+    assert "Height and width of the images" in out
+
+
+def test_resume_has_a_help(capsys):
+    assert cli.main(["resume", "--help"]) == 0
+    assert "lightning-colorize resume" in capsys.readouterr().out

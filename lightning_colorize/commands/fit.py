@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_colorize.common.bundled import bundled
+
 if TYPE_CHECKING:
     from lightning_colorize.training.cli import ColorizeCLI
 
@@ -12,8 +14,35 @@ HELP = "train an experiment in a new run folder"
 PROGRAM = "lightning-colorize fit"
 
 
+_USAGE = f"""\
+usage: {PROGRAM} --config FILE [--config FILE ...] [--KEY VALUE ...]
+
+Train an experiment in a new run folder <run.root>/<experiment>/<run.name>/.
+
+  {PROGRAM} --config experiments/quickstart.yaml
+  {PROGRAM} --config experiments/resnet34_upsample.yaml --data.root photos --data.size 224
+  {PROGRAM} --config runs/cnn_unet/first/config.yaml --seed_everything 1
+
+  --config FILE    an experiment, a fragment, or a run's config.yaml; later files override
+                   earlier ones, and the command line overrides files
+  --model.KEY      of the task and its parts: --model.encoder ResNetEncoder
+                   --model.encoder.depth 18, --model.loss experiments/loss/huber.yaml,
+                   --model.optimizer.lr 1e-4; a class of your own: --model.loss mypackage.MyLoss
+  --print_config   print the resulting configuration and exit
+  --help all       every option, those of Lightning's Trainer included
+  --model.encoder.help ResNetEncoder
+                   the options of a class
+
+The options used most, with their defaults (`null`: none, or chosen automatically):"""
+
+
 def main(words: list[str]) -> int:
     """Train as the words say; returns the exit code."""
+    if any(word in ("-h", "--help") for word in words):
+        if words[-1] != "all":
+            print(_USAGE, *common_options(), sep="\n")
+            return 0
+        words = ["--help"]
     from lightning_colorize.common.processes import is_first_process
     from lightning_colorize.runs.folder import LAST
     from lightning_colorize.runs.naming import begun_trial
@@ -30,6 +59,22 @@ def main(words: list[str]) -> int:
         if is_first_process():
             print(f"nothing to do: {ended}")
     return 0
+
+
+def common_options() -> list[str]:
+    """Return the help of the options in base.yaml, ours first: option, default, its comment."""
+    blocks: dict[str, list[str]] = {"data": [], "run": [], "trainer": []}
+    groups: list[str] = []
+    for line in (bundled("experiments") / "base.yaml").read_text(encoding="utf-8").splitlines():
+        setting, _, comment = line.partition(" # ")
+        indented, colon, default = setting.partition(":")
+        if not colon or indented.startswith("#"):
+            continue
+        groups = [*groups[: (len(indented) - len(indented.lstrip())) // 2], indented.strip()]
+        if default:
+            option = f"--{'.'.join(groups)} {default.strip()}"
+            blocks.setdefault(groups[0], []).append(f"  {option:<37} {comment}")
+    return [line for block in blocks.values() for line in block]
 
 
 def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:

@@ -118,15 +118,16 @@ def _executor(args: argparse.Namespace) -> "SlurmExecutor":
 
 def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:
     """Return the words after `fit`: those that were given, and what they do not say."""
-    from lightning_colorize.training.given import given, options
+    from lightning_colorize.training.messages import given
 
-    for key, _ in options(rest):
-        if key in _SET_HERE:
-            raise UsageError(f"--{key}: leave it out, {_SET_HERE[key]}")
+    settings = given(rest)
+    for key, said in _SET_HERE.items():
+        if key in settings and settings[key].place.startswith("--"):
+            raise UsageError(f"--{key}: leave it out, {said}")
     words = [*rest, "--trainer.num_nodes", str(args.nodes)]
     words += ["--trainer.devices", str(max(1, args.gpus))]
     words += ["--trainer.accelerator", "gpu" if args.gpus else "cpu"]
-    if given(rest, ["run", "name"]).value is None:
+    if settings["run.name"].value is None:
         words += ["--run.name", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid():x}"]
     return [*words, "--run.auto_resume", "true"]
 

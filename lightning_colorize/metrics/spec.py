@@ -52,6 +52,7 @@ METRICS = (
     Metric("ssim", "max", "{:.4f}", "structural similarity of RGB"),
     Metric("ciede2000", "min", "{:.2f}", "perceived color difference (ΔE)"),
     Metric("mse_ab", "min", "{:.1f}", "mean squared error of a and b, in LAB units squared"),
+    Metric("mae_ab", "min", "{:.2f}", "mean absolute error of a and b, in LAB units"),
     Metric(
         "colorfulness",
         None,

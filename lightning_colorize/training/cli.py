@@ -98,6 +98,8 @@ class ColorizeCLI(LightningCLI):
             },
             parser_kwargs={
                 "prog": prog,
+                "usage": "%(prog)s --config FILE [--config FILE ...] [--KEY VALUE ...]",
+                "description": "Train an experiment in a new run folder.",
                 "exit_on_error": False,
                 "allow_abbrev": False,
                 "default_config_files": [str(base_config(words))],
@@ -108,8 +110,9 @@ class ColorizeCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add `--run.*`."""
+        """Add `--run.*`; in the help, what is ours comes before the Trainer."""
         parser.add_argument("--run", type=RunOptions, default=RunOptions())
+        parser._action_groups.sort(key=lambda group: group is parser.groups["trainer"])
 
     def before_instantiate_classes(self) -> None:
         """Name the run, so that its configuration can be saved with its experiment's name."""
@@ -218,8 +221,10 @@ class ColorizeCLI(LightningCLI):
                 "accepted: null where --run.monitor is null: there is no metric to wait for"
             )
         if monitor is not None and monitor not in names:
+            renamed = monitor.replace("hue_r", "ab_corr")
+            hint = f"\nuse {renamed}, its new name" if renamed in names else ""
             raise UsageError(
-                f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}"
+                f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}{hint}"
             )
 
     def _loggers(self) -> Any:

@@ -1,281 +1,301 @@
-"""Bad input to `fit` in at most three lines: the key and the value given, what is accepted.
+"""Bad input to `fit` in at most three lines: the key and value given, what is accepted.
 
-jsonargparse says what is wrong with a value for each type that it might have had, over a dozen
-lines and in Python's terms. Which key it is about is taken from its text; the rest comes from the
-signatures and from what the user typed.
+jsonargparse names the key and the chosen classes over a dozen lines. What is accepted comes from
+the signatures, the value and its file from what the user gave.
 """
 
 import dataclasses
+import difflib
+import inspect
 import re
-from typing import Any
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+import yaml
 from jsonargparse import ArgumentError
+from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-defined]
     MisconfigurationException,
 )
 
 from lightning_colorize.common.arguments import expanded_path
-from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.training.accepted import (
-    ROOTS,
-    arguments,
-    class_bases,
-    class_names,
-    find_class,
-    hint_at,
-    in_words,
-    nearest,
-)
-from lightning_colorize.training.given import Given, config_files, given, options, plain, settings
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.runs.folder import flatten
+from lightning_colorize.tasks import ColorizationTask
+from lightning_colorize.training.cli import base_config
+from lightning_colorize.training.options import RunOptions
 
-_START = "--config experiments/quickstart.yaml"
-_WIDTH = 300  # characters of a line: a long list is cut, the help has it in full
+_ROOTS = {
+    "trainer": Trainer,
+    "data": ColorizationDataModule,
+    "run": RunOptions,
+    "model": ColorizationTask,
+    "seed_everything": int,
+}
+_RENAMED = {"run.go_on": "run.auto_resume", "run.grid_pictures": "run.grid_images"}
+_NAMES = {type(None): ["null"], bool: ["true", "false"], int: ["an integer"], float: ["a number"]}
+_WIDTH = 300  # characters of a line; `fit --help all` has long lists in full
 
 
-def is_bad_input(error: Exception) -> bool:
-    """Return whether an error while a run is set up is the user's to mend.
+class Given(NamedTuple):
+    """A value and where the user gave it: `--data.size`, or `data.size in my.yaml`."""
 
-    A TypeError is so only where Lightning raises it on its own arguments; elsewhere it is a fault
-    in a program, maybe the user's new encoder, and the traceback is wanted.
+    value: Any
+    place: str
+
+
+def given(words: Sequence[str]) -> dict[str, Given]:
+    """Return what configuration files and the command line set, by key without `init_args`.
+
+    Raises:
+        UsageError: If a configuration file is missing or is not a YAML mapping.
     """
-    error = _unwrapped(error)
-    if isinstance(error, TypeError):
-        traceback = error.__traceback__
-        while traceback is not None and traceback.tb_next is not None:
-            traceback = traceback.tb_next
-        module = "" if traceback is None else traceback.tb_frame.f_globals["__name__"]
-        return bool(re.match(r"pytorch_lightning|lightning_fabric|lightning\.", module))
+    options: dict[str, Given] = {}
+    files = [base_config(list(words))]
+    for word, following in zip(words, [*words[1:], None], strict=False):
+        key, equals, value = word.lstrip("-").partition("=")
+        set_to = value if equals else following
+        if key in ("config", "c") and set_to is not None:
+            files.append(expanded_path(set_to))
+        elif word.startswith("--"):
+            options[_plain(key)] = Given(set_to, f"--{_plain(key)}")
+    values: dict[str, Given] = {}
+    for file in files:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            there = sorted(map(str, file.parent.glob("*.yaml")))
+            there = there or ["a YAML file; `lightning-colorize init .` creates experiments/"]
+            mark = getattr(error, "problem_mark", None)
+            if mark is not None:
+                there = [f"YAML; see line {mark.line + 1}, column {mark.column + 1}"]
+            fault = f"--config {file}: {getattr(error, 'strerror', None) or 'it is not YAML'}"
+            raise UsageError(_joined(_refusal(fault, there, str(file)))) from None
+        if not isinstance(content, dict):
+            raise UsageError(f"--config {file}: not a mapping\naccepted: {', '.join(_ROOTS)}")
+        for name, leaf in flatten(content).items():
+            key = _plain(name)
+            if key not in values or name.endswith(".class_path") or not isinstance(leaf, dict):
+                values[key] = Given(leaf, f"{key} in {file}")
+    return values | options
+
+
+def is_bad_input(error: BaseException) -> bool:
+    """Return whether the user can correct an error that is raised while a run is set up.
+
+    A TypeError is one only if Lightning raises it about its own arguments. Elsewhere it is a bug,
+    perhaps in the user's own encoder, and needs its traceback.
+    """
+    error = _cause(error)
+    if isinstance(error, TypeError) and error.__traceback__ is not None:
+        frame = inspect.getinnerframes(error.__traceback__)[-1].frame
+        module: str = frame.f_globals["__name__"]
+        return module.startswith(("pytorch_lightning", "lightning_fabric"))
     return isinstance(error, (ArgumentError, MisconfigurationException, ValueError))
 
 
-def explain(error: Exception, words: list[str]) -> str:
+def explain(error: BaseException, words: list[str]) -> str:
     """Return what is wrong, in at most three lines.
 
     Args:
         error: What was raised while the words were parsed or the classes built.
         words: The command line after `fit`.
     """
-    error = _unwrapped(error)
+    error = _cause(error)
     if isinstance(error, UsageError):
         return str(error)
+    try:
+        values = given(words)
+    except UsageError as bad_file:
+        return str(bad_file)
     if isinstance(error, ArgumentError):
-        lines = _parsing(str(error), words)
-    else:
-        lines = _building(" ".join(str(error).split()), words)
-    return "\n".join(line if len(line) <= _WIDTH else line[: _WIDTH - 4] + " ..." for line in lines)
+        return _joined(_parsing(str(error), values))
+    return _joined(_building(" ".join(str(error).split()), values))
 
 
-def _unwrapped(error: Exception) -> Exception:
-    """Return what a constructor raised; jsonargparse wraps it in its account of all types."""
-    while str(error).startswith("Does not validate") and isinstance(error.__cause__, Exception):
+def _joined(lines: list[str]) -> str:
+    return "\n".join(line if len(line) <= _WIDTH else f"{line[:_WIDTH]} ..." for line in lines[:3])
+
+
+def _plain(key: str) -> str:
+    return re.sub(r"\.(init_args|class_path$)(?![^.])", "", key)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what a constructor raised; jsonargparse wraps it in an account of all types."""
+    while str(error).startswith("Does not validate") and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
-def _building(text: str, words: list[str]) -> list[str]:
-    """Explain what a constructor said; it names the argument or repeats the value."""
-    meant: list[tuple[bool, Given]] = []
-    for parts, found in settings(words):
-        value = str(found.value)
-        if found.value is None or isinstance(found.value, dict) or parts[0] not in ROOTS:
-            continue
-        name = re.escape(parts[-1])
-        named = re.search(rf"(^|`){name}\b|\b{name}(=|:| is | has )", text)
-        typed = found.place.startswith("--") and value.isalpha() and value not in ("true", "false")
-        if named or f"'{value}'" in text or (typed and re.search(rf"\b{value}\b", text)):
-            meant.append((re.match(rf"{name}\b", text) is not None, found))
-    if not meant:
-        return [text]
-    # A text names first what it is about; others may be part of what it advises.
-    _, found = max(meant, key=lambda item: item[0])
-    return [f"{found.place}: {_shown(found.value)} does not work here", text]
+def _building(text: str, values: dict[str, Given]) -> list[str]:
+    """Explain a constructor's error, which begins with an argument or repeats a value."""
+    for pattern in (r"`?(\w+\()?{name}\b", r".*'{value}'", r".*(`|\b){name}(`|=|:| is | has )"):
+        for key, found in reversed(values.items()):
+            name, value = re.escape(key.rpartition(".")[2]), re.escape(str(found.value))
+            known = found.value is not None and key.partition(".")[0] in _ROOTS
+            if known and re.match(pattern.format(name=name, value=value), text):
+                return [f"{found.place}: {found.value!r} does not work here", text]
+    return [text]
 
 
-def _parsing(text: str, words: list[str]) -> list[str]:
-    """Explain what the parser said."""
-    if match := re.search(r"argument (\S+): expected one argument", text):
-        return _no_value(match[1].split("/")[-1])
-    if "required: model" in text:
-        return _no_model(words)
-    if (fault := _config_fault(text, words)) is not None:
-        return fault
+def _parsing(text: str, values: dict[str, Given]) -> list[str]:
+    """Explain the parser's error."""
+    if match := re.search(r"argument (?:-c/)?--(\S+): expected one argument", text):
+        return _refusal(f"--{match[1]}: no value is given", _accepted(_walk(match[1], [])[0]))
+    if match := re.search(r"unrecognized arguments: ([^-\s]\S*)", text):
+        return [f"'{match[1]}' is not accepted: settings are given as --KEY VALUE"]
     # "run" fails at its own level and again one above.
-    keys = list(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', text)))
-    parts = [part for key in keys for part in plain(key)]
-    found = re.findall(
-        r"given class_path '([^']+)'|Got value: Namespace\(class_path='([^']+)'", text
+    keys = dict.fromkeys(re.findall(r'Parser key "([^"]+)"', text))
+    unknown = re.search(
+        r"unrecognized arguments: --([^\s=]+)|Group '(.*)' does not accept option '(.*)'|"
+        r"Option '(.*)' is not accepted",
+        text,
     )
-    class_paths = [first or second for first, second in found]
-    if match := re.search(r"unrecognized arguments: (.*)", text):
-        word = match[1].split()[0]
-        if not word.startswith("--"):
-            return [f"'{word}' is not accepted: settings are given as --KEY VALUE"]
-        unknown = plain(word[2:].partition("=")[0])
-        # Within a class: an argument of one of its arguments, which is the one that it lacks.
-        if parts:
-            return _unknown_argument([*parts, unknown[0]], class_paths, words)
-        return _unknown_key(unknown, words)
-    if match := re.search(r"Group '([^']+)' does not accept option '([^']+)'", text):
-        return _unknown_key([*plain(match[1]), *plain(match[2])], words)
-    if match := re.search(r"Option '([^']+)' is not accepted", text):
-        return _unknown_argument([*parts, *plain(match[1])], class_paths, words)
-    if not parts:
-        return [line.strip() for line in text.splitlines() if line.strip()][:3]
-    if match := re.search(r"arguments are required: (.*)", text):
-        return _missing_arguments(parts, class_paths, match[1], words)
+    key = _plain(".".join([*keys, *(filter(None, unknown.groups()) if unknown else ())]))
+    classes = re.findall(r"(?:given class_path |Got value: Namespace\(class_path=)'(.+?)'", text)
+    hint, known, options = _walk(key, classes)
+    found = values.get(key, Given(None, f"--{key}"))
+    value, place = found.value, found.place
+    if key in _RENAMED:
+        return [f"{place}: {value!r} is set by an old name", f"use --{_RENAMED[key]}"]
+    if unknown:
+        word, *rest = key.removeprefix(f"{known}.").split(".")
+        fault = f"{place}: {known or 'the configuration'} has no '{word}' (given: {value!r})"
+        return _refusal(fault, options or ["no options"], word, [known] if known else [], rest)
+    if match := re.search(r"arguments are required: ([\w, ]+)", text):
+        if not key:
+            return ["there is no model: name an experiment (--config experiments/quickstart.yaml)"]
+        names = match[1].strip()
+        hint, _, _ = _walk(f"{key}.{names.split(', ')[0]}", classes)
+        return _refusal(f"{place}: {value!r} needs {names}", _accepted(hint))
+    if "is abstract" in text and value is None:
+        place = next((v.place for k, v in values.items() if k.startswith(f"{key}.")), place)
+        return _refusal(f"{place}: no class is chosen for {key}", _accepted(hint))
     if "is abstract" in text:
-        return _no_class(parts, words)
-    return _bad_value(parts, class_paths, text, words)
-
-
-def _unknown_key(parts: list[str], words: list[str]) -> list[str]:
-    """Explain a key that no group has."""
-    found = given(words, parts)
-    if parts[0] not in ROOTS:
-        return _refusal(found, "there is no such key", list(ROOTS), parts[0], "", parts[1:])
-    hint, owner = ROOTS[parts[0]], ROOTS[parts[0]]
-    for depth in range(2, len(parts)):
-        hint, _ = hint_at(parts[:depth], [])
-        owner = hint
-    prefix = ".".join(parts[:-1])
-    fault = f"{prefix} has no '{parts[-1]}'"
-    return _refusal(found, fault, arguments(owner), parts[-1], f"{prefix}.")
-
-
-def _unknown_argument(parts: list[str], class_paths: list[str], words: list[str]) -> list[str]:
-    """Explain an argument that the chosen class does not have."""
-    owner = find_class(class_paths[-1]) if class_paths else None
-    if owner is None:
-        return _unknown_key(parts, words)
-    names = arguments(owner)
-    accepted = names or [f"none: {owner.__name__} has no settings"]
-    fault = f"{owner.__name__} has no '{parts[-1]}'"
-    prefix = ".".join(parts[:-1]) + "."
-    return _refusal(given(words, parts), fault, accepted, parts[-1] if names else "", prefix)
-
-
-def _bad_value(parts: list[str], class_paths: list[str], text: str, words: list[str]) -> list[str]:
-    """Explain a value of the wrong type, out of its choices, or a class that there is not."""
-    found = given(words, parts)
-    if found.value is None and (match := re.search(r"(?:Got|Given) value: (.*)", text)):
-        found = found._replace(value=match[1])
-    hint, _ = hint_at(parts, class_paths)
-    if dataclasses.is_dataclass(hint) or hint in (ROOTS["trainer"], ROOTS["data"]):
-        fault = f"{_shown(found.value)} is not accepted, {parts[-1]} is a group of settings"
-        prefix = ".".join(parts) + "."
-        return _refusal(found, fault, [prefix + name for name in arguments(hint)], "")
-    value, names = str(found.value), class_names(hint)
-    if not names:
-        accepted = in_words(hint)
-        fault = f"{_shown(found.value)} is not accepted"
-        return _refusal(found, fault, [accepted] if accepted else [], value, choices=accepted)
-    if value.endswith((".yaml", ".yml")):
-        path = expanded_path(value)
-        beside = sorted(str(path.parent / file.name) for file in path.parent.glob("*.yaml"))
-        if not path.is_file():
-            return _refusal(found, f"there is no file {value}", [*names, *beside], value)
-    kind = " or ".join(base.__name__ for base in class_bases(hint))
-    return _refusal(found, f"{_shown(value)} is no {kind}", names, value.rpartition(".")[2])
-
-
-def _missing_arguments(
-    parts: list[str], class_paths: list[str], missing: str, words: list[str]
-) -> list[str]:
-    """Explain a class that lacks arguments without which it cannot be."""
-    name = class_paths[-1].rpartition(".")[2] if class_paths else "the class"
-    lines = [f"{given(words, parts).place}: {name} needs {missing}"]
-    for argument in missing.split(", "):
-        hint, _ = hint_at([*parts, argument], class_paths)
-        if accepted := in_words(hint):
-            lines.append(f"accepted: --{'.'.join([*parts, argument])} with {accepted}")
-    return lines[:3]
-
-
-def _no_class(parts: list[str], words: list[str]) -> list[str]:
-    """Explain settings of a class that was not chosen."""
-    if parts == ["model"] and len(config_files(words)) == 1:
-        return _no_model(words)
-    known = ("class_path", "init_args", "dict_kwargs")
-    for name, found in settings(words):
-        if name[:-1] == parts and found.place.endswith(".yaml") and name[-1] not in known:
-            if (*parts, "class_path") in {tuple(key) for key, _ in settings(words)}:
-                return _refusal(found, "it is unknown beside class_path", list(known), name[-1])
-            break
-    key = ".".join(parts)
-    hint, _ = hint_at(parts, [])
-    below = [found for name, found in settings(words) if name[: len(parts)] == parts]
-    place = below[0].place if below else f"--{key}"
-    return [
-        f"{place}: no class is chosen for {key}",
-        f"accepted: --{key} with {', '.join(class_names(hint))}",
-    ]
-
-
-def _no_model(words: list[str]) -> list[str]:
-    files = config_files(words)[:-1]
-    named = sorted(f.stem for f in bundled("experiments").glob("*.yaml") if f.stem != "base")
-    first = f"{files[0]} describes no model" if files else "there is no model: name an experiment"
-    return [f"{first} ({_START})", f"accepted: --config with one of {', '.join(named)} (.yaml)"]
-
-
-def _no_value(option: str) -> list[str]:
-    parts = plain(option.lstrip("-"))
-    if parts[0] == "config":
-        return [f"{option}: no file is given ({_START})"]
-    hint, _ = hint_at(parts, [])
-    return [f"{option}: no value is given", f"accepted: {in_words(hint)}"]
-
-
-def _config_fault(text: str, words: list[str]) -> list[str] | None:
-    """Explain a configuration file that is missing, or no YAML; None where that is not it."""
-    values = [value for key, value in options(words) if key in ("config", "c") and value]
-    if text.startswith('Parser key "config"'):
-        path = next(path for path in map(expanded_path, values) if not path.is_file())
-        there = sorted(str(file) for file in path.parent.glob("*.yaml"))
-        what = "a folder" if path.is_dir() else "not there"
-        there = there or ["a YAML file; `lightning-colorize init .` puts experiments/ here"]
-        return _refusal(Given(path, "--config"), f"{path} is {what}", there, str(path))
-    if text.startswith("Problems parsing config"):
-        place = ", ".join(re.findall(r"line \d+, column \d+", text)[-1:])
-        reason = text.partition("config: ")[2].splitlines()
-        told = [line.strip() for line in reason if not line.lstrip().startswith("in ")]
-        return [f"--config: {values[-1]} is not YAML: {', '.join(told)} ({place})"]
-    if text.startswith("Unexpected config"):
-        return [
-            f"--config: {values[-1]} holds no settings",
-            f"accepted: YAML with {', '.join(ROOTS)}",
-        ]
-    return None
+        return _refusal(f"{place}: {value!r} is not followed by init_args", ["init_args"])
+    if not key:
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    fragments = sorted(map(str, Path(value).parent.glob("*.yaml"))) if _is_yaml(value) else []
+    fault = f"{place}: {value!r} {'does not exist' if fragments else 'is not accepted'}"
+    return _refusal(fault, [*_accepted(hint), *fragments], str(value))
 
 
 def _refusal(
-    found: Given,
     fault: str,
-    accepted: list[str],
-    word: str,
-    prefix: str = "",
-    rest: list[str] | None = None,
-    choices: str = "",
+    accepted: Sequence[str],
+    word: str = "",
+    before: Sequence[str] = (),
+    after: Sequence[str] = (),
 ) -> list[str]:
-    """Return the lines: key and fault, what is accepted, what was probably meant."""
-    shown = (
-        ""
-        if found.value is None or str(found.value) in fault
-        else f" (given: {_shown(found.value)})"
-    )
-    lines = [f"{found.place}: {fault}{shown}"]
-    if accepted:
-        lines.append(f"accepted: {', '.join(accepted)}")
-    candidates = re.split(r", | or ", choices) if choices else accepted
-    if word == "null" and "null" in candidates:
-        # jsonargparse hands it on as text.
-        lines.append("so deep a key takes null from a file only: a fragment, or a second --config")
-    elif word and (near := nearest(word, candidates)) is not None:
-        lines.append(f"did you mean {prefix}{'.'.join([near, *(rest or [])])}?")
+    """Return the lines: key and fault, what is accepted, what was probably meant.
+
+    Args:
+        fault: The first line.
+        accepted: Names or types.
+        word: What was given in place of one of them.
+        before: The parts of the key before the word.
+        after: The parts after it.
+    """
+    lines = [fault, *([f"accepted: {', '.join(accepted)}"] if accepted else [])]
+    by_lower = {name.lower(): name for name in accepted}
+    last = word if _is_yaml(word) else word.rpartition(".")[2]
+    if word == "null":
+        # jsonargparse takes it for text.
+        lines.append("so deep a key takes null only from a file: a fragment or a second --config")
+    elif close := difflib.get_close_matches(last.lower(), by_lower, n=1):
+        lines.append(f"did you mean {'.'.join([*before, by_lower[close[0]], *after])}?")
     return lines
 
 
-def _shown(value: Any) -> str:
-    text = f"'{value}'" if isinstance(value, str) else str(value)
-    return text if len(text) <= 80 else f"{text[:76]} ..."
+def _is_yaml(value: Any) -> bool:
+    return str(value).endswith((".yaml", ".yml"))
+
+
+def _walk(key: str, classes: list[str]) -> tuple[Any, str, list[str]]:
+    """Follow a key through the signatures.
+
+    Args:
+        key: Without `init_args`: `model.encoder.depth`.
+        classes: Class paths chosen on the way.
+
+    Returns:
+        The key's type, None if it is unknown; the part of the key that is known; the options of
+        what that part describes.
+    """
+    chosen = [cls for cls in map(_find, classes) if inspect.isclass(cls)]
+    known: list[str] = []
+    hint, hints = None, _ROOTS
+    for part in key.split("."):
+        if part not in hints:
+            return None, ".".join(known), list(hints)
+        known.append(part)
+        hint = hints[part]
+        bases = tuple(base for base in _types(hint) if inspect.isclass(base))
+        owner = next((cls for cls in chosen if issubclass(cls, bases)), hint)
+        hints = _options(owner) if inspect.isclass(owner) else {}
+    return hint, key, list(hints)
+
+
+def _find(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+def _options(cls: type) -> dict[str, Any]:
+    """Return the options of a class with their types, without the first if tasks pass it."""
+    if cls in _NAMES or inspect.isabstract(cls):
+        return {}
+    names = [name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs")]
+    if names and names[0] in ("info", "in_channels", "params", "optimizer"):
+        del names[0]
+    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    return {name: hints.get(name) for name in names}
+
+
+def _types(hint: Any) -> list[Any]:
+    """Return the members of a union; for a factory, what it makes."""
+    if get_origin(hint) in (Union, UnionType):
+        return [inner for part in get_args(hint) for inner in _types(part)]
+    return _types(get_args(hint)[1]) if get_origin(hint) is Callable else [hint]
+
+
+def _accepted(hint: Any) -> list[str]:
+    """Return what a type accepts: choices, class names, a group's options, else its name."""
+    names: list[str] = []
+    for kind in _types(hint):
+        if get_origin(kind) is Literal:
+            names += map(str, get_args(kind))
+        elif dataclasses.is_dataclass(kind) or kind in (Trainer, ColorizationDataModule):
+            names += _options(kind)
+        elif inspect.isclass(kind) and get_origin(kind) is None and kind.__module__ != "builtins":
+            names += _class_names(kind)
+        elif kind is not None:
+            names += _NAMES.get(kind, [re.sub(r"<class '(\w+)'>", r"\1", str(kind))])
+    return list(dict.fromkeys(names))
+
+
+def _class_names(base: type) -> list[str]:
+    """Return the concrete classes that a configuration can name for a base class."""
+    found = [base]
+    for cls in found:
+        found += cls.__subclasses__()
+    packages = ("lightning_colorize.", "torch.optim", "pytorch_lightning.")
+    return sorted(
+        {
+            cls.__name__
+            for cls in found
+            if cls.__module__.startswith(packages)
+            and not inspect.isabstract(cls)
+            # Lightning wraps optimizers in classes of its own: LightningAdam.
+            and not cls.__name__.startswith(("_", "Lightning"))
+            and not (cls is base and cls.__subclasses__())
+        }
+    )

@@ -8,10 +8,9 @@ import torch
 from PIL import Image
 
 from lightning_colorize.metrics import BASELINES
+from lightning_colorize.metrics.spec import NAMES
 
-METRICS = {
-    "mse_ab", "psnr", "ssim", "ciede2000", "colorfulness", "colorfulness_ratio", "ab_corr",
-}  # fmt: skip
+METRICS = set(NAMES)
 
 
 @pytest.fixture

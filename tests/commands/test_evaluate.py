@@ -7,10 +7,9 @@ import yaml
 
 from lightning_colorize.evaluation import find_images
 from lightning_colorize.metrics import BASELINES
+from lightning_colorize.metrics.spec import NAMES
 
-METRICS = {
-    "mse_ab", "psnr", "ssim", "ciede2000", "colorfulness", "colorfulness_ratio", "ab_corr",
-}  # fmt: skip
+METRICS = set(NAMES)
 
 
 def _evaluate(command, tmp_path, *words):

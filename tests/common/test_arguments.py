@@ -6,7 +6,7 @@ import pytest
 
 from lightning_colorize.common.arguments import Parser, require_positive
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.training.given import config_files
+from lightning_colorize.training.messages import given
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,9 @@ def test_a_home_folder_of_nobody_stays_as_it_is():
 
 def test_configuration_files_are_found_in_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert config_files(["--config=~/mine.yaml"])[0] == tmp_path / "mine.yaml"
+    (tmp_path / "mine.yaml").write_text("data: {size: 8}")
+    place = given(["--config=~/mine.yaml"])["data.size"].place
+    assert place == f"data.size in {tmp_path}/mine.yaml"
 
 
 @pytest.mark.parametrize("value", [0, -3, -0.5])

@@ -15,7 +15,7 @@ from PIL import Image
 from lightning_colorize.evaluation.measured import Measured, Tiles
 from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.evaluation.systems import Network
-from lightning_colorize.metrics.spec import COLUMNS, NAMES
+from lightning_colorize.metrics.spec import COLUMNS, METRICS, NAMES
 from lightning_colorize.reports.comparison.cells import metric_rows
 from lightning_colorize.reports.comparison.charts import (
     Interval,
@@ -117,9 +117,9 @@ def test_better_and_worse_are_said_in_the_way_of_the_metric(tmp_path):
     cells = metric_rows(replace(report, differences=rows), [{"style": ""}] * 2)[1]["cells"]
     verdicts = dict(zip(NAMES, (cell["verdict"] for cell in cells), strict=True))
     assert verdicts == {
-        "psnr": "worse", "ssim": "worse", "ciede2000": "better", "mse_ab": "better",
-        "colorfulness": "other", "colorfulness_ratio": "other", "ab_corr": "worse",
-    }  # fmt: skip
+        metric.name: {"max": "worse", "min": "better", None: "other"}[metric.goal]
+        for metric in METRICS
+    }
 
 
 def test_a_system_without_numbers_is_best_in_nothing(tmp_path):
