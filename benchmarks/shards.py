@@ -19,6 +19,7 @@ from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards.digest import sha256_of
 from lightning_colorize.data.shards.packing import pack
 from lightning_colorize.data.shards.plan import make_plan, pack_settings
+from lightning_colorize.data.sources import FolderSource
 
 RESULT = Path(__file__).parent / "results" / "shards.json"
 
@@ -61,12 +62,14 @@ def compare(folder: Path, width: int, height: int, count: int, size: int, pairs:
     originals = write_photographs(photos / "train", count, width, height)
     # Without a validation split, one would be split off the training images.
     write_photographs(photos / "val", 1, width, height)
+    splits = FolderSource().split_names_of(photos)
     side = round(size * 1.125)  # of which training crops a part
     loaders = {"folder": training_loader(photos, size, count)}
     stored = {"folder": sum(path.stat().st_size for path in originals)}
     for encoding in ("jpeg", "uint8"):
         target = folder / encoding
-        pack(make_plan(photos, pack_settings(side, encoding, 95, None), None), target, 0)
+        plan = make_plan(photos, splits, pack_settings(side, encoding, 95, None))
+        pack(plan, target, 0)
         loaders[encoding] = training_loader(target, size, count)
         stored[encoding] = sum(path.stat().st_size for path in target.glob("train/*.bin"))
     ways = {name: lambda loader=loader: read_all(loader) for name, loader in loaders.items()}

@@ -42,6 +42,10 @@ BARE = {
     },
 }
 FRAGMENTS = {slot: sorted((EXPERIMENTS / slot).glob("*.yaml")) for slot in SLOTS}
+PUBLISHED = {
+    *("resnet34_upsample", "resnet18_deconv", "vgg16_upsample", "cnn_autoencoder", "cnn_unet"),
+    *("cgan_pix2pix", "cgan_faces_landscapes"),
+}
 EVERY = sorted(EXPERIMENTS.rglob("*.yaml"))
 
 # What the encoders' fragments want to fetch is not there in a test.
@@ -83,22 +87,114 @@ def without_origin(value):
     return value
 
 
-def test_every_system_has_its_experiment():
-    published = {
-        "resnet34_upsample",
-        "resnet18_deconv",
-        "vgg16_upsample",
-        "cnn_autoencoder",
-        "cnn_unet",
-        "cgan_pix2pix",
-        "cgan_faces_landscapes",
-        "cgan_staged",
-    }
-    assert published | {"quickstart", "photos_cpu"} <= {path.stem for path in SYSTEMS}
+def test_the_shipped_experiments():
+    assert PUBLISHED | {"cgan_staged", "quickstart", "photos_cpu"} <= {p.stem for p in SYSTEMS}
     assert {path.stem for path in PRESETS} == {
         *("one_batch", "overfit", "profile"),
         *("multi_gpu", "several_nodes", "sync_batchnorm", "accumulate"),
     }
+
+
+# Where a value may come from; DeOldify has no part in the published systems.
+MARKS = {"source", "pix2pix", "ours"}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED | {"cgan_staged"}))
+def test_each_key_says_where_its_value_comes_from(name):
+    marks = marks_of(name)
+    assert set(marks.values()) <= (MARKS if name in PUBLISHED else MARKS | {"DeOldify"})
+    keys = [
+        key for key, value in leaves(yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text()))
+    ]
+    assert set(keys) == set(marks), "each key once"
+
+
+def marks_of(name):
+    """Return the mark of each key that has a value, by its dotted path in the file."""
+    marks, path = {}, []
+    for line in (EXPERIMENTS / f"{name}.yaml").read_text().splitlines():
+        found = re.fullmatch(r"( *)(?:(- ))?(\w+):(?: (\S.*?))??(?: # (.*))?", line)
+        if found is None:
+            assert not line.strip() or line.startswith("#"), f"not understood: {line}"
+            continue
+        indent, item, key, value, comment = found.groups()
+        depth = len(indent) + len(item or "")
+        path = [(d, k) for d, k in path if d < depth and not (item and d >= len(indent))]
+        path.append((depth, key))
+        if value is None and comment is None:
+            continue
+        mark = re.match(r"(\w+)(: |$)", comment or "")
+        assert mark, f"no mark: {line}"
+        marks.setdefault(".".join(k for _, k in path), mark[1])
+    return marks
+
+
+def leaves(config, *path):
+    """Yield the dotted path and the value of each key of a file, lists of mappings looked into."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from leaves(value, *path, key)
+        else:
+            yield ".".join([*path, key]), value
+            for part in value if isinstance(value, list) else []:
+                if isinstance(part, dict):
+                    yield from leaves(part, *path, key)
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "left_open"),
+    [
+        (
+            "resnet34_upsample",
+            ["data.size", "encoder.class_path", "depth", "levels", "normalization",
+             "decoder.class_path", "norm", "target_range", "loss.class_path",
+             "optimizer.class_path"],
+            ["pretrained", "widths", "lr", "batch_size", "flip", "monitor", "skips", "activation"],
+        ),
+        (
+            "resnet18_deconv",
+            ["data.size", "encoder.class_path", "depth", "levels", "decoder.class_path"],
+            ["loss.class_path", "optimizer.class_path", "lr", "pretrained", "activation",
+             "max_epochs"],
+        ),
+        (
+            "vgg16_upsample",
+            ["max_epochs", "data.size", "batch_size", "encoder.class_path", "pretrained", "frozen",
+             "decoder.class_path", "loss.class_path", "optimizer.class_path"],
+            ["activation", "norm", "lr", "widths", "flip"],
+        ),
+        (
+            "cnn_autoencoder",
+            ["max_epochs", "data.size", "encoder.class_path", "skips", "loss.class_path"],
+            ["optimizer.class_path", "lr", "widths", "activation", "batch_size"],
+        ),
+        (
+            "cnn_unet",
+            ["max_epochs", "data.size", "decoder.class_path", "skips", "target_range"],
+            ["optimizer.class_path", "lr", "widths", "activation", "batch_size"],
+        ),
+        (
+            "cgan_pix2pix",
+            ["max_epochs", "data.size", "encoder.class_path", "discriminator.class_path",
+             "adversarial_loss.class_path"],
+            ["lr", "l1_weight", "width", "layers", "betas", "optimizer.class_path", "batch_size"],
+        ),
+        (
+            "cgan_faces_landscapes",
+            ["source.class_path", "adversarial_loss.class_path", "l1_weight",
+             "optimizer.class_path", "lr", "betas", "halve_discriminator_loss"],
+            ["encoder.class_path", "discriminator.class_path", "data.size", "max_epochs",
+             "folders.weight"],
+        ),
+    ],
+)  # fmt: skip
+def test_only_what_the_source_states_is_marked_so(name, stated, left_open):
+    marks = marks_of(name)
+    for suffix in [*stated, *left_open]:
+        found = {mark for key, mark in marks.items() if f".{key}".endswith(f".{suffix}")}
+        found |= {mark for key, mark in marks.items() if key.endswith(f"_{suffix}")}
+        assert found, suffix
+        assert found == {"source"} if suffix in stated else "source" not in found, suffix
 
 
 @pytest.mark.parametrize("path", EVERY, ids=stem)
@@ -132,15 +228,19 @@ def test_head_says_data_layout_and_command(path):
     ("name", "data_set"),
     [
         ("resnet34_upsample", "ImageNet"),
-        ("resnet18_deconv", "Oxford-IIIT Pet"),
-        ("vgg16_upsample", "landscape images"),
-        ("cnn_autoencoder", "Google's universal image embeddings"),
-        ("cnn_unet", "Google's universal image embeddings"),
+        ("resnet18_deconv", "basset hounds of the Oxford-IIIT Pet"),
+        ("vgg16_upsample", "about 7,000 landscape images (no data set is named)"),
+        ("cnn_autoencoder", "130,000 images of 128x128 pixels"),
+        ("cnn_unet", "Google Universal Image Embeddings"),
+        ("cgan_pix2pix", "Google Universal Image Embeddings"),
+        ("cgan_faces_landscapes", "20,000 random images of Flickr-Faces-HQ"),
     ],
 )
-def test_head_names_the_data_set_published_with(name, data_set):
-    head = (EXPERIMENTS / f"{name}.yaml").read_text().split("\n\n")[0].replace("\n# ", " ")
+def test_head_names_the_data_and_what_is_open(name, data_set):
+    head = (EXPERIMENTS / f"{name}.yaml").read_text().split("\n\n")[0].replace("\n#", "")
     assert data_set in head
+    assert "Open in the source:" in head
+    assert "as published" not in head
 
 
 def test_published_settings(parser):
@@ -151,21 +251,16 @@ def test_published_settings(parser):
             "model.encoder.class_path": "lightning_colorize.networks.ResNetEncoder",
             "model.encoder.depth": 34,
             "model.encoder.levels": 3,
-            "model.encoder.pretrained": True,
+            "model.encoder.normalization": "0..1",
             "model.loss.class_path": "lightning_colorize.losses.MSE",
             "model.head.target_range": "0..1",
             "model.optimizer.class_path": "torch.optim.Adam",
-            "run.monitor": "val/loss",
-            "run.mode": "min",
         },
         "resnet18_deconv": {
             "data.size": 224,
             "model.encoder.depth": 18,
             "model.encoder.levels": 3,
-            "model.encoder.pretrained": True,
             "model.decoder.class_path": "lightning_colorize.networks.DeconvDecoder",
-            "model.loss.class_path": "lightning_colorize.losses.MSE",
-            "model.optimizer.class_path": "torch.optim.Adam",
         },
         "vgg16_upsample": {
             "data.size": 224,
@@ -174,7 +269,6 @@ def test_published_settings(parser):
             "model.encoder.class_path": "lightning_colorize.networks.VGG16Encoder",
             "model.encoder.pretrained": True,
             "model.encoder.frozen": True,
-            "model.head.activation": "tanh",
             "model.loss.class_path": "lightning_colorize.losses.MSE",
             "model.optimizer.class_path": "torch.optim.Adam",
         },
@@ -189,6 +283,19 @@ def test_published_settings(parser):
             "trainer.max_epochs": 20,
             "model.decoder.skips": True,
             "model.loss.class_path": "lightning_colorize.losses.MSE",
+        },
+        "cgan_pix2pix": {
+            "data.size": 128,
+            "trainer.max_epochs": 20,
+            "model.adversarial_loss.class_path": "lightning_colorize.losses.BCEAdversarial",
+        },
+        "cgan_faces_landscapes": {
+            "model.l1_weight": 100,
+            "model.halve_discriminator_loss": False,
+            "model.generator_optimizer.lr": 2e-4,
+            "model.generator_optimizer.betas": (0.5, 0.999),
+            "model.discriminator_optimizer.lr": 2e-4,
+            "model.discriminator_optimizer.betas": (0.5, 0.999),
         },
     }
     for name, settings in published.items():

@@ -64,9 +64,11 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.data.shards.packing import pack
     from lightning_colorize.data.shards.plan import make_plan, pack_settings
     from lightning_colorize.data.shards.summary import BROKEN
+    from lightning_colorize.data.sources import FolderSource
 
     settings = pack_settings(args.size, args.encoding, args.quality, args.images_per_shard)
-    plan = make_plan(args.folder, settings, args.exclude_list)
+    splits = FolderSource(exclude_list=args.exclude_list).split_names_of(args.folder)
+    plan = make_plan(args.folder, splits, settings)
     _require_folder(args.shards, plan.folder)
     workers = args.workers or cores()
     outcome = pack(plan, args.shards, workers if workers > 1 else 0)

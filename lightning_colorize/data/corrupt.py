@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.name_list import name_with_reason, read_name_list
 from lightning_colorize.data.shards.errors import ShardError
-from lightning_colorize.data.sources.listing import name_line, read_name_list
 
 # So many are named where no file lists them.
 _NAMED = 5
@@ -107,7 +107,7 @@ def _append(report: Path, new: dict[str, ImageError]) -> None:
     report.parent.mkdir(parents=True, exist_ok=True)
     with report.open("a", encoding="utf-8", errors="surrogateescape") as file:
         file.writelines(
-            f"# {error.reason}\n{name_line(name)}\n"
+            name_with_reason(name, error.reason)
             for name, error in new.items()
             if name not in listed
         )

@@ -52,6 +52,12 @@ def test_parameters_of_the_first_six_children(depth, blocks1, blocks2):
     assert parameter_count(ResNetEncoder(18))[0] == 676_800
 
 
+def test_normalization_0_1_feeds_L_as_it_is():
+    L = torch.rand(1, 1, 32, 32) * 2 - 1
+    encoder = ResNetEncoder(normalization="0..1").eval()
+    torch.testing.assert_close(encoder(L)[0], encoder.stages[0]((L + 1) / 2))
+
+
 def test_weights_file_gives_torchvisions_features(reference, tmp_path):
     torch.save(reference.state_dict(), tmp_path / "resnet18.pth")
     encoder = ResNetEncoder(18, levels=5, weights=tmp_path / "resnet18.pth").eval()

@@ -9,6 +9,7 @@ import yaml
 
 from lightning_colorize.sweeps.command import expand
 from lightning_colorize.sweeps.sweep_file import read_sweep
+from lightning_colorize.tasks import CGANTask
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
@@ -28,6 +29,7 @@ def encoders(name):
 
 def test_the_sweeps_are_there():
     names = {"encoders", "losses", "encoders_x_losses", "cgan", "seeds", "quick"}
+    names |= {"systems", "multi_gpu"}
     assert names <= {path.stem for path in FILES}
 
 
@@ -61,6 +63,24 @@ def test_cgan_varies_what_balances_it():
         "model.generator_optimizer.lr",
         "model.discriminator_optimizer.lr",
     }
+
+
+def test_systems_compares_all_published_systems_on_one_folder():
+    parameters = read(ROOT / "sweeps" / "systems.yaml")["parameters"]
+    ours = {"base", "quickstart", "photos_cpu"}
+    files = {path.name for path in (ROOT / "experiments").glob("*.yaml") if path.stem not in ours}
+    assert {Path(value).name for value in parameters["config"]["values"]} == files
+    assert len(files) == 8
+    assert read(ROOT / parameters["data.source"]["value"])["class_path"].endswith("FolderSource")
+
+
+def test_a_trial_of_multi_gpu_is_a_ddp_run_that_a_gan_accepts():
+    parameters = read(ROOT / "sweeps" / "multi_gpu.yaml")["parameters"]
+    tasks = {read(ROOT / path)["model"]["class_path"] for path in parameters["config"]["values"]}
+    assert {task.rpartition(".")[2] for task in tasks} == {"RegressionTask", "CGANTask"}
+    assert parameters["trainer.devices"]["value"] >= 2
+    assert parameters["trainer.accelerator"]["value"] == "gpu"
+    assert parameters["trainer.strategy"]["value"] == CGANTask.distributed_strategy
 
 
 @every_file
@@ -110,9 +130,15 @@ def test_fit_takes_every_combination(path, parser, trials, agent, at_root):
             configs.append(parser.parse_args(words[words.index("fit") + 1 :]).as_dict())
         assert configs[0] == configs[1]
         for name, value in values.items():
-            if str(value).endswith(".yaml"):
-                chosen = configs[0]["model"]["init_args"][name.removeprefix("model.")]
-                assert chosen["class_path"] == read(Path(value))["class_path"]
+            if name == "config":
+                chosen, wanted = configs[0]["model"], read(Path(value))["model"]
+            elif str(value).endswith(".yaml"):
+                part, _, slot = name.rpartition(".")
+                chosen = configs[0][part].get("init_args", configs[0][part])[slot]
+                wanted = read(Path(value))
+            else:
+                continue
+            assert chosen["class_path"] == wanted["class_path"]
 
 
 @every_file
@@ -146,7 +172,8 @@ def test_a_trial_on_several_devices_is_one_line_more(path, parser, trials, agent
     words = agent(sweep, trials(path)[0] | {"trainer.devices": 2}).command
     config = parser.parse_args(words[words.index("fit") + 1 :])
     assert int(config.trainer.devices) == 2
-    assert config.trainer.strategy == "auto"  # the task's own, for several devices
+    given = sweep["parameters"].get("trainer.strategy", {"value": "auto"})
+    assert config.trainer.strategy == given["value"]  # auto: the task's own, for several devices
 
 
 @every_file

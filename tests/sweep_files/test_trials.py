@@ -1,5 +1,7 @@
 """Trials of every sweep file, by W&B's own choice of values and expansion of macros, in `fit`."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,11 @@ FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 # Smaller, and what cannot be fetched in a test is not; everything else is the sweep's.
 SMALLER = {
     "data.batch_size": 2,
+    "data.size": 64,
     "data.num_workers": 0,
-    "trainer.accelerator": "cpu",
     "run.loggers.wandb": "disabled",
 }
+ONE_PROCESS = {"trainer.accelerator": "cpu", "trainer.devices": 1}
 ONE_STEP = {"trainer.max_steps": 1, "trainer.limit_val_batches": 1, "run.test": False}
 
 # W&B's form of what the shipped files have too little of: None, bool, a class and its arguments.
@@ -71,7 +74,11 @@ def without_mappings_that_are_empty(value):
 
 
 def assert_is_what_was_sampled(config, values, changed):
-    for name, value in values.items():
+    for name, value in ((n, v) for n, v in values.items() if n not in ONE_PROCESS):
+        if name == "config":
+            experiment = yaml.safe_load((ROOT / value).read_text())
+            assert config["model"]["class_path"] == experiment["model"]["class_path"]
+            continue
         found, wanted = look_up(config, name), expected(value)
         if isinstance(wanted, dict):
             arguments = dict(wanted.get("init_args", {}))
@@ -95,14 +102,22 @@ def run(started, root, changed):
     return main([*words, f"--run.root={root}", *words_of(changed)])
 
 
+def random_weights(sweep, values):
+    """Return the changes by which an encoder starts at random: nothing is downloaded in a test."""
+    encoder = expected(values.get("model.encoder"))
+    if encoder is None:
+        words = [*sweep["command"], values.get("config", "")]
+        experiment = next(word for word in words if word.startswith("experiments/"))
+        encoder = yaml.safe_load((ROOT / experiment).read_text())["model"]["init_args"]["encoder"]
+    switches = {"pretrained", "frozen"} & {k for k, on in encoder["init_args"].items() if on}
+    return {f"model.encoder.{name}": False for name in switches}
+
+
 def check(sweep, values, agent, root):
     """Run a trial to `fast_dev_run` and one step of it as a run with a folder; compare."""
     started = agent(sweep, values)
-    changed = {name: value for name, value in SMALLER.items() if name not in values}
-    encoder = expected(values.get("model.encoder", ""))
-    pretrained = isinstance(encoder, dict) and encoder["init_args"].get("pretrained")
-    if pretrained or ("photos_cpu" in " ".join(sweep["command"]) and not encoder):
-        changed["model.encoder.pretrained"] = False
+    changed = {name: value for name, value in SMALLER.items() if name not in values} | ONE_PROCESS
+    changed |= random_weights(sweep, values)
     assert run(started, root, {**changed, "trainer.fast_dev_run": 1}) == 0
     assert not root.exists(), "fast_dev_run leaves nothing"
     one_step = {name: value for name, value in ONE_STEP.items() if name not in values}
@@ -117,6 +132,23 @@ def check(sweep, values, agent, root):
 def test_a_sampled_trial_runs_as_sampled(path, number, trials, agent, at_root, tmp_path):
     sweep = yaml.safe_load(path.read_text())
     check(sweep, trials(path)[number], agent, tmp_path / "runs")
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize("experiment", ["cnn_unet", "cgan_pix2pix"])
+def test_a_trial_of_multi_gpu_trains_in_two_processes(experiment, agent, at_root, tmp_path):
+    sweep = yaml.safe_load((ROOT / "sweeps" / "multi_gpu.yaml").read_text())
+    values = {n: e["value"] for n, e in sweep["parameters"].items() if "value" in e}
+    values |= {"config": f"experiments/{experiment}.yaml", "data.batch_size": 2}
+    command = agent(sweep, values).command
+    words = command[command.index("fit") :]
+    small = {**SMALLER, **ONE_STEP, "trainer.accelerator": "cpu", "run.root": tmp_path / "runs"}
+    command = [sys.executable, "-m", "lightning_colorize", *words, *words_of(small)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "2 processes" in done.stdout + done.stderr
+    (folder,) = (tmp_path / "runs").glob("*/*/")
+    assert read_config(folder)["trainer"]["strategy"] == values["trainer.strategy"]
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from lightning_colorize.data.audit.result import Audit
-from lightning_colorize.data.sources.listing import name_line
+from lightning_colorize.data.name_list import name_line
 
 
 def exclusion_list(found: Audit) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import numpy as np
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.images import NameList
 from lightning_colorize.data.shards.manifest import VERSION, Encoding
-from lightning_colorize.data.sources.folder import FolderSource
 from lightning_colorize.data.splits import name_hashes
 
 # What a shard is to hold, about: large enough for one request, small enough for several at hand.
@@ -114,23 +114,18 @@ class Plan:
         }
 
 
-def make_plan(folder: Path, settings: PackSettings, exclude_list: Path | None) -> Plan:
-    """Find and split the images of a folder, as `fit` does, and put them into an order.
+def make_plan(folder: Path, splits: Mapping[str, Sequence[str]], settings: PackSettings) -> Plan:
+    """Put the images of each split into a random order that depends on their names alone.
 
-    The order is random but follows from the names alone, so that images of one class, or of one
-    evening, are spread over all shards.
+    Each shard is then a mixture of all classes and all shoots.
 
     Args:
-        folder: The folder.
-        settings: How they are packed.
-        exclude_list: Leave out the images named in this text file.
-
-    Raises:
-        SourceError: If there is nothing to pack.
+        folder: The folder with the images.
+        splits: The names of each split's images, relative to the folder.
+        settings: How the images are packed.
     """
-    splits = FolderSource(exclude_list=exclude_list).split_names_of(folder)
     names = {}
-    for split, found in splits.items():
-        order = np.argsort(name_hashes(found, salt="shards"), kind="stable")
-        names[split] = NameList(found[i] for i in order)
+    for split, own in splits.items():
+        order = np.argsort(name_hashes(own, salt="shards"), kind="stable")
+        names[split] = NameList(own[i] for i in order)
     return Plan(folder, settings, names)

@@ -11,11 +11,11 @@ from lightning_colorize import __version__
 from lightning_colorize.common.errors import WorkError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.data.images import NameList
+from lightning_colorize.data.name_list import name_line
 from lightning_colorize.data.shards.digest import sha256_of
 from lightning_colorize.data.shards.manifest import MANIFEST
 from lightning_colorize.data.shards.plan import Plan
 from lightning_colorize.data.shards.writer import Packed
-from lightning_colorize.data.sources.listing import name_line
 
 BROKEN = "broken.txt"
 

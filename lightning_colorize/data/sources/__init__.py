@@ -1,7 +1,6 @@
-"""Where photographs come from: each source gives the images of up to three splits."""
+"""Data sources: each one lists the images of the train, val and test splits."""
 
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, parse_root
-from lightning_colorize.data.sources.default import default_source
 from lightning_colorize.data.sources.embedded import EmbeddedSource
 from lightning_colorize.data.sources.folder import FolderSource
 from lightning_colorize.data.sources.imagenet import ImageNetSource
@@ -27,3 +26,15 @@ __all__ = [
     "is_pack",
     "parse_root",
 ]
+
+
+def default_source(root: Root | None) -> Source:
+    """Return the source for a root if no source is configured.
+
+    Args:
+        root: None for scikit-image's photographs; a URL, or a folder with `pack.json`, for shards;
+            any other folder for its images.
+    """
+    if root is None:
+        return EmbeddedSource()
+    return ShardSource() if isinstance(root, str) or is_pack(root) else FolderSource()

@@ -1,4 +1,4 @@
-"""The contract of a source: a root (or nothing) to the images of three splits."""
+"""The interface of a data source."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -7,27 +7,28 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.images import ImageSet
 
 Root = Path | str
-"""What `data.root` names: a folder or file of this machine, or as text an address for fsspec."""
+"""The value of `data.root`: a local path, or a URL for fsspec as text."""
 
 Splits = dict[str, ImageSet]
-"""Images of "train", "val" and "test"; a split that a source does not have is absent."""
+"""The images of "train", "val" and "test". A split without images is absent."""
 
 
 class SourceError(UsageError):
-    """A source that cannot be used: what is wrong and what to do, in one line."""
+    """A source cannot be used. The message is one line and says what to do."""
 
 
 class Source(ABC):
-    """Where images come from and how they are split.
+    """Lists the images of a data set and splits them.
 
     Attributes:
-        processes: Of this machine that read the same source; known before `splits` is called.
+        processes: How many processes of this machine read the source; set before `splits` is
+            called.
     """
 
     processes: int = 1
 
     def prepare(self, root: Root | None) -> None:
-        """Download what is missing; called once, in one process, before `splits`."""
+        """Download the data set if needed. Called once, in one process, before `splits`."""
         return
 
     @abstractmethod
@@ -35,31 +36,31 @@ class Source(ABC):
         """Return the images of each split.
 
         Args:
-            root: What was given as `data.root`; None where nothing was.
+            root: The value of `data.root`, or None.
 
         Raises:
-            SourceError: If there is nothing to read, in one line that says what to do.
+            SourceError: If there are no images to read.
         """
 
 
 def parse_root(text: str) -> Root:
-    """Return what `data.root` names: an address as it is, a path with `~` expanded."""
+    """Return a URL unchanged, and anything else as a path with `~` expanded."""
     return text if "://" in text else Path(text).expanduser()
 
 
 def require_local(root: Root, reader: str) -> Path:
-    """Return a path of this machine, `~` expanded.
+    """Return a local path with `~` expanded.
 
     Args:
-        root: What was given.
-        reader: What wants it, for the message.
+        root: A path or a URL.
+        reader: The name of the source, for the message.
 
     Raises:
-        SourceError: If it is an address.
+        SourceError: If the root is a URL.
     """
     if isinstance(root, str):
         raise SourceError(
-            f"{reader} reads images of this machine, not {root}: only ShardSource reads from an "
-            "address, what lightning-colorize pack has packed"
+            f"{reader} reads local images, not {root}: pack them with lightning-colorize pack, "
+            "then ShardSource reads the shards from a URL"
         )
     return root.expanduser()

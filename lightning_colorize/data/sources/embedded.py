@@ -1,4 +1,4 @@
-"""scikit-image's bundled colour photographs: something to train on without any download."""
+"""scikit-image's color photographs: training data without any download."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,8 +18,7 @@ PHOTOGRAPHS: dict[str, Callable[[], np.ndarray]] = {
     "motorcycle_left": lambda: bundled.stereo_motorcycle()[0],  # type: ignore[no-untyped-call]
     "rocket": bundled.rocket,
 }
-"""Functions that give (H, W, 3), uint8; of the motorcycle pair only the left one, since the other
-shows the same."""
+"""Functions that return (H, W, 3), uint8. Of the stereo pair only one: both show the same."""
 
 
 class Region(NamedTuple):
@@ -33,7 +32,7 @@ class Region(NamedTuple):
 
 
 class RegionImages(ImageSet):
-    """Rectangles of photographs that are held in memory.
+    """Rectangles of photographs in memory.
 
     Args:
         photographs: By name, each (3, H, W), uint8; shared, not copied.
@@ -48,7 +47,7 @@ class RegionImages(ImageSet):
         return len(self.regions)
 
     def name(self, index: int) -> str:
-        """Return photograph and place, as in `coffee/96x96+152+85` (width, height, left, top)."""
+        """Return photograph, width, height, left and top, as in `coffee/96x96+152+85`."""
         photograph, top, left, height, width = self.regions[index]
         return f"{photograph}/{width}x{height}+{left}+{top}"
 
@@ -62,17 +61,15 @@ class RegionImages(ImageSet):
 
 
 class EmbeddedSource(Source):
-    """scikit-image's five colour photographs, split by region; needs no folder and no network.
+    """scikit-image's five color photographs, split by region. Needs no folder and no network.
 
-    Of each photograph but one, two squares are validation: their centres stand at a third and at
-    two thirds of its height and width, on one diagonal or the other by turns. Training draws
-    overlapping windows from all around them, none of which holds a pixel of theirs. The photograph
-    that is left is the test split, whole, and unseen.
+    One photograph is the test split, whole and unseen. Each of the others has two validation
+    squares, centered at one third and two thirds of its height and width. Training images are
+    overlapping windows that share no pixel with the validation squares.
 
     Args:
-        held_out: The unseen one: astronaut, chelsea, coffee, motorcycle_left or
-            rocket.
-        windows: Training windows over all photographs; one epoch sees each once.
+        held_out: The test photograph: astronaut, chelsea, coffee, motorcycle_left or rocket.
+        windows: Number of training windows over all photographs; one epoch reads each once.
         window: Height and width of a training window, in pixels.
         region: Height and width of a validation square, in pixels.
     """
@@ -94,13 +91,13 @@ class EmbeddedSource(Source):
         self.region = region
 
     def splits(self, root: Root | None) -> Splits:
-        """Return windows ("train"), squares ("val") and the unseen photograph ("test").
+        """Return the windows ("train"), squares ("val") and the held-out photograph ("test").
 
         Args:
             root: Must be None.
 
         Raises:
-            SourceError: If a folder was given, or sizes do not fit the photographs.
+            SourceError: If `root` is set, or the sizes do not fit the photographs.
         """
         if root is not None:
             raise SourceError(
@@ -112,20 +109,20 @@ class EmbeddedSource(Source):
             for name, load in PHOTOGRAPHS.items()
         }
         height, width = photographs[self.held_out].shape[-2:]
-        unseen = Region(self.held_out, 0, 0, height, width)
+        test = Region(self.held_out, 0, 0, height, width)
         train: list[Region] = []
         val: list[Region] = []
-        seen = [name for name in photographs if name != self.held_out]
-        for number, name in enumerate(seen):
+        others = [name for name in photographs if name != self.held_out]
+        for index, name in enumerate(others):
             height, width = photographs[name].shape[-2:]
-            squares = _squares(name, height, width, self.region, falling=number % 2 == 0)
-            # Where windows do not divide evenly, the first photographs have one more.
-            count = (self.windows + len(seen) - 1 - number) // len(seen)
+            squares = _squares(name, height, width, self.region, falling=index % 2 == 0)
+            # If the windows do not divide evenly, the first photographs get one more.
+            count = (self.windows + len(others) - 1 - index) // len(others)
             train += _windows(name, height, width, self.window, squares, count)
             val += squares
         return {
             split: RegionImages(photographs, regions)
-            for split, regions in {"train": train, "val": val, "test": [unseen]}.items()
+            for split, regions in {"train": train, "val": val, "test": [test]}.items()
         }
 
 
@@ -148,14 +145,14 @@ def _windows(
         rows = slice(max(0, region.top - side + 1), region.top + region.height)
         columns = slice(max(0, region.left - side + 1), region.left + region.width)
         free[rows, columns] = False
-    places = np.flatnonzero(free)
-    if len(places) < count:
+    corners = np.flatnonzero(free)
+    if len(corners) < count:
         raise SourceError(
-            f"window is {side}: {name} has {len(places)} places for it beside the validation "
+            f"window is {side}: {name} has {len(corners)} positions for it outside the validation "
             f"squares, {count} are needed"
         )
-    drawn = np.random.default_rng(0).choice(places, size=count, replace=False)
+    drawn = np.random.default_rng(0).choice(corners, size=count, replace=False)
     return [
-        Region(name, int(place) // free.shape[1], int(place) % free.shape[1], side, side)
-        for place in drawn
+        Region(name, int(corner) // free.shape[1], int(corner) % free.shape[1], side, side)
+        for corner in drawn
     ]

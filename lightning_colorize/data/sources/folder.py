@@ -1,4 +1,4 @@
-"""A folder of photographs, of any depth."""
+"""An image folder of any depth."""
 
 import sys
 from collections.abc import Collection
@@ -13,6 +13,7 @@ from lightning_colorize.data.sources.listing import (
     list_images,
     listed_names,
     matching,
+    require_at_least_one,
     require_folder,
 )
 from lightning_colorize.data.splits import (
@@ -25,27 +26,29 @@ from lightning_colorize.data.splits import (
 
 
 class FolderSource(Source):
-    """A folder of photographs, of any depth.
+    """An image folder of any depth.
 
-    Sub-folders `train`, `val` (or `valid`, `validation`) and `test` are the splits; what lies
-    beside them is not used, and one line says how many images that are. Without `val`, a tenth
-    of `train` is split off by hash; without `test` there is no test split. Folders of these names
-    count as splits if `train` is among them or if there are no other sub-folders; else, and in any
-    other folder, images are split by a hash of their relative name, which stays as it is when
-    files are added.
+    The sub-folders `train`, `val` (or `valid`, `validation`) and `test` are the splits, if `train`
+    is among them or if there are no other sub-folders. Images outside of them are not used, and a
+    message says how many there are. Without `val`, a tenth of `train` becomes the validation
+    split; without `test` there is no test split.
+
+    Any other folder is split by a hash of each image's relative name, so an image stays in its
+    split when files are added.
 
     Args:
-        include: Only images whose file name or relative name matches this shell pattern, or one
-            of a list of them: `basset_hound_*`, `cats/*`.
-        exclude: Leave out images that match, likewise.
-        exclude_list: Leave out the images named in this text file: names relative to the
-            folder, one a line, `#` comments allowed; the `broken.txt` of a run is such a file.
+        include: Use only images whose file name or relative name matches this shell pattern, or
+            one of a list of patterns: `basset_hound_*`, `*color/*`. `*` also matches `/`.
+        exclude: Leave out the images that match.
+        exclude_list: Leave out the images named in this text file, one relative name a line, `#`
+            comments allowed. The list of `audit` and the `broken.txt` of a run are such files.
         splits: How to split a folder without split sub-folders: shares that add up to at most 1
             (default `{train: 0.8, val: 0.1, test: 0.1}`), or counts
             (`{train: 134, val: 36, test: 30}`), taken in the order of the hash.
-        max_images: Train on at most so many images, chosen at random; validation and test keep
-            all theirs.
-        seed: Chooses which `max_images` images.
+        sample: Use at most this many images of the whole folder, drawn at random before the split.
+        max_images: Use at most this many training images, drawn at random. Validation and test
+            splits keep all their images.
+        seed: Of both random draws. Every process and every run draws the same images.
     """
 
     def __init__(
@@ -54,15 +57,16 @@ class FolderSource(Source):
         exclude: str | list[str] | None = None,
         exclude_list: Path | None = None,
         splits: dict[str, float] | None = None,
+        sample: int | None = None,
         max_images: int | None = None,
         seed: int = 0,
     ) -> None:
-        if max_images is not None and max_images < 1:
-            raise SourceError(f"max_images is {max_images}: it must be at least 1")
+        require_at_least_one(sample=sample, max_images=max_images)
         self.include = include
         self.exclude = exclude
         self.exclude_list = exclude_list
         self.shares = splits
+        self.sample = sample
         self.max_images = max_images
         self.seed = seed
 
@@ -73,15 +77,15 @@ class FolderSource(Source):
             root: The folder.
 
         Raises:
-            SourceError: If there is no such folder, or no image in it that is asked for.
+            SourceError: If the folder does not exist, or has no matching image.
         """
         folder = require_folder(root, type(self).__name__)
         names = self.split_names_of(folder)
         return {split: FileImages(folder, part) for split, part in names.items()}
 
     def split_names_of(self, folder: Path, excluded: Collection[str] = ()) -> dict[str, list[str]]:
-        """Return the names of each split of an existing folder, but for those excluded."""
-        names = self._chosen(folder, list_images(folder), set(excluded))
+        """Return the image names of each split of an existing folder, without those excluded."""
+        names = self._selected(folder, list_images(folder), set(excluded))
         splits = self._by_sub_folder(folder, names)
         if splits is None:
             try:
@@ -92,7 +96,7 @@ class FolderSource(Source):
             splits["train"] = random_subset(splits["train"], self.max_images, self.seed)
         return splits
 
-    def _chosen(self, folder: Path, names: list[str], excluded: set[str]) -> list[str]:
+    def _selected(self, folder: Path, names: list[str], excluded: set[str]) -> list[str]:
         found = len(names)
         excluded |= listed_names(self.exclude_list, names, folder)
         if self.exclude is not None:
@@ -107,7 +111,7 @@ class FolderSource(Source):
         names = [name for name in names if name not in excluded]
         if not names:
             raise SourceError(f"{folder}: exclude and exclude_list leave none of {found} images")
-        return names
+        return names if self.sample is None else random_subset(names, self.sample, self.seed)
 
     def _by_sub_folder(self, folder: Path, names: list[str]) -> dict[str, list[str]] | None:
         parts: dict[str, list[str]] = {}
@@ -128,20 +132,20 @@ class FolderSource(Source):
             return None
         if self.shares is not None:
             raise SourceError(
-                f"{folder} is split already, into {', '.join(f'{top}/' for top in tops.values())}: "
+                f"{folder} is already split, into {', '.join(f'{top}/' for top in tops.values())}: "
                 "leave out splits (null), or move the images out of these folders"
             )
         if others:
-            _say_unused(folder, others, [f"{top}/" for top in tops.values()])
+            _report_unused(folder, others, [f"{top}/" for top in tops.values()])
         if "val" not in parts and "train" in parts:
             parts |= split_names(parts["train"], {"train": 0.9, "val": 0.1})
         return {split: parts[split] for split in SPLIT_NAMES if split in parts}
 
 
 @rank_zero_only
-def _say_unused(folder: Path, names: list[str], tops: list[str]) -> None:
-    """Say in the first process which images are left out although nobody asked for that."""
+def _report_unused(folder: Path, names: list[str], tops: list[str]) -> None:
     count = f"{len(names):,} image{'s' * (len(names) > 1)}"
     print(
-        f"{folder}: {count} beside {', '.join(tops)} not used (first: {names[0]})", file=sys.stderr
+        f"{folder}: {count} outside of {', '.join(tops)} not used (first: {names[0]})",
+        file=sys.stderr,
     )

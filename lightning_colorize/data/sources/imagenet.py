@@ -1,10 +1,15 @@
-"""ImageNet (ILSVRC 2012) as it is unpacked."""
+"""ImageNet (ILSVRC 2012) as unpacked."""
 
 from pathlib import Path
 
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
-from lightning_colorize.data.sources.listing import list_images, listed_names, require_folder
+from lightning_colorize.data.sources.listing import (
+    list_images,
+    listed_names,
+    require_at_least_one,
+    require_folder,
+)
 from lightning_colorize.data.splits import random_subset
 
 _LAYOUT = "ROOT/train/<wnid>/*.JPEG and ROOT/val/*.JPEG"
@@ -13,17 +18,17 @@ _LAYOUT = "ROOT/train/<wnid>/*.JPEG and ROOT/val/*.JPEG"
 class ImageNetSource(Source):
     """ImageNet (ILSVRC 2012): `train/<wnid>/*.JPEG` and `val/`, flat or in class folders.
 
-    The root is the folder that holds `train` and `val`, or the one above Kaggle's
-    `Data/CLS-LOC`. Validation is ImageNet's own; there is no test split, since published figures
-    on ImageNet are those of its validation images.
+    The root is the folder that contains `train` and `val`, or the one above Kaggle's
+    `Data/CLS-LOC`. Validation uses ImageNet's validation images. There is no test split, because
+    published ImageNet figures are those of the validation images.
 
     Args:
-        max_images: Train on at most so many images, chosen at random over all classes.
-        max_val: Validate on at most so many of the 50,000, chosen likewise.
-        seed: Chooses which.
-        exclude_list: Leave out the images named in this text file, `train/<wnid>/<file>` and so
-            on, one a line, before any are chosen; the list of `audit` and the `broken.txt` of a run
-            are such files.
+        max_images: Use at most this many training images, drawn at random over all classes.
+        max_val: Use at most this many of the 50,000 validation images.
+        seed: Of both random draws.
+        exclude_list: Leave out the images named in this text file before any are drawn:
+            `train/<wnid>/<file>` and so on, one a line. The list of `audit` and the `broken.txt`
+            of a run are such files.
     """
 
     def __init__(
@@ -33,40 +38,38 @@ class ImageNetSource(Source):
         seed: int = 0,
         exclude_list: Path | None = None,
     ) -> None:
-        for name, limit in {"max_images": max_images, "max_val": max_val}.items():
-            if limit is not None and limit < 1:
-                raise SourceError(f"{name} is {limit}: it must be at least 1")
+        require_at_least_one(max_images=max_images, max_val=max_val)
         self.limits = {"train": max_images, "val": max_val}
         self.seed = seed
         self.exclude_list = exclude_list
 
     def splits(self, root: Root | None) -> Splits:
-        """Return the images of training and validation, named `train/<wnid>/<file>` and so on.
+        """Return the training and validation images, named `train/<wnid>/<file>` and so on.
 
         Args:
             root: The folder.
 
         Raises:
-            SourceError: If the folder is not laid out so, or `exclude_list` is of another one.
+            SourceError: If the folder has another layout, or `exclude_list` names other images.
         """
-        given = require_folder(root, "ImageNetSource")
-        layouts = (given, given / "Data" / "CLS-LOC", given / "ILSVRC" / "Data" / "CLS-LOC")
-        folder = next((place for place in layouts if (place / "train").is_dir()), given)
+        root = require_folder(root, "ImageNetSource")
+        layouts = (root, root / "Data" / "CLS-LOC", root / "ILSVRC" / "Data" / "CLS-LOC")
+        folder = next((layout for layout in layouts if (layout / "train").is_dir()), root)
         parts: dict[str, list[str]] = {}
         for split in self.limits:
             if not (folder / split).is_dir():
                 raise SourceError(
-                    f"{folder} has no folder {split}/: ImageNetSource wants {_LAYOUT}"
+                    f"{folder} has no folder {split}/: ImageNetSource needs {_LAYOUT}"
                 )
             names = list_images(folder / split)
             if split == "train" and not any("/" in name for name in names):
                 raise SourceError(
-                    f"{folder / split} has no class folders: ImageNetSource wants {_LAYOUT}; "
-                    "FolderSource takes any layout"
+                    f"{folder / split} has no class folders: ImageNetSource needs {_LAYOUT}; "
+                    "FolderSource reads any layout"
                 )
             parts[split] = names
         excluded: set[str] = set()
-        if self.exclude_list is not None:  # without one, a million names need not be made twice
+        if self.exclude_list is not None:  # a million prefixed names are built only if needed
             every = [f"{split}/{name}" for split, names in parts.items() for name in names]
             excluded = listed_names(self.exclude_list, every, folder)
         splits: Splits = {}

@@ -1,4 +1,4 @@
-"""The image files of a folder, and what is said when there are none."""
+"""Finds the image files of a folder and selects them by name."""
 
 import os
 import re
@@ -9,40 +9,45 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
+from lightning_colorize.data.name_list import read_name_list
 from lightning_colorize.data.sources.base import Root, SourceError, require_local
 
-_ESCAPED = {"n": "\n", "r": "\r"}
+
+def require_at_least_one(**limits: int | None) -> None:
+    """Raise a SourceError if a limit on the number of images is below 1."""
+    for name, limit in limits.items():
+        if limit is not None and limit < 1:
+            raise SourceError(f"{name} is {limit}: it must be at least 1")
 
 
 def require_folder(root: Root | None, reader: str, option: str = "--data.root") -> Path:
-    """Return the folder, `~` expanded.
+    """Return the folder with `~` expanded.
 
     Args:
-        root: The folder given.
-        reader: What wants it, for the message.
-        option: Where it was given, for the message.
+        root: The folder.
+        reader: The name of the source or command that reads it, for the message.
+        option: The option that names the folder, for the message.
 
     Raises:
-        SourceError: If none was given, or it is missing, a file, or an address.
+        SourceError: If the root is None, missing, a file or a URL.
     """
     if root is None:
-        raise SourceError(f"{reader} needs a folder of images: pass {option} FOLDER")
+        raise SourceError(f"{reader} needs an image folder: pass {option} FOLDER")
     folder = require_local(root, reader)
     if folder.is_dir():
         return folder
     if not folder.exists():
         raise SourceError(f"{folder} does not exist: {option} must name an existing folder")
-    hint = "ManifestSource reads a list in CSV" if folder.suffix == ".csv" else "name its folder"
-    raise SourceError(f"{folder} is a file, {reader} needs a folder of images: {hint}")
+    hint = "ManifestSource reads a CSV list" if folder.suffix == ".csv" else "name its folder"
+    raise SourceError(f"{folder} is a file, {reader} needs an image folder: {hint}")
 
 
 def list_images(folder: Path) -> list[str]:
     """Return the names of all image files below a folder, sorted.
 
-    Hidden files and folders and `__MACOSX` are left out. Links are followed; a folder that is
-    reached twice (by a link to it, or by a loop) is listed once, under its own path if it has one
-    below the folder. A link that leads nowhere is listed if its name is an image's: it cannot be
-    read, and is found broken.
+    Hidden files and folders and `__MACOSX` are left out. Links are followed, and a folder that is
+    reached twice is listed once, preferably under its own path. A dangling link with an image
+    suffix is listed, so that it is reported as a broken image.
 
     Args:
         folder: An existing folder.
@@ -64,10 +69,10 @@ def list_images(folder: Path) -> list[str]:
             links.sort(reverse=True)
         prefix = (folders or links).pop()
         try:
-            place = os.stat(folder / prefix)
-            if (place.st_dev, place.st_ino) in visited:
+            status = os.stat(folder / prefix)
+            if (status.st_dev, status.st_ino) in visited:
                 continue
-            visited.add((place.st_dev, place.st_ino))
+            visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder / prefix) as entries:
                 for entry in entries:
                     if entry.name.startswith(".") or entry.name == "__MACOSX":
@@ -77,7 +82,6 @@ def list_images(folder: Path) -> list[str]:
                         (links if entry.is_symlink() else folders).append(f"{prefix}{entry.name}/")
                         continue
                     suffix = os.path.splitext(entry.name)[1].lower()
-                    # A link that leads nowhere is a broken image: not one fewer in silence.
                     if suffix in IMAGE_SUFFIXES and (kind == "file" or entry.is_symlink()):
                         names.append(prefix + entry.name)
                     else:
@@ -91,7 +95,7 @@ def list_images(folder: Path) -> list[str]:
 
 
 def _kind(entry: "os.DirEntry[str]") -> Literal["folder", "file"] | None:
-    """Return what an entry is, links followed; None for neither, or where a link leads nowhere."""
+    """Return the kind of an entry, links followed; None for a dangling link and anything else."""
     try:
         return "folder" if entry.is_dir() else "file" if entry.is_file() else None
     except OSError:  # a link to itself
@@ -103,8 +107,8 @@ def _nothing_found(folder: Path, others: Counter[str]) -> str:
         return f"{folder} is empty: put images into it, or name another folder"
     if ".bin" in others:
         return (
-            f"{folder} holds shards and no pack.json that makes them whole: run lightning-colorize "
-            "pack again, to its end, or name the folder of the photographs"
+            f"{folder} holds shards without a pack.json: let lightning-colorize pack finish, or "
+            "name the image folder"
         )
     count = others.total()
     suffixes = ", ".join(suffix for suffix, _ in others.most_common(5))
@@ -116,58 +120,28 @@ def matching(names: Iterable[str], patterns: str | list[str]) -> set[str]:
 
     Args:
         names: Relative names with forward slashes.
-        patterns: Shell patterns such as `basset_hound_*` or `cats/*`; upper and lower case differ.
+        patterns: Case-sensitive shell patterns such as `basset_hound_*` or `cats/*`.
     """
     listed = [patterns] if isinstance(patterns, str) else patterns
     match = re.compile("|".join(map(translate, listed))).match
     return {name for name in names if match(name) or match(name.rpartition("/")[2])}
 
 
-def listed_names(exclude_list: Path | None, names: Collection[str], place: Path) -> set[str]:
-    """Return the names that a source's `exclude_list` leaves out; none without one.
+def listed_names(exclude_list: Path | None, names: Collection[str], root: Path) -> set[str]:
+    """Return the names in a source's `exclude_list`, or an empty set without one.
 
     Args:
         exclude_list: A file as `read_name_list` reads it.
         names: Of all images of the source.
-        place: Where these are, for the message.
+        root: The folder or file with the images, for the message.
 
     Raises:
-        SourceError: If the file cannot be read, or names none of the images or all of them.
+        UsageError: If the file cannot be read, or names none of the images or all of them.
     """
     listed = set() if exclude_list is None else read_name_list(exclude_list)
-    # Most likely names relative to another folder, which would exclude nothing in silence.
+    # Such a list most likely holds names relative to another folder.
     if listed and listed.isdisjoint(names):
-        raise SourceError(f"exclude_list: no name in {exclude_list} is of an image in {place}")
+        raise SourceError(f"exclude_list: no name in {exclude_list} is of an image in {root}")
     if listed.issuperset(names):
-        raise SourceError(f"exclude_list: {exclude_list} leaves none of the images in {place}")
+        raise SourceError(f"exclude_list: {exclude_list} leaves none of the images in {root}")
     return listed
-
-
-def read_name_list(path: Path) -> set[str]:
-    """Read a text file of relative names, one a line; blank lines and `#` comments are skipped.
-
-    Names are escaped as `name_line` does it.
-
-    Raises:
-        SourceError: If the file cannot be read.
-    """
-    try:
-        text = path.expanduser().read_text("utf-8", "surrogateescape")
-    except OSError as error:
-        raise SourceError(f"exclude_list: {path} cannot be read: {error.strerror}") from error
-    lines = (line.removesuffix("\r") for line in text.split("\n"))
-    return {_unescaped(line) for line in lines if line.strip() and not line.startswith("#")}
-
-
-def name_line(name: str) -> str:
-    r"""Return a name as a line of the list that `read_name_list` reads, without the line's end.
-
-    A backslash, a line feed and a carriage return become `\\`, `\n` and `\r`; a `#` at the
-    beginning gets a backslash before it.
-    """
-    line = name.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r")
-    return f"\\{line}" if line.startswith("#") else line
-
-
-def _unescaped(line: str) -> str:
-    return re.sub(r"\\([\\nr#])", lambda match: _ESCAPED.get(match[1], match[1]), line)

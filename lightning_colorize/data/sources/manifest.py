@@ -1,4 +1,4 @@
-"""A list of photographs in a CSV file."""
+"""A CSV list of images."""
 
 import csv
 import os
@@ -8,13 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lightning_colorize.data.images import FileImages
-from lightning_colorize.data.sources.base import (
-    Root,
-    Source,
-    SourceError,
-    Splits,
-    require_local,
-)
+from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, require_local
 from lightning_colorize.data.sources.listing import listed_names
 from lightning_colorize.data.splits import SPLIT_NAMES, split_of
 
@@ -22,16 +16,16 @@ _COLUMNS = "path,split or path,split,weight"
 
 
 class ManifestSource(Source):
-    """A list of photographs in a CSV file, which `data.root` names.
+    """A CSV list of images; `data.root` is the file.
 
     The first line is `path,split` or `path,split,weight`. A path is absolute or relative to the
-    file's folder, with forward slashes; a split is train, val (or valid, validation) or test; a
+    file's folder, with forward slashes. A split is train, val (or valid, validation) or test. A
     weight says how often a training image is drawn, relative to the others (1 if the cell is
-    empty), and means nothing in validation and test.
+    empty); validation and test ignore it.
 
     Args:
-        exclude_list: Leave out the images named in this text file: paths as the CSV file has
-            them, one a line; the list of `audit` and the `broken.txt` of a run are such files.
+        exclude_list: Leave out the images named in this text file, one path a line as in the CSV
+            file. The list of `audit` and the `broken.txt` of a run are such files.
     """
 
     def __init__(self, exclude_list: Path | None = None) -> None:
@@ -44,8 +38,8 @@ class ManifestSource(Source):
             root: The CSV file.
 
         Raises:
-            SourceError: If the file is missing, empty or wrong, with the line's number; or if
-                `exclude_list` is of another one.
+            SourceError: If the file is missing, empty or invalid, with the line's number; or if
+                `exclude_list` names other images.
         """
         if root is None:
             raise SourceError("ManifestSource needs a CSV file: pass --data.root FILE.csv")
@@ -80,7 +74,7 @@ class _Row(NamedTuple):
 
 
 def _read(manifest: Path) -> list[_Row]:
-    """Return the checked rows; the files themselves are not looked at."""
+    """Parse and validate the rows; the image files are not accessed."""
     rows: list[_Row] = []
     lines: dict[str, int] = {}
     try:
@@ -97,9 +91,9 @@ def _read(manifest: Path) -> list[_Row]:
             for cells in reader:
                 if any(cell.strip() for cell in cells):
                     row = _row(f"{manifest}, line {reader.line_num}", reader.line_num, cells)
-                    # One file may be written in several ways: a.jpg, ./a.jpg, /photos/a.jpg.
-                    place = os.path.abspath(manifest.parent / row.path)
-                    first = lines.setdefault(place, row.line)
+                    # One file can be written in several ways: a.jpg, ./a.jpg, /photos/a.jpg.
+                    path = os.path.abspath(manifest.parent / row.path)
+                    first = lines.setdefault(path, row.line)
                     if first != row.line:
                         raise SourceError(
                             f"{manifest}, line {row.line}: {row.path} is in line {first} already"
@@ -108,7 +102,7 @@ def _read(manifest: Path) -> list[_Row]:
     except OSError as error:
         raise SourceError(f"{manifest} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{manifest} is no CSV file in UTF-8: {error}") from error
+        raise SourceError(f"{manifest} is not a CSV file in UTF-8: {error}") from error
     if not rows:
         raise SourceError(f"{manifest} has a header and no images: add a line for each")
     return rows
@@ -116,7 +110,7 @@ def _read(manifest: Path) -> list[_Row]:
 
 def _row(where: str, line: int, cells: list[str]) -> _Row:
     if not 2 <= len(cells) <= 3:
-        raise SourceError(f"{where}: {len(cells)} cells, {_COLUMNS} is needed")
+        raise SourceError(f"{where}: {len(cells)} cells instead of {_COLUMNS}")
     path, named_split, named_weight = (*cells, "")[:3]
     split = split_of(named_split)
     if split is None:
@@ -126,7 +120,7 @@ def _row(where: str, line: int, cells: list[str]) -> _Row:
     except ValueError:
         weight = -1.0
     if not 0 <= weight < float("inf"):
-        raise SourceError(f"{where}: the weight '{named_weight}' is no number of at least 0")
+        raise SourceError(f"{where}: the weight '{named_weight}' must be a number of at least 0")
     return _Row(line, path.strip(), split, weight)
 
 

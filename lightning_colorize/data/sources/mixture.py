@@ -1,29 +1,31 @@
-"""Several folders, drawn from in given shares."""
+"""Several folders, sampled by weight."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightning_colorize.data.images import ConcatImages, FileImages
+from lightning_colorize.data.name_list import read_name_list
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.folder import FolderSource
-from lightning_colorize.data.sources.listing import read_name_list, require_folder
+from lightning_colorize.data.sources.listing import require_folder
 from lightning_colorize.data.splits import SPLIT_NAMES
 
 
 @dataclass
 class MixtureFolder:
-    """One folder of a mixture; all but `root` and `weight` as in FolderSource.
+    """One folder of a mixture. All settings but `root` and `weight` are those of FolderSource.
 
     Args:
-        root: The folder, absolute or relative to `data.root` (or, without one, to the working
+        root: The folder, absolute or relative to `data.root` (without one, to the working
             directory).
         weight: How often a training image is drawn from it, relative to the other folders.
-        include: Only images that match these shell patterns.
+        include: Use only images that match these shell patterns, such as `*color/*`.
         exclude: Leave out images that match these shell patterns.
         exclude_list: Leave out images named in this text file.
         splits: Shares or counts, for a folder without split sub-folders.
-        max_images: Train on at most so many of its images.
-        seed: Chooses which.
+        sample: Use at most this many of its images, drawn at random before the split.
+        max_images: Use at most this many of its training images.
+        seed: Of both random draws.
     """
 
     root: Path
@@ -32,22 +34,30 @@ class MixtureFolder:
     exclude: str | list[str] | None = None
     exclude_list: Path | None = None
     splits: dict[str, float] | None = None
+    sample: int | None = None
     max_images: int | None = None
     seed: int = 0
 
+    def source(self) -> FolderSource:
+        """Return the source that splits the folder."""
+        settings = asdict(self)
+        del settings["root"], settings["weight"]
+        return FolderSource(**settings)
+
 
 class MixtureSource(Source):
-    """Several folders, drawn from in given shares.
+    """Several folders, sampled by weight.
 
-    Each is split as FolderSource splits it. In training an image comes from each folder as often
-    as its weight says, whatever the folders' sizes; validation and test hold all their images,
-    once each. Names begin with the folder's name, so that figures can be given per folder.
+    Each folder is split as FolderSource splits it. A training image comes from a folder as often
+    as its weight says, whatever the folder's size. The validation and test splits contain all
+    images of all folders, once each. Names begin with the folder's name, so that metrics can be
+    grouped by folder.
 
     Args:
         folders: Folders with their weights, `{photos/faces: 1, photos/landscapes: 2}`, or a list
-            of folders with further settings each.
-        exclude_list: Leave out the images named in this text file, with names as they are
-            reported, those of the folders in front: the `broken.txt` of a run is one.
+            of folders with further settings.
+        exclude_list: Leave out the images named in this text file, with the folder's name in
+            front. The `broken.txt` of a run is such a file.
     """
 
     def __init__(
@@ -72,7 +82,7 @@ class MixtureSource(Source):
         """Return the images of each split, those of training with weights.
 
         Args:
-            root: Where relative folders are looked for; None for the working directory.
+            root: The parent of relative folders; None for the working directory.
 
         Raises:
             SourceError: If a folder is missing, has no images or is named twice.
@@ -82,31 +92,19 @@ class MixtureSource(Source):
             require_folder(base / folder.root.expanduser(), "MixtureSource", "folders")
             for folder in self.folders
         ]
+        prefixes = [f"{label}/" for label in _labels(roots)]
         excluded = set() if self.exclude_list is None else read_name_list(self.exclude_list)
+        if excluded and not any(name.startswith(tuple(prefixes)) for name in excluded):
+            raise SourceError(
+                f"exclude_list: no name in {self.exclude_list} begins with {' or '.join(prefixes)}"
+            )
         parts: dict[str, list[FileImages]] = {split: [] for split in SPLIT_NAMES}
         weights: list[float] = []
-        labels = _labels(roots)
-        if excluded and not any(
-            name.startswith(f"{label}/") for name in excluded for label in labels
-        ):
-            raise SourceError(
-                f"exclude_list: no name in {self.exclude_list} begins with {'/ or '.join(labels)}/"
-            )
-        for folder, place, label in zip(self.folders, roots, labels, strict=True):
-            source = FolderSource(
-                folder.include,
-                folder.exclude,
-                folder.exclude_list,
-                folder.splits,
-                folder.max_images,
-                folder.seed,
-            )
-            own = {
-                name.removeprefix(f"{label}/") for name in excluded if name.startswith(f"{label}/")
-            }
-            names = source.split_names_of(place, own)
+        for folder, path, prefix in zip(self.folders, roots, prefixes, strict=True):
+            own = {name.removeprefix(prefix) for name in excluded if name.startswith(prefix)}
+            names = folder.source().split_names_of(path, own)
             for split, part in names.items():
-                parts[split].append(FileImages(place, part, prefix=f"{label}/"))
+                parts[split].append(FileImages(path, part, prefix=prefix))
             if "train" in names:
                 weights.append(folder.weight)
         return {
@@ -117,7 +115,7 @@ class MixtureSource(Source):
 
 
 def _labels(roots: list[Path]) -> list[str]:
-    """Return the folders' names, with those of their parents where the last ones are alike."""
+    """Return the folders' names, with as many parents as needed to tell them apart."""
     parts = [root.resolve().parts for root in roots]
     if len(set(parts)) < len(parts):
         twice = next(root for i, root in enumerate(roots) if parts[i] in parts[:i])

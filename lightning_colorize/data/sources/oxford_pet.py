@@ -1,5 +1,6 @@
 """The Oxford-IIIT Pet data set, by breed."""
 
+import re
 import shutil
 import socket
 import tarfile
@@ -13,34 +14,36 @@ from torchvision.datasets import OxfordIIITPet
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.images import FileImages
-from lightning_colorize.data.sources.base import (
-    Root,
-    Source,
-    SourceError,
-    Splits,
-    require_local,
-)
+from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, require_local
 from lightning_colorize.data.sources.listing import list_images, listed_names
 from lightning_colorize.data.splits import DEFAULT_SHARES, split_names
 
 PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
 
+# torchvision's folder, the archive's own, Kaggle's doubled one, and those of a parent folder.
+_IMAGE_FOLDERS = (
+    "oxford-iiit-pet/images",
+    *(f"{parents}images{doubled}" for parents in ("", "*/", "*/*/") for doubled in ("", "/images")),
+)
+_IMAGE_FILE = re.compile(r"[a-z].*_\d+\.jpg", re.IGNORECASE)
+
 
 class OxfordPetSource(Source):
     """The Oxford-IIIT Pet data set (7,390 photographs, 37 breeds), by breed.
 
-    Images are read from `ROOT/oxford-iiit-pet/images`, where torchvision puts them, or from
-    `ROOT/images`; annotations are not needed. Splits go by a hash of the file name.
+    The images are found in `ROOT/oxford-iiit-pet/images`, where torchvision puts them, in
+    `ROOT/images`, in `ROOT/images/images` (Kaggle's copy), one or two folders further down, or in
+    ROOT itself. Annotations are not needed. Splits depend on a hash of the file name alone.
 
     Args:
         breed: One breed, as its files are named (`basset_hound`, `Abyssinian`); null for all.
-        download: Fetch the data set into ROOT if it is not there (810 MB).
+        download: Download the data set into ROOT if it is missing (810 MB).
         splits: Shares or counts of train, val and test; by default
             `{train: 134, val: 36, test: 30}` for the 200 basset hounds, the published division,
             and `{train: 0.8, val: 0.1, test: 0.1}` for others.
-        exclude_list: Leave out the images named in this text file, one a line, of whatever split
-            they are; nothing else moves, so what is published of a division stays comparable. The
-            list of `audit` and the `broken.txt` of a run are such files.
+        exclude_list: Leave out the images named in this text file, one a line. The other images
+            stay in their splits, so results stay comparable. The list of `audit` and the
+            `broken.txt` of a run are such files.
     """
 
     def __init__(
@@ -56,40 +59,40 @@ class OxfordPetSource(Source):
         self.exclude_list = exclude_list
 
     def prepare(self, root: Root | None) -> None:
-        """Fetch the data set if it is missing and `download` is set.
+        """Download the data set if it is missing and `download` is set.
 
         Args:
-            root: The folder, made if need be.
+            root: The folder; created if needed.
 
         Raises:
-            SourceError: If it cannot be fetched, with what to put where by hand.
+            SourceError: If the download fails; the message says how to do it by hand.
         """
-        folder = _folder(root)
-        if not self.download or _images(folder) is not None:
+        folder = _require_root(root)
+        if not self.download or _find_images(folder) is not None:
             return
-        if not answers(PAGE):
+        if not is_reachable(PAGE):
             raise SourceError(
-                f"{PAGE} cannot be reached to fetch the Oxford-IIIT Pets: {_by_hand(folder)}"
+                f"{PAGE} cannot be reached to download the Oxford-IIIT Pets: {_by_hand(folder)}"
             )
-        fetch(folder)
+        download(folder)
 
     def splits(self, root: Root | None) -> Splits:
         """Return the images of each split, named by their files.
 
         Args:
-            root: The folder that holds the data set.
+            root: The folder that contains the data set.
 
         Raises:
-            SourceError: If the data set is not there, or lacks the breed, or `exclude_list` is of
-                another one, or leaves nothing of the breed.
+            SourceError: If the data set or the breed is missing, or `exclude_list` names other
+                images or all of the breed.
         """
-        folder = _folder(root)
-        images = _images(folder)
+        folder = _require_root(root)
+        images = _find_images(folder)
         if images is None:
             raise SourceError(
-                f"{folder} does not hold the Oxford-IIIT Pet data set: {_by_hand(folder)}"
+                f"{folder} does not contain the Oxford-IIIT Pet data set: {_by_hand(folder)}"
             )
-        names = list_images(images)
+        names = [name for name in list_images(images) if "/" not in name]
         excluded = listed_names(self.exclude_list, names, images)
         shares = dict(self.shares or DEFAULT_SHARES)
         if self.breed is not None:
@@ -106,27 +109,32 @@ class OxfordPetSource(Source):
             parts = split_names(names, shares)
         except UsageError as error:
             raise SourceError(f"{images}, {self.breed or 'all breeds'}: {error}") from error
-        kept = {
-            split: [name for name in part if name not in excluded] for split, part in parts.items()
-        }
-        splits: Splits = {s: FileImages(images, part) for s, part in kept.items() if part}
+        left = {s: [name for name in part if name not in excluded] for s, part in parts.items()}
+        splits: Splits = {split: FileImages(images, part) for split, part in left.items() if part}
         if not splits:
             raise SourceError(f"{images}: exclude_list leaves no image of breed '{self.breed}'")
         return splits
 
 
-def _folder(root: Root | None) -> Path:
+def _require_root(root: Root | None) -> Path:
     if root is None:
         raise SourceError(
-            "OxfordPetSource needs a folder to keep the data set in: pass --data.root FOLDER"
+            "OxfordPetSource needs the folder of the data set: pass --data.root FOLDER"
         )
     return require_local(root, "OxfordPetSource")
 
 
-def _images(folder: Path) -> Path | None:
-    """Return where the images are, or None."""
-    places = (folder / "oxford-iiit-pet" / "images", folder / "images")
-    return next((place for place in places if place.is_dir()), None)
+def _find_images(root: Path) -> Path | None:
+    """Return the first folder that contains files such as `beagle_1.jpg`, or None."""
+    for pattern in _IMAGE_FOLDERS:
+        for folder in sorted(root.glob(pattern)):
+            if _contains_pets(folder):
+                return folder
+    return root if _contains_pets(root) else None
+
+
+def _contains_pets(folder: Path) -> bool:
+    return folder.is_dir() and any(_IMAGE_FILE.fullmatch(file.name) for file in folder.iterdir())
 
 
 def _by_hand(folder: Path) -> str:
@@ -138,37 +146,37 @@ def _breed(name: str) -> str:
     return name.rpartition("_")[0]
 
 
-def answers(url: str, seconds: float = 5.0) -> bool:
-    """Say whether a web page answers within some seconds, through the proxy that is set, if any."""
-    answered = threading.Event()
+def is_reachable(url: str, seconds: float = 5.0) -> bool:
+    """Return whether a server responds within some seconds, through the configured proxy if any."""
+    responded = threading.Event()
 
-    def ask() -> None:
+    def request() -> None:
         try:
             urllib.request.urlopen(url, timeout=seconds).close()
         except HTTPError:
-            pass  # an answer, though not the page
+            pass  # a response, though not the page
         except (OSError, HTTPException):
             return
-        answered.set()
+        responded.set()
 
-    # A thread, since looking a name up knows no time limit.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(seconds)
-    return answered.is_set()
+    # In a thread, because a name lookup has no timeout.
+    thread = threading.Thread(target=request, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return responded.is_set()
 
 
-def fetch(root: Path) -> None:
-    """Fetch the data set through torchvision into `root/oxford-iiit-pet`.
+def download(root: Path) -> None:
+    """Download the data set through torchvision into `root/oxford-iiit-pet`.
 
     Args:
-        root: The folder, made if need be.
+        root: The folder; created if needed.
 
     Raises:
-        SourceError: If it fails, or if nothing arrives for 30 s.
+        SourceError: If the download fails, or stalls for 30 s.
     """
     former = socket.getdefaulttimeout()
-    # torchvision sets no limit: on a line that breaks it would wait for ever.
+    # torchvision sets no timeout: a stalled download would never end.
     socket.setdefaulttimeout(30.0)
     complete = False
     try:
@@ -178,10 +186,10 @@ def fetch(root: Path) -> None:
     except (OSError, HTTPException, RuntimeError, EOFError, tarfile.TarError) as error:
         reason = " ".join(str(error).split())
         raise SourceError(
-            f"fetching the Oxford-IIIT Pet set failed ({reason}): try again, or {_by_hand(root)}"
+            f"downloading the Oxford-IIIT Pet set failed ({reason}): try again, or {_by_hand(root)}"
         ) from error
     finally:
         socket.setdefaulttimeout(former)
-        # Images unpacked in part would be taken for the whole set next time.
+        # A partly unpacked folder would be taken for the whole set by the next run.
         if not complete:
             shutil.rmtree(root / "oxford-iiit-pet" / "images", ignore_errors=True)

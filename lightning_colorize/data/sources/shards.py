@@ -9,12 +9,13 @@ import numpy as np
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.images import NameList
+from lightning_colorize.data.name_list import read_name_list
 from lightning_colorize.data.shards.check import CheckedShards
 from lightning_colorize.data.shards.images import ShardImages
 from lightning_colorize.data.shards.manifest import MANIFEST, Pack, PackedSplit, parse_manifest
 from lightning_colorize.data.shards.store import AddressStore, FolderStore, Store, one_line
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
-from lightning_colorize.data.sources.listing import read_name_list, require_folder
+from lightning_colorize.data.sources.listing import require_folder
 
 
 class ShardSource(Source):

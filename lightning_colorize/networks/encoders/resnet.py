@@ -30,8 +30,9 @@ class ResNetEncoder(PretrainedEncoder):
     Args:
         depth: Layers of the ResNet.
         levels: How many levels; 3 are the first six children, 224 -> 28x28x128.
-        pretrained: Fetch torchvision's ImageNet weights.
-        weights: A state dict in torchvision's form, instead of fetching.
+        normalization: `imagenet` (torchvision's mean and standard deviation) or `0..1` (L / 100).
+        pretrained: Download torchvision's ImageNet weights.
+        weights: A state dict in torchvision's form, instead of a download.
         frozen: Train nothing; batch norms keep their statistics.
         norm_eval: Batch norms keep their statistics while the rest trains; null: where weights
             are loaded.
@@ -45,6 +46,7 @@ class ResNetEncoder(PretrainedEncoder):
         self,
         depth: Literal[18, 34] = 18,
         levels: int = 3,
+        normalization: Literal["imagenet", "0..1"] = "imagenet",
         pretrained: bool = False,
         weights: Path | None = None,
         frozen: bool = False,
@@ -53,6 +55,7 @@ class ResNetEncoder(PretrainedEncoder):
         super().__init__(pretrained, weights, frozen, norm_eval)
         if not 1 <= levels <= 5:
             raise ValueError(f"levels is {levels}; a ResNet has 1 to 5")
+        self.normalization = normalization
         build, published = _PUBLISHED[depth]
         network = build(weights=None)
         state, self.weights_from = obtain_weights(
@@ -73,7 +76,7 @@ class ResNetEncoder(PretrainedEncoder):
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
-        x = normalize_grey(L)
+        x = normalize_grey(L) if self.normalization == "imagenet" else (L + 1) / 2
         features = []
         for stage in self.stages:
             x = stage(x)

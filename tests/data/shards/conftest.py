@@ -6,12 +6,18 @@ import pytest
 
 from lightning_colorize.data.shards.packing import pack
 from lightning_colorize.data.shards.plan import make_plan, pack_settings
+from lightning_colorize.data.sources import FolderSource
 
 
-def pack_folder(folder, target, size=32, encoding="jpeg", each=3, workers=0, exclude_list=None):
-    """Pack with three images a shard."""
-    settings = pack_settings(size, encoding, 95, each)
-    return pack(make_plan(folder, settings, exclude_list), target, workers)
+def plan_of(folder, size=32, encoding="jpeg", each=3):
+    """The plan of a pack, by default with three images a shard."""
+    splits = FolderSource().split_names_of(folder)
+    return make_plan(folder, splits, pack_settings(size, encoding, 95, each))
+
+
+def pack_folder(folder, target, size=32, encoding="jpeg", each=3, workers=0):
+    """Pack the images of a folder."""
+    return pack(plan_of(folder, size, encoding, each), target, workers)
 
 
 def files(folder):

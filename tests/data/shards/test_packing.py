@@ -15,11 +15,11 @@ from PIL import Image
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.decoding.files import read_image
 from lightning_colorize.data.shards import packing
-from lightning_colorize.data.shards.plan import make_plan, pack_settings
+from lightning_colorize.data.shards.plan import pack_settings
 from lightning_colorize.data.sources import FolderSource, ShardSource
 from lightning_colorize.data.sources.listing import read_name_list
 from tests.conftest import make_image, write_images
-from tests.data.shards.conftest import files, flip_byte, pack_folder
+from tests.data.shards.conftest import files, flip_byte, pack_folder, plan_of
 
 
 def by_name(splits):
@@ -133,10 +133,6 @@ def test_the_manifest_says_what_is_there(packed):
     }
     counts = {s: [x["images"] for x in v["shards"]] for s, v in manifest["splits"].items()}
     assert counts == {"train": [3, 3, 3, 3], "val": [3, 2], "test": [3]}
-
-
-def pack_plan(folder):
-    return make_plan(folder, pack_settings(32, "jpeg", 95, 3), None)
 
 
 class Stopped(Exception):
@@ -267,7 +263,7 @@ def test_an_image_that_was_edited_is_packed_again(photo_folder, tmp_path, monkey
         stop_after(patch, 99 if finished else 5)
         with nullcontext() if finished else pytest.raises(Stopped):
             pack_folder(folder, target)
-    name = pack_plan(folder).names_of("train", 2)[1]
+    name = plan_of(folder).names_of("train", 2)[1]
     make_image(77, 50, 41).save(folder / name)
     outcome = pack_folder(folder, target)
     assert (outcome.shards, outcome.kept) == (7, 6 if finished else 4)
@@ -278,16 +274,16 @@ def test_an_image_that_was_edited_is_packed_again(photo_folder, tmp_path, monkey
 
 def test_a_file_of_the_same_length_is_told_by_its_time(tmp_path):
     write_images(tmp_path / "photos" / "train", 2)
-    path = tmp_path / "photos" / pack_plan(tmp_path / "photos").names_of("train", 0)[0]
-    before = pack_plan(tmp_path / "photos").sources_of("train", 0)
-    assert pack_plan(tmp_path / "photos").sources_of("train", 0) == before
+    path = tmp_path / "photos" / plan_of(tmp_path / "photos").names_of("train", 0)[0]
+    before = plan_of(tmp_path / "photos").sources_of("train", 0)
+    assert plan_of(tmp_path / "photos").sources_of("train", 0) == before
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-    assert pack_plan(tmp_path / "photos").sources_of("train", 0) != before
+    assert plan_of(tmp_path / "photos").sources_of("train", 0) != before
 
 
 def test_a_broken_image_that_was_mended_is_packed(photo_folder, tmp_path):
     folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
-    name = pack_plan(folder).names_of("train", 1)[0]
+    name = plan_of(folder).names_of("train", 1)[0]
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(b"x")
     assert pack_folder(folder, target).broken == 1
@@ -303,7 +299,7 @@ def test_a_broken_image_that_was_mended_is_packed(photo_folder, tmp_path):
 def test_what_broke_after_it_was_packed_leaves_no_files(photo_folder, tmp_path):
     folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
     pack_folder(folder, target)
-    broken = [*pack_plan(folder).names_of("train", 1), *pack_plan(folder).names_of("test", 0)]
+    broken = [*plan_of(folder).names_of("train", 1), *plan_of(folder).names_of("test", 0)]
     for name in broken:
         (folder / name).write_bytes(b"x")
     outcome = pack_folder(folder, target)
@@ -317,7 +313,7 @@ def test_what_is_packed_stays_where_the_photographs_are_out_of_reach(
     photo_folder, packed, own_pack, tmp_path
 ):
     folder = shutil.copytree(photo_folder, tmp_path / photo_folder.name)
-    plan = pack_plan(folder)
+    plan = plan_of(folder)
     shutil.rmtree(folder)  # as when a network drops it after it was listed
     assert packing.pack(plan, own_pack, 0).kept == 7
     assert files(own_pack) == files(packed)

@@ -385,7 +385,7 @@ def test_the_root_tells_the_source(packed, photo_folder):
     ids=lambda source: type(source).__name__,
 )
 def test_other_sources_refuse_an_address_in_one_line(other):
-    with pytest.raises(UsageError, match="not s3://bucket/x: only ShardSource reads from an addr"):
+    with pytest.raises(UsageError, match="not s3://bucket/x: pack them with lightning"):
         other.splits("s3://bucket/x")
 
 

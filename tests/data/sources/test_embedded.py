@@ -12,8 +12,8 @@ def masks(images):
     """Which pixels of each photograph the images hold, from their names alone."""
     held = {name: np.zeros(load().shape[:2], dtype=bool) for name, load in PHOTOGRAPHS.items()}
     for i in range(len(images)):
-        photograph, place = images.name(i).split("/")
-        size, left, top = place.split("+")
+        photograph, box = images.name(i).split("/")
+        size, left, top = box.split("+")
         width, height = map(int, size.split("x"))
         held[photograph][int(top) : int(top) + height, int(left) : int(left) + width] = True
     return held
@@ -36,11 +36,11 @@ def test_no_validation_pixel_is_in_any_training_window(held_out, window, region)
         assert train[name].any() == val[name].any() == (name != held_out)
 
 
-def test_images_are_what_their_names_say(splits):
+def test_names_describe_the_regions(splits):
     for split in ("train", "val"):
         for i in (0, len(splits[split]) - 1):
-            photograph, place = splits[split].name(i).split("/")
-            size, left, top = place.split("+")
+            photograph, box = splits[split].name(i).split("/")
+            size, left, top = box.split("+")
             width, height = map(int, size.split("x"))
             whole = PHOTOGRAPHS[photograph]()
             expected = whole[int(top) : int(top) + height, int(left) : int(left) + width]
@@ -50,7 +50,7 @@ def test_images_are_what_their_names_say(splits):
             assert np.array_equal(image.numpy(), expected.transpose(2, 0, 1))
 
 
-def test_numbers_and_sizes(splits):
+def test_counts_and_sizes(splits):
     assert {split: len(p) for split, p in splits.items()} == {"train": 512, "val": 8, "test": 1}
     assert {tuple(splits["train"].read(i).shape) for i in range(512)} == {(3, 112, 112)}
     assert {tuple(splits["val"].read(i).shape) for i in range(8)} == {(3, 96, 96)}
@@ -61,7 +61,7 @@ def test_numbers_and_sizes(splits):
     assert len(EmbeddedSource(windows=7).splits(None)["train"]) == 7
 
 
-def test_unseen_photograph_is_whole(splits):
+def test_held_out_photograph_is_whole(splits):
     assert np.array_equal(splits["test"].read(0).numpy(), bundled.chelsea().transpose(2, 0, 1))
     rocket = EmbeddedSource(held_out="rocket").splits(None)["test"]
     assert np.array_equal(rocket.read(0).numpy(), bundled.rocket().transpose(2, 0, 1))
@@ -76,7 +76,7 @@ def test_training_surrounds_the_validation_squares(splits):
         assert train[name][~val[name]].mean() > 0.8
 
 
-def test_a_changed_image_does_not_change_the_photograph(splits):
+def test_images_are_copies(splits):
     splits["test"].read(0).zero_()
     splits["val"].read(0).zero_()
     assert splits["test"].read(0).any()
@@ -87,14 +87,14 @@ def test_splits_share_one_copy_of_the_photographs(splits):
     assert splits["train"].photographs["coffee"] is splits["val"].photographs["coffee"]
 
 
-def test_wrong_use_is_one_line(tmp_path):
+def test_wrong_settings_are_one_line(tmp_path):
     with pytest.raises(SourceError, match="'cat': it must be one of astronaut, chelsea, coffee"):
         EmbeddedSource(held_out="cat")
     with pytest.raises(SourceError, match=r"leave out --data\.root, or choose FolderSource"):
         EmbeddedSource().splits(tmp_path)
     with pytest.raises(SourceError, match="region is 150: coffee has room for 133"):
         EmbeddedSource(region=150).splits(None)
-    with pytest.raises(SourceError, match="window is 400: astronaut has 0 places"):
+    with pytest.raises(SourceError, match="window is 400: astronaut has 0 positions"):
         EmbeddedSource(window=400).splits(None)
     with pytest.raises(SourceError, match="windows at least 4"):
         EmbeddedSource(windows=3)

@@ -12,10 +12,11 @@ from PIL import Image
 from torchvision.datasets import OxfordIIITPet
 
 from lightning_colorize.data.sources import OxfordPetSource, SourceError, oxford_pet
+from tests.data.sources.conftest import counts, names_of, touch
 
 
 def make_images(folder, **breeds):
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for breed, count in breeds.items():
         for i in range(1, count + 1):
             (folder / f"{breed}_{i}.jpg").write_bytes(b"")
@@ -23,23 +24,44 @@ def make_images(folder, **breeds):
     return folder
 
 
-def names_of(splits):
-    return {split: [p.name(i) for i in range(len(p))] for split, p in splits.items()}
+@pytest.fixture(scope="module")
+def published_splits(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pets")
+    make_images(root / "oxford-iiit-pet" / "images", basset_hound=200, beagle=200)
+    return names_of(OxfordPetSource().splits(root))
 
 
-def counts(splits):
-    return {split: len(images) for split, images in splits.items()}
-
-
-@pytest.mark.parametrize("place", ["oxford-iiit-pet/images", "images"])
-def test_basset_hounds_as_published(tmp_path, place):
-    make_images(tmp_path / place, basset_hound=200, beagle=200)
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "oxford-iiit-pet/images",
+        "images",
+        "images/images",  # Kaggle's copy
+        "the-oxfordiiit-pet-dataset/images/images",
+        "the-oxfordiiit-pet-dataset/versions/images",
+        ".",
+    ],
+)
+def test_basset_hounds_of_every_layout_are_split_as_published(tmp_path, layout, published_splits):
+    # Below a folder "images" that holds other files.
+    root = touch(tmp_path / "root", "images/readme_1.txt", "annotations/annotations/list.txt")
+    touch(root, "annotations/annotations/trimaps/basset_hound_1.png")
+    make_images(root / layout, basset_hound=200, beagle=200)
     source = OxfordPetSource()
-    source.prepare(tmp_path)
-    splits = source.splits(tmp_path)
+    source.prepare(root)
+    splits = source.splits(root)
     assert counts(splits) == {"train": 134, "val": 36, "test": 30}
-    names = {p.name(i) for p in splits.values() for i in range(len(p))}
-    assert names == {f"basset_hound_{i}.jpg" for i in range(1, 201)}
+    names = names_of(splits)
+    assert names == published_splits
+    assert {n for part in names.values() for n in part} == {
+        f"basset_hound_{i}.jpg" for i in range(1, 201)
+    }
+
+
+def test_a_copy_that_holds_the_images_twice_is_read_once(tmp_path):
+    make_images(tmp_path / "images", basset_hound=200)
+    make_images(tmp_path / "images" / "images", basset_hound=200)
+    assert sum(counts(OxfordPetSource().splits(tmp_path)).values()) == 200
 
 
 def test_other_breeds_and_all(tmp_path):
@@ -53,7 +75,7 @@ def test_other_breeds_and_all(tmp_path):
         OxfordPetSource("poodle").splits(tmp_path)
 
 
-def test_a_list_takes_images_out_and_moves_none(tmp_path):
+def test_exclude_list_keeps_the_splits_of_the_others(tmp_path):
     images = make_images(tmp_path / "images", basset_hound=200, beagle=5)
     whole = names_of(OxfordPetSource().splits(tmp_path))
     gone = {whole["train"][3], whole["test"][0]}
@@ -61,7 +83,7 @@ def test_a_list_takes_images_out_and_moves_none(tmp_path):
     listed.write_text("".join(f"# tiny\n{name}\n" for name in [*gone, "beagle_1.jpg"]))
     left = names_of(OxfordPetSource(exclude_list=listed).splits(tmp_path))
     assert left == {s: [n for n in part if n not in gone] for s, part in whole.items()}
-    # Of the whole data set, whose list this is, one breed may have none of them.
+    # The list may be of the whole data set and name no image of this breed.
     listed.write_text("beagle_1.jpg\n")
     assert names_of(OxfordPetSource(exclude_list=listed).splits(tmp_path)) == whole
     listed.write_text("images/beagle_1.jpg\n")
@@ -72,13 +94,13 @@ def test_a_list_takes_images_out_and_moves_none(tmp_path):
         OxfordPetSource("beagle", exclude_list=listed).splits(tmp_path)
 
 
-def test_too_few_say_how_many(tmp_path):
+def test_too_few_images_are_counted(tmp_path):
     make_images(tmp_path / "images", basset_hound=120)
     with pytest.raises(SourceError, match=r"basset_hound: splits: 200 images .* 120 found"):
         OxfordPetSource().splits(tmp_path)
 
 
-def test_absent_data_set_says_what_to_put_where(tmp_path):
+def test_missing_data_set_says_what_to_put_where(tmp_path):
     wanted = f"put images.tar.gz from {oxford_pet.PAGE} into {tmp_path / 'oxford-iiit-pet'}"
     source = OxfordPetSource(download=False)
     source.prepare(tmp_path)
@@ -88,8 +110,8 @@ def test_absent_data_set_says_what_to_put_where(tmp_path):
         source.splits(None)
 
 
-def test_offline_is_one_line_at_once(tmp_path, monkeypatch):
-    # Port 9 of this machine: nobody listens there.
+def test_offline_fails_at_once_in_one_line(tmp_path, monkeypatch):
+    # No server listens on port 9.
     monkeypatch.setattr(oxford_pet, "PAGE", "http://127.0.0.1:9/pets/")
     start = time.monotonic()
     with pytest.raises(SourceError, match=r"cannot be reached.*put images\.tar\.gz") as caught:
@@ -99,24 +121,26 @@ def test_offline_is_one_line_at_once(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_host_that_never_answers_is_given_up():
+def test_a_host_that_never_responds_times_out():
     with socket.create_server(("127.0.0.1", 0)) as server:
         start = time.monotonic()
-        assert not oxford_pet.answers(f"http://127.0.0.1:{server.getsockname()[1]}/", seconds=0.3)
+        assert not oxford_pet.is_reachable(
+            f"http://127.0.0.1:{server.getsockname()[1]}/", seconds=0.3
+        )
         assert time.monotonic() - start < 2
 
 
-def test_a_name_that_is_looked_up_for_ever_is_given_up(monkeypatch):
+def test_a_name_lookup_that_hangs_times_out(monkeypatch):
     over = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(10) and [])
     start = time.monotonic()
-    assert not oxford_pet.answers("http://nowhere.invalid/", seconds=0.2)
+    assert not oxford_pet.is_reachable("http://nowhere.invalid/", seconds=0.2)
     assert time.monotonic() - start < 2
     over.set()
 
 
-def test_a_page_that_has_moved_is_an_answer(published):
-    assert oxford_pet.answers(oxford_pet.PAGE + "moved")
+def test_a_moved_page_is_reachable(published):
+    assert oxford_pet.is_reachable(oxford_pet.PAGE + "moved")
 
 
 def archive(name, files):
@@ -131,7 +155,7 @@ def archive(name, files):
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """Both archives, served by this machine in place of the data set's page."""
+    """Both archives, served locally in place of the data set's page."""
     image = io.BytesIO()
     Image.new("RGB", (4, 4), (10, 200, 30)).save(image, "PNG")
     images = {f"beagle_{i}.jpg": image.getvalue() for i in range(10)}
@@ -159,7 +183,7 @@ def published(tmp_path, monkeypatch):
         server.shutdown()
 
 
-def test_fetched_through_torchvision(tmp_path, published):
+def test_download_through_torchvision(tmp_path, published):
     source = OxfordPetSource("beagle", splits={"train": 6, "val": 4})
     source.prepare(tmp_path / "new" / "root")
     splits = source.splits(tmp_path / "new" / "root")
@@ -168,11 +192,11 @@ def test_fetched_through_torchvision(tmp_path, published):
     assert socket.getdefaulttimeout() is None
 
 
-def test_a_fetch_that_breaks_leaves_no_half_set(tmp_path, published):
+def test_a_failed_download_leaves_no_partial_set(tmp_path, published):
     (published / "annotations.tar.gz").unlink()
     source = OxfordPetSource("beagle")
     with pytest.raises(
-        SourceError, match=r"fetching .* failed .*try again, or put images"
+        SourceError, match=r"downloading .* failed .*try again, or put images"
     ) as caught:
         source.prepare(tmp_path)
     assert "\n" not in str(caught.value)

@@ -5,23 +5,13 @@ import pytest
 from jsonargparse import ArgumentParser
 from PIL import Image
 
-from lightning_colorize.data.cache import CachedImages
-from lightning_colorize.data.corrupt import BrokenImages
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.name_list import name_with_reason, read_name_list
 from lightning_colorize.data.sources import FolderSource, Source, SourceError
-from lightning_colorize.data.sources.listing import list_images, read_name_list
+from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.data.splits import name_hashes
-
-
-def touch(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"")
-    return folder
-
-
-def names_of(splits):
-    return {split: [p.name(i) for i in range(len(p))] for split, p in splits.items()}
+from tests.data.sources.conftest import counts, names_of, touch
 
 
 def all_names(splits):
@@ -38,24 +28,27 @@ def test_lists_any_depth_and_only_images(tmp_path):
 
 
 def test_links_are_followed_once(tmp_path):
-    touch(tmp_path / "data", "z/1.jpg", "z/2.jpg")
-    touch(tmp_path / "elsewhere", "3.jpg")
-    (tmp_path / "data" / "a_link_to_z").symlink_to("z")
-    (tmp_path / "data" / "z" / "loop").symlink_to("..")
-    (tmp_path / "data" / "far").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "data" / "again").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "data" / "4.jpg").symlink_to(tmp_path / "elsewhere" / "3.jpg")
-    (tmp_path / "data" / "broken.jpg").symlink_to("nowhere.jpg")
-    (tmp_path / "data" / "itself").symlink_to("itself")
-    (tmp_path / "data" / "itself.jpg").symlink_to("itself.jpg")
-    (tmp_path / "data" / "not an image.txt").symlink_to("nowhere.txt")
-    listed = list_images(tmp_path / "data")
-    # Those that lead nowhere are broken images, not fewer images.
-    assert listed == ["4.jpg", "again/3.jpg", "broken.jpg", "itself.jpg", "z/1.jpg", "z/2.jpg"]
-    images = FolderSource(splits={"train": 1}).splits(tmp_path / "data")["train"]
-    for number, name in ((2, "broken.jpg"), (3, "itself.jpg")):
+    data = touch(tmp_path / "data", "z/1.jpg", "z/2.jpg")
+    elsewhere = touch(tmp_path / "elsewhere", "3.jpg")
+    for link, target in {
+        "a_link_to_z": "z",
+        "z/loop": "..",
+        "far": elsewhere,
+        "again": elsewhere,
+        "4.jpg": elsewhere / "3.jpg",
+        "broken.jpg": "nowhere.jpg",
+        "itself": "itself",
+        "itself.jpg": "itself.jpg",
+        "not an image.txt": "nowhere.txt",
+    }.items():
+        (data / link).symlink_to(target)
+    # Dangling links are broken images, not fewer images.
+    listed = ["4.jpg", "again/3.jpg", "broken.jpg", "itself.jpg", "z/1.jpg", "z/2.jpg"]
+    assert list_images(data) == listed
+    images = FolderSource(splits={"train": 1}).splits(data)["train"]
+    for index, name in ((2, "broken.jpg"), (3, "itself.jpg")):
         with pytest.raises(ImageError, match=name):
-            images.read(number)
+            images.read(index)
 
 
 def test_flat_folder_is_split_by_the_hash_of_the_relative_name(tmp_path):
@@ -68,7 +61,7 @@ def test_flat_folder_is_split_by_the_hash_of_the_relative_name(tmp_path):
     assert {n for n in FLAT if hashes[n] >= 0.9} == set(splits["test"])
 
 
-def test_split_stays_when_files_are_added_and_when_the_folder_moves(tmp_path):
+def test_split_is_stable_when_files_are_added_and_the_folder_moves(tmp_path):
     first = names_of(FolderSource().splits(touch(tmp_path / "here", *FLAT)))
     more = [f"added/{i}.png" for i in range(100)]
     second = names_of(FolderSource().splits(touch(tmp_path / "there", *more, *FLAT)))
@@ -76,14 +69,14 @@ def test_split_stays_when_files_are_added_and_when_the_folder_moves(tmp_path):
         assert [name for name in second[split] if name in FLAT] == names
 
 
-def test_sub_folders_are_the_splits_and_what_lies_beside_them_is_said(tmp_path, capsys):
+def test_sub_folders_are_the_splits_and_unused_images_are_reported(tmp_path, capsys):
     touch(tmp_path, "train/a/1.jpg", "Valid/2.jpg", "test/3.jpg", "unused/4.jpg", "5.jpg")
     assert names_of(FolderSource().splits(tmp_path)) == {
         "train": ["train/a/1.jpg"],
         "val": ["Valid/2.jpg"],
         "test": ["test/3.jpg"],
     }
-    unused = "2 images beside Valid/, test/, train/ not used (first: 5.jpg)"
+    unused = "2 images outside of Valid/, test/, train/ not used (first: 5.jpg)"
     assert capsys.readouterr().err == f"{tmp_path}: {unused}\n"
     (tmp_path / "5.jpg").unlink()
     FolderSource(exclude="unused/*").splits(tmp_path)
@@ -100,7 +93,7 @@ def test_missing_val_is_split_off_train_and_missing_test_is_absent(tmp_path):
     assert names_of(FolderSource().splits(tmp_path)) == {**splits, "test": ["test/1.jpg"]}
 
 
-def test_only_test_is_a_test_split_but_not_beside_other_folders(tmp_path):
+def test_test_folder_is_a_split_alone_but_not_beside_other_folders(tmp_path):
     touch(tmp_path, *(f"test/{i}.jpg" for i in range(20)))
     assert set(FolderSource().splits(tmp_path)) == {"test"}
     touch(tmp_path, *(f"people/{i}.jpg" for i in range(20)))
@@ -110,92 +103,91 @@ def test_only_test_is_a_test_split_but_not_beside_other_folders(tmp_path):
 
 def test_counts(tmp_path):
     touch(tmp_path, *FLAT)
-    splits = FolderSource(splits={"train": 60, "val": 30, "test": 10}).splits(tmp_path)
-    assert {split: len(p) for split, p in splits.items()} == {"train": 60, "val": 30, "test": 10}
+    wanted = {"train": 60, "val": 30, "test": 10}
+    assert counts(FolderSource(splits=wanted).splits(tmp_path)) == wanted
     with pytest.raises(SourceError, match=f"{tmp_path}: .*101 images.*100 found"):
         FolderSource(splits={"train": 101}).splits(tmp_path)
 
 
-def test_splits_for_a_folder_that_is_split_are_refused(tmp_path):
+def test_splits_for_a_folder_that_is_already_split_are_refused(tmp_path):
     touch(tmp_path, "train/1.jpg", "validation/1.jpg")
-    with pytest.raises(SourceError, match=r"split already, into train/, validation/: leave out"):
+    with pytest.raises(SourceError, match=r"already split, into train/, validation/: leave out"):
         FolderSource(splits={"train": 0.5, "val": 0.5}).splits(tmp_path)
     touch(tmp_path, "val/1.jpg")
     with pytest.raises(SourceError, match="both val/ and validation/"):
         FolderSource().splits(tmp_path)
 
 
-def test_include_and_exclude_match_file_name_or_relative_name(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"include": "basset_hound_*"}, ["a/basset_hound_1.jpg", "b/basset_hound_2.jpg"]),
+        ({"include": "a/*"}, ["a/basset_hound_1.jpg", "a/beagle_1.jpg"]),
+        ({"include": ["x*", "*/beagle*"]}, ["a/beagle_1.jpg", "c/x.jpg"]),
+        ({"exclude": ["basset*", "c/*"]}, ["a/beagle_1.jpg"]),
+        ({"include": "poodle_*"}, r"none of 4 images matches include: poodle_\*"),
+        ({"exclude": "*"}, "leave none of 4 images"),
+    ],
+)
+def test_include_and_exclude_match_file_name_or_relative_name(tmp_path, options, expected):
     touch(tmp_path, "a/basset_hound_1.jpg", "a/beagle_1.jpg", "b/basset_hound_2.jpg", "c/x.jpg")
+    source = FolderSource(**options)
+    if isinstance(expected, str):
+        with pytest.raises(SourceError, match=expected):
+            source.splits(tmp_path)
+    else:
+        assert all_names(source.splits(tmp_path)) == expected
 
-    def found(**options):
-        return all_names(FolderSource(**options).splits(tmp_path))
 
-    assert found(include="basset_hound_*") == ["a/basset_hound_1.jpg", "b/basset_hound_2.jpg"]
-    assert found(include="a/*") == ["a/basset_hound_1.jpg", "a/beagle_1.jpg"]
-    assert found(include=["x*", "*/beagle*"]) == ["a/beagle_1.jpg", "c/x.jpg"]
-    assert found(exclude=["basset*", "c/*"]) == ["a/beagle_1.jpg"]
-    with pytest.raises(SourceError, match=r"none of 4 images matches include: poodle_\*"):
-        FolderSource(include="poodle_*").splits(tmp_path)
-    with pytest.raises(SourceError, match="leave none of 4 images"):
-        FolderSource(exclude="*").splits(tmp_path)
+@pytest.mark.parametrize(
+    "patterns",
+    [{"exclude": ["*black/*", "*gray/*"]}, {"include": "*color/*"}],
+    ids=lambda patterns: next(iter(patterns)),
+)
+@pytest.mark.parametrize(
+    ("color", "gray"),
+    [("train_color", "train_black"), ("color", "gray"), ("data/test_color", "data/test_black")],
+)
+def test_patterns_select_the_color_half_of_a_paired_data_set(tmp_path, patterns, color, gray):
+    touch(tmp_path, *(f"{half}/image{i}.jpg" for half in (color, gray) for i in range(5)))
+    splits = FolderSource(**patterns).splits(tmp_path)
+    assert all_names(splits) == [f"{color}/image{i}.jpg" for i in range(5)]
 
 
 def test_exclude_list(tmp_path):
     touch(tmp_path / "data", "a/1.jpg", "2.jpg", "3.jpg")
     listed = tmp_path / "list.txt"
+    source = FolderSource(exclude_list=listed)
     listed.write_bytes(b"# broken\r\na/1.jpg\r\n\r\n3.jpg\n")
-    splits = FolderSource(exclude_list=listed).splits(tmp_path / "data")
-    assert names_of(splits) == {"train": ["2.jpg"]}
-    listed.write_text("data/2.jpg\n")
-    with pytest.raises(SourceError, match=r"no name in .*list\.txt is of an image"):
-        FolderSource(exclude_list=listed).splits(tmp_path / "data")
-    listed.write_text("a/1.jpg\n2.jpg\n3.jpg\n")
-    with pytest.raises(SourceError, match=r"list\.txt leaves none of the images in"):
-        FolderSource(exclude_list=listed).splits(tmp_path / "data")
+    assert names_of(source.splits(tmp_path / "data")) == {"train": ["2.jpg"]}
     listed.write_text("# nothing wrong\n")
-    assert sum(map(len, FolderSource(exclude_list=listed).splits(tmp_path / "data").values())) == 3
-    with pytest.raises(SourceError, match=r"gone\.txt cannot be read: No such file"):
+    assert len(all_names(source.splits(tmp_path / "data"))) == 3
+    for text, message in (
+        ("data/2.jpg\n", r"no name in .*list\.txt is of an image"),
+        ("a/1.jpg\n2.jpg\n3.jpg\n", r"list\.txt leaves none of the images in"),
+    ):
+        listed.write_text(text)
+        with pytest.raises(SourceError, match=message):
+            source.splits(tmp_path / "data")
+    with pytest.raises(UsageError, match=r"gone\.txt cannot be read: No such file"):
         FolderSource(exclude_list=tmp_path / "gone.txt").splits(tmp_path / "data")
 
 
-def test_the_list_of_a_run_s_broken_images_excludes_them(tmp_path):
-    touch(tmp_path / "data", "train/1.jpg", "train/2.jpg", "val/3.jpg")
-    broken = BrokenImages(3, 1.0, tmp_path / "broken.txt")
-    for images in FolderSource().splits(tmp_path / "data").values():
-        broken.add(CachedImages(images, 8).broken)
-    Image.new("RGB", (2, 2)).save(tmp_path / "data" / "train" / "4.png")
-    source = FolderSource(exclude_list=tmp_path / "broken.txt")
-    assert all_names(source.splits(tmp_path / "data")) == ["train/4.png"]
-
-
-def test_names_that_would_be_comments_or_several_lines_are_excluded_too(tmp_path):
-    names = [
-        "#1.jpg",
-        "a#2.jpg",
-        "3\n4.jpg",
-        "5\r6.jpg",
-        "7\\n8.jpg",
-        "\\#9.jpg",
-        " 10.jpg",
-        "\udce9.jpg",
-    ]
-    touch(tmp_path / "data", *names)
-    Image.new("RGB", (2, 2)).save(tmp_path / "data" / "whole.png")
-    broken = BrokenImages(len(names), 1.0, tmp_path / "broken.txt")
-    for images in FolderSource(splits={"train": 1.0}).splits(tmp_path / "data").values():
-        broken.add(CachedImages(images, 8).broken)
-    assert read_name_list(tmp_path / "broken.txt") == set(names)
-    source = FolderSource(exclude_list=tmp_path / "broken.txt")
+def test_names_that_need_escaping_are_excluded(tmp_path):
+    names = ["#1.jpg", "a#2.jpg", "3\n4.jpg", "5\r6.jpg", "7\\n8.jpg", "\\#9.jpg", " 10.jpg"]
+    names.append("\udce9.jpg")
+    touch(tmp_path / "data", *names, "whole.png")
+    listed = tmp_path / "broken.txt"
+    text = "".join(name_with_reason(name, "two\nlines") for name in names)
+    listed.write_text(text, errors="surrogateescape", newline="")
+    assert read_name_list(listed) == set(names)
+    source = FolderSource(exclude_list=listed)
     assert all_names(source.splits(tmp_path / "data")) == ["whole.png"]
+    listed.write_text("\\a\\b.jpg\n")  # a backslash before any other letter is one
+    assert read_name_list(listed) == {"\\a\\b.jpg"}
 
 
-def test_a_backslash_before_any_other_letter_is_one(tmp_path):
-    (tmp_path / "list.txt").write_text("\\a\\b.jpg\n")
-    assert read_name_list(tmp_path / "list.txt") == {"\\a\\b.jpg"}
-
-
-def test_max_images_takes_from_training_alone(tmp_path):
+def test_max_images_limits_training_alone(tmp_path):
     touch(tmp_path, *FLAT)
     whole = names_of(FolderSource().splits(tmp_path))
     few = names_of(FolderSource(max_images=10).splits(tmp_path))
@@ -204,8 +196,39 @@ def test_max_images_takes_from_training_alone(tmp_path):
     assert set(few["train"]) < set(whole["train"])
     assert few["train"] != other["train"]
     assert (few["val"], few["test"]) == (whole["val"], whole["test"])
-    with pytest.raises(SourceError, match="max_images is 0"):
-        FolderSource(max_images=0)
+
+
+def test_sample_draws_from_the_whole_folder_before_the_split(tmp_path):
+    touch(tmp_path / "data", *FLAT)
+
+    def drawn(**options):
+        return names_of(FolderSource(**options).splits(tmp_path / "data"))
+
+    whole, sampled = drawn(), drawn(sample=40)
+    assert sum(map(len, sampled.values())) == 40
+    assert sampled == drawn(sample=40)
+    # The draw moves no image to another split and is independent of the split's own hash.
+    for split, names in sampled.items():
+        assert 0 < len(names) < len(whole[split])
+        assert set(names) < set(whole[split])
+    assert drawn(sample=40, seed=1) != sampled
+    assert counts(FolderSource(sample=40, splits={"train": 30, "val": 10}).splits(tmp_path)) == {
+        "train": 30,
+        "val": 10,
+    }
+    assert drawn(sample=1000) == whole
+    # An excluded image is replaced; the others stay.
+    listed = tmp_path / "out.txt"
+    listed.write_text(f"{sampled['train'][0]}\n")
+    without = drawn(sample=40, exclude_list=listed)
+    assert sum(map(len, without.values())) == 40
+    assert set(sampled["train"][1:]) <= set(without["train"])
+
+
+@pytest.mark.parametrize("option", ["sample", "max_images"])
+def test_limits_below_one_are_refused(option):
+    with pytest.raises(SourceError, match=f"{option} is 0: it must be at least 1"):
+        FolderSource(**{option: 0})
 
 
 def test_unusable_roots_are_one_line(tmp_path, monkeypatch):
@@ -221,7 +244,7 @@ def test_unusable_roots_are_one_line(tmp_path, monkeypatch):
     touch(tmp_path, "list.csv", "sub/a.txt", "sub/b.txt", "c")
     assert "holds 4 files, none of them an image (.txt, " in message(tmp_path)
     touch(tmp_path / "packing", "train/chunk-0-0.bin")
-    assert "pack again, to its end, or name the folder of" in message(tmp_path / "packing")
+    assert "shards without a pack.json" in message(tmp_path / "packing")
     assert "is a file" in message(tmp_path / "sub" / "a.txt")
     assert "ManifestSource" in message(tmp_path / "list.csv")
     touch(tmp_path, "a.jpg")
@@ -254,7 +277,7 @@ def test_built_from_yaml(tmp_path):
     source = parser.instantiate(parser.parse_args(arguments)).source
     touch(tmp_path, *(f"basset_hound_{i}.jpg" for i in range(10)), "beagle_2.jpg")
     splits = source.splits(tmp_path)
-    assert {split: len(images) for split, images in splits.items()} == {"train": 3, "val": 2}
+    assert counts(splits) == {"train": 3, "val": 2}
     assert not {"basset_hound_1.jpg", "beagle_2.jpg"} & set(all_names(splits))
-    on_the_line = parser.parse_args([*arguments, "--source.include=*.jpg"])
-    assert parser.instantiate(on_the_line).source.include == "*.jpg"
+    overridden = parser.parse_args([*arguments, "--source.include=*.jpg"])
+    assert parser.instantiate(overridden).source.include == "*.jpg"

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightning_colorize.data.sources import ManifestSource, SourceError
+from tests.data.sources.conftest import names_of, touch
+
+
+def manifest(folder, text):
+    (folder / "list.csv").write_bytes(text.encode())
+    return folder / "list.csv"
+
+
+def test_manifest(tmp_path):
+    pixels = np.full((2, 3, 3), 77, dtype=np.uint8)
+    touch(tmp_path, "a/1.jpg", "2.jpg", "3, with comma.jpg")
+    Image.fromarray(pixels).save(tmp_path / "4.png")
+    path = manifest(
+        tmp_path,
+        "\ufeffPath, split,weight\r\na/1.jpg,train,2\r\n2.jpg,train,\r\n\r\n"
+        f'"3, with comma.jpg",validation,5\r\n{tmp_path / "4.png"},Test,1\r\n',
+    )
+    splits = ManifestSource().splits(path)
+    assert names_of(splits) == {
+        "train": ["a/1.jpg", "2.jpg"],
+        "val": ["3, with comma.jpg"],
+        "test": [str(tmp_path / "4.png")],
+    }
+    assert splits["train"].weights.tolist() == [2, 1]
+    assert splits["val"].weights is None
+    assert splits["test"].read(0).tolist() == pixels.transpose(2, 0, 1).tolist()
+
+
+def test_manifest_without_weights(tmp_path):
+    touch(tmp_path, "1.jpg")
+    splits = ManifestSource().splits(manifest(tmp_path, "path,split\n1.jpg,train\n"))
+    assert splits["train"].weights is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"list\.csv is empty: its first line must be path,split"),
+        ("path,split\n", "a header and no images"),
+        ("file,split\n1.jpg,train\n", r"line 1: the header must be .*, not 'file,split'"),
+        ("1.jpg,train\n", r"line 1: the header must be"),
+        ("path,split\n1.jpg,train\n2.jpg,dev\n", r"line 3: the split 'dev' is none of train, val"),
+        ("path,split\n\n1.jpg\n", r"line 3: 1 cells"),
+        ("path,split,weight\n1.jpg,train,much\n", r"line 2: the weight 'much'"),
+        ("path,split,weight\n1.jpg,train,-1\n", r"line 2: the weight '-1'"),
+        ("path,split,weight\n1.jpg,train,nan\n", r"line 2: the weight 'nan'"),
+        ("path,split,weight\n1.jpg,train,0\n", r"weights of all training images are 0"),
+        ("path,split\n1.jpg,train\n\n1.jpg,val\n", r"line 4: 1\.jpg is in line 2 already"),
+        ("path,split\n1.jpg,train\n./1.jpg,val\n", r"line 3: \./1\.jpg is in line 2 already"),
+        (
+            "path,split\n1.jpg,train\n9.jpg,train\n8.jpg,val\n",
+            r"line 3: there is no file .*9\.jpg \(and 1 more\)",
+        ),
+        ("path,split\n\x001.jpg,train\n", "line 2: there is no file|not a CSV file"),
+    ],
+)
+def test_invalid_manifest_is_reported_with_its_line(tmp_path, text, message):
+    touch(tmp_path, "1.jpg", "2.jpg")
+    with pytest.raises(SourceError, match=message) as caught:
+        ManifestSource().splits(manifest(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_file_that_is_not_a_manifest(tmp_path):
+    with pytest.raises(SourceError, match=r"pass --data\.root FILE\.csv"):
+        ManifestSource().splits(None)
+    with pytest.raises(SourceError, match="is a folder"):
+        ManifestSource().splits(tmp_path)
+    with pytest.raises(SourceError, match=r"gone\.csv cannot be read: No such file"):
+        ManifestSource().splits(tmp_path / "gone.csv")
+    Image.new("RGB", (9, 9), (200, 100, 255)).save(tmp_path / "x.png")
+    with pytest.raises(SourceError, match="not a CSV file in UTF-8"):
+        ManifestSource().splits(tmp_path / "x.png")
+
+
+def test_exclude_list_may_name_missing_files(tmp_path):
+    touch(tmp_path, "1.jpg", "b/3.jpg")
+    path = manifest(tmp_path, "path,split,weight\n1.jpg,train,2\n2.jpg,train,1\n./b/3.jpg,val,\n")
+    listed = tmp_path / "out.txt"
+    listed.write_text("# truncated\n2.jpg\n")
+    splits = ManifestSource(listed).splits(path)
+    assert names_of(splits) == {"train": ["1.jpg"], "val": ["./b/3.jpg"]}
+    assert splits["train"].weights.tolist() == [2]
+    listed.write_text("2.jpg\n./b/3.jpg\n")
+    assert names_of(ManifestSource(listed).splits(path)) == {"train": ["1.jpg"]}
+    for text, message in (
+        ("elsewhere/1.jpg\n", r"no name in .*out\.txt is of an image in"),
+        ("1.jpg\n2.jpg\n./b/3.jpg\n", r"out\.txt leaves none of the images in"),
+    ):
+        listed.write_text(text)
+        with pytest.raises(SourceError, match=message):
+            ManifestSource(listed).splits(path)

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+from jsonargparse import ArgumentParser
+from PIL import Image
+
+from lightning_colorize.data.sources import (
+    FolderSource,
+    MixtureFolder,
+    MixtureSource,
+    Source,
+    SourceError,
+)
+from tests.data.sources.conftest import names_of, touch
+
+
+def share_of(images, start):
+    first = [images.name(i).startswith(start) for i in range(len(images))]
+    return images.weights[first].sum() / images.weights.sum()
+
+
+def test_folders_are_sampled_by_weight_whatever_their_size(tmp_path):
+    touch(tmp_path / "faces", *(f"train/{i}.jpg" for i in range(90)), "val/1.jpg", "test/1.jpg")
+    touch(tmp_path / "hills", *(f"train/{i}.jpg" for i in range(10)), "val/1.jpg", "val/2.jpg")
+    splits = MixtureSource({"faces": 1, "hills": 3}).splits(tmp_path)
+    assert len(splits["train"]) == 100
+    assert share_of(splits["train"], "faces/") == pytest.approx(0.25)
+    assert share_of(splits["train"], "hills/") == pytest.approx(0.75)
+    assert splits["val"].weights is None
+    assert names_of(splits)["val"] == ["faces/val/1.jpg", "hills/val/1.jpg", "hills/val/2.jpg"]
+    assert names_of(splits)["test"] == ["faces/test/1.jpg"]
+
+
+def test_folders_with_further_settings(tmp_path):
+    touch(tmp_path / "a" / "images", *(f"{kind}_{i}.jpg" for kind in "xy" for i in range(20)))
+    touch(tmp_path / "b" / "images", *(f"{i}.jpg" for i in range(20)))
+    touch(
+        tmp_path / "c/images", *(f"{half}/{i}.jpg" for half in ("color", "gray") for i in range(20))
+    )
+    source = MixtureSource(
+        [
+            MixtureFolder(tmp_path / "a" / "images", include="x_*", splits={"train": 8, "val": 2}),
+            MixtureFolder(Path("b/images"), 2.0, max_images=3, splits={"train": 1}),
+            MixtureFolder(Path("c/images"), sample=5, seed=3, exclude="g/*", splits={"train": 1}),
+        ]
+    )
+    splits = source.splits(tmp_path)
+    names = names_of(splits)
+    assert (len(names["train"]), len(names["val"])) == (8 + 3 + 5, 2)
+    starts = ("a-images/x_", "b-images/", "c-images/c/")
+    assert all(name.startswith(starts) for name in names["train"])
+    assert share_of(splits["train"], "b-images/") == pytest.approx(2 / 4)
+    sampled = FolderSource(exclude="g/*", sample=5, seed=3, splits={"train": 1})
+    expected = names_of(sampled.splits(tmp_path / "c/images"))["train"]
+    assert names["train"][-5:] == [f"c-images/{name}" for name in expected]
+
+
+def test_exclude_list_names_begin_with_the_folder(tmp_path):
+    for folder in ("faces", "hills"):
+        touch(tmp_path / folder, *(f"train/{i}.jpg" for i in range(3)), "val/1.jpg")
+    listed = tmp_path / "broken.txt"
+    listed.write_text("# truncated\nfaces/train/1.jpg\n# truncated\nhills/val/1.jpg\n")
+    splits = MixtureSource({"faces": 1, "hills": 1}, exclude_list=listed).splits(tmp_path)
+    every = {f"{f}/train/{i}.jpg" for f in ("faces", "hills") for i in range(3)}
+    names = [name for part in names_of(splits).values() for name in part]
+    assert set(names) == every - {"faces/train/1.jpg"} | {"faces/val/1.jpg"}
+    listed.write_text("train/1.jpg\n")
+    with pytest.raises(SourceError, match=r"no name in .*broken\.txt begins with faces/ or hills/"):
+        MixtureSource({"faces": 1, "hills": 1}, exclude_list=listed).splits(tmp_path)
+
+
+def test_without_root_folders_are_relative_to_the_working_directory(tmp_path, monkeypatch):
+    Image.new("RGB", (2, 2), (9, 8, 7)).save(touch(tmp_path, "train/x.png") / "train" / "x.png")
+    monkeypatch.chdir(tmp_path.parent)
+    splits = MixtureSource({tmp_path.name: 1}).splits(None)
+    assert splits["train"].read(0)[:, 0, 0].tolist() == [9, 8, 7]
+
+
+def test_wrong_folders_are_one_line(tmp_path):
+    touch(tmp_path, "a/1.jpg")
+    for weight in (0, -1, float("nan")):
+        with pytest.raises(SourceError, match=r"weight of a is .* above 0"):
+            MixtureSource({"a": weight})
+    with pytest.raises(SourceError, match="at least one folder"):
+        MixtureSource({})
+    with pytest.raises(SourceError, match="gone does not exist: folders must name"):
+        MixtureSource({"a": 1, "gone": 1}).splits(tmp_path)
+    touch(tmp_path, "a/faces/1.jpg")
+    with pytest.raises(SourceError, match=r"faces lies inside .*a: name one"):
+        MixtureSource({"a": 1, "a/faces": 1}).splits(tmp_path)
+    with pytest.raises(SourceError, match="named twice"):
+        MixtureSource({"a": 1, "./a": 1}).splits(tmp_path)
+
+
+@pytest.mark.parametrize("folders", ["{a: 1, b: 2.5}", "[{root: a}, {root: b, weight: 2.5}]"])
+def test_built_from_yaml(tmp_path, folders):
+    touch(tmp_path, "a/train/1.jpg", "b/train/1.jpg")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Source, "source")
+    (tmp_path / "c.yaml").write_text(
+        "class_path: lightning_colorize.data.sources.MixtureSource\n"
+        f"init_args: {{folders: {folders}}}\n"
+    )
+    config = parser.parse_args([f"--source={tmp_path / 'c.yaml'}"])
+    splits = parser.instantiate(config).source.splits(tmp_path)
+    assert splits["train"].weights == pytest.approx([1, 2.5])
