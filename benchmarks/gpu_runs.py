@@ -24,12 +24,12 @@ from lightning_colorize.tasks import CGANTask
 from lightning_colorize.training.callbacks import (
     BaselineMetrics,
     BestCheckpoint,
-    Cost,
     FinalValidation,
     ImageGrids,
     LastCheckpoint,
+    Throughput,
 )
-from lightning_colorize.training.callbacks.cost import WARM_UP
+from lightning_colorize.training.callbacks.throughput import WARM_UP
 from lightning_colorize.training.session import session
 
 # They work between epochs, which are short here, or before the first.
@@ -168,17 +168,17 @@ def fit(system: System, place: Place, words: list[str], seconds: float) -> dict[
         callbacks: list[Callback] = cli.trainer.callbacks
         kept = [one for one in callbacks if not isinstance(one, _BETWEEN_EPOCHS)]
         cli.trainer.callbacks = [*kept, StopAfter(seconds)]
-        (cost,) = [one for one in kept if isinstance(one, Cost)]
+        (throughput,) = [one for one in kept if isinstance(one, Throughput)]
         cli.trainer.fit(cli.model, cli.datamodule)
         shutil.rmtree(cli.folder)
-    found = cost.result()
+    found = throughput.result()
     return {
         "images_per_second": found["steady_images_per_second"],
         "data_wait_share": found["data_wait_share"],
         "peak_device_memory": found["peak_device_memory"],
         "mfu": found["mfu"],
-        "images": cost.totals.images,
-        "seconds": round(cost.totals.seconds, 3),
+        "images": throughput.totals.images,
+        "seconds": round(throughput.totals.seconds, 3),
     }
 
 

@@ -14,7 +14,7 @@ from lightning_colorize.common.errors import UsageError
 
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
-COST = "cost.csv"
+THROUGHPUT = "throughput.csv"
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
 BEST = "checkpoints/best.ckpt"

@@ -9,12 +9,12 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import (
     CHECKPOINTS,
     CONFIG,
-    COST,
     IMAGES,
     LAST,
     METRICS,
     RESULT,
     TENSORBOARD,
+    THROUGHPUT,
     TRIAL,
     VALIDATIONS,
 )
@@ -77,7 +77,7 @@ def begin(folder: Path, auto_resume: bool = False) -> None:
     if TRIAL not in os.environ and not auto_resume:
         refuse_taken(folder)
         return
-    for name in (CONFIG, METRICS, COST, RESULT, VALIDATIONS):
+    for name in (CONFIG, METRICS, THROUGHPUT, RESULT, VALIDATIONS):
         (folder / name).unlink(missing_ok=True)
     for name in (CHECKPOINTS, IMAGES, TENSORBOARD):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -25,16 +25,16 @@ from lightning_colorize.training.callbacks import (
     Banner,
     BaselineMetrics,
     BestCheckpoint,
-    Cost,
     FinalValidation,
     GANHealth,
     GracefulStop,
     ImageGrids,
     LastCheckpoint,
     PredictFolder,
-    RunResult,
+    ResultWriter,
     SaveConfig,
     SharedFolder,
+    Throughput,
     Validations,
     on_terminal,
     progress_callbacks,
@@ -254,13 +254,15 @@ class ColorizeCLI(LightningCLI):
         self.best = BestCheckpoint(self.folder, options.monitor, options.mode)
         last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
         self.stop = GracefulStop(last)
-        cost = Cost()
+        throughput = Throughput()
         return [
             SharedFolder(self.folder, self.resumed),
             *callbacks,
-            cost,
+            throughput,
             Validations(self.folder),
-            RunResult(self.folder, baselines, cost, options.monitor, options.mode, options.test),
+            ResultWriter(
+                self.folder, baselines, throughput, options.monitor, options.mode, options.test
+            ),
             FinalValidation(),
             self.best,
             last,

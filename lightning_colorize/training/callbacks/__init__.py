@@ -8,7 +8,6 @@ from lightning_colorize.training.callbacks.checkpoint_file import (
     with_whole_checkpoints,
 )
 from lightning_colorize.training.callbacks.config import SaveConfig
-from lightning_colorize.training.callbacks.cost import Cost
 from lightning_colorize.training.callbacks.final_validation import FinalValidation
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.grids import ImageGrids
@@ -20,9 +19,10 @@ from lightning_colorize.training.callbacks.progress import (
     on_terminal,
     progress_callbacks,
 )
-from lightning_colorize.training.callbacks.result import RunResult
+from lightning_colorize.training.callbacks.result import ResultWriter
 from lightning_colorize.training.callbacks.shared_folder import SharedFolder
 from lightning_colorize.training.callbacks.tf32 import TF32
+from lightning_colorize.training.callbacks.throughput import Throughput
 from lightning_colorize.training.callbacks.validations import Validations
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "Banner",
     "BaselineMetrics",
     "BestCheckpoint",
-    "Cost",
     "FinalValidation",
     "GANHealth",
     "GracefulStop",
@@ -38,10 +37,11 @@ __all__ = [
     "LastCheckpoint",
     "LineProgress",
     "PredictFolder",
+    "ResultWriter",
     "RunInterrupted",
-    "RunResult",
     "SaveConfig",
     "SharedFolder",
+    "Throughput",
     "Validations",
     "WholeCheckpoints",
     "on_terminal",

@@ -1,6 +1,5 @@
-"""`result.json`: what came out of a run, for programs."""
+"""Writes `result.json`, the outcome of a run."""
 
-import json
 import math
 import time
 from pathlib import Path
@@ -10,51 +9,51 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.trainer.states import TrainerFn
 
-from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.provenance import git_commit, versions
 from lightning_colorize.networks import parameter_count
-from lightning_colorize.runs.folder import BEST, RESULT, read_result
+from lightning_colorize.runs.folder import BEST
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
-from lightning_colorize.training.callbacks.cost import Cost
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.interrupt import RunInterrupted
+from lightning_colorize.training.callbacks.throughput import Throughput
 from lightning_colorize.training.callbacks.validations import Validations
 
-# Seconds of training between two writings of the file.
-_NOTE_EVERY = 10.0
+# Seconds of training between two updates of the file.
+_UPDATE_EVERY = 10.0
 
 
-class RunResult(Callback):
-    """Keeps the account of a run over its resumes and writes `result.json`.
+class ResultWriter(Callback):
+    """Writes `result.json`, and counts batches, images and time over all restarts.
 
-    The file is written every few seconds, at every validation and at the end, so that a killed run
-    leaves one too (with status `interrupted`). A run that is to be tested is not finished before.
-    Batches, images and seconds are those of the surviving history; device-hours are all that were
-    paid for training and validation, with what was trained in vain before a kill.
+    The file is written every few seconds, after each validation and at the end, so that a killed
+    run has one too (status `interrupted`). A run with a test ends only after the test. Batches,
+    images and seconds count what the weights were trained on; device hours also count work that a
+    kill lost.
 
     Args:
         folder: The run folder.
-        baselines: Whose table is part of the result.
-        cost: Whose figures are.
-        monitor: The metric that says which epoch's validation metrics are kept: the best one's;
-            None: the last one's.
-        mode: Whether more of it is better, or less.
-        test: Whether the run ends with a test, where the data has images for one.
+        baselines: Measures the baselines.
+        throughput: Measures the throughput.
+        monitor: Metric by which the best epoch is chosen, whose validation metrics are written;
+            None: the last epoch's.
+        mode: Whether the monitored metric is maximized or minimized.
+        test: Whether a test follows, if the data has a test split.
     """
 
     def __init__(
         self,
         folder: Path,
         baselines: BaselineMetrics,
-        cost: Cost,
+        throughput: Throughput,
         monitor: str | None,
         mode: Literal["max", "min"],
         test: bool = False,
     ) -> None:
         self.folder = folder
         self.baselines = baselines
-        self.cost = cost
+        self.throughput = throughput
         self.monitor = monitor
         self.mode = mode
         self.test = test
@@ -70,7 +69,7 @@ class RunResult(Callback):
         self._since: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock; a restart is noted at once, it may come to nothing."""
+        """Start the clock; record a restart at once, as the process may be killed again."""
         self._begun = True
         self._devices = trainer.world_size
         self._since = time.monotonic()
@@ -85,15 +84,15 @@ class RunResult(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Count."""
+        """Count; update the file if it is time."""
         self.batches += 1
         self.images += len(batch) * trainer.world_size
-        if self._since is not None and time.monotonic() - self._since > _NOTE_EVERY:
+        if self._since is not None and time.monotonic() - self._since > _UPDATE_EVERY:
             self._stop_clock()
             self.write(trainer, pl_module, "interrupted")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the metrics of the epoch that is best so far."""
+        """Record the metrics of the best epoch so far."""
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         self._keep_best(trainer)
@@ -101,7 +100,7 @@ class RunResult(Callback):
         self.write(trainer, pl_module, "interrupted")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the outcome, also when there was nothing left to train (killed in the test)."""
+        """Write the outcome, even if a resumed run had nothing left to train."""
         self._stop_clock(last=True)
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         untested = self.test and datamodule.has("test")
@@ -114,7 +113,7 @@ class RunResult(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Say that the run did not finish, if it had begun: wrong use leaves no run."""
+        """Write that the run did not finish, unless it failed before training started."""
         if not self._begun:
             return
         self._stop_clock(last=True)
@@ -122,7 +121,7 @@ class RunResult(Callback):
         self.write(trainer, pl_module, "interrupted" if stopped else "failed")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the account so far."""
+        """Return the counts so far."""
         self._stop_clock()
         return {
             "metrics": self.metrics,
@@ -135,19 +134,16 @@ class RunResult(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the account of the resumed run."""
+        """Restore the counts of the resumed run."""
         self.metrics = state_dict["metrics"]
         self.best = state_dict["best"]
         self.batches = state_dict["batches"]
         self.images = state_dict["images"]
         self.seconds = state_dict["seconds"]
-        # The checkpoint does not know of restarts that were killed before they wrote one, nor what
-        # was paid between its writing and a kill.
-        noted = read_result(self.folder) or {}
-        self.restarts = max(state_dict["restarts"], noted.get("restarts", 0)) + 1
-        self.device_seconds = max(
-            state_dict.get("device_seconds", 0.0), noted.get("device_hours", 0.0) * 3600
-        )
+        # The file may be newer than the checkpoint: restarts and time that a kill lost.
+        written = RunResult.read(self.folder) or RunResult("interrupted")
+        self.restarts = max(state_dict["restarts"], written.restarts or 0) + 1
+        self.device_seconds = max(state_dict["device_seconds"], (written.device_hours or 0) * 3600)
 
     def write(self, trainer: Trainer, pl_module: LightningModule, status: str) -> None:
         """Write `result.json`, in the first process."""
@@ -155,28 +151,27 @@ class RunResult(Callback):
             return
         self.metrics |= _logged(trainer, "train/", "test/")
         trainable, frozen = parameter_count(cast(ColorizationTask, pl_module).net)
-        result = {
-            "status": status,
-            "told_to_stop": self._is_told_to_stop(trainer),
-            "metrics": _finite(self.metrics),
-            "baselines": {name: _finite(row) for name, row in self.baselines.table.items()},
-            "best_checkpoint": BEST if (self.folder / BEST).is_file() else None,
-            "best_metric": _number(self.best),
-            "monitor": self.monitor,
-            "epochs": trainer.current_epoch,
-            "batches": self.batches,
-            "images_seen": self.images,
-            "seconds": round(self.seconds, 2),
-            "images_per_second": round(self.images / self.seconds, 2) if self.seconds else None,
-            "device_hours": round(self.device_seconds / 3600, 5),
-            **self.cost.result(),
-            "parameters": trainable + frozen,
-            "trainable_parameters": trainable,
-            "versions": versions(),
-            "git_commit": git_commit(),
-            "restarts": self.restarts,
-        }
-        write_atomic(self.folder / RESULT, json.dumps(result, indent=2) + "\n")
+        RunResult(
+            status=status,
+            told_to_stop=self._is_told_to_stop(trainer),
+            metrics=dict(self.metrics),
+            baselines={name: dict(row) for name, row in self.baselines.table.items()},
+            best_checkpoint=BEST if (self.folder / BEST).is_file() else None,
+            best_metric=self.best,
+            monitor=self.monitor,
+            epochs=trainer.current_epoch,
+            batches=self.batches,
+            images_seen=self.images,
+            seconds=round(self.seconds, 2),
+            images_per_second=round(self.images / self.seconds, 2) if self.seconds else None,
+            device_hours=round(self.device_seconds / 3600, 5),
+            **self.throughput.result(),
+            parameters=trainable + frozen,
+            trainable_parameters=trainable,
+            versions=versions(),
+            git_commit=git_commit(),
+            restarts=self.restarts,
+        ).write(self.folder)
 
     def _keep_best(self, trainer: Trainer) -> None:
         found = _logged(trainer, "val/")
@@ -199,7 +194,7 @@ class RunResult(Callback):
 
     @staticmethod
     def _is_told_to_stop(trainer: Trainer) -> bool:
-        """Return whether it was the file `stop` that ended the run."""
+        """Return whether the file `stop` ended the run."""
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         return any(isinstance(callback, Validations) and callback.stopped for callback in callbacks)
 
@@ -212,16 +207,6 @@ class RunResult(Callback):
             for callback in callbacks
         )
         return "stopped_early" if early else "finished"
-
-
-def _number(value: float | None) -> float | None:
-    """Return a number, or None for what is none: JSON has no NaN."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
-    """Return metrics as JSON has them."""
-    return {name: _number(value) for name, value in metrics.items()}
 
 
 def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:

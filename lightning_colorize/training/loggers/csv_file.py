@@ -1,4 +1,4 @@
-"""`metrics.csv` and `cost.csv`: one row per step, in the run folder itself."""
+"""`metrics.csv` and `throughput.csv`: one row per step, in the run folder itself."""
 
 import csv
 import io
@@ -10,11 +10,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from lightning_colorize.common.files import write_atomic
-from lightning_colorize.runs.folder import COST, METRICS
+from lightning_colorize.runs.folder import METRICS, THROUGHPUT
 from lightning_colorize.training.loggers.base import RunLogger
 
-_COST_PREFIX = "cost/"
-_FIRST = {METRICS: ("step", "epoch"), COST: ("step",)}
+_PREFIX = "throughput/"
+_FIRST = {METRICS: ("step", "epoch"), THROUGHPUT: ("step",)}
 """The columns that stand first, and are there always."""
 
 
@@ -93,8 +93,8 @@ class MetricsFile:
 class CsvRun(RunLogger):
     """Metrics into `<run>/metrics.csv`, which grows over resumes.
 
-    What training costs is other each time; it is kept apart, in `cost.csv`, so that equal runs
-    leave equal metrics.
+    Throughput differs between equal runs, so it goes into `throughput.csv`: equal runs leave equal
+    metrics.
 
     Args:
         folder: The run folder.
@@ -129,9 +129,9 @@ class CsvRun(RunLogger):
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Put metrics into the row of a step; without a step, into the latest row."""
         values = {name: v.item() if isinstance(v, Tensor) else v for name, v in metrics.items()}
-        costs = {name: value for name, value in values.items() if name.startswith(_COST_PREFIX)}
-        others = {name: value for name, value in values.items() if name not in costs}
-        for name, part in ((COST, costs), (METRICS, others)):
+        rates = {name: value for name, value in values.items() if name.startswith(_PREFIX)}
+        others = {name: value for name, value in values.items() if name not in rates}
+        for name, part in ((THROUGHPUT, rates), (METRICS, others)):
             if part:
                 file = self._file(name)
                 file.update(file.last_step if step is None else step, part)

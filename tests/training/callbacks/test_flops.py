@@ -8,7 +8,7 @@ from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.losses import L1, BCEAdversarial
 from lightning_colorize.networks import ConvEncoder, PatchDiscriminator, UNetEncoder
 from lightning_colorize.tasks import CGANTask, RegressionTask
-from lightning_colorize.training.callbacks import Cost
+from lightning_colorize.training.callbacks import Throughput
 from lightning_colorize.training.callbacks.flops import StepCounter, peak_flops
 from tests.tasks.conftest import make_gan, make_trainer
 
@@ -62,9 +62,9 @@ def both_ways(flops):
 
 
 def counted(task, data, **options):
-    cost = Cost()
-    trained(task, data, cost, **options)
-    return {kind.partition(") ")[2]: flops for kind, flops in cost.step_flops.items()}
+    throughput = Throughput()
+    trained(task, data, throughput, **options)
+    return {kind.partition(") ")[2]: flops for kind, flops in throughput.step_flops.items()}
 
 
 def test_a_regressions_step_is_forward_and_backward(data):
@@ -126,7 +126,7 @@ def test_counting_changes_no_bit(data, make, precision):
         gradients = [p.grad for p in task.parameters() if p.grad is not None]
         return [*task.state_dict().values(), *kept, *gradients, *dice.states]
 
-    without, with_ = run(), run(Cost())
+    without, with_ = run(), run(Throughput())
     assert len(without) == len(with_) > 20
     assert all(torch.equal(a, b) for a, b in zip(without, with_, strict=True))
 
@@ -138,7 +138,7 @@ def test_an_end_in_a_counted_batch_leaves_no_counter_behind(data):
             raise RuntimeError("ended")
 
     with pytest.raises(RuntimeError, match="ended"):
-        trained(make_regression(), data, Cost(), Ends())
+        trained(make_regression(), data, Throughput(), Ends())
     assert _get_current_dispatch_mode() is None
 
 

@@ -11,7 +11,12 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.runs.folder import read_result
-from lightning_colorize.training.callbacks import BaselineMetrics, Cost, RunInterrupted, RunResult
+from lightning_colorize.training.callbacks import (
+    BaselineMetrics,
+    ResultWriter,
+    RunInterrupted,
+    Throughput,
+)
 
 KEYS = {
     *("status", "metrics", "baselines", "best_checkpoint", "best_metric", "epochs", "batches"),
@@ -89,7 +94,7 @@ def fake_trainer(metrics):
     ],
 )
 def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, values, best):
-    result = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", mode)
+    result = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", mode)
     module = SimpleNamespace(net=torch.nn.Linear(1, 1))
     for epoch, value in enumerate(values):
         result.on_validation_end(fake_trainer({"val/x": value, "val/epoch": epoch}), module)
@@ -109,7 +114,7 @@ def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, 
     ids=["terminated", "second Ctrl-C", "failed"],
 )
 def test_an_exception_is_an_outcome(tmp_path, exception, status):
-    result = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+    result = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
     result.on_exception(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)), exception)
     assert not list(tmp_path.iterdir())  # the run had not begun
     result.on_train_start(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)))
@@ -120,13 +125,13 @@ def test_an_exception_is_an_outcome(tmp_path, exception, status):
 
 
 def test_the_account_goes_on_over_restarts(tmp_path):
-    first = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+    first = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
     first.on_validation_end(
         fake_trainer({"val/x": 2.0}), SimpleNamespace(net=torch.nn.Linear(1, 1))
     )
     for _ in range(3):
         first.on_train_batch_end(fake_trainer({}), None, None, "four", 0)
-    second = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+    second = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
     second.load_state_dict(first.state_dict())
     second.on_train_batch_end(fake_trainer({}), None, None, "four", 0)
     second.on_validation_end(
@@ -142,7 +147,7 @@ def test_device_hours_add_up_over_restarts_on_other_devices(tmp_path, monkeypatc
     monkeypatch.setattr(time, "monotonic", lambda: now)
     module, state = SimpleNamespace(net=torch.nn.Linear(1, 1)), None
     for devices, hours in ((2, 3.0), (8, 0.5)):
-        result = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+        result = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
         if state is not None:
             result.load_state_dict(state)
         trainer = fake_trainer({})
@@ -160,7 +165,7 @@ def test_device_hours_of_a_killed_process_count(tmp_path, monkeypatch):
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     module = SimpleNamespace(net=torch.nn.Linear(1, 1))
-    killed = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+    killed = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
     killed.on_train_start(fake_trainer({}), module)
     now += 3600
     checkpoint = killed.state_dict()
@@ -169,7 +174,7 @@ def test_device_hours_of_a_killed_process_count(tmp_path, monkeypatch):
         killed.on_train_batch_end(fake_trainer({}), module, None, "four", 0)
     written = json.loads((tmp_path / "result.json").read_text())
     assert (written["status"], written["device_hours"]) == ("interrupted", 4)
-    again = RunResult(tmp_path, BaselineMetrics(), Cost(), "val/x", "max")
+    again = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
     again.load_state_dict(checkpoint)
     again.on_train_start(fake_trainer({}), module)
     now += 3600

@@ -89,13 +89,15 @@ def test_the_logger_writes_into_the_run_folder_itself(tmp_path):
 
 def test_what_differs_between_equal_runs_is_kept_apart(tmp_path):
     logger = CsvRun(tmp_path)
-    logger.log_metrics({"cost/images_per_second": 31.5}, 7)
+    logger.log_metrics({"throughput/images_per_second": 31.5}, 7)
     assert not (tmp_path / "metrics.csv").exists()
     logger.log_metrics({"train/loss": 0.5, "epoch": 0}, 7)
     assert (tmp_path / "metrics.csv").read_text() == "step,epoch,train/loss\n7,0,0.5\n"
-    assert (tmp_path / "cost.csv").read_text() == "step,cost/images_per_second\n7,31.5\n"
-    CsvRun(tmp_path, resume_step=7).log_metrics({"cost/images_per_second": 8.0}, 9)
-    assert (tmp_path / "cost.csv").read_text() == "step,cost/images_per_second\n9,8.0\n"
+    assert (
+        tmp_path / "throughput.csv"
+    ).read_text() == "step,throughput/images_per_second\n7,31.5\n"
+    CsvRun(tmp_path, resume_step=7).log_metrics({"throughput/images_per_second": 8.0}, 9)
+    assert (tmp_path / "throughput.csv").read_text() == "step,throughput/images_per_second\n9,8.0\n"
 
 
 def test_numbers_survive_to_the_last_digit(tmp_path):

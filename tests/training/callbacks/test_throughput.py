@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.runs.folder import read_result
-from lightning_colorize.training.callbacks import Cost, cost
+from lightning_colorize.training.callbacks import Throughput, throughput
 
 WAIT, WORK, HOOKS = 1.0, 3.0, 0.5
 
@@ -28,14 +28,14 @@ class Run:
     """Plays a Trainer to a callback, by a clock that only it moves.
 
     Attributes:
-        cost: The callback.
+        throughput: The callback.
         logged: (step, metrics) of each time that something was logged.
     """
 
-    def __init__(self, monkeypatch, cost_, every=2, images=4, processes=1, others=None):
+    def __init__(self, monkeypatch, callback, every=2, images=4, processes=1, others=None):
         self.now = 100.0
-        monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: self.now))
-        self.cost, self.images, self.task = cost_, images, Task()
+        monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: self.now))
+        self.throughput, self.images, self.task = callback, images, Task()
         self.loader = SimpleNamespace(asked=0.0, waited=0.0)
         self.logged = []
         logger = SimpleNamespace(log_metrics=lambda *given: self.logged.append(given[::-1]))
@@ -48,7 +48,7 @@ class Run:
             loggers=[logger],
             strategy=SimpleNamespace(reduce=others),
         )
-        cost_.on_train_start(self.trainer, self.task)
+        callback.on_train_start(self.trainer, self.task)
 
     def batch(self, wait=WAIT, work=WORK, step=lambda: None):
         """Train on a batch; other callbacks and the loggers then take their time."""
@@ -56,13 +56,13 @@ class Run:
         self.now += wait
         self.loader.waited += wait
         batch = ColorBatch(torch.zeros(self.images, 1, 2, 2), torch.zeros(1), [])
-        self.cost.on_train_batch_start(self.trainer, self.task, batch, 0)
-        if self.task.kind not in str(self.cost.step_flops):
+        self.throughput.on_train_batch_start(self.trainer, self.task, batch, 0)
+        if self.task.kind not in str(self.throughput.step_flops):
             torch.zeros(5, 7) @ torch.zeros(7, 11)  # 2 x 5 x 7 x 11 FLOPs
         step()
         self.now += work
         self.trainer.global_step += 1
-        self.cost.on_train_batch_end(self.trainer, self.task, None, batch, 0)
+        self.throughput.on_train_batch_end(self.trainer, self.task, None, batch, 0)
         self.now += HOOKS
 
     def batches(self, count, **times):
@@ -70,45 +70,45 @@ class Run:
             self.batch(**times)
 
     def validate(self, seconds=70.0):
-        self.cost.on_validation_start(self.trainer, self.task)
+        self.throughput.on_validation_start(self.trainer, self.task)
         self.now += seconds
 
 
 @pytest.fixture
 def run(monkeypatch):
     """A run that is warm."""
-    run = Run(monkeypatch, Cost())
-    run.batches(cost.WARM_UP, wait=50.0, work=60.0)
+    run = Run(monkeypatch, Throughput())
+    run.batches(throughput.WARM_UP, wait=50.0, work=60.0)
     return run
 
 
 def test_the_first_batches_are_no_steady_state(run):
-    assert run.cost.totals.images == 0
-    assert run.cost.result()["steady_images_per_second"] is None
-    assert run.cost.result()["data_wait_share"] is None
+    assert run.throughput.totals.images == 0
+    assert run.throughput.result()["steady_images_per_second"] is None
+    assert run.throughput.result()["data_wait_share"] is None
     assert run.logged == []
     run.batches(2)
-    run.cost.on_train_epoch_end(run.trainer, run.task)
-    assert run.cost.totals.images == 8
+    run.throughput.on_train_epoch_end(run.trainer, run.task)
+    assert run.throughput.totals.images == 8
     # From when the first of them was asked for, hooks and logging included.
-    assert run.cost.totals.seconds == 2 * (WAIT + WORK + HOOKS)
-    assert run.cost.totals.waited == 2 * WAIT
+    assert run.throughput.totals.seconds == 2 * (WAIT + WORK + HOOKS)
+    assert run.throughput.totals.waited == 2 * WAIT
 
 
 def test_validations_checkpoints_and_ends_of_epochs_are_left_out(run):
     run.batches(3)
     run.validate()
     run.batches(2)
-    run.cost.state_dict()
+    run.throughput.state_dict()
     run.now += 40.0  # while it is written
     run.batches(1)
-    run.cost.on_train_epoch_end(run.trainer, run.task)
+    run.throughput.on_train_epoch_end(run.trainer, run.task)
     run.now += 30.0
     run.batches(1)
     run.validate()
     run.validate()
-    result = run.cost.result()
-    assert run.cost.totals.seconds == pytest.approx(7 * (WAIT + WORK + HOOKS))
+    result = run.throughput.result()
+    assert run.throughput.totals.seconds == pytest.approx(7 * (WAIT + WORK + HOOKS))
     assert result["data_wait_seconds"] == 7 * WAIT
     assert result["data_wait_share"] == round(WAIT / (WAIT + WORK + HOOKS), 4)
     assert result["steady_images_per_second"] == round(4 / (WAIT + WORK + HOOKS), 2)
@@ -123,13 +123,13 @@ def test_rates_are_logged_with_the_batchs_metrics_since_the_last_time(run):
     assert [step for step, _ in run.logged] == [3, 5, 7, 9]
     assert run.logged[1][1] == {
         # The hooks after the batch come into the next account.
-        "cost/images_per_second": 2 * 4 / (2 * (WAIT + WORK + HOOKS)),
-        "cost/data_wait": WAIT / (WAIT + WORK + HOOKS),
+        "throughput/images_per_second": 2 * 4 / (2 * (WAIT + WORK + HOOKS)),
+        "throughput/data_wait": WAIT / (WAIT + WORK + HOOKS),
     }
-    assert run.logged[2][1]["cost/data_wait"] == WORK / (WAIT + WORK + HOOKS)
+    assert run.logged[2][1]["throughput/data_wait"] == WORK / (WAIT + WORK + HOOKS)
     last = run.logged[3][1]
-    assert last["cost/data_wait"] == 0
-    assert last["cost/images_per_second"] == 8 / (8 + 2 * HOOKS)
+    assert last["throughput/data_wait"] == 0
+    assert last["throughput/images_per_second"] == 8 / (8 + 2 * HOOKS)
 
 
 def test_gathered_batches_are_logged_once(run):
@@ -140,7 +140,7 @@ def test_gathered_batches_are_logged_once(run):
 
 
 def test_nothing_is_logged_where_nothing_is_to_be(monkeypatch):
-    run = Run(monkeypatch, Cost(), every=0)
+    run = Run(monkeypatch, Throughput(), every=0)
     run.batches(9)
     assert run.logged == []
 
@@ -153,34 +153,34 @@ def test_each_kind_of_step_is_counted_once_and_left_out_of_the_rates(run):
     run.batches(2)
     run.task.kind = "all"
     run.batch()
-    assert list(run.cost.step_flops.values()) == [flops, flops]
+    assert list(run.throughput.step_flops.values()) == [flops, flops]
     run.validate()
-    totals = run.cost.totals
-    assert totals.training_flops == (cost.WARM_UP + 6) * flops
+    totals = run.throughput.totals
+    assert totals.training_flops == (throughput.WARM_UP + 6) * flops
     assert totals.images == 5 * 4
     assert totals.seconds < 1000
 
 
 def test_the_account_goes_on_where_the_checkpoint_was(monkeypatch, run):
     run.batches(4)
-    state = run.cost.state_dict()
+    state = run.throughput.state_dict()
     torch.save(state, file := io.BytesIO())
     run.batches(3)  # lost
     file.seek(0)
-    resumed = Cost()
+    resumed = Throughput()
     resumed.load_state_dict(torch.load(file, weights_only=True))
     monkeypatch.setattr(resumed._counter, "start", pytest.fail)  # its steps are counted already
     second = Run(monkeypatch, resumed)
-    second.batches(cost.WARM_UP, wait=9.0)
+    second.batches(throughput.WARM_UP, wait=9.0)
     second.batches(5)
     second.validate()
     assert resumed.totals.images == 9 * 4
     assert resumed.totals.seconds == pytest.approx(9 * (WAIT + WORK + HOOKS))
     assert resumed.totals.waited == pytest.approx(9 * WAIT)
     # The steps after the checkpoint were taken again, and are counted once.
-    assert resumed.totals.training_flops == (4 + 5 + 2 * cost.WARM_UP) * 2 * 5 * 7 * 11
+    assert resumed.totals.training_flops == (4 + 5 + 2 * throughput.WARM_UP) * 2 * 5 * 7 * 11
     # What was logged before is not logged again.
-    assert second.logged[0][1]["cost/images_per_second"] == pytest.approx(4 / (WAIT + WORK))
+    assert second.logged[0][1]["throughput/images_per_second"] == pytest.approx(4 / (WAIT + WORK))
 
 
 def test_of_several_processes_the_one_that_waits_longest_counts(monkeypatch):
@@ -190,16 +190,16 @@ def test_of_several_processes_the_one_that_waits_longest_counts(monkeypatch):
         assert reduce_op == "max"
         return torch.maximum(mine, torch.tensor(next(others), dtype=mine.dtype))
 
-    run = Run(monkeypatch, Cost(), every=5, processes=2, others=reduce)
-    run.batches(cost.WARM_UP)
+    run = Run(monkeypatch, Throughput(), every=5, processes=2, others=reduce)
+    run.batches(throughput.WARM_UP)
     run.batches(2)
-    assert run.cost.totals.waited == 4.0
-    assert run.logged[0][1]["cost/data_wait"] == 4.0 / (2 * (WAIT + WORK) + HOOKS)
-    assert run.logged[0][1]["cost/images_per_second"] == 16 / (2 * (WAIT + WORK) + HOOKS)
+    assert run.throughput.totals.waited == 4.0
+    assert run.logged[0][1]["throughput/data_wait"] == 4.0 / (2 * (WAIT + WORK) + HOOKS)
+    assert run.logged[0][1]["throughput/images_per_second"] == 16 / (2 * (WAIT + WORK) + HOOKS)
     run.batches(1)
-    run.cost.on_train_epoch_end(run.trainer, run.task)
-    assert run.cost.totals.waited == 4.0 + WAIT
-    assert run.cost.totals.training_flops == 2 * 6 * 2 * 5 * 7 * 11
+    run.throughput.on_train_epoch_end(run.trainer, run.task)
+    assert run.throughput.totals.waited == 4.0 + WAIT
+    assert run.throughput.totals.training_flops == 2 * 6 * 2 * 5 * 7 * 11
 
 
 def test_processes_log_at_the_same_steps_whatever_they_count(monkeypatch):
@@ -209,24 +209,24 @@ def test_processes_log_at_the_same_steps_whatever_they_count(monkeypatch):
         together.append(run.trainer.global_step)
         return most
 
-    run = Run(monkeypatch, Cost(), processes=2, others=reduce)
-    run.batches(cost.WARM_UP + 2)
+    run = Run(monkeypatch, Throughput(), processes=2, others=reduce)
+    run.batches(throughput.WARM_UP + 2)
     run.images = 3  # one was broken here
     run.batches(4)
     assert together == [4, 6, 8]
 
 
 def test_utilisation_is_what_was_done_of_what_could_be(monkeypatch):
-    monkeypatch.setattr(cost, "peak_flops", lambda device, precision: 1000.0)
-    run = Run(monkeypatch, Cost())
-    run.batches(cost.WARM_UP + 1)
-    assert run.logged[0][1]["cost/mfu"] == 770 / (1000 * (WAIT + WORK))
+    monkeypatch.setattr(throughput, "peak_flops", lambda device, precision: 1000.0)
+    run = Run(monkeypatch, Throughput())
+    run.batches(throughput.WARM_UP + 1)
+    assert run.logged[0][1]["throughput/mfu"] == 770 / (1000 * (WAIT + WORK))
     # A resume on a device twice as fast.
-    resumed = Cost()
-    resumed.load_state_dict(run.cost.state_dict())
-    monkeypatch.setattr(cost, "peak_flops", lambda device, precision: 2000.0)
+    resumed = Throughput()
+    resumed.load_state_dict(run.throughput.state_dict())
+    monkeypatch.setattr(throughput, "peak_flops", lambda device, precision: 2000.0)
     run = Run(monkeypatch, resumed)
-    run.batches(cost.WARM_UP + 1)
+    run.batches(throughput.WARM_UP + 1)
     run.validate()
     seconds = WAIT + WORK + HOOKS
     assert resumed.result()["mfu"] == round(2 * 770 / (1000 * seconds + 2000 * seconds), 4)
@@ -236,8 +236,8 @@ def test_the_device_is_waited_for_only_where_metrics_are_logged(monkeypatch):
     waits = []
     monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: waits.append(device))
     monkeypatch.setattr(Task, "device", torch.device("mps"))
-    run = Run(monkeypatch, Cost(), every=10)
-    run.batches(cost.WARM_UP)
+    run = Run(monkeypatch, Throughput(), every=10)
+    run.batches(throughput.WARM_UP)
     waits.clear()
     run.batches(16)  # up to the 19th, past the 10th
     assert len(waits) == 1
@@ -256,22 +256,22 @@ def memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: memory.most)
     monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: None)
-    monkeypatch.setattr(cost, "peak_flops", lambda device, precision: None)
+    monkeypatch.setattr(throughput, "peak_flops", lambda device, precision: None)
     monkeypatch.setattr(Task, "device", torch.device("cuda"))
     return memory
 
 
 def test_the_most_memory_that_training_took(monkeypatch, memory):
     memory.most = 9 * 2**30  # of an earlier run of this process
-    run = Run(monkeypatch, Cost())
-    run.batches(cost.WARM_UP)
-    assert run.cost.state_dict()["totals"]["memory"] == 0
+    run = Run(monkeypatch, Throughput())
+    run.batches(throughput.WARM_UP)
+    assert run.throughput.state_dict()["totals"]["memory"] == 0
     memory.most = 3 * 2**30
     run.batches(1)
-    assert run.logged[0][1]["cost/peak_memory"] == 3
+    assert run.logged[0][1]["throughput/peak_memory"] == 3
     memory.most = 2 * 2**30
     run.validate()
-    assert run.cost.result()["peak_device_memory"] == 3 * 2**30
+    assert run.throughput.result()["peak_device_memory"] == 3 * 2**30
 
 
 def test_memory_that_only_counting_took_is_no_part_of_it(monkeypatch, memory):
@@ -279,10 +279,10 @@ def test_memory_that_only_counting_took_is_no_part_of_it(monkeypatch, memory):
         memory.now = 2**30
         memory.most = 3 * 2**30
 
-    run = Run(monkeypatch, Cost())
+    run = Run(monkeypatch, Throughput())
     run.batch(step=step)  # counted
     run.validate()
-    assert run.cost.result()["peak_device_memory"] == 2**30
+    assert run.throughput.result()["peak_device_memory"] == 2**30
 
 
 def rows(run, name):
@@ -303,13 +303,13 @@ def test_a_run_leaves_its_cost(finished_run):
 
 
 def test_costs_stand_beside_the_metrics_in_all_loggers(finished_run):
-    names = {"cost/images_per_second", "cost/data_wait"}
-    costs = rows(finished_run, "cost.csv")
-    assert costs[0].keys() == names | {"step"}
-    assert [row["step"] for row in costs] == ["3", "4", "5"]
-    assert not [name for name in rows(finished_run, "metrics.csv")[0] if "cost" in name]
+    names = {"throughput/images_per_second", "throughput/data_wait"}
+    rates = rows(finished_run, "throughput.csv")
+    assert rates[0].keys() == names | {"step"}
+    assert [row["step"] for row in rates] == ["3", "4", "5"]
+    assert not [name for name in rows(finished_run, "metrics.csv")[0] if "throughput" in name]
     curves = EventAccumulator(str(finished_run / "tensorboard")).Reload()
     for name in names:
         logged = curves.Scalars(name)
         assert [event.step for event in logged] == [3, 4, 5]
-        assert [event.value for event in logged] == pytest.approx([float(r[name]) for r in costs])
+        assert [event.value for event in logged] == pytest.approx([float(r[name]) for r in rates])
