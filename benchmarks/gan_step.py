@@ -39,10 +39,10 @@ class BareGAN:
         task, judge, adversarial = self.task, self.task.discriminator, self.task.adversarial_loss
         with self._autocast():
             batch = task.with_target(batch)
-            L = task.scaling.normalise_L(batch.L)
+            L = task.scaling.normalize_L(batch.L)
             prediction = task.net(L)
             ab_hat = task.net.head.to_ab(prediction)
-            loss = adversarial(judge(L, task.scaling.normalise_ab(batch.ab)), real=True)
+            loss = adversarial(judge(L, task.scaling.normalize_ab(batch.ab)), real=True)
             loss = loss + adversarial(judge(L, ab_hat.detach()), real=False)
         self._step(self.discriminator, loss)
         judge.requires_grad_(False)

@@ -18,7 +18,7 @@ from lightning_colorize.color import RawBatch, set_tf32, to_lab, to_rgb
 from lightning_colorize.commands.fit import PROGRAM, train
 from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.corrupt import BrokenImages
+from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.reading import Decode, Reading
@@ -84,8 +84,10 @@ class _On(TrainerView):
 def _loader(folder: Path, place: Place, decode: Decode) -> ImageLoader:
     images = FileImages(folder, list_images(folder))
     side, batch_size = (24, 2) if place.toy else (_SIDE, min(_BATCH, len(images)))
-    reading = Reading(batch_size, place.workers, place.device.type == "cuda", decode, seed=0)
-    broken = BrokenImages(len(images), max_share=1.0)
+    reading = Reading(
+        batch_size, "crop", place.workers, place.device.type == "cuda", decode, seed=0
+    )
+    broken = CorruptImages(len(images), max_share=1.0)
     return reading.loader(images, side, broken, _On(place.device), shuffle=True)
 
 

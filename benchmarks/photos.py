@@ -1,38 +1,60 @@
-"""What the README shows of trained networks: a table, curves, and public photographs coloured.
+"""Results of trained networks: tables, curves, and public-domain photographs in color.
 
+    python benchmarks/photos.py systems --data FOLDER --out RUNS --minutes 10 --size 64
     python benchmarks/photos.py compare --data FOLDER --command '...' pretrained=RUN scratch=RUN
     python benchmarks/photos.py quickstart RUN
     python benchmarks/photos.py gans --data FOLDER --command '...' cnn=RUN,RUN cgan=RUN,RUN
 
-`compare` measures runs on FOLDER's test split (benchmarks/results/photos_cpu.json) and draws their
-curves; `quickstart` draws the photograph that the quickstart keeps out of training, and its
-validation regions; `gans` measures systems, each by runs that differ in their seed
-(benchmarks/results/gans.json), and draws the first run of each. Images go to docs/images/: only
-scikit-image's photographs, which are in the public domain, never those of FOLDER.
+`systems` trains the published systems and photos_cpu under equal conditions, one after the other,
+and measures their last weights on FOLDER's test split (benchmarks/results/systems.json). Run it
+again to continue: systems in the result are skipped, an interrupted training is resumed.
+`compare` measures existing runs (benchmarks/results/photos_cpu.json) and draws their curves.
+`quickstart` draws the test image and the validation regions of the quickstart. `gans` measures
+systems over seeds (benchmarks/results/gans.json). Pictures go to docs/images/ and show
+scikit-image's photographs, which are in the public domain, never images of FOLDER.
 """
 
 import argparse
 import csv
+import json
+import subprocess
+import sys
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import yaml
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.io import write_png
-from torchvision.utils import make_grid
+from torchvision.transforms.v2.functional import resize
 
 from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.color import to_lab, to_rgb
-from lightning_colorize.data.dataset import crop_square, resize_short_side
 from lightning_colorize.data.sources import EmbeddedSource
 from lightning_colorize.evaluation import evaluate, find_images
+from lightning_colorize.evaluation.measured import measure_systems
+from lightning_colorize.evaluation.statistics import metrics_over
+from lightning_colorize.evaluation.systems import open_systems
 from lightning_colorize.inference import LoadedTask, load_task
-from lightning_colorize.runs.folder import LAST, METRICS, read_result
+from lightning_colorize.metrics.spec import NAMES
+from lightning_colorize.runs.folder import LAST, METRICS
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks.prediction import colorize_image
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
+EXPERIMENTS = ROOT / "experiments"
+SYSTEMS = (
+    *("resnet34_upsample", "resnet18_deconv", "vgg16_upsample", "cnn_autoencoder", "cnn_unet"),
+    *("cgan_pix2pix", "cgan_faces_landscapes", "cgan_staged", "photos_cpu"),
+)
+# A short budget ends before the experiment's ten epochs of the generator alone.
+OWN_SETTINGS = {"cgan_staged": {"model.generator_epochs": "4", "model.discriminator_epochs": "1"}}
+RESAMPLES = 2000
 CURVES = ("val/psnr", "val/ciede2000", "val/colorfulness_ratio", "val/ab_corr")
 
 
@@ -40,6 +62,24 @@ def main() -> None:
     """Measure and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
+    trained = commands.add_parser("systems")
+    trained.add_argument("--data", type=Path, required=True, help="folder with train, val, test")
+    trained.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    trained.add_argument("--minutes", type=float, default=10, help="of training, for each system")
+    trained.add_argument("--size", type=int, default=64, help="pixels, for all systems")
+    trained.add_argument("--precision", default="bf16-mixed", help="of all systems")
+    trained.add_argument("--download", action="store_true", help="ImageNet weights, where used")
+    trained.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SYSTEM:KEY=VALUE",
+        help="a setting of one system: vgg16_upsample:model.encoder.weights=vgg16.pth",
+    )
+    trained.add_argument("--only", nargs="+", choices=SYSTEMS, default=SYSTEMS)
+    trained.add_argument("--result", type=Path, default=ROOT / "benchmarks/results/systems.json")
+    trained.add_argument("--picture", type=Path, default=IMAGES / "systems.png")
+    trained.set_defaults(do=train_systems)
     compared = commands.add_parser("compare")
     compared.add_argument("runs", nargs="+", metavar="NAME=RUN")
     compared.add_argument("--data", type=Path, required=True)
@@ -58,10 +98,139 @@ def main() -> None:
     args.do(args)
 
 
+def train_systems(args: argparse.Namespace) -> None:
+    """Train and measure the systems that the result does not contain; draw all of them."""
+    conditions = {"minutes": args.minutes, "size": args.size, "precision": args.precision}
+    report: dict[str, Any] = {**conditions, "systems": {}, "baselines": {}, "images": 0}
+    if args.result.is_file():
+        report = json.loads(args.result.read_text())
+        if any(report[name] != value for name, value in conditions.items()):
+            sys.exit(f"{args.result} was made under other conditions; give another --result")
+    # Paths of this machine are nobody's business.
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[2:]]
+    command = " ".join(["python benchmarks/photos.py systems", *words])
+    for name in args.only:
+        if name in report["systems"]:
+            continue
+        settings, weights = settings_of(name, args.download, args.set)
+        run = train(name, settings, args)
+        intervals, report["images"] = intervals_of(name, run / LAST, args.data)
+        report["systems"][name] = {
+            "metrics": intervals.pop(name),
+            "weights": weights,
+            "settings": {k: Path(v).name if "weights" in k else v for k, v in settings.items()},
+            **account(run),
+        }
+        report["baselines"] = report["baselines"] or intervals
+        args.result.parent.mkdir(parents=True, exist_ok=True)
+        write_report(args.result, command, report)
+        print(f"{name}: written to {args.result}", flush=True)
+    runs = [run_folder(name, args) for name in SYSTEMS if name in report["systems"]]
+    args.picture.parent.mkdir(parents=True, exist_ok=True)
+    draw_public([load_task(run / LAST) for run in runs], args.picture, side=128)
+
+
+def settings_of(name: str, download: bool, given: list[str]) -> tuple[dict[str, str], str | None]:
+    """Return what a system changes of its experiment, and where its first weights are from.
+
+    Args:
+        name: Of the experiment.
+        download: Let encoders download ImageNet weights.
+        given: Settings as `SYSTEM:KEY=VALUE`.
+
+    Returns:
+        Settings by dotted name; and `ImageNet`, `random` where the experiment starts from ImageNet
+        weights that are not available, or None where it starts from random ones anyway.
+    """
+    settings = dict(OWN_SETTINGS.get(name, {}))
+    for word in given:
+        system, _, setting = word.partition(":")
+        if system == name:
+            key, _, value = setting.partition("=")
+            settings[key] = value
+    model = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())["model"]["init_args"]
+    encoder = model["encoder"]["init_args"]
+    if not encoder.get("pretrained"):
+        return settings, None
+    if download or "model.encoder.weights" in settings:
+        return settings, "ImageNet"
+    settings["model.encoder.pretrained"] = "false"
+    settings |= {"model.encoder.frozen": "false"} if encoder["frozen"] else {}
+    settings |= {"model.encoder_lr_ratio": "1.0"} if "encoder_lr_ratio" in model else {}
+    return settings, "random"
+
+
+def run_folder(name: str, args: argparse.Namespace) -> Path:
+    """Return the run folder of a system."""
+    return Path(args.out) / name / f"{args.minutes:g}min-{args.size}px"
+
+
+def train(name: str, settings: dict[str, str], args: argparse.Namespace) -> Path:
+    """Train a system, or resume its training; return its run folder."""
+    run = run_folder(name, args)
+    if (run / "result.json").is_file() and RunResult.read(run).ended:  # type: ignore[union-attr]
+        return run
+    clock, seconds = divmod(round(60 * args.minutes), 60)
+    given = {
+        "data.root": args.data.resolve(),
+        "data.source": EXPERIMENTS / "source" / "folder.yaml",
+        "data.size": args.size,
+        "data.cache": "always",
+        "trainer.max_time": f"00:{clock // 60:02}:{clock % 60:02}:{seconds:02}",
+        "trainer.max_epochs": -1,
+        "trainer.precision": args.precision,
+        "trainer.check_val_every_n_epoch": 3,
+        "model.channels_last": "true",
+        "run.root": args.out,
+        "run.name": run.name,
+        "run.auto_resume": "true",
+        # Neither selected by a metric nor stopped by one: the weights at the end of the budget.
+        "run.monitor": "null",
+        "run.patience": "null",
+        "run.test": "false",
+        "run.grid_images": 0,
+        "run.loggers.wandb": "disabled",
+        "run.loggers.tensorboard": "false",
+        **settings,
+    }
+    words = [f"--{key}={value}" for key, value in given.items()]
+    fit = [sys.executable, "-m", "lightning_colorize", "fit", "--config"]
+    print(f"{name}: {timedelta(minutes=args.minutes)} of training", flush=True)
+    subprocess.run([*fit, EXPERIMENTS / f"{name}.yaml", *words], check=True)
+    return run
+
+
+def intervals_of(
+    name: str, checkpoint: Path, data: Path
+) -> tuple[dict[str, dict[str, dict[str, float]]], int]:
+    """Return the metrics of a network and its baselines, and the number of test images.
+
+    Each metric has a value and the ends of its 95 % interval: the percentile bootstrap over
+    images, the same draws for every system.
+    """
+    systems = open_systems([f"{name}={checkpoint}"], data, [], torch.device("cpu"))
+    found = find_images(data, "test")
+    size = load_task(checkpoint).size
+    batches = found.batches(size, 32, torch.device("cpu"))
+    measured = measure_systems(systems, batches, show=lambda tiles, values: None)
+    assert measured.values is not None
+    count = measured.values.shape[-1]
+    drawn = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
+    rows = {}
+    for row, values in zip(measured.rows, measured.values, strict=True):
+        estimate = metrics_over(values[None])[0]
+        low, high = np.percentile(metrics_over(values[None][..., drawn])[0], (2.5, 97.5), axis=-1)
+        rows[row] = {
+            metric: {"value": float(estimate[i]), "low": float(low[i]), "high": float(high[i])}
+            for i, metric in enumerate(NAMES)
+        }
+    return rows, count
+
+
 def compare(args: argparse.Namespace) -> None:
-    """Write the table, the curves, and the public photographs as each run colours them."""
+    """Write the table and the curves, and draw the public photographs colored by each run."""
     runs = {name: Path(folder) for name, _, folder in (run.partition("=") for run in args.runs)}
-    # The weights at the end of the budget: nothing is chosen by any metric.
+    # The weights at the end of the budget: nothing is selected by a metric.
     tasks = {name: load_task(folder / LAST) for name, folder in runs.items()}
     report = measure(tasks, args.data) | {"runs": {n: account(f) for n, f in runs.items()}}
     write_report(ROOT / "benchmarks" / "results" / "photos_cpu.json", args.command, report)
@@ -70,9 +239,9 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def compare_systems(args: argparse.Namespace) -> None:
-    """Write each system's metrics over seeds, and the public photographs as the first run of each.
+    """Write each system's metrics over seeds, and draw the first run of each.
 
-    What a run folder stands for is measured: its best checkpoint, by the experiment's own rule.
+    The best checkpoint of each run is measured, as its experiment selects it.
     """
     systems = {
         name: [Path(run) for run in runs.split(",")]
@@ -105,24 +274,24 @@ def compare_systems(args: argparse.Namespace) -> None:
 
 
 def last_epochs_mean(run: Path, name: str) -> float | None:
-    """Return the mean of what a run logged of a metric in its last epoch; None if it has none."""
+    """Return the mean of a metric over a run's last epoch; None if it was not logged."""
     with (run / METRICS).open() as file:
         rows = [row for row in csv.DictReader(file) if row.get(name)]
     values = [float(row[name]) for row in rows if row["epoch"] == rows[-1]["epoch"]]
     return sum(values) / len(values) if values else None
 
 
-def draw_public(tasks: Iterable[LoadedTask], file: Path) -> None:
-    """Draw four public photographs: grey, as each network colours them, truth."""
+def draw_public(tasks: Iterable[LoadedTask], file: Path, side: int = 160) -> None:
+    """Draw four public-domain photographs: grey, colored by each network, truth."""
     whole = [
         EmbeddedSource(held_out=name).splits(None)["test"].read(0)
         for name in ("astronaut", "chelsea", "coffee", "rocket")
     ]
-    write_png(side_by_side(whole, tasks, side=160), str(file))
+    write_png(side_by_side(whole, tasks, side), str(file))
 
 
 def draw_quickstart(args: argparse.Namespace) -> None:
-    """Draw the unseen photograph and the validation regions of the quickstart."""
+    """Draw the test image and the validation regions of the quickstart."""
     splits = EmbeddedSource().splits(None)
     images = [splits[s].read(i) for s in ("test", "val") for i in range(len(splits[s]))]
     columns = side_by_side(images, [load_task(args.run)], side=96, upright=True)
@@ -130,7 +299,7 @@ def draw_quickstart(args: argparse.Namespace) -> None:
 
 
 def measure(tasks: dict[str, LoadedTask], data: Path) -> dict[str, Any]:
-    """Return the networks' metrics, then the first one's baselines', on the test split."""
+    """Return the metrics of the networks and of the first one's baselines, on the test split."""
     metrics: dict[str, dict[str, float]] = {}
     baselines: dict[str, dict[str, float]] = {}
     found = find_images(data, "test")
@@ -143,10 +312,10 @@ def measure(tasks: dict[str, LoadedTask], data: Path) -> dict[str, Any]:
 
 
 def account(run: Path) -> dict[str, Any]:
-    """Return what a run cost."""
-    result = read_result(run) or {}
-    kept = ("epochs", "images_seen", "seconds", "images_per_second", "parameters")
-    return {name: result[name] for name in kept}
+    """Return the length, throughput and size of a run."""
+    result = RunResult.read(run)
+    names = ("epochs", "images_seen", "seconds", "images_per_second", "parameters")
+    return {name: getattr(result, name) for name in names}
 
 
 def draw_curves(runs: dict[str, Path]) -> None:
@@ -170,22 +339,29 @@ def draw_curves(runs: dict[str, Path]) -> None:
 def side_by_side(
     images: list[Tensor], tasks: Iterable[LoadedTask], side: int, upright: bool = False
 ) -> Tensor:
-    """Return a row for each image: grey, as each network colours it, truth.
+    """Return a row for each image: grey, colored by each network, truth.
 
     Args:
-        images: (3, H, W), uint8; their middle square is shown.
+        images: (3, H, W), uint8; shown whole.
         tasks: The networks.
-        side: Height and width of what is shown, in pixels.
+        side: Width of each cell, in pixels; its height if `upright`.
         upright: A column for each image instead.
     """
-    ways = [
+    columns = [
         [grey(rgb) for rgb in images],
         *([colorize_image(t.task, rgb, t.size) for rgb in images] for t in tasks),
         images,
     ]
-    table = ways if upright else [list(row) for row in zip(*ways, strict=True)]
-    cells = [crop_square(resize_short_side(rgb, side), side) for row in table for rgb in row]
-    return make_grid(cells, nrow=len(table[0]), padding=4, pad_value=255)
+    table = columns if upright else [list(row) for row in zip(*columns, strict=True)]
+    rows = [torch.cat([_cell(rgb, side, upright) for rgb in row], dim=2) for row in table]
+    return F.pad(torch.cat(rows, dim=1), (4, 0, 4, 0), value=255)
+
+
+def _cell(rgb: Tensor, side: int, upright: bool) -> Tensor:
+    """Return an image at a width (height if upright) of `side`, with a margin."""
+    height, width = rgb.shape[-2:]
+    size = [side, round(width * side / height)] if upright else [round(height * side / width), side]
+    return F.pad(resize(rgb, size, antialias=True), (0, 4, 0, 4), value=255)
 
 
 def grey(rgb: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a sweep of encoders and losses says, and how sure it is.
+"""The results of a sweep of encoders and losses, with intervals.
 
     lightning-colorize sweep export SWEEP --to trials.json
     python benchmarks/sweep.py trials.json --data FOLDER --command '...' NAME=RUN,RUN,RUN ...
@@ -26,7 +26,7 @@ from lightning_colorize.evaluation.statistics import (
 )
 from lightning_colorize.evaluation.systems import Network, open_systems
 from lightning_colorize.metrics.spec import NAMES
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.record import RunRecord
 
 RESULTS = Path(__file__).parent / "results"
 COMPARED = ("psnr", "ssim", "ciede2000", "colorfulness_ratio", "ab_corr")
@@ -61,13 +61,13 @@ def trials(sweep: dict[str, Any]) -> dict[str, Any]:
     rows = [
         {
             "what": [Path(str(trial["values"][name])).stem for name in names],
-            "metrics": (read_result(Path(trial["folder"])) or {})["metrics"],
+            "metrics": RunRecord(Path(trial["folder"])).metrics,
             "seconds": trial["seconds"],
         }
         for trial in finished
     ]
     # The same of all trials: they share their validation images.
-    baselines = (read_result(Path(finished[0]["folder"])) or {})["baselines"]
+    baselines = RunRecord(Path(finished[0]["folder"])).baselines
     return {"sweep": sweep["name"], "metric": sweep["metric"], "rows": rows, "baselines": baselines}
 
 

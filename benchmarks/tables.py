@@ -165,6 +165,29 @@ def gans(report: dict[str, Any]) -> str:
     return table(["", *columns, "D accuracy"], rows)
 
 
+def systems(report: dict[str, Any]) -> str:
+    """Metrics of the published systems with 95 % intervals, and of the baselines."""
+    columns = {"psnr": 2, "ssim": 3, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
+
+    def cells(metrics: dict[str, dict[str, float]]) -> list[str]:
+        return [
+            "{value:.{d}f} ({low:.{d}f} to {high:.{d}f})".format(d=digits, **metrics[column])
+            for column, digits in columns.items()
+        ]
+
+    marks = {"ImageNet": " (ImageNet weights)", "random": " (from scratch)", None: ""}
+    rows = [
+        [f"{name}{marks[row['weights']]}", *cells(row["metrics"]), f"{row['images_seen']:,}"]
+        for name, row in report["systems"].items()
+    ]
+    rows += [[name, *cells(metrics), "-"] for name, metrics in report["baselines"].items()]
+    text = table(["", *columns, "images seen"], rows)
+    return text + (
+        f"\n{report['minutes']:g} minutes of training at {report['size']} px for each system, the "
+        f"same images; {report['images']} test images, 95 % intervals over them.\n"
+    )
+
+
 def hyperband(report: dict[str, Any]) -> str:
     """What each rule spends of the grid's validations, and what it misses."""
     rows = [
@@ -284,6 +307,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "soak": soak,
     "sweep": sweep,
     "sweep_seeds": sweep_seeds,
+    "systems": systems,
 }
 
 

@@ -119,6 +119,18 @@ def test_loader_benchmark(tmp_path, capsys):
     assert report["rows"][0]["difference"]["pixels_max"] <= 2
 
 
+def test_lab_benchmark(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)  # the script imports its neighbor
+    path = tmp_path / "lab.json"
+    _script("lab").main(["--quick", "--pairs", "3", "--size", "128", "--json", str(path)])
+    report = json.loads(path.read_text())
+    _check_origin(report, "lab")
+    (row,) = report["rows"]
+    _check_ratios(row)
+    assert row["largest_error"]["ours"] < 1e-3
+    assert row["ratio"]["to_lab/to_lab_skimage"]["median"] > 1.0
+
+
 def test_fit_overhead_benchmark(tmp_path, capsys):
     path = tmp_path / "fit_overhead.json"
     words = ["--quick", "--pairs", "3", "--batch-size", "4", "--json", str(path)]

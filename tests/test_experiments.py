@@ -19,6 +19,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from lightning_colorize.cli import main
+from lightning_colorize.data.sources import FolderSource
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SYSTEMS = sorted(path for path in EXPERIMENTS.glob("*.yaml") if path.stem != "base")
@@ -248,6 +249,7 @@ def test_published_settings(parser):
     published = {
         "resnet34_upsample": {
             "data.size": 224,
+            "data.resize": "stretch",
             "model.encoder.class_path": "lightning_colorize.networks.ResNetEncoder",
             "model.encoder.depth": 34,
             "model.encoder.levels": 3,
@@ -264,6 +266,7 @@ def test_published_settings(parser):
         },
         "vgg16_upsample": {
             "data.size": 224,
+            "data.resize": "stretch",
             "data.batch_size": 16,
             "trainer.max_epochs": 2000,
             "model.encoder.class_path": "lightning_colorize.networks.VGG16Encoder",
@@ -322,6 +325,19 @@ def test_basset_hounds_are_divided_as_published(parser):
     source = config["data"]["source"]["init_args"]
     assert source["breed"] == "basset_hound"
     assert source["splits"] == {"train": 134, "val": 36, "test": 30}
+
+
+def test_20_000_faces_and_the_color_half_of_pairs(parser, tmp_path):
+    config = parse(parser, "--config", EXPERIMENTS / "cgan_faces_landscapes.yaml")
+    faces, _, mixed = folders = config["data"]["source"]["init_args"]["folders"]
+    assert (faces["sample"], faces["seed"]) == (20_000, 0)
+    assert {folder["weight"] for folder in folders} == {1.0}
+    for name in ("train_color/1.jpg", "train_black/1.jpg", "test_color/2.jpg", "test_black/2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    splits = FolderSource(exclude=mixed["exclude"]).splits(tmp_path).values()
+    names = {images.name(i) for images in splits for i in range(len(images))}
+    assert names == {"train_color/1.jpg", "test_color/2.jpg"}
 
 
 @pytest.mark.parametrize("slot", ["loss", "source"])

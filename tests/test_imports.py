@@ -69,6 +69,11 @@ print(time.process_time() / before)
     assert float(done.stdout.splitlines()[-1]) < 1.2
 
 
+def test_importing_data_does_not_import_lightning():
+    code = "import sys, lightning_colorize.data.decoding; print('pytorch_lightning' in sys.modules)"
+    assert run_python(code).stdout == "False\n"
+
+
 def test_importing_the_package_imports_nothing_heavy():
     code = f"import sys, lightning_colorize; print([n for n in {HEAVY} if n in sys.modules])"
     assert run_python(code).stdout == "[]\n"

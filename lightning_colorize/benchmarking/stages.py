@@ -92,7 +92,7 @@ class Bench:
         self.settings = settings
         self.names = list_images(self.folder)
         self.count = len(self.names)
-        self.side = self._data("never").loader("train").dataset.side  # type: ignore[attr-defined]
+        self.side = self._data("never").loader("train").dataset.side
         self.in_memory = fits_in_memory(self.count, self.side)
 
     def stages(self) -> Iterator[Stage]:

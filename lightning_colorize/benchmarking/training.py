@@ -37,7 +37,7 @@ class BareTraining:
         task = self.task
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             batch = task.with_target(batch)
-            loss: Tensor = task.loss(task.net(task.scaling.normalise_L(batch.L)), batch)
+            loss: Tensor = task.loss(task.net(task.scaling.normalize_L(batch.L)), batch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -3,7 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,7 @@ from torch import Tensor
 
 from lightning_colorize.common.processes import cores
 from lightning_colorize.common.progress import progress
-from lightning_colorize.data.corrupt import Broken
-from lightning_colorize.data.dataset import limit_length, resize_short_side
+from lightning_colorize.data.dataset import CorruptImage, Resize, resize
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import ImageSet
 
@@ -28,7 +27,7 @@ _SHARE = 0.25
 
 
 class CachedImages(ImageSet):
-    """A set's images in memory, decoded, with the short side at `side`; broken ones left out.
+    """A set's images in memory, decoded, with the short side at `side`; corrupt ones left out.
 
     In a few large blocks and no object per image: forked workers share them without copying a
     page, and no second copy is made while they fill.
@@ -36,13 +35,14 @@ class CachedImages(ImageSet):
     Args:
         images: Read once, in threads (decoding leaves Python's lock free).
         side: Pixels of the short side.
+        mode: How they are resized.
 
     Attributes:
-        broken: What could not be read.
+        corrupt: What could not be read.
     """
 
-    def __init__(self, images: ImageSet, side: int) -> None:
-        self.broken: list[Broken] = []
+    def __init__(self, images: ImageSet, side: int, mode: Resize = "crop") -> None:
+        self.corrupt: list[CorruptImage] = []
         self._images = images
         self._blocks: list[Tensor] = []
         indices: list[int] = []
@@ -53,13 +53,13 @@ class CachedImages(ImageSet):
             ThreadPoolExecutor(max_workers=cores()) as threads,
             images.expecting(lambda: np.arange(len(images))) as tell,
         ):
-            loaded = threads.map(_load, repeat(images), range(len(images)), repeat(side))
+            loaded = threads.map(partial(_load, images, side, mode), range(len(images)))
             doing = "Reading images into memory"
             shown = progress(loaded, len(images), doing, bar_from=_BAR_FROM)
             for index, result in enumerate(shown):
                 tell(index)
                 if isinstance(result, ImageError):
-                    self.broken.append(Broken(images.name(index), result))
+                    self.corrupt.append(CorruptImage(images.name(index), result))
                     continue
                 size = result.numel()
                 if size > free:
@@ -105,9 +105,9 @@ class CachedImages(ImageSet):
         return stored.view(3, height, width)
 
 
-def _load(images: ImageSet, index: int, side: int) -> Tensor | ImageError:
+def _load(images: ImageSet, side: int, mode: Resize, index: int) -> Tensor | ImageError:
     try:
-        return resize_short_side(limit_length(images.read(index, side)), side)
+        return resize(images.read(index, side), side, mode)
     except ImageError as error:
         return error
 

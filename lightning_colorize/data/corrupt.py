@@ -2,9 +2,9 @@
 
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.data.dataset import CorruptImage
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.name_list import name_with_reason, read_name_list
 from lightning_colorize.data.shards.errors import ShardError
@@ -13,32 +13,20 @@ from lightning_colorize.data.shards.errors import ShardError
 _NAMED = 5
 
 
-class TooManyBroken(WorkError):
+class TooManyCorrupt(WorkError):
     """More images cannot be read than `data.max_broken_share` allows, found out at work."""
 
 
-class Broken(NamedTuple):
-    """An image that cannot be read.
+class CorruptImages:
+    """The corrupt images of a whole set, all its splits together.
 
-    Attributes:
-        name: Its name in its source.
-        error: What is wrong.
-    """
-
-    name: str
-    error: ImageError
-
-
-class BrokenImages:
-    """The broken images of a whole set, all its splits together.
-
-    One broken image is always tolerated: of a small set it would be a large share. Of several
+    One corrupt image is always tolerated: of a small set it would be a large share. Of several
     processes each counts those that it meets itself, against the whole set: over the epochs each
     meets nearly all training images.
 
     Args:
         total: Images of all splits.
-        max_share: The largest share that may be broken.
+        max_share: The largest share that may be corrupt.
         report: The file that lists them, in the form that `exclude_list` takes: the name, under a
             comment that says what is wrong. None for no file; then up to five are named.
     """
@@ -52,14 +40,14 @@ class BrokenImages:
 
     def add(
         self,
-        broken: list[Broken],
+        corrupt: list[CorruptImage],
         failure: type[Exception] = UsageError,
         reported_by_rank_zero: bool = False,
     ) -> None:
         """Take note of images that could not be read.
 
         Args:
-            broken: What could not be read.
+            corrupt: What could not be read.
             failure: What is raised where there are too many: wrong use as long as nothing has
                 begun.
             reported_by_rank_zero: Another process has met the same images and tells of them.
@@ -68,13 +56,13 @@ class BrokenImages:
             WorkError: If a shard cannot be read that the run cannot do without.
             Exception: `failure`, if they are now too many.
         """
-        for _, error in broken:
+        for _, error in corrupt:
             if isinstance(error, ShardError) and error.place not in self._shards:
                 self._shards.add(error.place)
                 if error.advice is not None:
                     raise WorkError(f"{error}: {error.advice}")
                 _say(f"Going on without the {error.leap:,} images of {error}")
-        new = dict(item for item in broken if item.name not in self._found)
+        new = dict(item for item in corrupt if item.name not in self._found)
         if not new:
             return
         before = len(self._found)

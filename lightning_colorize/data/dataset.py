@@ -1,6 +1,6 @@
 """A split's images as squares of uint8."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,15 +8,35 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.color import RawBatch
-from lightning_colorize.data.corrupt import Broken
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import ImageSet
+
+Resize = Literal["crop", "stretch"]
+"""How an image becomes a square: its short side is resized and a square cropped along the long
+side, or both sides are resized and the aspect ratio is lost."""
 
 LONGEST = 4
 """Of an image, at most this many times its short side is used along the long one.
 
 Otherwise an image of one row and some thousand columns would be enlarged to gigabytes.
 """
+
+
+def resize(rgb: Tensor, side: int, mode: Resize) -> Tensor:
+    """Resize an image so that a square of `side` pixels can be cropped from it.
+
+    Args:
+        rgb: (..., 3, H, W), uint8.
+        side: Pixels.
+        mode: With "stretch" the whole image becomes the square.
+
+    Returns:
+        (..., 3, h, w), uint8, min(h, w) = side.
+    """
+    if mode == "crop":
+        return resize_short_side(limit_length(rgb), side)
+    stretched: Tensor = TF.resize(rgb, [side, side], antialias=True)
+    return stretched
 
 
 def resize_short_side(rgb: Tensor, side: int) -> Tensor:
@@ -73,6 +93,18 @@ def square_corner(height: int, width: int, side: int, position: float) -> tuple[
     return round((height - side) * position), round((width - side) * position)
 
 
+class CorruptImage(NamedTuple):
+    """An image that cannot be read.
+
+    Attributes:
+        name: Its name in its source.
+        error: The reason.
+    """
+
+    name: str
+    error: ImageError
+
+
 class Jpeg(NamedTuple):
     """An image that is decoded elsewhere.
 
@@ -93,23 +125,23 @@ class Item(NamedTuple):
     """One image as the data set gives it.
 
     Attributes:
-        rgb: (3, side, side), uint8; None for a broken image that nothing replaces.
+        rgb: (3, side, side), uint8; None for a corrupt image that nothing replaces.
         name: The image's name.
-        broken: What could not be read on the way.
+        corrupt: What could not be read on the way.
         jpeg: In place of `rgb`, where it is not decoded yet.
     """
 
     rgb: Tensor | None
     name: str
-    broken: list[Broken]
+    corrupt: list[CorruptImage]
     jpeg: Jpeg | None = None
 
 
-def collate(items: list[Item]) -> tuple[RawBatch, list[Broken]]:
-    """Stack items to a batch and gather what was broken; the batch may be empty."""
+def collate(items: list[Item]) -> tuple[RawBatch, list[CorruptImage]]:
+    """Stack items to a batch and gather what was corrupt; the batch may be empty."""
     whole = [(item.rgb, item.name) for item in items if item.rgb is not None]
     rgb = torch.stack([rgb for rgb, _ in whole]) if whole else torch.empty(0, dtype=torch.uint8)
-    return RawBatch(rgb, [name for _, name in whole]), [b for item in items for b in item.broken]
+    return RawBatch(rgb, [name for _, name in whole]), [b for item in items for b in item.corrupt]
 
 
 class ImageDataset(Dataset[Item]):
@@ -123,8 +155,9 @@ class ImageDataset(Dataset[Item]):
         images: The split's images.
         side: Height and width of the squares.
         random_crop: Draw anew each time where the square is cut; else cut the centre.
-        replace_broken: In place of a broken image give the next one, so that a training epoch
+        replace_corrupt: In place of a corrupt image give the next one, so that a training epoch
             keeps its number of steps.
+        resize: How an image becomes a square.
 
     Attributes:
         ships_pixels: Whether batches are whole as they leave the loader's workers.
@@ -137,12 +170,14 @@ class ImageDataset(Dataset[Item]):
         images: ImageSet,
         side: int,
         random_crop: bool = False,
-        replace_broken: bool = False,
+        replace_corrupt: bool = False,
+        resize: Resize = "crop",
     ) -> None:
         self.images = images
         self.side = side
+        self.resize = resize
         self.random_crop = random_crop
-        self.replace_broken = replace_broken
+        self.replace_corrupt = replace_corrupt
 
     def __len__(self) -> int:
         return len(self.images)
@@ -158,26 +193,25 @@ class ImageDataset(Dataset[Item]):
             index: Which; beyond the last one, the first follows.
             position: Where along its free length the square is cut.
         """
-        broken: list[Broken] = []
+        corrupt: list[CorruptImage] = []
         tried = 0
         while tried < len(self):
             candidate = (index + tried) % len(self)
             try:
                 item = self._item(candidate, position)
             except ImageError as error:
-                broken.append(Broken(self.images.name(candidate), error))
-                if not self.replace_broken:
+                corrupt.append(CorruptImage(self.images.name(candidate), error))
+                if not self.replace_corrupt:
                     break
                 tried += error.leap
                 continue
-            return item._replace(broken=broken)
-        return Item(None, self.images.name(index % len(self)), broken)
+            return item._replace(corrupt=corrupt)
+        return Item(None, self.images.name(index % len(self)), corrupt)
 
     def collate(self, items: list[Item]) -> Any:
         """Return what is shipped for a batch."""
         return collate(items)
 
     def _item(self, index: int, position: float) -> Item:
-        read = limit_length(self.images.read(index, self.side))
-        rgb = crop_square(resize_short_side(read, self.side), self.side, position)
-        return Item(rgb, self.images.name(index), [])
+        resized = resize(self.images.read(index, self.side), self.side, self.resize)
+        return Item(crop_square(resized, self.side, position), self.images.name(index), [])

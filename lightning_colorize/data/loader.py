@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from lightning_colorize.color import RawBatch
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.corrupt import Broken, BrokenImages, TooManyBroken
-from lightning_colorize.data.dataset import ImageDataset
+from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
+from lightning_colorize.data.dataset import CorruptImage, ImageDataset
 from lightning_colorize.data.order import AnyOrder, EpochOrder
 from lightning_colorize.data.workers import leave_signals_to_the_run
 
@@ -28,8 +28,8 @@ Key = tuple[int, int]
 """An image's index and the number drawn for this delivery, in [0, 2**32)."""
 
 
-Receive = Callable[[Iterator[Any]], Iterator[tuple[RawBatch, list[Broken]]]]
-"""Batches as they were shipped to batches of pixels, and what of them turned out broken."""
+Receive = Callable[[Iterator[Any]], Iterator[tuple[RawBatch, list[CorruptImage]]]]
+"""Batches as they were shipped to batches of pixels, and what of them turned out corrupt."""
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -111,47 +111,64 @@ class EpochBatches(Sampler[list[Key]]):
         return self.order.part(self.length, self.rank, self.ranks)
 
 
-class ImageLoader(DataLoader[Any]):
+class ImageLoader:
     """Batches of uint8 images; its position is part of Lightning's checkpoints.
+
+    It owns a torch DataLoader and is none: Lightning replaces the sampler of a DataLoader where
+    several processes train or where it predicts, and the order here is dealt to processes already.
 
     Args:
         dataset: The images.
         batches: Which of them, in which order.
-        broken: Told of the images that could not be read.
+        corrupt: Receives the images that could not be read.
         seed_batches: Seed torch's generator before each batch is handed over (training).
         receive: Makes pixels of what the data set's `collate` shipped.
         options: Of torch's DataLoader: num_workers, pin_memory, persistent_workers, ...
 
     Attributes:
-        asked: When the latest batch was asked for, by `time.perf_counter`.
-        waited: Seconds that were waited for batches so far.
+        reader: The DataLoader.
+        asked: When the latest batch was requested, by `time.perf_counter`.
+        waited: Seconds spent waiting for batches so far.
     """
 
     def __init__(
         self,
         dataset: ImageDataset,
         batches: EpochBatches,
-        broken: BrokenImages,
+        corrupt: CorruptImages,
         seed_batches: bool = False,
         receive: Receive = iter,
         **options: Any,
     ) -> None:
-        super().__init__(
+        self.reader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=batches,
             collate_fn=dataset.collate,
             worker_init_fn=leave_signals_to_the_run,
             **options,
         )
+        self.dataset = dataset
         self.batches = batches
-        self.broken = broken
-        self._expecting = dataset.images.expecting
+        self.corrupt = corrupt
+        self.num_workers = self.reader.num_workers
         self.seed_batches = seed_batches
         self._receive = receive
         self.asked = 0.0
         self.waited = 0.0
         self._position = 0
         self._resumed = False
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    @property
+    def _iterator(self) -> Any:
+        """The iterator whose workers Lightning ends after a run."""
+        return self.reader._iterator
+
+    @_iterator.setter
+    def _iterator(self, value: None) -> None:
+        self.reader._iterator = value
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch, how many of its batches were handed over, of what, and to how many."""
@@ -199,7 +216,7 @@ class ImageLoader(DataLoader[Any]):
         """Make the next iteration a new epoch, also after a resume from here."""
         self._position = len(self)
 
-    def __iter__(self) -> Iterator[RawBatch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[RawBatch]:
         if self._position >= len(self) or (self._position and not self._resumed):
             # The last iteration ended, or was left early: this one is the next epoch.
             self.batches.epoch += 1
@@ -207,8 +224,8 @@ class ImageLoader(DataLoader[Any]):
         self._resumed = False
         self.batches.position = self._position
         nothing = True
-        for raw, broken in self._awaited():
-            self.broken.add(broken, TooManyBroken)
+        for raw, corrupt in self._awaited():
+            self.corrupt.add(corrupt, TooManyCorrupt)
             self._position += 1
             if not len(raw.rgb):
                 continue
@@ -216,15 +233,15 @@ class ImageLoader(DataLoader[Any]):
             if self.seed_batches:
                 self._seed_batch()
             yield raw
-        if nothing and self.broken.max_share < 1:
-            raise TooManyBroken("none of the images at hand can be read")
+        if nothing and self.corrupt.max_share < 1:
+            raise TooManyCorrupt("none of the images at hand can be read")
 
-    def _awaited(self) -> Iterator[tuple[RawBatch, list[Broken]]]:
+    def _awaited(self) -> Iterator[tuple[RawBatch, list[CorruptImage]]]:
         """Yield the batches, keeping account of how long each was waited for."""
         self.asked = time.perf_counter()
         # Starts the workers: time that is waited too, and before a thread fetches ahead.
-        batches = self._receive(super().__iter__())
-        with self._expecting(self.batches.coming) as tell:
+        batches = self._receive(iter(self.reader))
+        with self.dataset.images.expecting(self.batches.coming) as tell:
             for number in count(1):
                 if (batch := next(batches, None)) is None:
                     break

@@ -13,14 +13,13 @@ from pytorch_lightning import LightningDataModule
 from lightning_colorize.color import ColorBatch, RawBatch
 from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.data.augmentation import Augmentation
-from lightning_colorize.data.cached import Cache, Memory
 from lightning_colorize.data.checks import require, require_least, require_range, require_share
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.corrupt import BrokenImages
-from lightning_colorize.data.dataset import ImageDataset
+from lightning_colorize.data.corrupt import CorruptImages
+from lightning_colorize.data.dataset import ImageDataset, Resize
 from lightning_colorize.data.images import ImageSet
 from lightning_colorize.data.loader import EpochBatches, ImageLoader
-from lightning_colorize.data.reading import Decode, Reading
+from lightning_colorize.data.reading import Cache, Decode, ImageCache, Reading
 from lightning_colorize.data.sources import Source, SourceError, default_source, parse_root
 from lightning_colorize.data.sources.base import Splits
 from lightning_colorize.data.trainer_view import TrainerView
@@ -42,6 +41,8 @@ class ColorizationDataModule(LightningDataModule):
             takes); without it the photographs that scikit-image brings along are used.
         source: How the photographs are found and split; as the root tells by default.
         size: Height and width of the images in pixels.
+        resize: How an image becomes a square: crop resizes the short side and crops the long side,
+            stretch resizes both sides and loses the aspect ratio.
         batch_size: Images in a batch of one process.
         flip: Training: probability of a mirror image.
         crop_scale: Training: area of the random crop as a share of the image's, from and to; null
@@ -71,6 +72,7 @@ class ColorizationDataModule(LightningDataModule):
         root: str | None = None,
         source: Source | None = None,
         size: int = 128,
+        resize: Resize = "crop",
         batch_size: int = 32,
         flip: float = 0.5,
         crop_scale: tuple[float, float] | None = (0.6, 1.0),
@@ -104,8 +106,8 @@ class ColorizationDataModule(LightningDataModule):
         self.max_broken_share = max_broken_share
         pinned = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        self._reading = Reading(batch_size, num_workers, pinned, decode, self.seed)
-        self._memory = Memory(cache)
+        self._reading = Reading(batch_size, resize, num_workers, pinned, decode, self.seed)
+        self._cache = ImageCache(cache, resize)
         self._splits: Splits = {}
         self._images: dict[Split, ImageSet] = {}
         self._train_loader: ImageLoader | None = None
@@ -125,6 +127,7 @@ class ColorizationDataModule(LightningDataModule):
             "fit": ["train", "val"],
             "validate": ["val"],
             "test": ["test"],
+            "predict": ["test"],
         }
         if self.compiles and stage is not None:
             require_compiler("data.compile", self._run.device)
@@ -138,7 +141,7 @@ class ColorizationDataModule(LightningDataModule):
                 )
 
     def counts(self) -> dict[str, int]:
-        """Return the number of images of each split, broken ones counted until they are met."""
+        """Return the number of images of each split, corrupt ones counted until they are met."""
         return {
             name: len(self._images.get(name, images))  # type: ignore[call-overload]
             for name, images in self._splits.items()
@@ -158,7 +161,7 @@ class ColorizationDataModule(LightningDataModule):
         if split not in self._images:
             if split not in self._splits:
                 raise SourceError(f"the data has no {split} images, only {', '.join(self._splits)}")
-            self._images[split] = self._kept(split, self._splits[split])
+            self._images[split] = self._cached(split, self._splits[split])
         return self._images[split]
 
     def loader(self, split: Split) -> ImageLoader:
@@ -167,7 +170,7 @@ class ColorizationDataModule(LightningDataModule):
         return self._reading.loader(
             self.images(split),
             self._side(split),
-            self._broken,
+            self._corrupt,
             self._run,
             shuffle=training and not self._run.overfits,
             seed_batches=training,
@@ -200,6 +203,10 @@ class ColorizationDataModule(LightningDataModule):
         """Return the loader of the test images."""
         return self.loader("test")
 
+    def predict_dataloader(self) -> ImageLoader:
+        """Return the loader of the test images."""
+        return self.loader("test")
+
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> ColorBatch:
         """Convert on the device; augment where the Trainer is training."""
         augmentation = self.augmentation if self._run.training else None
@@ -218,9 +225,9 @@ class ColorizationDataModule(LightningDataModule):
             limit = self.batch_size * self._run.batches_of_a_try
         some = limit is not None and limit < len(images)
         loader = ImageLoader(
-            ImageDataset(images, self.size),
+            ImageDataset(images, self.size, resize=self._reading.resize),
             EpochBatches(len(images), self.batch_size, shuffle=some, order=images.order),
-            self._broken,
+            self._corrupt,
             num_workers=self._reading.workers(images, self._run.local_ranks),
         )
         count = max(1, limit // self.batch_size) if limit and some else None
@@ -238,30 +245,30 @@ class ColorizationDataModule(LightningDataModule):
                 )
 
     def _side(self, split: Split) -> int:
-        if split != "train":
+        if split != "train" or self.augmentation.crop is None:
             return self.size
         packed = self._splits[split].side
         # Without the margin a packed image is cropped from as it is, not enlarged first.
         return min(round(self.size * _MARGIN), packed or sys.maxsize)
 
-    def _kept(self, split: Split, found: ImageSet) -> ImageSet:
-        """Return a split's images from memory, if they are to be kept there."""
+    def _cached(self, split: Split, found: ImageSet) -> ImageSet:
+        """Return a split's images from memory, if they are cached there."""
         side, reads = self._side(split), self._run.reads(split, self.batch_size)
-        if not self._memory.keeps(len(found), side, reads, self._run.local_ranks):
+        if not self._cache.caches(len(found), side, reads, self._run.local_ranks):
             return found
-        kept = self._memory.keep(split, found, side, self._run.device)
-        # Each process reads them all, and one tells.
-        self._broken.add(kept.broken, reported_by_rank_zero=self._run.rank > 0)
-        return kept
+        cached = self._cache.load(split, found, side, self._run.device)
+        # Every process reads them all; one reports.
+        self._corrupt.add(cached.corrupt, reported_by_rank_zero=self._run.rank > 0)
+        return cached
 
     @property
     def _run(self) -> TrainerView:
         return TrainerView(self.trainer)
 
     @cached_property
-    def _broken(self) -> BrokenImages:
-        """The account of broken images, begun when the first are read: by then a run is known."""
+    def _corrupt(self) -> CorruptImages:
+        """The account of corrupt images, begun when the first are read: by then a run is known."""
         total = sum(len(images) for images in self._splits.values())
         folder = self._run.folder
         report = None if folder is None else folder / "broken.txt"
-        return BrokenImages(total, self.max_broken_share, report)
+        return CorruptImages(total, self.max_broken_share, report)

@@ -1,40 +1,102 @@
-"""How a split's images get to the device: as pixels, as files, or being there already."""
+"""How a split's images reach the device: cached or from files, as pixels or as encoded files."""
 
 from typing import Literal, NamedTuple
 
 import torch
 
 from lightning_colorize.common.processes import cores
-from lightning_colorize.data.cache import CachedImages
-from lightning_colorize.data.corrupt import BrokenImages
-from lightning_colorize.data.dataset import ImageDataset
+from lightning_colorize.data.cache import CachedImages, bytes_needed, fits_in_memory
+from lightning_colorize.data.corrupt import CorruptImages
+from lightning_colorize.data.dataset import ImageDataset, Resize
 from lightning_colorize.data.device import (
     Decoder,
     DeviceImages,
+    DeviceMemory,
     JpegDataset,
     PlacedDataset,
     require_decoder,
 )
 from lightning_colorize.data.images import ImageSet
 from lightning_colorize.data.loader import EpochBatches, ImageLoader, Receive
+from lightning_colorize.data.sources import SourceError
 from lightning_colorize.data.trainer_view import TrainerView
 
+Cache = Literal["auto", "always", "never", "device"]
+"""Where decoded images are cached: in the machine's memory if they fit, always there, nowhere, or
+in the device's memory."""
+
 Decode = Literal["cpu", "device"]
-"""Who decodes JPEGs that are read for each batch: the loader's workers, or the device."""
+"""Where JPEGs that are not cached are decoded: in the loader's workers, or on the device."""
+
+
+class ImageCache:
+    """Caches the images of splits, and counts the memory that they take.
+
+    Args:
+        cache: Where.
+        resize: How images become squares.
+    """
+
+    def __init__(self, cache: Cache, resize: Resize) -> None:
+        self.cache = cache
+        self.resize = resize
+        self._taken = 0.0
+        self._device: DeviceMemory | None = None
+
+    def caches(self, count: int, side: int, reads: float, processes: int) -> bool:
+        """Return whether a split's images are to be cached.
+
+        Args:
+            count: Images.
+            side: Pixels of their short side.
+            reads: How many images are read in all epochs; fewer than `count` are not worth it.
+            processes: Of this run on this machine.
+        """
+        if self.cache != "auto":
+            return self.cache != "never"
+        return reads >= count and fits_in_memory(count, side, self._taken, processes)
+
+    def load(self, split: str, images: ImageSet, side: int, device: torch.device) -> CachedImages:
+        """Read a split's images into memory.
+
+        Args:
+            split: What it is called.
+            images: The images.
+            side: Pixels of their short side.
+            device: Where the run trains.
+
+        Raises:
+            SourceError: If none of them can be read.
+            UsageError: If they do not fit on the device.
+        """
+        if self.cache == "device":
+            self._device = self._device or DeviceMemory(device)
+            cached: CachedImages = DeviceImages(images, side, self._device, self.resize)
+        else:
+            cached = CachedImages(images, side, self.resize)
+        if not len(cached):
+            raise SourceError(
+                f"none of {len(images)} images for {split} can be read "
+                f"(first: {cached.corrupt[0].error})"
+            )
+        self._taken += bytes_needed(len(cached), side)
+        return cached
 
 
 class Reading(NamedTuple):
-    """How images are read, those of all splits alike.
+    """How the images of all splits are read.
 
     Attributes:
         batch_size: Images in a batch of one process.
+        resize: How images become squares.
         num_workers: Processes that read; None for as many as are useful.
         pin_memory: Ship pixels from page-locked memory.
-        decode: Who decodes.
+        decode: Where JPEGs are decoded.
         seed: Of order and crops.
     """
 
     batch_size: int
+    resize: Resize
     num_workers: int | None
     pin_memory: bool
     decode: Decode
@@ -44,7 +106,7 @@ class Reading(NamedTuple):
         self,
         images: ImageSet,
         side: int,
-        broken: BrokenImages,
+        corrupt: CorruptImages,
         run: TrainerView,
         *,
         shuffle: bool = False,
@@ -53,19 +115,19 @@ class Reading(NamedTuple):
         """Return a loader of uint8 batches.
 
         Args:
-            images: Of a split, or those of it that are kept in memory.
+            images: Of a split, cached or not.
             side: Height and width of the squares; of images on the device, that of their short
                 sides.
-            broken: Told of what cannot be read.
-            run: What it is for.
-            shuffle: For training: a new order in each epoch, random squares, and what is broken is
-                replaced. Else each image once.
+            corrupt: Receives the images that cannot be read.
+            run: The run that the loader serves.
+            shuffle: For training: a new order in each epoch, random squares, and corrupt images are
+                replaced. Otherwise each image once.
             seed_batches: As in `ImageLoader`.
 
         Raises:
             UsageError: If the device is to decode and cannot.
         """
-        dataset, receive = self._way(images, side, shuffle, run.device)
+        dataset, receive = self._dataset(images, side, shuffle, run.device)
         workers = self.workers(images, run.local_ranks)
         return ImageLoader(
             dataset,
@@ -79,7 +141,7 @@ class Reading(NamedTuple):
                 rank=run.rank,
                 ranks=run.ranks,
             ),
-            broken,
+            corrupt,
             seed_batches=seed_batches,
             receive=receive,
             num_workers=workers,
@@ -102,16 +164,16 @@ class Reading(NamedTuple):
             return 0
         return max(1, min(8, cores() // local_ranks))
 
-    def _way(
+    def _dataset(
         self, images: ImageSet, side: int, training: bool, device: torch.device
     ) -> tuple[ImageDataset, Receive]:
         if isinstance(images, DeviceImages):
             placed = PlacedDataset(images, side, random_crop=training)
             return placed, placed.batches
-        how = {"random_crop": training, "replace_broken": training}
-        decoded = ImageDataset(images, side, **how)
+        decoded = ImageDataset(images, side, training, training, self.resize)
         if self.decode == "device" and not isinstance(images, CachedImages):
             require_decoder(device)
             replacement = decoded.at if training else None
-            return JpegDataset(images, side, **how), Decoder(device, side, replacement).batches
+            decoder = Decoder(device, side, replacement, self.resize)
+            return JpegDataset(images, side, training, training, self.resize), decoder.batches
         return decoded, iter

@@ -119,7 +119,7 @@ class ColorizationTask(LightningModule, ABC):
     def predict(self, L: Tensor) -> Tensor:
         """Return the network's prediction, in its head's form, for L: (B, 1, H, W) in [0, 100]."""
         # The batch is fp32 always; the network's parameters are not under `precision: bf16-true`.
-        prediction: Tensor = self.inference_net(self.scaling.normalise_L(L).to(self.dtype))
+        prediction: Tensor = self.inference_net(self.scaling.normalize_L(L).to(self.dtype))
         return prediction
 
     def decode(self, prediction: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class ColorizationTask(LightningModule, ABC):
 
     def with_target(self, batch: ColorBatch) -> ColorBatch:
         """Return the batch with its true colours in the form that the head predicts."""
-        return batch.with_target(self.net.head.target(self.scaling.normalise_ab(batch.ab)))
+        return batch.with_target(self.net.head.target(self.scaling.normalize_ab(batch.ab)))
 
     def step_kind(self) -> Hashable:
         """Return what tells this batch's training step from those that do another amount of work.

@@ -183,11 +183,11 @@ class CGANTask(ColorizationTask):
         logs = every > 0 and (self.global_step + 1) % every == 0
         with torch.set_grad_enabled(steps_g):
             prediction = self.predict(batch.L)
-        L = self.scaling.normalise_L(batch.L)
+        L = self.scaling.normalize_L(batch.L)
         ab_hat = self.net.head.to_ab(prediction)
         figures: dict[str, Tensor] = {}
         if steps_d:
-            ab = self.scaling.normalise_ab(batch.ab)
+            ab = self.scaling.normalize_ab(batch.ab)
             figures |= self._step_discriminator(L, ab, ab_hat, not steps_g, logs)
         if steps_g:
             figures |= self._step_generator(L, ab_hat, prediction, batch, logs)

@@ -102,6 +102,30 @@ def test_half_precision_predictions_are_converted_in_fp32():
     assert torch.equal(to_rgb(L.bfloat16(), ab.bfloat16()), to_rgb(L, ab))
 
 
+@pytest.mark.parametrize("rgb", [[0, 0, 0], [1, 1, 1], [10, 11, 10], [255, 255, 255]])
+def test_gradients_are_finite_and_match_finite_differences(rgb):
+    rgb = torch.tensor(rgb).view(1, 3, 1, 1) / 255
+    step = 2e-4
+    for channel in range(3):
+        moved = [rgb.clone().double() for _ in range(2)]
+        moved[0][0, channel] -= step
+        moved[1][0, channel] += step
+        low, high = (rgb2lab(m[0].permute(1, 2, 0).numpy()) for m in moved)
+        expected = (high - low)[0, 0] / (2 * step)
+        for output in range(3):
+            leaf = rgb.clone().requires_grad_()
+            torch.cat(to_lab(leaf), dim=1)[0, output].backward()
+            assert leaf.grad[0, channel].item() == pytest.approx(expected[output], rel=1e-2, abs=1)
+
+
+def test_gradients_of_black_and_of_colors_outside_srgb_are_finite():
+    L = torch.tensor([0.0, 0.0, 8.0, 50.0, 100.0]).view(1, 1, 1, 5).requires_grad_()
+    ab = torch.tensor([0.0, 110.0, -110.0, 110.0, 110.0]).expand(1, 2, 1, 5).clone()
+    to_rgb(L, ab.requires_grad_(), clip=False).sum().backward()
+    assert L.grad.isfinite().all()
+    assert ab.grad.isfinite().all()
+
+
 def test_the_range_of_srgb():
     # The extremes lie on the cube's surface; every second step of its six faces.
     steps = torch.arange(0, 256, 3, dtype=torch.uint8)
@@ -152,10 +176,10 @@ def test_round_trip_of_one_colour(red, green, blue):
 def test_scaling_and_back():
     scaling = LabScaling()
     ab = torch.tensor([-110.0, 0.0, 55.0, 110.0]).view(1, 2, 1, 2)
-    assert scaling.normalise_ab(ab).flatten().tolist() == [-1, 0, 0.5, 1]
-    torch.testing.assert_close(scaling.restore_ab(scaling.normalise_ab(ab)), ab)
+    assert scaling.normalize_ab(ab).flatten().tolist() == [-1, 0, 0.5, 1]
+    torch.testing.assert_close(scaling.restore_ab(scaling.normalize_ab(ab)), ab)
     L = torch.tensor([0.0, 50.0, 100.0]).view(1, 1, 1, 3)
-    assert scaling.normalise_L(L).flatten().tolist() == [-1, 0, 1]
+    assert scaling.normalize_L(L).flatten().tolist() == [-1, 0, 1]
     assert scaling.restore_ab(torch.ones(1, 2, 1, 1, dtype=torch.bfloat16)).dtype == torch.float32
 
 
@@ -164,4 +188,4 @@ def test_the_scale_travels_in_the_state_dict():
     assert state["ab_scale"].item() == 128.0
     other = LabScaling()
     other.load_state_dict(state)
-    assert other.normalise_ab(torch.tensor(64.0)) == 0.5
+    assert other.normalize_ab(torch.tensor(64.0)) == 0.5

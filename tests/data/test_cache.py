@@ -53,7 +53,7 @@ def test_broken_images_are_left_out_with_their_weights(folder):
     cached = CachedImages(FileImages(folder, ["a.png", "bad.png", "b.png"], weights), 16)
     assert [cached.name(i) for i in range(len(cached))] == ["a.png", "b.png"]
     assert cached.weights.tolist() == [1.0, 3.0]
-    assert [(b.name, b.error.path) for b in cached.broken] == [("bad.png", folder / "bad.png")]
+    assert [(b.name, b.error.path) for b in cached.corrupt] == [("bad.png", folder / "bad.png")]
     assert torch.equal(cached.read(1), CachedImages(FileImages(folder, ["b.png"]), 16).read(0))
 
 

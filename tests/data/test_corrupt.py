@@ -3,18 +3,19 @@ from pathlib import Path
 import pytest
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.corrupt import Broken, BrokenImages, TooManyBroken
+from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
+from lightning_colorize.data.dataset import CorruptImage
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.sources.listing import read_name_list
 
 
 def errors(*names):
-    return [Broken(name, ImageError(Path("/photos") / name, f"not {name}")) for name in names]
+    return [CorruptImage(name, ImageError(Path("/photos") / name, f"not {name}")) for name in names]
 
 
 def test_they_are_listed_with_their_reasons_and_one_line_says_where(tmp_path, capsys):
     report = tmp_path / "run" / "broken.txt"
-    broken = BrokenImages(1000, 0.01, report)
+    broken = CorruptImages(1000, 0.01, report)
     broken.add([])
     assert not report.exists()
     broken.add(errors("a.jpg", "val/b.jpg"))
@@ -29,13 +30,13 @@ def test_they_are_listed_with_their_reasons_and_one_line_says_where(tmp_path, ca
 def test_a_list_that_is_there_is_gone_on_with(tmp_path):
     report = tmp_path / "broken.txt"
     for names in (["a.jpg"], ["a.jpg", "b.jpg"]):
-        BrokenImages(1000, 0.01, report).add(errors(*names))
+        CorruptImages(1000, 0.01, report).add(errors(*names))
     assert report.read_text() == "# not a.jpg\na.jpg\n# not b.jpg\nb.jpg\n"
 
 
 def test_without_a_file_up_to_five_are_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    broken = BrokenImages(1000, 0.01)
+    broken = CorruptImages(1000, 0.01)
     broken.add(errors("a"))
     broken.add(errors(*"bcdefgh"))
     broken.add(errors("i"))
@@ -50,7 +51,7 @@ def test_without_a_file_up_to_five_are_named(tmp_path, monkeypatch, capsys):
 
 def test_what_another_process_tells_is_counted_only(tmp_path, capsys):
     report = tmp_path / "broken.txt"
-    broken = BrokenImages(10, 0.0, report)
+    broken = CorruptImages(10, 0.0, report)
     broken.add(errors("a"), reported_by_rank_zero=True)
     assert not report.exists()
     assert capsys.readouterr().err == ""
@@ -60,7 +61,7 @@ def test_what_another_process_tells_is_counted_only(tmp_path, capsys):
 
 def test_too_large_a_share_stops_the_run(tmp_path):
     report = tmp_path / "broken.txt"
-    broken = BrokenImages(200, 0.01, report)
+    broken = CorruptImages(200, 0.01, report)
     broken.add(errors("a.jpg", "b.jpg"))  # exactly 1 %
     with pytest.raises(UsageError) as raised:
         broken.add(errors("c.jpg"))
@@ -74,19 +75,19 @@ def test_too_large_a_share_stops_the_run(tmp_path):
 
 @pytest.mark.parametrize("share", [0.0, 0.01])
 def test_one_is_always_tolerated(share):
-    broken = BrokenImages(30, share)
+    broken = CorruptImages(30, share)
     broken.add(errors("a.jpg"))
     with pytest.raises(UsageError, match="2 of 30"):
         broken.add(errors("b.jpg"))
 
 
 def test_at_work_too_many_are_no_wrong_use():
-    assert not issubclass(TooManyBroken, UsageError)
-    with pytest.raises(TooManyBroken, match="2 of 30"):
-        BrokenImages(30, 0.01).add(errors("a", "b"), TooManyBroken)
+    assert not issubclass(TooManyCorrupt, UsageError)
+    with pytest.raises(TooManyCorrupt, match="2 of 30"):
+        CorruptImages(30, 0.01).add(errors("a", "b"), TooManyCorrupt)
 
 
 def test_an_image_that_is_met_again_counts_once(tmp_path):
-    broken = BrokenImages(100, 0.01, tmp_path / "broken.txt")
+    broken = CorruptImages(100, 0.01, tmp_path / "broken.txt")
     for _ in range(5):
         broken.add(errors("a.jpg"))

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_colorize.data.corrupt import Broken
 from lightning_colorize.data.dataset import (
+    CorruptImage,
     ImageDataset,
     Item,
     collate,
@@ -69,26 +69,26 @@ def test_the_draw_says_where_a_training_image_is_cut(files):
 
 def test_a_broken_image_is_replaced_by_the_next_or_reported(files):
     images = FileImages(files, ["bad.png", "bad.png", "2.png"])
-    item = ImageDataset(images, 8, replace_broken=True)[0, 0]
+    item = ImageDataset(images, 8, replace_corrupt=True)[0, 0]
     assert item.name == "2.png"
-    assert [broken.name for broken in item.broken] == ["bad.png", "bad.png"]
-    assert item.broken[0].error.path == files / "bad.png"
+    assert [broken.name for broken in item.corrupt] == ["bad.png", "bad.png"]
+    assert item.corrupt[0].error.path == files / "bad.png"
     item = ImageDataset(images, 8)[1, 0]
     assert item.rgb is None
-    assert len(item.broken) == 1
+    assert len(item.corrupt) == 1
 
 
 def test_replacement_goes_round_and_ends(files):
     around = FileImages(files, ["0.png", "bad.png"])
-    assert ImageDataset(around, 8, replace_broken=True)[1, 0].name == "0.png"
+    assert ImageDataset(around, 8, replace_corrupt=True)[1, 0].name == "0.png"
     hopeless = FileImages(files, ["bad.png", "bad.png"])
-    item = ImageDataset(hopeless, 8, replace_broken=True)[0, 0]
+    item = ImageDataset(hopeless, 8, replace_corrupt=True)[0, 0]
     assert item.rgb is None
-    assert len(item.broken) == 2
+    assert len(item.corrupt) == 2
 
 
 def test_batches_are_made_of_what_is_whole():
-    error = Broken("b", ImageError(Path("b"), "no"))
+    error = CorruptImage("b", ImageError(Path("b"), "no"))
     items = [Item(torch.ones(3, 2, 2, dtype=torch.uint8), "a", []), Item(None, "b", [error])]
     raw, broken = collate(items)
     assert raw.rgb.shape == (1, 3, 2, 2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.corrupt import BrokenImages, TooManyBroken
+from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import ImageSet
@@ -47,9 +47,9 @@ def make_loader(count=10, batch_size=3, *, broken=(), report=None, share=1.0, **
     }
     images = options.pop("images", None) or Numbered(count, broken)
     return ImageLoader(
-        ImageDataset(images, 4, random_crop=shuffle, replace_broken=shuffle),
+        ImageDataset(images, 4, random_crop=shuffle, replace_corrupt=shuffle),
         EpochBatches(count, batch_size, shuffle=shuffle, **sampler),
-        BrokenImages(count, share, report),
+        CorruptImages(count, share, report),
         seed_batches=shuffle,
         **options,
     )
@@ -243,13 +243,13 @@ def test_broken_images_are_dropped_in_evaluation(tmp_path, workers):
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_too_many_broken_images_are_a_failure_at_work(shuffle):
-    with pytest.raises(TooManyBroken, match="of 9 images cannot be read"):
+    with pytest.raises(TooManyCorrupt, match="of 9 images cannot be read"):
         flat(make_loader(9, 3, shuffle=shuffle, broken=[1, 3, 4, 5], share=0.1))
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_not_one_readable_image_is_a_failure_at_work(shuffle):
-    with pytest.raises(TooManyBroken, match="none of the images at hand can be read"):
+    with pytest.raises(TooManyCorrupt, match="none of the images at hand can be read"):
         flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=0.1))
     assert flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=1.0)) == []
 

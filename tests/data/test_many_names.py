@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_colorize.data.corrupt import BrokenImages
+from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import ImageDataset, Item
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.loader import EpochBatches, ImageLoader
@@ -61,9 +61,9 @@ def measure(count, by_shards, output):
     order = ShardOrder(np.full(count // 500, 500), 8) if by_shards else AnyOrder()
     images = imagenet(count)
     loader = ImageLoader(
-        IndexReads(images, 1, random_crop=True, replace_broken=True),
+        IndexReads(images, 1, random_crop=True, replace_corrupt=True),
         EpochBatches(count, BATCH, shuffle=True, order=order),
-        BrokenImages(count, 0.0),
+        CorruptImages(count, 0.0),
         seed_batches=True,
         num_workers=WORKERS,
         persistent_workers=True,

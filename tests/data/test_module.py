@@ -4,11 +4,12 @@ import pytest
 import torch
 from PIL import Image
 from pytorch_lightning import LightningModule, Trainer
+from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import CachedImages, bytes_needed
-from lightning_colorize.data.corrupt import TooManyBroken
+from lightning_colorize.data.corrupt import TooManyCorrupt
 from lightning_colorize.data.dataset import crop_square, resize_short_side
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
@@ -38,6 +39,9 @@ class Recorder(LightningModule):
 
     def test_step(self, batch, batch_idx):
         self.batches["test"].append(batch)
+
+    def predict_step(self, batch, batch_idx):
+        return batch.names, batch.L
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -98,6 +102,64 @@ def test_training_augments_and_evaluation_does_not(photo_folder, tmp_path, preci
     for name, ab in zip(batch.names, batch.ab, strict=True):
         truth = upright[name][1]
         assert (ab.flip(-1) - truth).abs().mean() < (ab - truth).abs().mean()
+
+
+def stretched(datamodule, split, min_side=24):
+    """The split's whole images, resized to squares: name to L, (1, 24, 24)."""
+    files = datamodule._splits[split]
+    squares = {
+        files.name(index): TF.resize(files.read(index, min_side), [24, 24], antialias=True)
+        for index in range(len(files))
+    }
+    return {name: to_lab(rgb.unsqueeze(0))[0][0] for name, rgb in squares.items()}
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        {"cache": "never"},
+        {"cache": "always"},
+        {"cache": "device"},
+        {"cache": "never", "decode": "device"},
+    ],
+)
+def test_stretching_shows_whole_images_in_every_split(photo_folder, tmp_path, read):
+    datamodule = data(photo_folder, flip=0.0, crop_scale=None, resize="stretch", **read)
+    recorder = run(datamodule, tmp_path)
+    assert datamodule.hparams.resize == "stretch"
+    batches = {**recorder.batches, "color": [*datamodule.color_batches("val")]}
+    for split, seen in batches.items():
+        # The device decodes at full resolution.
+        min_side = None if "decode" in read and split != "color" else 24
+        expected = stretched(datamodule, "val" if split == "color" else split, min_side)
+        assert sum(len(batch.names) for batch in seen) == len(expected)
+        for batch in seen:
+            for name, L in zip(batch.names, batch.L, strict=True):
+                torch.testing.assert_close(L, expected[name], atol=1e-3, rtol=0)
+    whole, cropped = stretched(datamodule, "val"), plain(data_never(photo_folder), "val")
+    assert max((cropped[name][0] - L).abs().max() for name, L in whole.items()) > 5
+
+
+def test_stretched_images_are_augmented(photo_folder, tmp_path):
+    recorder = run(data(photo_folder, resize="stretch"), tmp_path, test=False)
+    assert {batch.L.shape for batch in recorder.batches["train"]} == {(4, 1, 24, 24)}
+
+
+def test_plain_trainer(photo_folder, tmp_path):
+    from lightning_colorize.data import ColorizationDataModule
+
+    datamodule = ColorizationDataModule(str(photo_folder), size=24)
+    recorder = Recorder()
+    trainer = Trainer(accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, logger=False)
+    trainer.fit(recorder, datamodule)
+    trainer.validate(recorder, datamodule)
+    trainer.test(recorder, datamodule)
+    predicted = trainer.predict(recorder, datamodule)
+    expected = plain(datamodule, "test")
+    assert [name for names, _ in predicted for name in names] == list(expected)
+    for names, L in predicted:
+        for name, own in zip(names, L, strict=True):
+            torch.testing.assert_close(own, expected[name][0])
 
 
 def test_the_same_call_serves_without_a_trainer(photo_folder):
@@ -165,7 +227,7 @@ def test_workers_are_none_for_memory_and_some_for_files(photo_folder, monkeypatc
     files.setup("fit")
     loader = files.train_dataloader()
     assert loader.num_workers == 8
-    assert loader.persistent_workers
+    assert loader.reader.persistent_workers
 
 
 class Processes:
@@ -356,7 +418,7 @@ def test_broken_images_of_all_splits_are_counted_together(tmp_path):
 
 def test_once_at_work_a_large_share_is_no_wrong_use(tmp_path):
     datamodule = data(with_broken(tmp_path, broken=[2, 3]), cache="never")
-    with pytest.raises(TooManyBroken, match="2 of 16 images cannot be read"):
+    with pytest.raises(TooManyCorrupt, match="2 of 16 images cannot be read"):
         run(datamodule, tmp_path)
 
 

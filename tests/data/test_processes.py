@@ -1,6 +1,7 @@
 """Two processes (gloo, CPU) on a split of one image."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -31,3 +32,53 @@ def test_a_split_of_one_image_is_refused_before_training(tmp_path):
     )
     assert "Traceback" not in done.stderr
     assert "epoch 1" not in done.stdout
+
+
+PLAIN = """
+import sys
+from pytorch_lightning import LightningModule, Trainer
+import torch
+from lightning_colorize.data import ColorizationDataModule
+
+class Names(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+    def training_step(self, batch, batch_idx):
+        print(*batch.names)
+        return self.weight * batch.L.mean()
+    def validation_step(self, batch, batch_idx):
+        print(*batch.names)
+    def predict_step(self, batch, batch_idx):
+        print(*batch.names)
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+if __name__ == "__main__":
+    data = ColorizationDataModule(sys.argv[1], size=16, batch_size=2, num_workers=0)
+    trainer = Trainer(
+        accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, num_sanity_val_steps=0,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False,
+    )
+    trainer.fit(Names(), data)
+    trainer.predict(Names(), data, return_predictions=False)
+"""
+
+
+def test_a_plain_trainer_divides_each_split_between_two_processes(tmp_path):
+    for split, count in {"train": 8, "val": 4, "test": 4}.items():
+        write_images(tmp_path / "photos" / split, count)
+    script = tmp_path / "plain.py"
+    script.write_text(PLAIN)
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "photos"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for split, count in {"train": 8, "val": 4, "test": 4}.items():
+        names = re.findall(rf"{split}/\d+\.\w{{3}}", done.stdout)
+        assert len(names) == len(set(names)) == count

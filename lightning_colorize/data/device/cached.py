@@ -10,8 +10,7 @@ from torch import Tensor
 from lightning_colorize.color import RawBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import CachedImages, bytes_needed, machine_memory
-from lightning_colorize.data.corrupt import Broken
-from lightning_colorize.data.dataset import ImageDataset, square_corner
+from lightning_colorize.data.dataset import CorruptImage, ImageDataset, Resize, square_corner
 from lightning_colorize.data.images import ImageSet
 
 SHARE = 0.5
@@ -72,14 +71,17 @@ class DeviceImages(CachedImages):
             never holds them all.
         side: Pixels of the short side.
         memory: Where they are kept.
+        mode: How they are resized.
 
     Raises:
         UsageError: If they do not fit.
     """
 
-    def __init__(self, images: ImageSet, side: int, memory: DeviceMemory) -> None:
+    def __init__(
+        self, images: ImageSet, side: int, memory: DeviceMemory, mode: Resize = "crop"
+    ) -> None:
         self._memory = memory
-        super().__init__(images, side)
+        super().__init__(images, side, mode)
 
     def _block(self, least: int, side: int, left: int) -> Tensor:
         return self._memory.take(max(least, round(bytes_needed(left, side))))
@@ -140,8 +142,10 @@ class PlacedDataset(ImageDataset):
         """Return what `__getitems__` gave."""
         return items
 
-    def batches(self, shipped: Iterator[PlacedBatch]) -> Iterator[tuple[RawBatch, list[Broken]]]:
-        """Yield the batches on the device; what is broken was left out while they were read."""
+    def batches(
+        self, shipped: Iterator[PlacedBatch]
+    ) -> Iterator[tuple[RawBatch, list[CorruptImage]]]:
+        """Yield the batches on the device; what is corrupt was left out while they were read."""
         return ((self.images.gathered(batch, self.side), []) for batch in shipped)
 
 

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from lightning_colorize.color import RawBatch
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.corrupt import Broken
-from lightning_colorize.data.dataset import Item, crop_square, limit_length, resize_short_side
+from lightning_colorize.data.dataset import CorruptImage, Item, Resize, crop_square, resize
 from lightning_colorize.data.decoding.files import ImageError, decode_image
 from lightning_colorize.data.decoding.jpeg import decode_jpegs
 from lightning_colorize.data.device.jpegs import JpegBatch
@@ -23,7 +22,7 @@ from lightning_colorize.data.device.prefetch import ahead
 # Pixels that are decoded at once: of cameras' 12 megapixels, a batch would fill gigabytes.
 _AT_ONCE = 2**26
 
-Received = tuple[RawBatch, list[Broken]]
+Received = tuple[RawBatch, list[CorruptImage]]
 
 
 @cache
@@ -54,8 +53,9 @@ class Decoder:
     Args:
         device: Where.
         side: Height and width of the squares.
-        replacement: In place of an image that turns out to be broken, gives the next one by its
-            number and where it is cut, decoded; None leaves broken ones out.
+        replacement: In place of an image that turns out to be corrupt, gives the next one by its
+            number and where it is cut, decoded; None leaves corrupt ones out.
+        mode: How images are resized.
     """
 
     def __init__(
@@ -63,7 +63,9 @@ class Decoder:
         device: torch.device,
         side: int,
         replacement: Callable[[int, float], Item] | None = None,
+        mode: Resize = "crop",
     ) -> None:
+        self.mode = mode
         self.device = device
         self.side = side
         self.replacement = replacement
@@ -74,7 +76,7 @@ class Decoder:
 
     def __call__(self, batch: JpegBatch) -> Received:
         """Return a batch's images, and what could not be read."""
-        broken = list(batch.broken)
+        corrupt = list(batch.corrupt)
         all_names = list(batch.names)
         squares: dict[int, Tensor] = {}
         others = sorted({*range(len(batch.names))} - {*batch.places})
@@ -87,10 +89,10 @@ class Decoder:
                 if not isinstance(image, ImageError):
                     whole[number] = image
                     continue
-                broken.append(Broken(names[number], image))
+                corrupt.append(CorruptImage(names[number], image))
                 if self.replacement is not None:
                     item = self.replacement(batch.numbers[number] + 1, batch.positions[number])
-                    broken += item.broken
+                    corrupt += item.corrupt
                     if item.rgb is not None:
                         squares[batch.places[number]] = item.rgb.to(self.device)
                         all_names[batch.places[number]] = item.name
@@ -99,7 +101,7 @@ class Decoder:
                 squares[batch.places[number]] = square
         kept = sorted(squares)
         rgb = torch.stack([squares[place] for place in kept]) if kept else batch.rgb
-        return RawBatch(rgb, [all_names[place] for place in kept]), broken
+        return RawBatch(rgb, [all_names[place] for place in kept]), corrupt
 
     def _decoded(self, files: list[Tensor], names: list[str]) -> list[Tensor | ImageError]:
         """Decode at once; where that fails, as it does for all if one is damaged, one by one."""
@@ -125,8 +127,8 @@ class Decoder:
         for number, image in images.items():
             alike[image.shape].append(number)
         for numbers in alike.values():
-            stacked = torch.stack([limit_length(images[number]) for number in numbers])
-            yield from zip(numbers, resize_short_side(stacked, self.side), strict=True)
+            stacked = torch.stack([images[number] for number in numbers])
+            yield from zip(numbers, resize(stacked, self.side, self.mode), strict=True)
 
 
 def _pieces(pixels: list[int]) -> Iterator[slice]:

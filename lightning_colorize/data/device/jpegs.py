@@ -6,8 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_colorize.data.corrupt import Broken
-from lightning_colorize.data.dataset import ImageDataset, Item, Jpeg
+from lightning_colorize.data.dataset import CorruptImage, ImageDataset, Item, Jpeg
 from lightning_colorize.data.decoding.jpeg import plain_jpeg_pixels
 
 
@@ -23,7 +22,7 @@ class JpegBatch(NamedTuple):
         places: The place of each of them in the batch.
         rgb: (B - len(ends), 3, side, side), uint8: those decoded, for the other places in turn.
         names: Of all B.
-        broken: What could not be read.
+        corrupt: What could not be read.
     """
 
     data: Tensor
@@ -34,7 +33,7 @@ class JpegBatch(NamedTuple):
     places: list[int]
     rgb: Tensor
     names: list[str]
-    broken: list[Broken]
+    corrupt: list[CorruptImage]
 
     def files(self) -> list[Tensor]:
         """Return the files: (n,), uint8, views of `data`."""
@@ -67,7 +66,7 @@ class JpegDataset(ImageDataset):
             list(jpegs),
             torch.stack(squares) if squares else _NOTHING,
             [item.name for item in found],
-            [broken for item in items for broken in item.broken],
+            [corrupt for item in items for corrupt in item.corrupt],
         )
 
     def _item(self, index: int, position: float) -> Item:

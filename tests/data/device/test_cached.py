@@ -44,7 +44,7 @@ def test_squares_are_those_that_a_data_set_cuts(folder, monkeypatch, random_crop
     monkeypatch.setattr(cached, "bytes_needed", lambda count, side: block)
     images = DeviceImages(FileImages(folder, NAMES), 16, DeviceMemory(CPU))
     assert len(images._blocks) == (1 if block == 100_000 else 4)
-    assert [broken.name for broken in images.broken] == ["bad.png"]
+    assert [broken.name for broken in images.corrupt] == ["bad.png"]
     draws = np.random.default_rng(1).integers(0, 2**32, 12).tolist()
     keys = list(zip([4, 0, 3, 1, 2, 2, 0, 4, 1, 3, 0, 2], draws, strict=True))
     raw = gathered(images, keys, 16, random_crop=random_crop)
@@ -100,7 +100,7 @@ def test_no_process_is_started_to_read_what_is_there(photo_folder):
     data.setup("fit")
     loader = data.train_dataloader()
     assert loader.num_workers == 0
-    assert not loader.pin_memory
+    assert not loader.reader.pin_memory
 
 
 def test_what_has_no_trainer_gets_its_images_too(photo_folder):

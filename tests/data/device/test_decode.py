@@ -70,7 +70,7 @@ def test_only_what_any_decoder_gives_alike_is_shipped_as_a_file(folder):
     sizes = [(folder / name).stat().st_size for name in names if name in PLAIN]
     assert [len(file) for file in shipped.files()] == sizes
     assert shipped.rgb.shape == (len(ODD) + 1, 3, SIDE, SIDE)
-    assert [b.name for b in shipped.broken] == ["cut", "text"]
+    assert [b.name for b in shipped.corrupt] == ["cut", "text"]
 
 
 def test_a_batch_needs_no_files_and_no_pixels(folder):
@@ -125,7 +125,7 @@ def test_training_replaces_what_turns_out_broken_as_the_workers_do(folder):
     for name in ("nonsense", "more_nonsense"):
         write_nonsense(folder / name, folder / "jpeg")
     names = ["nonsense", "long", "more_nonsense", "text", "jpeg"]
-    replaced = {"random_crop": True, "replace_broken": True}
+    replaced = {"random_crop": True, "replace_corrupt": True}
     (expected, missing), shipped = both(folder, names, [2**31] * 5, **replaced)
     usual = ImageDataset(FileImages(folder, names), SIDE, **replaced)
     raw, broken = Decoder(CPU, SIDE, usual.at)(shipped)

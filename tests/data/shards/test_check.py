@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.data.corrupt import BrokenImages, TooManyBroken
+from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards import check
 from lightning_colorize.data.shards.errors import ShardError
@@ -220,7 +220,7 @@ def test_a_run_goes_on_without_a_damaged_shard_on_wish(own_pack, capsys, workers
         # In their place, each image of the next shard comes twice, not one of them four times.
         there = (0, 1, 2, *[6, 7, 8] * 2, 9, 10, 11)
         assert sorted(names) == sorted(images.name(i) for i in there)
-    assert set(loader.broken._found) == lost
+    assert set(loader.corrupt._found) == lost
     err = capsys.readouterr().err
     assert err.count("Going on without the 3 images of") == 1
     assert f"{DAMAGED}: its SHA-256 is not the one in pack.json" in err
@@ -231,8 +231,8 @@ def test_images_of_a_skipped_shard_are_broken_images(own_pack, tmp_path):
     module = data_module(own_pack, "skip", max_broken_share=0.1)
     module.setup()
     loader = module.loader("train")
-    loader.broken.report = tmp_path / "broken.txt"
-    with pytest.raises(TooManyBroken, match="of 20 images cannot be read"):
+    loader.corrupt.report = tmp_path / "broken.txt"
+    with pytest.raises(TooManyCorrupt, match="of 20 images cannot be read"):
         list(loader)
     images = module.images("train")
     assert read_name_list(tmp_path / "broken.txt") <= {images.name(i) for i in (3, 4, 5)}
@@ -244,7 +244,7 @@ def test_an_error_comes_whole_from_a_worker():
     assert str(copy) == "s3://bucket/train/a.bin: gone"
     assert (copy.leap, copy.advice, copy.reason) == (7, "fetch it", "gone")
     with pytest.raises(WorkError, match=r"^s3://bucket/train/a.bin: gone: fetch it$"):
-        BrokenImages(10, 1.0).add([type("B", (tuple,), {})(("name", copy))])
+        CorruptImages(10, 1.0).add([type("B", (tuple,), {})(("name", copy))])
 
 
 def test_a_pack_that_was_moved_reads_as_before(packed, tmp_path):
