@@ -35,11 +35,11 @@ from torchvision.transforms.v2.functional import resize
 from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.color import to_lab, to_rgb
 from lightning_colorize.data.sources import EmbeddedSource
-from lightning_colorize.evaluation import evaluate, find_images
+from lightning_colorize.evaluation import evaluate_batches, find_images
 from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.evaluation.statistics import metrics_over
 from lightning_colorize.evaluation.systems import open_systems
-from lightning_colorize.inference import LoadedTask, load_task
+from lightning_colorize.inference import ColorizationModel, load_model
 from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.runs.folder import LAST, METRICS
 from lightning_colorize.runs.result import RunResult
@@ -127,7 +127,7 @@ def train_systems(args: argparse.Namespace) -> None:
         print(f"{name}: written to {args.result}", flush=True)
     runs = [run_folder(name, args) for name in SYSTEMS if name in report["systems"]]
     args.picture.parent.mkdir(parents=True, exist_ok=True)
-    draw_public([load_task(run / LAST) for run in runs], args.picture, side=128)
+    draw_public([load_model(run / LAST) for run in runs], args.picture, side=128)
 
 
 def settings_of(name: str, download: bool, given: list[str]) -> tuple[dict[str, str], str | None]:
@@ -210,7 +210,7 @@ def intervals_of(
     """
     systems = open_systems([f"{name}={checkpoint}"], data, [], torch.device("cpu"))
     found = find_images(data, "test")
-    size = load_task(checkpoint).size
+    size = load_model(checkpoint).size
     batches = found.batches(size, 32, torch.device("cpu"))
     measured = measure_systems(systems, batches, show=lambda tiles, values: None)
     assert measured.values is not None
@@ -231,7 +231,7 @@ def compare(args: argparse.Namespace) -> None:
     """Write the table and the curves, and draw the public photographs colored by each run."""
     runs = {name: Path(folder) for name, _, folder in (run.partition("=") for run in args.runs)}
     # The weights at the end of the budget: nothing is selected by a metric.
-    tasks = {name: load_task(folder / LAST) for name, folder in runs.items()}
+    tasks = {name: load_model(folder / LAST) for name, folder in runs.items()}
     report = measure(tasks, args.data) | {"runs": {n: account(f) for n, f in runs.items()}}
     write_report(ROOT / "benchmarks" / "results" / "photos_cpu.json", args.command, report)
     draw_curves(runs)
@@ -248,7 +248,7 @@ def compare_systems(args: argparse.Namespace) -> None:
         for name, _, runs in (system.partition("=") for system in args.systems)
     }
     tasks = {
-        f"{name} {i}": load_task(run)
+        f"{name} {i}": load_model(run)
         for name, runs in systems.items()
         for i, run in enumerate(runs)
     }
@@ -281,7 +281,7 @@ def last_epochs_mean(run: Path, name: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def draw_public(tasks: Iterable[LoadedTask], file: Path, side: int = 160) -> None:
+def draw_public(tasks: Iterable[ColorizationModel], file: Path, side: int = 160) -> None:
     """Draw four public-domain photographs: grey, colored by each network, truth."""
     whole = [
         EmbeddedSource(held_out=name).splits(None)["test"].read(0)
@@ -294,18 +294,18 @@ def draw_quickstart(args: argparse.Namespace) -> None:
     """Draw the test image and the validation regions of the quickstart."""
     splits = EmbeddedSource().splits(None)
     images = [splits[s].read(i) for s in ("test", "val") for i in range(len(splits[s]))]
-    columns = side_by_side(images, [load_task(args.run)], side=96, upright=True)
+    columns = side_by_side(images, [load_model(args.run)], side=96, upright=True)
     write_png(columns, str(IMAGES / "quickstart.png"))
 
 
-def measure(tasks: dict[str, LoadedTask], data: Path) -> dict[str, Any]:
+def measure(tasks: dict[str, ColorizationModel], data: Path) -> dict[str, Any]:
     """Return the metrics of the networks and of the first one's baselines, on the test split."""
     metrics: dict[str, dict[str, float]] = {}
     baselines: dict[str, dict[str, float]] = {}
     found = find_images(data, "test")
     for name, loaded in tasks.items():
         batches = found.batches(loaded.size, 32, torch.device("cpu"))
-        rows = evaluate(loaded.task, loaded.baselines, batches).rows
+        rows = evaluate_batches(loaded.task, loaded.baselines, batches).rows
         metrics[name] = rows.pop("model")
         baselines = baselines or rows
     return {"metrics": metrics | baselines, "images": len(found.images)}
@@ -337,7 +337,7 @@ def draw_curves(runs: dict[str, Path]) -> None:
 
 
 def side_by_side(
-    images: list[Tensor], tasks: Iterable[LoadedTask], side: int, upright: bool = False
+    images: list[Tensor], tasks: Iterable[ColorizationModel], side: int, upright: bool = False
 ) -> Tensor:
     """Return a row for each image: grey, colored by each network, truth.
 

@@ -266,6 +266,16 @@ def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
         check_words([list(rest)], prefix=f"{name_of(path)}: {shlex.join(rest)}: ")
 
 
+@pytest.mark.slow
+def test_notebook_runs(tmp_path):
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    notebook = nbformat.read(DOCS / "notebooks/folder_to_comparison.ipynb", as_version=4)
+    resources = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=240, resources=resources).execute()
+    assert (tmp_path / "comparison/index.html").is_file()
+
+
 @pytest.fixture
 def charbonnier(monkeypatch, tmp_path) -> ModuleType:
     """CONTRIBUTING's loss as if it had been added; not of our package, so no walk finds it."""

@@ -82,12 +82,14 @@ def _source(file: Path) -> "Source":
     """Build the source that a YAML describes."""
     import yaml
 
-    from lightning_colorize.inference.rebuild import build_source, class_paths
+    from lightning_colorize.common.class_paths import Trust, build, find_class_paths
+    from lightning_colorize.data.sources import Source
 
     try:
         spec: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
         # Who names the file trusts the classes in it, as with fit.
-        return build_source(spec, allow=list(class_paths(spec)))
+        source: Source = build(spec, Source, Trust(allow=list(find_class_paths(spec))))
+        return source
     except OSError as error:
         raise UsageError(f"--source {file} cannot be read: {error.strerror}") from None
     except UsageError as error:

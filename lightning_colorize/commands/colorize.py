@@ -55,13 +55,13 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.inference import (
         choose_device,
         colorize_files,
-        load_task,
+        load_model,
         open_manifest,
         plan_jobs,
     )
 
     jobs, folder = plan_jobs(args.input, args.output, args.format)
-    loaded = load_task(args.checkpoint, args.allow_class, choose_device(args.device))
+    loaded = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
     failures: list[Record] = []
     count: Counter[str] = Counter()
     try:

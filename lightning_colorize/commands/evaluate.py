@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lightning_colorize.data.sources import Root
     from lightning_colorize.evaluation import Evaluation, EvaluationImages
-    from lightning_colorize.inference import LoadedTask, TrainingData
+    from lightning_colorize.inference import ColorizationModel, TrainingData
 
 HELP = "measure a checkpoint beside its baselines, per folder on wish"
 
@@ -59,25 +59,24 @@ def run(args: argparse.Namespace) -> int:
         require_writable(args.json, "--json")
     from rich.console import Console
 
-    from lightning_colorize.common.progress import progress
     from lightning_colorize.evaluation import evaluate, find_images
-    from lightning_colorize.inference import choose_device, load_task, training_data
+    from lightning_colorize.inference import choose_device, load_model, training_data
 
     device = choose_device(args.device)
-    loaded = load_task(args.checkpoint, args.allow_class, device)
+    loaded = load_model(args.checkpoint, args.allow_class, device)
     trained = training_data(loaded.path)
     own = trained is not None and _same(trained.root, args.data)
     source = trained.source(args.allow_class) if trained is not None and own else None
     found = find_images(args.data, args.split, source)
     size = args.size or loaded.size
     start = time.perf_counter()
-    batches = found.batches(size, args.batch_size, device)
-    count = -(-len(found.images) // args.batch_size)
     result = evaluate(
-        loaded.task,
-        loaded.baselines,
-        progress(batches, count, "evaluating"),
-        found.group if args.group_by else None,
+        loaded,
+        found,
+        size=size,
+        batch_size=args.batch_size,
+        by_folder=args.group_by is not None,
+        show_progress=True,
     )
     seconds = time.perf_counter() - start
     if not result.images:
@@ -121,7 +120,7 @@ def _same(root: "Root | None", data: Path) -> bool:
 
 def _remarks(
     args: argparse.Namespace,
-    loaded: "LoadedTask",
+    loaded: "ColorizationModel",
     trained: "TrainingData | None",
     found: "EvaluationImages",
 ) -> list[str]:
@@ -161,7 +160,7 @@ def _count_trained(trained: "TrainingData", found: "EvaluationImages", allow: li
 def _as_json(
     args: argparse.Namespace,
     result: "Evaluation",
-    loaded: "LoadedTask",
+    loaded: "ColorizationModel",
     found: "EvaluationImages",
     size: int,
     seconds: float,

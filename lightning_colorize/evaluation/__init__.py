@@ -1,7 +1,13 @@
-"""How good a network is beside its baselines: measured, as tables and in words."""
+"""Metrics of models beside their baselines, as numbers and as tables.
+
+from lightning_colorize.evaluation import evaluate
+from lightning_colorize.inference import load_model
+
+evaluate(load_model("runs/unet/first"), "photos").rows["model"]["psnr"]
+"""
 
 from lightning_colorize.evaluation.data import EvaluationImages, count_common, find_images
-from lightning_colorize.evaluation.measure import Evaluation, evaluate
+from lightning_colorize.evaluation.measure import Evaluation, evaluate, evaluate_batches
 from lightning_colorize.evaluation.report import print_result
 from lightning_colorize.evaluation.table import metrics_table, print_plain
 
@@ -10,6 +16,7 @@ __all__ = [
     "EvaluationImages",
     "count_common",
     "evaluate",
+    "evaluate_batches",
     "find_images",
     "metrics_table",
     "print_plain",

@@ -4,12 +4,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
 from lightning_colorize.color import ColorBatch
+from lightning_colorize.common.progress import progress
+from lightning_colorize.evaluation.data import EvaluationImages, find_images
+from lightning_colorize.inference import ColorizationModel
 from lightning_colorize.metrics import BASELINES, Baselines, colorization_metrics
 from lightning_colorize.tasks import ColorizationTask
 
@@ -22,45 +26,73 @@ Rows = dict[str, dict[str, float]]
 
 @dataclass
 class Evaluation:
-    """What came out.
+    """The metrics of a network and its baselines.
 
     Attributes:
-        rows: Over all images.
-        groups: The same of each category, by name; empty where there are none.
+        rows: Over all images; empty if there was none.
+        groups: The same for each category, by name; empty without categories.
         counts: Images of each category.
         images: Images measured.
-        model_seconds: What the network took for each batch.
+        model_seconds: Time of the network for each batch.
     """
 
-    rows: Rows
+    rows: Rows = field(default_factory=dict)
     groups: dict[str, Rows] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     images: int = 0
     model_seconds: list[float] = field(default_factory=list)
 
 
-@torch.inference_mode()
 def evaluate(
+    model: ColorizationModel,
+    images: EvaluationImages | Path | str,
+    *,
+    size: int | None = None,
+    batch_size: int = 32,
+    by_folder: bool = False,
+    show_progress: bool = False,
+) -> Evaluation:
+    """Measure a model and its baselines; metrics are per image and then averaged.
+
+    Args:
+        model: As `load_model` returns it.
+        images: A folder of color images (its test split if it has one), or images that
+            `find_images` returned.
+        size: Height and width of the images in pixels; as trained by default.
+        batch_size: Images in a batch.
+        by_folder: Also measure each category, the first folder of the images' names.
+        show_progress: Show a progress bar.
+
+    Raises:
+        UsageError: If there is nothing to read.
+    """
+    found = images if isinstance(images, EvaluationImages) else find_images(Path(images))
+    batches: Iterable[ColorBatch] = found.batches(size or model.size, batch_size, model.task.device)
+    if show_progress:
+        batches = progress(batches, -(-len(found.images) // batch_size), "evaluating")
+    group = found.group if by_folder else None
+    return evaluate_batches(model.task, model.baselines, batches, group)
+
+
+@torch.inference_mode()
+def evaluate_batches(
     task: ColorizationTask,
     baselines: Baselines | None,
     batches: Iterable[ColorBatch],
     group: Callable[[str], str] | None = None,
 ) -> Evaluation:
-    """Measure a network and its baselines; all metrics are per image and then averaged.
+    """Measure a network and its baselines on batches.
 
     Args:
         task: In evaluation mode.
         baselines: On the task's device; None to measure the network alone.
         batches: On the task's device.
-        group: An image's name to its category, where categories are to be told apart.
-
-    Returns:
-        The result; without rows if there was no batch.
+        group: An image's name to its category; None for no categories.
     """
     overall = _Rows(task.device, baselines)
     groups: dict[str, _Rows] = {}
     counts: Counter[str] = Counter()
-    result = Evaluation({})
+    result = Evaluation()
     for batch in batches:
         start = time.perf_counter()
         ab_hat = task(batch.L)

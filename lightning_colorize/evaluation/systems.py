@@ -14,7 +14,7 @@ from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.sources import SourceError
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.evaluation.given import GivenImages
-from lightning_colorize.inference import LoadedTask, load_task
+from lightning_colorize.inference import ColorizationModel, load_model
 from lightning_colorize.runs.folder import CHECKPOINTS, CONFIG, is_run, run_of
 from lightning_colorize.tasks.prediction import colorize_image
 
@@ -84,7 +84,7 @@ class Network(System):
         loaded: The network.
     """
 
-    def __init__(self, name: str, place: Path, loaded: LoadedTask) -> None:
+    def __init__(self, name: str, place: Path, loaded: ColorizationModel) -> None:
         self.name = name
         self.place = place
         self.loaded = loaded
@@ -180,7 +180,7 @@ def split_word(word: str) -> tuple[str, Path]:
 
 def _open(name: str, place: Path, data: Path, allow: Sequence[str], device: torch.device) -> System:
     if place.is_file() or is_run(place):
-        return Network(name, place, load_task(place, allow, device))
+        return Network(name, place, load_model(place, allow, device))
     try:
         files = list_images(place)
     except SourceError:

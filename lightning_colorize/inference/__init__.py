@@ -1,19 +1,27 @@
-"""From a checkpoint to images: loading, colouring files at full resolution."""
+"""From a checkpoint to images, for one image in Python and for folders of files.
 
-from lightning_colorize.inference.checkpoint import LoadedTask, load_task
+from lightning_colorize.inference import load_model
+
+model = load_model("runs/unet/first")
+model.colorize(PIL.Image.open("old.jpg")).save("new.png")
+"""
+
+from lightning_colorize.inference.checkpoint import ColorizationModel, load_model
 from lightning_colorize.inference.colorize import Record, colorize_files, open_manifest
 from lightning_colorize.inference.device import choose_device
 from lightning_colorize.inference.jobs import Job, plan_jobs
 from lightning_colorize.inference.training_data import TrainingData, training_data
+from lightning_colorize.tasks.prediction import colorize_image
 
 __all__ = [
+    "ColorizationModel",
     "Job",
-    "LoadedTask",
     "Record",
     "TrainingData",
     "choose_device",
     "colorize_files",
-    "load_task",
+    "colorize_image",
+    "load_model",
     "open_manifest",
     "plan_jobs",
     "training_data",

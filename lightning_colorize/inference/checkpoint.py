@@ -1,33 +1,39 @@
-"""A checkpoint as something that can be used."""
+"""A checkpoint as a model that colorizes images."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from lightning_colorize.common.class_paths import Trust, find_class_paths
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.inference.rebuild import build_task
+from lightning_colorize.data.sources import Source
+from lightning_colorize.inference.device import choose_device
 from lightning_colorize.metrics import Baselines
-from lightning_colorize.networks import skip_weights
-from lightning_colorize.runs.folder import checkpoint_of
+from lightning_colorize.runs.folder import checkpoint_of, run_of
+from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.tasks import ColorizationTask
+from lightning_colorize.tasks.checkpoint import read_checkpoint, rebuild_task
+from lightning_colorize.tasks.prediction import colorize_image
 
-_OURS = "a checkpoint written by lightning-colorize fit"
+AnyImage = TypeVar("AnyImage", Tensor, Image.Image)
 
 
 @dataclass(frozen=True)
-class LoadedTask:
-    """A trained task and what was kept with it.
+class ColorizationModel:
+    """A trained model.
 
     Attributes:
         task: In evaluation mode, on its device.
         size: Height and width in pixels of the images that it was trained on.
-        baselines: What was learnt from the training images without a network; None where the
-            checkpoint was written before that.
+        baselines: Fitted on the training images; None if the checkpoint has none.
         data_root: The folder that it was trained on, as it was given; None for another source.
         path: The checkpoint file.
     """
@@ -38,73 +44,77 @@ class LoadedTask:
     data_root: str | None
     path: Path
 
+    def colorize(self, image: AnyImage, size: int | None = None) -> AnyImage:
+        """Colorize one image; its lightness stays as it is, at full resolution.
 
-def load_task(
-    path: Path, allow: Sequence[str] = (), device: torch.device | str = "cpu"
-) -> LoadedTask:
-    """Load a checkpoint; nothing in it is executed but classes of this package and of torch.
+        Args:
+            image: A PIL image of any mode, or RGB as a tensor: (3, H, W), uint8. Its own colors
+                are discarded.
+            size: Pixels of the short side that the network sees; as trained by default.
+
+        Returns:
+            A PIL image in RGB, or a tensor on the CPU: (3, H, W), uint8.
+        """
+        if isinstance(image, Image.Image):
+            rgb = torch.from_numpy(np.array(image.convert("RGB"))).movedim(-1, 0)
+            colored = colorize_image(self.task, rgb, size or self.size)
+            return Image.fromarray(colored.movedim(0, -1).numpy())
+        return colorize_image(self.task, image, size or self.size)
+
+
+def load_model(
+    path: Path | str, allow: Sequence[str] = (), device: torch.device | str = "cpu"
+) -> ColorizationModel:
+    """Load a checkpoint; nothing in it is executed but trusted classes.
+
+    These are the classes of this package and of torch, those that `allow` names, and, for a
+    checkpoint in a run folder, the networks, losses, optimizers and sources that the `config.yaml`
+    of the run lists.
 
     Args:
         path: The file, or a run folder: then its best checkpoint.
-        allow: Classes, modules or packages that the checkpoint may name besides these.
-        device: Where the task is to work.
+        allow: Classes, modules or packages that the checkpoint may import as well.
+        device: Of the task; `auto` is the GPU if there is one.
 
     Raises:
-        UsageError: If there is no such file, it is no checkpoint of ours, is damaged, names a class
-            that is not allowed, or does not fit the classes as they are now.
+        UsageError: If there is no such file, it is not a checkpoint of ours, is damaged, names a
+            class that is not trusted, or does not fit the classes.
     """
-    file = checkpoint_of(path)
-    checkpoint = _read(file)
-    try:
-        hyperparameters = checkpoint["hyper_parameters"]
-        data = checkpoint["datamodule_hyper_parameters"]
-        size, state, _ = int(data["size"]), checkpoint["state_dict"], hyperparameters["_class_path"]
-    except (KeyError, TypeError):
-        raise UsageError(f"{file} is not {_OURS}") from None
-    task = _rebuild(file, hyperparameters, allow)
-    task.on_load_checkpoint(checkpoint)
-    try:
-        task.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise UsageError(_unfit(file, error)) from None
-    return LoadedTask(
-        task.eval().to(device), size, _baselines(checkpoint, device), data.get("root"), file
+    file = checkpoint_of(Path(path))
+    checkpoint = read_checkpoint(file)
+    data = checkpoint.get("datamodule_hyper_parameters")
+    if not isinstance(data, dict) or "size" not in data:
+        raise UsageError(
+            f"{file} is not a checkpoint of lightning-colorize: it has no image size; "
+            "train with ColorizationDataModule"
+        )
+    task = rebuild_task(file, checkpoint, ColorizationTask, trust_of(file, allow))
+    if isinstance(device, str):
+        device = choose_device(device)
+    return ColorizationModel(
+        task.eval().to(device),
+        int(data["size"]),
+        _baselines(checkpoint, device),
+        data.get("root"),
+        file,
     )
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except UnpicklingError:
-        raise UsageError(
-            f"{file} is not {_OURS}: it holds Python objects, which are not loaded for safety"
-        ) from None
-    except Exception as error:  # a damaged file makes torch raise nearly any class
-        raise UsageError(f"{file} is damaged, or not {_OURS}") from error
-    if not isinstance(checkpoint, dict):
-        raise UsageError(f"{file} is not {_OURS}")
-    return checkpoint
+def trust_of(file: Path, allow: Sequence[str]) -> Trust:
+    """Return the classes that a checkpoint, or a run's configuration, may import.
+
+    Args:
+        file: The checkpoint or the configuration: the run folder around it lists classes.
+        allow: Classes, modules or packages that the user allows.
+    """
+    run = run_of(file.resolve())
+    config = {} if run is None else RunRecord(run).config
+    listed = set(find_class_paths([config.get("model"), config.get("data")]))
+    return Trust(allow, listed, bases=(nn.Module, Source, Optimizer, LRScheduler))
 
 
-def _rebuild(file: Path, hyperparameters: dict[str, Any], allow: Sequence[str]) -> ColorizationTask:
-    with skip_weights(), warnings.catch_warnings():
-        # Lightning warns that modules among the arguments are saved twice; nothing is saved here.
-        warnings.filterwarnings("ignore", ".*is an instance of `nn.Module`.*")
-        try:
-            return build_task(hyperparameters, allow)
-        except UsageError as error:
-            raise UsageError(f"{file}: {error}") from None
-        except (ImportError, TypeError, ValueError) as error:
-            raise UsageError(_unfit(file, error)) from error
-
-
-def _unfit(file: Path, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
-    return f"{file} does not fit this version of lightning-colorize: {reason}"
-
-
-def _baselines(checkpoint: dict[str, Any], device: torch.device | str) -> Baselines | None:
-    """Return what the run's callback of that name learnt: callbacks/ is not imported here."""
+def _baselines(checkpoint: dict[str, Any], device: torch.device) -> Baselines | None:
+    """Return the state of the callback `BaselineMetrics`, which is not imported here."""
     for key, state in checkpoint.get("callbacks", {}).items():
         if key.partition("{")[0].endswith("BaselineMetrics"):
             baselines = Baselines()

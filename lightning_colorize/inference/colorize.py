@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_colorize.common.files import temporary_beside
 from lightning_colorize.data.decoding.files import ImageError, read_image
-from lightning_colorize.inference.checkpoint import LoadedTask
+from lightning_colorize.inference.checkpoint import ColorizationModel
 from lightning_colorize.inference.jobs import WRITABLE, Job
 from lightning_colorize.tasks.prediction import colorize_image, seen_side
 
@@ -59,7 +59,7 @@ class Record:
 
 
 def colorize_files(
-    loaded: LoadedTask,
+    loaded: ColorizationModel,
     jobs: Iterable[Job],
     size: int,
     manifest: TextIO | None = None,
@@ -107,7 +107,7 @@ def open_manifest(folder: Path) -> TextIO:
     return file
 
 
-def _colorize(loaded: LoadedTask, job: Job, size: int, record: Record) -> None:
+def _colorize(loaded: ColorizationModel, job: Job, size: int, record: Record) -> None:
     try:
         rgb = read_image(job.source)
         record.height, record.width = rgb.shape[-2:]

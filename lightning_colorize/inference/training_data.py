@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_colorize.common.class_paths import build
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.sources import Root, Source, default_source, parse_root
-from lightning_colorize.inference.rebuild import build_source
+from lightning_colorize.inference.checkpoint import trust_of
 from lightning_colorize.runs.folder import CONFIG, read_config, run_of
 
 
@@ -36,7 +37,8 @@ class TrainingData:
                 classes as they are now.
         """
         try:
-            source = None if self.spec is None else build_source(self.spec, allow)
+            trust = trust_of(self.config.parent, allow)
+            source = None if self.spec is None else build(self.spec, Source, trust)
         except UsageError as error:
             raise UsageError(f"{self.config}: {error}") from None
         except (ImportError, TypeError) as error:

@@ -5,9 +5,10 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from lightning_colorize.color import ColorBatch
+from lightning_colorize.networks.base import Recorded
 
 
-class Loss(nn.Module, ABC):
+class Loss(Recorded, nn.Module, ABC):
     """What a prediction costs."""
 
     @abstractmethod

@@ -5,7 +5,7 @@ else; a head turns the decoder's map into a prediction and knows how to read it 
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -22,7 +22,24 @@ class FeatureInfo(NamedTuple):
     reductions: tuple[int, ...]
 
 
-class Encoder(nn.Module, ABC):
+class Recorded:
+    """Keeps the arguments of the constructor, so that a checkpoint can say how to build the object.
+
+    Attributes:
+        init_arguments: Positional and named arguments, as they were given.
+    """
+
+    init_arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Record the arguments before any constructor runs."""
+        self = super().__new__(cls)
+        # nn.Module takes attributes only after its constructor.
+        object.__setattr__(self, "init_arguments", (args, kwargs))
+        return self
+
+
+class Encoder(Recorded, nn.Module, ABC):
     """Grey photographs to features.
 
     Attributes:
@@ -59,7 +76,7 @@ class Decoder(nn.Module, ABC):
         """Return the decoded map: (B, out_channels, h, w)."""
 
 
-class Discriminator(nn.Module, ABC):
+class Discriminator(Recorded, nn.Module, ABC):
     """Tells true colours from predicted ones, given the grey photograph."""
 
     @property

@@ -1,1 +1,1 @@
-"""The run: its folder and files, its name, how it resumes, and how runs are listed."""
+"""Runs: their folders and files, names, records, resuming, and lists; imports nothing heavy."""

@@ -1,7 +1,7 @@
-"""The files of a run folder, their names and how they are read; imports nothing heavy.
+"""The files of a run folder: their names, the configuration, the lock, the checkpoints.
 
-A run lives in `<root>/<experiment>/<run name>/`. Sweeps, listings and other people's scripts know a
-run only through these files.
+A run folder is `<root>/<experiment>/<run name>/`. Sweeps, lists and scripts of users access a run
+only through these files.
 """
 
 import json
@@ -28,15 +28,15 @@ LOCK = ".lock"
 VALIDATIONS = "validations.jsonl"
 STOP = "stop"
 OUTPUT = "output.log"
-# Seconds that a lock is waited for: a listing tries each for an instant; the workers of a killed
-# process's loader, who share it, take 5 s to find out.
+# Seconds to wait for a lock: a list of runs acquires each for an instant, and the loader workers of
+# a killed process hold it for up to 5 s.
 _PATIENCE = 8
 
 TRIAL = "LIGHTNING_COLORIZE_TRIAL"
-"""The environment variable by which a sweep tells a trial's processes their run folder."""
+"""Environment variable with the run folder of a sweep's trial."""
 
 SWEEP = "LIGHTNING_COLORIZE_SWEEP"
-"""The same for the sweep's name, by which loggers group its trials."""
+"""Environment variable with the sweep's name, by which loggers group its trials."""
 
 
 def find_runs(root: Path) -> list[Path]:
@@ -48,7 +48,7 @@ def find_runs(root: Path) -> list[Path]:
         UsageError: If `root` is not a folder.
     """
     if not root.is_dir():
-        raise UsageError(f"{root} is not a folder; runs are looked for in it (--root FOLDER)")
+        raise UsageError(f"{root} is not a folder; pass the folder of your runs (--root FOLDER)")
     return sorted(
         folder
         for folder in root.glob("*/*/")
@@ -57,10 +57,10 @@ def find_runs(root: Path) -> list[Path]:
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return what is in a run's `result.json`; None for a run that has not ended.
+    """Return the content of a run's `result.json`; None if there is no file.
 
     Raises:
-        UsageError: If the file is there but is not a JSON object.
+        UsageError: If the file is not a JSON object.
     """
     path = folder / RESULT
     try:
@@ -75,10 +75,10 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's configuration as nested dictionaries; empty where the run has none.
+    """Return a run's configuration as nested dictionaries; empty if there is no file.
 
     Raises:
-        UsageError: If the file is there but is not a YAML mapping.
+        UsageError: If the file is not a YAML mapping.
     """
     import yaml
 
@@ -99,8 +99,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested mappings as one with dotted names: `{"a": {"b": 1}}` gives `{"a.b": 1}`.
 
-    Lists, None and everything else that is no mapping are values and stay as they are; so is an
-    empty mapping, which would be lost otherwise.
+    Lists, None and other values stay as they are; so does an empty mapping, which would be lost
+    otherwise.
     """
     flat: dict[str, Any] = {}
     for name, value in config.items():
@@ -113,10 +113,10 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing into a run folder until this one is done, or has ended.
+    """Hold the lock of a run folder, so that no other process writes into it.
 
     Raises:
-        UsageError: If another process has it.
+        UsageError: If another process holds it.
     """
     from filelock import FileLock, Timeout
 
@@ -132,7 +132,7 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def is_running(folder: Path) -> bool:
-    """Return whether a process, here or on a machine that shares the folder, trains this run."""
+    """Return whether a process trains this run, on any machine that shares the folder."""
     from filelock import FileLock, Timeout
 
     if not (folder / LOCK).is_file():
@@ -143,26 +143,26 @@ def is_running(folder: Path) -> bool:
     except Timeout:
         return True
     except OSError:
-        return False  # the folder is only readable
+        return False  # the folder is read-only
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder holds something that only a run leaves."""
+    """Return whether a folder contains files of a run."""
     files = (CONFIG, METRICS, RESULT)
     return any((folder / name).is_file() for name in files) or (folder / CHECKPOINTS).is_dir()
 
 
-def run_of(place: Path) -> Path | None:
-    """Return the run folder that a place is, or a checkpoint lies in; None if there is none."""
-    folder = place.parent.parent if place.parent.name == CHECKPOINTS else place
+def run_of(path: Path) -> Path | None:
+    """Return the run folder that a path is, or that contains the checkpoint; None if neither."""
+    folder = path.parent.parent if path.parent.name == CHECKPOINTS else path
     return folder if folder.is_dir() and is_run(folder) else None
 
 
 def checkpoint_of(path: Path) -> Path:
-    """Return the checkpoint that a user means by a file or by a run folder (its best, else last).
+    """Return the checkpoint of an argument: the file itself, or a run folder's best, else last.
 
     Raises:
-        UsageError: If there is nothing of that name, or no checkpoint in the run folder.
+        UsageError: If the path does not exist, or the run folder contains no checkpoint.
     """
     if path.is_file():
         return path
@@ -171,4 +171,6 @@ def checkpoint_of(path: Path) -> Path:
     for name in (BEST, LAST):
         if (path / name).is_file():
             return path / name
-    raise UsageError(f"{path} holds neither {BEST} nor {LAST}; give a checkpoint or a run folder")
+    raise UsageError(
+        f"{path} contains neither {BEST} nor {LAST}; give a checkpoint or a run folder"
+    )

@@ -1,4 +1,4 @@
-"""What a list of runs says about each of them, and what differs between their configurations."""
+"""Lists of runs: their order, and the differences between their configurations."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ _LOCATIONS = {"seed", "seed_everything", "name", "root", "path", "folder", "dirp
 def rank(runs: Sequence[RunRecord], metric: str) -> list[RunRecord]:
     """Return the runs best first; those without the metric last."""
     sign = 1 if metric_goal(metric) == "min" else -1
-    have = [run for run in runs if metric in run.metrics]
-    have.sort(key=lambda run: sign * run.metrics[metric])
-    return have + [run for run in runs if metric not in run.metrics]
+    measured = [run for run in runs if metric in run.metrics]
+    measured.sort(key=lambda run: sign * run.metrics[metric])
+    return measured + [run for run in runs if metric not in run.metrics]
 
 
 def find_metric(runs: Sequence[RunRecord], name: str) -> str:
@@ -24,21 +24,21 @@ def find_metric(runs: Sequence[RunRecord], name: str) -> str:
     Raises:
         UsageError: If no run has it.
     """
-    there = sorted({metric for run in runs for metric in run.metrics})
+    known = sorted({metric for run in runs for metric in run.metrics})
     for candidate in (name, f"val/{name}", f"test/{name}", f"train/{name}"):
-        if candidate in there:
+        if candidate in known:
             return candidate
-    raise UsageError(f"no run has the metric {name}; there: {', '.join(there) or 'none'}")
+    raise UsageError(f"no run has the metric {name}; available: {', '.join(known) or 'none'}")
 
 
 def differences(
     runs: Sequence[RunRecord], *, everything: bool = False
 ) -> dict[str, list[str | None]]:
-    """Return the configuration's dotted names that differ between runs, the most varied first.
+    """Return the settings that differ between runs, by dotted name, the most varied first.
 
     Args:
         runs: The runs.
-        everything: Also names, paths and seeds.
+        everything: Include names, paths and seeds.
 
     Returns:
         For each name its value in every run, None where the run does not have it.
@@ -50,7 +50,7 @@ def differences(
         if not everything and (name.startswith("run.") or name.rpartition(".")[2] in _LOCATIONS):
             continue
         values = [config.get(name, _MISSING) for config in configs]
-        # A run whose configuration cannot be read differs in nothing that is known.
+        # A run whose configuration cannot be read does not count.
         known = {repr(v) for v, config in zip(values, configs, strict=True) if config}
         if len(known) > 1:
             varied[name] = [None if value is _MISSING else str(value) for value in values]

@@ -1,4 +1,4 @@
-"""Where a new run goes: a folder that is no other run's, the same in all of its processes."""
+"""The folder of a new run, the same in all of its processes."""
 
 import os
 import shutil
@@ -19,26 +19,25 @@ from lightning_colorize.runs.folder import (
     VALIDATIONS,
 )
 
-# Where the first process tells those that it starts which folder the run has. With its own number,
-# since what else it starts, another run by torchrun among it, inherits the variable too.
+# The first process passes the folder to the processes that it starts, with its own process id:
+# other programs that it starts, such as another run, inherit the variable too.
 _VARIABLE = "LIGHTNING_COLORIZE_RUN_FOLDER"
 
 
 def new_run_folder(
     root: Path, experiment: str, name: str | None, auto_resume: bool = False
 ) -> Path:
-    """Return the folder of a run; a sweep's trial has the one that the sweep gave it.
+    """Return the folder of a run; a sweep sets that of its trials.
 
     Args:
         root: Folder of all runs.
         experiment: Name of the folder below it.
-        name: Name of the run; by default the time.
-        auto_resume: Whether the run may have begun there; its name is then one that the next
-            start finds again, by default Slurm's job ID.
+        name: Name of the run; the time by default.
+        auto_resume: Whether the run may exist already. The default name is then Slurm's job ID,
+            which the next start has too.
 
     Raises:
-        UsageError: If there is such a run already and it is not to go on, or if it is to and has no
-            name.
+        UsageError: If the run exists and `auto_resume` is off, or it is on without a name.
     """
     if trial := os.environ.get(TRIAL):
         return Path(trial)
@@ -56,23 +55,23 @@ def new_run_folder(
 
 
 def begun_trial() -> Path | None:
-    """Return the folder of a sweep's trial that goes on from its checkpoint; None for a new run."""
+    """Return the folder of a sweep's trial that has a checkpoint to resume from; else None."""
     trial = Path(os.environ.get(TRIAL, ""))
     return trial if TRIAL in os.environ and (trial / LAST).is_file() else None
 
 
 def begin(folder: Path, auto_resume: bool = False) -> None:
-    """Make sure that a new run begins in a folder without one, once no other process can.
+    """Prepare the folder of a new run, whose lock this process holds.
 
-    A run that was killed before its first checkpoint leaves nothing to go on with: if it is to go
-    on, as a sweep's trial always is, its files make room.
+    A run that was killed before its first checkpoint cannot be resumed: with `auto_resume`, and in
+    a sweep's trial, its files are removed.
 
     Args:
-        folder: The run's.
-        auto_resume: Whether the run may have begun there.
+        folder: The run folder.
+        auto_resume: Whether the run may exist already.
 
     Raises:
-        UsageError: If the folder is another run's.
+        UsageError: If the folder contains another run.
     """
     if TRIAL not in os.environ and not auto_resume:
         refuse_taken(folder)
@@ -84,20 +83,20 @@ def begin(folder: Path, auto_resume: bool = False) -> None:
 
 
 def refuse_taken(folder: Path) -> None:
-    """Refuse a folder that is a run's.
+    """Refuse a folder that contains a run.
 
     Raises:
-        UsageError: If it is.
+        UsageError: If it does.
     """
     if (folder / CONFIG).exists() or (folder / RESULT).exists():
         raise UsageError(
             f"{folder} holds a run already; give another --run.name, "
-            f"or go on with it: lightning-colorize resume {folder}"
+            f"or resume it: lightning-colorize resume {folder}"
         )
 
 
 def _rank() -> int:
-    """Return this process's number, before any process group is there."""
+    """Return the rank of this process, before a process group exists."""
     for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
         if value := os.environ.get(variable):
             return int(value)
@@ -105,7 +104,7 @@ def _rank() -> int:
 
 
 def _from_parent() -> Path | None:
-    """Return the folder of the run whose first process started this one; None if none did."""
+    """Return the run folder that the parent process passed; None if it passed none."""
     parent, _, folder = os.environ.get(_VARIABLE, "").partition(":")
     return Path(folder) if parent == str(os.getppid()) else None
 
@@ -114,13 +113,13 @@ def _name_of_job() -> str:
     if job := os.environ.get("SLURM_JOB_ID"):
         return job
     raise UsageError(
-        "--run.auto_resume: true needs --run.name, by which the next start finds the run again; "
-        "only a job of Slurm has a name of its own"
+        "--run.auto_resume: true needs --run.name, by which the next start finds the run; "
+        "only Slurm jobs have a default name"
     )
 
 
 def _default_name() -> str:
-    """Return the time; where a launcher started several processes at once, what they agree on."""
+    """Return the time; with several processes, a name that they agree on."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _from_torchrun()
     if int(os.environ.get("SLURM_NTASKS", 1)) > 1:
@@ -129,20 +128,20 @@ def _default_name() -> str:
 
 
 def _from_torchrun() -> str:
-    """Return the first process's time, through the store by which torchrun's processes meet.
+    """Return the first process's time, through the store of torchrun.
 
-    torchrun's own name for a job is `none` unless one is given.
+    torchrun's own job name is `none` by default.
 
     Raises:
-        UsageError: If torchrun keeps its store to itself.
+        UsageError: If torchrun does not share its store.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        raise UsageError("processes of torchrun that do not share its store need --run.name")
+        raise UsageError("with torchrun, pass --run.name: its store is not shared")
 
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(address, port, is_master=False)
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(host, port, is_master=False)
     key = "lightning_colorize/run"
     if _rank() == 0:
         store.set(key, _now())
@@ -150,5 +149,5 @@ def _from_torchrun() -> str:
 
 
 def _now() -> str:
-    # The process number keeps apart two runs that start in the same second.
+    # The process id separates two runs that start in the same second.
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid():x}"

@@ -1,4 +1,4 @@
-"""Whether a command that was started again may go on with the run that it began before."""
+"""Conditions for resuming a run automatically."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import flatten, read_config
 from lightning_colorize.runs.result import RunResult
 
-# By these the run was found.
+# Settings that locate the run.
 _OF_THE_FOLDER = {"run.root", "run.experiment", "run.name", "run.auto_resume"}
 
 
@@ -16,7 +16,7 @@ class RunEnded(Exception):
     """The run has nothing left to do.
 
     Attributes:
-        folder: The run's.
+        folder: The run folder.
     """
 
     def __init__(self, folder: Path, status: str) -> None:
@@ -25,28 +25,28 @@ class RunEnded(Exception):
 
 
 def refuse_other_settings(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run under other settings than those that it began with.
+    """Refuse to resume a run with settings that differ from its configuration.
 
-    Settings that one of the two does not have are left out: a run may go on under a newer version.
+    Settings that only one of them has are ignored: a newer version may resume a run.
 
     Args:
-        folder: The run's.
-        config: What the command says, nested as `config.yaml` is.
+        folder: The run folder.
+        config: The settings of the command, nested as in `config.yaml`.
 
     Raises:
         UsageError: If a setting differs.
     """
-    begun, now = flatten(read_config(folder)), flatten(config)
-    # As text: what is a number in YAML may be a string on a command line (`--trainer.devices 1`).
-    others = [name for name in begun if name in now and str(now[name]) != str(begun[name])]
-    said = [
-        f"--{name.replace('.init_args', '')} {now[name]} (the run has {begun[name]})"
-        for name in others
+    old, new = flatten(read_config(folder)), flatten(config)
+    # As text: a number in YAML may be a string on a command line (`--trainer.devices 1`).
+    differing = [name for name in old if name in new and str(new[name]) != str(old[name])]
+    options = [
+        f"--{name.replace('.init_args', '')} {new[name]} (the run has {old[name]})"
+        for name in differing
         if name not in _OF_THE_FOLDER
     ]
-    if said:
+    if options:
         raise UsageError(
-            f"{folder} began with other settings: {', '.join(said)}; give another --run.name, "
+            f"{folder} has other settings: {', '.join(options)}; give another --run.name, "
             f"or change the run: lightning-colorize resume {folder} --KEY VALUE"
         )
 
@@ -55,7 +55,7 @@ def refuse_ended(folder: Path) -> None:
     """Refuse a run that has nothing left to do.
 
     Raises:
-        RunEnded: If it is one.
+        RunEnded: If it has ended.
     """
     result = RunResult.read(folder)
     if result is not None and result.ended:

@@ -1,28 +1,50 @@
 """What all tasks share: validation, test and prediction, on the RGB that people see."""
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities import GradClipAlgorithmType
+from pytorch_lightning.utilities import GradClipAlgorithmType, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 
-from lightning_colorize.color import ColorBatch, LabScaling
+from lightning_colorize.color import ColorBatch, LabScaling, fit_gamut, to_rgb
+from lightning_colorize.common.class_paths import Trust, arguments_of, describe, path_of
 from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics import colorization_metrics
 from lightning_colorize.networks import Colorizer
+from lightning_colorize.networks.base import Recorded
+from lightning_colorize.tasks.checkpoint import (
+    CLASS_PATH,
+    UNRECORDED,
+    read_checkpoint,
+    rebuild_task,
+)
 from lightning_colorize.tasks.schedule import WarmupCosine
 
 
-class ColorizationTask(LightningModule, ABC):
+class ColorizedImages(NamedTuple):
+    """What `Trainer.predict` returns for a batch.
+
+    Attributes:
+        names: The images' names, as the data module has them.
+        rgb: (B, 3, H, W), uint8, on the CPU.
+    """
+
+    names: list[str]
+    rgb: Tensor
+
+
+class ColorizationTask(Recorded, LightningModule, ABC):
     """Base of the LightningModules: it measures, subclasses train.
 
     Validation and test steps return the predicted ab, (B, 2, H, W) in LAB units, so that callbacks
@@ -50,6 +72,68 @@ class ColorizationTask(LightningModule, ABC):
         self.val_loss = MeanMetric()
         self.val_metrics = colorization_metrics("val/")
         self.test_metrics = colorization_metrics("test/")
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: Path | str,
+        map_location: torch.device | str = "cpu",
+        *,
+        allow: Sequence[str] = (),
+        **overrides: Any,
+    ) -> Self:
+        """Rebuild a task from a checkpoint file, which is loaded with `weights_only`.
+
+        Args:
+            checkpoint_path: The file; of a plain Trainer or of `fit`.
+            map_location: The device for the task.
+            allow: Classes, modules or packages that the checkpoint may import besides ours and
+                the networks, losses and optimizers that are imported already.
+            **overrides: Constructor arguments in place of the recorded ones.
+
+        Raises:
+            UsageError: If the file is not a checkpoint of this class, or names a refused class.
+        """
+        file = Path(checkpoint_path)
+        trust = Trust(allow, imported=True, bases=(nn.Module, Optimizer, LRScheduler))
+        task: Self = rebuild_task(file, read_checkpoint(file), cls, trust, overrides)
+        return task.to(map_location)
+
+    def save_hyperparameters(self, *args: Any, **kwargs: Any) -> None:
+        """Save the constructor's arguments as class paths, which checkpoints are rebuilt from.
+
+        LightningCLI gives them as such. A task that is built in Python describes its own.
+        """
+        if args:
+            super().save_hyperparameters(*args, **kwargs)
+            return
+        current = inspect.currentframe()
+        kwargs.setdefault("frame", None if current is None else current.f_back)
+        try:
+            super().save_hyperparameters(CLASS_PATH, **kwargs)
+        except KeyError:  # not built by LightningCLI
+            super().save_hyperparameters(self._described())
+        else:
+            super().save_hyperparameters(**kwargs)
+
+    def _described(self) -> dict[str, Any]:
+        """Return the constructor's arguments as plain data."""
+        described: dict[str, Any] = {CLASS_PATH: path_of(type(self))}
+        unrecorded = []
+        for name, value in arguments_of(self).items():
+            try:
+                described[name] = describe(value)
+            except TypeError as error:
+                unrecorded.append(name)
+                rank_zero_warn(f"checkpoints of this task do not record {name}: {error}")
+        return described | ({UNRECORDED: unrecorded} if unrecorded else {})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep paths as text: a checkpoint that loads with `weights_only` holds plain data."""
+        for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+            for name, value in checkpoint.get(key, {}).items():
+                if isinstance(value, Path):
+                    checkpoint[key][name] = str(value)
 
     @property
     def inference_net(self) -> nn.Module:
@@ -165,6 +249,11 @@ class ColorizationTask(LightningModule, ABC):
         """Return the predicted ab."""
         ab: Tensor = self(batch.L)
         return ab
+
+    def predict_step(self, batch: ColorBatch, batch_idx: int) -> ColorizedImages:
+        """Return the colorized images of a batch; colors outside sRGB lose chroma."""
+        rgb = to_rgb(batch.L, fit_gamut(batch.L, self(batch.L)))
+        return ColorizedImages(batch.names, (rgb * 255).round().to(torch.uint8).cpu())
 
     def on_validation_batch_end(  # type: ignore[override]
         self, outputs: Tensor, batch: ColorBatch, batch_idx: int, dataloader_idx: int = 0

@@ -217,7 +217,7 @@ def test_an_existing_list_is_not_overwritten(sound, tmp_path, capsys):
         ([".", "--source", "text.yaml"], "--source text.yaml describes no source"),
         ([".", "--source", "typo.yaml"], "typo.yaml describes no source (FolderSource.__init__()"),
         ([".", "--source", "value.yaml"], "--source value.yaml: max_images is 0"),
-        ([".", "--source", "task.yaml"], "which is no source"),
+        ([".", "--source", "task.yaml"], "is not a Source"),
         ([".", "--json", "."], "--json . is a folder"),
     ],
 )

@@ -229,7 +229,7 @@ def test_wrong_use(tmp_path):
     with pytest.raises(UsageError, match="nowhere"):
         _list("--root", tmp_path / "nowhere")
     _make(tmp_path, "a", "one", 22.0)
-    with pytest.raises(UsageError, match="there: val/ciede2000, val/psnr"):
+    with pytest.raises(UsageError, match="available: val/ciede2000, val/psnr"):
         _list("--root", tmp_path, "--sort", "lpips")
     with pytest.raises(UsageError, match="there: a"):
         _list("--root", tmp_path, "--experiment", "b")

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,8 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import nn
 
 from lightning_colorize.color import ColorBatch, to_lab
-from lightning_colorize.evaluation import evaluate
+from lightning_colorize.evaluation import evaluate, evaluate_batches
+from lightning_colorize.inference import load_model
 from lightning_colorize.metrics import Baselines
 
 
@@ -39,7 +42,7 @@ def test_against_scikit_image():
         baselines.update(batch)
     baselines.finish()
     task = HalfColour(batches)
-    result = evaluate(task, baselines, batches)
+    result = evaluate_batches(task, baselines, batches)
     assert task.calls == 2
     assert result.images == 5
     assert len(result.model_seconds) == 2
@@ -66,7 +69,7 @@ def test_against_scikit_image():
 
 def test_groups_hold_their_own_images_only():
     batches = list(_batches([3, 2]))
-    result = evaluate(HalfColour(batches), None, batches, lambda name: name[0])
+    result = evaluate_batches(HalfColour(batches), None, batches, lambda name: name[0])
     assert list(result.rows) == ["model"]
     assert result.counts == {"a": 3, "b": 2}
     for name, chosen in (("a", [(0, 0), (0, 2), (1, 0)]), ("b", [(0, 1), (1, 1)])):
@@ -75,4 +78,12 @@ def test_groups_hold_their_own_images_only():
 
 
 def test_no_image_no_rows():
-    assert evaluate(HalfColour([]), None, []).rows == {}
+    assert evaluate_batches(HalfColour([]), None, []).rows == {}
+
+
+def test_a_model_is_evaluated_on_the_test_split_of_a_folder(finished_run, photo_folder):
+    result = evaluate(load_model(finished_run), photo_folder)
+    assert result.images == 3
+    logged = json.loads((finished_run / "result.json").read_text())
+    for name, metrics in {"model": logged["metrics"], **logged["baselines"]}.items():
+        assert result.rows[name]["psnr"] == pytest.approx(metrics["test/psnr"], rel=1e-4)

@@ -27,7 +27,7 @@ from lightning_colorize.data.device import (
 )
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.inference import load_task
+from lightning_colorize.inference import load_model
 from lightning_colorize.metrics.functional import measure
 from lightning_colorize.runs.folder import read_result
 from tests.conftest import make_image
@@ -198,7 +198,7 @@ def test_a_run_with_every_switch_ends_and_its_checkpoint_travels(command, photo_
     assert first["metrics"]["val/psnr"] == pytest.approx(second["metrics"]["val/psnr"], abs=1.0)
     assert first["peak_device_memory"] > 0
     L = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
-    ab = load_task(everything).task(L)
+    ab = load_model(everything).task(L)
     assert ab.shape == (2, 2, 32, 32)
     assert torch.isfinite(ab).all()
     assert command("resume", everything, "--trainer.max_epochs", 3) == 0
@@ -215,7 +215,7 @@ def test_metrics_of_a_run_in_bf16_are_computed_in_fp32(gpu_run, finished_run):
 
 
 def test_a_checkpoint_of_the_gpu_works_on_the_cpu(gpu_run, photo_folder, command, tmp_path):
-    on_cpu, on_gpu = load_task(gpu_run), load_task(gpu_run, device="cuda")
+    on_cpu, on_gpu = load_model(gpu_run), load_model(gpu_run, device="cuda")
     assert on_cpu.task.device.type == "cpu"
     L = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
     with torch.inference_mode():

@@ -1,14 +1,17 @@
 import json
 import pickle
 import shutil
+import sys
 
 import pytest
 import torch
+import yaml
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.inference import choose_device, load_task
+from lightning_colorize.inference import choose_device, load_model
 from lightning_colorize.metrics import BASELINES, colorization_metrics
+from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.tasks import ColorizationTask
 
 
@@ -27,7 +30,7 @@ def altered(finished_run, tmp_path):
 
 
 def test_a_run_reloads_and_measures_as_it_did_at_the_end_of_training(finished_run, photo_folder):
-    loaded = load_task(finished_run)
+    loaded = load_model(finished_run)
     assert isinstance(loaded.task, ColorizationTask)
     assert not any(module.training for module in loaded.task.modules())
     assert loaded.size == 32
@@ -46,13 +49,13 @@ def test_a_run_reloads_and_measures_as_it_did_at_the_end_of_training(finished_ru
     expected = {"model": result["metrics"], **result["baselines"]}
     for name, metrics in rows.items():
         values = metrics.compute()
-        assert len(values) == 7
+        assert values.keys() == {f"test/{metric}" for metric in NAMES}
         for metric, value in values.items():
             assert float(value) == pytest.approx(expected[name][metric], rel=1e-4, abs=1e-5)
 
 
 def test_a_file_is_a_checkpoint_too(finished_run):
-    last = load_task(finished_run / "checkpoints/last.ckpt")
+    last = load_model(finished_run / "checkpoints/last.ckpt")
     assert last.path.name == "last.ckpt"
 
 
@@ -66,14 +69,14 @@ def test_weights_that_training_started_from_may_be_gone(command, tmp_path):
                       "--trainer.max_epochs", 1, "--run.test", "false")  # fmt: skip
     weights.unlink()
     state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
-    loaded = load_task(run).task.state_dict()
+    loaded = load_model(run).task.state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in state.items())
 
 
 def test_a_class_from_elsewhere_is_refused_in_one_line(altered):
     path = altered(lambda c: c["hyper_parameters"]["loss"].update(class_path="os.system"))
     with pytest.raises(UsageError, match=r"os\.system") as caught:
-        load_task(path)
+        load_model(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -81,13 +84,13 @@ def test_a_class_from_elsewhere_is_refused_in_one_line(altered):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.pop("hyper_parameters"), "is not a checkpoint written by"),
-        (lambda c: c.pop("datamodule_hyper_parameters"), "is not a checkpoint written by"),
-        (lambda c: c["hyper_parameters"].pop("_class_path"), "is not a checkpoint written by"),
-        (lambda c: c.update(hyper_parameters=None), "is not a checkpoint written by"),
+        (lambda c: c.pop("hyper_parameters"), "is not a checkpoint of"),
+        (lambda c: c.pop("datamodule_hyper_parameters"), "is not a checkpoint of"),
+        (lambda c: c["hyper_parameters"].pop("_class_path"), "is not a checkpoint of"),
+        (lambda c: c.update(hyper_parameters=None), "is not a checkpoint of"),
         (
             lambda c: c["hyper_parameters"].update(_class_path="torch.nn.Identity"),
-            "it holds a torch.nn.Identity",
+            "torch.nn.Identity is not a ColorizationTask",
         ),
         (lambda c: c["hyper_parameters"].update(gone=1), "does not fit this version.*gone"),
         (
@@ -102,12 +105,12 @@ def test_a_class_from_elsewhere_is_refused_in_one_line(altered):
 )
 def test_what_does_not_fit_is_said_in_one_line(altered, change, message):
     with pytest.raises(UsageError, match=message) as caught:
-        load_task(altered(change))
+        load_model(altered(change))
     assert "\n" not in str(caught.value)
 
 
 def test_a_checkpoint_from_before_the_baselines_has_none(altered):
-    assert load_task(altered(lambda c: c["callbacks"].pop("BaselineMetrics"))).baselines is None
+    assert load_model(altered(lambda c: c["callbacks"].pop("BaselineMetrics"))).baselines is None
 
 
 class _Unsafe:
@@ -126,23 +129,23 @@ def test_files_that_are_no_checkpoint(finished_run, tmp_path, capsys):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UsageError, match=f"{name} is .*not a checkpoint") as caught:
-            load_task(tmp_path / name)
+            load_model(tmp_path / name)
         assert "\n" not in str(caught.value)
     torch.save([1], tmp_path / "list.ckpt")
     with pytest.raises(UsageError, match=r"list\.ckpt is not a checkpoint"):
-        load_task(tmp_path / "list.ckpt")
+        load_model(tmp_path / "list.ckpt")
     torch.save({"state_dict": _Unsafe()}, tmp_path / "unsafe.ckpt")
     with pytest.raises(UsageError, match="not loaded for safety"):
-        load_task(tmp_path / "unsafe.ckpt")
+        load_model(tmp_path / "unsafe.ckpt")
     assert capsys.readouterr().out == ""
 
 
 def test_missing(finished_run, tmp_path):
     with pytest.raises(UsageError, match="nowhere does not exist"):
-        load_task(tmp_path / "nowhere")
+        load_model(tmp_path / "nowhere")
     shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns("*.ckpt"))
-    with pytest.raises(UsageError, match="holds neither"):
-        load_task(tmp_path / "run")
+    with pytest.raises(UsageError, match="contains neither"):
+        load_model(tmp_path / "run")
 
 
 def test_devices(monkeypatch):
@@ -153,3 +156,62 @@ def test_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto").type == "cuda"
     assert choose_device("cpu").type == "cpu"
+
+
+@pytest.fixture
+def own_parts(tmp_path, monkeypatch):
+    """A module outside the package, with an encoder and a loss."""
+    (tmp_path / "own_parts.py").write_text(
+        "from lightning_colorize.losses import L1\n"
+        "from lightning_colorize.networks import ConvEncoder\n"
+        "class Encoder(ConvEncoder): pass\n"
+        "class Loss(L1): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("own_parts", None)
+
+
+@pytest.fixture
+def run_with(finished_run, tmp_path):
+    """Copies the run with other classes in its configuration and checkpoint."""
+
+    def make(encoder="own_parts.Encoder", loss="own_parts.Loss"):
+        run = shutil.copytree(finished_run, tmp_path / "run")
+        path = run / "checkpoints/best.ckpt"
+        checkpoint = torch.load(path, weights_only=True)
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        for arguments in (checkpoint["hyper_parameters"], config["model"]["init_args"]):
+            arguments["encoder"]["class_path"] = encoder
+            arguments["loss"]["class_path"] = loss
+        torch.save(checkpoint, path)
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        return run
+
+    return make
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_classes_that_the_runs_configuration_lists_are_accepted(run_with):
+    task = load_model(run_with()).task
+    assert {type(task.net.encoder).__module__, type(task.loss).__module__} == {"own_parts"}
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_outside_its_run_folder_all_refused_classes_are_named(run_with, tmp_path):
+    path = shutil.copy(run_with() / "checkpoints/best.ckpt", tmp_path)
+    options = "--allow-class own_parts.Encoder --allow-class own_parts.Loss"
+    with pytest.raises(UsageError, match=f"{options}, or load the checkpoint from its run folder"):
+        load_model(path)
+    assert "own_parts" not in sys.modules
+    assert type(load_model(path, allow=["own_parts"]).task.loss).__module__ == "own_parts"
+
+
+def test_a_listed_class_that_is_no_part_of_a_task_is_refused(run_with):
+    with pytest.raises(UsageError, match=r"subprocess\.Popen, a class of subprocess, is refused"):
+        load_model(run_with("lightning_colorize.networks.ConvEncoder", "subprocess.Popen"))
+
+
+def test_a_listed_class_that_is_not_installed_is_named(run_with):
+    with pytest.raises(UsageError, match="install own_parts's package or set PYTHONPATH"):
+        load_model(run_with())

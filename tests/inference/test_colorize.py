@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 from skimage.color import rgb2lab
 
-from lightning_colorize.inference import Job, colorize_files, load_task
+from lightning_colorize.inference import Job, colorize_files, load_model
 from lightning_colorize.inference import colorize as module
 from lightning_colorize.inference.colorize import open_manifest, save_image
 
 
 @pytest.fixture(scope="module")
 def loaded(finished_run):
-    return load_task(finished_run)
+    return load_model(finished_run)
 
 
 def _pixels(height=37, width=51, channels=3):

@@ -80,7 +80,7 @@ def test_flatten_keeps_every_value():
 def test_checkpoint_of_prefers_the_best(tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    with pytest.raises(UsageError, match="neither"):
+    with pytest.raises(UsageError, match="contains neither"):
         run_folder.checkpoint_of(tmp_path)
     (folder / "last.ckpt").touch()
     assert run_folder.checkpoint_of(tmp_path) == folder / "last.ckpt"

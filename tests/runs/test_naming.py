@@ -87,6 +87,6 @@ def test_the_processes_of_torchrun_agree_on_the_first_ones_time(tmp_path, monkey
 
 def test_processes_of_torchrun_that_share_no_store_need_a_name(tmp_path, monkeypatch):
     monkeypatch.setenv(_RUN_ID, "none")
-    with pytest.raises(UsageError, match=r"need --run\.name"):
+    with pytest.raises(UsageError, match=r"pass --run\.name"):
         new_run_folder(tmp_path, "unet", None)
     assert new_run_folder(tmp_path, "unet", "first").name == "first"

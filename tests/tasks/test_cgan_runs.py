@@ -15,7 +15,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.inference import load_task
+from lightning_colorize.inference import load_model
 from lightning_colorize.runs.folder import read_result
 from lightning_colorize.tasks import CGANTask
 from tests.tasks.conftest import GanCommands, make_trainer
@@ -201,7 +201,7 @@ def test_what_does_not_fit_is_refused_before_training(command, capsys, case):
 
 def test_a_loaded_run_colours_with_the_average(staged_run):
     weights = torch.load(staged_run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
-    task = load_task(staged_run).task
+    task = load_model(staged_run).task
     L = torch.linspace(0, 100, 32).expand(2, 1, 32, 32)
     with torch.no_grad():
         colored = task(L)
@@ -323,12 +323,12 @@ def test_two_processes_count_batches(two_processes):
 def test_two_processes_measure_a_checkpoint_as_one_does(two_processes, photo_folder):
     run, _ = two_processes
     data = ColorizationDataModule(str(photo_folder), size=32, batch_size=4, num_workers=0)
-    task = load_task(run).task
+    task = load_model(run).task
     measured = make_trainer().test(task, data, verbose=False)[0]
     result = read_result(run)["metrics"]
     for name, value in measured.items():
         assert result[name] == pytest.approx(value, rel=1e-4, abs=1e-4), name
-    task = load_task(run / "checkpoints/last.ckpt").task
+    task = load_model(run / "checkpoints/last.ckpt").task
     measured = make_trainer().validate(task, data, verbose=False)[0]
     row = [row for row in rows(run) if row["val/psnr"]][-1]
     for name, value in measured.items():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_colorize.common.compiling import require_compiler
-from lightning_colorize.inference import load_task
+from lightning_colorize.inference import load_model
 from lightning_colorize.losses import MSE
 from lightning_colorize.networks import ConvEncoder
 from lightning_colorize.tasks import RegressionTask
@@ -87,7 +87,7 @@ def test_checkpoints_load_with_and_without(kind, compiled, photo_folder, tmp_pat
     assert all(torch.equal(first[name], value) for name, value in second.items())
     L = torch.full((1, 1, 32, 32), 60.0)
     del compiled[:]
-    assert torch.equal(load_task(with_).task(L), load_task(without).task(L))
+    assert torch.equal(load_model(with_).task(L), load_model(without).task(L))
     assert compiled == [], "colouring does not wait for a compiler"
     more = ["--trainer.max_epochs", 3, "--run.loggers.wandb", "disabled"]
     for run, value in ((with_, "false"), (without, "true")):

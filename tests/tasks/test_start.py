@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.inference import load_task
+from lightning_colorize.inference import load_model
 from lightning_colorize.networks import DeconvHead, UNetDecoder
 from lightning_colorize.runs.folder import read_result
 from lightning_colorize.tasks import RegressionTask
@@ -52,7 +52,7 @@ def test_a_regression_is_where_the_generator_starts(regression_run, file):
 
 
 def test_it_is_the_network_that_the_regression_trained(regression_run):
-    trained = load_task(regression_run).task
+    trained = load_model(regression_run).task
     assert isinstance(trained, RegressionTask)
     assert isinstance(trained.net.decoder, UNetDecoder)
     assert isinstance(trained.net.head, DeconvHead)
@@ -109,4 +109,4 @@ def test_resumed_and_loaded_runs_do_without_the_file(
     run = gan_command.root / "tiny" / "orphan"
     assert gan_command("resume", run) == 0
     assert read_result(run)["status"] == "finished"
-    load_task(run)
+    load_model(run)

@@ -5,8 +5,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from lightning_colorize.networks.base import Recorded
 
-class AdversarialLoss(nn.Module, ABC):
+
+class AdversarialLoss(Recorded, nn.Module, ABC):
     """What discriminator and generator pay for the discriminator's logits.
 
     In fp32 whatever the autocast (fp64 for fp64): `at_least_fp32` of the logits comes first.

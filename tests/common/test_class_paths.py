@@ -6,16 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_colorize.common.class_paths import Trust, build, check_class_paths, find_class_paths
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.inference.rebuild import (
-    build_source,
-    build_task,
-    check_class_paths,
-    class_paths,
-)
+from lightning_colorize.data.sources import Source
 from lightning_colorize.losses import L1, WeightedSum
 from lightning_colorize.networks import ConvEncoder
-from lightning_colorize.tasks import RegressionTask
+from lightning_colorize.tasks import ColorizationTask, RegressionTask
 
 _TRAP = "lightning_colorize_trap"
 
@@ -36,23 +32,28 @@ def trap(tmp_path, monkeypatch):
     sys.modules.pop(_TRAP, None)
 
 
-def _hyperparameters(**changes):
-    return {
-        "_class_path": "lightning_colorize.tasks.RegressionTask",
-        "_instantiator": "pytorch_lightning.cli.instantiate_module",
+def _spec(class_path="lightning_colorize.tasks.RegressionTask", **changes):
+    arguments = {
         "encoder": {
             "class_path": "lightning_colorize.networks.ConvEncoder",
             "init_args": {"widths": [4, 8]},
         },
         "loss": {"class_path": "lightning_colorize.losses.L1"},
-        **changes,
     }
+    return {"class_path": class_path, "init_args": arguments | changes}
 
 
-@pytest.mark.filterwarnings("ignore:.*is an instance of `nn.Module`.*")
+def build_task(spec, allow=(), **trust):
+    return build(spec, ColorizationTask, Trust(allow, **trust))
+
+
+def build_source(spec):
+    return build(spec, Source, Trust())
+
+
 def test_builds_objects_factories_and_what_is_nested_in_dictionaries():
     task = build_task(
-        _hyperparameters(
+        _spec(
             loss={
                 "class_path": "lightning_colorize.losses.WeightedSum",
                 "init_args": {
@@ -85,7 +86,7 @@ def test_builds_objects_factories_and_what_is_nested_in_dictionaries():
 
 def test_all_class_paths_are_found_however_deep():
     nested = {"_class_path": "a.A", "x": [{"y": ({"class_path": "b.B"},)}, {"class_path": "c.C"}]}
-    assert list(class_paths(nested)) == ["a.A", "b.B", "c.C"]
+    assert list(find_class_paths(nested)) == ["a.A", "b.B", "c.C"]
 
 
 @pytest.mark.parametrize(
@@ -104,49 +105,47 @@ def test_all_class_paths_are_found_however_deep():
 )
 def test_other_class_paths_are_refused_before_anything_is_imported(path, trap):
     for place in (
-        {"_class_path": path},
+        {"class_path": path},
         {"encoder": {"class_path": path}},
         {"loss": {"class_path": "lightning_colorize.losses.L1", "init_args": {"x": [[
             {"class_path": path}]]}}},
     ):  # fmt: skip
-        with pytest.raises(UsageError, match=f"asks for the class {path}.*--allow-class {path}"):
-            build_task(_hyperparameters(**place))
+        with pytest.raises(UsageError, match=f"refused: {path};.*--allow-class {path}"):
+            build_task(_spec(**place))
     assert not trap.exists()
     assert _TRAP not in sys.modules
 
 
 @pytest.mark.parametrize("text", [f"{_TRAP}.Trap", f'{{"class_path": "{_TRAP}.Trap"}}'])
-@pytest.mark.filterwarnings("ignore:.*is an instance of `nn.Module`.*")
 def test_a_string_is_never_taken_for_a_class(text, trap):
     """jsonargparse, through which Lightning rebuilds checkpoints, imports what both name."""
     with pytest.raises((AttributeError, TypeError)):
-        build_task(_hyperparameters(encoder=text))
+        build_task(_spec(encoder=text))
     assert not trap.exists()
 
 
 def test_classes_that_our_modules_import_from_elsewhere_are_refused():
     path = "lightning_colorize.networks.encoders.weights.Path"
     with pytest.raises(UsageError, match="a class of pathlib"):
-        build_task(_hyperparameters(encoder={"class_path": path, "init_args": {}}))
+        build_task(_spec(encoder={"class_path": path, "init_args": {}}))
 
 
 @pytest.mark.parametrize("allowed", [f"{_TRAP}.Trap", _TRAP])
-@pytest.mark.filterwarnings("ignore:.*is an instance of `nn.Module`.*")
 def test_a_class_is_allowed_by_its_name_or_its_module(allowed, trap):
     encoder = {"class_path": f"{_TRAP}.Trap", "init_args": {"widths": [4, 8]}}
-    task = build_task(_hyperparameters(encoder=encoder), [allowed])
+    task = build_task(_spec(encoder=encoder), [allowed])
     assert type(task.net.encoder).__name__ == "Trap"
     assert trap.exists()
 
 
 def test_allowing_one_class_allows_no_other():
     with pytest.raises(UsageError, match=r"other\.Class"):
-        check_class_paths({"class_path": "other.Class"}, ["other.Cl", "another.Class"])
+        check_class_paths({"class_path": "other.Class"}, Trust(["other.Cl", "another.Class"]))
 
 
 def test_a_class_that_is_gone_is_an_import_error():
     with pytest.raises(ImportError, match=r"networks\.Gone"):
-        build_task(_hyperparameters(encoder={"class_path": "lightning_colorize.networks.Gone"}))
+        build_task(_spec(encoder={"class_path": "lightning_colorize.networks.Gone"}))
 
 
 def test_a_source_has_its_paths_and_the_settings_of_its_folders():
@@ -163,5 +162,5 @@ def test_what_is_no_source_is_refused(trap):
     with pytest.raises(UsageError, match=f"{_TRAP}.Trap.*--allow-class"):
         build_source({"class_path": f"{_TRAP}.Trap"})
     assert not trap.exists()
-    with pytest.raises(UsageError, match="is no source"):
+    with pytest.raises(UsageError, match="is not a Source"):
         build_source({"class_path": "lightning_colorize.losses.L1"})

@@ -1,0 +1,214 @@
+"""Objects as class paths and arguments, and back; only trusted classes are imported.
+
+Importing a module runs it, and so does building a class with arguments of someone else's choice: a
+checkpoint from elsewhere must not decide which. LightningCLI would rebuild it through jsonargparse,
+which also imports what plain strings name, and reads configurations from text and files that
+strings hold; there, checking the `class_path` keys would not be enough. Here a string is a string,
+and only what is checked is built.
+"""
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from lightning_colorize.common.errors import UsageError
+
+ROOTS = (
+    "lightning_colorize.tasks",
+    "lightning_colorize.networks",
+    "lightning_colorize.losses",
+    "lightning_colorize.data.sources",
+    "torch.nn",
+    "torch.optim",
+)
+"""Packages whose classes may be built: the parts of our tasks, sources, and torch's layers,
+optimizers and schedules."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trust:
+    """The classes that may be imported besides those in `ROOTS`.
+
+    Args:
+        allow: Classes, modules or packages that the user allows by name.
+        listed: Class paths that the run's own configuration lists; only subclasses of `bases`.
+        imported: Also classes whose modules are imported already; only subclasses of `bases`.
+        bases: Classes that a network, loss, optimizer, schedule or source derives from.
+    """
+
+    allow: Sequence[str] = ()
+    listed: Collection[str] = ()
+    imported: bool = False
+    bases: tuple[type, ...] = ()
+
+    def accepts(self, path: str) -> bool:
+        """Return whether a class path may be imported."""
+        is_imported = self.imported and path.rpartition(".")[0] in sys.modules
+        return _within(path, [*ROOTS, *self.allow]) or path in self.listed or is_imported
+
+
+def find_class_paths(spec: Any) -> Iterator[str]:
+    """Yield every class path in nested values, outermost first."""
+    if isinstance(spec, dict):
+        for key in ("_class_path", "class_path"):
+            if key in spec:
+                yield str(spec[key])
+        spec = list(spec.values())
+    if isinstance(spec, list | tuple):
+        for value in spec:
+            yield from find_class_paths(value)
+
+
+def build(
+    spec: dict[str, Any], base: type, trust: Trust, overrides: Mapping[str, Any] | None = None
+) -> Any:
+    """Build the object that a class path and its arguments describe.
+
+    Args:
+        spec: With `class_path` and, optionally, `init_args`; nested.
+        base: The class that it must derive from.
+        trust: Classes that may be imported besides `ROOTS`.
+        overrides: Objects for arguments of the outermost class.
+
+    Raises:
+        UsageError: If class paths are refused (the message names all of them), or the outermost
+            does not derive from `base`.
+        ImportError: If a class path cannot be imported.
+    """
+    check_class_paths(spec, trust)
+    if not issubclass(_import_class(spec["class_path"], trust), base):
+        raise UsageError(f"{spec['class_path']} is not a {base.__name__}")
+    return _build(spec, trust)(**overrides or {})
+
+
+def check_class_paths(spec: Any, trust: Trust) -> None:
+    """Refuse class paths that are not trusted; imports nothing.
+
+    Raises:
+        UsageError: If there are any; the message names all of them.
+    """
+    refused = [p for p in dict.fromkeys(find_class_paths(spec)) if not trust.accepts(p)]
+    if refused:
+        options = " ".join(f"--allow-class {path}" for path in refused)
+        raise UsageError(
+            f"classes outside lightning_colorize are refused: {', '.join(refused)}; "
+            f"if you trust them, add {options}, or load the checkpoint from its run folder"
+        )
+
+
+def describe(value: Any) -> Any:
+    """Return a value as plain data from which `build` makes it again.
+
+    An object of a `Recorded` class, a class, and a `functools.partial` of a class become a
+    `class_path` with `init_args`.
+
+    Raises:
+        TypeError: If the value has no such description.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [describe(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): describe(item) for name, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, type):
+        return {"class_path": path_of(value)}
+    if isinstance(value, partial) and isinstance(value.func, type) and not value.args:
+        return {"class_path": path_of(value.func), "init_args": describe(value.keywords)}
+    if hasattr(value, "init_arguments"):
+        return {"class_path": path_of(type(value)), "init_args": describe(arguments_of(value))}
+    raise TypeError(
+        f"{value!r:.80} cannot be described by a class path: "
+        "use a class, functools.partial of a class, or an object of our base classes"
+    )
+
+
+def arguments_of(recorded: Any) -> dict[str, Any]:
+    """Return the arguments that an object of a `Recorded` class was built with, by name."""
+    positional, named = recorded.init_arguments
+    bound = inspect.signature(type(recorded)).bind(*positional, **named)
+    arguments: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        is_extra = bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        arguments |= value if is_extra else {name: value}
+    return arguments
+
+
+def path_of(cls: type) -> str:
+    """Return a class's path, `package.module.Class`."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _build(spec: dict[str, Any], trust: Trust) -> "partial[Any]":
+    """Return the class of a spec with its arguments, not yet called."""
+    cls = _import_class(spec["class_path"], trust)
+    hints = _hints(cls)
+    arguments = {**spec.get("init_args", {}), **spec.get("dict_kwargs", {})}
+    return partial(cls, **{k: _value(v, hints.get(k), trust) for k, v in arguments.items()})
+
+
+def _value(value: Any, hint: Any, trust: Trust) -> Any:
+    """Return an argument as its hint asks for it, with the specs in it built.
+
+    A spec is a factory where the hint asks for one; a path is text in YAML, and a dataclass a
+    dictionary.
+    """
+    options = _options(hint)
+    if isinstance(value, dict) and "class_path" in value:
+        factory = _build(value, trust)
+        return factory if any(get_origin(o) is Callable for o in options) else factory()
+    if isinstance(value, dict):
+        made: Any = next(filter(dataclasses.is_dataclass, options), None)
+        hints = {} if made is None else get_type_hints(made)
+        fields = {k: _value(v, hints.get(k), trust) for k, v in value.items()}
+        return fields if made is None else made(**fields)
+    if isinstance(value, list):
+        of = next((get_args(o)[0] for o in options if get_origin(o) is list), None)
+        return [_value(v, of, trust) for v in value]
+    return Path(value) if isinstance(value, str) and Path in options else value
+
+
+def _import_class(path: str, trust: Trust) -> type:
+    module, _, name = path.rpartition(".")
+    try:
+        cls = getattr(import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{error}: install {module}'s package or set PYTHONPATH") from None
+    if not isinstance(cls, type):
+        raise ImportError(f"there is no class {path}")
+    if _within(path, trust.allow):
+        return cls
+    # Names that our modules import from elsewhere are not ours.
+    is_ours = _within(path, ROOTS) and _within(cls.__module__, ROOTS)
+    if not is_ours and not (trust.accepts(path) and issubclass(cls, trust.bases)):
+        raise UsageError(f"{path}, a class of {cls.__module__}, is refused")
+    return cls
+
+
+def _within(path: str, roots: Sequence[str]) -> bool:
+    return any(path == root or path.startswith(f"{root}.") for root in roots)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the type hints of a class's arguments, those passed on to its bases included."""
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        init = vars(base).get("__init__")
+        if inspect.isfunction(init):
+            hints |= get_type_hints(init)
+    return hints
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a hint allows."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)

@@ -1,0 +1,90 @@
+"""A task from a checkpoint: read without executing code, rebuilt from class paths."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from lightning_colorize.common.class_paths import Trust, build
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.networks import skip_weights
+
+CLASS_PATH = "_class_path"
+UNRECORDED = "_unrecorded"
+"""Key of the hyperparameters for arguments that have no description as plain data."""
+
+_OURS = "a checkpoint of lightning-colorize"
+_NO_ARGUMENTS = (CLASS_PATH, UNRECORDED, "_instantiator")
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint of a task, on the CPU; nothing in it is executed.
+
+    Raises:
+        UsageError: If the file is damaged, or not a checkpoint of a task.
+    """
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise UsageError(f"{file} does not exist") from None
+    except UnpicklingError:
+        raise UsageError(
+            f"{file} is not {_OURS}: it holds Python objects, which are not loaded for safety"
+        ) from None
+    except Exception as error:  # a damaged file makes torch raise nearly any class
+        raise UsageError(f"{file} is damaged, or not {_OURS}") from error
+    try:
+        checkpoint["hyper_parameters"][CLASS_PATH], checkpoint["state_dict"]
+    except (KeyError, TypeError, IndexError):
+        raise UsageError(f"{file} is not {_OURS}") from None
+    whole: dict[str, Any] = checkpoint
+    return whole
+
+
+def rebuild_task(
+    file: Path,
+    checkpoint: Mapping[str, Any],
+    base: type,
+    trust: Trust,
+    overrides: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return the task of a checkpoint with its weights.
+
+    Args:
+        file: The checkpoint's, for messages.
+        checkpoint: As `read_checkpoint` returns it.
+        base: The class that the task must derive from.
+        trust: Classes that may be imported besides ours.
+        overrides: Arguments in place of the recorded ones.
+
+    Raises:
+        UsageError: If a class is refused, or the checkpoint does not fit the classes.
+    """
+    hyperparameters, overrides = checkpoint["hyper_parameters"], overrides or {}
+    if missing := [n for n in hyperparameters.get(UNRECORDED, []) if n not in overrides]:
+        raise UsageError(
+            f"{file} does not record {', '.join(missing)}: pass it to load_from_checkpoint"
+        )
+    dropped = {*_NO_ARGUMENTS, *overrides}
+    arguments = {name: value for name, value in hyperparameters.items() if name not in dropped}
+    spec = {"class_path": hyperparameters[CLASS_PATH], "init_args": arguments}
+    try:
+        with skip_weights():
+            task: Any = build(spec, base, trust, overrides)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+    except (ImportError, TypeError, ValueError) as error:
+        raise UsageError(_unfit(file, error)) from error
+    task.on_load_checkpoint(checkpoint)
+    try:
+        task.load_state_dict(checkpoint["state_dict"], strict=True)
+    except RuntimeError as error:
+        raise UsageError(_unfit(file, error)) from None
+    return task
+
+
+def _unfit(file: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return f"{file} does not fit this version of lightning-colorize: {reason}"

@@ -1,0 +1,146 @@
+"""Training and using a model from Python, without the command."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pytorch_lightning import Trainer
+from torch import nn
+
+from lightning_colorize.cli import main
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.inference import load_model
+from lightning_colorize.losses import L1, BCEAdversarial, WeightedSum
+from lightning_colorize.networks import ConvEncoder, PatchDiscriminator, UNetEncoder
+from lightning_colorize.networks.decoders import UpsampleDecoder
+from lightning_colorize.tasks import CGANTask, RegressionTask
+
+
+class Narrow(ConvEncoder):
+    """An encoder outside the package."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__(widths=(width, 2 * width))
+
+
+def fit(model, folder, out):
+    data = ColorizationDataModule(str(folder), size=32, batch_size=4, num_workers=0)
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=out,
+    )  # fmt: skip
+    trainer.fit(model, data)
+    return trainer, data
+
+
+def regression(encoder):
+    return RegressionTask(
+        encoder,
+        loss=WeightedSum({"l1": L1()}, weights={"l1": 2.0}),
+        decoder=partial(UpsampleDecoder, widths=[8]),
+        optimizer=partial(torch.optim.SGD, lr=0.01),
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(photo_folder, tmp_path_factory):
+    model = regression(ConvEncoder([4, 8]))
+    trainer, data = fit(model, photo_folder, tmp_path_factory.mktemp("trained"))
+    return model, trainer, data, trainer.checkpoint_callback.best_model_path
+
+
+def same_weights(model, other):
+    state = model.state_dict()
+    return all(torch.equal(state[name], value) for name, value in other.state_dict().items())
+
+
+def test_a_task_is_rebuilt_from_its_checkpoint(trained):
+    model, _, _, path = trained
+    task = RegressionTask.load_from_checkpoint(path)
+    assert same_weights(task, model)
+    assert task.loss.weights == {"l1": 2.0}
+    optimizer = task.optimizer([nn.Parameter(torch.zeros(1))])
+    assert (type(optimizer), optimizer.param_groups[0]["lr"]) == (torch.optim.SGD, 0.01)
+    with pytest.raises(UsageError, match="RegressionTask is not a CGANTask"):
+        CGANTask.load_from_checkpoint(path)
+
+
+def test_a_rebuilt_task_trains_and_is_rebuilt_again(trained, photo_folder, tmp_path):
+    task = RegressionTask.load_from_checkpoint(trained[3])
+    trainer, _ = fit(task, photo_folder, tmp_path)
+    again = RegressionTask.load_from_checkpoint(trainer.checkpoint_callback.best_model_path)
+    assert same_weights(again, task)
+
+
+def test_a_gan_is_rebuilt_from_its_checkpoint(photo_folder, tmp_path):
+    encoder = UNetEncoder(size=32, depth=3, width=4)
+    model = CGANTask(encoder, PatchDiscriminator(layers=1, width=4), BCEAdversarial())
+    trainer, _ = fit(model, photo_folder, tmp_path)
+    task = CGANTask.load_from_checkpoint(trainer.checkpoint_callback.best_model_path)
+    assert same_weights(task, model)
+
+
+def test_commands_take_a_plain_trainers_checkpoint(trained, photo_folder, tmp_path, capsys):
+    path = trained[3]
+    assert main(["evaluate", path, "--data", str(photo_folder), "--device", "cpu"]) == 0
+    assert "model" in capsys.readouterr().out
+    image = next((photo_folder / "test").iterdir())
+    out = tmp_path / "colored.png"
+    assert main(["colorize", str(image), str(out), "--checkpoint", path, "--device", "cpu"]) == 0
+    assert Image.open(out).size == Image.open(image).size
+
+
+def test_predict_returns_images_with_their_names(trained):
+    model, trainer, data, _ = trained
+    batches = trainer.predict(model, data)
+    assert [name for batch in batches for name in batch.names] == [
+        "test/030.png",
+        "test/031.jpg",
+        "test/032.png",
+    ]
+    for batch in batches:
+        assert batch.rgb.shape == (len(batch.names), 3, 32, 32)
+        assert (batch.rgb.dtype, batch.rgb.device.type) == (torch.uint8, "cpu")
+
+
+def test_a_model_colorizes_pil_images_and_tensors(trained, photo_folder):
+    model = load_model(trained[3])
+    image = Image.open(next((photo_folder / "test").iterdir()))
+    colored = model.colorize(image)
+    assert (colored.size, colored.mode) == (image.size, "RGB")
+    rgb = torch.from_numpy(np.array(image.convert("RGB"))).movedim(-1, 0)
+    assert np.array_equal(np.array(colored), model.colorize(rgb).movedim(0, -1).numpy())
+    assert model.colorize(image.convert("L")).mode == "RGB"
+
+
+def test_an_imported_class_outside_the_package_needs_no_permission(photo_folder, tmp_path):
+    model = regression(Narrow(width=6))
+    trainer, _ = fit(model, photo_folder, tmp_path)
+    path = trainer.checkpoint_callback.best_model_path
+    task = RegressionTask.load_from_checkpoint(path)
+    assert type(task.net.encoder) is Narrow
+    assert same_weights(task, model)
+    with pytest.raises(UsageError, match=r"--allow-class \S*Narrow"):
+        load_model(path)
+    assert same_weights(load_model(path, allow=[f"{__name__}.Narrow"]).task, model)
+
+
+@pytest.mark.filterwarnings("ignore:checkpoints of this task do not record")
+def test_an_argument_that_is_not_recorded_is_passed_again(photo_folder, tmp_path):
+    def decoder(info):
+        return UpsampleDecoder(info, widths=[6])
+
+    model = RegressionTask(ConvEncoder([4, 8]), L1(), decoder)
+    trainer, _ = fit(model, photo_folder, tmp_path)
+    path = trainer.checkpoint_callback.best_model_path
+    with pytest.raises(UsageError, match="does not record decoder: pass it"):
+        RegressionTask.load_from_checkpoint(path)
+    assert same_weights(RegressionTask.load_from_checkpoint(path, decoder=decoder), model)
+
+
+def test_a_run_of_the_command_loads_in_python(finished_run):
+    path = finished_run / "checkpoints/best.ckpt"
+    assert same_weights(RegressionTask.load_from_checkpoint(path), load_model(finished_run).task)
