@@ -291,7 +291,10 @@ def gpu(report: dict[str, Any]) -> str:
 UNTIMED = {"found", "metrics", "seeds", "soaks", "sweep", "systems"}
 
 # Made on machines that are not always at hand: what makes them, and how long it takes.
-UNMEASURED = {"gpu": "python benchmarks/gpu.py` on a machine with a GPU (8 minutes at most)"}
+UNMEASURED = {
+    "gpu": "python benchmarks/gpu.py` on a machine with a GPU (8 minutes at most)",
+    "systems": "python benchmarks/photos.py systems --data FOLDER --out RUNS` (90 minutes)",
+}
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "audit": audit,
