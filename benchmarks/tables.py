@@ -16,10 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-DOCUMENTS = (
-    ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("audit", "cluster", "performance", "sweeps")),
-)
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("[!_]*/*.md")))
 
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -150,7 +147,7 @@ def photos_cpu(report: dict[str, Any]) -> str:
 
 
 def gans(report: dict[str, Any]) -> str:
-    """Metrics over seeds, and how often the discriminator was right in the last epoch."""
+    """Metrics over seeds, and the discriminator's accuracy in the last epoch."""
     columns = {"psnr": 2, "ssim": 4, "ciede2000": 2, "colorfulness_ratio": 3, "ab_corr": 3}
     rows = []
     for name, runs in report["systems"].items():
@@ -165,7 +162,7 @@ def gans(report: dict[str, Any]) -> str:
     for name in ("grey", "mean", "lut"):
         metrics = report["metrics"][name]
         rows.append([name, *(f"{metrics[c]:.{digits}f}" for c, digits in columns.items()), "-"])
-    return table(["", *columns, "D right"], rows)
+    return table(["", *columns, "D accuracy"], rows)
 
 
 def systems(report: dict[str, Any]) -> str:
@@ -294,7 +291,10 @@ def gpu(report: dict[str, Any]) -> str:
 UNTIMED = {"found", "metrics", "seeds", "soaks", "sweep", "systems"}
 
 # Made on machines that are not always at hand: what makes them, and how long it takes.
-UNMEASURED = {"gpu": "python benchmarks/gpu.py` on a machine with a GPU (8 minutes at most)"}
+UNMEASURED = {
+    "gpu": "python benchmarks/gpu.py` on a machine with a GPU (8 minutes at most)",
+    "systems": "python benchmarks/photos.py systems --data FOLDER --out RUNS` (90 minutes)",
+}
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "audit": audit,

@@ -186,7 +186,7 @@ def test_documents_match_results():
         text = path.read_text()
         assert tables.missing(text) == []
         assert tables.render(text) == text, f"{path}: run python benchmarks/tables.py"
-    page = (BENCHMARKS.parent / "docs" / "performance.md").read_text()
+    page = (BENCHMARKS.parent / "docs" / "how-to" / "speed.md").read_text()
     for name in ("bench", "fit_overhead", "loader"):
         assert f"<!-- table: {name} -->\n\n| " in page
 

@@ -1,12 +1,16 @@
-"""What people read agrees with what is there."""
+"""README, CONTRIBUTING and the documentation agree with the package."""
 
+import argparse
+import doctest
 import importlib
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from string import Template
 from types import ModuleType
 
 import jsonargparse
@@ -17,11 +21,13 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from lightning_colorize.cli import COMMANDS
+from lightning_colorize.common.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCS = ROOT / "docs"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *DOCS.glob("[!_]*/*.md")])
 WITH_COMMANDS = [*DOCUMENTS, ROOT / "Dockerfile", *sorted(ROOT.glob("experiments/**/*.yaml"))]
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -62,6 +68,7 @@ def tracked_files():
 def test_readme_sets_up_with_two_commands():
     assert [block.strip() for block in code_blocks(README, "bash")[:2]] == [MAIN_JOB, TESTS]
     assert "pipx install uv" in README
+    assert len(README.splitlines()) <= 200
 
 
 def test_ci_runs_the_readmes_own_test_command():
@@ -118,22 +125,23 @@ def test_readme_lists_every_command():
     assert sorted(first_words) == sorted(COMMANDS)
 
 
-def test_readme_lists_every_system():
-    named = set(re.findall(r"`(\w+)`", README.split("## The published systems")[1]))
-    systems = {path.stem for path in ROOT.glob("experiments/*.yaml")} - {"base"}
-    assert systems <= named
+def test_every_system_has_a_page():
+    systems = {path.stem for path in ROOT.glob("experiments/*.yaml")} - {"base", "quickstart"}
+    pages = {path.stem for path in DOCS.glob("experiments/*.md")}
+    assert systems <= pages
+    index = (DOCS / "experiments/index.md").read_text()
+    assert systems <= set(re.findall(r"\[`(\w+)`\]", index))
 
 
-def test_readme_explains_every_metric_and_baseline():
-    from lightning_colorize.metrics import BASELINES, colorization_metrics
+def test_every_baseline_is_explained():
+    from lightning_colorize.metrics import BASELINES
 
-    explained = [row[0].strip("`") for row in table_rows(README, "## Reading the numbers")]
-    assert sorted(explained) == sorted(colorization_metrics())
-    assert all(f"- `{name}`: " in README for name in BASELINES)
+    text = (DOCS / "concepts/metrics.md").read_text()
+    assert all(f"- `{name}`: " in text for name in BASELINES)
 
 
-def test_readme_shows_what_a_run_leaves(finished_run):
-    tree = README.split("## What a run leaves")[1].split("##")[0]
+def test_documented_run_folder_is_what_a_run_leaves(finished_run):
+    tree = (DOCS / "concepts/runs.md").read_text().split("## The run folder")[1].split("##")[0]
     shown = set(re.findall(r"^ {6}([\w.]+)", tree, flags=re.MULTILINE))
     left = {path.name for path in finished_run.iterdir()}
     assert left <= shown
@@ -142,48 +150,130 @@ def test_readme_shows_what_a_run_leaves(finished_run):
         assert (finished_run / name).is_file()
 
 
-@pytest.mark.parametrize("section", ["data", "model", "run"])
-def test_every_key_is_documented_with_its_default(section):
-    from lightning_colorize.data.module import ColorizationDataModule
-    from lightning_colorize.tasks import RegressionTask
-    from lightning_colorize.training.options import RunOptions
+@pytest.fixture(scope="module")
+def generated() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generated", DOCS / "generated.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    parts = {"data": ColorizationDataModule, "model": RegressionTask, "run": RunOptions}
-    parameters = dict(inspect.signature(parts[section]).parameters)
-    configuration = (ROOT / "docs/configuration.md").read_text()
-    documented = {}
-    for names, defaults, _ in table_rows(configuration, f"### {section}"):
-        keys = re.findall(r"`(\w+)(?:\.\*)?`", names)
-        values = [defaults] if len(keys) == 1 else defaults.split(", ")
-        documented |= dict(zip(keys, values, strict=True))
-    assert set(documented) == set(parameters)
-    for key in set(parameters) - {"loggers", "root", "experiment", "name"}:
-        default = parameters[key].default
-        if default is inspect.Parameter.empty:
-            assert documented[key] == "-"
-        elif inspect.isclass(default):
-            assert documented[key].strip("`").rpartition(".")[2] == default.__name__
-        else:
-            expected = list(default) if isinstance(default, tuple) else default
-            assert yaml.safe_load(documented[key]) == expected
+
+def test_reference_lists_every_metric(generated):
+    from lightning_colorize.metrics import colorization_metrics
+
+    rows = re.findall(r"^\| `(\w+)` \|", generated.metrics(), flags=re.MULTILINE)
+    assert sorted(rows) == sorted(colorization_metrics())
+    assert "<!-- generated: metrics -->" in (DOCS / "concepts/metrics.md").read_text()
+
+
+def test_reference_lists_every_key_with_its_meaning(generated):
+    text = (DOCS / "reference/configuration.md").read_text()
+    marks = re.findall(r"<!-- generated: keys (\S+) (\S+) -->", text)
+    assert [group for group, _ in marks] == ["data", "model", "model", "run", "run.loggers"]
+    for group, path in marks:
+        rows = [line.split(" | ") for line in generated.keys(group, path).splitlines()[2:]]
+        undocumented = [row[0] for row in rows if row[-1] in ("- |", " |")]
+        assert not undocumented
+
+
+def test_reference_lists_every_option_with_its_meaning(generated):
+    text = generated.commands()
+    undocumented = re.findall(r"^\| (`[^`]+`) \| - \|", text, flags=re.MULTILINE)
+    assert not undocumented
+    listed = re.findall(r"^## (\w+)", text, flags=re.MULTILINE)
+    assert {*listed, "fit"} == set(COMMANDS)
 
 
 def test_every_source_is_documented():
     from lightning_colorize.data import sources
 
-    rows = table_rows((ROOT / "docs/data.md").read_text(), "## Sources")
+    rows = table_rows((DOCS / "how-to/your_data.md").read_text(), "## Sources")
     exported = {name for name in sources.__all__ if name.endswith("Source")} - {"Source"}
     assert {row[0].strip("`") for row in rows} == exported
 
 
-@pytest.mark.parametrize("block", code_blocks((ROOT / "docs/data.md").read_text(), "yaml"))
-def test_sources_in_the_documents_are_accepted(block):
+@pytest.mark.parametrize("block", code_blocks((DOCS / "how-to/your_data.md").read_text(), "yaml"))
+def test_documented_sources_are_accepted(block):
     from lightning_colorize.data.sources import Source
 
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--data.root", type=str)
     parser.add_argument("--data.source", type=Source)
     assert parser.parse_string(block).data.source.class_path
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in DOCUMENTS if "\n```pycon\n" in p.read_text()], ids=name_of
+)
+def test_python_examples_run(path, monkeypatch, tmp_path):
+    """The pycon blocks are doctests; they use what the python blocks of the page define."""
+    monkeypatch.chdir(tmp_path)
+    text = path.read_text()
+    names = {"__name__": "example"}
+    for block in code_blocks(text, "python"):
+        exec(block, names)
+    examples = "\n".join(code_blocks(text, "pycon"))
+    test = doctest.DocTestParser().get_doctest(examples, names, name_of(path), str(path), 0)
+    assert test.examples
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def shell_commands(text):
+    """Return the words of each `lightning-colorize` command in the bash blocks of a page."""
+    found = []
+    for block in code_blocks(text, "bash"):
+        variables = {}
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(Template(line).safe_substitute(variables), comments=True)
+            if len(words) == 1 and (match := re.fullmatch(r"([A-Z]+)=(.+)", words[0])):
+                variables[match[1]] = match[2]
+            for start in ("lightning-colorize", "lightning_colorize"):
+                # Not the name of an image of a container.
+                if start in words and "docker" not in words and "-t" not in words:
+                    found.append(words[words.index(start) + 1 :])
+    return found
+
+
+def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
+    from lightning_colorize.training.checking import check_words
+
+    for folder in ("photos", "shards", "imagenet", "old_photos", "ROOT", "GREY"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    (tmp_path / "tuned.yaml").write_text("{}")
+    example = (DOCS / "how-to/extend.md").read_text()
+    (tmp_path / "mynets.py").write_text(code_blocks(example, "python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    commands = {tuple(c): path for path in DOCUMENTS for c in shell_commands(path.read_text())}
+    assert len(commands) > 40
+    parsers = dict(generated.parsers())
+    trainings = {}
+    for words, path in commands.items():
+        name = " ".join(words[:2]) if " ".join(words[:2]) in parsers else words[0]
+        rest = list(words[len(name.split()) :])
+        if name in ("launch", "tune"):
+            _, rest = parsers[name].parse_known_args(rest)
+        elif name not in ("fit", "COMMAND"):
+            try:
+                parsers[name].parse_args(rest)
+            except (argparse.ArgumentError, UsageError) as error:
+                pytest.fail(f"{name_of(path)}: {shlex.join(words)}: {error}")
+            continue
+        trainings[tuple(rest)] = path
+    for rest, path in trainings.items():
+        check_words([list(rest)], prefix=f"{name_of(path)}: {shlex.join(rest)}: ")
+
+
+@pytest.mark.slow
+def test_notebook_runs(tmp_path):
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    notebook = nbformat.read(DOCS / "notebooks/folder_to_comparison.ipynb", as_version=4)
+    resources = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=240, resources=resources).execute()
+    assert (tmp_path / "comparison/index.html").is_file()
 
 
 @pytest.fixture

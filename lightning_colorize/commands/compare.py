@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the page that is in DIR already"
     )
-    parser.add_argument("--batch-size", metavar="N", type=int, default=32)
+    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="images per batch")
     add_network_options(parser, "height and width in pixels")
 
 

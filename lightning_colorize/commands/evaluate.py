@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", metavar="FILE", type=expanded_path, help="write the numbers, not rounded"
     )
-    parser.add_argument("--batch-size", metavar="N", type=int, default=32)
+    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="images per batch")
     add_network_options(parser, "height and width in pixels")
 
 

@@ -21,24 +21,7 @@ PROGRAM = "lightning-colorize tune"
 
 def main(words: list[str]) -> int:
     """Run Lightning's learning-rate finder on an experiment; return the exit code."""
-    parser = Parser(
-        prog=PROGRAM,
-        description="Raise the learning rate batch by batch and suggest the one at which the loss "
-        "falls fastest (Smith 2017). All other arguments are those of fit, for example: "
-        f"{PROGRAM} --config experiments/cnn_unet.yaml --data.root photos --output lr.yaml",
-    )
-    parser.add_argument(
-        "--output",
-        type=expanded_path,
-        default="tuned.yaml",
-        help="the fragment to write (default: tuned.yaml)",
-    )
-    parser.add_argument("--min-lr", type=float, default=1e-6, help="first rate (default: 1e-6)")
-    parser.add_argument("--max-lr", type=float, default=1.0, help="last rate (default: 1)")
-    parser.add_argument(
-        "--steps", type=int, default=100, help="batches, one rate each (default: 100)"
-    )
-    args, rest = parser.parse_known_args(words)
+    args, rest = _parser().parse_known_args(words)
     if args.output.exists():
         raise UsageError(f"{args.output} already exists; give another --output")
     require_writable(args.output, "--output")
@@ -63,6 +46,27 @@ def main(words: list[str]) -> int:
     print(f"Learning rate {lr:.3g}, written to {args.output}. Use it after the experiment:")
     print(f"  lightning-colorize fit {shlex.join([*rest, '--config', str(args.output)])}")
     return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=PROGRAM,
+        description="Raise the learning rate batch by batch and suggest the one at which the loss "
+        "falls fastest (Smith 2017). All other arguments are those of fit, for example: "
+        f"{PROGRAM} --config experiments/cnn_unet.yaml --data.root photos --output lr.yaml",
+    )
+    parser.add_argument(
+        "--output",
+        type=expanded_path,
+        default="tuned.yaml",
+        help="the fragment to write (default: tuned.yaml)",
+    )
+    parser.add_argument("--min-lr", type=float, default=1e-6, help="first rate (default: 1e-6)")
+    parser.add_argument("--max-lr", type=float, default=1.0, help="last rate (default: 1)")
+    parser.add_argument(
+        "--steps", type=int, default=100, help="batches, one rate each (default: 100)"
+    )
+    return parser
 
 
 def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> float | None:

@@ -39,7 +39,10 @@ def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None
     """Add the options of a checkpoint's network: `--size`, `--device`, `--allow-class`."""
     parser.add_argument("--size", metavar="N", type=int, help=f"{size_help} (default: as trained)")
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)"
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="auto: a GPU if one is available",
     )
     parser.add_argument(
         "--allow-class",

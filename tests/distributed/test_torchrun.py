@@ -32,7 +32,7 @@ def command(photo_folder, tmp_path):
 
 
 def nodes(*words_of_each):
-    """Start two nodes, each by the same command but for its words, as docs/cluster.md says it."""
+    """Start two nodes by the same command except for its options (docs/how-to/several_gpus.md)."""
     torchrun = ["-m", "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 1]
     torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
     torchrun += ["--local-addr", "127.0.0.1", "--monitor-interval", 0.2]
