@@ -1,4 +1,4 @@
-"""All systems on the same images: what each image's colours are worth, and the images."""
+"""All systems on the same images: metrics per image, and the images."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,13 +17,13 @@ from lightning_colorize.metrics.functional import measure
 
 
 class Tiles(NamedTuple):
-    """One image as everybody colours it, as people see it: (3, S, S), uint8, on the CPU.
+    """One image as each system colorizes it: (3, S, S), uint8, on the CPU.
 
     Attributes:
-        name: The image's.
-        grey: Without colour.
+        name: Name of the image.
+        grey: Without color.
         systems: In the order of the systems.
-        truth: None where there is none.
+        truth: None without truth.
     """
 
     name: str
@@ -34,17 +34,17 @@ class Tiles(NamedTuple):
 
 @dataclass
 class Measured:
-    """What came out, image by image.
+    """The metrics of each image.
 
     Attributes:
         systems: Names of the systems.
         baselines: Names of the baselines, whose rows follow those of the systems.
-        names: The images'.
+        names: Names of the images.
         values: (rows, columns of `spec.COLUMNS`, images); None without truth.
-        disagreement: How far systems are from their common mean, in LAB units, mean over systems
-            and pixels: (images,).
-        broken: What could not be read of the systems' own images.
-        undefined: How many images a system gave colours that are no numbers, by its name.
+        disagreement: Distance of the systems from their common mean, in LAB units, mean over
+            systems and pixels: (images,).
+        broken: Errors of the systems' own images.
+        undefined: Number of images with colors that are not finite, by system.
     """
 
     systems: list[str]
@@ -69,13 +69,13 @@ def measure_systems(
     *,
     truth: bool = True,
 ) -> Measured:
-    """Colour and measure batch by batch; nothing but numbers is kept.
+    """Colorize and measure batch by batch; only numbers stay in memory.
 
     Args:
         systems: On the batches' device.
         batches: The true images, squares of one size.
-        show: Called with each image, and its values: (systems, columns); None without truth.
-        truth: Whether the images' own colours are the truth.
+        show: Called with each image and its values: (systems, columns); None without truth.
+        truth: Whether the images' own colors are the truth.
     """
     baselines = _baselines(systems)
     extra = ["grey"] if baselines is None else list(BASELINES)
@@ -108,16 +108,16 @@ def measure_systems(
 
 
 def as_bytes(colored: Colored) -> Tensor:
-    """Return images as people see them: (B, 3, H, W), uint8, on the CPU.
+    """Return images as RGB: (B, 3, H, W), uint8, on the CPU.
 
-    Colours outside sRGB lose chroma, as in all images that the package writes.
+    Colors outside sRGB lose chroma, as in all images that the package writes.
     """
     rgb = to_rgb(colored.L, fit_gamut(colored.L, colored.ab))
     return (rgb * 255).round().to(torch.uint8).cpu()
 
 
 def _baselines(systems: Sequence[System]) -> Baselines | None:
-    """Return what the first network that has any learnt from its training images."""
+    """Return the baselines of the first network that has any."""
     for system in systems:
         if isinstance(system, Network) and system.loaded.baselines is not None:
             return system.loaded.baselines
@@ -131,7 +131,7 @@ def _baseline(name: str, baselines: Baselines | None, batch: ColorBatch) -> Tens
 
 
 def _readable(systems: Sequence[System], batch: ColorBatch, broken: list[ImageError]) -> ColorBatch:
-    """Return the batch without the images that some system cannot give."""
+    """Return the batch without the images that any system failed to read."""
     side = batch.L.shape[-1]
     found = [error for system in systems for error in system.load(batch.names, side)]
     broken += found
