@@ -1,4 +1,4 @@
-"""`lightning-colorize colorize`: images to coloured images."""
+"""`lightning-colorize colorize`: images to colorized images."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ from lightning_colorize.common.errors import UsageError
 if TYPE_CHECKING:
     from lightning_colorize.inference import Record
 
-HELP = "colour an image or a folder of images"
+HELP = "colorize an image or a folder of images"
 
 _SHOWN_FAILURES = 5
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "output",
         metavar="OUTPUT",
         type=expanded_path,
-        help="folder for the results, in INPUT's structure; for one image also a file name",
+        help="folder for the results, with the structure of INPUT; for one image also a file name",
     )
     add_checkpoint(parser, "--checkpoint")
     add_network_options(parser, "pixels of the short side at which the network sees the image")
@@ -44,12 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace results that are there already; else they are skipped",
+        help="replace existing results; otherwise they are skipped",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Colour; returns 1 if some of the images, or all, could not be coloured."""
+    """Colorize; returns 1 if any image failed."""
     require_positive(args, "size")
     from lightning_colorize.common.progress import progress
     from lightning_colorize.inference import (
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     with opened as manifest:
         size = args.size or loaded.size
         records = colorize_files(loaded, jobs, size, manifest, args.overwrite)
-        for record in progress(records, len(jobs), "colouring"):
+        for record in progress(records, len(jobs), "colorizing"):
             count[record.status] += 1
             if record.status == "failed":
                 failures.append(record)
@@ -80,10 +80,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace, count: Counter[str], failures: "list[Record]") -> int:
     for record in failures[:_SHOWN_FAILURES]:
-        print(f"not coloured: {record.input}: {record.reason}", file=sys.stderr)
+        print(f"not colorized: {record.input}: {record.reason}", file=sys.stderr)
     if len(failures) > _SHOWN_FAILURES:
         print(f"... and {len(failures) - _SHOWN_FAILURES} more: see the manifest", file=sys.stderr)
-    done = f"{count['ok']} coloured, {count['skipped']} skipped, {count['failed']} failed"
-    hint = "; --overwrite colours them anew" if count["skipped"] else ""
+    done = f"{count['ok']} colorized, {count['skipped']} skipped, {count['failed']} failed"
+    hint = "; --overwrite replaces them" if count["skipped"] else ""
     print(f"{done} -> {args.output}{hint}")
     return 1 if failures else 0

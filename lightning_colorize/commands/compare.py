@@ -1,4 +1,4 @@
-"""`lightning-colorize compare`: colourisers beside each other, as one page."""
+"""`lightning-colorize compare`: colorizers side by side on one page."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from lightning_colorize.runs.record import RunRecord
 if TYPE_CHECKING:
     from lightning_colorize.reports.comparison import Plan, Report
 
-HELP = "colour the same images by several runs: sheets, metrics, one page; on wish a study"
+HELP = "compare runs on the same images: sheets, metrics, one page, optionally a study"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,40 +28,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "systems",
         metavar="NAME=RUN_OR_CKPT_OR_FOLDER",
         nargs="+",
-        help="a run folder (its best checkpoint), a checkpoint, or a folder of images coloured "
-        "elsewhere; differences are taken from the first; NAME= may be left out",
+        help="a run folder (its best checkpoint), a checkpoint, or a folder of images colorized "
+        "elsewhere; differences are relative to the first; NAME= is optional",
     )
     parser.add_argument(
-        "--data", metavar="FOLDER", type=expanded_path, required=True, help="photographs in colour"
+        "--data", metavar="FOLDER", type=expanded_path, required=True, help="folder of color images"
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=expanded_path, required=True, help="where the page is written"
+        "--out", metavar="DIR", type=expanded_path, required=True, help="folder of the page"
     )
     parser.add_argument(
         "--split",
         choices=("test", "val", "train", "all"),
-        help="which of the photographs, as for evaluate",
+        help="split of the images, as for evaluate",
     )
     parser.add_argument(
-        "--max-images", metavar="N", type=int, help="a random subset, the same at every call"
+        "--max-images", metavar="N", type=int, help="a random subset, the same for every call"
     )
     parser.add_argument(
         "--no-truth",
         action="store_true",
-        help="the photographs' own colours are no truth (found out where they have none)",
+        help="do not use the images' own colors as truth (the default for grey images)",
     )
     parser.add_argument(
-        "--study", action="store_true", help="also write DIR/study.html, which asks people"
+        "--study", action="store_true", help="also write DIR/study.html, a study with people"
     )
     parser.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="of subset, intervals and study"
+        "--seed", metavar="N", type=int, default=0, help="seed of subset, intervals and study"
     )
     parser.add_argument(
-        "--json", metavar="FILE", type=expanded_path, help="write the numbers, not rounded"
+        "--json", metavar="FILE", type=expanded_path, help="write the unrounded numbers"
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the page that is in DIR already"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing page in DIR")
     parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="images per batch")
     add_network_options(parser, "height and width in pixels")
 
@@ -73,14 +71,14 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--seed {args.seed}: it must be 0 or more")
     if args.out.resolve().is_relative_to(args.data.resolve()):
         raise UsageError(
-            f"--out {args.out} lies in --data: the page's sheets would be taken for photographs; "
-            "write it elsewhere"
+            f"--out {args.out} is inside --data: the sheets of the page would count as images; "
+            "choose another folder"
         )
     if args.out.is_file():
         raise UsageError(f"--out {args.out} is a file; give a folder")
     for page in ("index.html", *(["study.html"] if args.study else [])):
         if (args.out / page).exists() and not args.overwrite:
-            raise UsageError(f"{args.out / page} is there already; --overwrite replaces it")
+            raise UsageError(f"{args.out / page} exists; --overwrite replaces it")
     if args.json is not None:
         require_writable(args.json, "--json")
     from rich.console import Console
@@ -105,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     if report.rows:
         print_plain(Console(), metrics_table(report.rows))
     else:
-        print("the images have no colours of their own, so there are no metrics")
+        print("the images are grey, so there are no metrics")
     for page in (INDEX, *([STUDY] if plan.study else [])):
         print(plan.out / page)
     if args.json is not None:
@@ -130,7 +128,7 @@ def _plan(args: argparse.Namespace) -> "Plan":
     found, missing = choose_images(args.data, every, systems, args.max_images, args.seed)
     truth = not args.no_truth and not colorless(found.images)
     if args.study and not truth and len(systems) < 2:
-        raise UsageError("--study needs the true colours, or two systems, to have a choice")
+        raise UsageError("--study needs true colors, or two systems")
     return Plan(
         systems=systems,
         found=found,

@@ -24,29 +24,28 @@ if TYPE_CHECKING:
     from lightning_colorize.evaluation import Evaluation, EvaluationImages
     from lightning_colorize.inference import ColorizationModel, TrainingData
 
-HELP = "measure a checkpoint beside its baselines, per folder on wish"
+HELP = "measure a checkpoint beside its baselines, optionally per folder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_checkpoint(parser, "checkpoint")
     parser.add_argument(
-        "--data", metavar="FOLDER", type=expanded_path, required=True, help="photographs in colour"
+        "--data", metavar="FOLDER", type=expanded_path, required=True, help="folder of color images"
     )
     parser.add_argument(
         "--split",
         choices=("test", "val", "train", "all"),
-        help="of the folder that the checkpoint was trained on, as it was split then; of another, "
-        "as fit would split it (default: test of the former and of a folder with train, val and "
-        "test, else all)",
+        help="split of the folder: as in training if the checkpoint was trained on it, else as fit "
+        "would split it (default: test if it was trained on or has train, val and test, else all)",
     )
     parser.add_argument(
         "--group-by",
         choices=("folder",),
-        help="measure each sub-folder (category) by itself too",
+        help="also measure each sub-folder (category)",
     )
     parser.add_argument(
-        "--json", metavar="FILE", type=expanded_path, help="write the numbers, not rounded"
+        "--json", metavar="FILE", type=expanded_path, help="write the unrounded numbers"
     )
     parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="images per batch")
     add_network_options(parser, "height and width in pixels")
@@ -124,21 +123,21 @@ def _remarks(
     trained: "TrainingData | None",
     found: "EvaluationImages",
 ) -> list[str]:
-    """Return what is to be known about the figures: who was trained on what, and is missing."""
+    """Return warnings about the numbers: training images among them, missing baselines."""
     lines = []
     if trained is None:
         root = None if loaded.data_root is None else expanded_path(loaded.data_root)
         if root is not None and _overlap(root.resolve(), args.data.resolve()):
             split = "" if found.split == "all" else "this is fit's default split, and "
             lines.append(
-                f"{loaded.path} lies in no run folder whose config.yaml says how {root} was split: "
-                f"{split}some of these may have been trained on"
+                f"{loaded.path} is in no run folder, so the split of {root} is unknown: "
+                f"{split}some of these images may have been trained on"
             )
     elif found.split != "train" and (count := _count_trained(trained, found, args.allow_class)):
         hint = "; --split test takes none of them" if _same(trained.root, args.data) else ""
         lines.append(f"{count:,} of these {len(found.images):,} were trained on{hint}")
     if loaded.baselines is None:
-        lines.append("the checkpoint has no baselines, so there are no rows of them")
+        lines.append("the checkpoint has no baselines, so the table has no rows of them")
     return lines
 
 
@@ -147,7 +146,7 @@ def _overlap(one: Path, other: Path) -> bool:
 
 
 def _count_trained(trained: "TrainingData", found: "EvaluationImages", allow: list[str]) -> int:
-    """Return how many of the images were trained on; 0 where the training images are gone."""
+    """Return how many of the images were trained on; 0 if the training images are gone."""
     from lightning_colorize.evaluation import count_common
 
     try:

@@ -1,4 +1,4 @@
-"""`lightning-colorize runs list`: the runs beside each other."""
+"""`lightning-colorize runs list`: a table of runs."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HELP = "list the runs by best metric, with their status and what differs in configuration"
 
 _METRIC = "val/psnr"
-_COLUMNS = 6  # of what differs in configuration; more do not fit beside each other
+_COLUMNS = 6  # settings that differ; more do not fit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,24 +32,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list")
     listing = actions.add_parser("list", help=HELP, description=HELP)
     listing.add_argument(
-        "--root", type=expanded_path, default="runs", metavar="FOLDER", help="where the runs are"
+        "--root", type=expanded_path, default="runs", metavar="FOLDER", help="folder of the runs"
     )
     listing.add_argument(
         "--sort", metavar="METRIC", help="metric to sort by, best first (default: val/psnr)"
     )
     listing.add_argument("--experiment", metavar="NAME", help="only the runs of this experiment")
     listing.add_argument(
-        "--json", type=expanded_path, metavar="FILE", help="write the list as JSON too"
+        "--json", type=expanded_path, metavar="FILE", help="also write the list as JSON"
     )
     listing.add_argument(
         "--all-keys",
         action="store_true",
-        help="show everything that differs in configuration, names, paths and seeds too",
+        help="show all settings that differ, including names, paths and seeds",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; no runs is no error."""
+    """Print the table; an empty list is not an error."""
     if args.json is not None:
         require_writable(args.json, "--json")
     folders = find_runs(args.root)
@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
         experiments = sorted({folder.parent.name for folder in folders})
         folders = [folder for folder in folders if folder.parent.name == args.experiment]
         if not folders:
-            there = ", ".join(experiments) or "none"
+            known = ", ".join(experiments) or "none"
             raise UsageError(
-                f"--experiment {args.experiment}: no runs of it in {args.root}; there: {there}"
+                f"--experiment {args.experiment}: no runs of it in {args.root}; available: {known}"
             )
     if not folders:
         print(f"no runs in {args.root} yet; lightning-colorize fit starts one")
@@ -82,7 +82,7 @@ def _print_table(
     console = Console()
     unbounded = console.options.update(width=10_000)
     if not console.is_terminal:
-        # Read by a file or another program: whole lines, however long.
+        # A file or another program reads whole lines.
         console = Console(width=unbounded.max_width)
     shown = list(differing)[:_COLUMNS]
     table = _table(runs, metric, differing, shown, boxed=console.is_terminal)
@@ -151,7 +151,7 @@ def _as_json(
 
 
 def _short(name: str, names: Sequence[str]) -> str:
-    """Return a dotted name's last parts, as many as tell it from the other names."""
+    """Return the last parts of a dotted name, as many as make it unique."""
     parts = _parts(name)
     for count in range(1, len(parts)):
         if sum(_parts(other)[-count:] == parts[-count:] for other in names) == 1:
@@ -160,14 +160,14 @@ def _short(name: str, names: Sequence[str]) -> str:
 
 
 def _parts(name: str) -> list[str]:
-    # What only jsonargparse needs says nothing to a reader.
+    # These parts matter to jsonargparse alone.
     return [part for part in name.split(".") if part not in ("init_args", "class_path")]
 
 
 def _value(value: str | None) -> str:
     if value is None:
         return "-"
-    # Of a class path its last part says it; a number or a path has no such parts.
+    # A class path is shown by its last part; numbers and paths stay whole.
     return value.rpartition(".")[2] if value.startswith("lightning_colorize.") else value
 
 

@@ -1,4 +1,4 @@
-"""Which images are compared: those that every system has."""
+"""The images of a comparison: those that every system has."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,11 +23,11 @@ from lightning_colorize.inference import TrainingData, training_data
 
 @dataclass(frozen=True)
 class Missing:
-    """Images that a system does not have.
+    """Images that a system lacks.
 
     Attributes:
         system: Its name.
-        names: The true images'.
+        names: Names of the true images.
     """
 
     system: str
@@ -39,16 +39,16 @@ def find_truth(
 ) -> EvaluationImages:
     """Find the true images, as `evaluate` does.
 
-    If a network was trained on this folder, it was split then, and the first such one says how.
+    If a network was trained on this folder, its split of the folder is used.
 
     Args:
         data: The folder.
-        split: Which split of it.
-        systems: What is compared.
-        allow: Classes, modules or packages that configurations may name besides ours.
+        split: The split of the folder.
+        systems: The compared systems.
+        allow: Classes, modules or packages that configurations may import besides ours.
 
     Raises:
-        UsageError: If there is nothing to read, or no such split.
+        UsageError: If there are no images, or no such split.
     """
     for trained in _training(systems).values():
         if isinstance(trained.root, Path) and trained.root.resolve() == data.resolve():
@@ -65,14 +65,14 @@ def choose_images(
     most: int | None,
     seed: int,
 ) -> tuple[EvaluationImages, list[Missing]]:
-    """Return the images that all systems have, at most so many, and what is missing where.
+    """Return the images that all systems have, and those that each lacks.
 
     Args:
         data: The folder of the true images.
         found: All of them.
-        systems: Networks have all of them.
-        most: Take a random subset of this size, where there are more.
-        seed: Chooses the subset.
+        systems: The compared systems; networks have all images.
+        most: Size of a random subset, if there are more; None for all.
+        seed: Seed of the subset.
 
     Raises:
         UsageError: If no image is left.
@@ -84,7 +84,7 @@ def choose_images(
             without = [name for name in names if system.images.find(name) is None]
             if len(without) == len(names):
                 raise UsageError(
-                    f"{system.place} has none of the {len(names)} images; they are found by "
+                    f"{system.place} contains none of the {len(names)} images; they are matched by "
                     f"their relative names without suffix, such as {names[0]}"
                 )
             if without:
@@ -92,7 +92,7 @@ def choose_images(
     lost = {name for each in missing for name in each.names}
     common = [name for name in names if name not in lost]
     if not common:
-        raise UsageError("there is no image that all systems have")
+        raise UsageError("no image is common to all systems")
     chosen = common if most is None else random_subset(common, most, seed)
     return replace(found, images=FileImages(data, chosen)), missing
 
@@ -100,25 +100,25 @@ def choose_images(
 def trained_on(
     found: EvaluationImages, systems: Sequence[System], allow: Sequence[str]
 ) -> dict[str, int]:
-    """Return how many of the images each network was trained on, where that is known and any.
+    """Return how many of the images each network was trained on; networks without any are left out.
 
     Args:
-        found: The images that are compared.
-        systems: What is compared.
-        allow: Classes, modules or packages that configurations may name besides ours.
+        found: The compared images.
+        systems: The compared systems.
+        allow: Classes, modules or packages that configurations may import besides ours.
     """
     counts = {}
     for name, trained in _training(systems).items():
         try:
             splits = trained.source(allow).splits(trained.root)
-        except UsageError:  # its training images are not here
+        except UsageError:  # its training images are not available
             continue
         counts[name] = count_common(found.images, splits["train"]) if "train" in splits else 0
     return {name: count for name, count in counts.items() if count}
 
 
 def colorless(images: ImageSet) -> bool:
-    """Return whether none of the images has a colour; reads until it finds one that has."""
+    """Return whether all images are grey; reads until the first that is not."""
     for index in range(len(images)):
         try:
             rgb = images.read(index)
@@ -130,12 +130,12 @@ def colorless(images: ImageSet) -> bool:
 
 
 def is_grey(rgb: Tensor) -> bool:
-    """Return whether an image, (3, H, W), has no colour anywhere."""
+    """Return whether an image, (3, H, W), has no color anywhere."""
     return bool((rgb.amax(dim=0) == rgb.amin(dim=0)).all())
 
 
 def _training(systems: Sequence[System]) -> dict[str, TrainingData]:
-    """Return what is known of the networks' training images, by the systems' names."""
+    """Return the training data of the networks for which it is known, by system."""
     known = {}
     for system in systems:
         if isinstance(system, Network):

@@ -1,4 +1,4 @@
-"""The images that are evaluated, read exactly as `fit` reads its test images."""
+"""The images to evaluate, read exactly as `fit` reads its test images."""
 
 import os
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ class EvaluationImages:
 
     Attributes:
         images: The images.
-        split: Which split of the folder they are.
-        in_split_folders: Whether their names begin with the folder of a split.
+        split: The split of the folder.
+        in_split_folders: Whether their names start with the folder of a split.
     """
 
     images: ImageSet
@@ -52,15 +52,15 @@ class EvaluationImages:
         return parts[0] if parts else "."
 
     def batches(self, size: int, batch_size: int, device: torch.device) -> Iterator[ColorBatch]:
-        """Yield the images as (L, ab) on the device; broken ones are named and left out.
+        """Yield the images as (L, ab) on the device; corrupt ones are reported and skipped.
 
         Args:
             size: Height and width in pixels.
             batch_size: Images in a batch.
-            device: Where they are converted.
+            device: Device of the conversion.
         """
         datamodule = ColorizationDataModule(
-            source=_Given(self.images),
+            source=_ImagesSource(self.images),
             size=size,
             batch_size=batch_size,
             cache="never",  # each image is read once
@@ -71,8 +71,8 @@ class EvaluationImages:
             yield to_color_batch(RawBatch(raw.rgb.to(device), raw.names))
 
 
-class _Given(Source):
-    """Images that are found already."""
+class _ImagesSource(Source):
+    """A source of given images."""
 
     def __init__(self, images: ImageSet) -> None:
         self.images = images
@@ -84,17 +84,17 @@ class _Given(Source):
 def find_images(
     folder: Path, split: SplitName | None = None, source: Source | None = None
 ) -> EvaluationImages:
-    """Find what is to be evaluated in a folder.
+    """Find the images to evaluate in a folder.
 
     Args:
-        folder: With train, val and test, or any other folder of images; or packed shards.
-        split: By default the test split of the former and all of the latter; a split of the latter
-            is the one that `fit` makes by hash.
-        source: What split the folder for training: its splits are taken then, by default the test
-            split.
+        folder: A folder with train, val and test, any other image folder, or packed shards.
+        split: By default the test split if the folder has splits, else all images. Other folders
+            are split by hash, as `fit` does.
+        source: The source that split the folder for training: its splits are used, by default the
+            test split.
 
     Raises:
-        UsageError: If there is nothing to read, or no such split.
+        UsageError: If there are no images, or no such split.
     """
     if source is None and is_pack(folder):
         source = ShardSource()
@@ -103,8 +103,7 @@ def find_images(
         return _chosen(folder, splits, split or "test", _in_split_folders(splits))
     require_folder(folder, "evaluate", "--data")
     try:
-        # It is refused for a folder that is split already, which is what is to be found out; any
-        # other fault shows again below.
+        # Refused for a folder with splits; other errors occur again below.
         splits = FolderSource(splits=_WHOLE).splits(folder)
         whole = True
     except SourceError:
@@ -131,18 +130,18 @@ def _chosen(
 
 
 def _in_split_folders(splits: Splits) -> bool:
-    """Return whether images lie in folders named after splits; one of each split is looked at."""
+    """Return whether the images are in folders named after splits; checks one of each split."""
     return all(split_of(part.name(0).partition("/")[0]) for part in splits.values())
 
 
 def count_common(first: ImageSet, second: ImageSet) -> int:
-    """Return how many files of the first set are in the second too, under whatever name."""
+    """Return how many files of the first set are also in the second, under any name."""
     files = set(_files(second))
     return sum(file in files for file in _files(first))
 
 
 def _files(images: ImageSet) -> Iterator[str]:
-    """Yield the files of a set; one that is no files, such as regions in memory, has none."""
+    """Yield the files of a set; sets without files, such as regions in memory, yield none."""
     if isinstance(images, ConcatImages):
         for part in images.parts:
             yield from _files(part)

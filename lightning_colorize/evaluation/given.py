@@ -1,4 +1,4 @@
-"""Images coloured elsewhere, found by the true images' names and brought to their size."""
+"""Images colorized elsewhere, matched to the true images by name and resized to them."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from lightning_colorize.data.decoding.files import ImageError, image_size, read_
 from lightning_colorize.data.splits import split_of
 
 _SAME_SHAPE = 0.02
-"""Difference in width : height, as a share, that is taken for rounding."""
+"""Relative difference of aspect ratios that counts as rounding."""
 
 
 class GivenImages:
     """One system's images.
 
-    A true image `cats/a.jpg` is looked for under its own name, as `cats/a.jpg.*` (what `colorize`
-    makes of names that clash) and as `cats/a.*`, in this order; `test/cats/a.jpg` of a folder with
-    splits also without `test/`. An accented letter is one however a file system writes it (NFC).
+    A true image `cats/a.jpg` matches its own name, `cats/a.jpg.*` (names that clash in `colorize`)
+    and `cats/a.*`, in this order; `test/cats/a.jpg` of a folder with splits also without `test/`.
+    Names are compared in Unicode normal form C.
 
     Args:
-        system: What it is called on the page.
-        folder: Where they lie.
+        system: Name of the system.
+        folder: Folder of the images.
         files: Their names, relative to the folder.
         data: The folder of the true images.
     """
@@ -44,10 +44,10 @@ class GivenImages:
         self._loaded: dict[str, Tensor] = {}
 
     def find(self, name: str) -> str | None:
-        """Return the file that belongs to a true image, relative to the folder; None if none.
+        """Return the file that matches a true image, relative to the folder; None if there is none.
 
         Raises:
-            UsageError: If several could be meant.
+            UsageError: If several match.
         """
         name = _composed(name)
         first, _, rest = name.partition("/")
@@ -56,20 +56,20 @@ class GivenImages:
             found = self._exact.get(key) or self._stems.get(key) or self._stems.get(_stem(key), [])
             if len(found) > 1:
                 raise UsageError(
-                    f"{self.system} has {found[0]} and {found[1]} for {name}; leave one of them"
+                    f"{self.system} has {found[0]} and {found[1]} for {name}; remove one of them"
                 )
             if found:
                 return found[0]
         return None
 
     def square(self, name: str, side: int) -> Tensor:
-        """Return the part of the image that is compared.
+        """Return the compared square of an image.
 
-        An image of another shape than the truth (a network's square, say) is stretched to it;
-        then it is resized and cut exactly as the truth is.
+        An image of another aspect ratio than the truth, such as a network's square, is stretched
+        to it; then it is resized and cropped exactly as the truth.
 
         Args:
-            name: The true image's.
+            name: Name of the true image.
             side: Height and width in pixels.
 
         Returns:
@@ -96,7 +96,7 @@ class GivenImages:
         return resized
 
     def load(self, names: Sequence[str], side: int) -> list[ImageError]:
-        """Read the squares of a batch for `squares`; returns what could not be read."""
+        """Read the squares of a batch for `squares`; return the errors."""
         broken = []
         self._loaded = {}
         for name in names:
@@ -107,7 +107,7 @@ class GivenImages:
         return broken
 
     def squares(self, names: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return L, (B, 1, S, S), and ab, (B, 2, S, S), of images that were loaded."""
+        """Return L, (B, 1, S, S), and ab, (B, 2, S, S), of the loaded images."""
         return to_lab(torch.stack([self._loaded[name] for name in names]).to(device))
 
     def _read(self, name: str, min_side: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""All systems on the same images: what each image's colours are worth, and the images."""
+"""All systems on the same images: metrics per image, and the images."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,17 +17,17 @@ from lightning_colorize.metrics.functional import measure
 
 @dataclass
 class Measured:
-    """What came out, image by image.
+    """The metrics of each image.
 
     Attributes:
         systems: Names of the systems.
         baselines: Names of the baselines, whose rows follow those of the systems.
-        names: The images'.
+        names: Names of the images.
         values: (rows, columns of `spec.COLUMNS`, images); None without truth.
-        disagreement: How far systems are from their common mean, in LAB units, mean over systems
-            and pixels: (images,).
-        broken: What could not be read of the systems' own images.
-        undefined: How many images a system gave colours that are no numbers, by its name.
+        disagreement: Distance of the systems from their common mean, in LAB units, mean over
+            systems and pixels: (images,).
+        broken: Errors of the systems' own images.
+        undefined: Number of images with colors that are not finite, by system.
     """
 
     systems: list[str]
@@ -52,14 +52,14 @@ def measure_systems(
     *,
     truth: bool = True,
 ) -> Measured:
-    """Colour and measure batch by batch; nothing but numbers is kept.
+    """Colorize and measure batch by batch; only numbers stay in memory.
 
     Args:
         systems: On the batches' device.
         batches: The true images, squares of one size.
         show: Called with the name of each image and its values, (systems, columns); None
             without truth.
-        truth: Whether the images' own colours are the truth.
+        truth: Whether the images' own colors are the truth.
     """
     baselines = _baselines(systems)
     extra = ["grey"] if baselines is None else list(BASELINES)
@@ -92,7 +92,7 @@ def measure_systems(
 
 
 def _baselines(systems: Sequence[System]) -> Baselines | None:
-    """Return what the first network that has any learnt from its training images."""
+    """Return the baselines of the first network that has any."""
     for system in systems:
         if isinstance(system, Network) and system.loaded.baselines is not None:
             return system.loaded.baselines
@@ -106,7 +106,7 @@ def _baseline(name: str, baselines: Baselines | None, batch: ColorBatch) -> Tens
 
 
 def _readable(systems: Sequence[System], batch: ColorBatch, broken: list[ImageError]) -> ColorBatch:
-    """Return the batch without the images that some system cannot give."""
+    """Return the batch without the images that any system failed to read."""
     side = batch.L.shape[-1]
     found = [error for system in systems for error in system.load(batch.names, side)]
     broken += found

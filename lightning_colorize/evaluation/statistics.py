@@ -1,4 +1,4 @@
-"""Means over images, and how sure their differences are."""
+"""Means over images, and confidence intervals of their differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Difference:
-    """How a row differs from the first one in a metric.
+    """The difference of a row from the first one in a metric.
 
     Attributes:
-        value: Its metric less the first's.
-        low: Lower end of the interval; None for fewer than two images, and where the value is no
-            number.
+        value: The metric minus the first row's.
+        low: Lower end of the interval; None for fewer than two images, and if the value is not
+            finite.
         high: Upper end.
     """
 
@@ -31,7 +31,7 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
@@ -51,19 +51,19 @@ def metrics_over(values: np.ndarray) -> np.ndarray:
 def differences_from_first(values: np.ndarray, seed: int) -> list[list[Difference]]:
     """Return every row's difference from the first one, in every metric.
 
-    Intervals are of the paired percentile bootstrap: images are drawn with replacement, and each
-    draw is one for all rows, so that what makes an image hard for everybody cancels out.
+    Intervals are from the paired percentile bootstrap: images are drawn with replacement, the same
+    for all rows, so that the difficulty of an image cancels out.
 
     Args:
         values: (rows, columns of `measure`, images).
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
-        For each row its difference in each metric.
+        For each row, its difference in each metric.
     """
     with np.errstate(invalid="ignore"):
         estimate = _less_first(metrics_over(values))
-    # A system that diverged has no numbers; those of the others are to be known all the same.
+    # A system that diverged must not spoil the intervals of the others.
     values = np.where(np.isfinite(values), values, 0.0)
     if values.shape[-1] < 2:
         return [[Difference(float(value), None, None) for value in row] for row in estimate]

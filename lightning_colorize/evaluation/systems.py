@@ -1,4 +1,4 @@
-"""What is compared: networks, and folders of images that something else has coloured."""
+"""The systems of a comparison: networks, and folders of images colorized elsewhere."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ from lightning_colorize.runs.folder import CHECKPOINTS, CONFIG, is_run, run_of
 from lightning_colorize.tasks.prediction import colorize_image
 
 RESERVED = ("grey", "mean", "lut", "truth", "broken")
-"""Names of the pages' own rows, columns and study images."""
+"""Names that the pages use for their own rows, columns and study images."""
 
 
 class Colored(NamedTuple):
-    """A batch as a system colours it.
+    """A batch as a system colorizes it.
 
     Attributes:
-        L: (B, 1, H, W) in [0, 100]. A network keeps the truth's; what is coloured elsewhere has
-            its own.
+        L: (B, 1, H, W) in [0, 100]: the truth's for a network, their own for images colorized
+            elsewhere.
         ab: (B, 2, H, W) in LAB units.
     """
 
@@ -39,9 +39,9 @@ class System(ABC):
     """One column of a comparison.
 
     Attributes:
-        name: What it is called on the page.
-        place: Where it was found, as it was given.
-        run: The run folder that it belongs to, if any.
+        name: Name on the page.
+        place: The path as given.
+        run: The run folder around it, if any.
     """
 
     name: str
@@ -51,22 +51,22 @@ class System(ABC):
     @property
     @abstractmethod
     def kind(self) -> str:
-        """What it is, in a few words."""
+        """The kind of system, in a few words."""
 
     def load(self, names: Sequence[str], side: int) -> list[ImageError]:
-        """Read what a batch needs beside the truth; returns what cannot be read."""
+        """Read the files of a batch; return the errors."""
         return []
 
     @abstractmethod
     def color(self, batch: ColorBatch) -> Colored:
-        """Colour a batch of squares."""
+        """Colorize a batch of squares."""
 
     @abstractmethod
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
         """Color one whole image for display.
 
         Args:
-            name: The image's.
+            name: Name of the image.
             rgb: The truth, (3, H, W), uint8.
             size: Short side at which a network sees the image, in pixels.
 
@@ -79,9 +79,9 @@ class Network(System):
     """A checkpoint of ours.
 
     Args:
-        name: What it is called on the page.
-        place: Where it was found, as it was given.
-        loaded: The network.
+        name: Name on the page.
+        place: The path as given.
+        loaded: The model.
     """
 
     def __init__(self, name: str, place: Path, loaded: ColorizationModel) -> None:
@@ -96,20 +96,20 @@ class Network(System):
         return self.loaded.path.name
 
     def color(self, batch: ColorBatch) -> Colored:
-        """Return what `evaluate` measures: the prediction as it is, on the true lightness."""
+        """Return the prediction on the true lightness, as `evaluate` measures it."""
         return Colored(batch.L, self.loaded.task(batch.L))
 
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
-        """Return what `colorize` writes."""
+        """Return the image as `colorize` writes it."""
         return colorize_image(self.loaded.task, rgb, size)
 
 
 class Given(System):
-    """A folder of images coloured elsewhere.
+    """A folder of images colorized elsewhere.
 
     Args:
-        name: What it is called on the page.
-        place: Where it was found, as it was given.
+        name: Name on the page.
+        place: The path as given.
         images: The images.
     """
 
@@ -120,7 +120,7 @@ class Given(System):
 
     @property
     def kind(self) -> str:
-        """That it is no checkpoint."""
+        """Always `images`."""
         return "images"
 
     def load(self, names: Sequence[str], side: int) -> list[ImageError]:
@@ -128,7 +128,7 @@ class Given(System):
         return self.images.load(names, side)
 
     def color(self, batch: ColorBatch) -> Colored:
-        """Return the images as they are, their own lightness included."""
+        """Return the images with their own lightness."""
         return Colored(*self.images.squares(batch.names, batch.L.device))
 
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
@@ -140,35 +140,33 @@ class Given(System):
 def open_systems(
     words: Sequence[str], data: Path, allow: Sequence[str], device: torch.device
 ) -> list[System]:
-    """Open what `NAME=RUN_OR_CKPT_OR_FOLDER` says, each.
+    """Open the systems of a command line.
 
     Args:
-        words: As given.
+        words: `NAME=RUN_OR_CKPT_OR_FOLDER` each.
         data: The folder of the true images.
-        allow: Classes, modules or packages that checkpoints may name besides ours.
-        device: Where networks are to work.
+        allow: Classes, modules or packages that checkpoints may import besides ours.
+        device: Device of the networks.
 
     Raises:
-        UsageError: If a name is given twice or is one of ours, or there is nothing at a place.
+        UsageError: If a name is repeated or reserved, or a path does not exist.
     """
     named = [split_word(word) for word in words]
     for name, place in named:
         if [other for other, _ in named].count(name) > 1:
-            raise UsageError(f"two systems are called {name}; give each a NAME= of its own")
+            raise UsageError(f"two systems are named {name}; give each its own NAME=")
         if name in RESERVED:
-            raise UsageError(
-                f"{name} is what the page calls something of its own; choose another NAME"
-            )
+            raise UsageError(f"{name} is a reserved name of the page; choose another NAME")
         if not place.exists():
             raise UsageError(
                 f"{place} does not exist; give NAME= and a run folder, a checkpoint, "
-                "or a folder of images coloured elsewhere"
+                "or a folder of images colorized elsewhere"
             )
     return [_open(name, place, data, allow, device) for name, place in named]
 
 
 def split_word(word: str) -> tuple[str, Path]:
-    """Return name and place of `NAME=PLACE`; without NAME= the place's own name."""
+    """Return name and path of `NAME=PATH`; without NAME= the path's own name."""
     name, sign, rest = word.partition("=")
     if sign and name and not Path(word).exists():
         return name, Path(rest).expanduser()
@@ -186,7 +184,6 @@ def _open(name: str, place: Path, data: Path, allow: Sequence[str], device: torc
         files = list_images(place)
     except SourceError:
         raise UsageError(
-            f"{place} is neither a run folder (with {CONFIG} or {CHECKPOINTS}/) nor does it hold "
-            "images"
+            f"{place} is neither a run folder (with {CONFIG} or {CHECKPOINTS}/) nor an image folder"
         ) from None
     return Given(name, place, GivenImages(name, place, files, data))

@@ -1,4 +1,4 @@
-"""Metrics as a table for people: rounded, the best in bold."""
+"""Tables of metrics: rounded, the best in bold."""
 
 import math
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ def metrics_table(
 ) -> Table:
     """Return a table with a row for each network or baseline and a column for each metric.
 
-    The best value of a column is bold where more, or less, of it is better; several are where they
-    are equal after rounding.
+    The best value of a column is bold if the metric has a goal; so are values that are equal to it
+    after rounding.
 
     Args:
-        rows: By name, metrics by name without `val/` and the like; other names are left out. None,
-            as JSON has it for what is no number, is shown as a dash.
-        title: Stands above the names of the rows.
+        rows: Metrics by row, under names without `val/`; unknown names are ignored. None and nan
+            are shown as a dash.
+        title: Heading of the column of names.
     """
     table = Table(box=SIMPLE, pad_edge=False)
     table.add_column(title or "", no_wrap=True)
@@ -39,7 +39,7 @@ def metrics_table(
 
 
 def print_plain(console: Console, table: Table) -> None:
-    """Print a table; without lines and however wide where no person at a terminal reads it."""
+    """Print a table; without lines and in full width off a terminal."""
     if not console.is_terminal:
         table.box = None
         console = Console(file=console.file, width=10_000)
@@ -47,7 +47,7 @@ def print_plain(console: Console, table: Table) -> None:
 
 
 def _best(name: str, values: list[float | None]) -> str | None:
-    """Return the best value as it is shown; None where neither way is better."""
+    """Return the best value as it is shown; None if the metric has no goal."""
     goal = metric_goal(name)
     numbers = [value for value in values if value is not None and not math.isnan(value)]
     if goal is None or not numbers:

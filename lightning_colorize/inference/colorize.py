@@ -1,4 +1,4 @@
-"""Image files to coloured image files, with an account of each."""
+"""Image files to colorized image files, with a manifest."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from lightning_colorize.tasks.prediction import colorize_image, seen_side
 MANIFEST = "manifest.jsonl"
 
 _OPTIONS: dict[str, dict[str, Any]] = {
-    # Chroma subsampling would blur just what was added.
+    # Chroma subsampling would blur the predicted colors.
     "JPEG": {"quality": 95, "subsampling": 0},
     # Half the time of the default level for 2 % more bytes.
     "PNG": {"compress_level": 3},
@@ -31,19 +31,19 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Record:
-    """What became of one image; a line of `manifest.jsonl`.
+    """The outcome of one image; a line of `manifest.jsonl`.
 
     Attributes:
         input: The file read.
-        output: The file written, or that would have been.
-        status: `skipped` where the output was there already.
-        reason: Why it is not `ok`; empty where it is.
-        width: Of the image, upright, in pixels; None where it was not read.
-        height: Likewise.
+        output: The file written, or to be written.
+        status: `skipped` if the output exists.
+        reason: Why it is not `ok`; empty if it is.
+        width: Of the image, upright, in pixels; None if it was not read.
+        height: Of the image, upright, in pixels; None if it was not read.
         model: The checkpoint.
-        size: Pixels of the short side at which the network was to see the image.
+        size: Requested pixels of the short side that the network sees.
         seconds: From reading to writing.
-        fallbacks: What was done otherwise than asked for, in words.
+        fallbacks: Deviations from the request, in words.
     """
 
     input: str
@@ -65,16 +65,16 @@ def colorize_files(
     manifest: TextIO | None = None,
     overwrite: bool = False,
 ) -> Iterator[Record]:
-    """Colour images one by one; one that fails does not stop the others.
+    """Colorize images one by one; an image that fails does not stop the others.
 
-    Results appear whole or not at all: they are written under another name first.
+    Results are written under a temporary name and renamed, so that none is incomplete.
 
     Args:
-        loaded: The network.
-        jobs: What to read and where to write; folders are made.
-        size: Pixels of the short side at which the network sees the images.
-        manifest: A line is written here for each image.
-        overwrite: Replace results that are there already; else they are skipped.
+        loaded: The model.
+        jobs: Files to read and to write; folders are created.
+        size: Pixels of the short side that the network sees.
+        manifest: Receives a line for each image.
+        overwrite: Replace existing results; otherwise they are skipped.
     """
     for job in jobs:
         start = time.perf_counter()
@@ -82,7 +82,7 @@ def colorize_files(
             str(job.source), str(job.target), "failed", "", None, None, str(loaded.path), size
         )
         if job.target.exists() and not overwrite:
-            record.status, record.reason = "skipped", "the output is there already"
+            record.status, record.reason = "skipped", "the output exists"
         else:
             _colorize(loaded, job, size, record)
         record.seconds = round(time.perf_counter() - start, 4)
@@ -93,10 +93,10 @@ def colorize_files(
 
 
 def open_manifest(folder: Path) -> TextIO:
-    """Open a folder's manifest, made if need be, for lines at its end."""
+    """Open a folder's manifest for appending; it is created if missing."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST
-    # A run that was killed while writing leaves half a line; the next one must not join it.
+    # A killed process leaves half a line; the next line must not continue it.
     torn = False
     if path.exists() and path.stat().st_size:
         with path.open("rb") as old:
@@ -113,7 +113,7 @@ def _colorize(loaded: ColorizationModel, job: Job, size: int, record: Record) ->
         record.height, record.width = rgb.shape[-2:]
         side = seen_side(record.height, record.width, size)
         if side < size:
-            record.fallbacks.append(f"seen at {side} px because it is so long")
+            record.fallbacks.append(f"seen at {side} px because of its aspect ratio")
         save_image(colorize_image(loaded.task, rgb, size), job.target)
         record.status = "ok"
     except ImageError as error:
@@ -123,20 +123,20 @@ def _colorize(loaded: ColorizationModel, job: Job, size: int, record: Record) ->
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
         record.reason = f"out of memory at {record.width} x {record.height} pixels"
-    except (OSError, ValueError) as error:  # what Pillow raises for more pixels than a format has
+    except (OSError, ValueError) as error:  # Pillow, for more pixels than a format allows
         record.reason = f"cannot be written: {getattr(error, 'strerror', None) or error}"
 
 
 def save_image(rgb: Tensor, path: Path) -> None:
-    """Write an image in the format that its suffix says, whole or not at all.
+    """Write an image in the format of the suffix, atomically.
 
     Args:
         rgb: (3, H, W), uint8.
-        path: Its suffix is one of `WRITABLE`; its folder is made.
+        path: Its suffix is one of `WRITABLE`; its folder is created.
 
     Raises:
         OSError: If it cannot be written.
-        ValueError: If the format has no room for so many pixels.
+        ValueError: If the format does not allow so many pixels.
     """
     form = WRITABLE[path.suffix.lower()]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The device that works, as a user names it."""
+"""The device of a command."""
 
 import torch
 
@@ -6,13 +6,13 @@ from lightning_colorize.common.errors import UsageError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for `auto` (the GPU where there is one), `cpu` or `cuda`.
+    """Return the device for `auto` (the GPU if there is one), `cpu` or `cuda`.
 
     Raises:
-        UsageError: If there is no such device here.
+        UsageError: If the device is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu")
+        raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu")
     return torch.device(name)

@@ -1,4 +1,4 @@
-"""Which image goes into which file."""
+"""Input and output files of a colorize job."""
 
 from collections import Counter
 from pathlib import Path
@@ -20,11 +20,11 @@ WRITABLE = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-"""Suffixes in lower case of the files that are written, and what Pillow calls their formats."""
+"""Pillow's format by suffix, in lower case, of the files that can be written."""
 
 
 class Job(NamedTuple):
-    """One image to colour.
+    """One image to colorize.
 
     Attributes:
         source: The file to read.
@@ -36,19 +36,19 @@ class Job(NamedTuple):
 
 
 def plan_jobs(source: Path, output: Path, form: Format = "same") -> tuple[list[Job], Path | None]:
-    """Find the images and name their results; no two get the same name.
+    """Find the images and name their results; all names differ.
 
     Args:
-        source: An image, or a folder of any depth, whose structure is kept. What lies in `output`
-            is left out, where that is a folder inside.
+        source: An image, or a folder of any depth, whose structure is preserved. Files in `output`
+            are skipped if that is a folder inside.
         output: A folder; for a single image also a file name.
-        form: Write PNG, JPEG, or what the image's suffix says (PNG where that cannot be written).
+        form: Write PNG, JPEG, or the format of the image (PNG if that cannot be written).
 
     Returns:
-        The jobs, and the folder that their manifest belongs into: None for a single file name.
+        The jobs, and the folder of their manifest: None for a single file name.
 
     Raises:
-        UsageError: If there is nothing to colour or the output cannot be what is asked for.
+        UsageError: If there are no images, or the output is not a valid target.
     """
     if source.is_file():
         if _is_file_name(output):
@@ -73,21 +73,20 @@ def _names(source: Path, output: Path) -> list[str]:
         own = output.resolve().relative_to(source.resolve()).as_posix() + "/"
         names = [name for name in names if not name.startswith(own)]
     if not names:
-        raise UsageError(f"{source} holds no images; give an image or a folder of images")
+        raise UsageError(f"{source} contains no images; give an image or a folder of images")
     return names
 
 
 def _new_names(names: list[str], form: Format) -> list[tuple[str, str]]:
-    """Return old and new names; of a.jpg and a.tif, both to be .png, come a.jpg.png and a.tif.png.
+    """Return old and new names; a.jpg and a.tif as PNG become a.jpg.png and a.tif.png.
 
-    A name that would be given twice keeps the old suffix for all who share it, so that the names
-    do not depend on which is first.
+    All files whose new names clash keep their old suffix, so that names do not depend on the order.
     """
-    wished = [_stem(name) + _suffix(name, form) for name in names]
-    count = Counter(wished)
-    taken = {new for new in wished if count[new] == 1}
+    preferred = [_stem(name) + _suffix(name, form) for name in names]
+    count = Counter(preferred)
+    taken = {new for new in preferred if count[new] == 1}
     renamed = []
-    for name, new in zip(names, wished, strict=True):
+    for name, new in zip(names, preferred, strict=True):
         if count[new] > 1:
             new = name + _suffix(name, form)
             while new in taken:

@@ -1,4 +1,4 @@
-"""What a checkpoint was trained on, as the run folder says in which it lies."""
+"""The training data of a checkpoint, from the configuration of its run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class TrainingData:
 
     Attributes:
         config: The run's configuration file.
-        root: The folder, or what else its source takes; None where none was given.
-        spec: Class path and arguments of its source; None for the default one.
+        root: The folder or URL; None if none was given.
+        spec: Class path and arguments of the source; None for the default one.
     """
 
     config: Path
@@ -27,14 +27,14 @@ class TrainingData:
     spec: dict[str, Any] | None
 
     def source(self, allow: Sequence[str] = ()) -> Source:
-        """Build the source, which knows how the images were split.
+        """Build the source, which splits the images as in training.
 
         Args:
-            allow: Classes, modules or packages that the configuration may name besides ours.
+            allow: Classes, modules or packages that the configuration may import besides ours.
 
         Raises:
-            UsageError: If the configuration names a class that is not allowed, or does not fit the
-                classes as they are now.
+            UsageError: If the configuration names a class that is not trusted, or does not fit
+                the classes.
         """
         try:
             trust = trust_of(self.config.parent, allow)
@@ -49,7 +49,7 @@ class TrainingData:
 
 
 def training_data(checkpoint: Path) -> TrainingData | None:
-    """Return the data of the run that a checkpoint lies in; None where it lies in none.
+    """Return the data of the run around a checkpoint; None if it is in no run folder.
 
     Args:
         checkpoint: The file.

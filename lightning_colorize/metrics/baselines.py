@@ -1,7 +1,4 @@
-"""Colourisers without a network: what a network has to beat before it has learnt anything.
-
-They stand here and not in evaluation/ because result.json holds them and a callback writes it.
-"""
+"""Colorizers without a network, as baselines."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +10,7 @@ BASELINES = ("grey", "mean", "lut")
 
 _LEVELS = 12
 _BANDS = 8
-# Bins of ab are centred on multiples of half a LAB unit, so that grey is exactly one of them.
+# Bins of ab are centered on multiples of half a LAB unit, so that grey is exactly one of them.
 _BINS_PER_UNIT = 2
 _REACH = 128
 _BINS = 2 * _REACH * _BINS_PER_UNIT + 1
@@ -22,14 +19,14 @@ _BINS = 2 * _REACH * _BINS_PER_UNIT + 1
 class Baselines(nn.Module):
     """Grey (ab = 0), the training set's mean ab, and its median ab per lightness and image row.
 
-    Fitted by one pass: `update` with each batch of the training set, then `finish`. What is
-    learnt are buffers, so `state_dict` and `load_state_dict` carry it in a checkpoint.
+    Fit them in one epoch: `update` with each batch of the training set, then `finish`. The fitted
+    values are buffers, so checkpoints contain them.
 
     Attributes:
         mean_ab: (2,) in LAB units.
         lut_ab: (2, 12, 8) in LAB units: per level of lightness, dark to light, and band of rows,
             top to bottom; to a quarter of a unit.
-        pixels: Pixels that they were fitted on.
+        pixels: Number of pixels that they were fitted on.
     """
 
     mean_ab: Tensor
@@ -45,10 +42,10 @@ class Baselines(nn.Module):
         self._sum = torch.zeros(2, dtype=torch.float64)
 
     def update(self, batch: ColorBatch) -> None:
-        """Take in a batch of the training set, without augmentation.
+        """Count the colors of a training batch without augmentation.
 
         Args:
-            batch: L in [0, 100], the lightness of the true colours, and ab in LAB units.
+            batch: L in [0, 100] and true ab in LAB units.
         """
         bins = (batch.ab.clamp(-_REACH, _REACH) * _BINS_PER_UNIT).round_().int()
         cell = _cell(batch.L)[:, None]
@@ -60,10 +57,10 @@ class Baselines(nn.Module):
         self.pixels += batch.L.numel()
 
     def finish(self) -> None:
-        """Turn what was taken in into the baselines, and forget the counts.
+        """Fit the baselines to the counted colors, and free the counts.
 
         Raises:
-            RuntimeError: If nothing was taken in.
+            RuntimeError: If `update` was never called.
         """
         if self._counts is None:
             raise RuntimeError("baselines need the training set: call update() with its batches")
@@ -74,7 +71,7 @@ class Baselines(nn.Module):
         self._counts = None
 
     def predict(self, name: str, L: Tensor) -> Tensor:
-        """Colour images.
+        """Colorize images.
 
         Args:
             name: One of `BASELINES`.
@@ -87,9 +84,9 @@ class Baselines(nn.Module):
             RuntimeError: If the baselines were not fitted.
         """
         if name not in BASELINES:
-            raise ValueError(f"no baseline {name!r}; there are {', '.join(BASELINES)}")
+            raise ValueError(f"no baseline {name!r}; choose from {', '.join(BASELINES)}")
         if not self.pixels:
-            raise RuntimeError("these baselines were not fitted")
+            raise RuntimeError("the baselines are not fitted")
         if name == "lut":
             return self.lut_ab.flatten(1)[:, _cell(L)].movedim(0, 1)
         ab = self.mean_ab if name == "mean" else torch.zeros_like(self.mean_ab)
@@ -97,7 +94,7 @@ class Baselines(nn.Module):
 
 
 def _cell(L: Tensor) -> Tensor:
-    """Return the number of each pixel's cell, level by level: (B, H, W), int32."""
+    """Return the index of each pixel's cell, level by level: (B, H, W), int32."""
     height = L.shape[-2]
     level = (L[:, 0] * (_LEVELS / 100)).int().clamp_(0, _LEVELS - 1)
     band = torch.arange(height, device=L.device, dtype=torch.int32) * _BANDS // height
@@ -112,7 +109,7 @@ def _medians(counts: Tensor) -> Tensor:
 
 
 def _fill(lut: Tensor, seen: Tensor, mean_ab: Tensor) -> Tensor:
-    """Give cells without pixels the median of the nearest lightness in their row, or the mean.
+    """Fill cells without pixels with the median of the nearest lightness in their row, or the mean.
 
     Args:
         lut: (2, levels, bands).
@@ -121,7 +118,7 @@ def _fill(lut: Tensor, seen: Tensor, mean_ab: Tensor) -> Tensor:
     """
     levels = torch.arange(_LEVELS)
     distance = (levels[:, None] - levels).abs()[..., None].expand(-1, -1, _BANDS)
-    # (to, from, band): how far it is to each level that has pixels.
+    # (to, from, band): the distance to each level that has pixels.
     nearest = distance.masked_fill(~seen, _LEVELS).argmin(dim=1)
     filled = lut.gather(1, nearest.expand(2, -1, -1))
     return torch.where(seen.any(dim=0), filled, mean_ab[:, None, None])

@@ -1,26 +1,25 @@
-"""Whether different images get different colours, or all the same tint."""
+"""Diversity of predicted colors over images."""
 
 import torch
 from torch import Tensor
 
-# Below this (in LAB units) the distance between mean colours is rounding.
+# Below this (in LAB units) the distance between mean colors is rounding.
 _EQUAL = 1e-3
 
 
 @torch.no_grad()
 def diversity_ratio(ab_hat: Tensor, ab: Tensor) -> Tensor:
-    """Return how far apart predicted images' mean colours are, as a share of the true ones'.
+    """Return the spread of predicted mean colors over images, as a share of the true spread.
 
-    The mean over pairs of images of the distance between their mean (a, b), divided by the same
-    of the truth: 0 is one tint for everything, 1 as varied as the truth.
+    The mean over pairs of images of the distance between their mean (a, b), divided by that of the
+    truth: 0 if all images have one tint, 1 if they vary as much as the truth.
 
     Args:
         ab_hat: (B, 2, H, W) in LAB units, predicted.
         ab: (B, 2, H, W) in LAB units, true.
 
     Returns:
-        A scalar, fp32; nan where the truth does not vary (or there is only one image), which
-        says nothing about the prediction.
+        A scalar, fp32; nan if the truth does not vary, or for a single image.
     """
     spread = _mean_distance(ab)
     return torch.where(spread > _EQUAL, _mean_distance(ab_hat) / spread, torch.nan)
@@ -29,5 +28,5 @@ def diversity_ratio(ab_hat: Tensor, ab: Tensor) -> Tensor:
 def _mean_distance(ab: Tensor) -> Tensor:
     means = ab.float().mean(dim=(2, 3))
     distances: Tensor = (means[:, None] - means).norm(dim=2)
-    # Nothing is between an image and itself, and a pair stands here twice.
+    # The distance of an image to itself is 0, and each pair occurs twice.
     return distances.sum() / max(len(means) * (len(means) - 1), 1)

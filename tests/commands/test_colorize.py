@@ -22,11 +22,11 @@ def _lines(folder):
     return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
 
 
-def test_a_folder_is_coloured_once(command, finished_run, images, tmp_path, capsys):
+def test_a_folder_is_colorized_once(command, finished_run, images, tmp_path, capsys):
     out = tmp_path / "out"
     words = ("colorize", images, out, "--checkpoint", finished_run, "--device", "cpu")
     assert command(*words) == 0
-    assert capsys.readouterr().out == f"2 coloured, 0 skipped, 0 failed -> {out}\n"
+    assert capsys.readouterr().out == f"2 colorized, 0 skipped, 0 failed -> {out}\n"
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == [
         "a.jpg", "manifest.jsonl", "sub/b.png",
     ]  # fmt: skip
@@ -40,22 +40,22 @@ def test_a_folder_is_coloured_once(command, finished_run, images, tmp_path, caps
 
     stamp = (out / "a.jpg").stat().st_mtime_ns
     assert command(*words) == 0
-    assert "0 coloured, 2 skipped" in capsys.readouterr().out
+    assert "0 colorized, 2 skipped" in capsys.readouterr().out
     assert (out / "a.jpg").stat().st_mtime_ns == stamp
     assert [line["status"] for line in _lines(out)] == ["ok", "ok", "skipped", "skipped"]
 
     assert command(*words, "--overwrite", "--size", 48) == 0
-    assert "2 coloured" in capsys.readouterr().out
+    assert "2 colorized" in capsys.readouterr().out
     assert (out / "a.jpg").stat().st_mtime_ns > stamp
     assert [line["size"] for line in _lines(out)][-2:] == [48, 48]
 
 
 def test_one_image_to_one_file(command, finished_run, images, tmp_path):
-    target = tmp_path / "new" / "coloured.webp"
+    target = tmp_path / "new" / "colorized.webp"
     checkpoint = finished_run / "checkpoints/last.ckpt"
     assert command("colorize", images / "a.jpg", target, "--checkpoint", checkpoint) == 0
     assert Image.open(target).format == "WEBP"
-    assert [path.name for path in target.parent.iterdir()] == ["coloured.webp"]
+    assert [path.name for path in target.parent.iterdir()] == ["colorized.webp"]
 
 
 def test_results_may_lie_inside_the_input(command, finished_run, images):
@@ -76,13 +76,13 @@ def test_broken_images_are_named_and_the_rest_is_done(
     out = tmp_path / "out"
     assert command("colorize", images, out, "--checkpoint", finished_run) == 1
     output = capsys.readouterr()
-    assert "2 coloured, 0 skipped, 7 failed" in output.out
-    assert f"not coloured: {images / 'broken0.jpg'}: not an image" in output.err
+    assert "2 colorized, 0 skipped, 7 failed" in output.out
+    assert f"not colorized: {images / 'broken0.jpg'}: not an image" in output.err
     assert "... and 2 more" in output.err
     assert [line["status"] for line in _lines(out)].count("failed") == 7
 
 
-def test_where_none_can_be_coloured_the_work_failed(command, finished_run, tmp_path, capsys):
+def test_where_none_can_be_colorized_the_work_failed(command, finished_run, tmp_path, capsys):
     """Exit 2 is for what is found wrong before any work."""
     folder, out = tmp_path / "broken", tmp_path / "out"
     folder.mkdir()
@@ -90,8 +90,8 @@ def test_where_none_can_be_coloured_the_work_failed(command, finished_run, tmp_p
         (folder / name).write_bytes(b"no image")
     assert command("colorize", folder, out, "--checkpoint", finished_run) == 1
     output = capsys.readouterr()
-    assert output.out == f"0 coloured, 0 skipped, 2 failed -> {out}\n"
-    assert output.err.count("not coloured: ") == 2
+    assert output.out == f"0 colorized, 0 skipped, 2 failed -> {out}\n"
+    assert output.err.count("not colorized: ") == 2
     assert [line["status"] for line in _lines(out)] == ["failed", "failed"]
     target = tmp_path / "a.png"
     assert command("colorize", folder / "a.png", target, "--checkpoint", finished_run) == 1

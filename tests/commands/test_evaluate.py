@@ -212,7 +212,7 @@ def test_a_checkpoint_by_itself_does_not_say_what_it_was_trained_on(
         assert command("evaluate", alone, "--data", data) == 0
         err = capsys.readouterr().err
         assert err.count("\n") == 1
-        assert "some of these may have been trained on" in err
+        assert "some of these images may have been trained on" in err
         assert ("this is fit's default split" in err) == default_split
     other = shutil.copytree(photo_folder / "test", tmp_path / "other")
     assert command("evaluate", alone, "--data", other) == 0

@@ -231,7 +231,7 @@ def test_wrong_use(tmp_path):
     _make(tmp_path, "a", "one", 22.0)
     with pytest.raises(UsageError, match="available: val/ciede2000, val/psnr"):
         _list("--root", tmp_path, "--sort", "lpips")
-    with pytest.raises(UsageError, match="there: a"):
+    with pytest.raises(UsageError, match="available: a"):
         _list("--root", tmp_path, "--experiment", "b")
     with pytest.raises(UsageError, match=r"--json .* is a folder"):
         _list("--root", tmp_path, "--json", tmp_path)

@@ -50,7 +50,7 @@ def test_found_by_relative_name(tmp_path, files, name, found):
 
 
 def test_two_that_could_be_meant_are_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"theirs has a.bmp and a.png for a.jpg; leave one"):
+    with pytest.raises(UsageError, match=r"theirs has a.bmp and a.png for a.jpg; remove one"):
         _given(tmp_path, tmp_path, "a.bmp", "a.png").find("a.jpg")
 
 
@@ -114,8 +114,8 @@ def test_a_path_with_an_equals_sign_is_a_path_where_it_exists(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a=GIVEN", "a=GIVEN"], "two systems are called a"),
-        (["truth=GIVEN"], "truth is what the page calls"),
+        (["a=GIVEN", "a=GIVEN"], "two systems are named a"),
+        (["truth=GIVEN"], "truth is a reserved name"),
         (["a=nowhere"], "nowhere does not exist"),
         (["a=EMPTY"], "neither a run folder"),
     ],

@@ -83,7 +83,7 @@ def test_each_image_has_a_line_and_a_broken_one_stops_nothing(loaded, tmp_path):
     assert (b["status"], b["width"]) == ("failed", None)
     assert b["reason"]
     assert not (tmp_path / "out/b.jpg").exists()
-    assert (c["status"], c["fallbacks"]) == ("ok", ["seen at 12 px because it is so long"])
+    assert (c["status"], c["fallbacks"]) == ("ok", ["seen at 12 px because of its aspect ratio"])
 
 
 def test_nothing_is_overwritten_unless_asked(loaded, tmp_path):
@@ -91,7 +91,7 @@ def test_nothing_is_overwritten_unless_asked(loaded, tmp_path):
     target = tmp_path / "out.png"
     target.write_bytes(b"mine")
     (record,) = _colorize(loaded, (tmp_path / "a.png", target))
-    assert (record.status, record.reason) == ("skipped", "the output is there already")
+    assert (record.status, record.reason) == ("skipped", "the output exists")
     assert target.read_bytes() == b"mine"
     (record,) = _colorize(loaded, (tmp_path / "a.png", target), overwrite=True)
     assert record.status == "ok"

@@ -72,8 +72,8 @@ def test_wrong_use(tmp_path):
     (tmp_path / "empty").mkdir()
     for source, output, form, message in [
         (tmp_path / "nowhere", tmp_path / "out", "same", "nowhere does not exist"),
-        (tmp_path / "empty", tmp_path / "out", "same", "empty holds no images"),
-        (folder / "b", tmp_path / "out", "same", "holds no images"),
+        (tmp_path / "empty", tmp_path / "out", "same", "empty contains no images"),
+        (folder / "b", tmp_path / "out", "same", "contains no images"),
         (folder, folder, "same", "OUTPUT is INPUT"),
         (folder, tmp_path / "x" / ".." / "in", "same", "OUTPUT is INPUT"),
         (folder / "a.jpg", folder / "a.jpg", "same", "OUTPUT is INPUT"),
