@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,7 +37,10 @@ from tests.data.shards.conftest import flip_byte
 
 
 class Flaky(LocalFileSystem):
-    """Local files at `flaky://`; each access raises the next of `failures`."""
+    """Local files at `flaky://`; each access raises the next of `failures`.
+
+    `on_download` is called with each downloaded file.
+    """
 
     protocol = "flaky"
     cachable = False
@@ -62,7 +66,8 @@ class Flaky(LocalFileSystem):
 
     def get_file(self, path, target, **options):
         self._access(path)
-        return super().get_file(path, target, **options)
+        super().get_file(path, target, **options)
+        Flaky.on_download(Path(target))
 
 
 class Throttled(Exception):
@@ -73,6 +78,7 @@ class Throttled(Exception):
 def flaky(monkeypatch):
     fsspec.register_implementation("flaky", Flaky, clobber=True)
     monkeypatch.setattr(module, "DELAYS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(Flaky, "on_download", lambda path: None, raising=False)
     Flaky.failures = Flaky.fetched = ()
     yield Flaky
     Flaky.failures = Flaky.fetched = ()
@@ -147,19 +153,17 @@ def test_permanent_failures_are_not_retried(url, tmp_path, flaky, error):
     assert flaky.fetched == ("pack.json",)
 
 
-def test_a_truncated_download_is_retried(url, tmp_path, monkeypatch, flaky):
+@pytest.mark.parametrize(
+    ("damage", "downloads"),
+    [([partial(os.truncate, length=n) for n in (200, 100)], 3), ([flip_byte], 2)],
+    ids=["truncated", "damaged"],
+)
+def test_a_faulty_download_is_retried(url, tmp_path, flaky, damage, downloads):
     images = source(tmp_path).splits(url)["train"]
-    fetch = Flaky.get_file
-    cut = [100, 200]
-
-    def short(self, path, target, **options):
-        fetch(self, path, target, **options)
-        if cut:
-            os.truncate(target, cut.pop())
-
-    monkeypatch.setattr(Flaky, "get_file", short)
+    damage = list(damage)
+    flaky.on_download = lambda path: damage.pop()(path) if damage else None
     assert images.read(0).shape[0] == 3
-    assert flaky.fetched.count("chunk-0-0.bin") == 3
+    assert flaky.fetched.count("chunk-0-0.bin") == downloads
 
 
 def test_a_damaged_cached_copy_is_fetched_again(url, tmp_path, flaky):
@@ -199,22 +203,6 @@ def test_an_evicted_shard_is_verified_again(url, own_pack, tmp_path, flaky):
     assert source(tmp_path).splits(url)["train"].shards.open(0).image(0) == expected
 
 
-def test_a_damaged_download_is_fetched_again(url, tmp_path, monkeypatch, flaky):
-    images = source(tmp_path).splits(url)["train"]
-    fetch = Flaky.get_file
-    first = []
-
-    def damaging(self, path, target, **options):
-        fetch(self, path, target, **options)
-        if not first:
-            first.append(target)
-            flip_byte(Path(target))
-
-    monkeypatch.setattr(Flaky, "get_file", damaging)
-    assert images.read(0).shape[0] == 3
-    assert flaky.fetched.count("chunk-0-0.bin") == 2
-
-
 def test_a_download_is_verified_once(url, tmp_path, monkeypatch):
     digests = []
     for user in (check, module):
@@ -249,20 +237,18 @@ def test_a_copy_evicted_while_it_is_opened_is_readable(url, tmp_path, monkeypatc
     assert source(tmp_path).splits(url)["train"].read(0).shape[0] == 3
 
 
-def test_other_threads_wait_while_a_damaged_copy_is_replaced(url, tmp_path, monkeypatch, flaky):
+def test_other_threads_wait_while_a_damaged_copy_is_replaced(url, tmp_path, flaky):
     source(tmp_path).splits(url)["train"].read(0)
     (copy,) = cached(tmp_path)
     flip_byte(tmp_path / "cache" / copy)
     images = source(tmp_path).splits(url)["train"]
-    fetch = Flaky.get_file
     began = threading.Event()
 
-    def slow(self, path, target, **options):
+    def wait(path):
         began.set()
         time.sleep(0.2)  # until the other waits
-        return fetch(self, path, target, **options)
 
-    monkeypatch.setattr(Flaky, "get_file", slow)
+    flaky.on_download = wait
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(images.shards.open, 0)
         assert began.wait(5)
@@ -270,15 +256,9 @@ def test_other_threads_wait_while_a_damaged_copy_is_replaced(url, tmp_path, monk
         assert first.result().image(0) == second.result().image(0)
 
 
-def test_concurrent_readers_fetch_a_file_once(url, tmp_path, monkeypatch, flaky):
+def test_concurrent_readers_fetch_a_file_once(url, tmp_path, flaky):
     splits = [source(tmp_path).splits(url)["train"] for _ in range(4)]
-    fetch = Flaky.get_file
-
-    def slow(self, path, target, **options):
-        time.sleep(0.2)  # until all others wait
-        return fetch(self, path, target, **options)
-
-    monkeypatch.setattr(Flaky, "get_file", slow)
+    flaky.on_download = lambda path: time.sleep(0.2)  # until all others wait
     with ThreadPoolExecutor(8) as threads:
         shapes = list(threads.map(lambda n: splits[n % 4].read(n % 3).shape[0], range(16)))
     assert shapes == [3] * 16
