@@ -41,7 +41,7 @@ def _rgb(L, ab):
 
 def measured(batch, color):
     """Return the values of one system's images, each by its name."""
-    result = measure_systems([Stub("one", color)], [batch], lambda tiles, values: None)
+    result = measure_systems([Stub("one", color)], [batch], lambda name, values: None)
     return dict(zip(COLUMNS, result.values[0], strict=True))
 
 
@@ -70,20 +70,16 @@ def test_rows_fields_and_images_are_in_their_order(batch):
         Stub("truth", lambda b: Colored(b.L, b.ab)),
     ]
     shown = []
-    result = measure_systems(systems, [batch], lambda tiles, values: shown.append((tiles, values)))
+    result = measure_systems(systems, [batch], lambda *row: shown.append(row))
     assert result.rows == ["half", "truth", "grey"]
     assert result.names == batch.names
     assert result.values.shape == (3, len(COLUMNS), 3)
     mse = result.values[:, COLUMNS.index("mse_ab")]
     energy = batch.ab.square().mean(dim=(1, 2, 3)).numpy()
     np.testing.assert_allclose(mse, [energy / 4, 0 * energy, energy], rtol=1e-5)
-    for i, (tiles, values) in enumerate(shown):
-        assert tiles.name == batch.names[i]
+    for i, (name, values) in enumerate(shown):
+        assert name == batch.names[i]
         np.testing.assert_allclose(values.numpy(), result.values[:2, :, i], rtol=1e-6)
-        assert torch.equal(tiles.systems[1], tiles.truth)
-        truth = _rgb(batch.L[i], batch.ab[i]) * 255
-        assert np.abs(tiles.truth.permute(1, 2, 0).numpy() - truth).max() < 1.5
-        assert (tiles.grey.amax(0) - tiles.grey.amin(0)).max() <= 1
 
 
 def test_disagreement_is_the_distance_from_the_mean_of_all(batch):
@@ -134,4 +130,4 @@ def test_without_truth_nothing_is_measured(batch):
     result = measure_systems([system], [batch], lambda *shown: seen.append(shown), truth=False)
     assert result.values is None
     assert result.rows == ["half"]
-    assert {(tiles.truth, values) for tiles, values in seen} == {(None, None)}
+    assert seen == [(name, None) for name in batch.names]

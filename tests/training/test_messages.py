@@ -123,7 +123,7 @@ ON_THE_COMMAND_LINE = {
             "--model.encoder.depht",
             "model.encoder has no 'depht'",
             "'34'",
-            "depth, levels, pretrained, weights, frozen, norm_eval",
+            "depth, levels, normalization, pretrained, weights, frozen, norm_eval",
             "did you mean model.encoder.depth?",
         ],
     ),
