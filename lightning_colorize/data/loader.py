@@ -21,7 +21,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
 from lightning_colorize.data.dataset import CorruptImage, ImageDataset
 from lightning_colorize.data.order import AnyOrder, EpochOrder
-from lightning_colorize.data.workers import ignore_signals
+from lightning_colorize.data.workers import init_worker
 
 Key = tuple[int, int]
 """An image's index and the number drawn for this delivery, in [0, 2**32)."""
@@ -143,7 +143,7 @@ class ImageLoader:
             dataset,
             batch_sampler=batches,
             collate_fn=dataset.collate,
-            worker_init_fn=ignore_signals,
+            worker_init_fn=init_worker,
             **options,
         )
         self.dataset = dataset

@@ -46,11 +46,11 @@ LEFT = """
 import multiprocessing
 import time
 
-from lightning_colorize.data.workers import ignore_signals
+from lightning_colorize.data.workers import init_worker
 
 
 def read(ready):
-    ignore_signals(0)
+    init_worker(0)
     ready.set()
     time.sleep(60)
 
