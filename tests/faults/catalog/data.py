@@ -31,7 +31,8 @@ DECODING: Rows = {
         "data.decoding.files:_decode",
         swap(
             "image.load()",
-            "setattr(__import__('PIL.ImageFile').ImageFile, 'LOAD_TRUNCATED_IMAGES', True)",
+            "setattr(__import__('PIL.ImageFile').ImageFile, 'LOAD_TRUNCATED_IMAGES', True)"
+            " or image.load()",
         ),
         "data/decoding/test_files.py",
     ),
@@ -50,7 +51,7 @@ SOURCES: Rows = {
     ),
     "manifest-weights-ignored": (
         "data.sources.manifest:_row",
-        calls("float", "1.0"),
+        swap("float(named_weight.strip() or 1)", "1.0"),
         "data/sources/test_manifest.py",
     ),
     "sha256-not-checked": (
@@ -109,19 +110,9 @@ LOADING: Rows = {
         returns("np.arange(length)"),
         "data/test_loader.py",
     ),
-    "shards-not-shuffled": (
-        "data.order:ShardOrder.shuffled",
-        swap("random.permutation(len(self.lengths))", "np.arange(len(self.lengths))"),
-        "data/test_order.py",
-    ),
     "split-ignores-unicode-form": (
         "data.splits:name_hashes",
         swap('unicodedata.normalize("NFC", name)', "name"),
-        "data/test_splits.py",
-    ),
-    "split-by-position": (
-        "data.splits:_by_count",
-        swap("np.argsort(hashes, kind='stable')", "np.arange(len(hashes))"),
         "data/test_splits.py",
     ),
     "empty-split-allowed": (

@@ -41,6 +41,11 @@ COMMANDS: Rows = {
         constant(1, 0),
         "commands/test_colorize.py::test_broken_images_are_named_and_the_rest_is_done",
     ),
+    "worst-run-first": (
+        "runs.listing:rank",
+        constant("min", "max"),
+        "commands/test_runs.py::test_the_best_run_stands_first_and_the_unfinished_says_so",
+    ),
     "leak-is-exit-0": (
         "commands.audit:run",
         swap("1 if found.leaks else 0", "0"),
@@ -122,6 +127,11 @@ SWEEPS_AND_REPORTS: Rows = {
     "truth-always-on-one-side": (
         "reports.perception.plan:_orders",
         swap("_shuffled(orders, random)", "orders[:1]"),
+        "reports/perception/test_study.py",
+    ),
+    "inattentive-people-counted": (
+        "reports.perception.answers:Participant.attentive",
+        returns("True"),
         "reports/perception/test_study.py",
     ),
     "images-of-the-worst-trials": (
