@@ -37,7 +37,7 @@ RUNS: Rows = {
     "test-with-the-last-weights": (
         "commands.fit:train",
         calls("is_file", "False"),
-        "commands/test_evaluate.py::test_the_numbers_are_those_of_the_end_of_training",
+        "commands/test_evaluate.py::test_training_ends_with_a_test_of_the_best_weights",
     ),
     "checkpoint-written-in-place": (
         "training.callbacks.checkpoint_file:AtomicCheckpointIO.save_checkpoint",
@@ -78,11 +78,6 @@ RUNS: Rows = {
         "training.cli:ColorizeCLI._auto_resume",
         calls("is_file", "False"),
         "training/test_auto_resume.py",
-    ),
-    "unknown-monitor-accepted": (
-        "training.cli:ColorizeCLI._check_monitor",
-        returns("None"),
-        "training/test_messages.py::test_unknown_metric_to_monitor",
     ),
     "days-of-a-time-limit-ignored": (
         "cluster.batch:_minutes",
