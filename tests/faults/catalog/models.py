@@ -80,11 +80,6 @@ METRICS: Rows = {
         swap("self._sum / self.pixels.cpu()", "0 * self._sum"),
         "metrics/test_baselines.py",
     ),
-    "ddp-measures-own-images-only": (
-        "metrics.collection:ColorizationMetric.__init__",
-        swap("super().__init__()", "super().__init__(sync_on_compute=False)"),
-        "metrics/test_collection.py",
-    ),
 }
 
 LOSSES: Rows = {
