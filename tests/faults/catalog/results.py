@@ -134,9 +134,4 @@ SWEEPS_AND_REPORTS: Rows = {
         returns("True"),
         "reports/perception/test_study.py",
     ),
-    "images-of-the-worst-trials": (
-        "reports.sweep.images:best_trials",
-        calls("leaderboard", "leaderboard(rows(study), metric.goal)[::-1]"),
-        "reports/sweep/test_report.py::test_images_are_side_by_side_in_the_order_of_the_leaderboard",
-    ),
 }
