@@ -47,6 +47,18 @@ def test_the_numbers_are_those_of_the_end_of_training(
     assert last.startswith(f"3 test images of {photo_folder} at 32 px")
 
 
+def test_training_ends_with_a_test_of_the_best_weights(command, photo_folder, tmp_path):
+    run = command.fit("diverges", "--trainer.max_epochs", 3)
+    best, last = (
+        torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["epoch"]
+        for name in ("best", "last")
+    )
+    assert best < last
+    _, numbers = _evaluate(command, tmp_path, run, "--data", photo_folder)
+    tested = json.loads((run / "result.json").read_text())["metrics"]["test/psnr"]
+    assert numbers["metrics"]["model"]["psnr"] == pytest.approx(tested, rel=1e-4)
+
+
 def test_a_plain_folder_is_evaluated_whole_or_by_fit_s_splits(
     command, finished_run, photo_folder, tmp_path
 ):

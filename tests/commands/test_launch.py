@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import signal
 import stat
 import sys
 from pathlib import Path
@@ -78,6 +79,8 @@ def test_the_batch_script(command, words, capsys, monkeypatch, tmp_path):
         *("--trainer.num_nodes", "2", "--trainer.devices", "4", "--trainer.accelerator", "gpu"),
         *("--run.auto_resume", "true"),
     ]
+    # Only a run that wrote its checkpoint because of the time limit is requeued.
+    assert f"if [ $code -eq {128 + signal.SIGUSR1} ]; then" in lines
     assert not command.root.exists()
 
 

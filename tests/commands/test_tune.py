@@ -10,7 +10,9 @@ def test_what_it_finds_is_taken_by_fit(command, tmp_path, capsys):
     optimizer = yaml.safe_load(fragment.read_text())["model"]["init_args"]["optimizer"]
     assert optimizer["class_path"] == "torch.optim.Adam"
     assert 1e-6 <= optimizer["init_args"]["lr"] <= 1
-    assert f"--config {fragment}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"--config {fragment}" in out
+    assert f"Learning rate {optimizer['init_args']['lr']:.3g}, written to {fragment}" in out
     # It is no run: nothing was left in the folder of runs.
     assert not command.root.exists()
     words = command.words("y", "--trainer.max_epochs", 1)

@@ -70,6 +70,22 @@ def test_shuffling_a_million_images_is_fast():
     assert time.process_time() - start < 1
 
 
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(0, 99))
+def test_any_order_is_a_permutation_that_ranks_partition(length, ranks, seed):
+    order = AnyOrder()
+    shuffled = epoch(order, length, ranks, seed)
+    assert sorted(shuffled.tolist()) == list(range(length))
+    parts = [shuffled[order.part(length, rank, ranks)] for rank in range(ranks)]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(length))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_any_order_follows_the_seed():
+    firsts = {tuple(epoch(AnyOrder(), 100, seed=seed)) for seed in (0, 0, 1, 2)}
+    assert len(firsts) == 3
+    assert tuple(range(100)) not in firsts
+
+
 def test_subset_keeps_shards_together():
     kept = ShardOrder(np.array([3, 4, 2]), 1).subset(np.array([0, 2, 3, 7]))
     assert kept.lengths.tolist() == [2, 1, 1]

@@ -93,12 +93,14 @@ def main() -> int:
     survived = []
     with TemporaryDirectory(prefix="faults-") as folder:
         every = tuple(dict.fromkeys(test for fault in faults for test in fault.tests))
-        for _, code, _, log in run_all([(None, every)], 1, Path(folder)):
+        jobs = arguments.jobs
+        parts = [(None, every[first::jobs]) for first in range(min(jobs, len(every)))]
+        for _, code, _, log in run_all(parts, jobs, Path(folder)):
             if code:
                 print(log.read_text(), "the tests fail without a fault", sep="\n")
                 return 1
         work = [(fault, fault.tests) for fault in faults]
-        for fault, code, seconds, log in run_all(work, arguments.jobs, Path(folder)):
+        for fault, code, seconds, log in run_all(work, jobs, Path(folder)):
             caught = code == _FAILED
             print(f"{'caught' if caught else 'SURVIVED'}  {fault.name} ({seconds:.0f} s)")
             if not caught:

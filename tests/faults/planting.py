@@ -15,6 +15,9 @@ from typing import Any
 Change = Callable[[ast.AST], bool]
 """Changes the tree of a function, class or module in place; returns whether anything changed."""
 
+Rows = dict[str, tuple[str, Change, str]]
+"""Of the catalog: name to target, change and tests."""
+
 
 @dataclass(frozen=True)
 class Fault:

@@ -104,6 +104,13 @@ def test_at_the_boundary_both_answers_cost_the_same(loss, boundary):
     assert loss()(logits, real=True).item() == pytest.approx(loss()(logits, real=False).item())
 
 
+@pytest.mark.parametrize(
+    ("loss", "expected"), [(BCEAdversarial(), LOG4), (LSGAN(), 0.5), (Hinge(), 2.0)]
+)
+def test_chance_is_the_loss_of_guessing(loss, expected):
+    assert loss.chance() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("smoothing", [-0.1, 0.5, 1.0])
 def test_smoothing_stays_on_the_right_side(smoothing):
     with pytest.raises(ValueError, match=r"label_smoothing must be from 0 to below 0\.5, not"):

@@ -23,6 +23,7 @@ TRUTH = batch([0.25, -0.5, 1.0, 0.0])  # errors 0.25, 0, -1, 1
         # 0.5 e^2 within delta, delta (|e| - delta / 2) beyond.
         (Huber(0.5), (0.03125 + 0 + 0.375 + 0.375) / 4),
         (Huber(2.0), (0.03125 + 0 + 0.5 + 0.5) / 4),
+        (Huber(), 0.1 * (0.2 + 0 + 0.95 + 0.95) / 4),
     ],
 )
 def test_by_hand(loss, expected):

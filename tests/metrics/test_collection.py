@@ -80,6 +80,12 @@ def test_constant_predictions_have_no_ab_corr(images, constant):
     assert computed([(L, ab, torch.full_like(ab, constant))])["ab_corr"] == 0
 
 
+@pytest.mark.parametrize(("spread", "expected"), [(5e-4, 0), (2e-3, 1)])
+def test_a_spread_below_a_thousandth_is_constant(spread, expected):
+    images = flats(((-spread, -spread), (-1, -1)), ((spread, spread), (1, 1)))
+    assert computed([images])["ab_corr"] == pytest.approx(expected, abs=1e-3)
+
+
 def test_one_image_has_no_ab_corr(images):
     one = [tensor[:1] for tensor in images]
     result = computed([one])

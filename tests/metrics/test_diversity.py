@@ -34,6 +34,12 @@ def test_by_hand(means, expected):
     assert ratio.item() == pytest.approx(expected, abs=1e-5)
 
 
+def test_distances_are_averaged_over_pairs_of_images():
+    truth = images([[0.0, 0.0], [0.0, 0.0], [0.0, 6.0], [0.0, 6.0]])  # 4 of 6 pairs: a mean of 4
+    ab_hat = images([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [6.0, 0.0]])  # 3 of 6 pairs: a mean of 3
+    assert diversity_ratio(ab_hat, truth).item() == pytest.approx(0.75, abs=1e-5)
+
+
 def test_against_numpy():
     random = np.random.default_rng(0)
     ab_hat, ab = random.normal(0, 20, (2, 7, 2, 5, 9))

@@ -329,7 +329,7 @@ def test_pretrained_weights_that_cannot_be_fetched(fit, monkeypatch):
 
 def test_unknown_metric_to_monitor(fit):
     text = fit("--config", QUICKSTART, "--run.monitor", "val/nope")
-    says(text, "--run.monitor: 'val/nope'", "val/psnr")
+    says(text, "--run.monitor: 'val/nope' is never logged", "val/psnr")
 
 
 def test_a_fault_in_a_program_keeps_its_traceback():

@@ -1,0 +1,16 @@
+"""The faults: what somebody could get wrong, and the tests that must notice."""
+
+from faults.catalog import data, models, results, runs
+from faults.planting import Fault
+
+_GROUPS = (
+    *(models.COLOR, models.METRICS, models.LOSSES, models.NETWORKS, models.TASKS),
+    *(data.DECODING, data.SOURCES, data.LOADING),
+    *(runs.RUNS, results.COMMANDS, results.SWEEPS_AND_REPORTS),
+)
+
+FAULTS = [
+    Fault(name, target, change, tuple(tests.split()))
+    for group in _GROUPS
+    for name, (target, change, tests) in group.items()
+]

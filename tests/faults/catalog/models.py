@@ -1,0 +1,193 @@
+"""Faults of color, metrics, losses, networks and tasks."""
+
+from faults.planting import Rows, calls, constant, rename, returns, swap
+
+COLOR: Rows = {
+    "ab-swapped": (
+        "color.lab:to_lab",
+        swap("x - y", "y - z"),
+        "color/test_lab.py",
+    ),
+    "ab-scale-128": ("color.lab:", constant(110.0, 128.0), "color/test_lab.py"),
+    "uint8-not-divided": ("color.lab:to_unit", constant(255.0, 1.0), "color/test_lab.py"),
+    "rgb-always-clipped": (
+        "color.lab:to_rgb",
+        swap("rgb.clamp(0.0, 1.0) if clip else rgb", "rgb.clamp(0.0, 1.0)"),
+        "color/test_lab.py",
+    ),
+    "lightness-not-centered": (
+        "color.lab:LabScaling.normalize_L",
+        returns("L / 50.0"),
+        "color/test_lab.py",
+    ),
+    "gamut-clipped-in-rgb": (
+        "color.gamut:fit_gamut",
+        returns(
+            "__import__('lightning_colorize.color.lab', fromlist=['x']).to_lab(to_rgb(L, ab))[1]"
+        ),
+        "color/test_gamut.py",
+    ),
+    "hue-difference-does-not-wrap": (
+        "color.delta_e:_ciede2000",
+        swap("math.pi * wraps", "0.0 * wraps"),
+        "color/test_delta_e.py",
+    ),
+    "blue-rotation-missing": (
+        "color.delta_e:_ciede2000",
+        swap("rotation * dC * dH", "0.0 * dH"),
+        "color/test_delta_e.py",
+    ),
+    "autocast-left-on": (
+        "color.precision:full_precision",
+        constant(False, True),
+        "color/test_precision.py",
+    ),
+}
+
+METRICS: Rows = {
+    "ssim-wrong-range": (
+        "metrics.ssim:per_image",
+        constant(1.0, 255.0),
+        "metrics/test_functional.py",
+    ),
+    "psnr-pooled-over-the-batch": (
+        "metrics.psnr:per_image",
+        swap("(1, 2, 3)", "(0, 1, 2, 3)"),
+        "metrics/test_functional.py",
+    ),
+    "psnr-without-cap": (
+        "metrics.psnr:per_image",
+        calls("clamp", "it"),
+        "metrics/test_functional.py",
+    ),
+    "metrics-under-autocast": (
+        "metrics.functional:measure",
+        calls("full_precision", "torch.no_grad()"),
+        "metrics/test_collection.py",
+    ),
+    "ab-corr-takes-the-larger": (
+        "metrics.ab_corr:over_images",
+        rename("minimum", "maximum"),
+        "metrics/test_collection.py",
+    ),
+    "colorfulness-ratio-inverted": (
+        "metrics.colorfulness_ratio:over_images",
+        returns("values.mean(-1)[1] / values.mean(-1)[0].clamp(min=COLORLESS)"),
+        "metrics/test_functional.py metrics/test_training.py metrics/test_collection.py",
+    ),
+    "mean-baseline-is-grey": (
+        "metrics.baselines:Baselines.finish",
+        swap("self._sum / self.pixels.cpu()", "0 * self._sum"),
+        "metrics/test_baselines.py",
+    ),
+}
+
+LOSSES: Rows = {
+    "huber-ignores-delta": (
+        "losses.huber:Huber.forward",
+        swap("self.delta", "1.0"),
+        "losses/test_pixel.py",
+    ),
+    "loss-in-half-precision": (
+        "losses.base:as_float32_pair",
+        calls("promote_types", "it"),
+        "losses/test_pixel.py",
+    ),
+    "weights-of-a-sum-ignored": (
+        "losses.weighted_sum:WeightedSum.terms",
+        swap("self.weights[name] * loss(prediction, batch)", "loss(prediction, batch)"),
+        "losses/test_weighted_sum.py",
+    ),
+    "bce-real-for-fake": (
+        "losses.adversarial.bce:BCEAdversarial.forward",
+        swap(
+            "1 - self.label_smoothing if real else 0.0",
+            "0.0 if real else 1 - self.label_smoothing",
+        ),
+        "losses/test_adversarial.py",
+    ),
+    "generator-label-smoothed": (
+        "losses.adversarial.bce:BCEAdversarial.generator",
+        constant(1.0, 0.9),
+        "losses/test_adversarial.py",
+    ),
+    "hinge-without-margin": (
+        "losses.adversarial.hinge:Hinge.forward",
+        constant(1, 0),
+        "losses/test_adversarial.py",
+    ),
+}
+
+NETWORKS: Rows = {
+    "head-aligns-corners": (
+        "networks.heads:RegressionHead.forward",
+        constant(False, True),
+        "networks/test_heads.py",
+    ),
+    "odd-sizes-padded-with-zeros": (
+        "networks.colorizer:Colorizer.forward",
+        constant("replicate", "constant"),
+        "networks/test_colorizer.py",
+    ),
+    "first-conv-averaged-over-rgb": (
+        "networks.encoders.pretrained:to_one_channel",
+        rename("sum", "mean"),
+        "networks/test_resnet.py",
+    ),
+    "imagenet-mean-forgotten": (
+        "networks.encoders.pretrained:normalize_grey",
+        returns("(L + 1) / 2"),
+        "networks/test_resnet.py",
+    ),
+    "weights-of-other-shape-loaded": (
+        "networks.encoders.weights:check_weights",
+        swap("given[k].shape != v.shape", "False"),
+        "networks/test_weights.py",
+    ),
+    "icnr-repeats-wrong-channels": (
+        "networks.decoders.pixel_shuffle:PixelShuffleBlock.__init__",
+        swap("one.repeat_interleave(4, dim=0)", "one.repeat(4, 1, 1, 1)"),
+        "networks/test_decoders.py",
+    ),
+    "patchgan-does-not-see-lightness": (
+        "networks.discriminators.patch:PatchDiscriminator.forward",
+        swap("torch.cat([L, ab], dim=1)", "torch.cat([0 * L, ab], dim=1)"),
+        "networks/test_discriminators.py",
+    ),
+}
+
+TASKS: Rows = {
+    "target-in-lab-units": (
+        "tasks.base:ColorizationTask.with_target",
+        calls("normalize_ab", "batch.ab"),
+        "tasks/test_regression.py::test_the_loss_is_in_the_targets_range",
+    ),
+    "discriminator-trains-the-generator": (
+        "tasks.cgan:CGANTask._step_discriminator",
+        calls("detach", "it"),
+        "tasks/test_cgan.py",
+    ),
+    "average-not-used-for-coloring": (
+        "tasks.cgan:CGANTask.inference_net",
+        returns("self.net"),
+        "tasks/test_average.py",
+    ),
+    "encoder-at-the-full-rate": (
+        "tasks.optimization:build_optimizer",
+        swap("optimizer.param_groups[0]['lr'] *= encoder_lr_ratio", "pass"),
+        "tasks/test_optimization.py",
+    ),
+    "lightness-at-network-size": (
+        "tasks.prediction:colorize_image",
+        swap(
+            "to_lab(rgb[:, rows].unsqueeze(0).to(task.device))",
+            "(F.interpolate(L, (height, width), mode='bilinear')[:, :, rows], ab)",
+        ),
+        "inference/test_prediction.py",
+    ),
+    "checkpoint-runs-code": (
+        "tasks.checkpoint:read_checkpoint",
+        constant(True, False),
+        "inference/test_checkpoint.py::test_files_that_are_no_checkpoint",
+    ),
+}

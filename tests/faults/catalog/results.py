@@ -1,0 +1,137 @@
+"""Faults of inference, evaluation, commands, sweeps and reports."""
+
+from faults.planting import Rows, calls, constant, returns, swap
+
+COMMANDS: Rows = {
+    "outputs-overwritten": (
+        "inference.colorize:colorize_files",
+        calls("exists", "False"),
+        "inference/test_colorize.py::test_nothing_is_overwritten_unless_asked",
+    ),
+    "two-inputs-one-output": (
+        "inference.jobs:_new_names",
+        swap("count[new] > 1", "False"),
+        "inference/test_jobs.py",
+    ),
+    "half-of-the-confidence": (
+        "evaluation.statistics:",
+        swap("CONFIDENCE = 0.95", "CONFIDENCE = 0.5"),
+        "evaluation/test_statistics.py",
+    ),
+    "lightness-of-others-replaced": (
+        "evaluation.measured:measure_systems",
+        swap(
+            "measure(batch.L, row.ab, batch.ab, row.L)",
+            "measure(batch.L, row.ab, batch.ab)",
+        ),
+        "evaluation/test_measured.py",
+    ),
+    "groups-hold-all-images": (
+        "evaluation.measure:evaluate_batches",
+        swap("[i for i, g in enumerate(of) if g == name]", "None"),
+        "evaluation/test_measure.py",
+    ),
+    "split-of-the-run-forgotten": (
+        "commands.evaluate:_same",
+        returns("False"),
+        "commands/test_evaluate.py::test_the_split_is_that_of_the_run_and_so_are_the_numbers",
+    ),
+    "broken-image-is-exit-0": (
+        "commands.colorize:_report",
+        constant(1, 0),
+        "commands/test_colorize.py::test_broken_images_are_named_and_the_rest_is_done",
+    ),
+    "worst-run-first": (
+        "runs.listing:rank",
+        constant("min", "max"),
+        "commands/test_runs.py::test_the_best_run_stands_first_and_the_unfinished_says_so",
+    ),
+    "leak-is-exit-0": (
+        "commands.audit:run",
+        swap("1 if found.leaks else 0", "0"),
+        "commands/test_audit.py::test_leaks_are_exit_1_and_resolved_by_the_exclusion_list",
+    ),
+    "exclude-list-not-packed": (
+        "commands.pack:run",
+        swap("FolderSource(exclude_list=args.exclude_list)", "FolderSource()"),
+        "commands/test_pack.py::test_options_reach_the_pack",
+    ),
+    "study-writable-in-the-dashboard": (
+        "commands.dashboard:_read_only",
+        constant("HEAD", "POST"),
+        "commands/test_dashboard.py::test_a_study_is_read_only",
+    ),
+    "init-overwrites": (
+        "commands.init:_copy",
+        swap("changed and not force", "False"),
+        "commands/test_init.py::test_nothing_is_overwritten_in_silence",
+    ),
+    "tuned-rate-not-written": (
+        "commands.tune:write_fragment",
+        calls("float", "1.0"),
+        "commands/test_tune.py::test_what_it_finds_is_taken_by_fit",
+    ),
+    "warm-up-measured": (
+        "benchmarking.timing:measure",
+        swap("range(warm_up)", "range(0)"),
+        "test_benchmarks.py::test_warm_up_is_not_measured_and_every_repeat_has_at_least_one_call",
+    ),
+}
+
+SWEEPS_AND_REPORTS: Rows = {
+    "stale-lease-never-taken-over": (
+        "sweeps.queue:TrialQueue._is_stale",
+        returns("False"),
+        "sweeps/test_queue.py",
+    ),
+    "trials-beyond-the-cap": (
+        "sweeps.queue:TrialQueue._take",
+        swap("len(trials) >= total", "False"),
+        "sweeps/test_queue.py",
+    ),
+    "hyperband-ignores-the-goal": (
+        "sweeps.hyperband:cost",
+        returns("value"),
+        "sweeps/test_hyperband.py",
+    ),
+    "log-uniform-is-uniform": (
+        "sweeps.space:LogUniform.quantile",
+        returns("self.low + u * (self.high - self.low)"),
+        "sweeps/test_space.py sweeps/test_against_sweeps.py",
+    ),
+    "password-shown": (
+        "sweeps.storage:_open_database",
+        constant(True, False),
+        "sweeps/test_study.py::test_no_password_is_shown",
+    ),
+    "each-seed-is-a-configuration": (
+        "sweeps.status:leaderboard",
+        swap("name != SEED", "True"),
+        "sweeps/test_status.py",
+    ),
+    "pruned-trial-wins": (
+        "sweeps.status:_is_ranked",
+        returns("row.value is not None"),
+        "sweeps/test_status.py",
+    ),
+    "more-is-better-for-every-metric": (
+        "reports.comparison.tables:_verdict",
+        swap("(difference.value > 0) == (goal == 'max')", "difference.value > 0"),
+        "reports/comparison/test_page.py::test_verdicts_follow_the_goal_of_the_metric",
+    ),
+    "names-become-markup": (
+        "reports.kit.html:",
+        constant(True, False),
+        "reports/comparison/test_page.py::test_names_are_text_and_not_tags",
+    ),
+    "truth-always-on-one-side": (
+        "reports.perception.plan:_orders",
+        swap("_shuffled(orders, random)", "orders[:1]"),
+        "reports/perception/test_study.py",
+    ),
+    "inattentive-people-counted": (
+        "reports.perception.answers:Participant.attentive",
+        returns("True"),
+        "reports/perception/test_study.py",
+    ),
+}
