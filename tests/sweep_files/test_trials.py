@@ -86,6 +86,8 @@ def assert_is_what_was_sampled(config, values, changed):
             further = {**values, **changed}
             for inner in [n for n in further if n.startswith(f"{name}.")]:
                 arguments[inner.removeprefix(f"{name}.")] = further[inner]
+            if "size" in arguments:  # the command sets it
+                arguments["size"] = config["data"]["size"]
             assert found["class_path"] == wanted["class_path"], name
             init_args = without_mappings_that_are_empty(found.get("init_args", {}))
             assert init_args == without_mappings_that_are_empty(arguments), name
