@@ -23,7 +23,7 @@ def build_loggers(
 ) -> list[Logger]:
     """Return the loggers of a run, all of which write into its folder.
 
-    Takes up to 5 s to determine the mode of W&B.
+    Spends up to 5 s on determining the mode of W&B.
 
     Args:
         folder: The run folder.
