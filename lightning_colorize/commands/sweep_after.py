@@ -55,13 +55,7 @@ def report(args: argparse.Namespace) -> int:
 
 
 def finish(study: "Study", images: int, failed: bool) -> int:
-    """Print and write the results of a sweep; returns the exit code.
-
-    Args:
-        study: The study.
-        images: Number of images on the page.
-        failed: Whether workers ended before the trials.
-    """
+    """Print and write the results of a sweep; returns the exit code, 1 if workers `failed`."""
     from lightning_colorize.sweeps.export import export as write
     from lightning_colorize.sweeps.queue import TrialQueue
     from lightning_colorize.sweeps.status import rows

@@ -134,10 +134,7 @@ def visible_gpus() -> list[str]:
 def share(gpus: Sequence[str], workers: int, gpus_per_trial: int | None) -> list[list[str] | None]:
     """Return each worker's GPUs; None on a machine without GPUs.
 
-    Args:
-        gpus: All visible GPUs.
-        workers: Number of trials that run at the same time.
-        gpus_per_trial: GPUs of each; by default all are divided.
+    By default all GPUs are divided.
 
     Raises:
         UsageError: If there are not enough.
@@ -280,17 +277,9 @@ def launch_workers(
     say: Callable[[str], None] = lambda line: print(line, flush=True),
     dry_run: bool = False,
 ) -> int:
-    """Submit workers to Slurm and follow the study until it is done.
+    """Submit workers to Slurm and follow the study until it is done; or print the batch script.
 
     SIGINT and SIGTERM end the following, not the jobs. Call it in the main thread.
-
-    Args:
-        study: The study, in a storage that all nodes reach.
-        workers: Number of jobs.
-        options: The resources of each.
-        tick: Called about every second, to show progress.
-        say: Called with lines about the jobs.
-        dry_run: Whether to print the batch script and submit nothing.
 
     Returns:
         0 if all trials have ended or the sweep is stopped, 1 if the jobs ended before, 130 or 143

@@ -47,10 +47,6 @@ class Parameter(ABC):
 
         By default Optuna stores a probability, uniform in (0, 1), so that its samplers work on
         distributions that Optuna lacks. A frozen trial returns its stored value.
-
-        Args:
-            trial: Optuna's, new or frozen.
-            name: The parameter's dotted name.
         """
         return self.quantile(trial.suggest_float(name, _TAIL, 1 - _TAIL))
 
@@ -115,12 +111,7 @@ class Categorical(Parameter):
 
 @dataclass(frozen=True)
 class CategoricalWithProbabilities(Parameter):
-    """One of several values with given probabilities.
-
-    Attributes:
-        choices: The values.
-        probabilities: One per value; they sum to 1.
-    """
+    """One of several values with given probabilities, which sum to 1."""
 
     choices: tuple[Any, ...]
     probabilities: tuple[float, ...]
@@ -315,11 +306,6 @@ def sampler_of(method: Method, seed: int, index: int) -> "BaseSampler":
 
     Each trial has its own random generator. With one generator per worker, all workers would start
     with the same values, and a trial's values would depend on the worker that runs it.
-
-    Args:
-        method: The sweep's.
-        seed: The sweep's.
-        index: The trial's.
     """
     import numpy as np
     from optuna.samplers import RandomSampler, TPESampler

@@ -94,9 +94,6 @@ class TrialProcess:
         """End the process and its whole group.
 
         A rank that waits for a crashed one would block its GPU for the next trial.
-
-        Args:
-            grace: Seconds to write a checkpoint.
         """
         if self.wait(0) is None:
             self.terminate()
@@ -166,10 +163,6 @@ class Outcome:
 
 class TrialRun:
     """The validations and the result in a trial's run folder.
-
-    Args:
-        folder: The run folder.
-        metric: The sweep's.
 
     Attributes:
         values: The finite values of the metric so far, by step.

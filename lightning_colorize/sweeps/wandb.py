@@ -39,12 +39,6 @@ def run_wandb(
     SIGINT and SIGTERM end the trials, which write their checkpoints; a second signal kills them.
     Call it in the main thread.
 
-    Args:
-        sweep: The sweep.
-        workers: Number of agents, each with one trial at a time.
-        gpus_per_trial: Visible GPUs of each; by default all GPUs are divided among the workers.
-        say: Called with lines for the user.
-
     Returns:
         0 if all agents completed, 1 if one did not, 130 or 143 after a signal.
 

@@ -52,12 +52,7 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row; its first cell is its heading.
-
-    Attributes:
-        cells: One for each column.
-        kind: CSS classes of the row.
-    """
+    """A row; its first cell is its heading."""
 
     cells: Sequence[Cell]
     kind: str = ""
