@@ -38,7 +38,7 @@ from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.study import Study, open_study
-from lightning_colorize.sweeps.trial import STUDY, ends_with_parent
+from lightning_colorize.sweeps.trial import STUDY, start_process
 from lightning_colorize.sweeps.worker import WorkerOptions, caught_signals, work
 
 if TYPE_CHECKING:
@@ -172,17 +172,8 @@ class _WorkerProcess:
         words += [] if threads is None else ["--threads", str(threads)]
         self._output = TemporaryFile()  # noqa: SIM115, closed by __exit__
         self._read = 0
-        self.process = subprocess.Popen(
-            words,
-            # Not an argument, which everybody on the machine could read with its password.
-            env={**os.environ, STUDY: study.url},
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C on a terminal reaches it once, through this process.
-            start_new_session=True,
-            preexec_fn=ends_with_parent(),
-        )
+        # Not an argument, which everybody on the machine could read with its password.
+        self.process = start_process(words, {**os.environ, STUDY: study.url}, self._output)
 
     def __enter__(self) -> "_WorkerProcess":
         return self
