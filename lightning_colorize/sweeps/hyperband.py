@@ -38,14 +38,7 @@ class Hyperband:
 
 @dataclass(frozen=True)
 class RungResult:
-    """The comparison of a run at the last band that it has passed.
-
-    Attributes:
-        band: The number of logged values.
-        value: The judged value: the run's best so far, or its value at the band if strict.
-        threshold: The worst value that continues.
-        behind: Whether the run is stopped.
-    """
+    """The comparison of a run at the last band that it has passed; `behind` if it is stopped."""
 
     band: int
     value: float

@@ -68,14 +68,8 @@ def run_workers(
     """Run a study's trials in several processes until none is left or the sweep is stopped.
 
     SIGINT and SIGTERM are forwarded: trials write their checkpoints and are queued again; a second
-    signal kills them. Call it in the main thread.
-
-    Args:
-        study: The study.
-        workers: Number of trials that run at the same time.
-        gpus_per_trial: Visible GPUs of each; by default all GPUs are divided among the workers.
-        tick: Called about every second, to show progress.
-        say: Called with lines about workers that died.
+    signal kills them. By default all GPUs are divided among the workers. `tick` is called about
+    every second. Call it in the main thread.
 
     Returns:
         0 if a worker completed, 1 if all died, 130 or 143 after a signal.
@@ -135,9 +129,6 @@ def share(gpus: Sequence[str], workers: int, gpus_per_trial: int | None) -> list
     """Return each worker's GPUs; None on a machine without GPUs.
 
     By default all GPUs are divided.
-
-    Raises:
-        UsageError: If there are not enough.
     """
     if gpus_per_trial is None:
         if not gpus:
@@ -202,9 +193,6 @@ class SlurmOptions(Resources):
     """The resources of each worker, and thus of the trial that it runs.
 
     A worker that reaches the time limit is requeued; `gpus=0` hides the node's GPUs from it.
-
-    Attributes:
-        array: Whether the jobs are one job array.
     """
 
     array: bool = False

@@ -204,14 +204,10 @@ class LogNormal(Normal):
 
 @dataclass(frozen=True)
 class Quantized(Parameter):
-    """Another distribution, rounded to the nearest multiple of `q`.
+    """Another distribution, rounded to the nearest multiple of the step `q`.
 
     Multiples count from 0 as in W&B, not from the lower bound, so a bound that is not a multiple
     may be exceeded: 8 with q 3 gives 9. Optuna stores the value before rounding.
-
-    Attributes:
-        of: The other distribution.
-        q: The step; values are integers if it is one.
     """
 
     of: Parameter
@@ -270,9 +266,7 @@ def grid_size(parameters: Mapping[str, Parameter]) -> int:
 def combination(parameters: Mapping[str, Parameter], index: int) -> dict[str, Any]:
     """Return the values of one combination of a grid, constants included.
 
-    Args:
-        parameters: As `grid_axis` returns them.
-        index: From 0; the last parameter in alphabetical order changes fastest, as in W&B.
+    The last parameter in alphabetical order changes fastest, as in W&B.
     """
     chosen = _positions(parameters, index)
     return {name: _listed(parameters[name])[chosen[name]] for name in parameters}

@@ -61,11 +61,7 @@ def silence() -> None:
 
 
 def open_storage(url: str, create: bool) -> OpenStorage:
-    """Open a storage.
-
-    Args:
-        url: A sweep's folder, its journal, or a URL in SQLAlchemy's form.
-        create: Whether to create what does not exist.
+    """Open a storage: a sweep's folder, its journal, or a URL in SQLAlchemy's form.
 
     Raises:
         UsageError: If it does not exist, does not answer, or its driver is missing.

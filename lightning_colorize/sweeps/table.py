@@ -143,12 +143,7 @@ class LiveTable:
 
 
 def print_table(study: Study, console: Console | None = None) -> None:
-    """Print a sweep's trials, with the baselines of the best trial's data.
-
-    Args:
-        study: The study; all its trials are printed if no terminal limits their number.
-        console: By default stdout.
-    """
+    """Print a sweep's trials, with the baselines of the best trial's data."""
     if console is None:
         console = Console(width=None if sys.stdout.isatty() else _WIDE)
     trials = rows(study)

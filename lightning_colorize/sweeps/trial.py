@@ -216,12 +216,7 @@ class TrialRun:
         return result is not None and result.ended
 
     def outcome(self, code: int | None, last_line: str) -> Outcome:
-        """Return the outcome of the process; its result decides, not the exit code.
-
-        Args:
-            code: The exit code; None if the run was complete before a process was started.
-            last_line: Of the process's output.
-        """
+        """Return the outcome of the process; its result decides, not the exit code."""
         result = None
         reason = f"{_ending(code)}: {last_line or 'no output'}"
         try:

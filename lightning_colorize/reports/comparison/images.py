@@ -54,9 +54,6 @@ class ComparedImage:
 class ImageCollector:
     """Writes the sheet and makes the thumbnails of each image that was measured.
 
-    Args:
-        plan: The plan; images are shown whole, with a short side of its size.
-
     Attributes:
         images: The images so far.
     """
@@ -72,9 +69,7 @@ class ImageCollector:
     def add(self, name: str, values: Tensor | None) -> None:
         """Color an image whole, write its sheet and keep its thumbnails.
 
-        Args:
-            name: Name of the image.
-            values: (systems, columns of `spec.COLUMNS`); None without truth.
+        `values` is (systems, columns of `spec.COLUMNS`), or None without truth.
         """
         plan = self.plan
         rgb = plan.found.images.read(self._indices[name], plan.size)

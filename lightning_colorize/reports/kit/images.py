@@ -18,14 +18,7 @@ class Thumbnail(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One image of a strip.
-
-    Attributes:
-        image: The image.
-        who: Where its colors come from: a system, a trial, `grey` or `truth`.
-        note: Stands beside it in small type.
-        style: CSS classes of a color swatch before `who`.
-    """
+    """One image of a strip: `who` colored it, a `note` beside it, CSS classes of a swatch."""
 
     image: Thumbnail
     who: str

@@ -107,11 +107,7 @@ def balanced_subset(
 
 
 def wrong_colors(rgb: Tensor, seed: int) -> Tensor:
-    """Return an image that nobody takes for a photograph: a patchwork of strong colors.
-
-    Args:
-        rgb: (3, H, W), uint8.
-        seed: Seed of the colors.
+    """Return a uint8 image (3, H, W) that nobody takes for a photograph: patches of strong colors.
 
     Returns:
         (3, H, W), uint8, with nearly the same lightness.
