@@ -76,10 +76,6 @@ def _serve(root: Path, port: int) -> None:
 def _serve_study(url: str, port: int) -> None:
     """Serve the studies of a journal or database in optuna-dashboard until interrupted.
 
-    Args:
-        url: A sweep's folder, its journal, or the URL of a database.
-        port: A free one.
-
     Raises:
         UsageError: If there is no study, or optuna-dashboard is not installed.
     """

@@ -50,25 +50,22 @@ def export(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     """Write the page of the sweep's current state."""
     require_images(args.report_images)
-    print(_write_report(_open(args), args.report_images))
+    from lightning_colorize.reports.sweep import write_report
+
+    print(write_report(_open(args), args.report_images))
     return 0
 
 
 def finish(study: "Study", images: int, failed: bool) -> int:
-    """Print and write the results of a sweep; returns the exit code.
-
-    Args:
-        study: The study.
-        images: Number of images on the page.
-        failed: Whether workers ended before the trials.
-    """
+    """Print and write the results of a sweep; returns the exit code, 1 if workers `failed`."""
+    from lightning_colorize.reports.sweep import write_report
     from lightning_colorize.sweeps.export import export as write
     from lightning_colorize.sweeps.queue import TrialQueue
     from lightning_colorize.sweeps.status import rows
     from lightning_colorize.sweeps.table import print_table
 
     print_table(study)
-    print(f"report    {_write_report(study, images)}")
+    print(f"report    {write_report(study, images)}")
     if _configuration(study) is not None:
         winner = study.folder / _WINNER
         write(study, [winner], overwrite=True)
@@ -85,11 +82,7 @@ def finish(study: "Study", images: int, failed: bool) -> int:
 
 
 def require_images(count: int) -> None:
-    """Check `--report-images` before any work.
-
-    Raises:
-        UsageError: If it is negative.
-    """
+    """Check `--report-images` before any work."""
     if count < 0:
         raise UsageError(f"--report-images {count}: it must be 0 or more")
 
@@ -107,9 +100,3 @@ def _open(args: argparse.Namespace) -> "Study":
     from lightning_colorize.sweeps.study import open_study
 
     return open_study(args.study, args.name)
-
-
-def _write_report(study: "Study", images: int) -> Path:
-    from lightning_colorize.reports.sweep import write_report
-
-    return write_report(study, images)

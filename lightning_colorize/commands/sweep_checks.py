@@ -19,10 +19,6 @@ def check(sweep: Sweep, file: Path) -> None:
 
     For another program's command, check only that its environment variables are set.
 
-    Args:
-        sweep: The sweep.
-        file: For messages.
-
     Raises:
         UsageError: With the parameter and the accepted values.
     """

@@ -30,10 +30,6 @@ def expand(sweep: Sweep, values: Mapping[str, Any]) -> list[str]:
     `model.loss.beta`. `${interpreter}` is the running Python, where W&B takes the first `python` of
     PATH: a trial needs the packages that the sweep was started with. For the same reason
     `lightning-colorize` is the script beside that Python, if there is one.
-
-    Args:
-        sweep: The sweep.
-        values: By dotted name.
     """
     macros = _arguments(values)
     macros["${env}"] = ["/usr/bin/env"] if os.name == "posix" else []

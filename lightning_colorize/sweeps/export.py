@@ -20,11 +20,6 @@ _COLUMNS = ("number", "state", "value", "epoch", "seconds", "reason", "folder")
 def export(study: Study, paths: Sequence[Path], overwrite: bool = False) -> None:
     """Write a study's trials as `.csv` or `.json`, or the winner's configuration as `.yaml`.
 
-    Args:
-        study: The study.
-        paths: The files; the suffix selects the content.
-        overwrite: Whether existing files are replaced.
-
     Raises:
         UsageError: If a suffix is unknown, a file exists or is not writable, or there is no winner
             with a readable configuration; nothing is written then.

@@ -38,14 +38,7 @@ class Hyperband:
 
 @dataclass(frozen=True)
 class RungResult:
-    """The comparison of a run at the last band that it has passed.
-
-    Attributes:
-        band: The number of logged values.
-        value: The judged value: the run's best so far, or its value at the band if strict.
-        threshold: The worst value that continues.
-        behind: Whether the run is stopped.
-    """
+    """The comparison of a run at the last band that it has passed; `behind` if it is stopped."""
 
     band: int
     value: float
@@ -81,13 +74,9 @@ def rung_result(
     goal: Goal,
     rule: Hyperband,
 ) -> RungResult | None:
-    """Judge a run; None before its first band.
+    """Judge a run by the histories of all others; None before its first band.
 
-    Args:
-        history: The run's logged values of the metric; values that are not finite are ignored.
-        others: The values of all other runs of the sweep, running or ended.
-        goal: Which direction is better.
-        rule: The bands and how strict they are.
+    Values that are not finite are ignored.
     """
     own = _costs(history, goal)
     passed = [band for band in rule.bands if band <= len(own)]

@@ -14,9 +14,6 @@ UNKNOWN = "-"
 class Labels:
     """Short names of the parameters that a sweep varies, and of their values.
 
-    Args:
-        sweep: The sweep.
-
     Attributes:
         names: The short name of each varied parameter, by dotted name, in the file's order.
     """

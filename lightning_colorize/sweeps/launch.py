@@ -38,7 +38,7 @@ from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.study import Study, open_study
-from lightning_colorize.sweeps.trial import STUDY, ends_with_parent
+from lightning_colorize.sweeps.trial import STUDY, start_process
 from lightning_colorize.sweeps.worker import WorkerOptions, caught_signals, work
 
 if TYPE_CHECKING:
@@ -68,14 +68,8 @@ def run_workers(
     """Run a study's trials in several processes until none is left or the sweep is stopped.
 
     SIGINT and SIGTERM are forwarded: trials write their checkpoints and are queued again; a second
-    signal kills them. Call it in the main thread.
-
-    Args:
-        study: The study.
-        workers: Number of trials that run at the same time.
-        gpus_per_trial: Visible GPUs of each; by default all GPUs are divided among the workers.
-        tick: Called about every second, to show progress.
-        say: Called with lines about workers that died.
+    signal kills them. By default all GPUs are divided among the workers. `tick` is called about
+    every second. Call it in the main thread.
 
     Returns:
         0 if a worker completed, 1 if all died, 130 or 143 after a signal.
@@ -134,13 +128,7 @@ def visible_gpus() -> list[str]:
 def share(gpus: Sequence[str], workers: int, gpus_per_trial: int | None) -> list[list[str] | None]:
     """Return each worker's GPUs; None on a machine without GPUs.
 
-    Args:
-        gpus: All visible GPUs.
-        workers: Number of trials that run at the same time.
-        gpus_per_trial: GPUs of each; by default all are divided.
-
-    Raises:
-        UsageError: If there are not enough.
+    By default all GPUs are divided.
     """
     if gpus_per_trial is None:
         if not gpus:
@@ -175,17 +163,8 @@ class _WorkerProcess:
         words += [] if threads is None else ["--threads", str(threads)]
         self._output = TemporaryFile()  # noqa: SIM115, closed by __exit__
         self._read = 0
-        self.process = subprocess.Popen(
-            words,
-            # Not an argument, which everybody on the machine could read with its password.
-            env={**os.environ, STUDY: study.url},
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C on a terminal reaches it once, through this process.
-            start_new_session=True,
-            preexec_fn=ends_with_parent(),
-        )
+        # Not an argument, which everybody on the machine could read with its password.
+        self.process = start_process(words, {**os.environ, STUDY: study.url}, self._output)
 
     def __enter__(self) -> "_WorkerProcess":
         return self
@@ -214,9 +193,6 @@ class SlurmOptions(Resources):
     """The resources of each worker, and thus of the trial that it runs.
 
     A worker that reaches the time limit is requeued; `gpus=0` hides the node's GPUs from it.
-
-    Attributes:
-        array: Whether the jobs are one job array.
     """
 
     array: bool = False
@@ -280,17 +256,9 @@ def launch_workers(
     say: Callable[[str], None] = lambda line: print(line, flush=True),
     dry_run: bool = False,
 ) -> int:
-    """Submit workers to Slurm and follow the study until it is done.
+    """Submit workers to Slurm and follow the study until it is done; or print the batch script.
 
     SIGINT and SIGTERM end the following, not the jobs. Call it in the main thread.
-
-    Args:
-        study: The study, in a storage that all nodes reach.
-        workers: Number of jobs.
-        options: The resources of each.
-        tick: Called about every second, to show progress.
-        say: Called with lines about the jobs.
-        dry_run: Whether to print the batch script and submit nothing.
 
     Returns:
         0 if all trials have ended or the sweep is stopped, 1 if the jobs ended before, 130 or 143

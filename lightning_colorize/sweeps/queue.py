@@ -51,15 +51,7 @@ _PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class TakenTrial:
-    """A trial that this worker runs.
-
-    Attributes:
-        number: From 0, in the order of creation.
-        id: Its id in the storage.
-        values: By dotted name, in the file's order.
-        folder: Its run folder.
-        history: The metric's values that earlier processes have logged.
-    """
+    """A trial that this worker runs; `history` has the values that earlier processes logged."""
 
     number: int
     id: int

@@ -47,10 +47,6 @@ class Parameter(ABC):
 
         By default Optuna stores a probability, uniform in (0, 1), so that its samplers work on
         distributions that Optuna lacks. A frozen trial returns its stored value.
-
-        Args:
-            trial: Optuna's, new or frozen.
-            name: The parameter's dotted name.
         """
         return self.quantile(trial.suggest_float(name, _TAIL, 1 - _TAIL))
 
@@ -115,12 +111,7 @@ class Categorical(Parameter):
 
 @dataclass(frozen=True)
 class CategoricalWithProbabilities(Parameter):
-    """One of several values with given probabilities.
-
-    Attributes:
-        choices: The values.
-        probabilities: One per value; they sum to 1.
-    """
+    """One of several values with given probabilities, which sum to 1."""
 
     choices: tuple[Any, ...]
     probabilities: tuple[float, ...]
@@ -213,14 +204,10 @@ class LogNormal(Normal):
 
 @dataclass(frozen=True)
 class Quantized(Parameter):
-    """Another distribution, rounded to the nearest multiple of `q`.
+    """Another distribution, rounded to the nearest multiple of the step `q`.
 
     Multiples count from 0 as in W&B, not from the lower bound, so a bound that is not a multiple
     may be exceeded: 8 with q 3 gives 9. Optuna stores the value before rounding.
-
-    Attributes:
-        of: The other distribution.
-        q: The step; values are integers if it is one.
     """
 
     of: Parameter
@@ -279,9 +266,7 @@ def grid_size(parameters: Mapping[str, Parameter]) -> int:
 def combination(parameters: Mapping[str, Parameter], index: int) -> dict[str, Any]:
     """Return the values of one combination of a grid, constants included.
 
-    Args:
-        parameters: As `grid_axis` returns them.
-        index: From 0; the last parameter in alphabetical order changes fastest, as in W&B.
+    The last parameter in alphabetical order changes fastest, as in W&B.
     """
     chosen = _positions(parameters, index)
     return {name: _listed(parameters[name])[chosen[name]] for name in parameters}
@@ -315,11 +300,6 @@ def sampler_of(method: Method, seed: int, index: int) -> "BaseSampler":
 
     Each trial has its own random generator. With one generator per worker, all workers would start
     with the same values, and a trial's values would depend on the worker that runs it.
-
-    Args:
-        method: The sweep's.
-        seed: The sweep's.
-        index: The trial's.
     """
     import numpy as np
     from optuna.samplers import RandomSampler, TPESampler

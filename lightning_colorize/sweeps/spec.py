@@ -70,12 +70,7 @@ _MISSING = {
 
 
 class Metric(Section):
-    """The metric that a sweep optimizes.
-
-    Attributes:
-        name: As it is logged: `val/psnr`.
-        goal: Which direction is better.
-    """
+    """The metric that a sweep optimizes."""
 
     name: Text
     goal: Goal = "minimize"

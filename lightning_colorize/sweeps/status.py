@@ -134,12 +134,7 @@ class LeaderboardEntry:
 
 
 def leaderboard(all_rows: Sequence[TrialRow], goal: Goal) -> list[LeaderboardEntry]:
-    """Return the configurations of all finished trials that have a value, the best first.
-
-    Args:
-        all_rows: All trials.
-        goal: Which direction is better.
-    """
+    """Return the configurations of all finished trials that have a value, the best first."""
     groups: dict[str, list[TrialRow]] = {}
     for row in all_rows:
         others = {name: value for name, value in row.values.items() if name != SEED}
@@ -199,10 +194,6 @@ def _value(row: TrialRow) -> float:
 def read_baselines(first: LeaderboardEntry, metric: Metric) -> dict[str, float]:
     """Return the metric of each baseline, on the images of the winner's run.
 
-    Args:
-        first: The best configuration.
-        metric: The sweep's.
-
     Returns:
         By the baseline's name; empty if the run did not measure them, or the metric is one that
         they lack, such as a loss.
@@ -212,13 +203,7 @@ def read_baselines(first: LeaderboardEntry, metric: Metric) -> dict[str, float]:
 
 
 def not_beaten(first: LeaderboardEntry, metric: Metric, baselines: dict[str, float]) -> str | None:
-    """Return a warning if the best configuration is no better than a baseline.
-
-    Args:
-        first: The best configuration.
-        metric: The sweep's.
-        baselines: As `read_baselines` returns them.
-    """
+    """Return a warning if the best configuration is no better than a baseline."""
     if not baselines:
         return None
     name = min(baselines, key=lambda name: cost(baselines[name], metric.goal))
@@ -236,11 +221,6 @@ def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> fl
 
     A trial that has not started is assumed to take as long as those that have ended; the rest of a
     running one follows from its validations so far, compared with those of a finished one.
-
-    Args:
-        all_rows: All trials so far.
-        sweep: The sweep, with the total number of trials.
-        workers: Number of trials that run at the same time.
 
     Returns:
         Seconds; None before any trial has ended, or without a limit to their number.
@@ -265,13 +245,7 @@ def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> fl
 
 
 def _rest(row: TrialRow, each: float, validations: float) -> float:
-    """Return the remaining seconds of a trial.
-
-    Args:
-        row: The trial's.
-        each: Seconds of other trials.
-        validations: Of a finished trial.
-    """
+    """Return the remaining seconds of a trial, if others take `each` seconds."""
     seconds, done = row.seconds or 0.0, _validations(row)
     if not done:
         # A late one is assumed to be late by as much again: it never ends at once.

@@ -61,11 +61,7 @@ def silence() -> None:
 
 
 def open_storage(url: str, create: bool) -> OpenStorage:
-    """Open a storage.
-
-    Args:
-        url: A sweep's folder, its journal, or a URL in SQLAlchemy's form.
-        create: Whether to create what does not exist.
+    """Open a storage: a sweep's folder, its journal, or a URL in SQLAlchemy's form.
 
     Raises:
         UsageError: If it does not exist, does not answer, or its driver is missing.
@@ -160,11 +156,7 @@ def _engine_options(given: str) -> tuple["URL", dict[str, Any]]:
 
 
 class StudyFileLock:
-    """A lock on a hidden file beside a study's; the system releases it when its holder dies.
-
-    Args:
-        path: The study's file.
-    """
+    """A lock on a hidden file beside a study's; the system releases it when its holder dies."""
 
     def __init__(self, path: Path) -> None:
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -186,10 +178,6 @@ class _JournalLock(BaseJournalFileLock):
     """The same lock for each line that Optuna appends to a journal.
 
     Optuna's own lock files outlive a killed holder, and the other workers then wait for 30 s.
-
-    Args:
-        path: The journal.
-        lock: The study's lock, which is reentrant.
     """
 
     def __init__(self, path: Path, lock: StudyFileLock) -> None:
@@ -224,10 +212,6 @@ class _PostgresLock:
     With a connection of its own, a restart of the server could release the lock while the storage
     reconnects and writes on. Inside the lock a new connection is refused, so that only the holder
     of the lock writes.
-
-    Args:
-        engine: The storage's; it keeps a single connection.
-        name: The study's.
     """
 
     def __init__(self, engine: "Engine", name: str) -> None:

@@ -116,18 +116,11 @@ class Study:
         Args:
             now: Whether running trials are interrupted; they resume from their checkpoints with
                 the sweep. Otherwise they run to their end.
-
-        Raises:
-            UsageError: If the study is not writable.
         """
         self._set_stopped("now" if now else "after")
 
     def resume(self) -> None:
-        """Let workers take trials again.
-
-        Raises:
-            UsageError: If the study is not writable.
-        """
+        """Let workers take trials again."""
         self._set_stopped(None)
 
     def _set_stopped(self, word: str | None) -> None:

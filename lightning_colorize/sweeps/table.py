@@ -56,11 +56,6 @@ class LiveTable:
 
     On a terminal a table is updated in place. Elsewhere a line is printed when a trial ends, and
     every 30 s if none does.
-
-    Args:
-        study: The study.
-        workers: Number of trials that run at the same time.
-        console: By default stderr.
     """
 
     def __init__(self, study: Study, workers: int, console: Console | None = None) -> None:
@@ -148,12 +143,7 @@ class LiveTable:
 
 
 def print_table(study: Study, console: Console | None = None) -> None:
-    """Print a sweep's trials, with the baselines of the best trial's data.
-
-    Args:
-        study: The study; all its trials are printed if no terminal limits their number.
-        console: By default stdout.
-    """
+    """Print a sweep's trials, with the baselines of the best trial's data."""
     if console is None:
         console = Console(width=None if sys.stdout.isatty() else _WIDE)
     trials = rows(study)
@@ -181,16 +171,9 @@ def table_of(
     width: int | None = None,
     baselines: Mapping[str, float] | None = None,
 ) -> RenderableType:
-    """Return a summary and a table below it.
+    """Return a summary and a table below it, with the baselines' metric in the last rows.
 
-    Args:
-        trials: All trials.
-        sweep: Their sweep.
-        labels: The sweep's.
-        left: Remaining seconds of the sweep; None if unknown.
-        height: Available lines; None for no limit.
-        width: Available characters of a line; None for no limit.
-        baselines: Values of the metric shown below the trials', by name.
+    `left` is the remaining seconds; a height or width of None is no limit.
     """
     others = dict(baselines or {})
     most = None if height is None else max(1, height - _OTHER_LINES - len(others))
@@ -229,14 +212,7 @@ def _cell(text: str) -> Text:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table.
-
-    Attributes:
-        head: Its heading.
-        cells: One per row.
-        justify: Numbers are right-aligned.
-        shrinks: Whether it may be truncated on a narrow terminal.
-    """
+    """A column of the table; `shrinks` if it may be truncated on a narrow terminal."""
 
     head: str
     cells: Sequence[str]
@@ -256,10 +232,6 @@ class Column:
 
 def fitting(columns: Sequence[Column], room: int) -> list[Column]:
     """Return the columns that fit, in their order; those that vary most are kept first.
-
-    Args:
-        columns: With as many cells each.
-        room: Their total width.
 
     Returns:
         At least one column. They may have to shrink; a last column marks that some are left out.
@@ -327,13 +299,7 @@ def _so_far(row: TrialRow, metric: Metric) -> float | None:
 
 
 def summary(trials: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str:
-    """Return the progress of a sweep, in one line.
-
-    Args:
-        trials: All trials.
-        sweep: Their sweep.
-        left: Remaining seconds; None if unknown.
-    """
+    """Return the progress of a sweep, in one line."""
     count = Counter[str](row.state for row in trials)
     total = sweep.trial_count
     done = sum(count[state] for state in ENDED)

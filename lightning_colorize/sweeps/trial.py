@@ -6,11 +6,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import OUTPUT, RESULT, STOP, SWEEP, TRIAL
@@ -64,16 +64,9 @@ class TrialProcess:
         self._output = folder / OUTPUT
         with self._output.open("ab") as output:
             self._start = output.tell()
-            self._process = subprocess.Popen(
-                command,
-                cwd=start,
-                env=_environment(folder, sweep, devices, threads),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=ends_with_parent(),
-            )
+            environment = child_environment(devices, threads)
+            environment |= {TRIAL: str(folder.resolve()), SWEEP: sweep}
+            self._process = start_process(command, environment, output, start)
 
     def wait(self, seconds: float) -> int | None:
         """Return the exit code; None if the process still runs after some seconds."""
@@ -94,9 +87,6 @@ class TrialProcess:
         """End the process and its whole group.
 
         A rank that waits for a crashed one would block its GPU for the next trial.
-
-        Args:
-            grace: Seconds to write a checkpoint.
         """
         if self.wait(0) is None:
             self.terminate()
@@ -119,11 +109,9 @@ class TrialProcess:
         return ([line for line in lines if _ERROR_LINE.match(line)] or lines or [""])[-1]
 
 
-def _environment(
-    folder: Path, sweep: str, devices: Sequence[str] | None, threads: int | None
-) -> dict[str, str]:
+def child_environment(devices: Sequence[str] | None, threads: int | None) -> dict[str, str]:
+    """Return this environment without the study, for a trial on some GPUs and threads."""
     environment = {name: value for name, value in os.environ.items() if name != STUDY}
-    environment |= {TRIAL: str(folder.resolve()), SWEEP: sweep}
     if devices is not None:
         environment[_DEVICES] = ",".join(devices)
     if threads is not None and not any(name in environment for name in _THREADS):
@@ -131,7 +119,29 @@ def _environment(
     return environment
 
 
-def ends_with_parent() -> Callable[[], None] | None:
+def start_process(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    output: IO[bytes] | None = None,
+    start: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process in a group of its own, which ends with this one.
+
+    Ctrl-C on a terminal reaches it once, through this process.
+    """
+    return subprocess.Popen(
+        command,
+        cwd=start,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=None if output is None else subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=_ends_with_parent(),
+    )
+
+
+def _ends_with_parent() -> Callable[[], None] | None:
     """Return a `preexec_fn` that terminates a process when its parent dies, even if killed.
 
     Linux only; None elsewhere.
@@ -166,10 +176,6 @@ class Outcome:
 
 class TrialRun:
     """The validations and the result in a trial's run folder.
-
-    Args:
-        folder: The run folder.
-        metric: The sweep's.
 
     Attributes:
         values: The finite values of the metric so far, by step.
@@ -210,12 +216,7 @@ class TrialRun:
         return result is not None and result.ended
 
     def outcome(self, code: int | None, last_line: str) -> Outcome:
-        """Return the outcome of the process; its result decides, not the exit code.
-
-        Args:
-            code: The exit code; None if the run was complete before a process was started.
-            last_line: Of the process's output.
-        """
+        """Return the outcome of the process; its result decides, not the exit code."""
         result = None
         reason = f"{_ending(code)}: {last_line or 'no output'}"
         try:

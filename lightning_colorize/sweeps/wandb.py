@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +17,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.sweeps.launch import share, visible_gpus
 from lightning_colorize.sweeps.spec import Sweep
-from lightning_colorize.sweeps.trial import ends_with_parent
+from lightning_colorize.sweeps.trial import child_environment, start_process
 from lightning_colorize.sweeps.worker import caught_signals
 
 _WANDB = (sys.executable, "-m", "wandb")
@@ -39,12 +39,6 @@ def run_wandb(
     SIGINT and SIGTERM end the trials, which write their checkpoints; a second signal kills them.
     Call it in the main thread.
 
-    Args:
-        sweep: The sweep.
-        workers: Number of agents, each with one trial at a time.
-        gpus_per_trial: Visible GPUs of each; by default all GPUs are divided among the workers.
-        say: Called with lines for the user.
-
     Returns:
         0 if all agents completed, 1 if one did not, 130 or 143 after a signal.
 
@@ -53,6 +47,7 @@ def run_wandb(
             answer within 20 s, or a refused file.
     """
     shares = share(visible_gpus(), workers, gpus_per_trial)
+    threads = max(1, cores() // workers) if workers > 1 else None
     path, page = create_sweep(sweep)
     say(f"sweep     {path}")
     if page:
@@ -62,7 +57,7 @@ def run_wandb(
     signals: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(caught_signals(signals.append))
-        agents = [stack.enter_context(_Agent(words, devices, workers)) for devices in shares]
+        agents = [stack.enter_context(_agent(words, devices, threads)) for devices in shares]
         forwarded = 0
         while any(agent.poll() is None for agent in agents):
             for _ in signals[forwarded:]:
@@ -111,54 +106,34 @@ def create_sweep(sweep: Sweep) -> tuple[str, str]:
     return path[1], page[1] if page else ""
 
 
-class _Agent:
-    """W&B's agent, which ends with this process."""
-
-    def __init__(self, words: Sequence[str], devices: Sequence[str] | None, workers: int) -> None:
-        environment = dict(os.environ)
-        if devices is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
-        if workers > 1:
-            environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
-        # The command beside this Python takes precedence, as in the local engine.
-        beside = str(Path(sys.executable).parent)
-        environment["PATH"] = os.pathsep.join([beside, environment.get("PATH", os.defpath)])
-        self._process = subprocess.Popen(
-            words,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            # Ctrl-C on a terminal reaches it through this process.
-            start_new_session=True,
-            preexec_fn=ends_with_parent(),
-        )
-
-    def __enter__(self) -> "_Agent":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait()
-
-    def poll(self) -> int | None:
-        return self._process.poll()
-
-    def interrupt(self) -> None:
-        self._process.send_signal(signal.SIGINT)
+@contextmanager
+def _agent(
+    words: Sequence[str], devices: Sequence[str] | None, threads: int | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    environment = child_environment(devices, threads)
+    # The command beside this Python takes precedence, as in the local engine.
+    beside = str(Path(sys.executable).parent)
+    environment["PATH"] = os.pathsep.join([beside, environment.get("PATH", os.defpath)])
+    agent = start_process(words, environment)
+    try:
+        yield agent
+    finally:
+        agent.terminate()
+        agent.wait()
 
 
-def _end(agents: Sequence[_Agent], first: bool) -> None:
+def _end(agents: Sequence[subprocess.Popen[bytes]], first: bool) -> None:
     """Let agents terminate their trials or, at the second call, kill them.
 
     At the first signal an agent waits for its trial to finish, at the second it terminates the
     trial, at the third it kills it.
     """
     for agent in agents:
-        agent.interrupt()
+        agent.send_signal(signal.SIGINT)
     if first:
         time.sleep(_SECOND_SIGNAL_AFTER)
         for agent in agents:
-            agent.interrupt()
+            agent.send_signal(signal.SIGINT)
 
 
 def _refused(reason: str) -> UsageError:

@@ -50,11 +50,7 @@ class WorkerOptions:
 
 @contextmanager
 def caught_signals(handle: Callable[[int], None]) -> Iterator[None]:
-    """Pass SIGINT and SIGTERM to a function, then restore their handlers.
-
-    Args:
-        handle: Called with the signal's number, in the main thread.
-    """
+    """Pass the numbers of SIGINT and SIGTERM to a function, then restore their handlers."""
     before = {
         number: signal.signal(number, lambda number, frame: handle(number))
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -71,13 +67,8 @@ def work(
 ) -> int:
     """Run trials until none is left, the sweep is stopped, or a signal arrives.
 
-    Call it in the main thread of a process that does nothing else.
-
-    Args:
-        study: The study.
-        options: How trials are run.
-        stale_after: Seconds without a renewed lease after which another worker's trial is taken
-            over.
+    Call it in the main thread of a process that does nothing else. After `stale_after` seconds
+    without a renewed lease, another worker's trial is taken over.
 
     Returns:
         0, or 130 after SIGINT, 143 after SIGTERM.
@@ -145,12 +136,7 @@ class _Worker:
 class TrialRunner:
     """Runs a taken trial: starts its process, reads its run folder, reports to the queue.
 
-    Args:
-        study: The study.
-        queue: This worker's access to it.
-        trial: The taken trial.
-        options: How to run it.
-        urgency: Polled several times a second: 0 to continue, 1 to interrupt, 2 to kill.
+    `urgency` is polled several times a second: 0 to continue, 1 to interrupt, 2 to kill.
     """
 
     def __init__(

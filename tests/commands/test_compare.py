@@ -30,7 +30,7 @@ def compare(command, tmp_path):
 
 @pytest.fixture
 def colored_elsewhere(photo_folder, tmp_path):
-    """The test images without colour, as somebody else's PNG files."""
+    """The test images without color, as somebody else's PNG files."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     for file in (photo_folder / "test").iterdir():
@@ -69,8 +69,8 @@ def test_a_run_against_itself_differs_by_nothing(compare, finished_run, recwarn)
     assert 'id="differ"' not in html
 
 
-def test_beside_images_coloured_elsewhere(compare, finished_run, colored_elsewhere):
-    # Grey images in the place of somebody's: they are as good as the baseline without colour.
+def test_beside_images_colored_elsewhere(compare, finished_run, colored_elsewhere):
+    # Grey images in the place of somebody's: they are as good as the baseline without color.
     code, numbers, out = compare(f"theirs={colored_elsewhere}", f"net={finished_run}")
     assert code == 0
     assert numbers["metrics"]["theirs"]["colorfulness"] == pytest.approx(0, abs=0.05)
@@ -202,7 +202,7 @@ def test_grey_images_have_no_metrics(compare, finished_run, colored_elsewhere, c
     assert Image.open(out / "sheets" / "00000.jpg").width < 4 * 160
 
 
-def test_colours_may_be_declared_no_truth(compare, finished_run):
+def test_colors_may_be_declared_no_truth(compare, finished_run):
     code, numbers, _ = compare(f"a={finished_run}", "--no-truth")
     assert code == 0
     assert "metrics" not in numbers

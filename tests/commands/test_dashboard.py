@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -17,11 +18,8 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from lightning_colorize.commands import dashboard
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.queue import TrialQueue
-from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.storage import OpenStorage, open_storage
-from lightning_colorize.sweeps.study import create_study
-from lightning_colorize.sweeps.trial import Outcome
+from tests.sweeps.conftest import Engine, finish
 
 _PROGRAM = """
 import argparse, sys
@@ -30,6 +28,26 @@ parser = argparse.ArgumentParser()
 dashboard.add_arguments(parser)
 sys.exit(dashboard.run(parser.parse_args(sys.argv[1:])))
 """
+
+
+@contextmanager
+def _dashboard(*words):
+    """The command in a process of its own, which Ctrl-C ends without a message."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background has them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == ""
 
 
 def _parse(*words):
@@ -56,32 +74,12 @@ def test_serves_the_runs_on_this_machine_only_until_interrupted(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, "--root", str(tmp_path), "--port", str(port)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # A shell that starts the tests in the background has them ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        try:
+        with _dashboard("--root", tmp_path, "--port", port) as process:
             assert process.stdout.readline() == f"port {port} is taken\n"
             url = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
             assert url is not None
             assert int(url[1]) != port
             assert _shown_runs(url[0]) == ["experiment/run/tensorboard"]
-        finally:
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert errors == ""
-
-
-def test_a_free_port_is_taken_as_it_is():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    assert dashboard._free_port(port) == port
 
 
 def test_wrong_use(tmp_path):
@@ -91,31 +89,9 @@ def test_wrong_use(tmp_path):
         dashboard.run(_parse("--root", tmp_path, "--port", 70000))
 
 
-def test_reading_the_arguments_imports_nothing_heavy():
-    code = (
-        "import sys, argparse\n"
-        "for name in ('runs', 'dashboard', 'init'):\n"
-        "    module = __import__(f'lightning_colorize.commands.{name}', fromlist=['x'])\n"
-        "    module.add_arguments(argparse.ArgumentParser())\n"
-        "print(*sys.modules, sep='\\n')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
-    assert "lightning_colorize.commands.runs" in loaded
-    assert not loaded & {"torch", "pytorch_lightning", "wandb", "rich", "tensorboard", "numpy"}
-
-
 def _study(folder, url=None):
-    source = {
-        "name": "tiny",
-        "method": "grid",
-        "metric": {"name": "val/psnr", "goal": "maximize"},
-        "command": ["true", "${args}"],
-        "parameters": {"x": {"values": [1, 2]}},
-    }
-    study = create_study(parse_sweep(source, "tiny.yaml"), folder, url)
-    trials = TrialQueue(study)
-    trials.tell(trials.take(), Outcome("finished", 23.0))
+    study = Engine(folder).study({"x": [1, 2]}, url)
+    finish(study, 23.0)
     return study.url
 
 
@@ -124,14 +100,7 @@ def _study(folder, url=None):
 def test_serves_a_study_until_interrupted(tmp_path, kind):
     url = f"sqlite:///{tmp_path}/study.db" if kind == "sqlite" else None
     place = _study(tmp_path, url)
-    process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, "--study", place, "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
+    with _dashboard("--study", place, "--port", 0) as process:
         line = process.stdout.readline()
         url = re.search(r"optuna-dashboard on \S+: (http://127\.0\.0\.1:\d+/)dashboard/(\S+)", line)
         assert url is not None
@@ -140,11 +109,6 @@ def test_serves_a_study_until_interrupted(tmp_path, kind):
         delete = urllib.request.Request(f"{url[1]}api/{url[2]}", method="DELETE")
         with pytest.raises(urllib.error.HTTPError, match="405"):
             urllib.request.urlopen(delete, timeout=30)
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert errors == ""
 
 
 def test_a_study_that_cannot_be_shown(tmp_path, monkeypatch):
@@ -169,19 +133,6 @@ def test_a_password_is_not_shown(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert said.startswith(f"optuna-dashboard on {shown}: http://127.0.0.1:")
     assert "secret" not in said
-
-
-def test_a_study_is_read_only():
-    started = []
-
-    def app(environ, start):
-        start("200 OK", [])
-        return [b"shown"]
-
-    guarded = dashboard._read_only(app)
-    for method, said in (("GET", "200"), ("HEAD", "200"), ("DELETE", "405"), ("POST", "405")):
-        guarded({"REQUEST_METHOD": method}, lambda status, headers: started.append(status[:3]))
-        assert started[-1] == said
 
 
 def test_runs_or_a_study_not_both(capsys):

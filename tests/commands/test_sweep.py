@@ -18,25 +18,17 @@ from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study, open_study
 from lightning_colorize.sweeps.table import LiveTable
 from lightning_colorize.training.loggers import wandb_mode
-from tests.sweeps.conftest import STUB
+from tests.sweeps.conftest import STUB, Engine
 
 
 @pytest.fixture
 def sweep(tmp_path):
     """Write a sweep file whose trials are a script of no imports; return its path."""
-    script = tmp_path / "stub.py"
-    script.write_text(STUB)
+    engine = Engine(tmp_path)
 
     def write(parameters, **more):
-        content = {
-            "name": "mine",
-            "method": "grid",
-            "metric": {"name": "val/psnr", "goal": "maximize"},
-            "command": [sys.executable, "-SE", str(script), "${args}"],
-            "parameters": parameters,
-            **more,
-        }
         file = tmp_path / "sweep.yaml"
+        content = {"name": "mine", **engine.source(parameters, **more)}
         file.write_text(yaml.safe_dump(content, sort_keys=False))
         return file
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from lightning_colorize.sweeps import queue
+from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.study import create_study, open_study
+from lightning_colorize.sweeps.trial import Outcome
 from lightning_colorize.sweeps.worker import WorkerOptions, work
 
 # What `fit` does, as far as an engine can see: resumes from a checkpoint, validates, stops when
@@ -172,6 +174,20 @@ class Engine:
         while not condition():
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.02)
+
+
+def finish(study, *values):
+    """Take a trial for each value and close it as finished."""
+    trials = TrialQueue(study)
+    for value in values:
+        trials.tell(trials.take(), Outcome("finished", value))
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def read_lines(path: Path):

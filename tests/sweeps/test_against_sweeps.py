@@ -2,7 +2,6 @@
 
 import random
 import warnings
-from random import Random
 
 import numpy as np
 import optuna
@@ -78,16 +77,10 @@ def test_quantiles_match_wandb(parameter):
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("draw", ["suggest", "sample"])
 @pytest.mark.parametrize("parameter", DISTRIBUTIONS, ids=name_of)
-def test_draws_follow_the_distribution_of_wandb(parameter, draw):
-    count = 600
-    if draw == "sample":
-        rng = Random(1)
-        found = [ours(parameter).sample(rng) for _ in range(count)]
-    else:
-        study = optuna.create_study(sampler=RandomSampler(seed=1))
-        found = [ours(parameter).suggest(study.ask(), "x") for _ in range(count)]
+def test_draws_follow_the_distribution_of_wandb(parameter):
+    study = optuna.create_study(sampler=RandomSampler(seed=1))
+    found = [ours(parameter).suggest(study.ask(), "x") for _ in range(600)]
     expected = wandbs(parameter, (np.arange(5003) + 0.5) / 5003)
     assert ks_2samp(found, expected).pvalue > 0.01
 
@@ -113,18 +106,6 @@ def test_optuna_distributions_match_wandbs_mapping():
         trial, name = study.ask(), str(parameter)
         ours(parameter).suggest(trial, name)
         assert trial.distributions[name] == mapping.sweep_parameter_to_distribution(parameter)
-
-
-def test_quantized_values_match_wandb_where_its_mapping_does_not():
-    mapping = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
-    parameter = {"min": 2, "max": 17, "q": 4, "distribution": "q_uniform"}
-    with pytest.warns(UserWarning, match="not divisible"):
-        theirs = mapping.sweep_parameter_to_distribution(parameter)
-    # Counted from min by the mapping, from 0 by W&B itself and by us.
-    assert (theirs.low, theirs.high, theirs.step) == (2, 14, 4)
-    rng = Random(0)
-    drawn = {ours(parameter).sample(rng) for _ in range(300)}
-    assert drawn == set(wandbs(parameter, np.linspace(0.01, 0.99)).tolist()) == {4, 8, 12, 16}
 
 
 def random_parameter(rng):
@@ -184,52 +165,6 @@ def test_parameters_that_wandb_refuses_are_refused_and_few_others():
             sound += said is None
             assert said is None or any(words in said for words in STRICTER), (parameter, said)
     assert sound > 25
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"method": "bogus"},
-        {"typo": 1},
-        {"run_cap": 0},
-        {"run_cap": "3"},
-        {"name": 3},
-        {"project": 3},
-        {"description": 3},
-        {"program": ["x"]},
-        {"command": "x ${args}"},
-        {"kind": "job"},
-        {"controller": {"type": "elsewhere"}},
-        {"controller": {}},
-        {"metric": {"name": "m", "goal": "up"}},
-        {"metric": {"goal": "minimize"}},
-        {"metric": {"name": "m", "typo": 1}},
-        {"metric": "m"},
-        {"metrics": [{"name": "m"}, {"name": "n"}]},
-        {"scheduler": {"engine": "optuna"}},
-        {"parameters": {}},
-        {"parameters": {"a b": {"value": 1}}},
-        {"early_terminate": {"type": "median"}},
-        {"early_terminate": {"type": "hyperband"}},
-        {"early_terminate": {"type": "hyperband", "max_iter": 9}},
-        {"early_terminate": {"type": "hyperband", "min_iter": 0}},
-        {"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 1}},
-        {"early_terminate": {"type": "hyperband", "min_iter": 1, "strict": "yes"}},
-        {"early_terminate": {"type": "hyperband", "min_iter": 1, "typo": 1}},
-        {"early_terminate": {"type": "hyperband", "min_iter": "1"}},
-    ],
-)
-def test_other_keys_that_wandb_refuses_are_refused(changes):
-    sound = {
-        "method": "random",
-        "program": "x",
-        "metric": {"name": "m"},
-        "parameters": {"x": {"value": 1}},
-    }
-    assert not wandb_refuses(sound)
-    assert refuses(sound) is None
-    assert wandb_refuses(sound | changes)
-    assert refuses(sound | changes)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_no_trial_is_lost_or_run_twice(engine, server):
     assert len(list(study.folder.glob("trial-*"))) == 60
     assert [len(engine.finishes(study, number)) for number in range(60)] == [1] * 60
     again = sum(len(engine.starts(study, number)) - 1 for number in range(60))
-    print(f"{again} trials went on after their worker was killed")
+    print(f"{again} trials resumed after their worker was killed")
     assert again <= 4
 
 
@@ -159,7 +159,7 @@ def test_one_worker_at_a_time(engine, server):
     other = open_study(server.url, "turns")
     with study.lock:
         # A name of its own.
-        with engine.study({"x": [1, 2]}, server.url, name="neighbour").lock:
+        with engine.study({"x": [1, 2]}, server.url, name="neighbor").lock:
             pass
         assert locks(server) == 1
         worker = engine.start(other)

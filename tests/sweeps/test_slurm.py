@@ -195,19 +195,6 @@ def test_invalid_options_are_refused(engine, cluster, options, message):
     assert not cluster.calls("sbatch")
 
 
-def test_without_submitit(engine, cluster, monkeypatch):
-    monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(UsageError, match=r"needs submitit: pip install 'lightning-colorize\[clust"):
-        launch_workers(engine.study({"x": 1}))
-    assert not cluster.calls("sbatch")
-
-
-def test_without_slurm(engine, monkeypatch):
-    monkeypatch.setenv("PATH", str(engine.folder))
-    with pytest.raises(UsageError, match="there is no sbatch here; call it on a login node"):
-        launch_workers(engine.study({"x": 1}))
-
-
 @pytest.mark.parametrize(
     ("partition", "message"),
     [

@@ -11,8 +11,10 @@ from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
 from lightning_colorize.sweeps import table as table_module
+from lightning_colorize.sweeps.labels import Labels
 from lightning_colorize.sweeps.queue import TrialQueue
-from lightning_colorize.sweeps.table import LiveTable, print_table
+from lightning_colorize.sweeps.status import rows
+from lightning_colorize.sweeps.table import LiveTable, print_table, table_of
 from lightning_colorize.sweeps.trial import Outcome
 
 ENCODERS = ["experiments/encoder/resnet18.yaml", "experiments/encoder/unet.yaml"]
@@ -28,6 +30,13 @@ def on_terminal(width=100, height=20):
 
 def printed(console):
     return console.file.getvalue()
+
+
+def lines_of(study, width, height=20, left=None):
+    """Return what a terminal of some size shows of a study, line by line."""
+    table = table_of(rows(study), study.sweep, Labels(study.sweep), left, height, width)
+    lines = on_terminal(width, height).render_lines(table, pad=False)
+    return ["".join(segment.text for segment in line) for line in lines]
 
 
 def run(study, outcome=None, history=()):
@@ -78,24 +87,20 @@ def test_a_line_when_a_trial_ends(study):
     ]
 
 
-def test_best_is_relative_to_the_trials_so_far(study):
+@pytest.mark.parametrize(
+    ("goal", "last", "best"),
+    [("maximize", 21.0, [True, True, False]), ("minimize", 19.0, [True, False, True])],
+)
+def test_best_is_relative_to_the_trials_so_far(engine, goal, last, best):
+    study = engine.study({"x": [1, 2, 3]}, metric={"name": "val/psnr", "goal": goal})
     console = off_terminal()
     with LiveTable(study, 1, console):
-        for value in (20.0, 22.0, 21.0):
+        for value in (20.0, 22.0, last):
             run(study, finished(value))
-    assert ["(best)" in line for line in printed(console).splitlines()] == [True, True, False]
-
-
-def test_best_respects_minimize(engine):
-    metric = {"name": "val/loss", "goal": "minimize"}
-    study = engine.study({"x": [1, 2, 3]}, metric=metric)
-    console = off_terminal()
-    with LiveTable(study, 1, console):
-        for value in (20.0, 22.0, 19.0):
-            run(study, finished(value))
-    assert ["(best)" in line for line in printed(console).splitlines()] == [True, False, True]
+    assert ["(best)" in line for line in printed(console).splitlines()] == best
     print_table(study, console)
-    assert re.search(r"2 .*19\.00 +best", printed(console))
+    row = {"maximize": r"1 .*22\.00", "minimize": r"2 .*19\.00"}[goal]
+    assert re.search(rf"{row} +best", printed(console))
 
 
 def test_a_line_every_30_seconds(study, monkeypatch):
@@ -170,20 +175,17 @@ def test_a_table_on_a_terminal(study):
     assert "2 running resnet18 3 3 21.50 0:00" in lines
 
 
-def test_the_table_fits_the_terminal(engine, monkeypatch):
+def test_the_table_fits_the_terminal(engine):
     parameters = {f"model.parameter_{name}": {"min": 0.0, "max": 1.0} for name in "abcdef"}
     study = engine.study(parameters, method="random", run_cap=100)
     for number in range(20):
         run(study, finished(float(-abs(number - 9))))
     number = run(study)
-    monkeypatch.setattr(table_module, "Live", Recorder)
     for width, height in ((100, 20), (60, 10), (40, 8), (200, 60)):
-        console = on_terminal(width, height)
-        with LiveTable(study, 1, console):
-            pass
-        lines = console.render_lines(Recorder.shown, pad=False)
-        texts = ["".join(segment.text for segment in line).rstrip() for line in lines]
+        texts = [line.rstrip() for line in lines_of(study, width, height)]
         assert len(texts) < height
+        # A terminal writes ^C at the end of the last line: behind a full one that is a line more.
+        assert texts[-1] == ""
         assert max(map(len, texts)) <= width
         shown = [int(m[1]) for text in texts if (m := re.match(r" *(\d+) +[a-z]{5}", text))]
         left_out = [int(m[1]) for text in texts if (m := re.match(r"and (\d+) more", text))]
@@ -197,44 +199,17 @@ def test_the_table_fits_the_terminal(engine, monkeypatch):
     assert shown == list(range(21))
 
 
-class Recorder:
-    """Keeps what a Live would show."""
-
-    shown = None
-
-    def __init__(self, **options):
-        pass
-
-    def start(self):
-        pass
-
-    def stop(self):
-        pass
-
-    def update(self, shown, refresh):
-        type(self).shown = shown
-
-
-def shown_on(console, table):
-    """Return what a terminal shows of a table, line by line."""
-    lines = console.render_lines(table, pad=False)
-    return ["".join(segment.text for segment in line) for line in lines]
-
-
 WIDE = [f"experiments/encoder/{name}.yaml" for name in ("mobilenet_v2_scratch", "conv_small")]
 
 
-def test_a_narrow_table_drops_the_epoch_and_constant_columns(engine, monkeypatch):
+def test_a_narrow_table_drops_the_epoch_and_constant_columns(engine):
     choices = {"model.encoder": WIDE, "model.loss": ["huber", "mse"], "model.norm": ["batch", "no"]}
     study = engine.study(choices, metric={"name": "val/colorfulness", "goal": "maximize"})
     for _ in range(4):  # one encoder, both losses, both norms
         run(study, finished(20.0), [20.0])
-    monkeypatch.setattr(table_module, "Live", Recorder)
     heads = {}
     for width in (100, 72, 64, 56):
-        with LiveTable(study, 1, console := on_terminal(width)):
-            pass
-        lines = shown_on(console, Recorder.shown)
+        lines = lines_of(study, width)
         assert max(map(len, lines)) <= width
         heads[width] = " ".join(lines[2].split())
     assert heads[100] == "trial state encoder loss norm epoch val/colorfulness time"
@@ -244,29 +219,11 @@ def test_a_narrow_table_drops_the_epoch_and_constant_columns(engine, monkeypatch
     assert heads[56] == "trial state loss … val/colorfulness time"
 
 
-def test_the_time_left_fits_a_narrow_terminal(engine, monkeypatch):
+def test_the_time_left_fits_a_narrow_terminal(engine):
     study = engine.study({"x": [1, 2, 3, 4]}, name="a_sweep_of_a_long_name")
     run(study, finished(20.0))
     run(study)
-    monkeypatch.setattr(table_module, "seconds_left", lambda *_: 125.0)
-    monkeypatch.setattr(table_module, "Live", Recorder)
-    with LiveTable(study, 1, console := on_terminal(80)):
-        pass
-    assert "1 of 4 trials ended, about 2:05 left, 1 running" in shown_on(console, Recorder.shown)[0]
-
-
-def test_the_last_line_of_a_live_table_is_empty(engine, monkeypatch):
-    """A terminal writes ^C at its end: behind a full line that is a line more."""
-    study = engine.study({"x": {"min": 0.0, "max": 1.0}}, method="random", run_cap=60)
-    for _ in range(30):
-        run(study, finished(20.0))
-    monkeypatch.setattr(table_module, "Live", Recorder)
-    for height in (10, 40):
-        with LiveTable(study, 1, console := on_terminal(80, height)):
-            pass
-        lines = shown_on(console, Recorder.shown)
-        assert lines[-1] == ""
-        assert len(lines) < height
+    assert "1 of 4 trials ended, about 2:05 left, 1 running" in lines_of(study, 80, left=125.0)[0]
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

@@ -11,6 +11,7 @@ import pytest
 
 from lightning_colorize.sweeps.spec import Metric
 from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun
+from tests.sweeps.conftest import is_alive
 
 PSNR = Metric(name="val/psnr", goal="maximize")
 
@@ -93,14 +94,6 @@ def test_end_waits_for_the_grace_period(tmp_path):
     deaf.end(0.3)
     assert 0.3 <= time.monotonic() - began < 5
     assert deaf.wait(0) == -9
-
-
-def is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def line(epoch, value, name="val/psnr"):

@@ -43,12 +43,12 @@ if words[0] == "sweep":
           file=sys.stderr)
     print("wandb: Run sweep agent with: \\x1b[33mwandb agent me/p/abc123\\x1b[0m", file=sys.stderr)
 else:
-    heard = []
+    received = []
     if os.environ.get("LONG"):
         def handle(number, frame):
-            heard.append(time.monotonic())
-            note(f"heard-{os.getpid()}.json", heard)
-            if len(heard) == 2:
+            received.append(time.monotonic())
+            note(f"received-{os.getpid()}.json", received)
+            if len(received) == 2:
                 sys.exit(0)
         signal.signal(signal.SIGINT, handle)
     names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PATH")
@@ -189,10 +189,10 @@ def test_ctrl_c_ends_the_trials_of_all_agents(stand_in, monkeypatch, number):
     thread.start()
     assert run_wandb(sweep(), workers=2, say=lambda line: None) == 128 + number
     thread.join()
-    heard = notes_of(stand_in, "heard")
+    received = notes_of(stand_in, "received")
     # Once to take no further trial, once to end the one that runs.
-    assert [len(times) for times in heard] == [2, 2]
-    assert all(after - before > 0.5 for before, after in heard)
+    assert [len(times) for times in received] == [2, 2]
+    assert all(after - before > 0.5 for before, after in received)
 
 
 @pytest.mark.slow

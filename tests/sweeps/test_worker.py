@@ -10,6 +10,7 @@ from lightning_colorize.common.errors import WorkError
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import best, rows
 from lightning_colorize.sweeps.study import open_study
+from tests.sweeps.conftest import is_alive
 
 HYPERBAND = {"type": "hyperband", "min_iter": 2, "eta": 2}
 
@@ -41,10 +42,11 @@ def test_a_worker_runs_a_grid_in_its_order(engine):
     assert "'flag': 'None'" in printed
 
 
-def test_two_workers_share_trials_up_to_run_cap(engine):
-    study = engine.study(
-        {"x": {"min": 0.0, "max": 1.0}, "seconds": 0.05}, method="random", run_cap=9
-    )
+@pytest.mark.parametrize("kind", ["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
+def test_two_workers_share_trials_up_to_run_cap(engine, kind):
+    url = f"sqlite:///{engine.folder}/some/study.db" if kind == "sqlite" else None
+    parameters = {"x": {"min": 0.0, "max": 1.0}, "seconds": 0.05}
+    study = engine.study(parameters, url, method="random", run_cap=9)
     workers = [engine.start(study) for _ in range(2)]
     assert [worker.wait(60) for worker in workers] == [0, 0]
     assert states(study) == ["finished"] * 9
@@ -52,16 +54,6 @@ def test_two_workers_share_trials_up_to_run_cap(engine):
     assert all(len(of_one) == 1 for of_one in starts)
     assert {of_one[0]["worker"] for of_one in starts} == {worker.pid for worker in workers}
     assert not study.folder_of(9).exists()
-
-
-@pytest.mark.slow
-def test_two_workers_share_sqlite(engine):
-    url = f"sqlite:///{engine.folder}/some/study.db"
-    study = engine.study({"x": {"min": 0.0, "max": 1.0}}, url, method="random", run_cap=9)
-    workers = [engine.start(study) for _ in range(2)]
-    assert [worker.wait(60) for worker in workers] == [0, 0]
-    assert [row.state for row in rows(open_study(url))] == ["finished"] * 9
-    assert all(len(engine.starts(study, number)) == 1 for number in range(9))
 
 
 def test_a_failed_trial_is_never_the_best(engine):
@@ -74,14 +66,6 @@ def test_a_failed_trial_is_never_the_best(engine):
     assert {row.value for row in failed} == {None}
     assert best(table, "maximize").values == {"x": 9, "do": "finish"}
     assert best(failed, "maximize") is None
-
-
-def test_a_missing_program(engine):
-    study = engine.study({"x": 1}, command=["no-such-program", "${args}"])
-    assert engine.work(study) == 0
-    (row,) = rows(study)
-    assert row.state == "failed"
-    assert row.reason == "no-such-program cannot be run: No such file or directory"
 
 
 def test_a_sweep_without_a_metric(engine):
@@ -301,12 +285,3 @@ def test_stop_now(engine):
     assert not is_alive(engine.starts(study, 0)[0]["pid"])
     # Its own worker's doing, of which there may be any number.
     assert "interruptions" not in study.inner.trials[0].user_attrs
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().split()[2] != "Z"

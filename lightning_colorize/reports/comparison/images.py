@@ -54,9 +54,6 @@ class ComparedImage:
 class ImageCollector:
     """Writes the sheet and makes the thumbnails of each image that was measured.
 
-    Args:
-        plan: The plan; images are shown whole, with a short side of its size.
-
     Attributes:
         images: The images so far.
     """
@@ -72,9 +69,7 @@ class ImageCollector:
     def add(self, name: str, values: Tensor | None) -> None:
         """Color an image whole, write its sheet and keep its thumbnails.
 
-        Args:
-            name: Name of the image.
-            values: (systems, columns of `spec.COLUMNS`); None without truth.
+        `values` is (systems, columns of `spec.COLUMNS`), or None without truth.
         """
         plan = self.plan
         rgb = plan.found.images.read(self._indices[name], plan.size)
@@ -111,11 +106,7 @@ class ImageCollector:
 
 
 def to_grey(rgb: Tensor) -> Tensor:
-    """Return an image without color, at the same CIELAB lightness.
-
-    Args:
-        rgb: (3, H, W), uint8.
-    """
+    """Return a uint8 image (3, H, W) without color, at the same CIELAB lightness."""
     L, ab = to_lab(rgb.unsqueeze(0))
     return (to_rgb(L, torch.zeros_like(ab))[0] * 255).round().to(torch.uint8)
 
@@ -126,12 +117,9 @@ def thumbnail_pixels(count: int) -> int:
 
 
 def draw_sheet(images: list[Image.Image], labels: list[tuple[str, str]], title: str) -> Image.Image:
-    """Return a sheet of labelled images, in rows of at most six.
+    """Return a sheet of labeled images of one size, in rows of at most six.
 
-    Args:
-        images: All of one size; small ones are enlarged by a whole number.
-        labels: The two lines below each image; the second may be empty.
-        title: Stands above them.
+    Small images are enlarged by a whole number. A label is the two lines below an image.
     """
     factor = max(1, -(-_TILE // min(images[0].size)))
     width, height = (factor * length for length in images[0].size)

@@ -37,10 +37,6 @@ _CURVES = ("val/psnr", "val/ciede2000", "val/colorfulness_ratio", "val/ab_corr")
 def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -> Report:
     """Color and measure the images, and write the page after its sheets.
 
-    Args:
-        plan: What is compared.
-        settings: Each run's values of the settings that differ, by dotted name.
-
     Raises:
         UsageError: If none of the images can be read.
     """
@@ -73,15 +69,7 @@ def render_page(
     warnings: Sequence[str],
     settings: Mapping[str, Sequence[str | None]],
 ) -> str:
-    """Return the page.
-
-    Args:
-        plan: What was compared.
-        report: The numbers.
-        images: The images.
-        warnings: Shown first.
-        settings: Each run's values of the settings that differ, by dotted name.
-    """
+    """Return the page."""
     systems = plan.systems
     split = "" if plan.found.split == "all" else f"{plan.found.split} "
     page: dict[str, Any] = {

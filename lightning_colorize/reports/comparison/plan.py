@@ -57,12 +57,7 @@ def default_size(systems: Sequence[System]) -> int:
 
 
 def remarks(plan: Plan, measured: Measured) -> list[str]:
-    """Return warnings about the numbers, one line each.
-
-    Args:
-        plan: The plan.
-        measured: The measurements.
-    """
+    """Return warnings about the numbers, one line each."""
     lines = [
         f"{name} predicted colors that are not finite (NaN) for {count} of {len(measured.names)} "
         "images, as a diverged run does: it is not ranked"

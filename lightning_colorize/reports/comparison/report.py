@@ -25,12 +25,7 @@ _IDENTITY = ("run.name", "run.root", "run.loggers.")
 
 
 class Group(NamedTuple):
-    """Systems that differ only in their seed.
-
-    Attributes:
-        members: Their indices among the systems.
-        seeds: Their seeds.
-    """
+    """Systems that differ only in their seed, by index."""
 
     members: list[int]
     seeds: list[str]
@@ -103,13 +98,7 @@ class Report:
 
 
 def build_report(measured: Measured, systems: Sequence[System], seed: int) -> Report:
-    """Compute means, intervals and spreads.
-
-    Args:
-        measured: The measurements of at least one image.
-        systems: The systems that were measured.
-        seed: Seed of the bootstrap.
-    """
+    """Compute means, intervals and spreads."""
     if measured.values is None:
         return Report(measured, None, [], [], [])
     groups = group_seeds(systems)

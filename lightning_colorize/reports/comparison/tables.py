@@ -130,12 +130,7 @@ def budgets_table(systems: Sequence[System]) -> Table | None:
 def settings_table(
     settings: Mapping[str, Sequence[str | None]], systems: Sequence[System]
 ) -> Table | None:
-    """Return the settings that differ between runs; None for fewer than two runs.
-
-    Args:
-        settings: Each run's values of the settings that differ, by dotted name.
-        systems: The systems.
-    """
+    """Return the settings that differ, by dotted name; None for fewer than two runs."""
     runs = [system.name for system in systems if system.run]
     rows = [
         make_row(

@@ -23,13 +23,7 @@ _VERDICTS = {"better": GOOD, "worse": BAD, "other": INK, "unclear": MUTED}
 
 
 class Figure(NamedTuple):
-    """A chart.
-
-    Attributes:
-        json: Plotly's data and layout; safe inside a script element.
-        label: Says what the chart shows.
-        min_width: Width in pixels below which the chart scrolls.
-    """
+    """A chart: `json`, safe inside a script element, scrolls below `min_width` pixels."""
 
     json: str
     label: str
@@ -37,13 +31,7 @@ class Figure(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One line of a chart.
-
-    Attributes:
-        name: Shown on hover.
-        color: Index of its color.
-        points: The (x, y).
-    """
+    """One line of a chart through (x, y) points; `color` is an index."""
 
     name: str
     color: int
@@ -84,16 +72,7 @@ def make_figure(
     y: str = "",
     min_width: int = 0,
 ) -> Figure:
-    """Return a figure in the style of the pages.
-
-    Args:
-        data: Plotly's traces.
-        layout: Plotly's layout; its title and template are dropped.
-        label: Says what the chart shows.
-        x: Title of the x axis; empty keeps the layout's.
-        y: Title of the y axis; empty keeps the layout's.
-        min_width: Width in pixels below which the chart scrolls.
-    """
+    """Return a figure in the style of the pages; `x` and `y` replace the titles of the axes."""
     styled: dict[str, Any] = {
         "height": 340,
         "margin": {"l": 56, "r": 16, "t": 30, "b": 56},
@@ -115,13 +94,7 @@ def make_figure(
 
 
 def line_figure(lines: Sequence[Line], label: str, x: str) -> Figure:
-    """Return a chart of lines; their colors are explained by the page's legend.
-
-    Args:
-        lines: The lines.
-        label: Says what the chart shows.
-        x: Title of the x axis.
-    """
+    """Return a chart of lines; their colors are explained by the page's legend."""
     data = [
         {
             "type": "scatter",
@@ -148,12 +121,7 @@ def line_figure(lines: Sequence[Line], label: str, x: str) -> Figure:
 
 
 def interval_figure(rows: Sequence[Interval], label: str) -> Figure:
-    """Return a chart of differences around 0, one row each.
-
-    Args:
-        rows: From top to bottom.
-        label: Says what the chart shows.
-    """
+    """Return a chart of differences around 0, one row each, from top to bottom."""
     data = []
     for position, row in enumerate(rows):
         color = _VERDICTS[row.verdict]
@@ -205,11 +173,7 @@ def shorten(name: str) -> str:
 
 
 def integer_axis(values: Iterable[int]) -> dict[str, Any]:
-    """Return an axis without ticks between whole numbers: no trial is number 0.5.
-
-    Args:
-        values: The data; not empty.
-    """
+    """Return an axis without ticks between whole numbers: no trial is number 0.5."""
     known = set(values)
     # Plotly chooses whole numbers itself over a wider range.
     return {"dtick": 1} if max(known) - min(known) < 9 else {}
@@ -220,9 +184,6 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
 
     Plotly labels 0.001 and, between the decades, the single digits 2 to 9, which overlap in a small
     chart.
-
-    Args:
-        values: The data, above 0.
     """
     low, high = min(values), max(values)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)

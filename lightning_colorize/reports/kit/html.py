@@ -17,13 +17,7 @@ _ENVIRONMENT = Environment(
 
 
 def render(template: str, *assets: str, **context: Any) -> str:
-    """Return the page of a template.
-
-    Args:
-        template: File name in templates/.
-        assets: Style sheets and scripts in templates/ that the page needs, in this order.
-        context: Variables of the template.
-    """
+    """Return the page of a template, with style sheets and scripts of templates/ in this order."""
     folder = files(__package__) / "templates"
     css, js = (
         Markup("\n").join(

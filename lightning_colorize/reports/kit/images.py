@@ -10,13 +10,7 @@ from torch import Tensor
 
 
 class Thumbnail(NamedTuple):
-    """An image inside a page.
-
-    Attributes:
-        src: A `data:` URI.
-        width: Width in pixels.
-        height: Height in pixels.
-    """
+    """An image inside a page, as a `data:` URI; sizes in pixels."""
 
     src: str
     width: int
@@ -24,14 +18,7 @@ class Thumbnail(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One image of a strip.
-
-    Attributes:
-        image: The image.
-        who: Where its colors come from: a system, a trial, `grey` or `truth`.
-        note: Stands beside it in small type.
-        style: CSS classes of a color swatch before `who`.
-    """
+    """One image of a strip: `who` colored it, a `note` beside it, CSS classes of a swatch."""
 
     image: Thumbnail
     who: str
@@ -40,12 +27,7 @@ class Tile(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """The versions of one image, side by side.
-
-    Attributes:
-        name: The image's name.
-        tiles: The versions.
-    """
+    """The versions of one image, side by side."""
 
     name: str
     tiles: Sequence[Tile]
@@ -57,12 +39,7 @@ def to_image(rgb: Tensor) -> Image.Image:
 
 
 def thumbnail(image: Image.Image, pixels: int) -> Thumbnail:
-    """Return a small copy of an image, in its own aspect ratio.
-
-    Args:
-        image: The image; it is not enlarged.
-        pixels: Upper limit of width times height.
-    """
+    """Return a copy of at most so many pixels, in its own aspect ratio, never enlarged."""
     scale = min(1.0, (pixels / (image.width * image.height)) ** 0.5)
     width, height = (max(1, round(scale * length)) for length in image.size)
     if scale < 1:

@@ -52,12 +52,7 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row; its first cell is its heading.
-
-    Attributes:
-        cells: One for each column.
-        kind: CSS classes of the row.
-    """
+    """A row; its first cell is its heading."""
 
     cells: Sequence[Cell]
     kind: str = ""
@@ -70,15 +65,7 @@ def make_row(*cells: Cell | str, kind: str = "") -> Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
-
-    Attributes:
-        label: Names the table for screen readers.
-        columns: The first one holds the headings of the rows.
-        rows: The body.
-        foot: The rows below it.
-        sortable: Whether a click on a heading sorts the rows.
-    """
+    """A table, with rows below it; `label` names it for screen readers."""
 
     label: str
     columns: Sequence[Column]

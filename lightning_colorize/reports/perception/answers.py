@@ -49,14 +49,7 @@ class Participant:
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers to one study page.
-
-    Attributes:
-        counted: Participants whose answers count.
-        inattentive: Participants who failed the attention checks.
-        duplicates: Files of participants who are in an earlier file.
-        systems: Names of the systems, in the page's order.
-    """
+    """The answers to one study page; `counted` participants passed the attention checks."""
 
     counted: list[Participant]
     inattentive: list[Participant]

@@ -16,15 +16,7 @@ TRUTH, BROKEN = -1, -2
 
 
 class Trial(NamedTuple):
-    """One pair of images.
-
-    Attributes:
-        question: `real` (a system against the truth) or `better` (two systems).
-        check: Whether it is an attention check.
-        image: Index of the image.
-        left: Index of a system, `TRUTH` or `BROKEN`.
-        right: Likewise.
-    """
+    """One pair of images, which `left` and `right` colored: a system's index, TRUTH or BROKEN."""
 
     question: Question
     check: bool
@@ -43,17 +35,10 @@ def make_plan(
 ) -> list[Trial]:
     """Return one participant's trials in their order.
 
-    Within a question, every system has the same number of trials and is equally often on each side
-    (up to one); categories alternate; an image repeats only after all images of its category. The
-    order of the questions, of the trials, and the sides are random.
-
-    Args:
-        systems: Number of systems.
-        categories: Category of each image.
-        questions: The questions.
-        trials: Trials per question, rounded down to a multiple of the number of systems.
-        checks: Attention checks per question.
-        seed: Random seed.
+    Each question has so many `trials`, rounded down to a multiple of the number of systems, and
+    attention `checks`. Within a question, every system has the same number of trials and is equally
+    often on each side (up to one); categories alternate; an image repeats only after all images of
+    its category. The order of the questions, of the trials, and the sides are random.
     """
     random = Random(seed)
     images = _images(categories, random)

@@ -16,14 +16,7 @@ QUESTIONS: Mapping[str, str] = {"real": "fooling", "better": "preference"}
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of trials.
-
-    Attributes:
-        chosen: Trials in which the system's image was chosen.
-        trials: Trials in which it was shown.
-        low: Lower end of Wilson's 95 % interval.
-        high: Upper end.
-    """
+    """A share of the trials in which a system was shown, with Wilson's 95 % interval."""
 
     chosen: int
     trials: int

@@ -47,9 +47,6 @@ def write_study(plan: Plan) -> None:
     File names are hashes of the contents and all files are written alike, so that nothing reveals
     which image is the photograph.
 
-    Args:
-        plan: Systems and images.
-
     Raises:
         UsageError: If no image can be read, or none has color.
     """
@@ -97,14 +94,7 @@ def write_study(plan: Plan) -> None:
 def balanced_subset(
     names: Sequence[str], category: Callable[[str], str], count: int, seed: int
 ) -> list[str]:
-    """Return at most `count` names, as evenly as possible from all categories.
-
-    Args:
-        names: Names of the images.
-        category: Maps a name to its category.
-        count: Number of names.
-        seed: Seed of the choice.
-    """
+    """Return at most `count` names, as evenly as possible from all categories."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(category(name), []).append(name)
@@ -117,11 +107,7 @@ def balanced_subset(
 
 
 def wrong_colors(rgb: Tensor, seed: int) -> Tensor:
-    """Return an image that nobody takes for a photograph: a patchwork of strong colors.
-
-    Args:
-        rgb: (3, H, W), uint8.
-        seed: Seed of the colors.
+    """Return a uint8 image (3, H, W) that nobody takes for a photograph: patches of strong colors.
 
     Returns:
         (3, H, W), uint8, with nearly the same lightness.

@@ -31,13 +31,7 @@ _FEW_FOR_IMPORTANCE = 50
 
 
 class Chart(NamedTuple):
-    """One subject with its figures.
-
-    Attributes:
-        title: The heading.
-        text: What the figures show, or why there are none.
-        figures: The figures.
-    """
+    """One subject: its heading, its figures, and what they show or why there are none."""
 
     title: str
     text: str
@@ -47,15 +41,7 @@ class Chart(NamedTuple):
 def draw_charts(
     table: Sequence[TrialRow], sweep: Sweep, metric: Metric, labels: Labels, winner: int | None
 ) -> list[Chart]:
-    """Return all charts of a sweep.
-
-    Args:
-        table: All trials, by number.
-        sweep: The sweep.
-        metric: Its metric.
-        labels: Short names of its parameters and values.
-        winner: Number of the best trial, which is highlighted.
-    """
+    """Return all charts of a sweep; the trial with the number `winner` is highlighted."""
     study = plain_study(table, sweep, metric, labels)
     trials = study.get_trials(deepcopy=False)
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]

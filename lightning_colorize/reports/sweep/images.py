@@ -14,12 +14,7 @@ _PIXELS = 256**2
 
 
 def best_trials(study: Study, count: int = _BEST) -> list[TrialRow]:
-    """Return the best trial of each of the best configurations.
-
-    Args:
-        study: The study; without a metric it has no best trials.
-        count: Number of configurations.
-    """
+    """Return the best trial of each of the best configurations; none without a metric."""
     metric = study.sweep.metric
     if metric is None:
         return []
@@ -31,10 +26,6 @@ def image_strips(trials: Sequence[TrialRow], count: int) -> list[Strip]:
 
     The images are spread over those that the best trial's run stored in its best epoch; trials
     without an image are left out of its strip.
-
-    Args:
-        trials: The trials, best first.
-        count: Number of images.
     """
     if not count:
         return []

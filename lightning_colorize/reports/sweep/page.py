@@ -40,10 +40,6 @@ _DRAWN_WITH = ("lightning-colorize", "optuna", "plotly")
 def write_report(study: Study, images: int = 0) -> Path:
     """Write the report of a study in its present state; an existing report is replaced.
 
-    Args:
-        study: The study.
-        images: Number of validation images shown.
-
     Returns:
         The file, `report.html` in the sweep's folder.
 

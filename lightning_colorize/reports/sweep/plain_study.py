@@ -34,12 +34,6 @@ def plain_study(
 
     The sweep's own study has quantiles and JSON where Optuna lacks a distribution. Parameters with
     a single value among the finished trials are left out.
-
-    Args:
-        rows: All trials, by number.
-        sweep: The sweep.
-        metric: Its metric.
-        labels: Short names of its parameters and values.
     """
     study = optuna.create_study(direction=metric.goal)
     valued = [row for row in rows if _is_valued(row)]

@@ -27,11 +27,6 @@ _COSTS = (Column("time"), Column("images seen"), Column("parameters"))
 class SweepTables:
     """Makes the tables of one sweep.
 
-    Args:
-        table: All trials, by number.
-        labels: Short names of the sweep's parameters and values.
-        metric: The sweep's metric, if it has one.
-
     Attributes:
         by_state: The trials of each state that occurs.
     """
@@ -50,12 +45,7 @@ class SweepTables:
     def leaderboard(
         self, places: Sequence[LeaderboardEntry], baselines: Mapping[str, float]
     ) -> Table:
-        """Return the configurations, best first, above the baselines.
-
-        Args:
-            places: The configurations.
-            baselines: The metric of each baseline, by name.
-        """
+        """Return the configurations, best first, above the baselines."""
         assert self.metric is not None
         has_seeds = any(len(place.trials) + len(place.missing) > 1 for place in places)
         interval = f"{100 * CONFIDENCE:g} % interval"

@@ -5,7 +5,6 @@ import pytest
 from lightning_colorize.reports.kit.charts import (
     Interval,
     Line,
-    integer_axis,
     interval_figure,
     line_figure,
     log_axis,
@@ -45,11 +44,6 @@ def test_long_names_differ_at_their_ends():
     names = [shorten(f"experiment_long_{end}") for end in ("first", "second")]
     assert len(set(names)) == 2
     assert {len(name) for name in names} == {16}
-
-
-def test_whole_numbers_have_no_ticks_between_them():
-    assert integer_axis([1, 2, 3]) == {"dtick": 1}
-    assert integer_axis(range(14)) == {}
 
 
 @pytest.mark.parametrize(

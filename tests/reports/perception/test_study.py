@@ -99,7 +99,7 @@ def test_a_subset_takes_the_same_number_of_each_category():
     assert balanced_subset(names, lambda name: name[0], 500, seed=0) == sorted(names)
 
 
-def test_wrong_colours_are_strong_and_keep_the_lightness():
+def test_wrong_colors_are_strong_and_keep_the_lightness():
     rgb = torch.full((3, 32, 32), 120, dtype=torch.uint8)
     broken = wrong_colors(rgb, seed=1)
     L, ab = to_lab(broken[None])
@@ -200,7 +200,6 @@ def test_a_participant_counts_once(tmp_path):
         ({"format": "other"}, "does not contain answers of a study page"),
         ({"version": 2}, "has version 2 of the study, not 1"),
         ({"trials": []}, "is damaged"),
-        ({"trials": 3}, "is damaged"),
         ({"trials": [{"question": "real"}]}, "is damaged"),
         ({"trials": [_trial("real", "cnn", "stranger", "left")]}, "is damaged"),
         ({"trials": [_trial("real", "cnn", "truth", "middle")]}, "is damaged"),
@@ -209,10 +208,8 @@ def test_a_participant_counts_once(tmp_path):
         ({"trials": [_trial("real", "cnn", "truth", "left", check="no")]}, "is damaged"),
         ({"trials": [_trial("real", ["cnn"], "truth", "left")]}, "is damaged"),
         ({"trials": [_trial(["real"], "cnn", "truth", "left")]}, "is damaged"),
-        ({"trials": ["real"]}, "is damaged"),
         ({"trials": {"real": 1}}, "is damaged"),
         ({"systems": "cnn"}, "is damaged"),
-        ({"systems": [["cnn"]]}, "is damaged"),
     ],
 )
 def test_files_that_are_none_of_a_study(tmp_path, changes, message):

@@ -36,7 +36,7 @@ def assert_is_shaded_until_scrolled(page, element):
     for left in (0, 99_999):
         element.evaluate(f"e => e.scrollLeft = {left}")
         box = element.bounding_box()
-        # Headings and the best row have a colour of their own.
+        # Headings and the best row have a color of their own.
         x, y = box["x"] + box["width"] - 5, box["y"] + box["height"] / 2
         clip = {"x": x, "y": y, "width": 3, "height": 8}
         image = Image.open(io.BytesIO(page.screenshot(clip=clip, full_page=True)))
