@@ -7,8 +7,9 @@ import pytest
 import torch
 import yaml
 
-from lightning_colorize.runs.folder import read_config, read_result
+from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.naming import new_run_folder
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.cli import (
     base_config,
     checkpoint_step,
@@ -179,16 +180,16 @@ def test_averaged_weights_are_validated_saved_and_tested(command):
     averaged, current = checkpoint["state_dict"][name], checkpoint["current_model_state"][name]
     assert not torch.equal(averaged, current)
     # The weights that are kept give the metrics that were logged.
-    result = read_result(run)
+    result = RunResult.read(run)
     plain = command.fit(
         *("plain", "--trainer.max_epochs", 1),
         *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0.1),
     )
-    assert read_result(plain)["metrics"]["val/psnr"] != result["metrics"]["val/psnr"]
+    assert RunResult.read(plain).metrics["val/psnr"] != result.metrics["val/psnr"]
     last = torch.load(plain / "checkpoints/last.ckpt", weights_only=True)
     assert torch.equal(last["state_dict"][name], current)
     assert validated(command, run, checkpoint["state_dict"]) == pytest.approx(
-        result["metrics"]["val/psnr"], rel=1e-5
+        result.metrics["val/psnr"], rel=1e-5
     )
 
 
@@ -219,12 +220,10 @@ def test_a_dry_run_writes_nothing(command):
 @pytest.mark.parametrize(("precision", "within"), [("bf16-true", 2.0), ("64-true", 0.01)])
 def test_metrics_are_fp32_in_any_precision(command, finished_run, precision, within):
     run = command.fit(precision, "--trainer.precision", precision)
-    expected = read_result(finished_run)
-    measured = read_result(run)
-    assert measured["baselines"] == expected["baselines"]
-    assert measured["metrics"]["test/psnr"] == pytest.approx(
-        expected["metrics"]["test/psnr"], abs=within
-    )
+    expected = RunResult.read(finished_run)
+    measured = RunResult.read(run)
+    assert measured.baselines == expected.baselines
+    assert measured.metrics["test/psnr"] == pytest.approx(expected.metrics["test/psnr"], abs=within)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +359,7 @@ def test_out_of_memory_is_one_line_that_says_what_to_try(command, capsys, monkey
         "lightning-colorize fit: out of memory at batch size 4: try --data.batch_size 2"
     )
     assert "Traceback" not in "".join(err)
-    assert read_result(command.root / "tiny" / "oom")["status"] == "failed"
+    assert RunResult.read(command.root / "tiny" / "oom").status == "failed"
 
 
 @pytest.mark.parametrize(
@@ -393,7 +392,7 @@ def test_other_errors_keep_their_traceback(command, monkeypatch):
     monkeypatch.setattr(RegressionTask, "training_step", training_step)
     with pytest.raises(RuntimeError, match="a bug"):
         command("fit", *command.words("bug"))
-    assert read_result(command.root / "tiny" / "bug")["status"] == "failed"
+    assert RunResult.read(command.root / "tiny" / "bug").status == "failed"
 
 
 def test_a_run_without_loggers_leaves_its_result(command):
@@ -417,7 +416,7 @@ def test_resume_needs_no_pretrained_weights(command, tmp_path):
     weights.unlink()
     run = command.root / "tiny" / "moved"
     assert command("resume", run, "--trainer.max_epochs", 2) == 0
-    assert read_result(run)["restarts"] == 1
+    assert RunResult.read(run).restarts == 1
 
 
 def test_last_epoch_is_always_validated(command):

@@ -6,7 +6,7 @@ import torch
 
 from lightning_colorize.losses import LSGAN, BCEAdversarial
 from lightning_colorize.networks import PatchDiscriminator, UNetEncoder
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import CGANTask
 from lightning_colorize.tasks.gan_settings import Stage
 from lightning_colorize.training.callbacks import GANHealth
@@ -174,9 +174,9 @@ def test_real_fits(command, tmp_path, capsys, change, kinds):
     """On the photographs that scikit-image brings along."""
     words = {**GAN, "--run.root": tmp_path, "--run.health": "stop", **change}
     assert command("fit", *[word for pair in words.items() for word in pair]) == 0
-    result = read_result(tmp_path / "health" / "run")
-    assert result["status"] == ("stopped_early" if kinds else "finished")
-    assert (result["batches"] < 200) == bool(kinds)
+    result = RunResult.read(tmp_path / "health" / "run")
+    assert result.status == ("stopped_early" if kinds else "finished")
+    assert (result.batches < 200) == bool(kinds)
     err = capsys.readouterr().err
     assert ("Health, batch" in err) == bool(kinds)
     assert ("has collapsed" in err) == ("collapsed" in kinds)
@@ -188,7 +188,7 @@ def test_fit_with_diverging_colors(command, tmp_path, capsys):
     change = {"--model.l1_weight": "0", "--model.generator_optimizer.lr": "0.02"}
     words = {**GAN, "--run.root": tmp_path, "--run.health": "warn", **change}
     assert command("fit", *[word for pair in words.items() for word in pair]) == 0
-    assert read_result(tmp_path / "health" / "run")["status"] == "finished"
+    assert RunResult.read(tmp_path / "health" / "run").status == "finished"
     assert "colors diverge" in capsys.readouterr().err
 
 
@@ -208,5 +208,5 @@ def test_fit_with_one_tint(command, tmp_path, capsys):
     }
     words = {**GAN, "--run.root": tmp_path, **change}
     assert command("fit", *[word for pair in words.items() for word in pair]) == 0
-    assert read_result(tmp_path / "health" / "run")["status"] == "finished"
+    assert RunResult.read(tmp_path / "health" / "run").status == "finished"
     assert "all images have one tint" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.metrics.spec import NAMES
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks import (
     BaselineMetrics,
     ResultWriter,
@@ -27,26 +27,26 @@ KEYS = {
 
 
 def test_result_of_a_finished_run(finished_run):
-    result = read_result(finished_run)
-    assert result.keys() >= KEYS
-    assert result["status"] == "finished"
-    assert (result["epochs"], result["batches"], result["images_seen"]) == (2, 6, 24)
-    assert result["restarts"] == 0
-    assert result["best_checkpoint"] == "checkpoints/best.ckpt"
-    assert 0 < result["seconds"] < 60
-    rate = result["images_seen"] / result["seconds"]
-    assert result["images_per_second"] == pytest.approx(rate, rel=0.05)
-    assert result["versions"]["torch"] == torch.__version__.partition("+")[0]
+    result = RunResult.read(finished_run)
+    assert json.loads((finished_run / "result.json").read_text()).keys() >= KEYS
+    assert result.status == "finished"
+    assert (result.epochs, result.batches, result.images_seen) == (2, 6, 24)
+    assert result.restarts == 0
+    assert result.best_checkpoint == "checkpoints/best.ckpt"
+    assert 0 < result.seconds < 60
+    rate = result.images_seen / result.seconds
+    assert result.images_per_second == pytest.approx(rate, rel=0.05)
+    assert result.versions["torch"] == torch.__version__.partition("+")[0]
     names = {f"{split}/{name}" for split in ("val", "test") for name in NAMES}
-    assert result["metrics"].keys() == names | {"train/loss", "val/loss"}
+    assert result.metrics.keys() == names | {"train/loss", "val/loss"}
 
 
 def test_the_baselines_have_the_networks_names(finished_run):
-    result = read_result(finished_run)
-    assert result["baselines"].keys() == {"grey", "mean", "lut"}
-    for table in result["baselines"].values():
-        assert table.keys() == {name for name in result["metrics"] if not name.endswith("/loss")}
-    grey = result["baselines"]["grey"]
+    result = RunResult.read(finished_run)
+    assert result.baselines.keys() == {"grey", "mean", "lut"}
+    for table in result.baselines.values():
+        assert table.keys() == {name for name in result.metrics if not name.endswith("/loss")}
+    grey = result.baselines["grey"]
     assert grey["val/colorfulness"] < 0.1
     assert grey["val/psnr"] != grey["test/psnr"]
 
@@ -58,13 +58,13 @@ def test_validation_metrics_are_the_best_epochs(command):
         *("worse", "--trainer.max_epochs", 4, "--model.optimizer.lr", 0.003),
         *("--model.scheduler", schedule, "--model.scheduler.gamma", 30),
     )
-    result = read_result(run)
+    result = RunResult.read(run)
     with (run / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["val/psnr"]]
     best = max(rows, key=lambda row: float(row["val/psnr"]))
     assert best is not rows[-1], "choose settings under which the last epoch is not the best"
-    assert result["best_metric"] == float(best["val/psnr"])
-    for name, value in result["metrics"].items():
+    assert result.best_metric == float(best["val/psnr"])
+    for name, value in result.metrics.items():
         if name.startswith("val/"):
             assert value == float(best[name]), name
     saved = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
@@ -188,7 +188,7 @@ def test_status_of_early_stopping(command):
         *("early", "--trainer.max_epochs", 9, "--run.patience", 1),
         *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0),
     )
-    result = read_result(run)
-    assert result["status"] == "stopped_early"
-    assert result["epochs"] < 9
-    assert "test/psnr" in result["metrics"]
+    result = RunResult.read(run)
+    assert result.status == "stopped_early"
+    assert result.epochs < 9
+    assert "test/psnr" in result.metrics

@@ -115,7 +115,7 @@ def test_best_images_replace_earlier_ones(tmp_path):
 
 def _finished(folder, config, metrics):
     (folder / "result.json").parent.mkdir(parents=True)
-    (folder / "result.json").write_text(json.dumps({"metrics": metrics}))
+    (folder / "result.json").write_text(json.dumps({"status": "finished", "metrics": metrics}))
     loggers = build_loggers(folder, _LOCAL)
     log_config(loggers, config)
     close_loggers(loggers)
