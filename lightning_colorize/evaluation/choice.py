@@ -41,12 +41,6 @@ def find_truth(
 
     If a network was trained on this folder, its split of the folder is used.
 
-    Args:
-        data: The folder.
-        split: The split of the folder.
-        systems: The compared systems.
-        allow: Classes, modules or packages that configurations may import besides ours.
-
     Raises:
         UsageError: If there are no images, or no such split.
     """
@@ -100,13 +94,7 @@ def choose_images(
 def trained_on(
     found: EvaluationImages, systems: Sequence[System], allow: Sequence[str]
 ) -> dict[str, int]:
-    """Return how many of the images each network was trained on; networks without any are left out.
-
-    Args:
-        found: The compared images.
-        systems: The compared systems.
-        allow: Classes, modules or packages that configurations may import besides ours.
-    """
+    """Return how many of the images each network was trained on; without those of none."""
     counts = {}
     for name, trained in _training(systems).items():
         try:

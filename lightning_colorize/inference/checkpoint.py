@@ -101,12 +101,7 @@ def load_model(
 
 
 def trust_of(file: Path, allow: Sequence[str]) -> Trust:
-    """Return the classes that a checkpoint, or a run's configuration, may import.
-
-    Args:
-        file: The checkpoint or the configuration: the run folder around it lists classes.
-        allow: Classes, modules or packages that the user allows.
-    """
+    """Return the classes that a checkpoint, or a run's configuration, may import."""
     run = run_of(file.resolve())
     config = {} if run is None else RunRecord(run).config
     listed = set(find_class_paths([config.get("model"), config.get("data")]))

@@ -29,10 +29,6 @@ def refuse_other_settings(folder: Path, config: Mapping[str, Any]) -> None:
 
     Settings that only one of them has are ignored: a newer version may resume a run.
 
-    Args:
-        folder: The run folder.
-        config: The settings of the command, nested as in `config.yaml`.
-
     Raises:
         UsageError: If a setting differs.
     """

@@ -89,10 +89,6 @@ def given(words: Sequence[str]) -> dict[str, Given]:
 def explained(words: list[str], prefix: str = "") -> Iterator[None]:
     """Turn errors about the user's input into a UsageError.
 
-    Args:
-        words: The command line after `fit`.
-        prefix: Of the message.
-
     Raises:
         UsageError: In place of an error that the user can correct.
     """
@@ -119,12 +115,7 @@ def is_bad_input(error: BaseException) -> bool:
 
 
 def explain(error: BaseException, words: list[str]) -> str:
-    """Return what is wrong, in at most three lines.
-
-    Args:
-        error: What was raised while the words were parsed or the classes built.
-        words: The command line after `fit`.
-    """
+    """Return what is wrong, in at most three lines."""
     error = _cause(error)
     if isinstance(error, UsageError):
         return str(error)
@@ -215,15 +206,7 @@ def _refusal(
     before: Sequence[str] = (),
     after: Sequence[str] = (),
 ) -> list[str]:
-    """Return the lines: key and fault, what is accepted, what was probably meant.
-
-    Args:
-        fault: The first line.
-        accepted: Names or types.
-        word: What was given in place of one of them.
-        before: The parts of the key before the word.
-        after: The parts after it.
-    """
+    """Return the lines: key and fault, what is accepted, what was probably meant."""
     lines = [fault, *([f"accepted: {', '.join(accepted)}"] if accepted else [])]
     by_lower = {name.lower(): name for name in accepted}
     last = word if _is_yaml(word) else word.rpartition(".")[2]

@@ -20,13 +20,7 @@ _NO_HPARAMS = "run."  # where a run is stored is not a hyperparameter
 
 
 class TensorBoardRun(RunLogger, TensorBoardLogger):
-    """Logs metrics, images and the configuration to `<run>/tensorboard/`.
-
-    Args:
-        folder: The run folder.
-        resume_step: `global_step` of the checkpoint that is resumed; TensorBoard hides earlier
-            entries from it on, because these steps are trained again.
-    """
+    """Logs metrics, images and the configuration to `<run>/tensorboard/`."""
 
     description = "TensorBoard"
 
