@@ -1,14 +1,12 @@
 """What the command leaves and says when it trains, on tiny runs."""
 
 import csv
-import time
 
 import pytest
 import torch
 import yaml
 
 from lightning_colorize.runs.folder import read_config
-from lightning_colorize.runs.naming import new_run_folder
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.cli import (
     base_config,
@@ -82,28 +80,6 @@ def test_runs_are_not_overwritten(command, capsys):
     assert f"{run} holds a run already" in err
     assert f"lightning-colorize resume {run}" in err
     assert (run / "metrics.csv").read_bytes() == before
-
-
-def test_run_folder_is_below_its_experiment(tmp_path, monkeypatch):
-    monkeypatch.delenv("LIGHTNING_COLORIZE_RUN_FOLDER", raising=False)
-    first = new_run_folder(tmp_path, "cnn", None)
-    assert first.parent == tmp_path / "cnn"
-    assert first.name.startswith(time.strftime("%Y%m%d-"))
-    # Processes that the first one starts write into the same folder.
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert new_run_folder(tmp_path, "cnn", None) == first
-    monkeypatch.delenv("LOCAL_RANK")
-    assert new_run_folder(tmp_path, "cnn", "mine") == tmp_path / "cnn" / "mine"
-
-
-def test_slurm_run_is_named_by_its_job(tmp_path, monkeypatch):
-    monkeypatch.delenv("LIGHTNING_COLORIZE_RUN_FOLDER", raising=False)
-    monkeypatch.setenv("SLURM_NTASKS", "2")
-    monkeypatch.setenv("SLURM_JOB_ID", "77")
-    for rank in "01":
-        monkeypatch.setenv("SLURM_PROCID", rank)
-        assert new_run_folder(tmp_path, "cnn", None).name == "77"
-        monkeypatch.delenv("LIGHTNING_COLORIZE_RUN_FOLDER", raising=False)
 
 
 @pytest.mark.parametrize(
@@ -303,10 +279,6 @@ def test_concurrent_run_is_not_overwritten(command, monkeypatch, capsys):
     assert command("fit", *command.words("same")) == 2
     assert "holds a run already" in capsys.readouterr().err
     assert (command.root / "tiny/same/config.yaml").read_text() == "of another run"
-
-
-def test_the_precision_that_is_used_is_saved(finished_run):
-    assert read_config(finished_run)["trainer"]["precision"] == "32-true"
 
 
 def test_training_in_lower_precision_works(command):
