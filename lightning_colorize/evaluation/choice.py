@@ -14,7 +14,7 @@ from lightning_colorize.data.splits import random_subset
 from lightning_colorize.evaluation.data import (
     EvaluationImages,
     SplitName,
-    count_common,
+    count_trained,
     find_images,
 )
 from lightning_colorize.evaluation.systems import Given, Network, System
@@ -95,13 +95,8 @@ def trained_on(
     found: EvaluationImages, systems: Sequence[System], allow: Sequence[str]
 ) -> dict[str, int]:
     """Return how many of the images each network was trained on; without those of none."""
-    counts = {}
-    for name, trained in _training(systems).items():
-        try:
-            splits = trained.source(allow).splits(trained.root)
-        except UsageError:  # its training images are not available
-            continue
-        counts[name] = count_common(found.images, splits["train"]) if "train" in splits else 0
+    training = _training(systems).items()
+    counts = {name: count_trained(found.images, trained, allow) for name, trained in training}
     return {name: count for name, count in counts.items() if count}
 
 

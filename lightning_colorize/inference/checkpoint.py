@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from lightning_colorize.common.class_paths import Trust, find_class_paths
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.sources import Source
-from lightning_colorize.inference.device import choose_device
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.runs.folder import checkpoint_of, run_of
 from lightning_colorize.runs.record import RunRecord
@@ -60,6 +59,19 @@ class ColorizationModel:
             colored = colorize_image(self.task, rgb, size or self.size)
             return Image.fromarray(colored.movedim(0, -1).numpy())
         return colorize_image(self.task, image, size or self.size)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for `auto` (the GPU if there is one), `cpu` or `cuda`.
+
+    Raises:
+        UsageError: If the device is not available.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu")
+    return torch.device(name)
 
 
 def load_model(
