@@ -49,7 +49,7 @@ def runs(photo_folder, tmp_path_factory):
 
 def test_two_processes_leave_one_run_and_one_banner(runs):
     _, two, out = runs
-    assert out.count("images  12 train") == 1
+    assert out.count("images    12 train") == 1
     assert "device    cpu x 2" in out
     assert "batch     4 = 2 x 2 processes x 1 accumulated" in out
     result = RunResult.read(two)
