@@ -36,9 +36,6 @@ DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
-    Args:
-        argv: The command line without the program's name; by default `sys.argv[1:]`.
-
     Returns:
         The exit code: 0 done, 1 partly done or failed, 2 wrong use; 130 interrupted, 138 out of
         time, 143 terminated, each after writing a checkpoint.

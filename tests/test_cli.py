@@ -119,8 +119,3 @@ def test_the_full_help_of_fit_has_ours_before_the_trainers(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert out.index("--data.root") < out.index("--run.name") < out.index("--trainer.max_epochs")
     assert "Height and width of the images" in out
-
-
-def test_resume_has_a_help(capsys):
-    assert cli.main(["resume", "--help"]) == 0
-    assert "lightning-colorize resume" in capsys.readouterr().out

@@ -78,11 +78,6 @@ def parameters(asked: Resources, why_ours: str, shortest: int) -> dict[str, Any]
 def executor(folder: Path, needed_by: str, python: str | None = None) -> "SlurmExecutor":
     """Return submitit's executor, which creates the batch script.
 
-    Args:
-        folder: Shared folder for scripts and logs.
-        needed_by: The feature that needs submitit, for the message.
-        python: How the script starts Python.
-
     Raises:
         UsageError: If submitit is not installed.
     """

@@ -66,9 +66,6 @@ class Queue:
 def require_slurm(command: str) -> None:
     """Refuse to run without Slurm's commands.
 
-    Args:
-        command: The command's name, for the message.
-
     Raises:
         UsageError: If there is no `sbatch`.
     """
@@ -90,12 +87,7 @@ def cancel(words: Sequence[str]) -> None:
 
 
 def refusal(said: str, partition: str | None) -> str:
-    """Return why Slurm refuses a job, in one line.
-
-    Args:
-        said: The output of `sbatch`.
-        partition: The one that was asked for.
-    """
+    """Return why Slurm refuses a job, in one line."""
     names = partitions()
     if partition and names and partition not in names:
         return f"there is no partition {partition}; partitions are {', '.join(names)}"

@@ -31,8 +31,3 @@ def step(command: Sequence[str], cpus: int | None) -> str:
     srun = ["srun", "--kill-on-bad-exit=0", "--wait=300"]
     srun += [] if cpus is None else [f"--cpus-per-task={cpus}"]
     return f"{shlex.join([*srun, *command])}\n{_AFTER}"
-
-
-def signal_option(notice: int = NOTICE) -> str:
-    """Return the value of sbatch's `--signal`, for the processes rather than the script."""
-    return f"USR1@{notice}"

@@ -124,6 +124,8 @@ def _remarks(
     found: "EvaluationImages",
 ) -> list[str]:
     """Return warnings about the numbers: training images among them, missing baselines."""
+    from lightning_colorize.evaluation import count_trained
+
     lines = []
     if trained is None:
         root = None if loaded.data_root is None else expanded_path(loaded.data_root)
@@ -133,7 +135,9 @@ def _remarks(
                 f"{loaded.path} is in no run folder, so the split of {root} is unknown: "
                 f"{split}some of these images may have been trained on"
             )
-    elif found.split != "train" and (count := _count_trained(trained, found, args.allow_class)):
+    elif found.split != "train" and (
+        count := count_trained(found.images, trained, args.allow_class)
+    ):
         hint = "; --split test takes none of them" if _same(trained.root, args.data) else ""
         lines.append(f"{count:,} of these {len(found.images):,} were trained on{hint}")
     if loaded.baselines is None:
@@ -143,17 +147,6 @@ def _remarks(
 
 def _overlap(one: Path, other: Path) -> bool:
     return one.is_relative_to(other) or other.is_relative_to(one)
-
-
-def _count_trained(trained: "TrainingData", found: "EvaluationImages", allow: list[str]) -> int:
-    """Return how many of the images were trained on; 0 if the training images are gone."""
-    from lightning_colorize.evaluation import count_common
-
-    try:
-        splits = trained.source(allow).splits(trained.root)
-    except UsageError:
-        return 0
-    return count_common(found.images, splits["train"]) if "train" in splits else 0
 
 
 def _as_json(

@@ -78,12 +78,7 @@ def common_options() -> list[str]:
 
 
 def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
-    """Resume a run from its last checkpoint; return the exit code.
-
-    Args:
-        folder: The run folder.
-        overrides: Changes to its configuration, as command-line words.
-    """
+    """Resume a run from its last checkpoint; return the exit code."""
     from lightning_colorize.runs.folder import CONFIG, LAST
     from lightning_colorize.training.session import quiet, session
 
@@ -96,12 +91,7 @@ def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
 
 
 def train(cli: "ColorizeCLI", resume_from: Path | None = None) -> None:
-    """Fit, test the best checkpoint, and print the result.
-
-    Args:
-        cli: The run.
-        resume_from: The checkpoint to resume from.
-    """
+    """Fit, test the best checkpoint, and print the result."""
     import torch
 
     from lightning_colorize.evaluation import print_result

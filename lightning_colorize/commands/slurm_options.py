@@ -5,13 +5,7 @@ from typing import Any
 
 
 def add_slurm_options(parser: argparse._ArgumentGroup, cpus: str, time: str) -> None:
-    """Add the options that `sweep run` and `launch` share.
-
-    Args:
-        parser: The group to add them to.
-        cpus: The help of `--cpus`.
-        time: The help of `--time`.
-    """
+    """Add the options that `sweep run` and `launch` share."""
     parser.add_argument("--partition", metavar="NAME", help="partition (default: the cluster's)")
     parser.add_argument("--time", metavar="LIMIT", help=time)
     parser.add_argument("--cpus", metavar="N", type=int, help=cpus)

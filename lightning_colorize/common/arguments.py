@@ -57,10 +57,6 @@ def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None
 def require_positive(args: argparse.Namespace, *names: str) -> None:
     """Refuse numbers that are not positive.
 
-    Args:
-        args: The parsed arguments.
-        names: Names of the numbers; those that are None are skipped.
-
     Raises:
         UsageError: If one is 0 or less.
     """

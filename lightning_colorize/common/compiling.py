@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 def require_compiler(option: str, device: "torch.device") -> None:
     """Refuse to compile where that does not work, before a run starts.
 
-    Args:
-        option: The option that enables it.
-        device: The device to compile for.
-
     Raises:
         UsageError: If a minimal function cannot be compiled.
     """

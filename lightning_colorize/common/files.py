@@ -16,10 +16,6 @@ def temporary_beside(path: Path) -> Path:
 def require_writable(path: Path, option: str) -> None:
     """Refuse an output file that cannot be written, before the work starts.
 
-    Args:
-        path: The file; its folder is created.
-        option: The option that names it, for the message.
-
     Raises:
         UsageError: If it is a folder, or its folder is not writable.
     """

@@ -6,7 +6,7 @@ from lightning_colorize.inference import load_model
 evaluate(load_model("runs/unet/first"), "photos").rows["model"]["psnr"]
 """
 
-from lightning_colorize.evaluation.data import EvaluationImages, count_common, find_images
+from lightning_colorize.evaluation.data import EvaluationImages, count_trained, find_images
 from lightning_colorize.evaluation.measure import Evaluation, evaluate, evaluate_batches
 from lightning_colorize.evaluation.report import print_result
 from lightning_colorize.evaluation.table import metrics_table, print_plain
@@ -14,7 +14,7 @@ from lightning_colorize.evaluation.table import metrics_table, print_plain
 __all__ = [
     "Evaluation",
     "EvaluationImages",
-    "count_common",
+    "count_trained",
     "evaluate",
     "evaluate_batches",
     "find_images",

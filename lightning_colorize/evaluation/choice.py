@@ -14,7 +14,7 @@ from lightning_colorize.data.splits import random_subset
 from lightning_colorize.evaluation.data import (
     EvaluationImages,
     SplitName,
-    count_common,
+    count_trained,
     find_images,
 )
 from lightning_colorize.evaluation.systems import Given, Network, System
@@ -40,12 +40,6 @@ def find_truth(
     """Find the true images, as `evaluate` does.
 
     If a network was trained on this folder, its split of the folder is used.
-
-    Args:
-        data: The folder.
-        split: The split of the folder.
-        systems: The compared systems.
-        allow: Classes, modules or packages that configurations may import besides ours.
 
     Raises:
         UsageError: If there are no images, or no such split.
@@ -100,20 +94,9 @@ def choose_images(
 def trained_on(
     found: EvaluationImages, systems: Sequence[System], allow: Sequence[str]
 ) -> dict[str, int]:
-    """Return how many of the images each network was trained on; networks without any are left out.
-
-    Args:
-        found: The compared images.
-        systems: The compared systems.
-        allow: Classes, modules or packages that configurations may import besides ours.
-    """
-    counts = {}
-    for name, trained in _training(systems).items():
-        try:
-            splits = trained.source(allow).splits(trained.root)
-        except UsageError:  # its training images are not available
-            continue
-        counts[name] = count_common(found.images, splits["train"]) if "train" in splits else 0
+    """Return how many of the images each network was trained on; without those of none."""
+    training = _training(systems).items()
+    counts = {name: count_trained(found.images, trained, allow) for name, trained in training}
     return {name: count for name, count in counts.items() if count}
 
 

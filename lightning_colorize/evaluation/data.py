@@ -1,7 +1,7 @@
 """The images to evaluate, read exactly as `fit` reads its test images."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from lightning_colorize.data.sources import (
 )
 from lightning_colorize.data.sources.listing import require_folder
 from lightning_colorize.data.splits import split_of
+from lightning_colorize.inference import TrainingData
 
 SplitName = Literal["train", "val", "test", "all"]
 
@@ -134,10 +135,17 @@ def _in_split_folders(splits: Splits) -> bool:
     return all(split_of(part.name(0).partition("/")[0]) for part in splits.values())
 
 
-def count_common(first: ImageSet, second: ImageSet) -> int:
-    """Return how many files of the first set are also in the second, under any name."""
-    files = set(_files(second))
-    return sum(file in files for file in _files(first))
+def count_trained(images: ImageSet, trained: TrainingData, allow: Sequence[str]) -> int:
+    """Return how many files were trained on, under any name; 0 if the training images are gone.
+
+    `allow` names classes, modules or packages that configurations may import besides ours.
+    """
+    try:
+        splits = trained.source(allow).splits(trained.root)
+    except UsageError:
+        return 0
+    files = set(_files(splits["train"])) if "train" in splits else set()
+    return sum(file in files for file in _files(images))
 
 
 def _files(images: ImageSet) -> Iterator[str]:

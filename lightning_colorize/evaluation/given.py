@@ -24,12 +24,6 @@ class GivenImages:
     A true image `cats/a.jpg` matches its own name, `cats/a.jpg.*` (names that clash in `colorize`)
     and `cats/a.*`, in this order; `test/cats/a.jpg` of a folder with splits also without `test/`.
     Names are compared in Unicode normal form C.
-
-    Args:
-        system: Name of the system.
-        folder: Folder of the images.
-        files: Their names, relative to the folder.
-        data: The folder of the true images.
     """
 
     def __init__(self, system: str, folder: Path, files: Sequence[str], data: Path) -> None:

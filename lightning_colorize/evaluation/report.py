@@ -13,13 +13,7 @@ from lightning_colorize.runs.result import RunResult
 
 
 def print_result(result: RunResult, folder: Path, console: Console | None = None) -> None:
-    """Print a run's metrics beside its baselines, its use of compute, and the next commands.
-
-    Args:
-        result: The run's result.
-        folder: The run folder.
-        console: Where to print; stdout by default.
-    """
+    """Print a run's metrics beside its baselines, its use of compute, and the next commands."""
     console = console or Console()
     epoch = "last epoch" if result.monitor is None else "best epoch"
     for split, title in {"val": f"validation, {epoch}", "test": "test"}.items():

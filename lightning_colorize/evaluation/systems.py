@@ -65,24 +65,13 @@ class System(ABC):
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
         """Color one whole image for display.
 
-        Args:
-            name: Name of the image.
-            rgb: The truth, (3, H, W), uint8.
-            size: Short side at which a network sees the image, in pixels.
-
         Returns:
             (3, H, W), uint8.
         """
 
 
 class Network(System):
-    """A checkpoint of ours.
-
-    Args:
-        name: Name on the page.
-        place: The path as given.
-        loaded: The model.
-    """
+    """A checkpoint of ours."""
 
     def __init__(self, name: str, place: Path, loaded: ColorizationModel) -> None:
         self.name = name
@@ -105,13 +94,7 @@ class Network(System):
 
 
 class Given(System):
-    """A folder of images colorized elsewhere.
-
-    Args:
-        name: Name on the page.
-        place: The path as given.
-        images: The images.
-    """
+    """A folder of images colorized elsewhere."""
 
     def __init__(self, name: str, place: Path, images: GivenImages) -> None:
         self.name = name

@@ -6,9 +6,12 @@ model = load_model("runs/unet/first")
 model.colorize(PIL.Image.open("old.jpg")).save("new.png")
 """
 
-from lightning_colorize.inference.checkpoint import ColorizationModel, load_model
+from lightning_colorize.inference.checkpoint import (
+    ColorizationModel,
+    choose_device,
+    load_model,
+)
 from lightning_colorize.inference.colorize import Record, colorize_files, open_manifest
-from lightning_colorize.inference.device import choose_device
 from lightning_colorize.inference.jobs import Job, plan_jobs
 from lightning_colorize.inference.training_data import TrainingData, training_data
 from lightning_colorize.tasks.prediction import colorize_image

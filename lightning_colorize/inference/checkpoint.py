@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from lightning_colorize.common.class_paths import Trust, find_class_paths
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.sources import Source
-from lightning_colorize.inference.device import choose_device
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.runs.folder import checkpoint_of, run_of
 from lightning_colorize.runs.record import RunRecord
@@ -62,6 +61,19 @@ class ColorizationModel:
         return colorize_image(self.task, image, size or self.size)
 
 
+def choose_device(name: str) -> torch.device:
+    """Return the device for `auto` (the GPU if there is one), `cpu` or `cuda`.
+
+    Raises:
+        UsageError: If the device is not available.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu")
+    return torch.device(name)
+
+
 def load_model(
     path: Path | str, allow: Sequence[str] = (), device: torch.device | str = "cpu"
 ) -> ColorizationModel:
@@ -101,12 +113,7 @@ def load_model(
 
 
 def trust_of(file: Path, allow: Sequence[str]) -> Trust:
-    """Return the classes that a checkpoint, or a run's configuration, may import.
-
-    Args:
-        file: The checkpoint or the configuration: the run folder around it lists classes.
-        allow: Classes, modules or packages that the user allows.
-    """
+    """Return the classes that a checkpoint, or a run's configuration, may import."""
     run = run_of(file.resolve())
     config = {} if run is None else RunRecord(run).config
     listed = set(find_class_paths([config.get("model"), config.get("data")]))

@@ -29,9 +29,6 @@ class TrainingData:
     def source(self, allow: Sequence[str] = ()) -> Source:
         """Build the source, which splits the images as in training.
 
-        Args:
-            allow: Classes, modules or packages that the configuration may import besides ours.
-
         Raises:
             UsageError: If the configuration names a class that is not trusted, or does not fit
                 the classes.
@@ -50,9 +47,6 @@ class TrainingData:
 
 def training_data(checkpoint: Path) -> TrainingData | None:
     """Return the data of the run around a checkpoint; None if it is in no run folder.
-
-    Args:
-        checkpoint: The file.
 
     Raises:
         UsageError: If the run's configuration cannot be read.

@@ -31,11 +31,7 @@ def colorization_metrics(prefix: str = "") -> MetricCollection:
 
 
 class ColorizationMetric(Metric):
-    """One metric over all images.
-
-    Args:
-        metric: Its row in the table of metrics.
-    """
+    """One metric over all images."""
 
     full_state_update = False
     is_differentiable = False

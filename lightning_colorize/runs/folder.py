@@ -4,7 +4,6 @@ A run folder is `<root>/<experiment>/<run name>/`. Sweeps, lists and scripts of 
 only through these files.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,24 +53,6 @@ def find_runs(root: Path) -> list[Path]:
         for folder in root.glob("*/*/")
         if (folder / CONFIG).is_file() or (folder / RESULT).is_file()
     )
-
-
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return the content of a run's `result.json`; None if there is no file.
-
-    Raises:
-        UsageError: If the file is not a JSON object.
-    """
-    path = folder / RESULT
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON ({error})") from None
-    if not isinstance(result, dict):
-        raise UsageError(f"{path} is not a JSON object")
-    return result
 
 
 def read_config(folder: Path) -> dict[str, Any]:

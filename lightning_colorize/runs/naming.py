@@ -66,10 +66,6 @@ def begin(folder: Path, auto_resume: bool = False) -> None:
     A run that was killed before its first checkpoint cannot be resumed: with `auto_resume`, and in
     a sweep's trial, its files are removed.
 
-    Args:
-        folder: The run folder.
-        auto_resume: Whether the run may exist already.
-
     Raises:
         UsageError: If the folder contains another run.
     """

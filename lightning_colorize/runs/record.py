@@ -47,9 +47,6 @@ class RunRecord:
 
     A file that is missing or broken gives an empty part, never an error: use `read_config` and
     `RunResult.read` where the reason matters.
-
-    Args:
-        folder: The run folder.
     """
 
     folder: Path

@@ -13,25 +13,13 @@ _OF_THE_FOLDER = {"run.root", "run.experiment", "run.name", "run.auto_resume"}
 
 
 class RunEnded(Exception):
-    """The run has nothing left to do.
-
-    Attributes:
-        folder: The run folder.
-    """
-
-    def __init__(self, folder: Path, status: str) -> None:
-        super().__init__(f"{folder} is {status.replace('_', ' ')}")
-        self.folder = folder
+    """The run has nothing left to do."""
 
 
 def refuse_other_settings(folder: Path, config: Mapping[str, Any]) -> None:
     """Refuse to resume a run with settings that differ from its configuration.
 
     Settings that only one of them has are ignored: a newer version may resume a run.
-
-    Args:
-        folder: The run folder.
-        config: The settings of the command, nested as in `config.yaml`.
 
     Raises:
         UsageError: If a setting differs.
@@ -59,4 +47,4 @@ def refuse_ended(folder: Path) -> None:
     """
     result = RunResult.read(folder)
     if result is not None and result.ended:
-        raise RunEnded(folder, result.status)
+        raise RunEnded(f"{folder} is {result.status.replace('_', ' ')}")

@@ -31,9 +31,6 @@ class ValidationReader:
     A resumed run may repeat validations: the later line counts. A run that starts over writes a new
     file: the records of the former are dropped. Lines that runs do not write are skipped.
 
-    Args:
-        folder: The run folder.
-
     Attributes:
         records: All validations so far, by step.
         epoch: Of the last line; None before the first.

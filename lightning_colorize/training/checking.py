@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 def check_words(lines: Sequence[list[str]], prefix: str = "") -> None:
     """Parse command lines as `fit` does, without building anything.
 
-    Args:
-        lines: The words after `fit`, of each.
-        prefix: Of the error message.
-
     Raises:
         UsageError: If `fit` would refuse one.
     """
@@ -35,9 +31,6 @@ def check_words(lines: Sequence[list[str]], prefix: str = "") -> None:
 
 def name_run(words: list[str]) -> "ColorizeCLI":
     """Return a run as `fit` would start it, with its folder; nothing is built.
-
-    Args:
-        words: The command line after `fit`.
 
     Raises:
         UsageError: If `fit` would refuse it.

@@ -19,9 +19,6 @@ def with_slurm(plugins: Any) -> Any:
     On SIGUSR1 Lightning would write another checkpoint (`hpc_ckpt_1.ckpt`), which does not resume
     exactly, and requeue the job while it is still training.
 
-    Args:
-        plugins: As configured: None, one, or a list.
-
     Raises:
         UsageError: If this is one of several tasks that Slurm did not start.
     """

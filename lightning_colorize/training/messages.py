@@ -89,10 +89,6 @@ def given(words: Sequence[str]) -> dict[str, Given]:
 def explained(words: list[str], prefix: str = "") -> Iterator[None]:
     """Turn errors about the user's input into a UsageError.
 
-    Args:
-        words: The command line after `fit`.
-        prefix: Of the message.
-
     Raises:
         UsageError: In place of an error that the user can correct.
     """
@@ -119,12 +115,7 @@ def is_bad_input(error: BaseException) -> bool:
 
 
 def explain(error: BaseException, words: list[str]) -> str:
-    """Return what is wrong, in at most three lines.
-
-    Args:
-        error: What was raised while the words were parsed or the classes built.
-        words: The command line after `fit`.
-    """
+    """Return what is wrong, in at most three lines."""
     error = _cause(error)
     if isinstance(error, UsageError):
         return str(error)
@@ -186,7 +177,8 @@ def _parsing(text: str, values: dict[str, Given]) -> list[str]:
     if unknown:
         word, *rest = key.removeprefix(f"{known}.").split(".")
         fault = f"{place}: {known or 'the configuration'} has no '{word}' (given: {value!r})"
-        return _refusal(fault, options or ["no options"], word, [known] if known else [], rest)
+        form = ".".join(filter(None, [known, "{}", *rest]))
+        return _refusal(fault, options or ["no options"], word, form)
     if match := re.search(r"arguments are required: ([\w, ]+)", text):
         if not key:
             return ["there is no model: name an experiment (--config experiments/quickstart.yaml)"]
@@ -208,22 +200,8 @@ def _parsing(text: str, values: dict[str, Given]) -> list[str]:
     return _refusal(fault, [*_accepted(hint), *fragments], str(value))
 
 
-def _refusal(
-    fault: str,
-    accepted: Sequence[str],
-    word: str = "",
-    before: Sequence[str] = (),
-    after: Sequence[str] = (),
-) -> list[str]:
-    """Return the lines: key and fault, what is accepted, what was probably meant.
-
-    Args:
-        fault: The first line.
-        accepted: Names or types.
-        word: What was given in place of one of them.
-        before: The parts of the key before the word.
-        after: The parts after it.
-    """
+def _refusal(fault: str, accepted: Sequence[str], word: str = "", form: str = "{}") -> list[str]:
+    """Return the lines: key and fault, what is accepted, what was probably meant in that form."""
     lines = [fault, *([f"accepted: {', '.join(accepted)}"] if accepted else [])]
     by_lower = {name.lower(): name for name in accepted}
     last = word if _is_yaml(word) else word.rpartition(".")[2]
@@ -231,7 +209,7 @@ def _refusal(
         # jsonargparse takes it for text.
         lines.append("so deep a key takes null only from a file: a fragment or a second --config")
     elif close := difflib.get_close_matches(last.lower(), by_lower, n=1):
-        lines.append(f"did you mean {'.'.join([*before, by_lower[close[0]], *after])}?")
+        lines.append(f"did you mean {form.format(by_lower[close[0]])}?")
     return lines
 
 

@@ -136,9 +136,6 @@ def discard_empty(folder: Path) -> None:
 def _explained_disk_errors(folder: Path) -> Iterator[None]:
     """Turn the error of a write to a full or read-only run folder into one line.
 
-    Args:
-        folder: The run folder.
-
     Raises:
         WorkError: In place of the error.
     """

@@ -68,8 +68,3 @@ def test_a_place_that_cannot_be_written_is_told_before_the_search(command, tmp_p
     (tmp_path / "file").touch()
     assert command("tune", *command.words("x"), "--output", tmp_path / "file" / "lr.yaml") == 2
     assert "--output" in capsys.readouterr().err
-
-
-def test_help_says_where_the_rest_is(command, capsys):
-    assert command("tune", "--help") == 0
-    assert "All other arguments are those of fit" in " ".join(capsys.readouterr().out.split())

@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lightning_colorize.benchmarking import write_report
 from lightning_colorize.cli import main as command
-from lightning_colorize.runs.folder import BEST, LAST, read_result
+from lightning_colorize.runs.folder import BEST, LAST
+from lightning_colorize.runs.result import RunResult
 from tests.conftest import Commands, write_images
 from tests.distributed.account import read_account
 from tests.distributed.launchers import FIT, kill_group, start
@@ -160,11 +161,11 @@ class Soak:
         for key, value in first["state_dict"].items():
             assert torch.equal(second["state_dict"][key], value), key
         assert second["global_step"] == first["global_step"] == self.epochs * STEPS_PER_EPOCH
-        result = read_result(self.run("killed"))
+        result = RunResult.read(self.run("killed"))
         assert result is not None
-        assert result["status"] == "finished"
+        assert result.status == "finished"
         going_on = sum(moment["goes_on_from_step"] is not None for moment in self.moments)
-        assert result["restarts"] == going_on
+        assert result.restarts == going_on
         histories = [surviving(self.account(name)) for name in ("undisturbed", "killed")]
         assert histories[0] == histories[1]
         for epoch in range(self.epochs):

@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
 
@@ -52,16 +52,16 @@ def test_two_processes_leave_one_run_and_one_banner(runs):
     assert out.count("images    12 train") == 1
     assert "device    cpu x 2" in out
     assert "batch     4 = 2 x 2 processes x 1 accumulated" in out
-    result = read_result(two)
-    assert (result["status"], result["batches"], result["images_seen"]) == ("finished", 6, 24)
+    result = RunResult.read(two)
+    assert (result.status, result.batches, result.images_seen) == ("finished", 6, 24)
 
 
 def test_two_processes_cost_the_same_arithmetic_and_twice_the_devices(runs):
-    one, two = (read_result(run) for run in runs[:2])
-    assert two["training_flops"] == one["training_flops"] > 0
-    assert two["device_hours"] == pytest.approx(2 * two["seconds"] / 3600, abs=1e-5)
-    assert two["steady_images_per_second"] > two["images_per_second"]
-    assert 0 < two["data_wait_share"] < 1
+    one, two = (RunResult.read(run) for run in runs[:2])
+    assert two.training_flops == one.training_flops > 0
+    assert two.device_hours == pytest.approx(2 * two.seconds / 3600, abs=1e-5)
+    assert two.steady_images_per_second > two.images_per_second
+    assert 0 < two.data_wait_share < 1
 
 
 def test_two_processes_learn_what_one_does(runs):
@@ -76,13 +76,13 @@ def test_two_processes_learn_what_one_does(runs):
 
 def test_two_processes_measure_what_one_does(runs):
     # Five and three images over two processes: nothing is padded, nothing counted twice.
-    first, second = (read_result(run) for run in runs[:2])
-    for name, value in first["metrics"].items():
+    first, second = (RunResult.read(run) for run in runs[:2])
+    for name, value in first.metrics.items():
         if not name.startswith("train/"):
-            assert second["metrics"][name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+            assert second.metrics[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
     for baseline in ("grey", "mean", "lut"):
-        expected = pytest.approx(first["baselines"][baseline], rel=1e-4, abs=1e-4)
-        assert second["baselines"][baseline] == expected
+        expected = pytest.approx(first.baselines[baseline], rel=1e-4, abs=1e-4)
+        assert second.baselines[baseline] == expected
 
 
 def test_rows_are_written_once(runs):
@@ -125,12 +125,12 @@ def test_two_processes_that_are_terminated_go_on_where_they_were(photo_folder, t
     told.send_signal(signal.SIGTERM)
     _, err = told.communicate(timeout=120)
     assert told.returncode == 143, err
-    result = read_result(run)
-    assert result["status"] == "interrupted"
-    assert result["epochs"] < 16
+    result = RunResult.read(run)
+    assert result.status == "interrupted"
+    assert result.epochs < 16
     resumed = start("resume", run)
     assert resumed.wait(timeout=300) == 0, resumed.stderr.read()
-    assert read_result(run)["status"] == "finished"
+    assert RunResult.read(run).status == "finished"
     first, second = (
         torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
         for folder in (command.root / "tiny" / "whole", run)

@@ -5,7 +5,7 @@ import statistics
 import pytest
 import torch
 
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from tests.conftest import TINY_NETWORK, Commands, write_images
 from tests.distributed.account import read_account
 from tests.distributed.launchers import one_process, two_nodes, two_processes
@@ -81,7 +81,7 @@ def exact(request, photo_folder, tmp_path_factory):
         batch=4,
     )
     for name in LAUNCHERS:
-        assert read_result(runs.fit(name))["batches"] == STEPS
+        assert RunResult.read(runs.fit(name)).batches == STEPS
     return runs
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from tests.conftest import Commands
 from tests.distributed.launchers import (
     FIT,
@@ -63,9 +63,9 @@ def test_a_process_that_is_killed_is_started_again_and_the_run_goes_on(command):
             kill_group(agent)
         raise
     end(*agents)
-    result = read_result(run)
-    assert (result["status"], result["restarts"]) == ("finished", 1)
-    assert result["batches"] == EPOCHS * PER_EPOCH
+    result = RunResult.read(run)
+    assert (result.status, result.restarts) == ("finished", 1)
+    assert result.batches == EPOCHS * PER_EPOCH
     assert steps_of(run) == list(range(EPOCHS * PER_EPOCH))
     two_processes(command.words("undisturbed", *options))
     mine, theirs = (

@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from tests.conftest import Commands
 from tests.tasks.conftest import GanCommands
 
@@ -99,10 +99,10 @@ def test_all_gpu_fragments_run_on_a_cpu(kind, photo_folder, tmp_path, monkeypatc
     kept = command.fit("kept", *everything)
     decoded = command.fit("decoded", *everything, "--data.cache", "never")
     usual = command.fit("usual", "--trainer.precision", "32-true")
-    results = [read_result(run) for run in (kept, decoded, usual)]
-    assert [result["status"] for result in results] == ["finished"] * 3
+    results = [RunResult.read(run) for run in (kept, decoded, usual)]
+    assert [result.status for result in results] == ["finished"] * 3
     # The same images in the same order.
-    losses = [result["metrics"]["val/psnr"] for result in results]
+    losses = [result.metrics["val/psnr"] for result in results]
     assert losses[0] == pytest.approx(losses[2], abs=0.01)
     # Some were twice as large as needed: the CPU takes a half of their resolution.
     assert losses[1] == pytest.approx(losses[2], abs=0.2)

@@ -29,7 +29,7 @@ from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import load_model
 from lightning_colorize.metrics.functional import measure
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from tests.conftest import make_image
 
 EVERYTHING = Path(__file__).parents[2] / "experiments" / "gpu" / "all.yaml"
@@ -193,25 +193,25 @@ def test_run_with_every_switch(command, photo_folder, more):
             ("plain", ["--trainer.precision", "32-true"]),
         )
     )
-    first, second = read_result(everything), read_result(plain)
-    assert first["status"] == "finished"
-    assert first["metrics"]["val/psnr"] == pytest.approx(second["metrics"]["val/psnr"], abs=1.0)
-    assert first["peak_device_memory"] > 0
+    first, second = RunResult.read(everything), RunResult.read(plain)
+    assert first.status == "finished"
+    assert first.metrics["val/psnr"] == pytest.approx(second.metrics["val/psnr"], abs=1.0)
+    assert first.peak_device_memory > 0
     L = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
     ab = load_model(everything).task(L)
     assert ab.shape == (2, 2, 32, 32)
     assert torch.isfinite(ab).all()
     assert command("resume", everything, "--trainer.max_epochs", 3) == 0
-    assert read_result(everything)["epochs"] == 3
+    assert RunResult.read(everything).epochs == 3
 
 
 def test_metrics_of_a_run_in_bf16_are_computed_in_fp32(gpu_run, finished_run):
     """Baselines have no network: theirs must be those of the run on the CPU, in fp32."""
-    result, on_cpu = read_result(gpu_run), read_result(finished_run)
-    assert result["status"] == "finished"
+    result, on_cpu = RunResult.read(gpu_run), RunResult.read(finished_run)
+    assert result.status == "finished"
     for name in ("grey", "mean"):
-        for metric, value in on_cpu["baselines"][name].items():
-            assert result["baselines"][name][metric] == pytest.approx(value, rel=1e-3, abs=1e-3)
+        for metric, value in on_cpu.baselines[name].items():
+            assert result.baselines[name][metric] == pytest.approx(value, rel=1e-3, abs=1e-3)
 
 
 def test_a_checkpoint_of_the_gpu_works_on_the_cpu(gpu_run, photo_folder, command, tmp_path):
@@ -233,7 +233,7 @@ def test_a_checkpoint_of_the_gpu_works_on_the_cpu(gpu_run, photo_folder, command
         psnr[device] = numbers["metrics"]["model"]["psnr"]
     assert psnr["cuda"] == pytest.approx(psnr["cpu"], abs=0.02)
     # The run itself was tested with the network in bf16.
-    assert read_result(gpu_run)["metrics"]["test/psnr"] == pytest.approx(psnr["cpu"], abs=0.2)
+    assert RunResult.read(gpu_run).metrics["test/psnr"] == pytest.approx(psnr["cpu"], abs=0.2)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

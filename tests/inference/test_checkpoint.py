@@ -1,4 +1,3 @@
-import json
 import pickle
 import shutil
 import sys
@@ -8,10 +7,7 @@ import torch
 import yaml
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import choose_device, load_model
-from lightning_colorize.metrics import BASELINES, colorization_metrics
-from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.tasks import ColorizationTask
 
 
@@ -29,29 +25,13 @@ def altered(finished_run, tmp_path):
     return alter
 
 
-def test_a_run_reloads_and_measures_as_it_did_at_the_end_of_training(finished_run, photo_folder):
+def test_a_run_reloads(finished_run, photo_folder):
     loaded = load_model(finished_run)
     assert isinstance(loaded.task, ColorizationTask)
     assert not any(module.training for module in loaded.task.modules())
     assert loaded.size == 32
     assert loaded.data_root == str(photo_folder)
     assert loaded.path == finished_run / "checkpoints/best.ckpt"
-
-    result = json.loads((finished_run / "result.json").read_text())
-    data = ColorizationDataModule(str(photo_folder), size=32, batch_size=2, num_workers=0)
-    data.setup("test")
-    rows = {name: colorization_metrics("test/") for name in ("model", *BASELINES)}
-    with torch.inference_mode():
-        for batch in data.color_batches("test"):
-            rows["model"].update(batch.L, loaded.task(batch.L), batch.ab)
-            for name in BASELINES:
-                rows[name].update(batch.L, loaded.baselines.predict(name, batch.L), batch.ab)
-    expected = {"model": result["metrics"], **result["baselines"]}
-    for name, metrics in rows.items():
-        values = metrics.compute()
-        assert values.keys() == {f"test/{metric}" for metric in NAMES}
-        for metric, value in values.items():
-            assert float(value) == pytest.approx(expected[name][metric], rel=1e-4, abs=1e-5)
 
 
 def test_a_file_is_a_checkpoint_too(finished_run):

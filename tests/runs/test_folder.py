@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 
@@ -38,19 +37,6 @@ def test_runs_are_the_folders_two_levels_down_with_a_config_or_a_result(tmp_path
 def test_a_missing_root_is_wrong_use(tmp_path):
     with pytest.raises(UsageError, match="nowhere"):
         run_folder.find_runs(tmp_path / "nowhere")
-
-
-def test_result(tmp_path):
-    assert run_folder.read_result(tmp_path) is None
-    (tmp_path / "result.json").write_text(json.dumps({"status": "finished"}))
-    assert run_folder.read_result(tmp_path) == {"status": "finished"}
-
-
-@pytest.mark.parametrize("text", ["{", "[1]", ""])
-def test_a_broken_result_is_named(tmp_path, text):
-    (tmp_path / "result.json").write_text(text)
-    with pytest.raises(UsageError, match=r"result\.json"):
-        run_folder.read_result(tmp_path)
 
 
 def test_config(tmp_path):

@@ -1,4 +1,5 @@
 import os
+import time
 
 import pytest
 
@@ -20,7 +21,7 @@ def test_a_run_lies_below_its_experiment(tmp_path):
     assert new_run_folder(tmp_path, "unet", "first") == tmp_path / "unet/first"
     unnamed = new_run_folder(tmp_path, "unet", None)
     assert unnamed.parent == tmp_path / "unet"
-    assert unnamed.name
+    assert unnamed.name.startswith(time.strftime("%Y%m%d-"))
 
 
 @pytest.mark.parametrize("left", ["config.yaml", "result.json"])
@@ -55,18 +56,11 @@ def test_what_a_run_starts_beside_its_processes_has_its_own_folder(tmp_path, mon
     assert new_run_folder(tmp_path, "unet", "second") == tmp_path / "unet/second"
 
 
-@pytest.mark.parametrize(
-    ("variables", "name"),
-    [
-        ({"SLURM_NTASKS": "2", "SLURM_JOB_ID": "77"}, "77"),
-    ],
-)
-def test_processes_that_are_started_at_once_agree_by_their_job(
-    tmp_path, monkeypatch, variables, name
-):
-    for variable, value in variables.items():
-        monkeypatch.setenv(variable, value)
-    assert new_run_folder(tmp_path, "unet", None).name == name
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_tasks_of_slurm_are_named_by_their_job(tmp_path, monkeypatch, rank):
+    for variable, value in (("NTASKS", "2"), ("JOB_ID", "77"), ("PROCID", rank)):
+        monkeypatch.setenv(f"SLURM_{variable}", value)
+    assert new_run_folder(tmp_path, "unet", None).name == "77"
 
 
 def test_the_processes_of_torchrun_agree_on_the_first_ones_time(tmp_path, monkeypatch):

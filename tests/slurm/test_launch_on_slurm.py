@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from tests.distributed.launchers import steps_of, two_processes
 from tests.slurm.conftest import until
 
@@ -63,9 +63,9 @@ def test_a_run_on_two_nodes_goes_on_from_where_it_was_requeued(command, cluster,
     assert text.count("SIGUSR1: writing a checkpoint after this batch") == 1
     assert text.count("\nresuming ") == 2
     assert text.count("device    cpu x 2") == 3
-    result = read_result(run)
-    assert (result["status"], result["restarts"]) == ("finished", 2)
-    assert result["batches"] == EPOCHS * PER_EPOCH
+    result = RunResult.read(run)
+    assert (result.status, result.restarts) == ("finished", 2)
+    assert result.batches == EPOCHS * PER_EPOCH
     # Every step once, in its order, and so every validation.
     assert steps_of(run) == list(range(EPOCHS * PER_EPOCH))
     validations = [json.loads(line) for line in (run / "validations.jsonl").open()]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.sweeps import launch
 from lightning_colorize.sweeps.launch import SlurmOptions, launch_workers
 from lightning_colorize.sweeps.spec import parse_sweep
@@ -66,8 +66,8 @@ def test_a_trial_of_two_processes_goes_on_after_its_job_was_requeued(command, cl
     for row in table:
         print((row.folder / "output.log").read_text()[-2000:])
     assert [row.state for row in table] == ["finished"] * 3
-    results = [read_result(row.folder) for row in table]
-    assert sorted(result["restarts"] for result in results) == [0, 0, 1]
+    results = [RunResult.read(row.folder) for row in table]
+    assert sorted(result.restarts for result in results) == [0, 0, 1]
     # Twelve images in batches of two: three steps an epoch, if each is of two processes.
     whole = list(range(3, 3 * EPOCHS + 1, 3))
     for row, result in zip(table, results, strict=True):

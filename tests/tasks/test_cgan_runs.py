@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import load_model
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import CGANTask
 from tests.tasks.conftest import GanCommands, make_trainer
 from tests.training.test_resume import check_all, rows, stop_in  # noqa: F401
@@ -48,7 +48,7 @@ def last(run):
 
 def assert_counted(run, batches):
     """Result, checkpoint and the axes of the loggers know of so many batches."""
-    assert read_result(run)["batches"] == batches
+    assert RunResult.read(run).batches == batches
     assert last(run)["global_step"] == batches
     # The test's own row comes after it, as in every run.
     trained = [int(row["step"]) for row in rows(run) if row["train/d_loss"]]
@@ -315,7 +315,7 @@ def test_two_processes_end_with_the_same_weights(two_processes):
 @pytest.mark.timeout(900)
 def test_two_processes_count_batches(two_processes):
     assert_counted(two_processes[0], 9)
-    assert read_result(two_processes[0])["images_seen"] == 36
+    assert RunResult.read(two_processes[0]).images_seen == 36
 
 
 @pytest.mark.ddp
@@ -325,7 +325,7 @@ def test_two_processes_measure_a_checkpoint_as_one_does(two_processes, photo_fol
     data = ColorizationDataModule(str(photo_folder), size=32, batch_size=4, num_workers=0)
     task = load_model(run).task
     measured = make_trainer().test(task, data, verbose=False)[0]
-    result = read_result(run)["metrics"]
+    result = RunResult.read(run).metrics
     for name, value in measured.items():
         assert result[name] == pytest.approx(value, rel=1e-4, abs=1e-4), name
     task = load_model(run / "checkpoints/last.ckpt").task

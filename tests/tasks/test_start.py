@@ -8,7 +8,7 @@ import torch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import load_model
 from lightning_colorize.networks import DeconvHead, UNetDecoder
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import RegressionTask
 from tests.conftest import Commands
 from tests.tasks.conftest import make_gan, state
@@ -108,5 +108,5 @@ def test_resumed_and_loaded_runs_do_without_the_file(
     shutil.rmtree(source)
     run = gan_command.root / "tiny" / "orphan"
     assert gan_command("resume", run) == 0
-    assert read_result(run)["status"] == "finished"
+    assert RunResult.read(run).status == "finished"
     load_model(run)

@@ -6,7 +6,8 @@ import pytest
 import torch
 import yaml
 
-from lightning_colorize.runs.folder import read_config, read_result
+from lightning_colorize.runs.folder import read_config
+from lightning_colorize.runs.result import RunResult
 from tests.training.test_resume import assert_same_run, interrupts, rows, stop_in  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1")
@@ -30,11 +31,11 @@ def test_the_same_command_resumes_a_run_that_was_out_of_time(command, stop_in, c
     assert command("fit", *words) == 128 + signal.SIGUSR1
     run = command.root / "tiny" / "again"
     assert "SIGUSR1: writing a checkpoint after this batch" in capsys.readouterr().err
-    assert read_result(run)["status"] == "interrupted"
+    assert RunResult.read(run).status == "interrupted"
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 5
     assert command("fit", *words) == 0
     assert f"resuming {run} from step 5\n" in capsys.readouterr().out
-    assert read_result(run)["restarts"] == 1
+    assert RunResult.read(run).restarts == 1
     assert_same_run(run, command.fit("undisturbed", "--run.save_every_n_steps", 50))
     # And once more: there is nothing left to do, and nothing is done.
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -77,7 +78,7 @@ def test_run_without_checkpoint_starts_over(command):
     (run / "validations.jsonl").write_text("half a li")
     assert command("fit", *words) == 0
     assert rows(run) == first
-    assert read_result(run)["restarts"] == 0
+    assert RunResult.read(run).restarts == 0
     assert (run / "validations.jsonl").read_text().count("\n") == 1
 
 
@@ -112,7 +113,7 @@ def test_auto_resume_needs_a_name(command, capsys, monkeypatch):
     # The number of a job stays the same when it is requeued.
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     assert command("fit", *words) == 0
-    assert read_result(command.root / "tiny" / "4711")["status"] == "finished"
+    assert RunResult.read(command.root / "tiny" / "4711").status == "finished"
 
 
 def test_auto_resume_ignores_settings_of_a_newer_version(command, stop_in):  # noqa: F811

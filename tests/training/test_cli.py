@@ -1,14 +1,13 @@
 """What the command leaves and says when it trains, on tiny runs."""
 
 import csv
-import time
 
 import pytest
 import torch
 import yaml
 
-from lightning_colorize.runs.folder import read_config, read_result
-from lightning_colorize.runs.naming import new_run_folder
+from lightning_colorize.runs.folder import read_config
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.cli import (
     base_config,
     checkpoint_step,
@@ -81,28 +80,6 @@ def test_runs_are_not_overwritten(command, capsys):
     assert f"{run} holds a run already" in err
     assert f"lightning-colorize resume {run}" in err
     assert (run / "metrics.csv").read_bytes() == before
-
-
-def test_run_folder_is_below_its_experiment(tmp_path, monkeypatch):
-    monkeypatch.delenv("LIGHTNING_COLORIZE_RUN_FOLDER", raising=False)
-    first = new_run_folder(tmp_path, "cnn", None)
-    assert first.parent == tmp_path / "cnn"
-    assert first.name.startswith(time.strftime("%Y%m%d-"))
-    # Processes that the first one starts write into the same folder.
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert new_run_folder(tmp_path, "cnn", None) == first
-    monkeypatch.delenv("LOCAL_RANK")
-    assert new_run_folder(tmp_path, "cnn", "mine") == tmp_path / "cnn" / "mine"
-
-
-def test_slurm_run_is_named_by_its_job(tmp_path, monkeypatch):
-    monkeypatch.delenv("LIGHTNING_COLORIZE_RUN_FOLDER", raising=False)
-    monkeypatch.setenv("SLURM_NTASKS", "2")
-    monkeypatch.setenv("SLURM_JOB_ID", "77")
-    for rank in "01":
-        monkeypatch.setenv("SLURM_PROCID", rank)
-        assert new_run_folder(tmp_path, "cnn", None).name == "77"
-        monkeypatch.delenv("LIGHTNING_COLORIZE_RUN_FOLDER", raising=False)
 
 
 @pytest.mark.parametrize(
@@ -179,16 +156,16 @@ def test_averaged_weights_are_validated_saved_and_tested(command):
     averaged, current = checkpoint["state_dict"][name], checkpoint["current_model_state"][name]
     assert not torch.equal(averaged, current)
     # The weights that are kept give the metrics that were logged.
-    result = read_result(run)
+    result = RunResult.read(run)
     plain = command.fit(
         *("plain", "--trainer.max_epochs", 1),
         *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0.1),
     )
-    assert read_result(plain)["metrics"]["val/psnr"] != result["metrics"]["val/psnr"]
+    assert RunResult.read(plain).metrics["val/psnr"] != result.metrics["val/psnr"]
     last = torch.load(plain / "checkpoints/last.ckpt", weights_only=True)
     assert torch.equal(last["state_dict"][name], current)
     assert validated(command, run, checkpoint["state_dict"]) == pytest.approx(
-        result["metrics"]["val/psnr"], rel=1e-5
+        result.metrics["val/psnr"], rel=1e-5
     )
 
 
@@ -219,12 +196,10 @@ def test_a_dry_run_writes_nothing(command):
 @pytest.mark.parametrize(("precision", "within"), [("bf16-true", 2.0), ("64-true", 0.01)])
 def test_metrics_are_fp32_in_any_precision(command, finished_run, precision, within):
     run = command.fit(precision, "--trainer.precision", precision)
-    expected = read_result(finished_run)
-    measured = read_result(run)
-    assert measured["baselines"] == expected["baselines"]
-    assert measured["metrics"]["test/psnr"] == pytest.approx(
-        expected["metrics"]["test/psnr"], abs=within
-    )
+    expected = RunResult.read(finished_run)
+    measured = RunResult.read(run)
+    assert measured.baselines == expected.baselines
+    assert measured.metrics["test/psnr"] == pytest.approx(expected.metrics["test/psnr"], abs=within)
 
 
 @pytest.mark.parametrize(
@@ -306,10 +281,6 @@ def test_concurrent_run_is_not_overwritten(command, monkeypatch, capsys):
     assert (command.root / "tiny/same/config.yaml").read_text() == "of another run"
 
 
-def test_the_precision_that_is_used_is_saved(finished_run):
-    assert read_config(finished_run)["trainer"]["precision"] == "32-true"
-
-
 def test_training_in_lower_precision_works(command):
     run = command.fit("bf16", "--trainer.precision", "bf16-mixed", "--trainer.max_epochs", 1)
     state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
@@ -360,7 +331,7 @@ def test_out_of_memory_is_one_line_that_says_what_to_try(command, capsys, monkey
         "lightning-colorize fit: out of memory at batch size 4: try --data.batch_size 2"
     )
     assert "Traceback" not in "".join(err)
-    assert read_result(command.root / "tiny" / "oom")["status"] == "failed"
+    assert RunResult.read(command.root / "tiny" / "oom").status == "failed"
 
 
 @pytest.mark.parametrize(
@@ -393,7 +364,7 @@ def test_other_errors_keep_their_traceback(command, monkeypatch):
     monkeypatch.setattr(RegressionTask, "training_step", training_step)
     with pytest.raises(RuntimeError, match="a bug"):
         command("fit", *command.words("bug"))
-    assert read_result(command.root / "tiny" / "bug")["status"] == "failed"
+    assert RunResult.read(command.root / "tiny" / "bug").status == "failed"
 
 
 def test_a_run_without_loggers_leaves_its_result(command):
@@ -417,7 +388,7 @@ def test_resume_needs_no_pretrained_weights(command, tmp_path):
     weights.unlink()
     run = command.root / "tiny" / "moved"
     assert command("resume", run, "--trainer.max_epochs", 2) == 0
-    assert read_result(run)["restarts"] == 1
+    assert RunResult.read(run).restarts == 1
 
 
 def test_last_epoch_is_always_validated(command):

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from lightning_colorize.networks.decoders import UpsampleDecoder
 from lightning_colorize.runs import folder as run_folder
-from lightning_colorize.runs.folder import is_running, lock, read_result
+from lightning_colorize.runs.folder import is_running, lock
+from lightning_colorize.runs.result import RunResult
 
 # Everything that draws or remembers: crops, flips, grey jitter, momentum, a schedule.
 STATEFUL = [
@@ -96,7 +97,7 @@ def assert_same_run(resumed, undisturbed):
     assert not [name for name in mine if not torch.equal(mine[name], theirs[name])]
     assert rows(resumed) == rows(undisturbed)
     first, second = (
-        {name: value for name, value in read_result(run).items() if name not in NOT_COMPARED}
+        {n: v for n, v in vars(RunResult.read(run)).items() if n not in NOT_COMPARED}
         for run in (resumed, undisturbed)
     )
     assert first == second
@@ -105,7 +106,7 @@ def assert_same_run(resumed, undisturbed):
 def check_all(command, stop_in, options, batches, stops=(signal.SIGINT,)):
     """Stop runs in each of these batches, resume them, compare them with one never stopped."""
     undisturbed = command.fit("undisturbed", *options)
-    last = read_result(undisturbed)["batches"]
+    last = RunResult.read(undisturbed).batches
     for batch in batches or range(1, last + 1):
         stop_in(batch, *stops)
         run = command.root / "tiny" / f"stopped-{batch}"
@@ -113,9 +114,9 @@ def check_all(command, stop_in, options, batches, stops=(signal.SIGINT,)):
         if batch < last - 1:
             assert code == 128 + stops[-1]
         if code:
-            assert read_result(run)["status"] == "interrupted"
+            assert RunResult.read(run).status == "interrupted"
             assert command("resume", run) == 0
-            assert read_result(run)["restarts"] == 1
+            assert RunResult.read(run).restarts == 1
         assert_same_run(run, undisturbed)
 
 
@@ -146,16 +147,16 @@ def test_a_signal_in_the_last_batch_leaves_the_test_to_resume(command, stop_in, 
     stop_in(6, signal.SIGTERM)
     assert command("fit", *command.words("late")) == 143
     run = command.root / "tiny" / "late"
-    assert read_result(run)["status"] == "interrupted"
+    assert RunResult.read(run).status == "interrupted"
     assert "SIGTERM: writing a checkpoint after this batch" in capsys.readouterr().err
     assert command("resume", run) == 0
-    assert read_result(run)["status"] == "finished"
-    assert "test/psnr" in read_result(run)["metrics"]
+    assert RunResult.read(run).status == "finished"
+    assert "test/psnr" in RunResult.read(run).metrics
 
 
 def test_a_signal_in_the_last_batch_without_a_test_lets_the_run_finish(command, stop_in):
     stop_in(6)
-    assert read_result(command.fit("late", "--run.test", "false"))["status"] == "finished"
+    assert RunResult.read(command.fit("late", "--run.test", "false")).status == "finished"
 
 
 def test_a_signal_ends_the_test(command, monkeypatch):
@@ -174,9 +175,9 @@ def test_a_signal_ends_the_test(command, monkeypatch):
         assert command("fit", *words) == 143
     assert tested == [0]
     run = command.root / "tiny" / "told"
-    assert read_result(run)["status"] == "interrupted"
+    assert RunResult.read(run).status == "interrupted"
     assert command("resume", run) == 0
-    assert "test/psnr" in read_result(run)["metrics"]
+    assert "test/psnr" in RunResult.read(run).metrics
 
 
 def test_a_restart_that_was_killed_before_its_checkpoint_counts(command, stop_in, monkeypatch):
@@ -196,7 +197,7 @@ def test_a_restart_that_was_killed_before_its_checkpoint_counts(command, stop_in
         with pytest.raises(OSError, match="gone"):
             command("resume", run)
     assert command("resume", run) == 0
-    assert read_result(run)["restarts"] == 2
+    assert RunResult.read(run).restarts == 2
 
 
 def test_a_resume_that_is_refused_changes_nothing(command, stop_in, capsys):
@@ -215,8 +216,8 @@ def test_a_second_ctrl_c_stops_at_once(command, stop_in, interrupts, capsys):
     stop_in(2, signal.SIGINT, signal.SIGINT)
     assert command("fit", *command.words("twice")) == 130
     run = command.root / "tiny" / "twice"
-    assert read_result(run)["status"] == "interrupted"
-    assert read_result(run)["batches"] == 1
+    assert RunResult.read(run).status == "interrupted"
+    assert RunResult.read(run).batches == 1
     assert not (run / "checkpoints/last.ckpt").exists()
     assert "Traceback" not in capsys.readouterr().err
 
@@ -272,7 +273,7 @@ def test_a_finished_run_can_be_trained_longer(command):
     whole = command.fit("whole", *options, "--trainer.max_epochs", 3)
     for name, value in weights(whole).items():
         assert torch.equal(weights(run)[name], value), name
-    assert read_result(run)["epochs"] == 3
+    assert RunResult.read(run).epochs == 3
     trained = [[row["step"], row["train/loss"]] for row in rows(whole) if row["train/loss"]]
     assert [[row["step"], row["train/loss"]] for row in rows(run) if row["train/loss"]] == trained
 
@@ -287,12 +288,12 @@ def test_a_run_that_was_killed_before_its_test_is_completed(command, monkeypatch
         patched.setattr(Trainer, "test", killed)
         assert command("fit", *command.words("untested")) == 137
     run = command.root / "tiny" / "untested"
-    assert read_result(run)["status"] == "interrupted"
+    assert RunResult.read(run).status == "interrupted"
     assert command("resume", run) == 0
-    result = read_result(run)
-    assert result["status"] == "finished"
-    assert "test/psnr" in result["metrics"]
-    assert result["epochs"] == 2
+    result = RunResult.read(run)
+    assert result.status == "finished"
+    assert "test/psnr" in result.metrics
+    assert result.epochs == 2
 
 
 def wait_for(condition, process, seconds=240):
@@ -343,8 +344,8 @@ def test_resume_after_kill_is_bit_exact(command, workers):
         wait_for(lambda: last_step(run) >= 10, process)
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    assert read_result(run)["status"] == "interrupted"
-    assert read_result(run)["epochs"] < 20
+    assert RunResult.read(run).status == "interrupted"
+    assert RunResult.read(run).epochs < 20
     with Process("resume", run) as process:
         assert process.wait(timeout=400) == 0
     assert_same_run(run, undisturbed)
@@ -365,4 +366,4 @@ def test_signals_from_outside_end_a_process_with_a_checkpoint(command, number, c
     assert "Traceback" not in err
     checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == last_step(run) + 1
-    assert read_result(run)["status"] == "interrupted"
+    assert RunResult.read(run).status == "interrupted"

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from tests.training.test_resume import assert_same_run, stop_in  # noqa: F401
 
 
@@ -28,8 +28,8 @@ def test_each_validation_is_a_line(finished_run):
     assert (first["epoch"], first["step"]) == (0, 3)
     assert (second["epoch"], second["step"]) == (1, 6)
     assert first["time"] < second["time"]
-    assert read_result(finished_run)["told_to_stop"] is False
-    result = read_result(finished_run)["metrics"]
+    assert RunResult.read(finished_run).told_to_stop is False
+    result = RunResult.read(finished_run).metrics
     names = {name for name in result if name.startswith("val/")}
     assert first["metrics"].keys() == second["metrics"].keys() == names
     best = max((first, second), key=lambda line: line["metrics"]["val/psnr"])
@@ -44,9 +44,9 @@ def test_nan_metric_is_null(command):
 def test_a_trial_trains_in_its_own_folder_and_ends_when_it_finds_the_file(command, trial):
     (trial / "stop").write_text("behind the others\n")
     assert command("fit", *command.words("elsewhere", "--trainer.max_epochs", 5)) == 0
-    result = read_result(trial)
-    assert (result["status"], result["epochs"]) == ("stopped_early", 1)
-    assert result["told_to_stop"] is True
+    result = RunResult.read(trial)
+    assert (result.status, result.epochs) == ("stopped_early", 1)
+    assert result.told_to_stop is True
     assert len(validations(trial)) == 1
     assert (trial / "output.log").read_text() == "what the process printed\n"
     assert not command.root.exists()
@@ -57,7 +57,7 @@ def test_a_run_that_a_file_has_ended_can_be_trained_longer(command, trial, monke
     assert command("fit", *command.words("run", "--trainer.max_epochs", 5)) == 0
     monkeypatch.delenv("LIGHTNING_COLORIZE_TRIAL")
     assert command("resume", trial, "--trainer.max_epochs", 3) == 0
-    assert (read_result(trial)["status"], read_result(trial)["epochs"]) == ("finished", 3)
+    assert (RunResult.read(trial).status, RunResult.read(trial).epochs) == ("finished", 3)
 
 
 def test_trial_resumes_from_its_checkpoint(command, trial, stop_in, monkeypatch):  # noqa: F811
@@ -65,7 +65,7 @@ def test_trial_resumes_from_its_checkpoint(command, trial, stop_in, monkeypatch)
     stop_in(5)
     assert command("fit", *words) == 130
     assert command("fit", *words) == 0
-    assert read_result(trial)["restarts"] == 1
+    assert RunResult.read(trial).restarts == 1
     monkeypatch.delenv("LIGHTNING_COLORIZE_TRIAL")
     assert_same_run(trial, command.fit("undisturbed"))
     # The epoch that was validated before the stop is not validated again.
@@ -78,7 +78,7 @@ def test_trial_without_checkpoint_starts_over(command, trial):
     (trial / "images").mkdir()
     (trial / "images/old.png").touch()
     assert command("fit", *command.words("run", "--run.grid_images", 0)) == 0
-    assert read_result(trial)["status"] == "finished"
+    assert RunResult.read(trial).status == "finished"
     assert [line["step"] for line in validations(trial)] == [3, 6]
     assert not (trial / "images").exists()
     assert torch.load(trial / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 6

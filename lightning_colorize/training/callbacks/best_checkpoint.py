@@ -9,13 +9,7 @@ from lightning_colorize.runs.folder import BEST
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint for one file; its score survives a move of the run folder.
-
-    Args:
-        folder: The run folder.
-        monitor: The metric that chooses the epoch; None: the last epoch is the best.
-        mode: Whether it is maximized or minimized.
-    """
+    """Lightning's ModelCheckpoint for one file; its score survives a move of the run folder."""
 
     def __init__(self, folder: Path, monitor: str | None, mode: Literal["max", "min"]) -> None:
         path = folder / BEST

@@ -35,11 +35,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def with_atomic_checkpoints(plugins: Any) -> list[Any]:
-    """Return a Trainer's plugins, with `AtomicCheckpointIO` unless one writes checkpoints.
-
-    Args:
-        plugins: As configured: None, one, or a list.
-    """
+    """Return a Trainer's plugins, with `AtomicCheckpointIO` unless one writes checkpoints."""
     given = plugins if isinstance(plugins, list) else [] if plugins is None else [plugins]
     if any(isinstance(plugin, CheckpointIO) for plugin in given):
         return given

@@ -14,14 +14,7 @@ class FinalValidation(Checkpoint):
     `Checkpoint`, because Lightning calls those after all other callbacks, such as the timer.)
     """
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Validate this epoch if it is the last one."""
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True  # Lightning validates before it stops

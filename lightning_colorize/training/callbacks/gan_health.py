@@ -9,6 +9,12 @@ from torch import Tensor
 from lightning_colorize.tasks import CGANTask
 from lightning_colorize.tasks.gan_settings import Stage
 
+_WINDOW = 50  # batches
+_COLLAPSED = 1.05  # largest mean loss of the discriminator, relative to guessing
+_WINNING = 0.98  # largest mean accuracy of the discriminator, which leaves a useful gradient
+_SATURATED = 2.0  # largest colorfulness, relative to the true colors
+_TINTED = 0.15  # smallest diversity of colors that are not pale, relative to the true colors
+_PALE = 0.3  # colorfulness below which colors count as pale
 _VALUES = {"d_loss", "d_accuracy", "colorfulness_ratio", "diversity"}
 
 
@@ -21,36 +27,14 @@ class GANHealth(Callback):
 
     Args:
         stop: End the run at the first warning.
-        window: Batches per window.
-        collapsed: Largest mean loss of the discriminator, relative to guessing.
-        winning: Largest mean accuracy of the discriminator; above it the generator gets no useful
-            gradient.
-        saturated: Largest colorfulness, relative to the true colors.
-        tinted: Smallest diversity of colors that are not pale, relative to the true colors.
-        pale: Colorfulness below which colors count as pale.
 
     Attributes:
         warnings: The warnings so far, by kind.
         stopped: Whether the run was stopped.
     """
 
-    def __init__(
-        self,
-        stop: bool = False,
-        window: int = 50,
-        collapsed: float = 1.05,
-        winning: float = 0.98,
-        saturated: float = 2.0,
-        tinted: float = 0.15,
-        pale: float = 0.3,
-    ) -> None:
+    def __init__(self, stop: bool = False) -> None:
         self.stop = stop
-        self.window = window
-        self.collapsed = collapsed
-        self.winning = winning
-        self.saturated = saturated
-        self.tinted = tinted
-        self.pale = pale
         self.warnings: dict[str, str] = {}
         self.stopped = False
         self._batches = 0
@@ -72,7 +56,7 @@ class GANHealth(Callback):
         for name in _VALUES & outputs.keys():
             self._values.setdefault(name, []).append(outputs[name])
         self._batches += 1
-        if self._batches % self.window == 0:
+        if self._batches % _WINDOW == 0:
             self._check(trainer, pl_module)
             self._values = {}
 
@@ -99,12 +83,12 @@ class GANHealth(Callback):
             return {}  # it took no step in this window
         wrong = {}
         loss, accuracy = means["d_loss"], means["d_accuracy"]
-        if not loss <= self.collapsed * chance:
+        if not loss <= _COLLAPSED * chance:
             wrong["collapsed"] = (
                 f"the discriminator has collapsed: its loss, {loss:.3g}, is worse than guessing "
                 f"({chance:.3g}); lower its learning rate"
             )
-        if accuracy > self.winning:
+        if accuracy > _WINNING:
             wrong["winning"] = (
                 f"the discriminator always wins, with an accuracy of {accuracy:.1%}; lower its "
                 "learning rate, or train the generator more often (discriminator_every_n_batches)"
@@ -114,12 +98,12 @@ class GANHealth(Callback):
     def _colors(self, means: dict[str, float]) -> dict[str, str]:
         wrong = {}
         colorfulness, diversity = means["colorfulness_ratio"], means["diversity"]
-        if colorfulness > self.saturated:
+        if colorfulness > _SATURATED:
             wrong["saturated"] = (
                 f"colors diverge: {colorfulness:.3g} times as colorful as the truth; "
                 "raise l1_weight or lower the learning rates"
             )
-        if colorfulness > self.pale and diversity < self.tinted:
+        if colorfulness > _PALE and diversity < _TINTED:
             wrong["tinted"] = (
                 f"all images have one tint: their colors vary {diversity:.2g} times as much as "
                 "the true ones; raise l1_weight, or train the generator alone first "

@@ -18,10 +18,6 @@ class ImageGrids(Callback):
 
     The images of the best epoch are also saved one by one, with their color differences. Runs on
     the same data and with the same number of processes show the same images.
-
-    Args:
-        count: Images in the grid; 0 for no grids.
-        every_n_epochs: Epochs between grids.
     """
 
     def __init__(self, count: int = 8, every_n_epochs: int = 1) -> None:

@@ -42,10 +42,6 @@ class GracefulStop(Checkpoint):
     Several processes synchronize signals every few batches and at the end of each epoch, as each
     time all GPUs wait for the slowest.
 
-    Args:
-        last: Writes the checkpoint.
-        every_n_batches: Batches between synchronizations.
-
     Attributes:
         received: The received signal, if any.
     """
@@ -71,14 +67,7 @@ class GracefulStop(Checkpoint):
         """Set the handlers again."""
         self.on_train_start(trainer, pl_module)
 
-    def on_test_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Stop the test; Lightning ends the other processes with rank 0."""
         self.stop_if_signaled()
 
@@ -92,12 +81,7 @@ class GracefulStop(Checkpoint):
             raise RunInterrupted(self.received)
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if any process received a signal."""
         self._unsynchronized += 1
@@ -114,9 +98,7 @@ class GracefulStop(Checkpoint):
         """Rely on the checkpoint of the epoch."""
         self._saved = self._is_signaled(trainer)
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Stop; only here have the loggers received what the last batch logged."""
         self._stop_if_saved()
 

@@ -14,10 +14,6 @@ class LastCheckpoint(Checkpoint):
     its validation, which would be skipped, and at the end of a shortened epoch
     (`limit_train_batches`, `max_time`), whose remaining batches would be trained. This callback
     waits for the next batch, and ends the loader's epoch.
-
-    Args:
-        path: The file.
-        every_n_steps: Optimizer steps between updates.
     """
 
     def __init__(self, path: Path, every_n_steps: int) -> None:
@@ -44,12 +40,7 @@ class LastCheckpoint(Checkpoint):
         self._saved_step = trainer.global_step
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if it is time."""
         due = trainer.global_step - self._saved_step >= self.every_n_steps

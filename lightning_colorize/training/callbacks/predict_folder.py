@@ -77,10 +77,6 @@ def _key(name: str, taken: set[str]) -> str:
 
     It has letters, digits, `_`, `.`, `-` and `/` only: loggers and file systems differ in the names
     that they accept, and TensorBoard fails on names that are not UTF-8.
-
-    Args:
-        name: The image's relative name.
-        taken: File names of earlier keys; those of the new key are added.
     """
     plain = re.sub(r"[^\w./-]+", "_", str(Path(name).with_suffix("")))
     plain = plain.encode()[-_LONGEST_KEY:].decode(errors="ignore").strip("/")

@@ -21,11 +21,7 @@ def progress_callbacks() -> list[Callback]:
 
 
 class LineProgress(Callback):
-    """Prints a line every few seconds and after each validation, for logs and pipes.
-
-    Args:
-        seconds: Between lines.
-    """
+    """Prints a line every few seconds and after each validation, for logs and pipes."""
 
     def __init__(self, seconds: float = 30.0) -> None:
         self.seconds = seconds
@@ -36,50 +32,30 @@ class LineProgress(Callback):
         self._last = time.monotonic()
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Print if it is time."""
         if self._is_due(trainer):
-            position = f"batch {batch_idx + 1}/{trainer.num_training_batches}"
-            self._print(_in_epoch(trainer, position))
+            self._print_epoch(trainer, f"batch {batch_idx + 1}/{trainer.num_training_batches}")
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any
     ) -> None:
         """Print if it is time."""
         if self._is_due(trainer):
-            batches = sum(map(int, trainer.num_val_batches))
-            position = f"validating, batch {batch_idx + 1}/{batches}"
-            self._print(_in_epoch(trainer, position))
+            batch_idx, batches = args[2], sum(map(int, trainer.num_val_batches))
+            self._print_epoch(trainer, f"validating, batch {batch_idx + 1}/{batches}")
+
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Print if it is time."""
+        if self._is_due(trainer):
+            batch_idx, batches = args[2], sum(map(int, trainer.num_test_batches))
+            self._print(f"testing, batch {batch_idx + 1}/{batches}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the validation metrics."""
         if trainer.is_global_zero and not trainer.sanity_checking:
-            self._print(_in_epoch(trainer, "validated"))
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Print if it is time."""
-        if self._is_due(trainer):
-            self._print(f"testing, batch {batch_idx + 1}/{sum(map(int, trainer.num_test_batches))}")
+            self._print_epoch(trainer, "validated")
 
     def _is_due(self, trainer: Trainer) -> bool:
         return trainer.is_global_zero and time.monotonic() - self._last >= self.seconds
@@ -88,9 +64,8 @@ class LineProgress(Callback):
         self._last = time.monotonic()
         print(line, flush=True)
 
-
-def _in_epoch(trainer: Trainer, position: str) -> str:
-    # train/loss is logged each step; before its first epoch ends it is a progress-bar metric.
-    metrics: dict[str, Any] = {**trainer.callback_metrics, **trainer.progress_bar_metrics}
-    values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
-    return f"epoch {trainer.current_epoch + 1}, {position}: {values}"
+    def _print_epoch(self, trainer: Trainer, position: str) -> None:
+        # train/loss is logged each step; before its first epoch ends it is a progress-bar metric.
+        metrics: dict[str, Any] = {**trainer.callback_metrics, **trainer.progress_bar_metrics}
+        values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
+        self._print(f"epoch {trainer.current_epoch + 1}, {position}: {values}")

@@ -77,12 +77,7 @@ class ResultWriter(Callback):
             self.write(trainer, pl_module, "interrupted")
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count; update the file if it is time."""
         self.batches += 1

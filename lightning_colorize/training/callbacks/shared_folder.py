@@ -13,10 +13,6 @@ class SharedFolder(Callback):
 
     Rank 0 writes the checkpoints, and all ranks read them. A node without them would silently
     resume from different weights.
-
-    Args:
-        folder: The run folder, where rank 0 has created its lock.
-        resumed: Whether this process resumes from a checkpoint.
     """
 
     def __init__(self, folder: Path, resumed: bool) -> None:

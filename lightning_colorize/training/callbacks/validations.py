@@ -14,9 +14,6 @@ class Validations(Callback):
 
     Any process that sees the run folder can write `stop`. Rank 0 reads it and tells the others.
 
-    Args:
-        folder: The run folder.
-
     Attributes:
         stopped: Whether the file ended the run.
     """

@@ -60,11 +60,7 @@ class RunLogger(Logger):
 
 
 class FolderLogger(RunLogger):
-    """A logger that is named after the run folder, to which it writes.
-
-    Args:
-        folder: The run folder.
-    """
+    """A logger that is named after the run folder, to which it writes."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()

@@ -89,12 +89,7 @@ def log_images(
 
 
 def log_best_images(loggers: Sequence[Logger], images: Sequence[BestImage]) -> None:
-    """Write `<run>/images/best/*.png`, which W&B logs as a table at the end of the run.
-
-    Args:
-        loggers: The run's loggers; those of other packages are skipped.
-        images: Images of the best epoch so far, the same ones in the same order each time.
-    """
+    """Write `<run>/images/best/*.png`, which W&B logs as a table at the end of the run."""
     for logger in loggers:
         if isinstance(logger, RunLogger):
             logger.log_best_images(images)
@@ -104,10 +99,6 @@ def close_loggers(loggers: Sequence[Logger], *, failed: bool = False) -> None:
     """Write pending entries and finish the W&B run, after the last fit or test.
 
     Lightning calls `finalize` after each of them, which is too early.
-
-    Args:
-        loggers: The run's loggers.
-        failed: Whether W&B shows the run as failed.
     """
     for logger in loggers:
         if isinstance(logger, RunLogger):

@@ -23,11 +23,6 @@ class MetricsFile:
 
     A value that is logged twice for a step, as by a killed and resumed run, is written once: the
     later one. Columns have a fixed order, so that equal runs leave equal files.
-
-    Args:
-        path: The file; existing rows are kept.
-        resume_step: Rows from this step on are dropped.
-        first: The first columns, which are always present.
     """
 
     def __init__(
@@ -95,11 +90,6 @@ class CsvRun(FolderLogger):
 
     Throughput differs between equal runs, so it goes into `throughput.csv`: equal runs leave equal
     metrics.
-
-    Args:
-        folder: The run folder.
-        resume_step: `global_step` of the checkpoint that is resumed; rows from it on are dropped,
-            because these steps are trained again.
     """
 
     description = "CSV"

@@ -38,11 +38,7 @@ def read_best_images(folder: Path) -> list[BestImage]:
 
 
 class ImageFiles(FolderLogger):
-    """Writes images to `<run>/images/`; ignores metrics.
-
-    Args:
-        folder: The run folder.
-    """
+    """Writes images to `<run>/images/`; ignores metrics."""
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Do nothing."""

@@ -8,7 +8,8 @@ from typing import Any
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_colorize.runs.folder import TENSORBOARD, read_result
+from lightning_colorize.runs.folder import TENSORBOARD
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.loggers.base import ImageArray, RunLogger
 
 HPARAMS = f"{TENSORBOARD}/hparams"
@@ -19,13 +20,7 @@ _NO_HPARAMS = "run."  # where a run is stored is not a hyperparameter
 
 
 class TensorBoardRun(RunLogger, TensorBoardLogger):
-    """Logs metrics, images and the configuration to `<run>/tensorboard/`.
-
-    Args:
-        folder: The run folder.
-        resume_step: `global_step` of the checkpoint that is resumed; TensorBoard hides earlier
-            entries from it on, because these steps are trained again.
-    """
+    """Logs metrics, images and the configuration to `<run>/tensorboard/`."""
 
     description = "TensorBoard"
 
@@ -62,8 +57,8 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
     def close(self, failed: bool) -> None:
         """Close the files, and write the configuration with the best metrics."""
         self.experiment.close()
-        if (result := read_result(self._folder)) and self._config:
-            values = {name: value for name, value in result["metrics"].items() if value is not None}
+        if (result := RunResult.read(self._folder)) and self._config:
+            values = {name: value for name, value in result.metrics.items() if value is not None}
             self._write_hparams(values)
 
     def _write_hparams(self, metrics: Mapping[str, float]) -> None:

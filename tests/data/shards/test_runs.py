@@ -9,7 +9,7 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from tests.conftest import write_images
 from tests.data.shards.conftest import flip_byte, pack_folder
 
@@ -93,7 +93,7 @@ def test_a_run_skips_a_damaged_shard(command, shards, tmp_path, capsys, recorded
     source = ("--data.source", "lightning_colorize.data.sources.ShardSource")
     skip = (*source, "--data.source.on_corrupt", "skip", "--data.max_broken_share", "0.5")
     run = command.fit("skipped", *options(own, *skip))
-    assert read_result(run)["status"] == "finished"
+    assert RunResult.read(run).status == "finished"
     assert len({name for _, _, names in recorded.names for name in names}) == 21
     assert capsys.readouterr().err.count("Skipping the 3 images of") == 1
     assert len((run / "broken.txt").read_text().splitlines()) == 6

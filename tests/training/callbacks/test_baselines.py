@@ -5,12 +5,12 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks import BaselineMetrics
 
 
 def test_they_are_measured_on_the_images_that_the_network_is(finished_run, photo_folder):
-    table = read_result(finished_run)["baselines"]["grey"]
+    table = RunResult.read(finished_run).baselines["grey"]
     data = ColorizationDataModule(str(photo_folder), size=32, batch_size=1, num_workers=0)
     data.setup("validate")
     by_hand = [
@@ -32,14 +32,14 @@ def test_they_are_fitted_on_training_images_and_travel_in_checkpoints(finished_r
     again = BaselineMetrics()
     again.load_state_dict(state)
     assert (
-        again.table["lut"]["val/psnr"] == read_result(finished_run)["baselines"]["lut"]["val/psnr"]
+        again.table["lut"]["val/psnr"] == RunResult.read(finished_run).baselines["lut"]["val/psnr"]
     )
     again.on_fit_start(None, None)  # fitted already: the training images are not asked for
 
 
 def test_they_do_not_depend_on_the_number_of_epochs(command, finished_run):
     run = command.fit("short", "--trainer.max_epochs", 1, "--seed_everything", 1)
-    assert read_result(run)["baselines"] == read_result(finished_run)["baselines"]
+    assert RunResult.read(run).baselines == RunResult.read(finished_run).baselines
 
 
 def test_few_images_are_enough(tmp_path, command):
@@ -48,7 +48,7 @@ def test_few_images_are_enough(tmp_path, command):
         (folder / split).mkdir(parents=True)
         Image.new("RGB", (40, 40), (200, 90, 60)).save(folder / split / "a.png")
     run = command.fit("one", "--data.root", folder, "--trainer.max_epochs", 1)
-    result = read_result(run)
+    result = RunResult.read(run)
     # One colour everywhere: the mean is the truth.
-    assert result["baselines"]["mean"]["val/mse_ab"] < 1e-3
-    assert "test/psnr" not in result["metrics"]
+    assert result.baselines["mean"]["val/mse_ab"] < 1e-3
+    assert "test/psnr" not in result.metrics

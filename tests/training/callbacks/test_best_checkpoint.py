@@ -2,7 +2,7 @@ import shutil
 
 import torch
 
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 
 
 def test_a_moved_run_keeps_its_best_score(command):
@@ -19,16 +19,16 @@ def test_a_moved_run_keeps_its_best_score(command):
     assert command("resume", moved, "--trainer.max_epochs", 4) == 0
     checkpoint = torch.load(moved / "checkpoints/best.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 3
-    assert read_result(moved)["epochs"] == 4
+    assert RunResult.read(moved).epochs == 4
 
 
 def test_without_a_metric_the_last_weights_are_the_best(command):
     run = command.fit("last", "--run.monitor", "null")
     checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 6
-    result = read_result(run)
-    assert result["best_metric"] is None
-    assert result["monitor"] is None
+    result = RunResult.read(run)
+    assert result.best_metric is None
+    assert result.monitor is None
 
 
 def test_patience_without_a_metric_is_wrong_use(command, capsys):

@@ -6,7 +6,7 @@ import torch
 
 from lightning_colorize.losses import LSGAN, BCEAdversarial
 from lightning_colorize.networks import PatchDiscriminator, UNetEncoder
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import CGANTask
 from lightning_colorize.tasks.gan_settings import Stage
 from lightning_colorize.training.callbacks import GANHealth
@@ -154,6 +154,13 @@ GAN = {
 }
 
 
+def fitted(command, root, change):
+    """Train, and return the result."""
+    words = {**GAN, "--run.root": root, **change}
+    assert command("fit", *[word for pair in words.items() for word in pair]) == 0
+    return RunResult.read(root / "health" / "run")
+
+
 SPECTRAL_HINGE = {
     "--model.adversarial_loss": "Hinge",
     "--model.discriminator.norm": "spectral",
@@ -172,11 +179,9 @@ SPECTRAL_HINGE = {
 )
 def test_real_fits(command, tmp_path, capsys, change, kinds):
     """On the photographs that scikit-image brings along."""
-    words = {**GAN, "--run.root": tmp_path, "--run.health": "stop", **change}
-    assert command("fit", *[word for pair in words.items() for word in pair]) == 0
-    result = read_result(tmp_path / "health" / "run")
-    assert result["status"] == ("stopped_early" if kinds else "finished")
-    assert (result["batches"] < 200) == bool(kinds)
+    result = fitted(command, tmp_path, {"--run.health": "stop", **change})
+    assert result.status == ("stopped_early" if kinds else "finished")
+    assert (result.batches < 200) == bool(kinds)
     err = capsys.readouterr().err
     assert ("Health, batch" in err) == bool(kinds)
     assert ("has collapsed" in err) == ("collapsed" in kinds)
@@ -186,9 +191,7 @@ def test_real_fits(command, tmp_path, capsys, change, kinds):
 def test_fit_with_diverging_colors(command, tmp_path, capsys):
     """Without L1, and with a hundred times its rate, the generator does as it likes."""
     change = {"--model.l1_weight": "0", "--model.generator_optimizer.lr": "0.02"}
-    words = {**GAN, "--run.root": tmp_path, "--run.health": "warn", **change}
-    assert command("fit", *[word for pair in words.items() for word in pair]) == 0
-    assert read_result(tmp_path / "health" / "run")["status"] == "finished"
+    assert fitted(command, tmp_path, {"--run.health": "warn", **change}).status == "finished"
     assert "colors diverge" in capsys.readouterr().err
 
 
@@ -206,7 +209,5 @@ def test_fit_with_one_tint(command, tmp_path, capsys):
         "--model.l1_weight": "0",
         "--model.generator_optimizer.lr": "0.01",
     }
-    words = {**GAN, "--run.root": tmp_path, **change}
-    assert command("fit", *[word for pair in words.items() for word in pair]) == 0
-    assert read_result(tmp_path / "health" / "run")["status"] == "finished"
+    assert fitted(command, tmp_path, change).status == "finished"
     assert "all images have one tint" in capsys.readouterr().err

@@ -43,6 +43,14 @@ def test_predictions_outside_srgb_keep_their_lightness():
     assert colour.min() > 20
 
 
+def fake_trainer(images, **more):
+    """What the callback asks of a Trainer, with so many validation images."""
+    defaults = {"current_epoch": 0, "should_stop": False, "is_global_zero": True, "loggers": []}
+    defaults |= {"sanity_checking": False, "world_size": 1}
+    loader = SimpleNamespace(dataset=range(images))
+    return SimpleNamespace(val_dataloaders=loader, **defaults | more)
+
+
 def saturation(image):
     """Largest less smallest channel, mean over pixels, of 0..255."""
     pixels = np.asarray(image).astype(int)
@@ -90,15 +98,10 @@ def test_they_are_shown_every_so_many_epochs_and_at_the_end(monkeypatch, tmp_pat
     grids = ImageGrids(count=3, every_n_epochs=every)
     batch = ColorBatch(L=images()[0], ab=images()[2], names=["a", "b"])
     for epoch in range(7):
-        trainer = SimpleNamespace(
+        trainer = fake_trainer(
+            6,
             current_epoch=epoch,
             max_epochs=7,
-            should_stop=False,
-            is_global_zero=True,
-            sanity_checking=False,
-            world_size=1,
-            val_dataloaders=SimpleNamespace(dataset=range(6)),
-            loggers=[],
             callbacks=[BestCheckpoint(tmp_path, None, "max")],
             global_step=epoch + 1,
         )
@@ -116,17 +119,7 @@ def test_they_come_from_all_over_the_split(monkeypatch):
         "lightning_colorize.training.callbacks.grids.log_images",
         lambda loggers, name, image, step: logged.append(image),
     )
-    trainer = SimpleNamespace(
-        current_epoch=0,
-        max_epochs=1,
-        should_stop=False,
-        is_global_zero=True,
-        sanity_checking=False,
-        world_size=1,
-        val_dataloaders=SimpleNamespace(dataset=range(10)),
-        loggers=[],
-        global_step=1,
-    )
+    trainer = fake_trainer(10, max_epochs=1, global_step=1)
     L, ab_hat, ab = images(count=10)
     grids = ImageGrids(count=3)
     for start, stop in ((0, 4), (4, 8), (8, 10)):
@@ -156,18 +149,9 @@ def test_those_of_the_best_epoch_are_kept(monkeypatch, tmp_path, mode, monitor, 
     scores_so_far = []
     for score in (20.0, 21.0, 19.0, 22.0):
         scores_so_far.append(score)
-        trainer = SimpleNamespace(
-            current_epoch=0,
-            max_epochs=-1,
-            should_stop=False,
-            is_global_zero=True,
-            sanity_checking=False,
-            world_size=1,
-            val_dataloaders=SimpleNamespace(dataset=range(2)),
-            loggers=[],
-            callbacks=[best],
-            callback_metrics={"val/psnr": torch.tensor(score)},
-            strategy=strategy,
+        metrics = {"val/psnr": torch.tensor(score)}
+        trainer = fake_trainer(
+            2, callbacks=[best], callback_metrics=metrics, strategy=strategy, max_epochs=-1
         )
         grids.on_validation_batch_end(trainer, None, ab_hat, ColorBatch(L, ab, ["a", "b"]), 0)
         grids.on_validation_epoch_end(trainer, None)

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.metrics.spec import NAMES
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks import (
     BaselineMetrics,
     ResultWriter,
@@ -27,26 +27,26 @@ KEYS = {
 
 
 def test_result_of_a_finished_run(finished_run):
-    result = read_result(finished_run)
-    assert result.keys() >= KEYS
-    assert result["status"] == "finished"
-    assert (result["epochs"], result["batches"], result["images_seen"]) == (2, 6, 24)
-    assert result["restarts"] == 0
-    assert result["best_checkpoint"] == "checkpoints/best.ckpt"
-    assert 0 < result["seconds"] < 60
-    rate = result["images_seen"] / result["seconds"]
-    assert result["images_per_second"] == pytest.approx(rate, rel=0.05)
-    assert result["versions"]["torch"] == torch.__version__.partition("+")[0]
+    result = RunResult.read(finished_run)
+    assert json.loads((finished_run / "result.json").read_text()).keys() >= KEYS
+    assert result.status == "finished"
+    assert (result.epochs, result.batches, result.images_seen) == (2, 6, 24)
+    assert result.restarts == 0
+    assert result.best_checkpoint == "checkpoints/best.ckpt"
+    assert 0 < result.seconds < 60
+    rate = result.images_seen / result.seconds
+    assert result.images_per_second == pytest.approx(rate, rel=0.05)
+    assert result.versions["torch"] == torch.__version__.partition("+")[0]
     names = {f"{split}/{name}" for split in ("val", "test") for name in NAMES}
-    assert result["metrics"].keys() == names | {"train/loss", "val/loss"}
+    assert result.metrics.keys() == names | {"train/loss", "val/loss"}
 
 
 def test_the_baselines_have_the_networks_names(finished_run):
-    result = read_result(finished_run)
-    assert result["baselines"].keys() == {"grey", "mean", "lut"}
-    for table in result["baselines"].values():
-        assert table.keys() == {name for name in result["metrics"] if not name.endswith("/loss")}
-    grey = result["baselines"]["grey"]
+    result = RunResult.read(finished_run)
+    assert result.baselines.keys() == {"grey", "mean", "lut"}
+    for table in result.baselines.values():
+        assert table.keys() == {name for name in result.metrics if not name.endswith("/loss")}
+    grey = result.baselines["grey"]
     assert grey["val/colorfulness"] < 0.1
     assert grey["val/psnr"] != grey["test/psnr"]
 
@@ -58,17 +58,20 @@ def test_validation_metrics_are_the_best_epochs(command):
         *("worse", "--trainer.max_epochs", 4, "--model.optimizer.lr", 0.003),
         *("--model.scheduler", schedule, "--model.scheduler.gamma", 30),
     )
-    result = read_result(run)
+    result = RunResult.read(run)
     with (run / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["val/psnr"]]
     best = max(rows, key=lambda row: float(row["val/psnr"]))
     assert best is not rows[-1], "choose settings under which the last epoch is not the best"
-    assert result["best_metric"] == float(best["val/psnr"])
-    for name, value in result["metrics"].items():
+    assert result.best_metric == float(best["val/psnr"])
+    for name, value in result.metrics.items():
         if name.startswith("val/"):
             assert value == float(best[name]), name
     saved = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     assert saved["global_step"] == int(best["step"]) + 1
+
+
+MODULE = SimpleNamespace(net=torch.nn.Linear(1, 1))
 
 
 def fake_trainer(metrics):
@@ -95,9 +98,8 @@ def fake_trainer(metrics):
 )
 def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, values, best):
     result = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", mode)
-    module = SimpleNamespace(net=torch.nn.Linear(1, 1))
     for epoch, value in enumerate(values):
-        result.on_validation_end(fake_trainer({"val/x": value, "val/epoch": epoch}), module)
+        result.on_validation_end(fake_trainer({"val/x": value, "val/epoch": epoch}), MODULE)
     written = json.loads((tmp_path / "result.json").read_text())
     assert written["best_metric"] == values[best]
     assert written["metrics"]["val/epoch"] == best
@@ -115,10 +117,10 @@ def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, 
 )
 def test_exception_sets_the_status(tmp_path, exception, status):
     result = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
-    result.on_exception(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)), exception)
+    result.on_exception(fake_trainer({}), MODULE, exception)
     assert not list(tmp_path.iterdir())  # the run had not begun
-    result.on_train_start(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)))
-    result.on_exception(fake_trainer({}), SimpleNamespace(net=torch.nn.Linear(1, 1)), exception)
+    result.on_train_start(fake_trainer({}), MODULE)
+    result.on_exception(fake_trainer({}), MODULE, exception)
     written = json.loads((tmp_path / "result.json").read_text())
     assert written["status"] == status
     assert written["parameters"] == 2
@@ -126,17 +128,13 @@ def test_exception_sets_the_status(tmp_path, exception, status):
 
 def test_counts_continue_after_a_restart(tmp_path):
     first = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
-    first.on_validation_end(
-        fake_trainer({"val/x": 2.0}), SimpleNamespace(net=torch.nn.Linear(1, 1))
-    )
+    first.on_validation_end(fake_trainer({"val/x": 2.0}), MODULE)
     for _ in range(3):
         first.on_train_batch_end(fake_trainer({}), None, None, "four", 0)
     second = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
     second.load_state_dict(first.state_dict())
     second.on_train_batch_end(fake_trainer({}), None, None, "four", 0)
-    second.on_validation_end(
-        fake_trainer({"val/x": 1.0}), SimpleNamespace(net=torch.nn.Linear(1, 1))
-    )
+    second.on_validation_end(fake_trainer({"val/x": 1.0}), MODULE)
     written = json.loads((tmp_path / "result.json").read_text())
     assert (written["batches"], written["images_seen"], written["restarts"]) == (4, 16, 1)
     assert written["best_metric"] == written["metrics"]["val/x"] == 2.0
@@ -145,17 +143,17 @@ def test_counts_continue_after_a_restart(tmp_path):
 def test_device_hours_add_up_over_restarts_on_other_devices(tmp_path, monkeypatch):
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    module, state = SimpleNamespace(net=torch.nn.Linear(1, 1)), None
+    state = None
     for devices, hours in ((2, 3.0), (8, 0.5)):
         result = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
         if state is not None:
             result.load_state_dict(state)
         trainer = fake_trainer({})
         trainer.world_size = devices
-        result.on_train_start(trainer, module)
+        result.on_train_start(trainer, MODULE)
         now += hours * 3600
         state = result.state_dict()
-    result.on_validation_end(trainer, module)
+    result.on_validation_end(trainer, MODULE)
     written = json.loads((tmp_path / "result.json").read_text())
     assert written["device_hours"] == 2 * 3 + 8 * 0.5
     assert written["seconds"] == 3.5 * 3600
@@ -164,21 +162,20 @@ def test_device_hours_add_up_over_restarts_on_other_devices(tmp_path, monkeypatc
 def test_device_hours_of_a_killed_process_count(tmp_path, monkeypatch):
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    module = SimpleNamespace(net=torch.nn.Linear(1, 1))
     killed = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
-    killed.on_train_start(fake_trainer({}), module)
+    killed.on_train_start(fake_trainer({}), MODULE)
     now += 3600
     checkpoint = killed.state_dict()
     for _ in range(3):  # trained in vain
         now += 3600
-        killed.on_train_batch_end(fake_trainer({}), module, None, "four", 0)
+        killed.on_train_batch_end(fake_trainer({}), MODULE, None, "four", 0)
     written = json.loads((tmp_path / "result.json").read_text())
     assert (written["status"], written["device_hours"]) == ("interrupted", 4)
     again = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
     again.load_state_dict(checkpoint)
-    again.on_train_start(fake_trainer({}), module)
+    again.on_train_start(fake_trainer({}), MODULE)
     now += 3600
-    again.on_validation_end(fake_trainer({}), module)
+    again.on_validation_end(fake_trainer({}), MODULE)
     written = json.loads((tmp_path / "result.json").read_text())
     assert (written["device_hours"], written["seconds"]) == (5, 2 * 3600)
 
@@ -188,7 +185,7 @@ def test_status_of_early_stopping(command):
         *("early", "--trainer.max_epochs", 9, "--run.patience", 1),
         *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0),
     )
-    result = read_result(run)
-    assert result["status"] == "stopped_early"
-    assert result["epochs"] < 9
-    assert "test/psnr" in result["metrics"]
+    result = RunResult.read(run)
+    assert result.status == "stopped_early"
+    assert result.epochs < 9
+    assert "test/psnr" in result.metrics

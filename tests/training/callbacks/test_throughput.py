@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from lightning_colorize.color import ColorBatch
-from lightning_colorize.runs.folder import read_result
+from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks import Throughput, throughput
 
 WAIT, WORK, HOOKS = 1.0, 3.0, 0.5
@@ -291,15 +291,15 @@ def rows(run, name):
 
 
 def test_a_run_leaves_its_throughput(finished_run):
-    result = read_result(finished_run)
-    assert result["training_flops"] > 0
-    assert result["training_flops"] % result["batches"] == 0
-    assert result["steady_images_per_second"] > result["images_per_second"]
-    assert 0 < result["data_wait_seconds"] < result["seconds"]
-    assert 0 < result["data_wait_share"] < 1
-    assert result["device_hours"] == pytest.approx(result["seconds"] / 3600, abs=1e-5)
-    assert result["mfu"] is None
-    assert result["peak_device_memory"] is None
+    result = RunResult.read(finished_run)
+    assert result.training_flops > 0
+    assert result.training_flops % result.batches == 0
+    assert result.steady_images_per_second > result.images_per_second
+    assert 0 < result.data_wait_seconds < result.seconds
+    assert 0 < result.data_wait_share < 1
+    assert result.device_hours == pytest.approx(result.seconds / 3600, abs=1e-5)
+    assert result.mfu is None
+    assert result.peak_device_memory is None
 
 
 def test_throughput_is_in_all_loggers(finished_run):

@@ -62,13 +62,6 @@ def test_resumed_file_equals_the_uninterrupted_one(tmp_path, killed_after, resum
     assert len(undisturbed.splitlines()) == 10
 
 
-def test_rows_from_the_checkpoint_on_are_dropped(tmp_path):
-    path = tmp_path / "metrics.csv"
-    _fill(MetricsFile(path), range(9))
-    MetricsFile(path, resume_step=4)
-    assert [row["step"] for row in _rows(path)] == ["0", "1", "2", "3"]
-
-
 def test_incomplete_row_is_dropped(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("step,epoch,loss\n49,0,0.5\n50,0,0.25\n5")
