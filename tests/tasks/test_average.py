@@ -105,12 +105,6 @@ def test_it_counts_the_generators_steps(data):
     assert int(task.averaged.n_averaged) == 3
 
 
-def test_without_decay_it_is_the_generator(data):
-    task = make_gan(ema_decay=0.0)
-    train(task, data, max_steps=3)
-    assert not changed(state(task.net), state(task.averaged.module))
-
-
 def test_none_is_kept_without_it(data):
     task = make_gan(ema_decay=None)
     train(task, data, max_steps=1)

@@ -27,12 +27,12 @@ ODD = ["png", "adobe_cmyk_jpeg", "adobe_rgb_jpeg", "rgba_png"]
 def folder(tmp_path, images):
     """An image of every kind, plain and odd by turns, and two that are broken."""
     for name in ("thin_jpeg", *PLAIN[:4], *ODD):
-        getattr(images, f"write_{name}")(tmp_path / name)
+        images.write(name, tmp_path / name)
     images.write_oriented(tmp_path / "turned", 6)
     pixels = np.random.default_rng(0).integers(0, 256, (30, 170, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize((340, 60)).save(tmp_path / "long", "JPEG")
     images.write_jpeg_without_end(tmp_path / "cut")
-    images.write_text(tmp_path / "text")
+    images.write("text", tmp_path / "text")
     return tmp_path
 
 
@@ -254,7 +254,3 @@ def test_device_without_decoder_is_refused(photo_folder, monkeypatch, why):
     assert given == "--data.decode: device"
     assert accepted.startswith("accepted: cpu: torchvision ")
     assert ("it has no decode_jpeg" if gone else "not compiled with nvJPEG") in accepted
-
-
-def test_a_working_decoder_is_accepted():
-    require_decoder(CPU)
