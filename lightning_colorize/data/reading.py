@@ -30,12 +30,7 @@ Decode = Literal["cpu", "device"]
 
 
 class ImageCache:
-    """Caches the images of splits, and counts the memory that they take.
-
-    Args:
-        cache: Where.
-        resize: How images become squares.
-    """
+    """Caches the images of splits, and counts the memory that they take."""
 
     def __init__(self, cache: Cache, resize: Resize) -> None:
         self.cache = cache
@@ -44,26 +39,13 @@ class ImageCache:
         self._device: DeviceMemory | None = None
 
     def caches(self, count: int, side: int, reads: float, processes: int) -> bool:
-        """Return whether a split's images are to be cached.
-
-        Args:
-            count: Images.
-            side: Pixels of their short side.
-            reads: How many images are read in all epochs; fewer than `count` are not worth it.
-            processes: Of this run on this machine.
-        """
+        """Return whether a split's images are to be cached."""
         if self.cache != "auto":
             return self.cache != "never"
         return reads >= count and fits_in_memory(count, side, self._taken, processes)
 
     def load(self, split: str, images: ImageSet, side: int, device: torch.device) -> CachedImages:
         """Read a split's images into memory.
-
-        Args:
-            split: What it is called.
-            images: The images.
-            side: Pixels of their short side.
-            device: Where the run trains.
 
         Raises:
             SourceError: If none of them can be read.
@@ -150,12 +132,7 @@ class Reading(NamedTuple):
         )
 
     def workers(self, images: ImageSet, local_ranks: int) -> int:
-        """Return how many processes read images.
-
-        Args:
-            images: The images.
-            local_ranks: Processes of the run on this machine, which share its cores.
-        """
+        """Return how many processes read images."""
         if isinstance(images, DeviceImages):
             return 0
         if self.num_workers is not None:

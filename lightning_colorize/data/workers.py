@@ -11,9 +11,6 @@ def ignore_signals(worker_id: int) -> None:
 
     Ctrl-C, Slurm and systemd signal all processes of a run. The main process finishes its batch and
     writes a checkpoint. A worker that dies before that fails the run.
-
-    Args:
-        worker_id: Passed by torch's DataLoader.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGUSR1"):

@@ -24,7 +24,7 @@ _COLOR: _Rows = {
         "color/test_lab.py",
     ),
     "lightness-not-centered": (
-        "color.lab:LabScaling.normalise_L",
+        "color.lab:LabScaling.normalize_L",
         returns("L / 50.0"),
         "color/test_lab.py",
     ),
@@ -107,12 +107,12 @@ _METRICS: _Rows = {
 
 _LOSSES: _Rows = {
     "huber-ignores-delta": (
-        "losses.pixel:Huber.forward",
+        "losses.huber:Huber.forward",
         swap("self.delta", "1.0"),
         "losses/test_pixel.py",
     ),
     "loss-in-half-precision": (
-        "losses.pixel:_pair",
+        "losses.base:as_float32_pair",
         calls("promote_types", "it"),
         "losses/test_pixel.py",
     ),

@@ -76,7 +76,7 @@ def test_each_side_pulls_its_way(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_sure_discriminator_still_teaches_the_generator(loss):
+def test_gradient_for_a_confident_discriminator(loss):
     """Non-saturating: at a logit of -8 the fine for being false would have a gradient of 3e-4."""
     logits = torch.full((1, 1, 2, 2), -8.0, requires_grad=True)
     loss().generator(logits).backward()
@@ -98,7 +98,7 @@ def test_in_full_precision_whatever_the_autocast(loss):
 
 
 @pytest.mark.parametrize(("loss", "boundary"), [(BCEAdversarial, 0), (Hinge, 0), (LSGAN, 0.5)])
-def test_at_the_boundary_both_answers_cost_the_same(loss, boundary):
+def test_real_and_fake_have_the_same_loss_at_the_boundary(loss, boundary):
     logits = torch.full((1, 1, 1, 1), float(boundary))
     assert loss.boundary == boundary
     assert loss()(logits, real=True).item() == pytest.approx(loss()(logits, real=False).item())

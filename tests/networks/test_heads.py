@@ -107,7 +107,7 @@ def test_deconv_head_is_relu_transposed_convolution_and_tanh():
 
 
 @pytest.mark.parametrize("size", [(10, 12), (11, 13), (5, 6), (40, 17)])
-def test_deconv_head_gives_the_size_that_is_asked_for(size):
+def test_deconv_head_returns_the_requested_size(size):
     wide, _ = deconv_pair()
     assert wide(torch.randn(1, 4, 5, 6), size).shape == (1, 2, *size)
 

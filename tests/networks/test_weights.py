@@ -33,7 +33,7 @@ def refusal(state, tmp_path):
     return str(caught.value)
 
 
-def test_forms_that_are_taken(state, tmp_path):
+def test_accepted_forms(state, tmp_path):
     wanted = state["conv1.weight"].sum(1, keepdim=True)
     no_counter = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     no_classifier = {k: v for k, v in state.items() if not k.startswith("fc.")}

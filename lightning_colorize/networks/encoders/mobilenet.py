@@ -17,6 +17,7 @@ from lightning_colorize.networks.encoders.pretrained import (
     to_one_channel,
 )
 from lightning_colorize.networks.encoders.weights import load_weights, obtain_weights
+from lightning_colorize.networks.layers import run_stages
 
 
 class MobileNetV2Encoder(PretrainedEncoder):
@@ -73,12 +74,7 @@ class MobileNetV2Encoder(PretrainedEncoder):
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
-        x = normalize_grey(L) if self.normalization == "imagenet" else L
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
+        return run_stages(self.stages, normalize_grey(L) if self.normalization == "imagenet" else L)
 
 
 class Float32DepthwiseConv2d(nn.Module):
@@ -86,9 +82,6 @@ class Float32DepthwiseConv2d(nn.Module):
 
     oneDNN has no fast backward for it in bf16: MobileNetV2's four take 310 ms forward and backward
     (batch 32 of 128x128, channels last, one core of an EPYC), and 31 ms in fp32.
-
-    Args:
-        conv: The convolution to replace, without a bias.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:

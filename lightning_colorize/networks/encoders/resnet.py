@@ -14,6 +14,7 @@ from lightning_colorize.networks.encoders.pretrained import (
     to_one_channel,
 )
 from lightning_colorize.networks.encoders.weights import load_weights, obtain_weights
+from lightning_colorize.networks.layers import run_stages
 
 _PUBLISHED = {
     18: (resnet18, ResNet18_Weights.IMAGENET1K_V1),
@@ -77,8 +78,4 @@ class ResNetEncoder(PretrainedEncoder):
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
         x = normalize_grey(L) if self.normalization == "imagenet" else (L + 1) / 2
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
+        return run_stages(self.stages, x)

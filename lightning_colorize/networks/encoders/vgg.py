@@ -15,6 +15,7 @@ from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
 )
 from lightning_colorize.networks.encoders.weights import load_weights, obtain_weights
+from lightning_colorize.networks.layers import run_stages
 
 
 class VGG16Encoder(PretrainedEncoder):
@@ -65,9 +66,4 @@ class VGG16Encoder(PretrainedEncoder):
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, >=32, >=32) in [-1, 1]."""
-        x = ((L + 1) / 2 - self.mean) / self.std
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
+        return run_stages(self.stages, ((L + 1) / 2 - self.mean) / self.std)
