@@ -94,17 +94,10 @@ class Reading(NamedTuple):
         shuffle: bool = False,
         seed_batches: bool = False,
     ) -> ImageLoader:
-        """Return a loader of uint8 batches.
+        """Return a loader of uint8 batches of a split's images, cached or not.
 
-        Args:
-            images: Of a split, cached or not.
-            side: Height and width of the squares; of images on the device, that of their short
-                sides.
-            corrupt: Receives the images that cannot be read.
-            run: The run that the loader serves.
-            shuffle: For training: a new order in each epoch, random squares, and corrupt images are
-                replaced. Otherwise each image once.
-            seed_batches: As in `ImageLoader`.
+        With `shuffle`, for training, each epoch has a new order and random squares, and corrupt
+        images are replaced. Otherwise each image is read once.
 
         Raises:
             UsageError: If the device is to decode and cannot.

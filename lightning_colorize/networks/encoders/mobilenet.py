@@ -10,13 +10,11 @@ from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from lightning_colorize.networks.base import FeatureInfo
-from lightning_colorize.networks.encoders.fetch import fetch_torchvision
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
     normalize_grey,
     to_one_channel,
 )
-from lightning_colorize.networks.encoders.weights import load_weights, obtain_weights
 from lightning_colorize.networks.layers import run_stages
 
 
@@ -57,11 +55,7 @@ class MobileNetV2Encoder(PretrainedEncoder):
         self.normalization = normalization
         network = mobilenet_v2(weights=None)
         published = MobileNet_V2_Weights.IMAGENET1K_V1
-        state, self.weights_from = obtain_weights(
-            pretrained, weights, lambda: fetch_torchvision(published), f"torchvision {published}"
-        )
-        if state is not None:
-            load_weights(network, state, classifier="classifier.")
+        self.load_torchvision(network, published, classifier="classifier.")
         for block in network.features[1:-1]:
             if block.stride == 2:
                 block.conv[1][0] = Float32DepthwiseConv2d(block.conv[1][0])

@@ -10,7 +10,7 @@ import torch
 
 from lightning_colorize.data.cache import CachedImages
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.shards.images import Prefetcher, first_uses
+from lightning_colorize.data.shards.images import Prefetcher
 from lightning_colorize.data.sources import ShardSource
 
 
@@ -79,13 +79,6 @@ def test_cached_images_have_the_same_order(packed):
     for (names, rgb), (same, equal) in zip(*epochs, strict=True):
         assert names == same
         assert torch.equal(rgb, equal)
-
-
-def test_the_first_use_of_each_shard():
-    shards, first = first_uses(np.array([4, 4, 1, 4, 0, 1]))
-    assert shards.tolist() == [4, 1, 0]
-    assert first.tolist() == [0, 2, 4]
-    assert [part.tolist() for part in first_uses(np.array([], dtype=np.int64))] == [[], []]
 
 
 def test_prefetcher_opens_a_few_shards_in_advance():
