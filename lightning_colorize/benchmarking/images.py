@@ -13,14 +13,7 @@ _NOISE = 3.0
 
 
 def write_images(folder: Path, count: int, width: int, height: int) -> list[Path]:
-    """Write JPEGs of quality 90: enlarged crops of scikit-image's photographs, with camera noise.
-
-    Args:
-        folder: Receives `0000.jpg` and so on, the same files at every call.
-        count: Number of images.
-        width: Width in pixels.
-        height: Height in pixels.
-    """
+    """Write JPEGs of enlarged crops of scikit-image's photographs, always the same files."""
     random = np.random.default_rng(0)
     photographs = [Image.fromarray(load()) for load in PHOTOGRAPHS.values()]
     paths = []

@@ -29,14 +29,7 @@ _IN_MEMORY = 512
 
 @dataclass(frozen=True)
 class Stage:
-    """One measured stage.
-
-    Attributes:
-        kind: The stage.
-        detail: Its variant, in words.
-        timing: The measurements.
-        workers: Number of worker processes, of a loader from files.
-    """
+    """One measured stage."""
 
     kind: Kind
     detail: str
@@ -55,15 +48,7 @@ class Stage:
 
 
 class Settings(NamedTuple):
-    """Settings of the benchmark.
-
-    Attributes:
-        size: Height and width of the network's input in pixels.
-        batch_size: Images in a batch.
-        workers: Numbers of worker processes to try.
-        seconds: Measuring time of each stage.
-        device: Device of conversion and training.
-    """
+    """Settings of the benchmark."""
 
     size: int
     batch_size: int
@@ -74,10 +59,6 @@ class Settings(NamedTuple):
 
 class Bench:
     """Measures the stages.
-
-    Args:
-        folder: A folder of images, of any depth.
-        settings: The settings.
 
     Attributes:
         count: Number of images in the folder.
@@ -211,11 +192,8 @@ def endless(loader: ImageLoader) -> Iterator[RawBatch]:
 
 
 def conclusion(stages: list[Stage]) -> str:
-    """Return one line that names the slowest stage and compares the others with it.
-
-    Args:
-        stages: All measured stages. Of the loaders, the one used by `together` counts.
-    """
+    """Return one line that names the slowest stage and compares the others with it."""
+    # Of the loaders, the one that `together` used counts.
     last = stages[-1]
     loader = max(
         (s for s in stages if s.kind == ("memory" if last.detail == "memory" else "loader")),

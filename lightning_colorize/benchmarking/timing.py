@@ -14,12 +14,7 @@ _QUIET = 30.0  # longest time without a line, in seconds
 
 @dataclass
 class Timing:
-    """Repeated measurements of the same work.
-
-    Attributes:
-        images: Number of images in each repeat.
-        seconds: Time of each repeat.
-    """
+    """Repeated measurements of the same work."""
 
     images: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)

@@ -15,13 +15,7 @@ from lightning_colorize.tasks import RegressionTask
 
 
 class BareTraining:
-    """A task's training step without a Trainer.
-
-    Args:
-        task: Provides network, loss and optimizer. It is moved to the device.
-        device: The device.
-        bf16: Use bf16 autocast, as `precision: bf16-mixed` does.
-    """
+    """A task's training step without a Trainer."""
 
     def __init__(self, task: RegressionTask, device: torch.device, bf16: bool = False) -> None:
         self.task = task.to(device).train()

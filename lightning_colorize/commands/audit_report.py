@@ -14,21 +14,14 @@ from rich.text import Text
 from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
-    from lightning_colorize.data.audit import Audit, Group, LeakingPair
+    from lightning_colorize.data.audit import Audit, Group
 
 _EXAMPLES = 2
 _LEAKS = 10
 
 
 def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path | None) -> None:
-    """Print counts with examples, the leaks, and a summary.
-
-    Args:
-        found: The findings.
-        seconds: Duration of the audit.
-        excluded: Number of images to leave out.
-        listed_in: The file that lists them.
-    """
+    """Print counts with examples, the leaks, and a summary."""
     console = Console()
     boxed = console.is_terminal
     if not boxed:
@@ -142,7 +135,7 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
     }
 
 
-def _splits(found: "Audit", group: "Group | LeakingPair") -> list[str]:
+def _splits(found: "Audit", group: "Group") -> list[str]:
     """Return the split names of a group or pair, in the order train, val, test."""
     return [found.split_names[index] for index in sorted(set(group.splits.tolist()))]
 

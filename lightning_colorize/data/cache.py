@@ -87,13 +87,7 @@ class CachedImages(ImageSet):
         return self._images.name(int(self._indices[index]))
 
     def _block(self, least: int, side: int, left: int) -> Tensor:
-        """Allocate memory for more images: (n,), uint8.
-
-        Args:
-            least: Bytes needed at least.
-            side: Pixels of the short side.
-            left: Number of images not cached yet.
-        """
+        """Allocate at least `least` bytes for the `left` uncached images: (n,), uint8."""
         # The system allocates pages when they are first written.
         return torch.empty(max(_BLOCK, least), dtype=torch.uint8)
 
@@ -113,12 +107,7 @@ def _load(images: ImageSet, side: int, mode: Resize, index: int) -> Tensor | Ima
 
 
 def bytes_needed(count: int, side: int) -> float:
-    """Return the estimated memory of images, for an aspect ratio of 3:2.
-
-    Args:
-        count: Number of images.
-        side: Pixels of their short side.
-    """
+    """Return the estimated memory of images, for an aspect ratio of 3:2."""
     return count * 3 * 1.5 * side**2
 
 

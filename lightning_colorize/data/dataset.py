@@ -42,10 +42,6 @@ def resize(rgb: Tensor, side: int, mode: Resize) -> Tensor:
 def resize_short_side(rgb: Tensor, side: int) -> Tensor:
     """Resize so that the short side has `side` pixels.
 
-    Args:
-        rgb: (..., 3, H, W), uint8.
-        side: Pixels.
-
     Returns:
         (..., 3, h, w), uint8, min(h, w) = side.
     """
@@ -62,9 +58,6 @@ def limit_length(rgb: Tensor) -> Tensor:
     """Center-crop an image that is more than `LONGEST` times as long as it is wide.
 
     Call it before resizing.
-
-    Args:
-        rgb: (..., 3, H, W).
     """
     height, width = rgb.shape[-2:]
     most = LONGEST * min(height, width)
@@ -94,12 +87,7 @@ def square_corner(height: int, width: int, side: int, position: float) -> tuple[
 
 
 class CorruptImage(NamedTuple):
-    """An image that cannot be read.
-
-    Attributes:
-        name: Its name in its source.
-        error: The reason.
-    """
+    """An image that cannot be read."""
 
     name: str
     error: ImageError

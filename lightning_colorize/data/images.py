@@ -18,11 +18,7 @@ from lightning_colorize.data.order import AnyOrder, EpochOrder
 
 
 class NameList(Sequence[str]):
-    """An immutable list of strings in two arrays.
-
-    Args:
-        names: The strings.
-    """
+    """An immutable list of strings in two arrays."""
 
     def __init__(self, names: Iterable[str]) -> None:
         block = bytearray()

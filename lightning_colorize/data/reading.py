@@ -30,12 +30,7 @@ Decode = Literal["cpu", "device"]
 
 
 class ImageCache:
-    """Caches the images of splits, and counts the memory that they take.
-
-    Args:
-        cache: Where.
-        resize: How images become squares.
-    """
+    """Caches the images of splits, and counts the memory that they take."""
 
     def __init__(self, cache: Cache, resize: Resize) -> None:
         self.cache = cache
@@ -44,26 +39,13 @@ class ImageCache:
         self._device: DeviceMemory | None = None
 
     def caches(self, count: int, side: int, reads: float, processes: int) -> bool:
-        """Return whether a split's images are to be cached.
-
-        Args:
-            count: Images.
-            side: Pixels of their short side.
-            reads: How many images are read in all epochs; fewer than `count` are not worth it.
-            processes: Of this run on this machine.
-        """
+        """Return whether a split's images are to be cached."""
         if self.cache != "auto":
             return self.cache != "never"
         return reads >= count and fits_in_memory(count, side, self._taken, processes)
 
     def load(self, split: str, images: ImageSet, side: int, device: torch.device) -> CachedImages:
         """Read a split's images into memory.
-
-        Args:
-            split: What it is called.
-            images: The images.
-            side: Pixels of their short side.
-            device: Where the run trains.
 
         Raises:
             SourceError: If none of them can be read.
@@ -112,17 +94,10 @@ class Reading(NamedTuple):
         shuffle: bool = False,
         seed_batches: bool = False,
     ) -> ImageLoader:
-        """Return a loader of uint8 batches.
+        """Return a loader of uint8 batches of a split's images, cached or not.
 
-        Args:
-            images: Of a split, cached or not.
-            side: Height and width of the squares; of images on the device, that of their short
-                sides.
-            corrupt: Receives the images that cannot be read.
-            run: The run that the loader serves.
-            shuffle: For training: a new order in each epoch, random squares, and corrupt images are
-                replaced. Otherwise each image once.
-            seed_batches: As in `ImageLoader`.
+        With `shuffle`, for training, each epoch has a new order and random squares, and corrupt
+        images are replaced. Otherwise each image is read once.
 
         Raises:
             UsageError: If the device is to decode and cannot.
@@ -150,12 +125,7 @@ class Reading(NamedTuple):
         )
 
     def workers(self, images: ImageSet, local_ranks: int) -> int:
-        """Return how many processes read images.
-
-        Args:
-            images: The images.
-            local_ranks: Processes of the run on this machine, which share its cores.
-        """
+        """Return how many processes read images."""
         if isinstance(images, DeviceImages):
             return 0
         if self.num_workers is not None:

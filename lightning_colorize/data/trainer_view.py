@@ -7,11 +7,7 @@ import torch
 
 
 class TrainerView:
-    """A Trainer's settings, or those of a single CPU process without a Trainer.
-
-    Args:
-        trainer: Lightning's Trainer, or None.
-    """
+    """A Trainer's settings, or those of a single CPU process without a Trainer."""
 
     def __init__(self, trainer: Any | None) -> None:
         self._trainer = trainer
@@ -62,12 +58,7 @@ class TrainerView:
         return None if self._trainer is None else int(self._trainer.fast_dev_run) or None
 
     def reads(self, split: str, batch_size: int) -> float:
-        """Return the largest number of images of a split that are read in all epochs.
-
-        Args:
-            split: train, val or test.
-            batch_size: Images in a batch of one process.
-        """
+        """Return the largest number of images of a split that are read in all epochs."""
         if self._trainer is None:
             return float("inf")
         batches = getattr(self._trainer, f"limit_{split}_batches")

@@ -12,9 +12,6 @@ def init_worker(worker_id: int) -> None:
 
     Ctrl-C, Slurm and systemd signal all processes of a run. The main process finishes its batch and
     writes a checkpoint. A worker that dies before that fails the run.
-
-    Args:
-        worker_id: Passed by torch's DataLoader.
     """
     # A collection would write to every object inherited by fork, and so copy some 60 MB of pages.
     gc.freeze()

@@ -62,9 +62,6 @@ class Encoder(Recorded, nn.Module, ABC):
 class Decoder(nn.Module, ABC):
     """Features to one map at (or a small factor below) the input's size.
 
-    Args:
-        info: Channels and reductions of the encoder's levels.
-
     Attributes:
         out_channels: Channels of the map that `forward` returns.
     """

@@ -12,11 +12,6 @@ class Colorizer(nn.Module):
     Sizes that are no multiple of the coarsest reduction are padded at the right and lower edge by
     replication, and the prediction is cropped. Otherwise each level would round odd sizes, and
     colors would shift by up to one pixel of the coarsest level.
-
-    Args:
-        encoder: From L to features.
-        decoder: The encoder's features to one map.
-        head: The map to a prediction.
     """
 
     def __init__(self, encoder: Encoder, decoder: Decoder, head: Head) -> None:

@@ -16,11 +16,6 @@ class RegressionHead(Head):
     The map is computed for -1..1 and then mapped affinely to `target_range`, so the same weights
     give the same image under either range. For 0..1, tanh is a sigmoid: (tanh(x) + 1) / 2 =
     sigmoid(2x).
-
-    Args:
-        conv: The decoder's map to two channels.
-        target_range: Range of targets and predictions; 0..1 has grey at 0.5.
-        activation: `tanh` keeps predictions within the range, `none` does not.
     """
 
     def __init__(

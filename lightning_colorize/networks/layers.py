@@ -1,9 +1,10 @@
 """Building blocks and initialization shared by encoders, decoders and discriminators."""
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 _NORMS = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
@@ -62,13 +63,6 @@ class LeakyBlock(nn.Sequential):
     """Convolution 4x4, normalization, LeakyReLU(0.2): (B, C, H, W) to (B, out_channels, h, w).
 
     A stride of 2 halves the size (rounded down); a stride of 1 reduces it by one pixel.
-
-    Args:
-        in_channels: Input channels.
-        out_channels: Output channels.
-        norm: What follows the convolution.
-        bias: Give the convolution a bias.
-        stride: Of the convolution.
     """
 
     def __init__(
@@ -81,15 +75,20 @@ class LeakyBlock(nn.Sequential):
         )
 
 
+def run_stages(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """Return the output of each of several consecutive modules."""
+    features = []
+    for stage in stages:
+        x = stage(x)
+        features.append(x)
+    return features
+
+
 def init_normal(module: nn.Module, std: float = 0.02) -> None:
     """Initialize weights as DCGAN and pix2pix do (Radford et al. 2016, Isola et al. 2017).
 
     Convolutions from N(0, std), scales of normalizations from N(1, std), all biases 0. Apply
     a spectral norm afterwards: it starts from the weights that it finds.
-
-    Args:
-        module: Its convolutions and normalizations are initialized.
-        std: The standard deviation.
     """
     for part in module.modules():
         if isinstance(part, _CONVOLUTIONS + _NORMS):

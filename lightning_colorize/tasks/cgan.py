@@ -111,9 +111,12 @@ class CGANTask(ColorizationTask):
         fused: bool = False,
     ) -> None:
         super().__init__(compile, fused)
-        gan_settings.require_turns(generator_every_n_batches, discriminator_every_n_batches)
-        gan_settings.require_stages(generator_epochs, discriminator_epochs, l1_weight)
-        gan_settings.require_norm(gradient_clip_val)
+        gan_settings.require_valid(
+            (generator_every_n_batches, discriminator_every_n_batches),
+            (generator_epochs, discriminator_epochs),
+            l1_weight,
+            gradient_clip_val,
+        )
         self.save_hyperparameters()
         self.automatic_optimization = False
         built = decoder(encoder.info)

@@ -50,14 +50,7 @@ def rebuild_task(
     trust: Trust,
     overrides: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Return the task of a checkpoint with its weights.
-
-    Args:
-        file: The checkpoint's, for messages.
-        checkpoint: As `read_checkpoint` returns it.
-        base: The class that the task must derive from.
-        trust: Classes that may be imported besides ours.
-        overrides: Arguments in place of the recorded ones.
+    """Return the task, derived from `base`, of a checkpoint with its weights.
 
     Raises:
         UsageError: If a class is refused, or the checkpoint does not fit the classes.

@@ -18,13 +18,7 @@ class Stage(Enum):
 
 
 def stage_of(epoch: int, generator_epochs: int, discriminator_epochs: int) -> Stage:
-    """Return the stage of an epoch.
-
-    Args:
-        epoch: Index of the epoch, from 0.
-        generator_epochs: Epochs of the generator alone, on L1, which come first.
-        discriminator_epochs: Epochs of the discriminator alone, which come next.
-    """
+    """Return the stage of an epoch."""
     if epoch < generator_epochs:
         return Stage.GENERATOR
     if epoch < generator_epochs + discriminator_epochs:
@@ -34,10 +28,6 @@ def stage_of(epoch: int, generator_epochs: int, discriminator_epochs: int) -> St
 
 def refuse_trainer(trainer: Mapping[str, Any], strategy: str) -> None:
     """Refuse Trainer settings that manual optimization does not support.
-
-    Args:
-        trainer: The `trainer:` part of a configuration.
-        strategy: The strategy for several processes.
 
     Raises:
         UsageError: With the values to use instead.
@@ -66,39 +56,28 @@ def refuse_trainer(trainer: Mapping[str, Any], strategy: str) -> None:
         )
 
 
-def require_turns(generator_every_n_batches: int, discriminator_every_n_batches: int) -> None:
-    """Refuse batches in which neither network takes a step.
+def require_valid(
+    every_n_batches: tuple[int, int],
+    alone_epochs: tuple[int, int],
+    l1_weight: float,
+    gradient_clip_val: float | None,
+) -> None:
+    """Validate the settings of training; pairs are of the generator and the discriminator.
 
     Raises:
-        ValueError: If neither network takes a step in every batch.
+        ValueError: If one is out of range, or a network would never be trained.
     """
-    if min(generator_every_n_batches, discriminator_every_n_batches) != 1:
+    if min(every_n_batches) != 1:
         raise ValueError(
             "generator_every_n_batches and discriminator_every_n_batches are "
-            f"{generator_every_n_batches} and {discriminator_every_n_batches}: one must be 1"
+            f"{every_n_batches[0]} and {every_n_batches[1]}: one must be 1"
         )
-
-
-def require_stages(generator_epochs: int, discriminator_epochs: int, l1_weight: float) -> None:
-    """Validate the lengths of the stages.
-
-    Raises:
-        ValueError: If a number is negative, or the generator alone has no loss.
-    """
-    if min(generator_epochs, discriminator_epochs, l1_weight) < 0:
+    if min(*alone_epochs, l1_weight) < 0:
         raise ValueError(
             "generator_epochs, discriminator_epochs and l1_weight must not be negative"
         )
-    if generator_epochs and not l1_weight:
+    if alone_epochs[0] and not l1_weight:
         raise ValueError("l1_weight is 0, so generator_epochs would train nothing: write 0")
-
-
-def require_norm(gradient_clip_val: float | None) -> None:
-    """Validate a gradient norm; None is no limit.
-
-    Raises:
-        ValueError: If it is not above 0.
-    """
     if gradient_clip_val is not None and not gradient_clip_val > 0:
         raise ValueError(
             f"gradient_clip_val is {gradient_clip_val}: it must be above 0, or null (no limit)"
@@ -107,11 +86,6 @@ def require_norm(gradient_clip_val: float | None) -> None:
 
 def refuse_epochs(epochs: int | None, generator_epochs: int, discriminator_epochs: int) -> None:
     """Refuse a run that ends before both networks train together.
-
-    Args:
-        epochs: Of the run; None or -1 if limited by time or steps.
-        generator_epochs: Epochs of the generator alone.
-        discriminator_epochs: Epochs of the discriminator alone.
 
     Raises:
         UsageError: With the values to use instead.

@@ -16,10 +16,6 @@ _NETWORKS = ("averaged.module.", "net.")
 def load_network(network: Colorizer, path: Path) -> None:
     """Load the weights of a run's network, unless a checkpoint follows (`skip_weights`).
 
-    Args:
-        network: With the same encoder, decoder and head.
-        path: A checkpoint, or a run folder with a best checkpoint.
-
     Raises:
         UsageError: If there is no checkpoint, or it contains another network.
     """

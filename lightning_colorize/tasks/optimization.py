@@ -26,11 +26,6 @@ Interval = Literal["step", "epoch"]
 def make_optimizer(factory: OptimizerFactory, parameters: Iterable[Any], fused: bool) -> Optimizer:
     """Return an optimizer.
 
-    Args:
-        factory: Builds it.
-        parameters: Parameters or parameter groups.
-        fused: Run each step in one kernel.
-
     Raises:
         UsageError: If the optimizer does not support `fused`.
     """
@@ -54,14 +49,9 @@ def build_optimizer(
     encoder_lr_ratio: float = 1.0,
     fused: bool = False,
 ) -> Optimizer:
-    """Return an optimizer of all trainable parameters.
+    """Return an optimizer of all trainable parameters of `rest`, which may contain the encoder.
 
-    Args:
-        factory: Builds it.
-        encoder: Trained at `encoder_lr_ratio` times the optimizer's rate.
-        rest: Trained at the optimizer's rate; may contain the encoder.
-        encoder_lr_ratio: 0.1 is usual where the encoder is pretrained.
-        fused: As in `make_optimizer`.
+    The encoder is trained at `encoder_lr_ratio` times the rate; 0.1 is usual if it is pretrained.
     """
     slow = [p for p in encoder.parameters() if p.requires_grad]
     known = {id(p) for p in encoder.parameters()}
@@ -74,12 +64,7 @@ def build_optimizer(
 
 
 def keep_encoder_rate(optimizer: Optimizer, encoder_lr_ratio: float) -> None:
-    """Keep the encoder's share of the rate while a rate finder sets one rate for all groups.
-
-    Args:
-        optimizer: From `build_optimizer`.
-        encoder_lr_ratio: The same as there.
-    """
+    """Keep the encoder's share of the rate while a rate finder sets one rate for all groups."""
     if len(optimizer.param_groups) == 1:
         return
 
@@ -109,13 +94,7 @@ def with_schedule(optimizer: Optimizer, factory: SchedulerFactory | None) -> Opt
 
 
 def step_schedules(trainer: Trainer, interval: Interval, step: Callable[[Any, None], None]) -> None:
-    """Step schedules under manual optimization, where Lightning does not.
-
-    Args:
-        trainer: The run's Trainer.
-        interval: The unit that has ended.
-        step: The module's `lr_scheduler_step`.
-    """
+    """Step schedules under manual optimization, where Lightning does not."""
     for config in trainer.lr_scheduler_configs:
         if _interval(config.scheduler) == interval:
             step(config.scheduler, None)

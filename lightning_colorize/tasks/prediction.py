@@ -51,15 +51,9 @@ def seen_side(height: int, width: int, size: int) -> int:
 def upsampled_strips(
     ab: Tensor, height: int, width: int, rows: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Resize ab bilinearly (align_corners=False) in horizontal strips.
+    """Resize ab, (1, 2, h, w), bilinearly (align_corners=False) in strips of some rows.
 
     Together they equal `F.interpolate` of the whole, up to rounding.
-
-    Args:
-        ab: (1, 2, h, w).
-        height: Of the result.
-        width: Of the result.
-        rows: Of one strip.
 
     Yields:
         The rows of a strip, and their ab: (1, 2, up to `rows`, width).

@@ -1,6 +1,3 @@
-from dataclasses import FrozenInstanceError
-
-import pytest
 import torch
 
 from lightning_colorize.color import ColorBatch
@@ -17,9 +14,3 @@ def test_color_batch_length_and_target():
     assert with_target.ab is batch.ab
     assert with_target.names == ["a", "b", "c"]
     assert batch.target is None
-
-
-def test_color_batch_is_frozen():
-    batch = ColorBatch(L=torch.zeros(1, 1, 2, 2), ab=torch.zeros(1, 2, 2, 2), names=["a"])
-    with pytest.raises(FrozenInstanceError):
-        batch.L = torch.ones(1, 1, 2, 2)

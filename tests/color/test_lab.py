@@ -143,11 +143,6 @@ def test_lab_range_of_srgb():
     assert ab.abs().max() < AB_SCALE
 
 
-def test_grey_has_no_color():
-    _, ab = to_lab(as_image(SPECIAL["greys"]).to(torch.uint8))
-    assert ab.abs().max() < 0.02
-
-
 @settings(max_examples=50, deadline=None)
 @given(
     st.integers(1, 5),
@@ -164,13 +159,6 @@ def test_round_trip(height, width, count, seed, floating):
     assert ab.shape == (count, 2, height, width)
     back = (to_rgb(L, ab) * 255).round().to(torch.uint8)
     assert torch.equal(back, rgb)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_round_trip_of_one_color(red, green, blue):
-    rgb = torch.tensor([red, green, blue]).view(1, 3, 1, 1)
-    torch.testing.assert_close(to_rgb(*to_lab(rgb)), rgb, atol=2e-4, rtol=0)
 
 
 def test_scaling_and_back():

@@ -1,5 +1,4 @@
 import json
-import re
 import shutil
 
 import numpy as np
@@ -113,16 +112,6 @@ def test_names_in_a_folder_without_splits_show_their_split(tmp_path, clean, caps
     assert "In more than one split: 1 (1 train and val and test)" in out
     assert ".jpg (test) = " in out
     assert ".jpg (train)" in out
-
-
-def test_table_has_lines_on_a_terminal(clean, capsys, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "80")
-    assert main(["audit", str(clean)]) == 0
-    out = capsys.readouterr().out
-    assert "\u2500\u2500\u2500" in out
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
-    assert max(map(len, plain.splitlines()[:9])) <= 80
 
 
 def test_names_that_are_not_utf8_are_shown_and_listed(clean, tmp_path, capsys):

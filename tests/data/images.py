@@ -1,6 +1,6 @@
 """Small images of every odd kind.
 
-Each `write_*(path)` writes one file and returns what it shows: (H, W, 3), uint8, sRGB, upright,
+`write(kind, path)` writes one file and returns what it shows: (H, W, 3), uint8, sRGB, upright,
 worked out from the numbers that went in. `path`'s suffix is not looked at.
 """
 
@@ -48,80 +48,9 @@ def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options: obj
     image.save(path, **options)
 
 
-def write_jpeg(path: Path) -> np.ndarray:
-    save(path, sample(), **JPEG)
-    return sample()
-
-
-def write_progressive_jpeg(path: Path) -> np.ndarray:
-    save(path, sample(), progressive=True, **JPEG)
-    return sample()
-
-
-def write_subsampled_jpeg(path: Path) -> np.ndarray:
-    save(path, sample(), format="JPEG", quality=97, subsampling=2)
-    return sample()
-
-
-def write_grey_jpeg(path: Path) -> np.ndarray:
-    save(path, sample_grey(), format="JPEG", quality=97)
-    return as_rgb(sample_grey())
-
-
-def write_png(path: Path) -> np.ndarray:
-    save(path, sample(), format="PNG")
-    return sample()
-
-
-def write_bmp(path: Path) -> np.ndarray:
-    save(path, sample(), format="BMP")
-    return sample()
-
-
-def write_webp(path: Path) -> np.ndarray:
-    save(path, sample(), format="WEBP", lossless=True)
-    return sample()
-
-
-def write_ppm(path: Path) -> np.ndarray:
-    save(path, sample(), format="PPM")
-    return sample()
-
-
-def write_tiff(path: Path) -> np.ndarray:
-    save(path, sample(), format="TIFF", compression="tiff_lzw")
-    return sample()
-
-
-def write_grey_png(path: Path) -> np.ndarray:
-    save(path, sample_grey(), format="PNG")
-    return as_rgb(sample_grey())
-
-
-def write_one_bit_png(path: Path) -> np.ndarray:
-    black_or_white = sample_grey() > 120
-    Image.fromarray(black_or_white).save(path, format="PNG")
-    return as_rgb(black_or_white.astype(np.uint8) * 255)
-
-
 def sample_alpha() -> np.ndarray:
     """From transparent at the left to opaque at the right."""
     return np.broadcast_to(np.linspace(0, 255, 64).round().astype(np.uint8), (48, 64))
-
-
-def write_rgba_png(path: Path) -> np.ndarray:
-    save(path, np.dstack([sample(), sample_alpha()]), format="PNG")
-    return over_white(sample(), sample_alpha())
-
-
-def write_rgba_webp(path: Path) -> np.ndarray:
-    save(path, np.dstack([sample(), sample_alpha()]), format="WEBP", lossless=True, exact=True)
-    return over_white(sample(), sample_alpha())
-
-
-def write_la_png(path: Path) -> np.ndarray:
-    save(path, np.dstack([sample_grey(), sample_alpha()]), "LA", format="PNG")
-    return over_white(as_rgb(sample_grey()), sample_alpha())
 
 
 def sample_palette() -> tuple[np.ndarray, np.ndarray]:
@@ -137,41 +66,6 @@ def palette_image() -> Image.Image:
     return image
 
 
-def write_palette_png(path: Path) -> np.ndarray:
-    palette_image().save(path, format="PNG")
-    numbers, colors = sample_palette()
-    return colors[numbers]
-
-
-def write_palette_transparent_png(path: Path) -> np.ndarray:
-    palette_image().save(path, format="PNG", transparency=3)
-    numbers, colors = sample_palette()
-    colors[3] = 255
-    return colors[numbers]
-
-
-def write_palette_alpha_png(path: Path) -> np.ndarray:
-    """Each color of the palette has its own transparency."""
-    numbers, colors = sample_palette()
-    alpha = np.linspace(0, 255, 16).round().astype(np.uint8)
-    palette_image().save(path, format="PNG", transparency=alpha.tobytes())
-    return over_white(colors[numbers], alpha[numbers])
-
-
-def write_palette_gif(path: Path) -> np.ndarray:
-    palette_image().save(path, format="GIF")
-    numbers, colors = sample_palette()
-    return colors[numbers]
-
-
-def write_animated_gif(path: Path) -> np.ndarray:
-    second = Image.new("P", (64, 48), 5)
-    second.putpalette(palette_image().getpalette())
-    palette_image().save(path, format="GIF", save_all=True, append_images=[second], duration=100)
-    numbers, colors = sample_palette()
-    return colors[numbers]
-
-
 def sample_cmyk() -> np.ndarray:
     """Ink, 0 to 255."""
     return np.dstack([255 - sample(), np.full((48, 64), 40, np.uint8)])
@@ -180,19 +74,6 @@ def sample_cmyk() -> np.ndarray:
 def cmyk_shows(ink: np.ndarray) -> np.ndarray:
     light = 1 - ink / 255
     return (255 * light[..., :3] * light[..., 3:]).round().astype(np.uint8)
-
-
-def write_adobe_cmyk_jpeg(path: Path) -> np.ndarray:
-    """As Photoshop writes it: inverted, with an Adobe marker (this is what Pillow writes too)."""
-    save(path, sample_cmyk(), "CMYK", **JPEG)
-    assert b"\xff\xee\x00\x0eAdobe" in path.read_bytes()
-    return cmyk_shows(sample_cmyk())
-
-
-def write_cmyk_tiff(path: Path) -> np.ndarray:
-    """Not inverted."""
-    save(path, sample_cmyk(), "CMYK", format="TIFF")
-    return cmyk_shows(sample_cmyk())
 
 
 def write_lab_tiff(path: Path) -> np.ndarray:
@@ -211,16 +92,6 @@ def srgb_encode(linear: np.ndarray) -> np.ndarray:
     return (255 * curve).round().astype(np.uint8)
 
 
-def sample_deep() -> np.ndarray:
-    """16 bits whose lower byte matters little: what a conversion that clips makes white."""
-    return sample().astype(np.uint16) * 257
-
-
-def write_grey16_png(path: Path) -> np.ndarray:
-    save(path, sample_grey().astype(np.uint16) * 257, format="PNG")
-    return as_rgb(sample_grey())
-
-
 def write_rgb16_png(path: Path) -> np.ndarray:
     """Written by hand: Pillow cannot."""
 
@@ -229,7 +100,7 @@ def write_rgb16_png(path: Path) -> np.ndarray:
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         )
 
-    rows = sample_deep().astype(">u2").reshape(48, -1)
+    rows = (sample().astype(np.uint16) * 257).astype(">u2").reshape(48, -1)
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
     header = struct.pack(">IIBBBBB", 64, 48, 16, 2, 0, 0, 0)
     path.write_bytes(
@@ -245,70 +116,6 @@ def write_grey16_pgm(path: Path) -> np.ndarray:
     deep = sample_grey().astype(">u2") * 257
     path.write_bytes(b"P5\n64 48\n65535\n" + deep.astype(">u2").tobytes())
     return as_rgb(sample_grey())
-
-
-def write_grey16_tiff(path: Path) -> np.ndarray:
-    tifffile.imwrite(path, sample_grey().astype(np.uint16) * 257)
-    return as_rgb(sample_grey())
-
-
-def write_grey16_big_endian_tiff(path: Path) -> np.ndarray:
-    tifffile.imwrite(path, sample_grey().astype(np.uint16) * 257, byteorder=">")
-    return as_rgb(sample_grey())
-
-
-def write_grey16_white_is_zero_tiff(path: Path) -> np.ndarray:
-    deep = sample_grey().astype(np.uint16) * 257
-    tifffile.imwrite(path, 65535 - deep, photometric="miniswhite")
-    return as_rgb(sample_grey())
-
-
-def write_rgb16_tiff(path: Path) -> np.ndarray:
-    tifffile.imwrite(path, sample_deep(), photometric="rgb")
-    return sample()
-
-
-def write_rgb16_planar_tiff(path: Path) -> np.ndarray:
-    tifffile.imwrite(path, np.moveaxis(sample_deep(), -1, 0), photometric="rgb", planarconfig=2)
-    return sample()
-
-
-def write_rgb_float_tiff(path: Path) -> np.ndarray:
-    tifffile.imwrite(path, (sample() / 255).astype(np.float32), photometric="rgb")
-    return sample()
-
-
-def write_rgba_float_tiff(path: Path) -> np.ndarray:
-    pixels = np.dstack([sample(), sample_alpha()]) / 255
-    tifffile.imwrite(
-        path, pixels.astype(np.float32), photometric="rgb", extrasamples=["unassalpha"]
-    )
-    return over_white(sample(), sample_alpha())
-
-
-def write_float_tiff(path: Path) -> np.ndarray:
-    """0 to 1."""
-    tifffile.imwrite(path, (sample_grey() / 255).astype(np.float32))
-    return as_rgb(sample_grey())
-
-
-def write_float255_tiff(path: Path) -> np.ndarray:
-    """0 to 255."""
-    tifffile.imwrite(path, sample_grey().astype(np.float32))
-    return as_rgb(sample_grey())
-
-
-def write_int32_tiff(path: Path) -> np.ndarray:
-    """Sixteen bits' worth in 32."""
-    tifffile.imwrite(path, sample_grey().astype(np.int32) * 257)
-    return as_rgb(sample_grey())
-
-
-def write_uint32_tiff(path: Path) -> np.ndarray:
-    """The whole range of 32 bits, of which the upper half looks negative as int32."""
-    tifffile.imwrite(path, sample_grey().astype(np.uint32) * (2**32 // 255))
-    grey = sample_grey() / sample_grey().max() * 255
-    return as_rgb(grey.round().astype(np.uint8))
 
 
 def turn_away(upright: np.ndarray, orientation: int) -> np.ndarray:
@@ -354,29 +161,6 @@ def write_jpeg_with_thumbnail(path: Path) -> np.ndarray:
     exif = b"Exif\0\0II*\0\x08\0\0\0" + ifd0 + ifd1 + small
     save(path, turn_away(sample(), 6), exif=exif, **JPEG)
     return sample()
-
-
-def write_jpeg_with_damaged_exif(path: Path) -> np.ndarray:
-    save(path, sample(), exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\x07" * 40, **JPEG)
-    return sample()
-
-
-def write_one_pixel_png(path: Path) -> np.ndarray:
-    pixel = np.array([[[12, 200, 99]]], dtype=np.uint8)
-    save(path, pixel, format="PNG")
-    return pixel
-
-
-def write_one_pixel_jpeg(path: Path) -> np.ndarray:
-    pixel = np.array([[[12, 200, 99]]], dtype=np.uint8)
-    save(path, pixel, **JPEG)
-    return pixel
-
-
-def write_thin_jpeg(path: Path) -> np.ndarray:
-    """One pixel high."""
-    save(path, sample(1, 300), **JPEG)
-    return sample(1, 300)
 
 
 PRIMARIES = {
@@ -437,67 +221,177 @@ def rgb_space_shows(pixels: np.ndarray, primaries: str, gamma: float) -> np.ndar
     return srgb_encode((pixels / 255) ** gamma @ to_srgb.T)
 
 
-def write_adobe_rgb_jpeg(path: Path) -> np.ndarray:
-    save(path, sample(), icc_profile=icc_profile("adobe_rgb", 2.2), **JPEG)
-    return rgb_space_shows(sample(), "adobe_rgb", round(2.2 * 256) / 256)
+Write = Callable[[Path], np.ndarray]
+RGB, GREY, ALPHA = sample(), sample_grey(), sample_alpha()
+GREY_JPEG = {"format": "JPEG", "quality": 97}
+# 16 bits whose lower byte matters little: a conversion that clips makes it white.
+DEEP, DEEP_GREY = RGB.astype(np.uint16) * 257, GREY.astype(np.uint16) * 257
+NUMBERS, COLORS = sample_palette()
+PIXEL = np.array([[[12, 200, 99]]], dtype=np.uint8)
+CMYK = sample_cmyk()
 
 
-def write_display_p3_png(path: Path) -> np.ndarray:
-    save(path, sample(), icc_profile=icc_profile("display_p3", 2.2), format="PNG")
-    return rgb_space_shows(sample(), "display_p3", round(2.2 * 256) / 256)
+def saved(
+    pixels: np.ndarray, shows: np.ndarray | None = None, mode: str | None = None, **options: object
+) -> Write:
+    """Return a function that saves pixels by Pillow; without `shows`, they are what it shows."""
+    shown = pixels if shows is None else shows
+
+    def write(path: Path) -> np.ndarray:
+        save(path, pixels, mode, **options)
+        return as_rgb(shown) if shown.ndim == 2 else shown
+
+    return write
 
 
-def write_grey_profile_jpeg(path: Path) -> np.ndarray:
-    """Grey with gamma 1.8, as old Macintosh scans have it."""
-    save(path, sample_grey(), format="JPEG", quality=97, icc_profile=icc_profile(None, 1.8))
-    return as_rgb(srgb_encode((sample_grey() / 255) ** (round(1.8 * 256) / 256)))
+def tiff(values: np.ndarray, shows: np.ndarray, **options: object) -> Write:
+    """Return a function that saves values by tifffile."""
+
+    def write(path: Path) -> np.ndarray:
+        tifffile.imwrite(path, values, **options)
+        return as_rgb(shows) if shows.ndim == 2 else shows
+
+    return write
 
 
-def write_damaged_profile_jpeg(path: Path) -> np.ndarray:
-    save(path, sample(), icc_profile=b"no profile at all" * 20, **JPEG)
-    return sample()
+def palette(shows: np.ndarray, **options: object) -> Write:
+    """Return a function that saves `palette_image`."""
+
+    def write(path: Path) -> np.ndarray:
+        palette_image().save(path, **options)
+        return shows
+
+    return write
 
 
-def encoded(write: Callable[[Path], np.ndarray], path: Path) -> bytes:
-    write(path)
+def second_frame() -> Image.Image:
+    frame = Image.new("P", (64, 48), 5)
+    frame.putpalette(palette_image().getpalette())
+    return frame
+
+
+WHITE_FOR_3 = np.where(np.arange(16)[:, None] == 3, 255, COLORS)[NUMBERS]
+COLOR_ALPHA = np.linspace(0, 255, 16).round().astype(np.uint8)  # of each color of the palette
+GAMMA_22, GAMMA_18 = round(2.2 * 256) / 256, round(1.8 * 256) / 256  # as profiles store them
+
+KINDS: dict[str, Write] = {
+    "jpeg": saved(RGB, **JPEG),
+    "progressive_jpeg": saved(RGB, progressive=True, **JPEG),
+    "subsampled_jpeg": saved(RGB, format="JPEG", quality=97, subsampling=2),
+    "grey_jpeg": saved(GREY, **GREY_JPEG),
+    "thin_jpeg": saved(sample(1, 300), **JPEG),
+    "one_pixel_jpeg": saved(PIXEL, **JPEG),
+    # Inverted, with an Adobe marker, as Photoshop writes it.
+    "adobe_cmyk_jpeg": saved(CMYK, cmyk_shows(CMYK), "CMYK", **JPEG),
+    "adobe_rgb_jpeg": saved(
+        RGB,
+        rgb_space_shows(RGB, "adobe_rgb", GAMMA_22),
+        icc_profile=icc_profile("adobe_rgb", 2.2),
+        **JPEG,
+    ),
+    # As old Macintosh scans.
+    "grey_profile_jpeg": saved(
+        GREY, srgb_encode((GREY / 255) ** GAMMA_18), icc_profile=icc_profile(None, 1.8), **GREY_JPEG
+    ),
+    "damaged_profile_jpeg": saved(RGB, icc_profile=b"no profile at all" * 20, **JPEG),
+    "jpeg_with_damaged_exif": saved(
+        RGB, exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\x07" * 40, **JPEG
+    ),
+    "jpeg_with_thumbnail": write_jpeg_with_thumbnail,
+    "png": saved(RGB, format="PNG"),
+    "grey_png": saved(GREY, format="PNG"),
+    "one_bit_png": saved(GREY > 120, (GREY > 120).astype(np.uint8) * 255, format="PNG"),
+    "one_pixel_png": saved(PIXEL, format="PNG"),
+    "rgba_png": saved(np.dstack([RGB, ALPHA]), over_white(RGB, ALPHA), format="PNG"),
+    "la_png": saved(np.dstack([GREY, ALPHA]), over_white(as_rgb(GREY), ALPHA), "LA", format="PNG"),
+    "palette_png": palette(COLORS[NUMBERS], format="PNG"),
+    "palette_transparent_png": palette(WHITE_FOR_3, format="PNG", transparency=3),
+    "palette_alpha_png": palette(
+        over_white(COLORS[NUMBERS], COLOR_ALPHA[NUMBERS]),
+        format="PNG",
+        transparency=COLOR_ALPHA.tobytes(),
+    ),
+    "display_p3_png": saved(
+        RGB,
+        rgb_space_shows(RGB, "display_p3", GAMMA_22),
+        icc_profile=icc_profile("display_p3", 2.2),
+        format="PNG",
+    ),
+    "grey16_png": saved(DEEP_GREY, GREY, format="PNG"),
+    "rgb16_png": write_rgb16_png,
+    "bmp": saved(RGB, format="BMP"),
+    "ppm": saved(RGB, format="PPM"),
+    "grey16_pgm": write_grey16_pgm,
+    "webp": saved(RGB, format="WEBP", lossless=True),
+    "rgba_webp": saved(
+        np.dstack([RGB, ALPHA]), over_white(RGB, ALPHA), format="WEBP", lossless=True, exact=True
+    ),
+    "palette_gif": palette(COLORS[NUMBERS], format="GIF"),
+    "animated_gif": palette(
+        COLORS[NUMBERS], format="GIF", save_all=True, append_images=[second_frame()], duration=100
+    ),
+    "tiff": saved(RGB, format="TIFF", compression="tiff_lzw"),
+    "cmyk_tiff": saved(CMYK, cmyk_shows(CMYK), "CMYK", format="TIFF"),  # not inverted
+    "lab_tiff": write_lab_tiff,
+    "grey16_tiff": tiff(DEEP_GREY, GREY),
+    "grey16_big_endian_tiff": tiff(DEEP_GREY, GREY, byteorder=">"),
+    "grey16_white_is_zero_tiff": tiff(65535 - DEEP_GREY, GREY, photometric="miniswhite"),
+    "rgb16_tiff": tiff(DEEP, RGB, photometric="rgb"),
+    "rgb16_planar_tiff": tiff(np.moveaxis(DEEP, -1, 0), RGB, photometric="rgb", planarconfig=2),
+    "rgb_float_tiff": tiff((RGB / 255).astype(np.float32), RGB, photometric="rgb"),
+    "rgba_float_tiff": tiff(
+        (np.dstack([RGB, ALPHA]) / 255).astype(np.float32),
+        over_white(RGB, ALPHA),
+        photometric="rgb",
+        extrasamples=["unassalpha"],
+    ),
+    "float_tiff": tiff((GREY / 255).astype(np.float32), GREY),
+    "float255_tiff": tiff(GREY.astype(np.float32), GREY),
+    "int32_tiff": tiff(GREY.astype(np.int32) * 257, GREY),  # 16 bits' worth
+    # The whole range, of which the upper half looks negative as int32.
+    "uint32_tiff": tiff(
+        GREY.astype(np.uint32) * (2**32 // 255), (GREY / GREY.max() * 255).round().astype(np.uint8)
+    ),
+}
+
+
+def write(kind: str, path: Path) -> np.ndarray:
+    """Write one of KINDS, or of BROKEN; returns what it shows."""
+    return (KINDS | BROKEN)[kind](path)
+
+
+def encoded(kind: str, path: Path) -> bytes:
+    write(kind, path)
     return path.read_bytes()
 
 
-def write_truncated(path: Path, write: Callable[[Path], np.ndarray], share: float = 0.6) -> None:
+def write_truncated(path: Path, kind: str, share: float = 0.6) -> None:
     """Write a file's first part only."""
-    whole = encoded(write, path)
+    whole = encoded(kind, path)
     path.write_bytes(whole[: int(len(whole) * share)])
 
 
 def write_jpeg_without_end(path: Path) -> None:
     """All pixels are there, the end marker is not."""
-    path.write_bytes(encoded(write_jpeg, path)[:-2])
+    path.write_bytes(encoded("jpeg", path)[:-2])
 
 
 def write_jpeg_with_damaged_middle(path: Path) -> None:
     """Data end early but with an end marker: decoders warn and go on."""
-    whole = encoded(write_jpeg, path)
+    whole = encoded("jpeg", path)
     path.write_bytes(whole[: len(whole) * 2 // 3] + b"\xff\xd9")
-
-
-def write_empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def write_text(path: Path) -> None:
-    path.write_text("This is not an image.\n" * 50)
 
 
 def write_bomb_jpeg(path: Path) -> None:
     """A header that says 60000 x 60000."""
-    whole = encoded(write_jpeg, path)
+    whole = encoded("jpeg", path)
     at = whole.index(b"\xff\xc0") + 5
     path.write_bytes(whole[:at] + struct.pack(">HH", 60000, 60000) + whole[at + 4 :])
 
 
 def write_bomb_png(path: Path) -> None:
     """A header that says 60000 x 60000."""
-    whole = encoded(write_png, path)
+    whole = encoded("png", path)
     header = b"IHDR" + struct.pack(">II", 60000, 60000) + whole[24:29]
     path.write_bytes(whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:])
 
@@ -505,3 +399,13 @@ def write_bomb_png(path: Path) -> None:
 def write_heic(path: Path) -> None:
     """What an iPhone's file begins with."""
     path.write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(200))
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "empty": Path.touch,
+    "text": lambda path: path.write_text("This is not an image.\n" * 50),
+    "bomb_jpeg": write_bomb_jpeg,
+    "bomb_png": write_bomb_png,
+    "heic": write_heic,
+    "jpeg_with_damaged_middle": write_jpeg_with_damaged_middle,
+}

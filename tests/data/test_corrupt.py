@@ -85,9 +85,3 @@ def test_too_many_at_work_is_no_usage_error():
     assert not issubclass(TooManyCorrupt, UsageError)
     with pytest.raises(TooManyCorrupt, match="2 of 30"):
         CorruptImages(30, 0.01).add(errors("a", "b"), TooManyCorrupt)
-
-
-def test_corrupt_image_counts_once(tmp_path):
-    broken = CorruptImages(100, 0.01, tmp_path / "broken.txt")
-    for _ in range(5):
-        broken.add(errors("a.jpg"))

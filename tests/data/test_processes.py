@@ -12,20 +12,24 @@ from tests.conftest import Commands, write_images
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(300)]
 
 
-def test_a_split_of_one_image_is_refused_before_training(tmp_path):
-    for split, count in {"train": 8, "val": 1, "test": 2}.items():
-        write_images(tmp_path / "photos" / split, count)
-    words = Commands(tmp_path / "photos", tmp_path / "runs").words(
-        "two", "--trainer.devices", 2, "--trainer.strategy", "ddp"
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "lightning_colorize", "fit", *words],
+def run_python(*words):
+    return subprocess.run(
+        [sys.executable, *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
+
+
+def test_a_split_of_one_image_is_refused_before_training(tmp_path):
+    for split, count in {"train": 8, "val": 1, "test": 2}.items():
+        write_images(tmp_path / "photos" / split, count)
+    words = Commands(tmp_path / "photos", tmp_path / "runs").words(
+        "two", "--trainer.devices", 2, "--trainer.strategy", "ddp"
+    )
+    done = run_python("-m", "lightning_colorize", "fit", *words)
     assert done.returncode == 2, done.stderr
     assert "1 val image for 2 processes, each needs at least one: pass --trainer.devices 1" in (
         done.stderr
@@ -70,14 +74,7 @@ def test_plain_trainer_with_two_processes(tmp_path):
         write_images(tmp_path / "photos" / split, count)
     script = tmp_path / "plain.py"
     script.write_text(PLAIN)
-    done = subprocess.run(
-        [sys.executable, script, tmp_path / "photos"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = run_python(script, tmp_path / "photos")
     assert done.returncode == 0, done.stderr
     for split, count in {"train": 8, "val": 4, "test": 4}.items():
         names = re.findall(rf"{split}/\d+\.\w{{3}}", done.stdout)

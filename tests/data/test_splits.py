@@ -36,11 +36,7 @@ def test_shares_that_add_up_to_one_partition_the_names(names):
     parts = split_names(names, DEFAULT_SHARES)
     assert sorted(name for part in parts.values() for name in part) == sorted(names)
     assert all(parts.values())
-
-
-@given(name_lists)
-def test_no_split_is_empty_if_images_suffice(names):
-    parts = split_names(names, DEFAULT_SHARES)
+    # No split is empty if there are enough images.
     if names:
         assert "train" in parts
     if len(names) >= 3:

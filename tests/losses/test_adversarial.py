@@ -1,15 +1,11 @@
-import importlib
-import inspect
 import math
 from pathlib import Path
 
-import jsonargparse
 import pytest
 import torch
 import yaml
-from torch import nn
 
-from lightning_colorize.losses import LSGAN, AdversarialLoss, BCEAdversarial, Hinge, Loss
+from lightning_colorize.losses import LSGAN, AdversarialLoss, BCEAdversarial, Hinge
 
 FRAGMENTS = sorted((Path(__file__).parents[2] / "experiments/adversarial_loss").glob("*.yaml"))
 LOSSES = AdversarialLoss.__subclasses__()
@@ -76,7 +72,7 @@ def test_each_side_pulls_its_way(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_sure_discriminator_still_teaches_the_generator(loss):
+def test_gradient_for_a_confident_discriminator(loss):
     """Non-saturating: at a logit of -8 the fine for being false would have a gradient of 3e-4."""
     logits = torch.full((1, 1, 2, 2), -8.0, requires_grad=True)
     loss().generator(logits).backward()
@@ -98,7 +94,7 @@ def test_in_full_precision_whatever_the_autocast(loss):
 
 
 @pytest.mark.parametrize(("loss", "boundary"), [(BCEAdversarial, 0), (Hinge, 0), (LSGAN, 0.5)])
-def test_at_the_boundary_both_answers_cost_the_same(loss, boundary):
+def test_real_and_fake_have_the_same_loss_at_the_boundary(loss, boundary):
     logits = torch.full((1, 1, 1, 1), float(boundary))
     assert loss.boundary == boundary
     assert loss()(logits, real=True).item() == pytest.approx(loss()(logits, real=False).item())
@@ -117,27 +113,6 @@ def test_smoothing_stays_on_the_right_side(smoothing):
         BCEAdversarial(smoothing)
 
 
-def test_it_is_not_a_loss_of_predictions():
-    assert not issubclass(AdversarialLoss, Loss)
-    assert {loss.__name__ for loss in LOSSES} >= {"BCEAdversarial", "LSGAN", "Hinge"}
-    with pytest.raises(TypeError, match="abstract"):
-        AdversarialLoss()
-
-
 def test_every_loss_has_a_fragment():
     named = [yaml.safe_load(path.read_text())["class_path"].rsplit(".", 1)[1] for path in FRAGMENTS]
     assert sorted(named) == sorted(loss.__name__ for loss in LOSSES)
-
-
-@pytest.mark.parametrize("path", FRAGMENTS, ids=lambda path: path.stem)
-def test_fragments_name_every_argument_and_build(path):
-    fragment = yaml.safe_load(path.read_text())
-    module, name = fragment["class_path"].rsplit(".", 1)
-    cls = getattr(importlib.import_module(module), name)
-    plain = cls.__init__ is nn.Module.__init__
-    expected = set() if plain else set(inspect.signature(cls).parameters)
-    assert set(fragment.get("init_args", {})) == expected
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--adversarial", type=AdversarialLoss)
-    built = parser.instantiate(parser.parse_object({"adversarial": fragment}))
-    assert type(built.adversarial) is cls

@@ -15,7 +15,7 @@ def test_it_adds_up_its_weighted_terms():
     assert loss(PREDICTION, TRUTH).item() == 4.0
 
 
-def test_what_has_no_weight_weighs_one():
+def test_default_weight_is_one():
     loss = WeightedSum({"mse": MSE(), "l1": L1()}, {"mse": 0.0})
     assert loss(PREDICTION, TRUTH).item() == 0.5
 

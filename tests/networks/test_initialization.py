@@ -4,7 +4,7 @@ from torch import nn
 from lightning_colorize.networks import init_normal
 
 
-def test_what_is_drawn_from_what():
+def test_distributions():
     torch.manual_seed(0)
     parts = {
         "conv": nn.Conv2d(64, 128, 3),

@@ -98,15 +98,6 @@ def test_weights_of_another_model_are_refused(tmp_path):
         TimmEncoder("test_resnet", weights=tmp_path / "w.pth")
 
 
-def test_frozen_keeps_statistics(tmp_path):
-    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pth")
-    encoder = TimmEncoder("test_resnet", weights=tmp_path / "w.pth", frozen=True).train()
-    before = {k: v.clone() for k, v in encoder.state_dict().items()}
-    encoder(torch.rand(2, 1, 32, 32))
-    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
-    assert not any(p.requires_grad for p in encoder.parameters())
-
-
 def test_pretrained_takes_what_timm_fetches(monkeypatch):
     create, asked = timm.create_model, []
 

@@ -136,10 +136,6 @@ def test_a_size_that_does_not_fit_is_refused_with_what_to_write(size, depth, mes
         UNetEncoder(size, depth)
 
 
-def test_depth_can_be_given():
-    assert UNetEncoder(128, depth=4, width=2).info == ((2, 4, 8, 16), (2, 4, 8, 16))
-
-
 @pytest.mark.parametrize("norm", ["batch", "instance"])
 def test_norm_and_bias(norm):
     network = generator(64, width=4, norm=norm)

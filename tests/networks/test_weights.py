@@ -12,7 +12,7 @@ from lightning_colorize.networks import (
     WeightsError,
     skip_weights,
 )
-from lightning_colorize.networks.encoders import resnet
+from lightning_colorize.networks.encoders import pretrained
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def refusal(state, tmp_path):
     return str(caught.value)
 
 
-def test_forms_that_are_taken(state, tmp_path):
+def test_accepted_forms(state, tmp_path):
     wanted = state["conv1.weight"].sum(1, keepdim=True)
     no_counter = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     no_classifier = {k: v for k, v in state.items() if not k.startswith("fc.")}
@@ -85,7 +85,7 @@ def test_failed_fetch_names_both_ways_out(monkeypatch):
     def offline(published):
         raise OSError("Name or service\nnot known")
 
-    monkeypatch.setattr(resnet, "fetch_torchvision", offline)
+    monkeypatch.setattr(pretrained, "fetch_torchvision", offline)
     with pytest.raises(WeightsError, match="Name or service not known") as caught:
         ResNetEncoder(pretrained=True)
     assert "weights: PATH" in str(caught.value)
@@ -93,7 +93,7 @@ def test_failed_fetch_names_both_ways_out(monkeypatch):
 
 
 def test_a_file_goes_before_a_fetch(state, tmp_path, monkeypatch):
-    monkeypatch.setattr(resnet, "fetch_torchvision", lambda published: pytest.fail("fetched"))
+    monkeypatch.setattr(pretrained, "fetch_torchvision", lambda published: pytest.fail("fetched"))
     torch.save(state, tmp_path / "w.pth")
     encoder = ResNetEncoder(pretrained=True, weights=tmp_path / "w.pth")
     assert encoder.weights_from.startswith("file")

@@ -9,7 +9,7 @@ from lightning_colorize.networks import DeconvHead, PatchDiscriminator, UNetEnco
 from tests.tasks.conftest import STILL, changed, make_gan, train
 
 
-def test_networks_are_called_as_seldom_as_can_be(data):
+def test_calls_of_each_network_in_a_batch(data):
     task = make_gan(ema_decay=0.9)
     drawn, judged, averaged = [], [], []
     task.net.register_forward_hook(lambda _, __, ab: drawn.append(ab))
@@ -103,7 +103,7 @@ def test_a_batch_is_one_counted_step(data, options, generator, discriminator):
     assert diary.batches_of("discriminator") == discriminator
 
 
-def test_one_of_both_ratios_is_1():
+def test_one_network_steps_in_every_batch():
     with pytest.raises(ValueError, match="are 2 and 3: one must be 1"):
         make_gan(generator_every_n_batches=2, discriminator_every_n_batches=3)
 

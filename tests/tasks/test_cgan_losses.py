@@ -94,7 +94,7 @@ def test_the_halved_loss_of_the_discriminator(data):
         (Hinge, 0.75, 0.25, 0.5, (0.75, 0.25)),
     ],
 )
-def test_what_the_discriminator_thinks(data, loss, real, fake, accuracy, scores):
+def test_accuracy_and_scores_of_the_discriminator(data, loss, real, fake, accuracy, scores):
     _, logged = first_batch(told_gan(loss=loss(), real=real, fake=fake), data)
     assert logged["train/d_accuracy"] == accuracy
     found = logged["train/d_real"], logged["train/d_fake"]

@@ -167,22 +167,12 @@ REFUSED = {
         [*STAGED[:-1], 2],
         "3 or more with generator_epochs 1 and discriminator_epochs 1",
     ),
-    "clipping to nothing": (["--model.gradient_clip_val", 0], "must be above 0"),
     "no channels": (["--model.encoder.width", 0], "width is 0"),
     "too small to judge": (
         ["--model.discriminator.layers", 4],
         "48 or more with this discriminator; or give it fewer --model.discriminator.layers",
     ),
     "too deep": (["--model.encoder.depth", 6], "write depth: 5, or size 64"),
-    "an odd size": (["--data.size", 36], "multiples of 8, not 36: write size 40"),
-    "both skip": (
-        [
-            *("--model.generator_every_n_batches", 2),
-            *("--model.discriminator_every_n_batches", 2),
-        ],
-        "one must be 1",
-    ),
-    "no average": (["--model.ema_decay", 1], "from 0 to below 1"),
 }
 
 

@@ -101,7 +101,7 @@ def test_checkpoints_load_with_and_without(kind, compiled, photo_folder, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", COMMANDS)
-def test_compiled_in_earnest_it_learns_the_same_and_resumes_exactly(
+def test_compiled_training_learns_the_same_and_resumes_exactly(
     kind, monkeypatch, photo_folder, tmp_path
 ):
     """Graphs of Dynamo and AOTAutograd, run by PyTorch: what inductor makes of them is its own."""

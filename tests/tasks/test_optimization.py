@@ -45,7 +45,7 @@ def test_what_is_frozen_gets_no_state(net, ratio):
     assert all(torch.equal(a, b) for a, b in zip(before, net["encoder"].parameters(), strict=True))
 
 
-def test_schedules_step_when_they_want_to(net):
+def test_interval_of_each_schedule(net):
     optimizer = SGD(net.parameters(), lr=1.0)
     assert with_schedule(optimizer, None) is optimizer
     intervals = {}
@@ -138,7 +138,7 @@ def test_an_optimizer_that_cannot_be_fused_is_refused_in_a_line(data):
     assert "fused" in accepted
 
 
-def test_scaled_gradients_are_not_clipped_behind_a_fused_optimizers_back():
+def test_clipping_scaled_gradients_of_fused_optimizers_is_refused():
     trainer = {"precision": "16-mixed", "gradient_clip_val": 1.0}
     with pytest.raises(UsageError, match="bf16-mixed"):
         regression(fused=True).check(trainer, 32)

@@ -83,7 +83,7 @@ def test_time_is_a_budget_too(monkeypatch):
     assert run_progress(trainer) == pytest.approx(0.3)
 
 
-def test_a_resumed_schedule_goes_on():
+def test_resumed_schedule_continues():
     undisturbed, stopped = make(), make()
     for schedule in (undisturbed, stopped):
         schedule.follow(FakeTrainer(3, max_steps=20))

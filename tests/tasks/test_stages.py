@@ -51,14 +51,6 @@ def test_only_the_stages_own_networks_change(staged):
     assert [judged.count(batch) for batch in range(9)] == [0] * 3 + [2] * 3 + [3] * 3
 
 
-def test_each_optimizer_has_stepped_in_its_own_stages(staged):
-    _, diary, _ = staged
-    assert diary.batches_of("generator") == [0, 1, 2, 6, 7, 8]
-    assert diary.batches_of("discriminator") == [3, 4, 5, 6, 7, 8]
-    for optimizer in diary.trainer.optimizers:
-        assert {int(kept["step"]) for kept in optimizer.state.values()} == {6}
-
-
 def test_what_is_logged_in_each_stage(staged):
     _, diary, _ = staged
     generator = {"train/loss", "train/l1", "train/g_grad_norm"}

@@ -7,9 +7,7 @@ import torch
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import load_model
-from lightning_colorize.networks import DeconvHead, UNetDecoder
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.tasks import RegressionTask
 from tests.conftest import Commands
 from tests.tasks.conftest import make_gan, state
 from tests.training.test_resume import stop_in  # noqa: F401
@@ -49,17 +47,6 @@ def test_a_regression_is_where_the_generator_starts(regression_run, file):
         assert found.keys() == trained.keys()
         assert all(torch.equal(found[name], value) for name, value in trained.items())
     assert not torch.equal(make_gan().net.head.conv.weight, trained["head.conv.weight"])
-
-
-def test_it_is_the_network_that_the_regression_trained(regression_run):
-    trained = load_model(regression_run).task
-    assert isinstance(trained, RegressionTask)
-    assert isinstance(trained.net.decoder, UNetDecoder)
-    assert isinstance(trained.net.head, DeconvHead)
-    task = make_gan(generator_checkpoint=str(regression_run)).eval()
-    L = torch.linspace(0, 100, 32).expand(2, 1, 32, 32)
-    with torch.no_grad():
-        assert torch.equal(task(L), trained(L))
 
 
 def test_a_run_that_starts_there_begins_better(gan_command, regression_run):

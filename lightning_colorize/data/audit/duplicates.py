@@ -21,14 +21,14 @@ from lightning_colorize.data.audit.features import LENGTH, MIRRORED
 RADIUS = 0.08
 """Largest distance between the descriptors of near duplicates. Measured on photographs: halving
 the size and JPEG quality 70 move a descriptor by 0.005, one in a thousand by more than 0.032, none
-by more than 0.062; see docs/audit.md for larger distances."""
+by more than 0.062; see docs/how-to/audit.md for larger distances."""
 
 _CHUNK = 8192  # about a second, after which Ctrl-C takes effect
 
 
 @dataclass(frozen=True)
 class Group:
-    """Images that show the same as their representative.
+    """Images that show the same as their representative, or a leaking pair.
 
     Attributes:
         members: Their indices, the representative first.
@@ -56,24 +56,9 @@ class Group:
         return bool((self.splits != self.splits[0]).any())
 
 
-@dataclass(frozen=True)
-class LeakingPair:
-    """Near duplicates in two splits that belong to different groups.
-
-    Attributes:
-        members: Their indices, that of the later split first.
-        splits: Their split indices.
-        exact: Always False: equal bytes are in one group.
-    """
-
-    members: np.ndarray
-    splits: np.ndarray
-    exact: bool = False
-
-
 def find_duplicates(
     features: np.ndarray, splits: np.ndarray, faulty: np.ndarray
-) -> tuple[list[Group], list[LeakingPair]]:
+) -> tuple[list[Group], list[Group]]:
     """Group the duplicates and near duplicates.
 
     The representative of a group is an image without other faults; then that of the later split,
@@ -121,7 +106,7 @@ def find_duplicates(
     leaking = np.zeros(len(images), dtype=bool)
     leaking[leader[own_splits != own_splits[leader]]] = True
     pairs = [
-        LeakingPair(images[pair], own_splits[pair])
+        Group(images[pair], False, own_splits[pair])
         for pair in distinct[
             _pairs_across_splits(points, own_splits[distinct], leaking[leader[distinct]])
         ]

@@ -55,10 +55,6 @@ _FEATURE_SIDE = 128
 def audit_image(images: ImageSet, index: int) -> tuple[np.ndarray, ImageError | None]:
     """Read an image once and compute its features.
 
-    Args:
-        images: A set whose images are files, or bytes of files.
-        index: Which one.
-
     Returns:
         A record, () of `FEATURES`, and the error of a broken image.
     """

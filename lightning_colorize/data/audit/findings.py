@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.common.progress import progress
-from lightning_colorize.data.audit.duplicates import Group, LeakingPair, find_duplicates
+from lightning_colorize.data.audit.duplicates import Group, find_duplicates
 from lightning_colorize.data.audit.features import FEATURES, NEAR_GREY, audit_image
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import ConcatImages, ImageSet
@@ -74,12 +72,12 @@ class Audit:
         return self._duplicates[0]
 
     @property
-    def pairs(self) -> list[LeakingPair]:
+    def pairs(self) -> list[Group]:
         """The leaking pairs whose images belong to different groups."""
         return self._duplicates[1]
 
     @cached_property
-    def _duplicates(self) -> tuple[list[Group], list[LeakingPair]]:
+    def _duplicates(self) -> tuple[list[Group], list[Group]]:
         faulty = np.zeros(len(self.features), dtype=bool)
         for indices in (self.near_grey, self.tiny, self.cmyk_without_profile):
             faulty[indices] = True
@@ -91,7 +89,7 @@ class Audit:
         return tuple(self.parts)
 
     @property
-    def leaks(self) -> list[Group | LeakingPair]:
+    def leaks(self) -> list[Group]:
         """Duplicates in more than one split: groups, then pairs."""
         return [*(group for group in self.groups if group.leaks), *self.pairs]
 
@@ -106,10 +104,6 @@ class Audit:
 
 def audit(splits: Splits, min_side: int) -> Audit:
     """Read every image once and compute its features, about a hundred bytes each.
-
-    Args:
-        splits: The splits of a source, as training uses them.
-        min_side: Pixels of the short side below which an image is tiny.
 
     Raises:
         UsageError: If the images are not files.
@@ -187,8 +181,6 @@ class _AuditedImages(Dataset[_Audited]):
 def _audited(images: ImageSet) -> Iterator[_Audited]:
     """Yield the features and the error of each image, in order."""
     workers = cores() if len(images) >= _WORKERS_FROM else 0
-    if workers:
-        to_lab(torch.zeros(1, 3, 1, 1))  # imports kornia before the workers are forked
     chunks = DataLoader(_AuditedImages(images), _CHUNK, num_workers=workers, collate_fn=_stack)
     for chunk in chunks:
         yield from zip(*chunk, strict=True)

@@ -135,11 +135,6 @@ def read_bytes(path: Path) -> bytes:
 def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor:
     """Decode the bytes of an image file of any kind, as `read_image` does.
 
-    Args:
-        data: The bytes.
-        path: Of the file, for the error.
-        min_side: As in `read_image`.
-
     Returns:
         (3, H, W), uint8, sRGB.
 
@@ -171,10 +166,6 @@ class Header(NamedTuple):
 
 def read_header(file: BinaryIO, path: Path) -> Header:
     """Read the header of an image file.
-
-    Args:
-        file: The open file, or its bytes.
-        path: Of the file, for the error.
 
     Raises:
         ImageError: If the header cannot be read. Damage behind it is not detected.

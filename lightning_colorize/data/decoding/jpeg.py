@@ -48,9 +48,6 @@ def decode_jpegs(files: list[Tensor], device: torch.device = _CPU) -> list[Tenso
 def plain_jpeg_pixels(data: bytes) -> int | None:
     """Return the number of pixels of a JPEG that every decoder reads as `read_image` does.
 
-    Args:
-        data: A file's bytes; only the header is read.
-
     Returns:
         None for other formats, CMYK, EXIF rotation, color spaces other than sRGB, truncated and
         unreadable files.

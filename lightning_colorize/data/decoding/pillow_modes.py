@@ -15,9 +15,6 @@ def to_srgb(image: Image.Image) -> Image.Image:
 
     Deep images are scaled to 8 bits, transparency is composited over white, and embedded profiles
     are converted (relative colorimetric). CMYK without a profile is converted by Pillow's formula.
-
-    Args:
-        image: An image of any mode, loaded or not.
     """
     profile = image.info.get("icc_profile")
     image = _over_white(_to_eight_bits(image))

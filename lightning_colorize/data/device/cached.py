@@ -18,11 +18,7 @@ SHARE = 0.5
 
 
 class DeviceMemory:
-    """Allocates device memory for the images of all splits.
-
-    Args:
-        device: The device.
-    """
+    """Allocates device memory for the images of all splits."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -29,11 +29,6 @@ class CheckedShards:
     """The shards of a split.
 
     Worker processes share the state of each shard, so only one of them verifies it.
-
-    Args:
-        store: Access to the files.
-        shards: The shards.
-        skip: Continue without damaged shards.
     """
 
     def __init__(self, store: Store, shards: Sequence[Shard], skip: bool) -> None:

@@ -157,11 +157,7 @@ class Prefetcher:
 
 
 def first_uses(shards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shards in the order of their first use, and the position of that use.
-
-    Args:
-        shards: The shard of each image that is read, (N,).
-    """
+    """Return the shards in the order of their first use, and the position of that use."""
     used, first = np.unique(shards, return_index=True)
     order = np.argsort(first)
     return used[order], first[order]

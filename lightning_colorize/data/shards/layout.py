@@ -25,9 +25,6 @@ class OpenShard:
 
     Reads do not share a file position. The file is closed when the object is garbage-collected.
 
-    Args:
-        path: The file.
-
     Attributes:
         descriptor: The file descriptor.
     """

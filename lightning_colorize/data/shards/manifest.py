@@ -77,10 +77,6 @@ def sha256_of(file: Path | BufferedReader) -> str:
 def parse_manifest(content: bytes, location: str) -> Pack:
     """Parse and validate `pack.json`, which may come from an untrusted URL.
 
-    Args:
-        content: The content of the file.
-        location: Its path or URL, for the error.
-
     Raises:
         UsageError: If it is of another version, or not a manifest.
     """

@@ -37,12 +37,7 @@ _LOCK_TIMEOUT = 10.0
 def pack(plan: Plan, target: Path, workers: int) -> PackSummary:
     """Write the missing shards, and then `pack.json`.
 
-    The files are identical for any number of workers and interruptions.
-
-    Args:
-        plan: The plan of the pack.
-        target: The folder; it may contain an unfinished or finished pack of the same plan.
-        workers: Number of worker processes; 0 for this process.
+    The files are identical for any number of workers (0: this process) and interruptions.
 
     Raises:
         UsageError: If the folder contains something else, another process packs into it, or

@@ -62,13 +62,7 @@ def pack_settings(
 
 @dataclass(frozen=True)
 class Plan:
-    """Which image goes into which shard.
-
-    Attributes:
-        folder: The folder with the images.
-        settings: How the images are packed.
-        names: The images of each split, in the order of the shards.
-    """
+    """Which image goes into which shard."""
 
     folder: Path
     settings: PackSettings
@@ -118,11 +112,6 @@ def make_plan(folder: Path, splits: Mapping[str, Sequence[str]], settings: PackS
     """Put the images of each split into a random order that depends on their names alone.
 
     Each shard is then a mixture of all classes and all shoots.
-
-    Args:
-        folder: The folder with the images.
-        splits: The names of each split's images, relative to the folder.
-        settings: How the images are packed.
     """
     names = {}
     for split, own in splits.items():

@@ -39,11 +39,7 @@ _NOT_RETRIED = (
 
 
 class FolderStore:
-    """A pack in a local folder.
-
-    Args:
-        folder: The folder.
-    """
+    """A pack in a local folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -182,12 +178,7 @@ def _open_cached(cached: Path) -> OpenShard | None:
 
 
 def with_retries(fetch: Callable[[], T], location: str) -> T:
-    """Return the result of a network access, retried with growing delays.
-
-    Args:
-        fetch: The access; file systems raise classes of their own.
-        location: The URL, for the message about a retry.
-    """
+    """Return the result of a network access, retried with growing delays."""
     for delay in DELAYS:
         try:
             return fetch()

@@ -50,15 +50,7 @@ class WrittenShard(NamedTuple):
 
 @dataclass(frozen=True)
 class PackSummary:
-    """The result of packing.
-
-    Attributes:
-        images: Number of images of each split.
-        shards: Number of all shards.
-        reused: Number of shards that an earlier run of the command had written.
-        bytes: Length of all shards.
-        broken: Number of images that could not be read.
-    """
+    """The result of packing."""
 
     images: dict[str, int]
     shards: int
@@ -132,12 +124,6 @@ def _encoded(rgb: Tensor, settings: PackSettings) -> Any:
 
 def write_summary(plan: Plan, target: Path, shards: list[WrittenShard], reused: int) -> PackSummary:
     """Write the names, LitData's indices, the list of broken images, and last `pack.json`.
-
-    Args:
-        plan: The plan of the pack.
-        target: The pack's folder.
-        shards: The shards, in the plan's order.
-        reused: How many of them existed before.
 
     Raises:
         WorkError: If no image can be read.

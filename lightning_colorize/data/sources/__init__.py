@@ -29,12 +29,7 @@ __all__ = [
 
 
 def default_source(root: Root | None) -> Source:
-    """Return the source for a root if no source is configured.
-
-    Args:
-        root: None for scikit-image's photographs; a URL, or a folder with `pack.json`, for shards;
-            any other folder for its images.
-    """
+    """Return the default source: of scikit-image, of shards (a URL or `pack.json`), or a folder."""
     if root is None:
         return EmbeddedSource()
     return ShardSource() if isinstance(root, str) or is_pack(root) else FolderSource()

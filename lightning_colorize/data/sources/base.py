@@ -51,10 +51,6 @@ def parse_root(text: str) -> Root:
 def require_local(root: Root, reader: str) -> Path:
     """Return a local path with `~` expanded.
 
-    Args:
-        root: A path or a URL.
-        reader: The name of the source, for the message.
-
     Raises:
         SourceError: If the root is a URL.
     """

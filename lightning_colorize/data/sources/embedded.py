@@ -32,12 +32,7 @@ class Region(NamedTuple):
 
 
 class RegionImages(ImageSet):
-    """Rectangles of photographs in memory.
-
-    Args:
-        photographs: By name, each (3, H, W), uint8; shared, not copied.
-        regions: The images of this set.
-    """
+    """Rectangles of photographs in memory."""
 
     def __init__(self, photographs: dict[str, Tensor], regions: list[Region]) -> None:
         self.photographs = photographs
@@ -92,9 +87,6 @@ class EmbeddedSource(Source):
 
     def splits(self, root: Root | None) -> Splits:
         """Return the windows ("train"), squares ("val") and the held-out photograph ("test").
-
-        Args:
-            root: Must be None.
 
         Raises:
             SourceError: If `root` is set, or the sizes do not fit the photographs.

@@ -73,9 +73,6 @@ class FolderSource(Source):
     def splits(self, root: Root | None) -> Splits:
         """Return the images of each split; names are relative to the folder.
 
-        Args:
-            root: The folder.
-
         Raises:
             SourceError: If the folder does not exist, or has no matching image.
         """

@@ -46,9 +46,6 @@ class ImageNetSource(Source):
     def splits(self, root: Root | None) -> Splits:
         """Return the training and validation images, named `train/<wnid>/<file>` and so on.
 
-        Args:
-            root: The folder.
-
         Raises:
             SourceError: If the folder has another layout, or `exclude_list` names other images.
         """

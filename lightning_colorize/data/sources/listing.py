@@ -23,11 +23,6 @@ def require_at_least_one(**limits: int | None) -> None:
 def require_folder(root: Root | None, reader: str, option: str = "--data.root") -> Path:
     """Return the folder with `~` expanded.
 
-    Args:
-        root: The folder.
-        reader: The name of the source or command that reads it, for the message.
-        option: The option that names the folder, for the message.
-
     Raises:
         SourceError: If the root is None, missing, a file or a URL.
     """
@@ -48,9 +43,6 @@ def list_images(folder: Path) -> list[str]:
     Hidden files and folders and `__MACOSX` are left out. Links are followed, and a folder that is
     reached twice is listed once, preferably under its own path. A dangling link with an image
     suffix is listed, so that it is reported as a broken image.
-
-    Args:
-        folder: An existing folder.
 
     Returns:
         Names relative to the folder, with forward slashes.
@@ -129,11 +121,6 @@ def matching(names: Iterable[str], patterns: str | list[str]) -> set[str]:
 
 def listed_names(exclude_list: Path | None, names: Collection[str], root: Path) -> set[str]:
     """Return the names in a source's `exclude_list`, or an empty set without one.
-
-    Args:
-        exclude_list: A file as `read_name_list` reads it.
-        names: Of all images of the source.
-        root: The folder or file with the images, for the message.
 
     Raises:
         UsageError: If the file cannot be read, or names none of the images or all of them.

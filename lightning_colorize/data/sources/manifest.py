@@ -34,9 +34,6 @@ class ManifestSource(Source):
     def splits(self, root: Root | None) -> Splits:
         """Return the images of each split; names are the paths of the list.
 
-        Args:
-            root: The CSV file.
-
         Raises:
             SourceError: If the file is missing, empty or invalid, with the line's number; or if
                 `exclude_list` names other images.

@@ -58,9 +58,6 @@ class OxfordPetSource(Source):
     def prepare(self, root: Root | None) -> None:
         """Download the data set if it is missing and `download` is set.
 
-        Args:
-            root: The folder; created if needed.
-
         Raises:
             SourceError: If the download fails; the message says how to do it by hand.
         """
@@ -70,9 +67,6 @@ class OxfordPetSource(Source):
 
     def splits(self, root: Root | None) -> Splits:
         """Return the images of each split, named by their files.
-
-        Args:
-            root: The folder that contains the data set.
 
         Raises:
             SourceError: If the data set or the breed is missing, or `exclude_list` names other
@@ -140,9 +134,6 @@ def _breed(name: str) -> str:
 
 def download(root: Path) -> None:
     """Download the data set through torchvision into `root/oxford-iiit-pet`.
-
-    Args:
-        root: The folder; created if needed.
 
     Raises:
         SourceError: If the download fails, or stalls for 10 s.

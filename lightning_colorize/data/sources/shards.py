@@ -59,9 +59,6 @@ class ShardSource(Source):
     def splits(self, root: Root | None) -> Splits:
         """Return the images of each split that was packed.
 
-        Args:
-            root: The folder or URL with `pack.json`.
-
         Raises:
             SourceError: If `pack.json` is missing or cannot be read, or `max_cache_bytes` is too
                 small.

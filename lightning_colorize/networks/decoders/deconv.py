@@ -53,13 +53,7 @@ class DeconvDecoder(PyramidDecoder):
 
 
 class TransposedBlock(nn.Sequential):
-    """Transposed convolution 4x4 of stride 2, normalization, ReLU: (B, C, h, w) to (.., 2h, 2w).
-
-    Args:
-        in_channels: Input channels.
-        out_channels: Output channels.
-        norm: What follows the convolution.
-    """
+    """Transposed convolution 4x4 of stride 2, normalization, ReLU: (B, C, h, w) to (.., 2h, 2w)."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
         conv = nn.ConvTranspose2d(

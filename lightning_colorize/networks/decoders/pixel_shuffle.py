@@ -56,12 +56,6 @@ class PixelShuffleBlock(nn.Sequential):
     """Pointwise convolution, shuffle, normalization, ReLU: (B, C, h, w) to (.., 2h, 2w).
 
     ICNR (Aitken et al. 2017): the four convolutions of a 2x2 block start equal.
-
-    Args:
-        in_channels: Input channels.
-        out_channels: Output channels.
-        norm: What follows the shuffle.
-        blur: Average over 2x2 at the end, at the same size.
     """
 
     def __init__(self, in_channels: int, out_channels: int, norm: Norm, blur: bool) -> None:

@@ -14,12 +14,7 @@ Upsampling = Callable[[int, int], tuple[nn.Module, int]]
 
 
 class DecoderStep(nn.Module):
-    """Upsampling by 2, concatenation with the encoder's level of that size, convolutions.
-
-    Args:
-        upsampling: Doubles height and width.
-        blocks: What follows.
-    """
+    """Upsampling by 2, concatenation with the encoder's level of that size, convolutions."""
 
     def __init__(self, upsampling: nn.Module, blocks: nn.Module) -> None:
         super().__init__()
@@ -41,17 +36,8 @@ class DecoderStep(nn.Module):
 class PyramidDecoder(Decoder):
     """Steps of 2 from the coarsest level to `out_reduction` input pixels per map pixel.
 
-    Args:
-        info: The encoder's levels; the coarsest reduction is a power of 2 times `out_reduction`.
-        upsampling: Builds the module that doubles the size.
-        widths: Channels after each step, coarsest first; null: halved from the encoder's (at most
-            512) at each step, but at least 32.
-        convs: Convolutions after each doubling, for all steps or per step.
-        bottom: Widths of convolutions before the first doubling.
-        skips: Concatenate the encoder's level of the same size at each step.
-        norm: What follows each convolution.
-        separable: Depthwise and pointwise convolutions in place of full ones.
-        out_reduction: The reduction to stop at; the head interpolates the rest.
+    `upsampling` builds the module that doubles the size. The other arguments are those of the
+    decoders that derive from it.
 
     Raises:
         ValueError: If the arguments do not match.

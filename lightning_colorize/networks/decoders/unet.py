@@ -72,12 +72,6 @@ class ExpandingBlock(nn.Sequential):
     """ReLU, transposed convolution 4x4 of stride 2, normalization, dropout.
 
     (B, C, h, w) to (B, out_channels, 2h, 2w).
-
-    Args:
-        in_channels: Input channels.
-        out_channels: Output channels.
-        norm: What follows the convolution.
-        dropout: Share of values dropped.
     """
 
     def __init__(

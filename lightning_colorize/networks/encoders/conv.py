@@ -5,7 +5,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from lightning_colorize.networks.base import Encoder, FeatureInfo
-from lightning_colorize.networks.layers import ConvBlock, Norm
+from lightning_colorize.networks.layers import ConvBlock, Norm, run_stages
 
 
 class ConvEncoder(Encoder):
@@ -35,9 +35,4 @@ class ConvEncoder(Encoder):
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
-        x = L
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
+        return run_stages(self.stages, L)

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from lightning_colorize.networks.base import FeatureInfo
-from lightning_colorize.networks.encoders.fetch import fetch_torchvision
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
     normalize_grey,
     to_one_channel,
 )
-from lightning_colorize.networks.encoders.weights import load_weights, obtain_weights
+from lightning_colorize.networks.layers import run_stages
 
 
 class MobileNetV2Encoder(PretrainedEncoder):
@@ -56,11 +55,7 @@ class MobileNetV2Encoder(PretrainedEncoder):
         self.normalization = normalization
         network = mobilenet_v2(weights=None)
         published = MobileNet_V2_Weights.IMAGENET1K_V1
-        state, self.weights_from = obtain_weights(
-            pretrained, weights, lambda: fetch_torchvision(published), f"torchvision {published}"
-        )
-        if state is not None:
-            load_weights(network, state, classifier="classifier.")
+        self.load_torchvision(network, published, classifier="classifier.")
         for block in network.features[1:-1]:
             if block.stride == 2:
                 block.conv[1][0] = Float32DepthwiseConv2d(block.conv[1][0])
@@ -73,12 +68,7 @@ class MobileNetV2Encoder(PretrainedEncoder):
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
-        x = normalize_grey(L) if self.normalization == "imagenet" else L
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
+        return run_stages(self.stages, normalize_grey(L) if self.normalization == "imagenet" else L)
 
 
 class Float32DepthwiseConv2d(nn.Module):
@@ -86,9 +76,6 @@ class Float32DepthwiseConv2d(nn.Module):
 
     oneDNN has no fast backward for it in bf16: MobileNetV2's four take 310 ms forward and backward
     (batch 32 of 128x128, channels last, one core of an EPYC), and 31 ms in fp32.
-
-    Args:
-        conv: The convolution to replace, without a bias.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:

@@ -5,11 +5,15 @@ from typing import Self
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.models import WeightsEnum
 
 from lightning_colorize.networks.base import Encoder
+from lightning_colorize.networks.encoders.fetch import fetch_torchvision
 from lightning_colorize.networks.encoders.weights import (
     WeightsError,
     has_folded_norms,
+    load_weights,
+    obtain_weights,
     weights_skipped,
 )
 
@@ -23,12 +27,6 @@ class PretrainedEncoder(Encoder):
     Batch norms of loaded weights keep their statistics by default (`norm_eval`), as is common in
     fine-tuning with small batches. Weights with folded batch norms (statistics merged into the
     convolutions) need it: normalizing by the batch would undo the scale and shift of every layer.
-
-    Args:
-        pretrained: Load published weights.
-        weights: A file of weights.
-        frozen: Train nothing; batch norms keep their statistics.
-        norm_eval: Keep the statistics while the weights train; null: where weights are loaded.
 
     Raises:
         WeightsError: If it would be frozen at random weights.
@@ -45,7 +43,24 @@ class PretrainedEncoder(Encoder):
                 "set pretrained: true or weights: PATH, or frozen: false"
             )
         self.frozen = frozen
+        self._initial = (pretrained, weights)
         self.norm_eval = loads if norm_eval is None else norm_eval
+
+    def load_torchvision(self, network: nn.Module, published: WeightsEnum, classifier: str) -> bool:
+        """Load the initial weights into torchvision's network, except for its classifier.
+
+        Returns:
+            Whether there are any.
+
+        Raises:
+            WeightsError: If they are unavailable or do not fit.
+        """
+        state, self.weights_from = obtain_weights(
+            *self._initial, lambda: fetch_torchvision(published), f"torchvision {published}"
+        )
+        if state is not None:
+            load_weights(network, state, classifier)
+        return state is not None
 
     def settle(self) -> None:
         """Apply `frozen` and `norm_eval`; subclasses call it at the end of their constructor.

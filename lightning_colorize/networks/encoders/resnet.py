@@ -7,13 +7,12 @@ from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet34_Weights, resnet18, resnet34
 
 from lightning_colorize.networks.base import FeatureInfo
-from lightning_colorize.networks.encoders.fetch import fetch_torchvision
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
     normalize_grey,
     to_one_channel,
 )
-from lightning_colorize.networks.encoders.weights import load_weights, obtain_weights
+from lightning_colorize.networks.layers import run_stages
 
 _PUBLISHED = {
     18: (resnet18, ResNet18_Weights.IMAGENET1K_V1),
@@ -58,11 +57,7 @@ class ResNetEncoder(PretrainedEncoder):
         self.normalization = normalization
         build, published = _PUBLISHED[depth]
         network = build(weights=None)
-        state, self.weights_from = obtain_weights(
-            pretrained, weights, lambda: fetch_torchvision(published), f"torchvision {published}"
-        )
-        if state is not None:
-            load_weights(network, state, classifier="fc.")
+        self.load_torchvision(network, published, classifier="fc.")
         stages = [
             nn.Sequential(to_one_channel(network.conv1), network.bn1, network.relu),
             nn.Sequential(network.maxpool, network.layer1),
@@ -77,8 +72,4 @@ class ResNetEncoder(PretrainedEncoder):
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
         x = normalize_grey(L) if self.normalization == "imagenet" else (L + 1) / 2
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
+        return run_stages(self.stages, x)

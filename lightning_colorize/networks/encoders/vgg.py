@@ -8,13 +8,12 @@ from torch import Tensor, nn
 from torchvision.models import VGG16_Weights, vgg16
 
 from lightning_colorize.networks.base import FeatureInfo
-from lightning_colorize.networks.encoders.fetch import fetch_torchvision
 from lightning_colorize.networks.encoders.pretrained import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     PretrainedEncoder,
 )
-from lightning_colorize.networks.encoders.weights import load_weights, obtain_weights
+from lightning_colorize.networks.layers import run_stages
 
 
 class VGG16Encoder(PretrainedEncoder):
@@ -46,12 +45,7 @@ class VGG16Encoder(PretrainedEncoder):
             features = vgg16(weights=None).features
         network = nn.ModuleDict({"features": features.to_empty(device="cpu")})
         published = VGG16_Weights.IMAGENET1K_V1
-        state, self.weights_from = obtain_weights(
-            pretrained, weights, lambda: fetch_torchvision(published), f"torchvision {published}"
-        )
-        if state is not None:
-            load_weights(network, state, classifier="classifier.")
-        else:
+        if not self.load_torchvision(network, published, classifier="classifier."):
             for module in features.modules():
                 if isinstance(module, nn.Conv2d):  # as torchvision initializes them
                     nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -65,9 +59,4 @@ class VGG16Encoder(PretrainedEncoder):
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, >=32, >=32) in [-1, 1]."""
-        x = ((L + 1) / 2 - self.mean) / self.std
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
+        return run_stages(self.stages, ((L + 1) / 2 - self.mean) / self.std)

@@ -41,12 +41,6 @@ def obtain_weights(
 ) -> tuple[Any, str]:
     """Return the initial weights and their origin; a file takes precedence over a download.
 
-    Args:
-        pretrained: Download published weights.
-        weights: Read this file instead.
-        fetch: Downloads them; may raise anything.
-        published: The name of the published weights.
-
     Returns:
         The file's state dict, what `fetch` returned, or None for random weights and under
         `skip_weights`; and the origin in words.
@@ -71,10 +65,7 @@ def obtain_weights(
 
 
 def read_weights(path: Path) -> State:
-    """Return a file's state dict, on the CPU; nothing in it is executed.
-
-    Args:
-        path: What `torch.save` wrote, or safetensors; bare or under `state_dict`.
+    """Return a file's state dict (or that under `state_dict`), on the CPU, without executing code.
 
     Raises:
         WeightsError: If it is missing or contains no state dict.
@@ -100,11 +91,6 @@ def check_weights(
     expected: Mapping[str, Tensor], state: State, classifier: str | tuple[str, ...]
 ) -> None:
     """Check that a state dict fits a network, except for its classifier.
-
-    Args:
-        expected: The network's own state dict.
-        state: The state dict to load.
-        classifier: Prefix, or prefixes, of the keys to ignore.
 
     Raises:
         WeightsError: If keys are missing, unknown or of another shape; names the first three.
@@ -134,11 +120,6 @@ def check_weights(
 
 def load_weights(network: nn.Module, state: State, classifier: str | tuple[str, ...]) -> None:
     """Load a state dict strictly, except for the classifier.
-
-    Args:
-        network: The complete network of its library.
-        state: Of any floating dtype; the network keeps its own.
-        classifier: Prefix, or prefixes, of the keys to ignore.
 
     Raises:
         WeightsError: If it does not fit.

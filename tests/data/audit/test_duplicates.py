@@ -221,12 +221,6 @@ def test_match_equals_brute_force(monkeypatch, chunk):
     assert close[numbers, found].all()
 
 
-def test_mirror_images_are_duplicates():
-    points = directions(20)
-    representatives = assign_representatives(np.concatenate([points, points[:5] * MIRRORED]))
-    assert representatives.tolist() == [*range(20), *range(5)]
-
-
 def test_only_representatives_query_the_tree(monkeypatch):
     """If each of ten thousand frames did, there would be a hundred million pairs."""
     queries = []

@@ -15,7 +15,6 @@ from torchvision.transforms.v2 import functional as F
 
 from lightning_colorize.data.decoding import files, jpeg
 from lightning_colorize.data.decoding.files import (
-    IMAGE_SUFFIXES,
     ImageError,
     image_size,
     read_image,
@@ -55,7 +54,7 @@ def difference(image: torch.Tensor, expected: np.ndarray) -> int:
 @pytest.mark.parametrize(("kind", "tolerance"), TOLERANCES.items())
 def test_every_kind_is_read_as_written(images, tmp_path, kind, tolerance):
     path = tmp_path / "image"
-    expected = getattr(images, f"write_{kind}")(path)
+    expected = images.write(kind, path)
     assert difference(read_image(path), expected) <= tolerance
     assert image_size(path) == expected.shape[:2]
 
@@ -63,7 +62,7 @@ def test_every_kind_is_read_as_written(images, tmp_path, kind, tolerance):
 @pytest.mark.parametrize("kind", TOLERANCES)
 def test_min_side_does_not_reduce_small_images(images, tmp_path, kind):
     path = tmp_path / "image"
-    expected = getattr(images, f"write_{kind}")(path)
+    expected = images.write(kind, path)
     assert read_image(path, min_side=48).shape[1:] == expected.shape[:2]
 
 
@@ -86,13 +85,6 @@ def test_exif_orientation_of_reduced_images(images, tmp_path, orientation):
     image = read_image(path, min_side=60)
     assert image.shape == (3, 60, 80)
     assert difference(image, np.asarray(Image.fromarray(expected).reduce(4))) <= 4
-
-
-def test_full_jpegs_equal_torchvision_and_pillow(images, tmp_path):
-    path = tmp_path / "image.jpg"
-    images.save(path, images.sample(90, 131), format="JPEG", quality=85)
-    with Image.open(path) as image:
-        assert difference(read_image(path), np.asarray(image)) <= 1
 
 
 @pytest.mark.parametrize(
@@ -160,7 +152,7 @@ def test_a_profile_for_another_mode_is_ignored(images, tmp_path):
     ("write", "name"), [("png", "a.jpg"), ("jpeg", "a.png"), ("webp", "a.tif"), ("tiff", "a")]
 )
 def test_the_suffix_is_ignored(images, tmp_path, write, name):
-    expected = getattr(images, f"write_{write}")(tmp_path / name)
+    expected = images.write(write, tmp_path / name)
     assert difference(read_image(tmp_path / name), expected) <= 4
 
 
@@ -175,7 +167,7 @@ def test_the_suffix_is_ignored(images, tmp_path, write, name):
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_truncated_files_are_broken(images, tmp_path, kind, share):
     path = tmp_path / "image"
-    images.write_truncated(path, getattr(images, f"write_{kind}"), share)
+    images.write_truncated(path, kind, share)
     with pytest.raises(ImageError):
         read_image(path)
 
@@ -183,7 +175,7 @@ def test_truncated_files_are_broken(images, tmp_path, kind, share):
 @pytest.mark.parametrize("min_side", [None, 8])
 def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side):
     path = tmp_path / "image.jpg"
-    images.write_truncated(path, images.write_jpeg)
+    images.write_truncated(path, "jpeg")
     with pytest.raises(ImageError, match=r"image\.jpg: truncated$"):
         read_image(path, min_side)
     images.write_jpeg_without_end(path)
@@ -204,7 +196,7 @@ def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side):
 @pytest.mark.parametrize("call", [read_image, image_size])
 def test_broken_files_have_a_reason(images, tmp_path, kind, reason, call):
     path = tmp_path / "image.jpg"
-    getattr(images, f"write_{kind}")(path)
+    images.write(kind, path)
     with pytest.raises(ImageError) as caught:
         call(path)
     assert (caught.value.path, caught.value.reason) == (path, reason)
@@ -231,7 +223,7 @@ def test_random_damage_raises_image_errors_only(images, tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "image"
     for kind in ("jpeg", "png", "tiff", "webp", "animated_gif", "rgb_float_tiff", "adobe_rgb_jpeg"):
-        whole = images.encoded(getattr(images, f"write_{kind}"), path)
+        whole = images.encoded(kind, path)
         for _ in range(25):
             damaged = np.frombuffer(whole, np.uint8).copy()
             at = rng.integers(0, len(whole), 4)
@@ -265,11 +257,11 @@ def test_libjpeg_warnings_are_discarded(images, tmp_path, capfd):
 def test_no_library_prints_warnings(images, tmp_path):
     """In another process, since pytest captures warnings."""
     for kind in ("jpeg_with_damaged_middle", "jpeg_with_damaged_exif", "text", "palette_alpha_png"):
-        getattr(images, f"write_{kind}")(tmp_path / kind)
-    images.write_truncated(tmp_path / "truncated_tiff", images.write_tiff)
-    images.write_truncated(tmp_path / "truncated_float", images.write_rgb_float_tiff)
-    images.write_truncated(tmp_path / "truncated_jpeg", images.write_jpeg)
-    images.write_truncated(tmp_path / "truncated_png", images.write_png)
+        images.write(kind, tmp_path / kind)
+    images.write_truncated(tmp_path / "truncated_tiff", "tiff")
+    images.write_truncated(tmp_path / "truncated_float", "rgb_float_tiff")
+    images.write_truncated(tmp_path / "truncated_jpeg", "jpeg")
+    images.write_truncated(tmp_path / "truncated_png", "png")
     Image.new("1", (10000, 10000)).save(tmp_path / "large", "PNG")  # Pillow would warn
     script = """
 import os, sys
@@ -315,16 +307,10 @@ def test_threads_read_the_same_image(images, tmp_path):
             assert torch.equal(image, first)
 
 
-def test_image_suffixes():
-    assert {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"} <= IMAGE_SUFFIXES
-    assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in IMAGE_SUFFIXES)
-    assert not IMAGE_SUFFIXES & {".txt", ".csv", ".json", ".pdf", ".mp4"}
-
-
 def test_images_are_writable(images, tmp_path):
     for kind in ("jpeg", "png"):
         path = tmp_path / kind
-        getattr(images, f"write_{kind}")(path)
+        images.write(kind, path)
         read_image(path).zero_()
 
 

@@ -76,23 +76,6 @@ def test_device_cache_equals_memory_cache(photo_folder, split):
         assert torch.equal(rgb, same)
 
 
-def test_one_block_holds_images_of_usual_shape(photo_folder):
-    _, data = batches(photo_folder, "device", "train")
-    assert len(data.images("train")._blocks) == 1
-
-
-def test_resume_in_mid_epoch_is_exact(photo_folder):
-    def loader():
-        return batches(photo_folder, "device", "train", epochs=0)[1].train_dataloader()
-
-    whole = [batch.names for batch in loader()]
-    stopped = loader()
-    next(iter(stopped))
-    resumed = loader()
-    resumed.load_state_dict(stopped.state_dict())
-    assert [batch.names for batch in resumed] == whole[1:]
-
-
 def test_device_cache_needs_no_workers(photo_folder):
     data = ColorizationDataModule(
         str(photo_folder), size=24, batch_size=5, num_workers=2, cache="device", pin_memory=True

@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import pickle
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -250,8 +249,3 @@ def test_shard_error_can_be_pickled():
     assert (copy.leap, copy.advice, copy.reason) == (7, "fetch it", "gone")
     with pytest.raises(WorkError, match=r"^s3://bucket/train/a.bin: gone: fetch it$"):
         CorruptImages(10, 1.0).add([type("B", (tuple,), {})(("name", copy))])
-
-
-def test_a_pack_can_be_moved(packed, tmp_path):
-    moved = shutil.copytree(packed, tmp_path / "elsewhere")
-    assert ShardSource().splits(moved)["val"].read(0).shape[0] == 3

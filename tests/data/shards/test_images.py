@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from lightning_colorize.data.cache import CachedImages
-from lightning_colorize.data.loader import EpochBatches
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.shards.images import Prefetcher, first_uses
+from lightning_colorize.data.shards.images import Prefetcher
 from lightning_colorize.data.sources import ShardSource
 
 
@@ -80,27 +79,6 @@ def test_cached_images_have_the_same_order(packed):
     for (names, rgb), (same, equal) in zip(*epochs, strict=True):
         assert names == same
         assert torch.equal(rgb, equal)
-
-
-def test_ranks_open_different_shards(packed):
-    opened = []
-    for rank in range(2):
-        images = ShardSource(window=1).splits(packed)["train"]
-        read = []
-        for batch in EpochBatches(12, 2, shuffle=True, order=images.order, rank=rank, ranks=2):
-            for number, _ in batch:
-                images.read(number)
-                read.append(number // 3)
-        opened.append(set(read))
-    assert not opened[0] & opened[1]
-    assert len(opened[0] | opened[1]) == 4
-
-
-def test_the_first_use_of_each_shard():
-    shards, first = first_uses(np.array([4, 4, 1, 4, 0, 1]))
-    assert shards.tolist() == [4, 1, 0]
-    assert first.tolist() == [0, 2, 4]
-    assert [part.tolist() for part in first_uses(np.array([], dtype=np.int64))] == [[], []]
 
 
 def test_prefetcher_opens_a_few_shards_in_advance():

@@ -357,19 +357,6 @@ def test_broken_images_are_left_out_and_listed(photo_folder, tmp_path):
         assert (images.read(index).float().mean((1, 2)) - own).abs().max() < 3
 
 
-def test_a_shard_without_readable_images_has_no_file(tmp_path):
-    folder = tmp_path / "photos"
-    write_images(folder / "train", 4)
-    for name in ("000.png", "002.png"):
-        (folder / "train" / name).write_bytes(b"x")
-    outcome = pack_folder(folder, tmp_path / "shards", each=1)
-    assert (outcome.shards, outcome.broken) == (4, 2)
-    assert len(list((tmp_path / "shards").rglob("*.bin"))) == 2
-    splits = ShardSource().splits(tmp_path / "shards")
-    read = {p.name(i): p.read(i) for p in splits.values() for i in range(len(p))}
-    assert set(read) == {"train/001.jpg", "train/003.jpg"}
-
-
 def test_no_readable_image_is_an_error(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -2,7 +2,6 @@ import os
 from pathlib import Path
 
 import pytest
-from jsonargparse import ArgumentParser
 from PIL import Image
 
 from lightning_colorize.common.errors import UsageError
@@ -10,7 +9,7 @@ from lightning_colorize.data.cache import CachedImages
 from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.name_list import name_with_reason, read_name_list
-from lightning_colorize.data.sources import FolderSource, Source, SourceError
+from lightning_colorize.data.sources import FolderSource, SourceError
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.data.splits import name_hashes
 from tests.data.sources.conftest import counts, names_of, touch
@@ -61,14 +60,6 @@ def test_flat_folder_is_split_by_the_hash_of_the_relative_name(tmp_path):
     assert all_names(images) == sorted(FLAT)
     assert {n for n in FLAT if hashes[n] < 0.8} == set(splits["train"])
     assert {n for n in FLAT if hashes[n] >= 0.9} == set(splits["test"])
-
-
-def test_split_is_stable_when_files_are_added_and_the_folder_moves(tmp_path):
-    first = names_of(FolderSource().splits(touch(tmp_path / "here", *FLAT)))
-    more = [f"added/{i}.png" for i in range(100)]
-    second = names_of(FolderSource().splits(touch(tmp_path / "there", *more, *FLAT)))
-    for split, names in first.items():
-        assert [name for name in second[split] if name in FLAT] == names
 
 
 def test_sub_folders_are_the_splits_and_unused_images_are_reported(tmp_path, capsys):
@@ -139,21 +130,6 @@ def test_include_and_exclude_match_file_name_or_relative_name(tmp_path, options,
             source.splits(tmp_path)
     else:
         assert all_names(source.splits(tmp_path)) == expected
-
-
-@pytest.mark.parametrize(
-    "patterns",
-    [{"exclude": ["*black/*", "*gray/*"]}, {"include": "*color/*"}],
-    ids=lambda patterns: next(iter(patterns)),
-)
-@pytest.mark.parametrize(
-    ("color", "gray"),
-    [("train_color", "train_black"), ("color", "gray"), ("data/test_color", "data/test_black")],
-)
-def test_patterns_select_the_color_half_of_a_paired_data_set(tmp_path, patterns, color, gray):
-    touch(tmp_path, *(f"{half}/image{i}.jpg" for half in (color, gray) for i in range(5)))
-    splits = FolderSource(**patterns).splits(tmp_path)
-    assert all_names(splits) == [f"{color}/image{i}.jpg" for i in range(5)]
 
 
 def test_exclude_list(tmp_path):
@@ -273,23 +249,3 @@ def test_home_is_expanded(tmp_path, monkeypatch):
     Image.new("RGB", (2, 2), (9, 8, 7)).save(touch(tmp_path / "photos", "x.jpg") / "1.png")
     splits = FolderSource(include="1.png").splits(Path("~/photos"))
     assert splits["train"].read(0)[:, 0, 0].tolist() == [9, 8, 7]
-
-
-def test_built_from_yaml(tmp_path):
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Source, "source")
-    (tmp_path / "c.yaml").write_text(
-        "class_path: lightning_colorize.data.sources.FolderSource\n"
-        "init_args:\n"
-        "  include: 'basset_hound_*'\n"
-        "  exclude: ['*_1.jpg']\n"
-        "  splits: {train: 3, val: 2}\n"
-    )
-    arguments = [f"--source={tmp_path / 'c.yaml'}"]
-    source = parser.instantiate(parser.parse_args(arguments)).source
-    touch(tmp_path, *(f"basset_hound_{i}.jpg" for i in range(10)), "beagle_2.jpg")
-    splits = source.splits(tmp_path)
-    assert counts(splits) == {"train": 3, "val": 2}
-    assert not {"basset_hound_1.jpg", "beagle_2.jpg"} & set(all_names(splits))
-    overridden = parser.parse_args([*arguments, "--source.include=*.jpg"])
-    assert parser.instantiate(overridden).source.include == "*.jpg"

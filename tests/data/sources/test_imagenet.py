@@ -31,13 +31,6 @@ def test_exclude_list(tmp_path):
     assert few == {"train": TRAIN[1:], "val": val[:2]}
     listed.write_text("\n".join(val))
     assert names_of(ImageNetSource(exclude_list=listed).splits(tmp_path)) == {"train": TRAIN}
-    for text, message in (
-        ("elsewhere/1.JPEG", r"no name in .*out\.txt is of an image in"),
-        ("\n".join([*TRAIN, *val]), r"out\.txt leaves none of the images in"),
-    ):
-        listed.write_text(text)
-        with pytest.raises(SourceError, match=message):
-            ImageNetSource(exclude_list=listed).splits(tmp_path)
 
 
 def test_random_subset_depends_on_names_within_the_split(tmp_path):
