@@ -20,7 +20,8 @@ SMALLER = {
     "data.num_workers": 0,
     "run.loggers.wandb": "disabled",
 }
-ONE_PROCESS = {"trainer.accelerator": "cpu", "trainer.devices": 1}
+# A process group in the tests' own process would keep its port, which later subprocesses inherit.
+ONE_PROCESS = {"trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.strategy": "auto"}
 ONE_STEP = {"trainer.max_steps": 1, "trainer.limit_val_batches": 1, "run.test": False}
 
 # W&B's form of what the shipped files have too little of: None, bool, a class and its arguments.
