@@ -3,6 +3,7 @@
 from lightning_colorize.networks.encoders.conv import ConvEncoder
 from lightning_colorize.networks.encoders.mobilenet import MobileNetV2Encoder
 from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder
+from lightning_colorize.networks.encoders.regnet import RegNetEncoder
 from lightning_colorize.networks.encoders.resnet import ResNetEncoder
 from lightning_colorize.networks.encoders.timm_backbone import TimmEncoder
 from lightning_colorize.networks.encoders.unet import UNetEncoder
@@ -13,6 +14,7 @@ __all__ = [
     "ConvEncoder",
     "MobileNetV2Encoder",
     "PretrainedEncoder",
+    "RegNetEncoder",
     "ResNetEncoder",
     "TimmEncoder",
     "UNetEncoder",
