@@ -49,7 +49,7 @@ def run_tests(fault: Fault | None, tests: Sequence[str], log: Path) -> None:
     os.dup2(file, 1)
     os.dup2(file, 2)
     first_only = [] if fault is None else ["-x"]
-    options = ["--tb=short", "-p", "no:cacheprovider", "-m", "not gpu", *first_only]
+    options = ["-n", "0", "--tb=short", "-p", "no:cacheprovider", "-m", "not gpu", *first_only]
     sys.exit(pytest.main([*options, *(str(TESTS / test) for test in tests)]))
 
 
