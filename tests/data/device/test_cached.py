@@ -5,7 +5,6 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import bytes_needed
 from lightning_colorize.data.dataset import ImageDataset
@@ -84,16 +83,6 @@ def test_device_cache_needs_no_workers(photo_folder):
     loader = data.train_dataloader()
     assert loader.num_workers == 0
     assert not loader.reader.pin_memory
-
-
-def test_device_cache_without_trainer(photo_folder):
-    _, data = batches(photo_folder, "device", "train")
-    _, usual = batches(photo_folder, "always", "train")
-    for batch, expected in zip(data.color_batches("val"), usual.color_batches("val"), strict=True):
-        assert torch.equal(batch.ab, expected.ab)
-    rgb = data.images("val").read(0)
-    assert rgb.shape[0] == 3
-    assert to_lab(rgb[None])[0].shape[-2:] == rgb.shape[-2:]
 
 
 def test_images_that_do_not_fit_are_refused(photo_folder, monkeypatch):
