@@ -79,14 +79,6 @@ def test_resume_over_shards_is_bit_exact(command, shards, recorded, workers):
     assert rows[0] == rows[1]
 
 
-def test_a_damaged_shard_stops_the_run_and_is_named(command, shards, tmp_path, capsys):
-    own = shutil.copytree(shards, tmp_path / "own")
-    flip_byte(own / "train" / "chunk-0-5.bin")
-    assert command("fit", *command.words("damaged", *options(own))) == 1
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"lightning-colorize: {own}/train/chunk-0-5.bin: its SHA-256 is not")
-
-
 def test_a_run_skips_a_damaged_shard(command, shards, tmp_path, capsys, recorded):
     own = shutil.copytree(shards, tmp_path / "own")
     flip_byte(own / "train" / "chunk-0-5.bin")

@@ -17,7 +17,6 @@ from fsspec.implementations.local import LocalFileSystem
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.shards import check
 from lightning_colorize.data.shards import store as module
 from lightning_colorize.data.shards.errors import ShardError
 from lightning_colorize.data.shards.manifest import PackedFile
@@ -201,17 +200,6 @@ def test_an_evicted_shard_is_verified_again(url, own_pack, tmp_path, flaky):
     assert not list((tmp_path / "cache").glob("*.part"))
     flip_byte(own_pack / "train" / "chunk-0-0.bin")
     assert source(tmp_path).splits(url)["train"].shards.open(0).image(0) == expected
-
-
-def test_a_download_is_verified_once(url, tmp_path, monkeypatch):
-    digests = []
-    for user in (check, module):
-        real = user.sha256_of
-        monkeypatch.setattr(user, "sha256_of", lambda f, real=real: digests.append(f) or real(f))
-    source(tmp_path).splits(url)["train"].read(0)
-    assert len(digests) == 1
-    source(tmp_path).splits(url)["train"].read(0)  # the next run, of the copy
-    assert len(digests) == 2
 
 
 def test_a_copy_evicted_while_it_is_opened_is_readable(url, tmp_path, monkeypatch):
