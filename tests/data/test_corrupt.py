@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
+from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import CorruptImage
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.sources.listing import read_name_list
@@ -79,9 +79,3 @@ def test_one_corrupt_image_is_tolerated(share):
     broken.add(errors("a.jpg"))
     with pytest.raises(UsageError, match="2 of 30"):
         broken.add(errors("b.jpg"))
-
-
-def test_too_many_at_work_is_no_usage_error():
-    assert not issubclass(TooManyCorrupt, UsageError)
-    with pytest.raises(TooManyCorrupt, match="2 of 30"):
-        CorruptImages(30, 0.01).add(errors("a", "b"), TooManyCorrupt)
