@@ -12,7 +12,7 @@ from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards import check
-from lightning_colorize.data.shards.errors import ShardError
+from lightning_colorize.data.shards.check import ShardError
 from lightning_colorize.data.sources import ShardSource
 from lightning_colorize.data.sources.listing import read_name_list
 from tests.data.shards.conftest import flip_byte, pack_folder
@@ -59,7 +59,7 @@ def test_a_damaged_or_missing_shard_is_named(own_pack, change, reason):
     for index in (3, 4, 5):
         with pytest.raises(ShardError) as caught:
             images.read(index)
-        assert caught.value.place == str(own_pack / DAMAGED)
+        assert caught.value.location == str(own_pack / DAMAGED)
         assert caught.value.reason.startswith(reason)
     assert images.read(6).shape[0] == 3
 
@@ -111,7 +111,7 @@ def test_damaged_names_and_other_versions_are_named(own_pack):
     with pytest.raises(UsageError, match=r"train/names is damaged .*: run pack again"):
         ShardSource().splits(own_pack)
     (own_pack / "pack.json").write_text('{"version": 2}')
-    with pytest.raises(UsageError, match="is of version 2, this lightning-colorize reads version"):
+    with pytest.raises(UsageError, match=r"version is 2: .*run pack again, or install the version"):
         ShardSource().splits(own_pack)
 
 
@@ -138,14 +138,13 @@ def first_shard(**change):
         (first_shard(file=""), "is not a manifest"),
         (first_shard(sha256="../../../thesis"), "is not a manifest .*thesis"),
         (first_shard(sha256="a" * 64 + "\n"), "is not a manifest .*aaa"),
-        (lambda m: m["splits"]["train"]["shards"].pop(1), "lists shards of 9 images, but .* 12"),
     ],
 )
 def test_an_invalid_manifest_is_one_line(own_pack, change, message):
     manifest = json.loads((own_pack / "pack.json").read_text())
     change(manifest)
     (own_pack / "pack.json").write_text(json.dumps(manifest))
-    with pytest.raises(UsageError, match=f"^{own_pack}/pack.json {message}.*: run pack again$"):
+    with pytest.raises(UsageError, match=f"^{own_pack}/pack.json {message}.*: run pack again,"):
         ShardSource().splits(own_pack)
 
 
@@ -153,7 +152,7 @@ def test_an_invalid_manifest_is_one_line(own_pack, change, message):
 def test_a_manifest_that_is_not_json_is_named(own_pack, photo_folder, content):
     (own_pack / "pack.json").write_bytes(content)
     for use in (ShardSource().splits, partial(pack_folder, photo_folder)):
-        with pytest.raises(UsageError, match=r"own/pack.json is not a manifest of pack"):
+        with pytest.raises(UsageError, match=r"own/pack.json is not a manifest .*: run pack again"):
             use(own_pack)
 
 

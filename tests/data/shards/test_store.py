@@ -18,7 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards import store as module
-from lightning_colorize.data.shards.errors import ShardError
+from lightning_colorize.data.shards.check import ShardError
 from lightning_colorize.data.shards.manifest import PackedFile
 from lightning_colorize.data.shards.store import RemoteStore
 from lightning_colorize.data.sources import (
@@ -179,7 +179,7 @@ def test_a_damaged_or_missing_original_is_named(url, own_pack, tmp_path, flaky):
     for _ in range(2):
         with pytest.raises(ShardError, match=r"chunk-0-0.bin: its SHA-256") as caught:
             images.read(0)
-        assert caught.value.place == f"{url}/train/chunk-0-0.bin"
+        assert caught.value.location == f"{url}/train/chunk-0-0.bin"
     assert flaky.fetched.count("chunk-0-0.bin") == 2
     assert cached(tmp_path) == []
     (own_pack / "train" / "chunk-0-0.bin").unlink()
@@ -275,7 +275,8 @@ def test_least_recently_opened_shard_is_evicted(tmp_path):
     for number in range(4):
         content = bytes([number]) * 100
         (origin / f"{number}.bin").write_bytes(content)
-        listed.append(PackedFile(f"{number}.bin", 100, hashlib.sha256(content).hexdigest()))
+        sha256 = hashlib.sha256(content).hexdigest()
+        listed.append(PackedFile(file=f"{number}.bin", bytes=100, sha256=sha256))
     copies = [f"{file.sha256}.shard" for file in listed]
     store = RemoteStore(f"flaky://{origin}", tmp_path / "cache", 250, {})
     for number in (0, 1):
