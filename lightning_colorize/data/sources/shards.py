@@ -9,13 +9,12 @@ import numpy as np
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.images import NameList
-from lightning_colorize.data.name_list import read_name_list
 from lightning_colorize.data.shards.check import CheckedShards
 from lightning_colorize.data.shards.images import ShardImages
 from lightning_colorize.data.shards.manifest import MANIFEST, Pack, PackedFile, parse_manifest
 from lightning_colorize.data.shards.store import FolderStore, RemoteStore, Store, one_line
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
-from lightning_colorize.data.sources.listing import require_folder
+from lightning_colorize.data.sources.listing import listed_names, require_folder
 
 
 class ShardSource(Source):
@@ -66,19 +65,20 @@ class ShardSource(Source):
         store = self._store(root)
         pack = parse_manifest(_read(store, MANIFEST), store.locate(MANIFEST))
         self._require_cache_size(pack)
-        excluded = set() if self.exclude_list is None else read_name_list(self.exclude_list)
+        names = {split: _names(store, packed.names) for split, packed in pack.splits.items()}
+        excluded: set[str] = set()
+        if self.exclude_list is not None:  # a million strings are made only if needed
+            every = [name for own in names.values() for name in own]
+            excluded = listed_names(self.exclude_list, every, root)
         splits: Splits = {}
-        left_out = 0
-        for split, packed in pack.splits.items():
-            names = _names(store, packed.names)
-            shards = [shard for shard in packed.shards if shard.images]
+        for split, own in names.items():
+            shards = [shard for shard in pack.splits[split].shards if shard.images]
             selected = None
             if excluded:
-                selected = np.array([i for i, name in enumerate(names) if name not in excluded])
-                left_out += len(names) - len(selected)
+                selected = np.array([i for i, name in enumerate(own) if name not in excluded])
             images = ShardImages(
                 CheckedShards(store, shards, self.on_corrupt == "skip"),
-                names,
+                own,
                 pack.settings.encoding,
                 pack.settings.size,
                 self.window,
@@ -86,12 +86,6 @@ class ShardSource(Source):
             )
             if len(images):
                 splits[split] = images
-        if excluded and not left_out:
-            raise SourceError(
-                f"exclude_list: no name in {self.exclude_list} is of an image in {root}"
-            )
-        if not splits:
-            raise SourceError(f"{root}: exclude_list leaves none of its images")
         return splits
 
     def _store(self, root: Root | None) -> Store:
