@@ -11,8 +11,9 @@ from PIL import Image
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.decoding import jpeg
-from lightning_colorize.data.device import Decoder, JpegDataset, decode, require_decoder
-from lightning_colorize.data.device.decode import prefetched
+from lightning_colorize.data.device import decode
+from lightning_colorize.data.device.decode import Decoder, prefetched, require_decoder
+from lightning_colorize.data.device.jpegs import JpegDataset
 from lightning_colorize.data.images import ConcatImages, FileImages
 from lightning_colorize.data.module import ColorizationDataModule
 
