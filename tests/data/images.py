@@ -4,7 +4,6 @@
 worked out from the numbers that went in. `path`'s suffix is not looked at.
 """
 
-import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -92,26 +91,6 @@ def srgb_encode(linear: np.ndarray) -> np.ndarray:
     return (255 * curve).round().astype(np.uint8)
 
 
-def write_rgb16_png(path: Path) -> np.ndarray:
-    """Written by hand: Pillow cannot."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    rows = (sample().astype(np.uint16) * 257).astype(">u2").reshape(48, -1)
-    lines = b"".join(b"\0" + row.tobytes() for row in rows)
-    header = struct.pack(">IIBBBBB", 64, 48, 16, 2, 0, 0, 0)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(lines))
-        + chunk(b"IEND", b"")
-    )
-    return sample()
-
-
 def write_grey16_pgm(path: Path) -> np.ndarray:
     deep = sample_grey().astype(">u2") * 257
     path.write_bytes(b"P5\n64 48\n65535\n" + deep.astype(">u2").tobytes())
@@ -149,18 +128,6 @@ def write_oriented(
         **options.get(format, {"format": format}),
     )
     return upright
-
-
-def write_jpeg_with_thumbnail(path: Path) -> np.ndarray:
-    """A camera's: EXIF orientation 6, and inside the EXIF a black thumbnail."""
-    thumbnail = io.BytesIO()
-    Image.new("RGB", (16, 12)).save(thumbnail, "JPEG")
-    small = thumbnail.getvalue()
-    ifd0 = struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 26)
-    ifd1 = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, 56, 0x0202, 4, 1, len(small), 0)
-    exif = b"Exif\0\0II*\0\x08\0\0\0" + ifd0 + ifd1 + small
-    save(path, turn_away(sample(), 6), exif=exif, **JPEG)
-    return sample()
 
 
 def srgb_profile() -> bytes:
@@ -243,7 +210,6 @@ def second_frame() -> Image.Image:
     return frame
 
 
-WHITE_FOR_3 = np.where(np.arange(16)[:, None] == 3, 255, COLORS)[NUMBERS]
 COLOR_ALPHA = np.linspace(0, 255, 16).round().astype(np.uint8)  # of each color of the palette
 GAMMA_18 = round(1.8 * 256) / 256  # as profiles store it
 
@@ -265,7 +231,6 @@ KINDS: dict[str, Write] = {
     "jpeg_with_damaged_exif": saved(
         RGB, exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\x07" * 40, **JPEG
     ),
-    "jpeg_with_thumbnail": write_jpeg_with_thumbnail,
     "png": saved(RGB, format="PNG"),
     "grey_png": saved(GREY, format="PNG"),
     "one_bit_png": saved(GREY > 120, (GREY > 120).astype(np.uint8) * 255, format="PNG"),
@@ -273,7 +238,6 @@ KINDS: dict[str, Write] = {
     "rgba_png": saved(np.dstack([RGB, ALPHA]), over_white(RGB, ALPHA), format="PNG"),
     "la_png": saved(np.dstack([GREY, ALPHA]), over_white(as_rgb(GREY), ALPHA), "LA", format="PNG"),
     "palette_png": palette(COLORS[NUMBERS], format="PNG"),
-    "palette_transparent_png": palette(WHITE_FOR_3, format="PNG", transparency=3),
     "palette_alpha_png": palette(
         over_white(COLORS[NUMBERS], COLOR_ALPHA[NUMBERS]),
         format="PNG",
@@ -281,7 +245,6 @@ KINDS: dict[str, Write] = {
     ),
     "swapped_profile_png": saved(RGB, RGB[..., ::-1], icc_profile=swapped_profile(), format="PNG"),
     "grey16_png": saved(DEEP_GREY, GREY, format="PNG"),
-    "rgb16_png": write_rgb16_png,
     "bmp": saved(RGB, format="BMP"),
     "grey16_pgm": write_grey16_pgm,
     "webp": saved(RGB, format="WEBP", lossless=True),

@@ -5,8 +5,6 @@ import pytest
 from PIL import Image
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.cache import CachedImages
-from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.name_list import name_with_reason, read_name_list
 from lightning_colorize.data.sources import FolderSource, SourceError
@@ -148,16 +146,6 @@ def test_exclude_list(tmp_path):
             source.splits(tmp_path / "data")
     with pytest.raises(UsageError, match=r"gone\.txt cannot be read: No such file"):
         FolderSource(exclude_list=tmp_path / "gone.txt").splits(tmp_path / "data")
-
-
-def test_the_list_of_corrupt_images_that_a_run_writes_excludes_them(tmp_path):
-    touch(tmp_path / "data", "train/1.jpg", "train/2.jpg", "val/3.jpg")
-    corrupt = CorruptImages(3, 1.0, tmp_path / "corrupt.txt")
-    for images in FolderSource().splits(tmp_path / "data").values():
-        corrupt.add(CachedImages(images, 8).corrupt)
-    Image.new("RGB", (2, 2)).save(tmp_path / "data" / "train" / "4.png")
-    source = FolderSource(exclude_list=tmp_path / "corrupt.txt")
-    assert all_names(source.splits(tmp_path / "data")) == ["train/4.png"]
 
 
 def test_names_that_need_escaping_are_excluded(tmp_path):
