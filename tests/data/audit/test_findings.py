@@ -67,9 +67,9 @@ def test_min_side_is_the_short_side_of_the_upright_image(folder, photographs):
     assert audit(FolderSource().splits(folder), 40).tiny.size == 0
     # The size is not that of the reduced decoding.
     save(photographs[6], folder / "train" / "large.jpg", size=(400, 300))
-    tiny = names(found := audit(FolderSource().splits(folder), 200), found.tiny)
-    assert "large.jpg" not in tiny
-    assert "0.jpg" in tiny
+    found = audit(FolderSource().splits(folder), 200)
+    assert "large.jpg" not in names(found, found.tiny)
+    assert "0.jpg" in names(found, found.tiny)
 
 
 def test_worker_processes_return_the_same_features(folder, monkeypatch):

@@ -107,7 +107,7 @@ def test_a_url_gives_the_same_images_as_the_folder(url, packed, tmp_path):
     assert not list((tmp_path / "cache").glob("*.part"))
 
 
-def test_temporary_failures_are_retried(url, tmp_path, flaky):
+def test_failures_are_retried_until_they_end_the_run(url, tmp_path, flaky):
     flaky.failures = (Throttled("503 Slow Down"), TimeoutError())
     images = source(tmp_path, on_corrupt="skip").splits(url)["train"]
     flaky.failures = (Throttled("503"), OSError("reset"), Throttled("503"))

@@ -1,6 +1,7 @@
 import pytest
 
 from lightning_colorize.data.sources import ImageNetSource, SourceError
+from lightning_colorize.data.splits import random_subset
 from tests.data.sources.conftest import names_of, touch
 
 TRAIN = [f"train/n0144{k}/n0144{k}_{i}.JPEG" for k in range(3) for i in range(4)]
@@ -30,6 +31,13 @@ def test_exclude_list(tmp_path):
     assert few == {"train": TRAIN[1:], "val": val[:2]}
     listed.write_text("\n".join(val))
     assert names_of(ImageNetSource(exclude_list=listed).splits(tmp_path)) == {"train": TRAIN}
+
+
+def test_random_subset_depends_on_names_within_the_split(tmp_path):
+    touch(tmp_path, *TRAIN, "val/1.JPEG")
+    names = [name.removeprefix("train/") for name in TRAIN]
+    chosen = names_of(ImageNetSource(max_images=5).splits(tmp_path))["train"]
+    assert chosen == [f"train/{name}" for name in random_subset(names, 5, seed=0)]
 
 
 def test_missing_parts_are_named(tmp_path):
