@@ -132,7 +132,12 @@ class Augmentation(nn.Module):
             matrix[flipped, 0, 2] = width - 1.0
         if self.rotation is not None:
             drawn = self.rotation.forward_parameters(shape)
-            matrix = matrix @ _rotation(drawn["angle"].double(), drawn["center"].double())
+            from kornia.geometry.conversions import convert_affinematrix_to_homography
+            from kornia.geometry.transform import get_rotation_matrix2d
+
+            angle, center = drawn["angle"].double(), drawn["center"].double()
+            rotation = get_rotation_matrix2d(center, angle, torch.ones_like(center))
+            matrix = matrix @ convert_affinematrix_to_homography(rotation)
         if self.crop is not None:
             corners = self.crop.forward_parameters(shape)["src"].double()
             first, last = corners[:, 0], corners[:, 2]
@@ -146,23 +151,6 @@ class Augmentation(nn.Module):
         affine = matrix[:, :2] * (2.0 / sides[:, None])
         affine[:, :, 2] += 1.0 / sides - 1.0
         return affine.float()
-
-
-def _rotation(degrees: Tensor, center: Tensor) -> Tensor:
-    """Return matrices, (B, 3, 3), that rotate pixels about a center.
-
-    Args:
-        degrees: (B,), clockwise as seen.
-        center: (B, 2), x and y.
-    """
-    cos, sin = torch.cos(degrees.deg2rad()), torch.sin(degrees.deg2rad())
-    x, y = center.unbind(dim=1)
-    rows = [
-        torch.stack([cos, sin, x - cos * x - sin * y], dim=1),
-        torch.stack([-sin, cos, y + sin * x - cos * y], dim=1),
-        torch.tensor([0.0, 0.0, 1.0], dtype=cos.dtype).expand(len(cos), 3),
-    ]
-    return torch.stack(rows, dim=1)
 
 
 def _draw_grey(count: int, share: float) -> Tensor:

@@ -7,7 +7,7 @@ from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.dataset import CorruptImage
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.name_list import name_with_reason, read_name_list
-from lightning_colorize.data.shards.errors import ShardError
+from lightning_colorize.data.shards.check import ShardError
 
 # Without a report file, this many images are named on stderr.
 _NAMED = 5
@@ -55,8 +55,8 @@ class CorruptImages:
             Exception: `failure`, if there are too many.
         """
         for _, error in corrupt:
-            if isinstance(error, ShardError) and error.place not in self._shards:
-                self._shards.add(error.place)
+            if isinstance(error, ShardError) and error.location not in self._shards:
+                self._shards.add(error.location)
                 if error.advice is not None:
                     raise WorkError(f"{error}: {error.advice}")
                 _say(f"Skipping the {error.leap:,} images of {error}")

@@ -125,13 +125,6 @@ class Item(NamedTuple):
     jpeg: Jpeg | None = None
 
 
-def collate(items: list[Item]) -> tuple[RawBatch, list[CorruptImage]]:
-    """Stack items to a batch and gather the corrupt images. The batch may be empty."""
-    whole = [(item.rgb, item.name) for item in items if item.rgb is not None]
-    rgb = torch.stack([rgb for rgb, _ in whole]) if whole else torch.empty(0, dtype=torch.uint8)
-    return RawBatch(rgb, [name for _, name in whole]), [b for item in items for b in item.corrupt]
-
-
 class ImageDataset(Dataset[Item]):
     """Square crops of one split's images.
 
@@ -197,8 +190,11 @@ class ImageDataset(Dataset[Item]):
         return Item(None, self.images.name(index % len(self)), corrupt)
 
     def collate(self, items: list[Item]) -> Any:
-        """Return the batch that a worker ships."""
-        return collate(items)
+        """Return the batch that a worker ships; here the whole images and the corrupt ones."""
+        whole = [(item.rgb, item.name) for item in items if item.rgb is not None]
+        rgb = torch.stack([rgb for rgb, _ in whole]) if whole else torch.empty(0, dtype=torch.uint8)
+        raw = RawBatch(rgb, [name for _, name in whole])
+        return raw, [corrupt for item in items for corrupt in item.corrupt]
 
     def _item(self, index: int, position: float) -> Item:
         resized = resize(self.images.read(index, self.side), self.side, self.resize)

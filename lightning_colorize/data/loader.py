@@ -187,25 +187,21 @@ class ImageLoader:
                 or the number of ranks with an order that depends on it.
         """
         size = self.batches.batch_size * self.batches.ranks
-        # Checkpoints of older versions have no number of batches.
-        batches = state.get("batches", len(self))
-        mid_epoch = 0 < state["position"] < batches
+        mid_epoch = 0 < state["position"] < state["batches"]
         if mid_epoch and state["batch_size"] != size:
             raise UsageError(
                 f"the run stopped in the midst of an epoch of batches of {state['batch_size']} "
                 f"images, not {size}: resume it with that many over all processes"
             )
-        if mid_epoch and batches != len(self):
+        if mid_epoch and state["batches"] != len(self):
             raise UsageError(
-                f"the run stopped in the midst of an epoch of {batches:,} batches, and these "
-                f"images make {len(self):,}: resume it with the same images"
+                f"the run stopped in the midst of an epoch of {state['batches']:,} batches, and "
+                f"these images make {len(self):,}: resume it with the same images"
             )
-        # Checkpoints of older versions have no number of ranks.
-        ranks = state.get("ranks", self.batches.ranks)
-        if mid_epoch and self.batches.order.by_ranks and ranks != self.batches.ranks:
+        if mid_epoch and self.batches.order.by_ranks and state["ranks"] != self.batches.ranks:
             raise UsageError(
-                f"the run stopped in the midst of an epoch over shards dealt to {ranks} processes, "
-                f"not {self.batches.ranks}: resume it with that many"
+                f"the run stopped in the midst of an epoch over shards dealt to {state['ranks']} "
+                f"processes, not {self.batches.ranks}: resume it with that many"
             )
         self.batches.epoch = state["epoch"]
         self._position = state["position"]

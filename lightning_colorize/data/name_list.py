@@ -27,15 +27,11 @@ def read_name_list(path: Path) -> set[str]:
     return {_unescaped(line) for line in lines if line.strip() and not line.startswith("#")}
 
 
-def name_line(name: str) -> str:
-    """Return a name as a line of a list, without the line feed."""
-    line = name.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r")
-    return f"\\{line}" if line.startswith("#") else line
-
-
 def name_with_reason(name: str, reason: str) -> str:
     """Return two lines of a list: the reason as a comment, then the name."""
-    return f"# {' '.join(reason.split())}\n{name_line(name)}\n"
+    line = name.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r")
+    escape = "\\" if line.startswith("#") else ""
+    return f"# {' '.join(reason.split())}\n{escape}{line}\n"
 
 
 def _unescaped(line: str) -> str:

@@ -8,14 +8,9 @@ from lightning_colorize.common.processes import cores
 from lightning_colorize.data.cache import CachedImages, bytes_needed, fits_in_memory
 from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import ImageDataset, Resize
-from lightning_colorize.data.device import (
-    Decoder,
-    DeviceDataset,
-    DeviceImages,
-    DeviceMemory,
-    JpegDataset,
-    require_decoder,
-)
+from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages, DeviceMemory
+from lightning_colorize.data.device.decode import Decoder, require_decoder
+from lightning_colorize.data.device.jpegs import JpegDataset
 from lightning_colorize.data.images import ImageSet
 from lightning_colorize.data.loader import EpochBatches, ImageLoader, Receive
 from lightning_colorize.data.sources import SourceError

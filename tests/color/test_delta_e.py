@@ -69,11 +69,6 @@ def test_ciede2000_against_scikit_image(close):
     np.testing.assert_allclose(ours, deltaE_ciede2000(lab, other), atol=2e-3, rtol=0)
 
 
-def test_ciede2000_of_equal_colors_is_zero():
-    lab = np.array([[0, 0, 0], [50, 0, 0], [100, 0, 0], [40, 30, -70], [32.3, 79.2, -107.9]])
-    assert ciede2000(as_image(lab), as_image(lab)).tolist() == [[[[0.0] * 5]]]
-
-
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
 def test_grey_and_black_are_finite(grey):
     lab = to_lab(torch.full((1, 3, 4, 4), grey))
@@ -92,8 +87,3 @@ def test_ciede2000_ignores_autocast():
         difference = ciede2000(first, second)
     assert difference.dtype == torch.float32
     assert torch.equal(difference, expected)
-
-
-def test_ciede2000_shapes():
-    L, ab = torch.rand(5, 2, 1, 3, 4) * 100, torch.rand(5, 2, 2, 3, 4)
-    assert ciede2000((L, ab), (L + 1, ab)).shape == (5, 2, 1, 3, 4)

@@ -73,22 +73,6 @@ def test_fit_gamut_leaves_rounding_errors_beyond_the_boundary_unchanged():
         assert torch.equal(fit_gamut(L, outside), outside) == is_kept
 
 
-def test_fit_gamut_is_per_pixel():
-    L, ab = random_lab(5)
-    fitted = fit_gamut(L, ab)
-    row, column = 7, 31
-    alone = fit_gamut(
-        L[:, :, row : row + 1, column : column + 1], ab[:, :, row : row + 1, column : column + 1]
-    )
-    torch.testing.assert_close(fitted[:, :, row, column], alone[:, :, 0, 0])
-
-
-def test_fit_gamut_removes_color_of_black_and_white():
-    L = torch.tensor([0.0, 100.0]).view(1, 1, 1, 2)
-    fitted = fit_gamut(L, torch.full((1, 2, 1, 2), 60.0))
-    assert fitted.abs().max() < 0.5
-
-
 def test_fit_gamut_does_not_modify_its_input():
     L, ab = random_lab(6)
     before = ab.clone()

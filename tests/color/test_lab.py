@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import lab2rgb, rgb2lab
 
-from lightning_colorize.color import AB_SCALE, LabScaling, to_lab, to_rgb, to_unit
+from lightning_colorize.color import AB_SCALE, LabScaling, to_lab, to_rgb
 
 CORNERS = torch.cartesian_prod(*[torch.tensor([0, 255], dtype=torch.uint8)] * 3)
 SPECIAL = {
@@ -54,24 +54,6 @@ def test_colors_outside_srgb_against_scikit_image():
     assert unclipped.min() < -0.1
     assert unclipped.max() > 1.1
     torch.testing.assert_close(unclipped.clamp(0, 1), to_rgb(L, ab))
-
-
-def test_uint8_and_floating_point_are_the_same_image():
-    rgb = as_image(np.array(SPECIAL["random"], dtype=np.uint8))
-    for given_rgb in (rgb / 255, (rgb / 255).double()):
-        for ours, expected in zip(to_lab(given_rgb), to_lab(rgb), strict=True):
-            torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
-
-
-def test_to_unit():
-    assert to_unit(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == [
-        0,
-        pytest.approx(0.2),
-        1,
-    ]
-    half = to_unit(torch.tensor([0.0, 0.25, 1.0], dtype=torch.bfloat16))
-    assert half.dtype == torch.float32
-    assert half.tolist() == [0, 0.25, 1]
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.int8, torch.bool])

@@ -135,11 +135,7 @@ def test_an_existing_list_is_not_overwritten(clean, tmp_path, capsys):
     listed = tmp_path / "out.txt"
     listed.write_text("mine")
     assert main(["audit", str(clean), "--exclude-to", str(listed)]) == 2
-    assert (
-        capsys.readouterr()
-        .err.rstrip()
-        .endswith(f"--exclude-to {listed} already exists: remove it, or name another file")
-    )
+    assert f"--exclude-to {listed} already exists: remove it" in capsys.readouterr().err
     assert listed.read_text() == "mine"
 
 
@@ -149,11 +145,7 @@ def test_an_existing_list_is_not_overwritten(clean, tmp_path, capsys):
         (["none"], "none does not exist"),
         ([".", "--min-side", "0"], "--min-side 0: it must be above 0"),
         ([".", "--source", "none.yaml"], "--source none.yaml cannot be read"),
-        ([".", "--source", "text.yaml"], "--source text.yaml does not describe a source"),
-        (
-            [".", "--source", "typo.yaml"],
-            "does not describe a source (FolderSource.__init__()",
-        ),
+        ([".", "--source", "typo.yaml"], "typo.yaml does not describe a source (FolderSource"),
         ([".", "--source", "value.yaml"], "--source value.yaml: max_images is 0"),
         ([".", "--source", "task.yaml"], "is not a Source"),
         ([".", "--json", "."], "--json . is a folder"),
@@ -162,7 +154,6 @@ def test_an_existing_list_is_not_overwritten(clean, tmp_path, capsys):
 def test_wrong_use_is_one_line(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     folder = "class_path: lightning_colorize.data.sources.FolderSource\ninit_args: "
-    (tmp_path / "text.yaml").write_text("no source\n")
     (tmp_path / "typo.yaml").write_text(folder + "{max_image: 3}\n")
     (tmp_path / "value.yaml").write_text(folder + "{max_images: 0}\n")
     (tmp_path / "task.yaml").write_text("class_path: lightning_colorize.tasks.RegressionTask\n")
@@ -170,23 +161,6 @@ def test_wrong_use_is_one_line(words, message, tmp_path, monkeypatch, capsys):
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
-
-
-def test_an_interruption_is_exit_130_and_leaves_no_list(clean, tmp_path, monkeypatch, capsys):
-    seen = []
-
-    def audit_image(images, index):
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-        seen.append(index)
-        return real(images, index)
-
-    real = findings.audit_image
-    monkeypatch.setattr(findings, "audit_image", audit_image)
-    listed = tmp_path / "out.txt"
-    assert main(["audit", str(clean), "--exclude-to", str(listed)]) == 130
-    assert capsys.readouterr().err == "lightning-colorize: interrupted\n"
-    assert not listed.exists()
 
 
 def test_a_leak_across_groups_is_exit_1_and_named(tmp_path, capsys, monkeypatch, clean):

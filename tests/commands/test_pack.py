@@ -55,11 +55,14 @@ def test_broken_images_are_exit_1_until_they_are_repaired(photos, tmp_path, caps
     said = capsys.readouterr()
     assert "3 train, 2 val images" in said.out
     assert f"1 broken image left out, listed in {tmp_path}/shards/broken.txt" in said.err
+    assert run(photos, tmp_path / "shards", "--workers", 1) == 1
+    assert "2 of them reused" in capsys.readouterr().out
     (photos / "train" / "000.png").write_bytes(readable)
     assert run(photos, tmp_path / "shards", "--workers", 1) == 0
     said = capsys.readouterr()
     assert "4 train, 2 val images in 2 shards" in said.out
     assert "MB, 1 of them reused)" in said.out
+    assert not (tmp_path / "shards" / "broken.txt").exists()
 
 
 @pytest.mark.parametrize(

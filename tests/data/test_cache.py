@@ -22,30 +22,16 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_cached_images_equal_resized_files(folder):
+def test_cached_images_equal_resized_files_that_are_read_once(folder):
     files = FileImages(folder, ["b.png", "a.png"])
-    cached = CachedImages(files, 16)
-    assert [cached.name(index) for index in range(len(cached))] == ["b.png", "a.png"]
     # b is three times as high as wide.
-    assert torch.equal(cached.read(0), resize_short_side(files.read(0), 16))
-    assert torch.equal(cached.read(1), resize_short_side(files.read(1), 16))
-    assert cached.read(1).shape == (3, 16, 24)
-
-
-def test_images_are_read_once(folder):
-    files = FileImages(folder, ["a.png"])
+    expected = [resize_short_side(files.read(index), 16) for index in range(2)]
     cached = CachedImages(files, 16)
-    (folder / "a.png").unlink()
-    assert cached.read(0).shape == (3, 16, 24)
-
-
-def test_panorama_is_center_cropped(folder):
-    files = FileImages(folder, ["long.png"])
-    whole = files.read(0)
-    height, width = whole.shape[-2:]
-    assert width == 10 * height
-    middle = whole[:, :, 3 * height : 7 * height]
-    assert torch.equal(CachedImages(files, 16).read(0), resize_short_side(middle, 16))
+    for name in ("a.png", "b.png"):
+        (folder / name).unlink()
+    assert [cached.name(index) for index in range(len(cached))] == ["b.png", "a.png"]
+    assert all(torch.equal(cached.read(index), expected[index]) for index in range(2))
+    assert cached.read(1).shape == (3, 16, 24)
 
 
 def test_corrupt_images_are_left_out_with_their_weights(folder):
@@ -57,17 +43,12 @@ def test_corrupt_images_are_left_out_with_their_weights(folder):
     assert torch.equal(cached.read(1), CachedImages(FileImages(folder, ["b.png"]), 16).read(0))
 
 
-def test_fits_in_a_quarter_of_memory(monkeypatch):
+def test_a_quarter_of_the_memory_is_divided_among_processes_and_splits(monkeypatch):
     monkeypatch.setattr(cache, "machine_memory", lambda: 4 * 1000 * 3 * 1.5 * 100**2)
-    assert fits_in_memory(1000, 100)
-    assert not fits_in_memory(1001, 100)
-    assert not fits_in_memory(1000, 101)
-
-
-def test_memory_is_divided_among_processes_and_splits(monkeypatch):
-    monkeypatch.setattr(cache, "machine_memory", lambda: 4 * bytes_needed(1000, 100))
-    assert fits_in_memory(500, 100, processes=2)
-    assert not fits_in_memory(501, 100, processes=2)
+    for processes, count in ((1, 1000), (2, 500)):
+        assert fits_in_memory(count, 100, processes=processes)
+        assert not fits_in_memory(count + 1, 100, processes=processes)
+        assert not fits_in_memory(count, 101, processes=processes)
     assert fits_in_memory(300, 100, taken=bytes_needed(700, 100))
     assert not fits_in_memory(301, 100, taken=bytes_needed(700, 100))
 

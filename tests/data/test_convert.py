@@ -3,7 +3,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from skimage.color import rgb2lab
 
 from lightning_colorize.color import RawBatch
 from lightning_colorize.data import convert
@@ -11,31 +10,18 @@ from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.module import ColorizationDataModule
 
-
-def raw(seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, size=(3, 16, 16, 3), dtype=np.uint8)
-    return pixels, RawBatch(torch.from_numpy(pixels).permute(0, 3, 1, 2), ["a", "b", "c"])
-
-
-def test_to_color_batch_against_scikit_image():
-    pixels, batch = raw()
-    converted = to_color_batch(batch)
-    lab = torch.from_numpy(rgb2lab(pixels)).permute(0, 3, 1, 2).float()
-    torch.testing.assert_close(converted.L, lab[:, :1], atol=5e-3, rtol=0)
-    torch.testing.assert_close(converted.ab, lab[:, 1:], atol=5e-3, rtol=0)
-    assert converted.names == ["a", "b", "c"]
-    assert len(converted) == 3
+PIXELS = np.random.default_rng(0).integers(0, 256, size=(3, 3, 16, 16), dtype=np.uint8)
+BATCH = RawBatch(torch.from_numpy(PIXELS), ["a", "b", "c"])
 
 
 def test_to_color_batch_ignores_autocast():
-    _, batch = raw()
     augmentation = Augmentation(16, 0.5, (0.6, 1.0), rotation=5.0, grey_jitter=1.0)
     for how in (None, augmentation):
         torch.manual_seed(0)
-        expected = to_color_batch(batch, how)
+        expected = to_color_batch(BATCH, how)
         torch.manual_seed(0)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            converted = to_color_batch(batch, how)
+            converted = to_color_batch(BATCH, how)
         assert converted.L.dtype == converted.ab.dtype == torch.float32
         assert torch.equal(converted.L, expected.L)
         assert torch.equal(converted.ab, expected.ab)
@@ -62,8 +48,7 @@ def test_compiled_conversion_equals_eager(monkeypatch, backend, augmentation):
     """To 1e-4 of each scale, as one graph, also for an epoch's last batch."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     convert._compiled.cache_clear()
-    _, batch = raw()
-    for images in (batch, RawBatch(batch.rgb[:2], batch.names[:2])):
+    for images in (BATCH, RawBatch(BATCH.rgb[:2], BATCH.names[:2])):
         torch.manual_seed(0)
         expected = to_color_batch(images, augmentation)
         following = torch.rand(1)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
+from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import CorruptImage
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.sources.listing import read_name_list
@@ -25,13 +25,8 @@ def test_report_lists_names_and_reasons(tmp_path, capsys):
     )
     assert capsys.readouterr().err == f"Skipping 2 broken images, listed in {report}\n"
     assert read_name_list(report) == {"a.jpg", "val/b.jpg", "c.jpg"}
-
-
-def test_existing_report_is_extended(tmp_path):
-    report = tmp_path / "broken.txt"
-    for names in (["a.jpg"], ["a.jpg", "b.jpg"]):
-        CorruptImages(1000, 0.01, report).add(errors(*names))
-    assert report.read_text() == "# not a.jpg\na.jpg\n# not b.jpg\nb.jpg\n"
+    CorruptImages(1000, 0.01, report).add(errors("a.jpg", "d.jpg"))  # a resumed run
+    assert report.read_text().endswith("c.jpg\n# not d.jpg\nd.jpg\n")
 
 
 def test_without_report_up_to_five_are_named(tmp_path, monkeypatch, capsys):
@@ -63,25 +58,11 @@ def test_too_large_a_share_stops_the_run(tmp_path):
     report = tmp_path / "broken.txt"
     broken = CorruptImages(200, 0.01, report)
     broken.add(errors("a.jpg", "b.jpg"))  # exactly 1 %
-    with pytest.raises(UsageError) as raised:
+    message = f"^3 of 200 .*a.jpg: not a.jpg; all in {report}.* data.max_broken_share .*0.01.$"
+    with pytest.raises(UsageError, match=message):
         broken.add(errors("c.jpg"))
-    message = str(raised.value)
-    assert message.startswith("3 of 200 images cannot be read (first: /photos/a.jpg: not a.jpg")
-    assert f"all in {report}" in message
-    assert "data.max_broken_share (now 0.01)" in message
-    assert "\n" not in message
     assert len(read_name_list(report)) == 3
-
-
-@pytest.mark.parametrize("share", [0.0, 0.01])
-def test_one_corrupt_image_is_tolerated(share):
-    broken = CorruptImages(30, share)
-    broken.add(errors("a.jpg"))
+    few = CorruptImages(30, 0.0)
+    few.add(errors("a.jpg"))  # one is always tolerated
     with pytest.raises(UsageError, match="2 of 30"):
-        broken.add(errors("b.jpg"))
-
-
-def test_too_many_at_work_is_no_usage_error():
-    assert not issubclass(TooManyCorrupt, UsageError)
-    with pytest.raises(TooManyCorrupt, match="2 of 30"):
-        CorruptImages(30, 0.01).add(errors("a", "b"), TooManyCorrupt)
+        few.add(errors("b.jpg"))

@@ -1,20 +1,14 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from lightning_colorize.data.dataset import (
-    CorruptImage,
     ImageDataset,
-    Item,
-    collate,
     crop_square,
     limit_length,
     resize_short_side,
 )
-from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import FileImages
 
 
@@ -85,19 +79,6 @@ def test_replacement_wraps_around_once(files):
     item = ImageDataset(hopeless, 8, replace_corrupt=True)[0, 0]
     assert item.rgb is None
     assert len(item.corrupt) == 2
-
-
-def test_collate_leaves_corrupt_images_out():
-    error = CorruptImage("b", ImageError(Path("b"), "no"))
-    items = [Item(torch.ones(3, 2, 2, dtype=torch.uint8), "a", []), Item(None, "b", [error])]
-    raw, broken = collate(items)
-    assert raw.rgb.shape == (1, 3, 2, 2)
-    assert raw.rgb.dtype == torch.uint8
-    assert raw.names == ["a"]
-    assert broken == [error]
-    raw, broken = collate(items[1:])
-    assert len(raw.rgb) == 0
-    assert broken == [error]
 
 
 def test_strip_is_cropped_before_resizing():

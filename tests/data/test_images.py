@@ -1,14 +1,12 @@
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from lightning_colorize.data.images import ConcatImages, FileImages, ImageSet, NameList
+from lightning_colorize.data.images import ConcatImages, ImageSet, NameList
 
 
 class ConstantImages(ImageSet):
@@ -45,15 +43,6 @@ def test_name_list_keeps_undecodable_bytes_and_ends():
         held[1]
 
 
-def test_file_images_read_what_is_in_the_file(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    (tmp_path / "a").mkdir()
-    Image.fromarray(pixels).save(tmp_path / "a" / "x.png")
-    images = FileImages(tmp_path, ["a/x.png"], prefix="faces/")
-    assert images.name(0) == "faces/a/x.png"
-    assert np.array_equal(images.read(0).numpy(), pixels.transpose(2, 0, 1))
-
-
 def test_concat_is_one_set_after_the_other():
     parts = [ConstantImages("a", 2), ConstantImages("b", 1), ConstantImages("c", 3)]
     images = ConcatImages(parts)
@@ -77,9 +66,3 @@ def test_concat_weights_draw_each_part_by_its_share():
 def test_names_use_little_memory():
     held = NameList(f"n{i:08d}.JPEG" for i in range(10_000))
     assert len(pickle.dumps(held)) < 10_000 * (14 + 8) + 1000
-
-
-def test_file_images_take_absolute_names(tmp_path):
-    Image.new("RGB", (3, 2), (1, 2, 3)).save(tmp_path / "x.png")
-    images = FileImages(Path("elsewhere"), [str(tmp_path / "x.png")])
-    assert images.read(0)[:, 0, 0].tolist() == [1, 2, 3]

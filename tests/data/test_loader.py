@@ -14,7 +14,7 @@ from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import ImageSet
 from lightning_colorize.data.loader import EpochBatches, ImageLoader
-from lightning_colorize.data.order import ShardOrder
+from lightning_colorize.data.order import AnyOrder, ShardOrder
 from lightning_colorize.data.sources.listing import read_name_list
 
 
@@ -73,10 +73,6 @@ def delivered(loader):
     return [(b.names, b.rgb.tolist(), torch.rand(3).tolist()) for b in loader]
 
 
-def test_an_epoch_has_every_image_once():
-    assert sorted(flat(make_loader(12, 3))) == list(range(12))
-
-
 def test_incomplete_batch_is_dropped_at_random():
     loader = make_loader(10, 3)
     left_out = set()
@@ -130,10 +126,14 @@ def test_weights_are_relative_frequencies():
     assert shares == pytest.approx([0.6, 0.3, 0.1], abs=0.03)
 
 
+SHARDS = ShardOrder(np.array([4, 3, 5, 4, 4, 4]), window=2)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("order", [AnyOrder(), ShardOrder(np.array([4, 3, 5]), window=2)])
 @pytest.mark.parametrize("stop_at", [1, 2])
-def test_resume_in_mid_epoch_is_bit_exact(workers, stop_at):
-    options = {"num_workers": workers, "persistent_workers": workers > 0}
+def test_resume_in_mid_epoch_is_bit_exact(workers, order, stop_at):
+    options = {"num_workers": workers, "persistent_workers": workers > 0, "order": order}
     undisturbed = make_loader(12, 3, **options)
     delivered(undisturbed)
     second, third = delivered(undisturbed), delivered(undisturbed)
@@ -167,23 +167,16 @@ def test_crops_follow_seed_epoch_and_position():
     assert len(offsets) > 5
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_only_training_seeds_batches(training):
-    draws = []
-    for seed in (1, 2):
+def test_seeds_of_batches():
+    """Each batch of each rank has its own; evaluation leaves torch's generator alone."""
+
+    def draws(seed=0, **options):
         torch.manual_seed(seed)
-        draws.append(delivered(make_loader(3, 3, shuffle=training))[0][2])
-    assert (draws[0] == draws[1]) == training
+        return [tuple(drawn) for _, _, drawn in delivered(make_loader(12, 3, **options))]
 
-
-def test_batches_have_different_seeds():
-    draws = {tuple(drawn) for _, _, drawn in delivered(make_loader(12, 3))}
-    assert len(draws) == 4
-
-
-def test_ranks_have_different_seeds():
-    draws = [delivered(make_loader(12, 3, rank=rank, ranks=2))[0][2] for rank in range(2)]
-    assert draws[0] != draws[1]
+    assert len({*draws(), *draws(rank=1, ranks=2)}) == 4 + 2
+    assert draws(seed=1) == draws(seed=2)
+    assert draws(seed=1, shuffle=False) != draws(seed=2, shuffle=False)
 
 
 def test_abandoned_epoch_is_followed_by_the_next():
@@ -194,23 +187,37 @@ def test_abandoned_epoch_is_followed_by_the_next():
     assert numbers(loader) == epochs[1]
 
 
-def test_resume_at_the_end_of_an_epoch():
+@pytest.mark.parametrize("batches", [2, 4])
+def test_resume_at_the_end_of_an_epoch(batches):
     loader = make_loader(12, 3)
-    numbers(loader)
-    state = loader.state_dict()
-    expected = numbers(loader)
-    resumed = make_loader(12, 3)
-    resumed.load_state_dict(state)
-    assert numbers(resumed) == expected
-
-
-def test_resume_after_end_epoch():
-    loader = make_loader(12, 3)
-    list(islice(loader, 2))
+    list(islice(loader, batches))
     loader.end_epoch()
     resumed = make_loader(12, 3)
     resumed.load_state_dict(loader.state_dict())
     assert numbers(resumed) == numbers(loader)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"batch_size": 4}, "in the midst of an epoch of batches of 3 images, not 4"),
+        ({"count": 30}, "an epoch of 8 batches, and these images make 10"),
+        (
+            {"batch_size": 1, "ranks": 3, "order": SHARDS},
+            "over shards dealt to 1 processes, not 3: resume it",
+        ),
+    ],
+)
+def test_resume_in_mid_epoch_with_other_batches_is_refused(other, message):
+    stopped = make_loader(24, 3)
+    batches = iter(stopped)
+    next(batches)
+    with pytest.raises(UsageError, match=message):
+        make_loader(**{"count": 24, "batch_size": 3, **other}).load_state_dict(stopped.state_dict())
+    # In the usual order the batches of all ranks together are the same.
+    make_loader(24, 1, ranks=3).load_state_dict(stopped.state_dict())
+    list(batches)
+    make_loader(24, 4).load_state_dict(stopped.state_dict())
 
 
 def test_corrupt_images_are_replaced_in_training(tmp_path, capsys):
@@ -249,19 +256,6 @@ def test_no_readable_image_raises(shuffle):
     assert flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=1.0)) == []
 
 
-def test_resume_with_another_batch_size_is_refused():
-    stopped = make_loader(12, 3)
-    next(iter(stopped))
-    state = stopped.state_dict()
-    with pytest.raises(UsageError, match="in the midst of an epoch of batches of 3 images, not 4"):
-        make_loader(12, 4).load_state_dict(state)
-    delivered(stopped)
-    make_loader(12, 4).load_state_dict(stopped.state_dict())
-
-
-SHARDS = ShardOrder(np.array([4, 3, 5, 4, 4, 4]), window=2)
-
-
 def test_shard_order_divides_an_epoch_among_ranks():
     group = [make_loader(24, 3, order=SHARDS, rank=rank, ranks=2) for rank in range(2)]
     for _ in range(3):
@@ -276,38 +270,6 @@ def test_shard_order_in_evaluation():
     assert [len(loader) for loader in group] == [2, 2, 2]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_shard_order_resumes_in_mid_epoch(workers):
-    undisturbed = make_loader(24, 3, order=SHARDS)
-    epochs = [delivered(undisturbed) for _ in range(2)]
-    stopped = make_loader(24, 3, order=SHARDS, num_workers=workers)
-    batches = iter(stopped)
-    for _ in range(5):
-        next(batches)
-    resumed = make_loader(24, 3, order=SHARDS, num_workers=workers)
-    resumed.load_state_dict(stopped.state_dict())
-    assert delivered(resumed) == epochs[0][5:]
-    assert delivered(resumed) == epochs[1]
-
-
-def test_shard_order_resume_with_other_ranks_is_refused():
-    stopped = make_loader(24, 4, order=SHARDS)
-    next(iter(stopped))
-    with pytest.raises(UsageError, match="over shards dealt to 1 processes, not 2: resume it"):
-        make_loader(24, 2, order=SHARDS, ranks=2).load_state_dict(stopped.state_dict())
-    # In the usual order the batches of all ranks together are the same.
-    stopped = make_loader(24, 4)
-    next(iter(stopped))
-    make_loader(24, 2, ranks=2).load_state_dict(stopped.state_dict())
-
-
-def test_resume_with_other_images_is_refused():
-    stopped = make_loader(24, 2)
-    next(iter(stopped))
-    with pytest.raises(UsageError, match="an epoch of 12 batches, and these images make 15"):
-        make_loader(30, 2).load_state_dict(stopped.state_dict())
-
-
 def test_set_receives_upcoming_indices_and_progress():
     heard = []
 
@@ -319,8 +281,9 @@ def test_set_receives_upcoming_indices_and_progress():
 
     stopped = make_loader(12, 3, seed=5)
     expected = numbers(stopped)
+    stopped_state = {**stopped.state_dict(), "epoch": 0, "position": 2}
     loader = make_loader(12, 3, seed=5, images=Told(12))
-    loader.load_state_dict({"epoch": 0, "position": 2, "batch_size": 3})
+    loader.load_state_dict(stopped_state)
     assert numbers(loader) == expected[2:]
     assert heard == [joined(expected[2:]), 3, 6]
 

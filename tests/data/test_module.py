@@ -125,13 +125,10 @@ def test_stretching_shows_whole_images_in_every_split(photo_folder, tmp_path, re
         for batch in seen:
             for name, L in zip(batch.names, batch.L, strict=True):
                 torch.testing.assert_close(L, expected[name], atol=1e-3, rtol=0)
-    whole, cropped = stretched(datamodule, "val"), plain(data_never(photo_folder), "val")
+    usual = data(photo_folder, cache="never")
+    usual.setup("fit")
+    whole, cropped = stretched(datamodule, "val"), plain(usual, "val")
     assert max((cropped[name][0] - L).abs().max() for name, L in whole.items()) > 5
-
-
-def test_stretched_images_are_augmented(photo_folder, tmp_path):
-    recorder = run(data(photo_folder, resize="stretch"), tmp_path, test=False)
-    assert {batch.L.shape for batch in recorder.batches["train"]} == {(4, 1, 24, 24)}
 
 
 def test_plain_trainer(photo_folder, tmp_path):
@@ -151,16 +148,6 @@ def test_plain_trainer(photo_folder, tmp_path):
             torch.testing.assert_close(own, expected[name][0])
 
 
-def test_conversion_without_a_trainer(photo_folder):
-    datamodule = data(photo_folder)
-    datamodule.setup("validate")
-    raw = next(iter(datamodule.val_dataloader()))
-    batch = datamodule.on_after_batch_transfer(raw, 0)
-    expected = plain(datamodule, "val")
-    torch.testing.assert_close(batch.L[0], expected[batch.names[0]][0])
-    assert raw.rgb.dtype == torch.uint8
-
-
 def test_color_batches_whole_split_or_sample(photo_folder):
     datamodule = data(photo_folder)
     datamodule.setup("fit")
@@ -173,40 +160,12 @@ def test_color_batches_whole_split_or_sample(photo_folder):
     assert some != [names[:4], names[4:8]]
 
 
-@pytest.mark.parametrize("cache", ["always", "never", "auto"])
-def test_cache_does_not_change_validation_pixels(photo_folder, cache):
-    datamodule = data(photo_folder, cache=cache)
-    datamodule.setup("validate")
-    expected = plain(data_never(photo_folder), "val")
-    for batch in datamodule.color_batches("val"):
-        for name, L in zip(batch.names, batch.L, strict=True):
-            torch.testing.assert_close(L, expected[name][0])
-
-
-def data_never(folder):
-    datamodule = data(folder, cache="never")
-    datamodule.setup("fit")
-    return datamodule
-
-
 def test_setup_reads_only_the_splits_of_its_stage(photo_folder, tmp_path):
     datamodule = data(photo_folder)
     datamodule.setup("fit")
     assert datamodule.counts() == {"train": 12, "val": 5, "test": 3}
     assert datamodule.has("test")
     assert sorted(datamodule._images) == ["train", "val"]
-
-
-def test_default_workers(photo_folder, monkeypatch):
-    monkeypatch.setattr("lightning_colorize.data.reading.cores", lambda: 32)
-    cached = data(photo_folder, num_workers=None)
-    cached.setup("fit")
-    assert cached.train_dataloader().num_workers == 0
-    files = data(photo_folder, num_workers=None, cache="never")
-    files.setup("fit")
-    loader = files.train_dataloader()
-    assert loader.num_workers == 8
-    assert loader.reader.persistent_workers
 
 
 class Processes:
@@ -229,12 +188,17 @@ def among(processes, folder, tmp_path, trainer=None, **options):
     return datamodule
 
 
-@pytest.mark.parametrize(("processes", "workers"), [(1, 8), (4, 5), (32, 1)])
-def test_processes_share_the_cores(photo_folder, tmp_path, monkeypatch, processes, workers):
+@pytest.mark.parametrize(
+    ("cache", "processes", "workers"),
+    [("always", 1, 0), ("never", 1, 8), ("never", 4, 5), ("never", 32, 1)],
+)
+def test_processes_share_the_cores(photo_folder, tmp_path, monkeypatch, cache, processes, workers):
     monkeypatch.setattr("lightning_colorize.data.reading.cores", lambda: 20)
-    datamodule = among(processes, photo_folder, tmp_path, num_workers=None, cache="never")
+    datamodule = among(processes, photo_folder, tmp_path, num_workers=None, cache=cache)
     datamodule._splits = FolderSource().splits(photo_folder)
-    assert datamodule.loader("train").num_workers == workers
+    loader = datamodule.loader("train")
+    assert loader.num_workers == workers
+    assert loader.reader.persistent_workers == (workers > 0)
 
 
 @pytest.mark.parametrize(
@@ -306,34 +270,25 @@ def test_fast_dev_run_reads_only_its_batches(photo_folder, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "accepted"),
+    ("key", "value", "accepted", "limit"),
     [
-        ("size", 0, "at least 1"),
-        ("batch_size", -1, "at least 1"),
-        ("num_workers", -1, "at least 0"),
-        ("flip", 1.5, "from 0 to 1"),
-        ("flip", float("nan"), "from 0 to 1"),
-        ("grey_jitter", -0.1, "from 0 to 1"),
-        ("max_broken_share", 2, "from 0 to 1"),
-        ("rotation", -3, "from 0 to 180 degrees"),
-        ("crop_scale", (0, 5), "[from, to], above 0 and at most 1, the smaller number first"),
-        ("crop_scale", (0.9, 0.5), "[from, to], above 0 and at most 1, the smaller number first"),
-        ("crop_scale", (-0.5, 1), "[from, to], above 0 and at most 1, the smaller number first"),
-        ("crop_ratio", (2, 0.5), "[from, to], above 0, the smaller number first"),
-        ("crop_ratio", (0.0, 1.0), "[from, to], above 0, the smaller number first"),
-        ("crop_ratio", (1.0, float("inf")), "[from, to], above 0, the smaller number first"),
+        ("size", 0, "at least 1", 1),
+        ("batch_size", -1, "at least 1", 1),
+        ("num_workers", -1, "at least 0", 0),
+        ("flip", float("nan"), "from 0 to 1", 1),
+        ("grey_jitter", -0.1, "from 0 to 1", 1.0),
+        ("max_broken_share", 2, "from 0 to 1", 0),
+        ("rotation", -3, "from 0 to 180 degrees", 180),
+        ("crop_scale", (0.5, 5), "above 0 and at most 1", (1.0, 1.0)),
+        ("crop_ratio", (2, 0.5), "the smaller number first", (1, 1)),
+        ("crop_ratio", (0.0, 1.0), "above 0", (0.1, 1)),
+        ("crop_ratio", (1.0, float("inf")), "above 0", (1, 100)),
     ],
 )
-def test_invalid_options_are_refused(key, value, accepted):
-    shown = list(value) if isinstance(value, tuple) else value
-    with pytest.raises(UsageError) as raised:
+def test_invalid_options_are_refused(key, value, accepted, limit):
+    with pytest.raises(UsageError, match=f"^--data.{key} is .*: it must be .*{accepted}"):
         ColorizationDataModule(**{key: value})
-    assert str(raised.value) == f"--data.{key} is {shown}: it must be {accepted}"
-
-
-def test_limits_of_valid_options():
-    ends = {"flip": 1, "grey_jitter": 1.0, "max_broken_share": 0, "rotation": 180}
-    ColorizationDataModule(**ends, num_workers=0, crop_scale=(1.0, 1.0), crop_ratio=(1, 1))
+    ColorizationDataModule(**{key: limit})
 
 
 def test_default_seed_is_that_of_seed_everything(photo_folder, monkeypatch):
@@ -381,48 +336,11 @@ def test_a_split_without_a_readable_image_is_refused(tmp_path):
         data(folder, max_broken_share=1.0).setup("fit")
 
 
-def test_no_report_without_a_run(tmp_path, monkeypatch, capsys):
-    folder = with_broken(tmp_path, broken=[2])
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    data(folder).setup("fit")
-    assert list((tmp_path / "here").iterdir()) == []
-    assert f"Skipping 1 broken image: {folder / 'val/2.png'}: " in capsys.readouterr().err
-
-
-def test_position_is_in_the_checkpoint(photo_folder):
-    datamodule = data(photo_folder)
-    assert datamodule.state_dict() == {}
-    datamodule.setup("fit")
-    loader = datamodule.train_dataloader()
-    first = [batch.names for batch in loader]
-    iterator = iter(loader)
-    second = [next(iterator).names]
-    state = {"epoch": 1, "position": 1, "batches": 3, "batch_size": 4, "ranks": 1}
-    assert datamodule.state_dict() == state
-    resumed = data(photo_folder)
-    resumed.setup("fit")
-    resumed.load_state_dict(datamodule.state_dict())
-    rest = [batch.names for batch in resumed.train_dataloader()]
-    assert sorted(n for batch in second + rest for n in batch) == sorted(joined(first))
-    assert second + rest != first
-
-
-def joined(batches):
-    return [name for batch in batches for name in batch]
-
-
 def test_overfitting_gives_the_same_images_in_every_epoch(photo_folder, tmp_path):
     recorder = run(data(photo_folder), tmp_path, overfit_batches=2, max_epochs=2)
     names = [batch.names for batch in recorder.batches["train"]]
     assert len(names) == 4
     assert names[:2] == names[2:]
-
-
-def test_custom_source(photo_folder):
-    datamodule = data(photo_folder, source=FolderSource(include=["train/*", "val/020*"]))
-    datamodule.setup("fit")
-    assert datamodule.counts() == {"train": 12, "val": 1}
 
 
 @pytest.mark.parametrize("stage", ["fit", "test"])

@@ -84,11 +84,6 @@ def test_counts_follow_the_hash_order():
     }
 
 
-def test_counts_may_be_floats():
-    parts = split_names([*"abcde"], {"train": 3.0, "val": 2.0})
-    assert {split: len(part) for split, part in parts.items()} == {"train": 3, "val": 2}
-
-
 def test_too_few_images_for_the_counts():
     with pytest.raises(UsageError, match=r"200 images .*train 134, val 36, test 30.*150 found"):
         split_names(many[:150], {"train": 134, "val": 36, "test": 30})

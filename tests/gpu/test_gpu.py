@@ -17,14 +17,10 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import ImageDataset
-from lightning_colorize.data.device import (
-    Decoder,
-    DeviceDataset,
-    DeviceImages,
-    DeviceMemory,
-    JpegDataset,
-    cached,
-)
+from lightning_colorize.data.device import cached
+from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages, DeviceMemory
+from lightning_colorize.data.device.decode import Decoder
+from lightning_colorize.data.device.jpegs import JpegDataset
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import load_model

@@ -52,19 +52,10 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 Image.init()
 _FORMATS = tuple(
     name
-    for name in [
-        "JPEG",
-        "MPO",
-        "PNG",
-        "TIFF",
-        "WEBP",
-        "BMP",
-        "DIB",
-        "GIF",
-        "PPM",
-        "JPEG2000",
-        "AVIF",
-    ]
+    for name in (
+        *("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "DIB"),
+        *("GIF", "PPM", "JPEG2000", "AVIF"),
+    )
     if name in Image.OPEN
 )
 

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -24,8 +23,6 @@ from lightning_colorize.data.device.jpegs import JpegBatch
 # Pixels decoded at once. A batch of 12 megapixel images would fill gigabytes.
 _AT_ONCE = 2**26
 
-In = TypeVar("In")
-Out = TypeVar("Out")
 Received = tuple[RawBatch, list[CorruptImage]]
 
 
@@ -72,7 +69,7 @@ class Decoder:
 
     def batches(self, shipped: Iterator[JpegBatch]) -> Iterator[Received]:
         """Yield decoded batches. The next one is decoded while the current one is used."""
-        return prefetched(shipped, self, self.device, _record_stream)
+        return prefetched(shipped, self, self.device)
 
     def __call__(self, batch: JpegBatch) -> Received:
         """Return the images of a batch, and those that could not be read."""
@@ -143,38 +140,24 @@ def _pieces(pixels: list[int]) -> Iterator[slice]:
         yield slice(start, len(pixels))
 
 
-def _record_stream(received: Received, stream: torch.cuda.Stream) -> None:
-    received[0].rgb.record_stream(stream)
-
-
 def prefetched(
-    batches: Iterator[In],
-    work: Callable[[In], Out],
-    device: torch.device,
-    record_stream: Callable[[Out, "torch.cuda.Stream"], None],
-) -> Iterator[Out]:
-    """Process each batch in a thread, one batch ahead; on a GPU in a stream of its own.
-
-    Args:
-        batches: Iterated by the thread only.
-        work: Processes a batch.
-        device: Where it runs.
-        record_stream: Called on a GPU with a result and the stream that uses it.
-    """
+    shipped: Iterator[JpegBatch], decode: Callable[[JpegBatch], Received], device: torch.device
+) -> Iterator[Received]:
+    """Decode each batch in a thread, one batch ahead; on a GPU in a stream of its own."""
     on_gpu = device.type == "cuda"
     stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
 
-    def step() -> Out | None:
+    def step() -> Received | None:
         with nullcontext() if stream is None else torch.cuda.stream(stream):
-            batch = next(batches, None)
-            return None if batch is None else work(batch)
+            batch = next(shipped, None)
+            return None if batch is None else decode(batch)
 
     with ThreadPoolExecutor(1, "decode") as thread:
         pending = thread.submit(step)
-        while (made := pending.result()) is not None:
+        while (decoded := pending.result()) is not None:
             if stream is not None:
                 user = torch.cuda.current_stream(device)
                 user.wait_stream(stream)
-                record_stream(made, user)
+                decoded[0].rgb.record_stream(user)
             pending = thread.submit(step)
-            yield made
+            yield decoded

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
-from lightning_colorize.data.shards.errors import ShardError
+from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.shards.layout import OpenShard
 from lightning_colorize.data.shards.manifest import Shard, sha256_of
 from lightning_colorize.data.shards.store import DamagedCopy, Store, one_line
@@ -23,6 +24,31 @@ _ADVICE = (
     "run pack again, or leave its images out with "
     "--data.source lightning_colorize.data.sources.ShardSource --data.source.on_corrupt skip"
 )
+
+
+class ShardError(ImageError):
+    """An image cannot be read because its whole shard cannot be read.
+
+    Args:
+        location: The shard's path or URL.
+        reason: What is wrong with it.
+        images: How many images it contains.
+        advice: What to do if the run has to stop; None if it continues without these images.
+    """
+
+    def __init__(self, location: str, reason: str, images: int, advice: str | None) -> None:
+        super().__init__(Path(location), reason)
+        self.location = location
+        self.advice = advice
+        # The images that replace these come from all over the next shard.
+        self.leap = images
+
+    def __str__(self) -> str:
+        # Not the path, which would lose a slash of a URL.
+        return f"{self.location}: {self.reason}"
+
+    def __reduce__(self) -> tuple[type["ShardError"], tuple[str, str, int, str | None]]:  # type: ignore[override]
+        return type(self), (self.location, self.reason, self.leap, self.advice)
 
 
 class CheckedShards:
@@ -50,7 +76,7 @@ class CheckedShards:
             if opened is not None:
                 return opened
             # A cached copy may be damaged while the original is intact.
-            if not self.store.discard(self.shards[index].file):
+            if not self.store.discard(self.shards[index]):
                 break
         # Not before the last try: other processes that wait for the shard would give up.
         self._states[index] = state
@@ -58,11 +84,11 @@ class CheckedShards:
 
     def locate(self, index: int) -> str:
         """Return the path or URL of a shard, for messages."""
-        return self.store.locate(self.shards[index].file.file)
+        return self.store.locate(self.shards[index].file)
 
     def _open(self, index: int) -> tuple[OpenShard | None, int]:
         try:
-            opened, checked = self.store.open(self.shards[index].file)
+            opened, checked = self.store.open(self.shards[index])
             if checked or self._states[index] == _INTACT or self._is_intact(index, opened):
                 self._states[index] = _INTACT
                 return opened, _INTACT
@@ -80,7 +106,7 @@ class CheckedShards:
             if self._states[index] == _INTACT:  # verified by another process in the meantime
                 return True
             with open(opened.descriptor, "rb", closefd=False) as file:
-                intact = sha256_of(file) == self.shards[index].file.sha256
+                intact = sha256_of(file) == self.shards[index].sha256
             if intact:
                 self._states[index] = _INTACT  # before others obtain the lock
             return intact

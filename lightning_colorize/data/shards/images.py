@@ -82,8 +82,10 @@ class ShardImages(ImageSet):
     def expecting(self, coming: Callable[[], np.ndarray]) -> Iterator[Callable[[int], None]]:
         """Prefetch the shards of the next images in a thread, `window` shards in advance."""
         indices = coming() if self._selected is None else self._selected[coming()]
-        used, first = first_uses(np.searchsorted(self._ends, indices, side="right"))
-        prefetcher = Prefetcher(self.shards.open, used, first, self.window)
+        shards = np.searchsorted(self._ends, indices, side="right")
+        used, first = np.unique(shards, return_index=True)
+        order = np.argsort(first)
+        prefetcher = Prefetcher(self.shards.open, used[order], first[order], self.window)
         try:
             yield prefetcher.advance
         finally:
@@ -154,10 +156,3 @@ class Prefetcher:
             # The error is raised again when an image of the shard is read.
             with suppress(ImageError):
                 self._open_shard(shard)
-
-
-def first_uses(shards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shards in the order of their first use, and the position of that use."""
-    used, first = np.unique(shards, return_index=True)
-    order = np.argsort(first)
-    return used[order], first[order]

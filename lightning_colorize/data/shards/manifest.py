@@ -1,11 +1,19 @@
 """`pack.json`: the contents of a pack, with a SHA-256 of every file."""
 
 import hashlib
-import json
-import re
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
 
 from lightning_colorize.common.errors import UsageError
 
@@ -16,54 +24,69 @@ VERSION = 1
 
 Encoding = Literal["jpeg", "uint8"]
 
-_SHA256 = re.compile("[0-9a-f]{64}")
+
+def _inside(file: str) -> str:
+    """Refuse a name that could lead out of the pack: the manifest may come from any URL."""
+    path = PurePosixPath(file)
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise ValueError("no name of a file in a pack")
+    return file
 
 
-class PackedFile(NamedTuple):
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class PackedFile(_Strict):
     """A file of a pack.
 
     Attributes:
         file: Its name relative to the pack, with forward slashes.
         bytes: Its length.
-        sha256: In hexadecimal digits.
+        sha256: In hexadecimal digits; empty for a shard without images, which has no file.
     """
 
-    file: str
-    bytes: int
-    sha256: str
+    file: Annotated[str, AfterValidator(_inside)]
+    bytes: NonNegativeInt
+    sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
 
 
-class Shard(NamedTuple):
+class Shard(PackedFile):
     """A shard and its number of images."""
 
-    file: PackedFile
-    images: int
+    images: NonNegativeInt
 
 
-class PackedSplit(NamedTuple):
+class PackedSplit(_Strict):
     """A split.
 
     Attributes:
         names: The file with the images' names, each terminated by NUL, in the order of the shards.
-        shards: The shards that contain an image.
+        shards: Its shards.
     """
 
     names: PackedFile
-    shards: list[Shard]
+    shards: Annotated[list[Shard], Field(min_length=1)]
 
 
-class Pack(NamedTuple):
-    """The contents of `pack.json`.
+class Settings(_Strict):
+    """How the images are packed.
 
     Attributes:
         size: Pixels of the short side to which larger images were resized.
         encoding: How the images are stored.
-        splits: The splits that contain images.
     """
 
-    size: int
+    size: PositiveInt
     encoding: Encoding
-    splits: dict[str, PackedSplit]
+
+
+class Pack(_Strict):
+    """The contents of `pack.json`, of which `splits` lists only splits that contain images."""
+
+    version: Literal[1]
+    settings: Settings
+    splits: Annotated[dict[str, PackedSplit], Field(min_length=1)]
 
 
 def sha256_of(file: Path | BufferedReader) -> str:
@@ -81,52 +104,12 @@ def parse_manifest(content: bytes, location: str) -> Pack:
         UsageError: If it is of another version, or not a manifest.
     """
     try:
-        found = json.loads(content)
-        if (version := found["version"]) == VERSION:
-            splits = {name: _split(split) for name, split in found["splits"].items()}
-            if not splits:
-                raise ValueError("no splits")
-            settings = found["settings"]
-            return Pack(_count(settings["size"]), _encoding(settings["encoding"]), splits)
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        return Pack.model_validate_json(content)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        key = ".".join(map(str, wrong["loc"]))
+        found = "" if wrong["type"] == "json_invalid" else f"{key} is {wrong['input']!r:.80}: "
         raise UsageError(
-            f"{location} is not a manifest of pack ({reason}): run pack again"
+            f"{location} is not a manifest that this lightning-colorize reads "
+            f"({found}{wrong['msg']}): run pack again, or install the version that wrote it"
         ) from error
-    raise UsageError(
-        f"{location} is of version {version}, this lightning-colorize reads version {VERSION}: "
-        "run pack again, or install the matching version"
-    )
-
-
-def _split(found: dict[str, Any]) -> PackedSplit:
-    shards = [
-        Shard(_file(shard), _count(shard["images"])) for shard in found["shards"] if shard["images"]
-    ]
-    if not shards:
-        raise ValueError("a split without shards")
-    return PackedSplit(_file(found["names"]), shards)
-
-
-def _file(found: dict[str, Any]) -> PackedFile:
-    """Return a file whose name, of which a path is made, stays inside the pack."""
-    file, sha256 = found["file"], found["sha256"]
-    path = PurePosixPath(file)
-    if path.is_absolute() or ".." in path.parts or not path.name:
-        raise ValueError(f"{file!r} is no name of a file in a pack")
-    if not _SHA256.fullmatch(sha256):
-        raise ValueError(f"{sha256!r} is no SHA-256")
-    return PackedFile(file, _count(found["bytes"]), sha256)
-
-
-def _count(found: Any) -> int:
-    if type(found) is not int or found < 1:
-        raise ValueError(f"{found!r} is no number above 0")
-    return found
-
-
-def _encoding(found: Any) -> Encoding:
-    if found not in get_args(Encoding):
-        raise ValueError(f"{found!r} is no encoding")
-    encoding: Encoding = found
-    return encoding

@@ -102,7 +102,6 @@ def _write_shards(tasks: _ShardTasks, workers: int) -> tuple[list[WrittenShard],
         batch_size=None,
         num_workers=workers,
         prefetch_factor=1 if workers else None,
-        collate_fn=_identity,
         worker_init_fn=_exit_with_parent,
     )
     reused = 0
@@ -114,10 +113,6 @@ def _write_shards(tasks: _ShardTasks, workers: int) -> tuple[list[WrittenShard],
         shards.append(shard)
         reused += existed
     return shards, reused
-
-
-def _identity(item: Any) -> Any:
-    return item
 
 
 def _exit_with_parent(worker: int) -> None:

@@ -119,7 +119,7 @@ def matching(names: Iterable[str], patterns: str | list[str]) -> set[str]:
     return {name for name in names if match(name) or match(name.rpartition("/")[2])}
 
 
-def listed_names(exclude_list: Path | None, names: Collection[str], root: Path) -> set[str]:
+def listed_names(exclude_list: Path | None, names: Collection[str], root: Root | None) -> set[str]:
     """Return the names in a source's `exclude_list`, or an empty set without one.
 
     Raises:

@@ -9,13 +9,12 @@ import numpy as np
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.images import NameList
-from lightning_colorize.data.name_list import read_name_list
 from lightning_colorize.data.shards.check import CheckedShards
 from lightning_colorize.data.shards.images import ShardImages
-from lightning_colorize.data.shards.manifest import MANIFEST, Pack, PackedSplit, parse_manifest
+from lightning_colorize.data.shards.manifest import MANIFEST, Pack, PackedFile, parse_manifest
 from lightning_colorize.data.shards.store import FolderStore, RemoteStore, Store, one_line
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
-from lightning_colorize.data.sources.listing import require_folder
+from lightning_colorize.data.sources.listing import listed_names, require_folder
 
 
 class ShardSource(Source):
@@ -66,31 +65,27 @@ class ShardSource(Source):
         store = self._store(root)
         pack = parse_manifest(_read(store, MANIFEST), store.locate(MANIFEST))
         self._require_cache_size(pack)
-        excluded = set() if self.exclude_list is None else read_name_list(self.exclude_list)
+        names = {split: _names(store, packed.names) for split, packed in pack.splits.items()}
+        excluded: set[str] = set()
+        if self.exclude_list is not None:  # a million strings are made only if needed
+            every = [name for own in names.values() for name in own]
+            excluded = listed_names(self.exclude_list, every, root)
         splits: Splits = {}
-        left_out = 0
-        for split, packed in pack.splits.items():
-            names = _names(store, packed)
+        for split, own in names.items():
+            shards = [shard for shard in pack.splits[split].shards if shard.images]
             selected = None
             if excluded:
-                selected = np.array([i for i, name in enumerate(names) if name not in excluded])
-                left_out += len(names) - len(selected)
+                selected = np.array([i for i, name in enumerate(own) if name not in excluded])
             images = ShardImages(
-                CheckedShards(store, packed.shards, self.on_corrupt == "skip"),
-                names,
-                pack.encoding,
-                pack.size,
+                CheckedShards(store, shards, self.on_corrupt == "skip"),
+                own,
+                pack.settings.encoding,
+                pack.settings.size,
                 self.window,
                 selected,
             )
             if len(images):
                 splits[split] = images
-        if excluded and not left_out:
-            raise SourceError(
-                f"exclude_list: no name in {self.exclude_list} is of an image in {root}"
-            )
-        if not splits:
-            raise SourceError(f"{root}: exclude_list leaves none of its images")
         return splits
 
     def _store(self, root: Root | None) -> Store:
@@ -100,7 +95,7 @@ class ShardSource(Source):
         return FolderStore(require_folder(root, "ShardSource"))
 
     def _require_cache_size(self, pack: Pack) -> None:
-        largest = max(shard.file.bytes for part in pack.splits.values() for shard in part.shards)
+        largest = max(shard.bytes for part in pack.splits.values() for shard in part.shards)
         # The window in use, the next one, and a shard that is being fetched.
         needed = (2 * self.window + 1) * largest * self.processes
         if self.max_cache_bytes is not None and self.max_cache_bytes < needed:
@@ -130,21 +125,14 @@ def _read(store: Store, file: str) -> bytes:
         raise SourceError(f"{store.locate(file)} cannot be read: {one_line(error)}") from error
 
 
-def _names(store: Store, packed: PackedSplit) -> NameList:
-    content = _read(store, packed.names.file)
-    if hashlib.sha256(content).hexdigest() != packed.names.sha256:
+def _names(store: Store, listed: PackedFile) -> NameList:
+    content = _read(store, listed.file)
+    if hashlib.sha256(content).hexdigest() != listed.sha256:
         raise SourceError(
-            f"{store.locate(packed.names.file)} is damaged (its SHA-256 is not the one in "
+            f"{store.locate(listed.file)} is damaged (its SHA-256 is not the one in "
             f"{MANIFEST}): run pack again"
         )
-    names = NameList.of_lines(content)
-    listed = sum(shard.images for shard in packed.shards)
-    if listed != len(names):
-        raise SourceError(
-            f"{store.locate(MANIFEST)} lists shards of {listed} images, but "
-            f"{packed.names.file} {len(names)} names: run pack again"
-        )
-    return names
+    return NameList.of_lines(content)
 
 
 def _default_cache() -> Path:

@@ -65,9 +65,7 @@ def test_min_side_is_the_short_side_of_the_upright_image(folder, photographs):
     index = found.tiny[names(found, found.tiny).index("turned.jpg")]
     assert (found.features["height"][index], found.features["width"][index]) == (63, 128)
     assert audit(FolderSource().splits(folder), 40).tiny.size == 0
-
-
-def test_reduced_decoding_does_not_make_an_image_tiny(folder, photographs):
+    # The size is not that of the reduced decoding.
     save(photographs[6], folder / "train" / "large.jpg", size=(400, 300))
     found = audit(FolderSource().splits(folder), 200)
     assert "large.jpg" not in names(found, found.tiny)
@@ -119,22 +117,6 @@ def test_exclusion_list_holds_each_image_once_and_is_readable(folder, photograph
     again = audited(folder, exclude_list=listed)
     assert not exclusion_list(again)
     assert sorted(names(again, range(3))) == ["1.jpg", "2.jpg", "profiled.jpg"]
-
-
-def test_hash_splits_are_those_of_training(tmp_path, photographs):
-    """A copy leaks only if training has it in another split."""
-    for number, rgb in enumerate(photographs):
-        for copy in range(4):
-            save(rgb, tmp_path / f"{number}_{copy}.png")
-    splits = FolderSource().splits(tmp_path)
-    split_of = {s: {p.name(i)[0] for i in range(len(p))} for s, p in splits.items()}
-    in_two = split_of["train"] & (split_of["val"] | split_of["test"])
-    in_two |= split_of["val"] & split_of["test"]
-    assert in_two
-    found = audited(tmp_path)
-    assert {found.images.name(group.representative)[0] for group in found.leaks} == in_two
-    assert len(found.groups) == len(photographs)
-    assert not audited(tmp_path, splits={"train": 1.0}).leaks
 
 
 def test_names_of_a_mixture_begin_with_the_folder(tmp_path, photographs):

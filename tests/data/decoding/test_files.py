@@ -2,15 +2,13 @@
 
 import contextlib
 import ctypes
-import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as F
 
 from lightning_colorize.data.decoding import files, jpeg
@@ -22,22 +20,21 @@ from lightning_colorize.data.decoding.files import (
 from lightning_colorize.data.decoding.pillow_modes import scale_to_eight_bits, srgb_transform
 
 EXACT = [
-    *("png", "bmp", "webp", "ppm", "tiff", "grey_png", "one_bit_png", "one_pixel_png"),
-    *("palette_png", "palette_transparent_png", "palette_gif", "animated_gif"),
+    *("png", "bmp", "webp", "tiff", "grey_png", "one_bit_png", "one_pixel_png"),
+    *("palette_png", "animated_gif"),
     *("grey16_png", "grey16_pgm", "grey16_tiff", "grey16_big_endian_tiff"),
-    *("grey16_white_is_zero_tiff", "rgb16_png", "rgb16_tiff", "rgb16_planar_tiff"),
+    *("grey16_white_is_zero_tiff", "rgb16_tiff", "rgb16_planar_tiff"),
     *("rgb_float_tiff", "float_tiff", "float255_tiff", "int32_tiff"),
 ]
 ROUNDED = [
     *("rgba_png", "rgba_webp", "la_png", "palette_alpha_png", "cmyk_tiff", "lab_tiff"),
-    *("rgba_float_tiff", "uint32_tiff", "display_p3_png"),
+    *("rgba_float_tiff", "uint32_tiff", "swapped_profile_png"),
 ]
 JPEGS = [
-    *("jpeg", "progressive_jpeg", "grey_jpeg", "jpeg_with_thumbnail", "jpeg_with_damaged_exif"),
+    *("jpeg", "progressive_jpeg", "grey_jpeg", "jpeg_with_damaged_exif"),
     *("one_pixel_jpeg", "thin_jpeg", "grey_profile_jpeg", "damaged_profile_jpeg"),
 ]
-# Without conversion the error of adobe_rgb_jpeg is 118; dark values amplify the compression.
-OTHER_JPEGS = {"adobe_cmyk_jpeg": 5, "subsampled_jpeg": 8, "adobe_rgb_jpeg": 14}
+OTHER_JPEGS = {"adobe_cmyk_jpeg": 5, "subsampled_jpeg": 8, "swapped_profile_jpeg": 5}
 
 # The largest difference allowed, in levels of 255.
 TOLERANCES = (
@@ -56,14 +53,8 @@ def test_every_kind_is_read_as_written(images, tmp_path, kind, tolerance):
     path = tmp_path / "image"
     expected = images.write(kind, path)
     assert difference(read_image(path), expected) <= tolerance
+    assert difference(read_image(path, min_side=48), expected) <= tolerance
     assert image_size(path) == expected.shape[:2]
-
-
-@pytest.mark.parametrize("kind", TOLERANCES)
-def test_min_side_does_not_reduce_small_images(images, tmp_path, kind):
-    path = tmp_path / "image"
-    expected = images.write(kind, path)
-    assert read_image(path, min_side=48).shape[1:] == expected.shape[:2]
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -124,7 +115,7 @@ def test_reduced_decoding_equals_decoding_and_reducing(images, tmp_path, options
 def test_grey_profile_of_transparent_images(images, tmp_path):
     path = tmp_path / "image.png"
     grey, alpha = images.sample_grey(), images.sample_alpha()
-    profile = images.icc_profile(None, 1.8)
+    profile = images.grey_profile(1.8)
     images.save(path, np.dstack([grey, alpha]), "LA", format="PNG", icc_profile=profile)
     flat = images.over_white(images.as_rgb(grey), alpha)
     expected = images.srgb_encode((flat / 255) ** (round(1.8 * 256) / 256))
@@ -132,9 +123,9 @@ def test_grey_profile_of_transparent_images(images, tmp_path):
 
 
 def test_srgb_profiles_are_decoded_by_torchvision(images, tmp_path, monkeypatch):
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = images.srgb_profile()
     assert srgb_transform(profile, "RGB") is None
-    assert srgb_transform(images.icc_profile("display_p3", 2.2), "RGB") is not None
+    assert srgb_transform(images.swapped_profile(), "RGB") is not None
     path = tmp_path / "image.jpg"
     images.save(path, images.sample(), icc_profile=profile, **images.JPEG)
     monkeypatch.setattr(files, "to_srgb", None)
@@ -143,25 +134,16 @@ def test_srgb_profiles_are_decoded_by_torchvision(images, tmp_path, monkeypatch)
 
 def test_a_profile_for_another_mode_is_ignored(images, tmp_path):
     path = tmp_path / "image.jpg"
-    profile = images.icc_profile("adobe_rgb", 2.2)
+    profile = images.swapped_profile()
     images.save(path, images.sample_grey(), format="JPEG", quality=97, icc_profile=profile)
     assert difference(read_image(path), images.as_rgb(images.sample_grey())) <= 4
 
 
 @pytest.mark.parametrize(
-    ("write", "name"), [("png", "a.jpg"), ("jpeg", "a.png"), ("webp", "a.tif"), ("tiff", "a")]
-)
-def test_the_suffix_is_ignored(images, tmp_path, write, name):
-    expected = images.write(write, tmp_path / name)
-    assert difference(read_image(tmp_path / name), expected) <= 4
-
-
-@pytest.mark.parametrize(
     "kind",
     [
-        *("jpeg", "progressive_jpeg", "grey_jpeg", "adobe_cmyk_jpeg", "adobe_rgb_jpeg", "png"),
-        *("rgb16_png", "bmp", "webp", "tiff", "grey16_tiff", "rgb_float_tiff", "palette_gif"),
-        *("ppm", "grey16_pgm"),
+        *("jpeg", "grey_jpeg", "adobe_cmyk_jpeg", "swapped_profile_jpeg", "png"),
+        *("bmp", "webp", "tiff", "grey16_tiff", "rgb_float_tiff", "grey16_pgm"),
     ],
 )
 @pytest.mark.parametrize("share", [0.3, 0.9])
@@ -222,7 +204,8 @@ def test_damage_within_a_jpeg_is_tolerated(images, tmp_path):
 def test_random_damage_raises_image_errors_only(images, tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "image"
-    for kind in ("jpeg", "png", "tiff", "webp", "animated_gif", "rgb_float_tiff", "adobe_rgb_jpeg"):
+    kinds = ("jpeg", "png", "tiff", "webp", "animated_gif", "rgb_float_tiff")
+    for kind in (*kinds, "swapped_profile_jpeg"):
         whole = images.encoded(kind, path)
         for _ in range(25):
             damaged = np.frombuffer(whole, np.uint8).copy()
@@ -233,15 +216,6 @@ def test_random_damage_raises_image_errors_only(images, tmp_path):
                 image = read_image(path)
                 assert image.dtype == torch.uint8
                 assert image.shape[0] == 3
-
-
-def test_image_errors_can_be_pickled():
-    error = pickle.loads(pickle.dumps(ImageError(Path("a.jpg"), "truncated")))
-    assert (error.path, error.reason, str(error)) == (
-        Path("a.jpg"),
-        "truncated",
-        "a.jpg: truncated",
-    )
 
 
 def test_libjpeg_warnings_are_discarded(images, tmp_path, capfd):
@@ -296,28 +270,11 @@ def test_deep_values_are_scaled_without_clipping():
     assert scaled(np.int32([0, 500_000, 2_000_000])) == [0, 64, 255]
 
 
-def test_threads_read_the_same_image(images, tmp_path):
-    from concurrent.futures import ThreadPoolExecutor
-
-    path = tmp_path / "image.jpg"
-    images.save(path, images.sample(300, 400), format="JPEG")
-    first = read_image(path, min_side=100)
-    with ThreadPoolExecutor(4) as pool:
-        for image in pool.map(lambda _: read_image(path, min_side=100), range(40)):
-            assert torch.equal(image, first)
-
-
 def test_images_are_writable(images, tmp_path):
     for kind in ("jpeg", "png"):
         path = tmp_path / kind
         images.write(kind, path)
         read_image(path).zero_()
-
-
-def test_tifffile_is_imported_late():
-    code = "import sys, lightning_colorize.data.decoding.files; print('tifffile' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
 
 
 def test_pillow_reads_jpegs_without_torchvision(tmp_path, images, monkeypatch):

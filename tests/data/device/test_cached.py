@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import bytes_needed
 from lightning_colorize.data.dataset import ImageDataset
-from lightning_colorize.data.device import DeviceDataset, DeviceImages, DeviceMemory, cached
+from lightning_colorize.data.device import cached
+from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages, DeviceMemory
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
 
@@ -55,9 +55,9 @@ def test_gathered_squares_equal_those_of_image_dataset(folder, monkeypatch, rand
     assert torch.equal(raw.rgb, expected.rgb)
 
 
-def batches(folder, cache, split, epochs=2, **options):
+def batches(folder, cache, split, epochs=2):
     data = ColorizationDataModule(
-        str(folder), size=24, batch_size=5, num_workers=0, cache=cache, seed=7, **options
+        str(folder), size=24, batch_size=5, num_workers=2, pin_memory=True, cache=cache, seed=7
     )
     data.setup("fit")
     data.setup("test")
@@ -70,30 +70,12 @@ def test_device_cache_equals_memory_cache(photo_folder, split):
     usual, _ = batches(photo_folder, "always", split)
     ours, data = batches(photo_folder, "device", split)
     assert isinstance(data.images(split), DeviceImages)
+    loader = data.loader(split)
+    assert (loader.num_workers, loader.reader.pin_memory) == (0, False)
     assert len(usual) == len(ours) >= 2
     for (names, rgb), (same_names, same) in zip(usual, ours, strict=True):
         assert names == same_names
         assert torch.equal(rgb, same)
-
-
-def test_device_cache_needs_no_workers(photo_folder):
-    data = ColorizationDataModule(
-        str(photo_folder), size=24, batch_size=5, num_workers=2, cache="device", pin_memory=True
-    )
-    data.setup("fit")
-    loader = data.train_dataloader()
-    assert loader.num_workers == 0
-    assert not loader.reader.pin_memory
-
-
-def test_device_cache_without_trainer(photo_folder):
-    _, data = batches(photo_folder, "device", "train")
-    _, usual = batches(photo_folder, "always", "train")
-    for batch, expected in zip(data.color_batches("val"), usual.color_batches("val"), strict=True):
-        assert torch.equal(batch.ab, expected.ab)
-    rgb = data.images("val").read(0)
-    assert rgb.shape[0] == 3
-    assert to_lab(rgb[None])[0].shape[-2:] == rgb.shape[-2:]
 
 
 def test_images_that_do_not_fit_are_refused(photo_folder, monkeypatch):

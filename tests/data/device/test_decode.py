@@ -1,6 +1,7 @@
 """JPEGs decoded where the run trains; here on the CPU, which the same code takes for a device."""
 
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from PIL import Image
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.decoding import jpeg
-from lightning_colorize.data.device import Decoder, JpegDataset, decode, require_decoder
+from lightning_colorize.data.device import decode
+from lightning_colorize.data.device.decode import Decoder, prefetched, require_decoder
+from lightning_colorize.data.device.jpegs import JpegDataset
 from lightning_colorize.data.images import ConcatImages, FileImages
 from lightning_colorize.data.module import ColorizationDataModule
 
@@ -20,7 +23,7 @@ SIDE = 32
 
 # Their bytes are shipped, in this order; all others are decoded by the workers.
 PLAIN = ["jpeg", "progressive_jpeg", "subsampled_jpeg", "grey_jpeg", "thin_jpeg", "long"]
-ODD = ["png", "adobe_cmyk_jpeg", "adobe_rgb_jpeg", "rgba_png"]
+ODD = ["png", "adobe_cmyk_jpeg", "swapped_profile_jpeg", "rgba_png"]
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def listed(broken):
 
 def test_decoded_squares_equal_those_of_workers(folder):
     names = ["turned", "jpeg", "png", "text", "long", "adobe_cmyk_jpeg", "grey_jpeg", "cut"]
-    names += ["thin_jpeg", "progressive_jpeg", "adobe_rgb_jpeg", "subsampled_jpeg", "rgba_png"]
+    names += [*PLAIN[1:3], "thin_jpeg", "swapped_profile_jpeg", "rgba_png"]
     draws = np.random.default_rng(1).integers(0, 2**32, len(names)).tolist()
     (expected, missing), shipped = both(folder, names, draws, random_crop=True)
     raw, broken = Decoder(CPU, SIDE)(shipped)
@@ -190,6 +193,27 @@ def test_batches_do_not_depend_on_the_decoder(photo_folder, workers):
             assert names == same_names
             assert torch.equal(rgb, same)
     assert all(torch.equal(a.rgb, b.rgb) for a, b in zip(val, decoded_val, strict=True))
+
+
+def test_exactly_one_batch_is_prefetched():
+    begun = []
+
+    def decode(batch):
+        begun.append(batch)
+        if batch == 2:
+            raise RuntimeError("broken")
+        return batch
+
+    decoded = prefetched(iter(range(4)), decode, CPU)
+    assert next(decoded) == 0
+    deadline = time.monotonic() + 5
+    while len(begun) < 2 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.02)
+    assert begun == [0, 1]
+    assert next(decoded) == 1
+    with pytest.raises(RuntimeError, match="broken"):
+        next(decoded)
 
 
 def test_position_counts_delivered_not_prefetched_batches(photo_folder):

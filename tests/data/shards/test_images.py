@@ -50,14 +50,6 @@ def test_open_files_are_limited_to_the_window_and_closed_with_the_images(packed)
     assert len(open_shards()) == before
 
 
-def test_pickling_leaves_out_open_files(train):
-    expected = all_of(train)
-    state = pickle.dumps(train)
-    assert len(state) < 20_000
-    for mine, theirs in zip(all_of(pickle.loads(state)), expected, strict=True):
-        assert torch.equal(mine, theirs)
-
-
 def test_images_are_writable_copies(packed_uint8):
     images = ShardSource().splits(packed_uint8)["train"]
     assert torch.equal(images.read(-1), images.read(11))
@@ -105,19 +97,6 @@ def test_prefetcher_opens_a_few_shards_in_advance():
     prefetcher.stop()
     prefetcher.advance(40)
     assert opened == [7, 3, 5, 1]
-
-
-def test_expecting_opens_the_next_shards(train):
-    opened = []
-    bring = train.shards.open
-    train.shards.open = lambda shard: opened.append(shard) or bring(shard)
-    with train.expecting(lambda: np.array([9, 0, 3])) as read:
-        for _ in range(100):
-            if len(opened) == 3:
-                break
-            torch.randn(100_000)
-        read(1)
-    assert opened == [3, 0, 1]
 
 
 def test_exclude_list(packed, tmp_path):

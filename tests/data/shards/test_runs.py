@@ -1,7 +1,6 @@
 """Training over shards, by the real command."""
 
 import csv
-import shutil
 import signal
 from pathlib import Path
 
@@ -9,9 +8,8 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
-from lightning_colorize.runs.result import RunResult
 from tests.conftest import write_images
-from tests.data.shards.conftest import flip_byte, pack_folder
+from tests.data.shards.conftest import pack_folder
 
 
 @pytest.fixture(scope="session")
@@ -77,26 +75,6 @@ def test_resume_over_shards_is_bit_exact(command, shards, recorded, workers):
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     rows = [list(csv.DictReader((r / "metrics.csv").open())) for r in (run, undisturbed)]
     assert rows[0] == rows[1]
-
-
-def test_a_damaged_shard_stops_the_run_and_is_named(command, shards, tmp_path, capsys):
-    own = shutil.copytree(shards, tmp_path / "own")
-    flip_byte(own / "train" / "chunk-0-5.bin")
-    assert command("fit", *command.words("damaged", *options(own))) == 1
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"lightning-colorize: {own}/train/chunk-0-5.bin: its SHA-256 is not")
-
-
-def test_a_run_skips_a_damaged_shard(command, shards, tmp_path, capsys, recorded):
-    own = shutil.copytree(shards, tmp_path / "own")
-    flip_byte(own / "train" / "chunk-0-5.bin")
-    source = ("--data.source", "lightning_colorize.data.sources.ShardSource")
-    skip = (*source, "--data.source.on_corrupt", "skip", "--data.max_broken_share", "0.5")
-    run = command.fit("skipped", *options(own, *skip))
-    assert RunResult.read(run).status == "finished"
-    assert len({name for _, _, names in recorded.names for name in names}) == 21
-    assert capsys.readouterr().err.count("Skipping the 3 images of") == 1
-    assert len((run / "broken.txt").read_text().splitlines()) == 6
 
 
 def test_data_size_above_the_packed_size_is_refused(command, shards, capsys):

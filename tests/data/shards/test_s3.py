@@ -120,14 +120,3 @@ def test_a_run_reads_from_a_url(server, bucket, command, monkeypatch, tmp_path):
     run = command.root / "tiny" / "s3"
     assert f"root: {bucket}" in (run / "config.yaml").read_text()
     assert len(list((tmp_path / "caches/lightning-colorize/shards").glob("*.shard"))) == 7
-
-
-def test_a_wrong_or_unavailable_url_is_one_line(server, bucket, command, capsys, monkeypatch):
-    assert command("fit", *command.words("none", "--data.root", f"{bucket}/none")) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert f"{bucket}/none/pack.json does not exist" in last
-    monkeypatch.setattr(store, "DELAYS", (0.05,))
-    server.refusals = 10**6
-    assert command("fit", *command.words("down", "--data.root", bucket)) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert f"{bucket}/pack.json cannot be read: " in last
