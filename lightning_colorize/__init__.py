@@ -1,4 +1,4 @@
-"""Train, sweep, compare and use models that colour black-and-white photographs.
+"""Train, sweep, compare and use models that color black-and-white photographs.
 
 A photograph travels one way through the package, and the folders stand in that order::
 

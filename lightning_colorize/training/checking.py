@@ -43,10 +43,13 @@ def name_run(words: list[str]) -> "ColorizeCLI":
     quiet()
     with explained(words):
         cli = NamedCLI(words, "lightning-colorize fit")
-        _require_root(cli.config.data.root)
+        _require_folder(cli.config.data)
     return cli
 
 
-def _require_root(root: str | None) -> None:
-    if root is not None and "://" not in root and not Path(root).expanduser().is_dir():
-        raise UsageError(f"--data.root: {root}\naccepted: an image folder")
+def _require_folder(data: Any) -> None:
+    """Refuse a missing image folder; other sources also read files, or download."""
+    root = data.root
+    if data.source or root is None or "://" in root or Path(root).expanduser().is_dir():
+        return
+    raise UsageError(f"--data.root: {root}\naccepted: an image folder")

@@ -165,6 +165,10 @@ class ColorizeCLI(LightningCLI):
         if config.data.source is not None:
             source = config.data.source.get("init_args", {})
             places += [(source, "exclude_list"), (source, "cache_dir")]
+            if "folders" in source:  # a mixture's folders are relative to it
+                config.data.root = config.data.root or "."
+                listed = source.folders if isinstance(source.folders, list) else []
+                places += [(folder, "exclude_list") for folder in listed]
         for part, key in places:
             if key in part:
                 part[key] = absolute(part[key])

@@ -1,6 +1,7 @@
 """A run that was stopped and resumed equals one that never was, bit for bit."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -256,10 +257,19 @@ def test_locked_run_is_not_resumed(command, capsys, monkeypatch):
     assert not is_running(run)
 
 
-def test_a_run_is_resumed_from_any_folder(command, stop_in, monkeypatch, tmp_path):
+@pytest.mark.parametrize("of", ["folder", "mixture"])
+def test_a_run_is_resumed_from_any_folder(command, stop_in, monkeypatch, tmp_path, of):
     monkeypatch.chdir(command.photos.parent)
     stop_in(2)
-    words = command.words("moved", "--data.root", command.photos.name)
+    data = ["--data.root", command.photos.name]
+    if of == "mixture":
+        excluded = tmp_path / "excluded.txt"
+        excluded.write_text(f"train/{next((command.photos / 'train').iterdir()).name}\n")
+        folder = {"root": command.photos.name, "exclude_list": os.path.relpath(excluded)}
+        mixture = "lightning_colorize.data.sources.MixtureSource"
+        data = ["--data.root", "null", "--data.source", mixture]
+        data += ["--data.source.folders", json.dumps([folder])]
+    words = command.words("moved", *data)
     assert command("fit", *words) == 130
     monkeypatch.chdir(tmp_path)
     assert command("resume", command.root / "tiny" / "moved") == 0

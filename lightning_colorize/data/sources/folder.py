@@ -40,7 +40,7 @@ class FolderSource(Source):
         include: Use only images whose file name or relative name matches this shell pattern, or
             one of a list of patterns: `basset_hound_*`, `*color/*`. `*` also matches `/`.
         exclude: Leave out the images that match.
-        exclude_list: Leave out the images named in this text file, one relative name a line, `#`
+        exclude_list: Leave out the images named in this text file, one relative name per line, `#`
             comments allowed. The list of `audit` and the `broken.txt` of a run are such files.
         splits: How to split a folder without split sub-folders: shares that add up to at most 1
             (default `{train: 0.8, val: 0.1, test: 0.1}`), or counts

@@ -27,7 +27,7 @@ class ImageNetSource(Source):
         max_val: Use at most this many of the 50,000 validation images.
         seed: Of both random draws.
         exclude_list: Leave out the images named in this text file before any are drawn:
-            `train/<wnid>/<file>` and so on, one a line. The list of `audit` and the `broken.txt`
+            `train/<wnid>/<file>` and so on, one per line. The list of `audit` and the `broken.txt`
             of a run are such files.
     """
 

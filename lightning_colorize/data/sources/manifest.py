@@ -24,7 +24,7 @@ class ManifestSource(Source):
     empty); validation and test ignore it.
 
     Args:
-        exclude_list: Leave out the images named in this text file, one path a line as in the CSV
+        exclude_list: Leave out the images named in this text file, one path per line as in the CSV
             file. The list of `audit` and the `broken.txt` of a run are such files.
     """
 
