@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.runs.folder import STOP, is_running
-from lightning_colorize.sweeps.command import expand
 from lightning_colorize.sweeps.queue import RENEW_EVERY, STALE_AFTER, TakenTrial, TrialQueue
 from lightning_colorize.sweeps.study import Study, open_study
-from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun
+from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun, expand
 
 # Seconds.
 _CHECK_STOPPED_EVERY = 2.0
@@ -28,6 +27,7 @@ _PATIENCE_ONCE_SIGNALED = 10.0
 
 _MOST_FAILURES = 5  # in a row; as W&B's agent
 _NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC)
+_RETURNED = Outcome("returned")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _Worker:
 
 
 class TrialRunner:
-    """Runs a taken trial: starts its process, reads its run folder, reports to the queue.
+    """Runs a taken trial: starts its process, reads its run folder, tells the queue.
 
     `urgency` is polled several times a second: 0 to continue, 1 to interrupt, 2 to kill.
     """
@@ -171,26 +171,23 @@ class TrialRunner:
         try:
             outcome = self._outcome()
         except OSError as error:
-            self._queue.give_back(self._trial)
+            self._queue.tell(self._trial, _RETURNED)
             raise WorkError(
                 f"trial {self._trial.number} cannot be run here ({error}); "
                 f"when that is fixed: {self._study.command('resume')}"
             ) from None
-        if outcome is None:
-            self._queue.give_back(self._trial)
-            return None
         self._queue.tell(self._trial, outcome)
         at_start = time.monotonic() - self._started < _START_PHASE and self._run.epoch is None
         return outcome.reason if outcome.state == "failed" and at_start else None
 
-    def _outcome(self) -> Outcome | None:
-        """Return the trial's outcome; None if this worker has interrupted it."""
+    def _outcome(self) -> Outcome:
         if not self._wait_until_free():
-            return None
+            return _RETURNED
         self._report()
-        if self._run.has_ended:
-            # Its worker was killed, or asleep, before it could close the trial.
-            return self._run.outcome(None, "")
+        # Its worker was killed, or asleep, before it could close the trial.
+        return self._run.outcome() or self._outcome_of_process()
+
+    def _outcome_of_process(self) -> Outcome:
         self._run.mark_start()
         words = expand(self._study.sweep, self._trial.values)
         try:
@@ -210,11 +207,11 @@ class TrialRunner:
             code = self._watch(process)
         finally:
             process.end(self._options.grace)
-        if self._interrupted and not self._run.has_ended:
-            return None
-        outcome = self._run.outcome(code, process.last_line())
+        if self._interrupted:
+            return self._run.outcome() or _RETURNED
+        outcome = self._run.outcome(code, process.last_line()) or _RETURNED
         # A cluster signals the trial along with the worker, and the trial may be faster.
-        return None if outcome.state == "interrupted" and self._urgency() else outcome
+        return _RETURNED if outcome.state == "interrupted" and self._urgency() else outcome
 
     def _wait_until_free(self) -> bool:
         """Wait until a process that outlived its worker has written its checkpoint."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_colorize.sweeps.command import expand
 from lightning_colorize.sweeps.spec import read_sweep
+from lightning_colorize.sweeps.trial import expand
 from lightning_colorize.tasks import CGANTask
 
 ROOT = Path(__file__).parents[2]
@@ -148,3 +148,13 @@ def test_a_trial_on_several_devices_is_one_line_more(path, parser, trials, agent
     assert int(config.trainer.devices) == 2
     given = sweep["parameters"].get("trainer.strategy", {"value": "auto"})
     assert config.trainer.strategy == given["value"]  # auto: the task's own, for several devices
+
+
+@every_file
+def test_every_key_is_commented_and_lines_are_short(path):
+    lines = path.read_text().splitlines()
+    assert max(map(len, lines)) <= 105
+    for line in lines:
+        plain = re.match(r"\s*(name|value|min|max): |(parameters|command|early_terminate):$", line)
+        if re.match(r"\s*[\w.]+: \S", line) and not plain:
+            assert " # " in line, f"no comment: {line}"

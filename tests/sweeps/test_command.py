@@ -1,6 +1,5 @@
 """The command of a trial, held against what W&B's agent makes of the same file."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -8,9 +7,8 @@ from pathlib import Path
 import pytest
 from wandb import wandb_agent
 
-from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.command import expand
 from lightning_colorize.sweeps.spec import parse_sweep
+from lightning_colorize.sweeps.trial import expand
 
 VALUES = {
     "model.loss": "experiments/loss/l1.yaml",
@@ -88,16 +86,6 @@ def test_environment_variables_match_wandb(wandb_command, monkeypatch):
     assert ours == ["run.sh", "one two", "--x=one two/LC_NONE", "--a=1"]
 
 
-def test_a_class_comes_before_its_arguments():
-    words = expand(sweep_of(["x", "${args}"]), {"model.loss.beta": 1, "model.loss": "huber.yaml"})
-    assert words == ["x", "--model.loss=huber.yaml", "--model.loss.beta=1"]
-
-
-def test_json_is_one_token():
-    (token,) = expand(sweep_of(["x", "${args_json}"]), VALUES)[1:]
-    assert json.loads(token) == VALUES
-
-
 @pytest.mark.skipif(os.name != "posix", reason="a script without suffix")
 def test_the_command_beside_python_is_used(tmp_path, monkeypatch):
     for folder in ("beside", "path"):
@@ -117,31 +105,3 @@ def test_the_command_beside_python_is_used(tmp_path, monkeypatch):
     assert expand(program, {"a": 1})[1] == ours
     Path(ours).unlink()
     assert expand(sweep_of(["lightning-colorize", *tokens]), {"a": 1})[0] == "lightning-colorize"
-
-
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        ("lightning-colorize fit ${args}", "command: is not a list"),
-        ([], "command: is not a list"),
-        (["x", None, "${args}"], "command[1]: None is not text"),
-        (["x", {"a": 1}, "${args}"], "command[1]: {'a': 1} is not text"),
-        (["x", True, "${args}"], "command[1]: True is not text"),
-        (["x", "${arg}"], "command[1]: ${arg} is not a macro here; known are ${env}"),
-        (["x", "${HOME}", "${args}"], "command[1]: ${HOME} is not a macro here"),
-        (["x", "${args_json_file}"], "command[1]: ${args_json_file} is not a macro here"),
-        (["x", "--all=${args}"], "command[1]: '--all=${args}': a macro stands alone"),
-        (["x", "--config base.yaml", "${args}"], "command[1]: '--config base.yaml' is two; write"),
-        (["x", "fit"], "command: lacks the parameters"),
-        (["${program}", "${args}"], "program: missing"),
-    ],
-)
-def test_wrong_commands_are_refused(command, message):
-    with pytest.raises(UsageError) as caught:
-        sweep_of(command)
-    assert str(caught.value).startswith(f"s.yaml: {message}")
-
-
-@pytest.mark.parametrize("token", ["--title=a b", "cd ${HOME} && x", "a b", "-5", "${envvar:A}"])
-def test_tokens_may_contain_spaces(token):
-    assert sweep_of(["x", token, "${args}"]).command[1] == token

@@ -125,7 +125,7 @@ def test_values_of_a_deleted_run_are_retracted(engine, process):
     (engine.folder / "validations.jsonl").rename(trial.folder / "validations.jsonl")
     for index, value in enumerate((99.0, 98.0, 97.0)):
         one.report(trial, index, value)
-    one.give_back(trial)
+    one.tell(trial, Outcome("returned"))
     histories = []
 
     def look(folder):
@@ -144,7 +144,7 @@ def test_values_deleted_before_the_start_are_retracted(engine, process):
     trial = one.take()
     one.report(trial, 0, 99.0)
     one.report(trial, 1, 99.0)
-    one.give_back(trial)
+    one.tell(trial, Outcome("returned"))
     process.steps = [validates(10.0), ends("finished")]
     row = run(study)
     assert (row.value, row.history) == (10.0, [10.0])

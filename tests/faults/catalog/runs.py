@@ -85,7 +85,7 @@ RUNS: Rows = {
         "sweeps/test_slurm.py::test_time_limits",
     ),
     "requeued-without-end": (
-        "cluster.step:",
+        "cluster.batch:",
         swap("_OUT_OF_TIME = 138", "_OUT_OF_TIME = 0"),
         "commands/test_launch.py::test_the_batch_script",
     ),
