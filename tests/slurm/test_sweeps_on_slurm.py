@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 
 import pytest
 
@@ -121,20 +120,6 @@ def test_a_cancelled_job_gives_its_trial_back(engine, cluster, say):  # noqa: F8
     assert [row.state for row in rows(study)] == ["waiting"]
     assert json.loads((study.folder_of(0) / "result.json").read_text())["status"] == "interrupted"
     assert f"job {jobs_of(say)[0]} has ended; its log: " in "\n".join(say)
-
-
-def test_a_trial_has_the_allocation_to_itself(engine, cluster, say):  # noqa: F811
-    printing = "import os; print(*(f'{k}={v}' for k, v in os.environ.items()), sep='\\n')"
-    command = [sys.executable, "-SE", "-c", printing, "${args}"]
-    study = engine.study({"x": 1}, command=command)
-    assert launch_workers(study, 1, Resources(**OPTIONS), say=say.append) == 0
-    words = dict(
-        line.split("=", 1)
-        for line in (study.folder_of(0) / "output.log").read_text().splitlines()
-        if line.startswith(("SLURM_", "LIGHTNING_"))
-    )
-    assert words["SLURM_CPUS_ON_NODE"] == "2"
-    assert not words.keys() & {"SLURM_NTASKS", "SLURM_PROCID", "LIGHTNING_COLORIZE_STUDY"}
 
 
 @pytest.mark.parametrize(

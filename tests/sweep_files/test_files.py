@@ -51,20 +51,6 @@ def test_quick_is_two_by_two_and_fetches_nothing():
     assert "data.root" not in parameters
 
 
-def test_cgan_varies_what_balances_it():
-    sweep = read(ROOT / "sweeps" / "cgan.yaml")
-    assert sweep["method"] == "bayes"
-    assert sweep["early_terminate"]["type"] == "hyperband"
-    varied = {name for name, entry in sweep["parameters"].items() if "value" not in entry}
-    assert varied == {
-        "model.adversarial_loss",
-        "model.l1_weight",
-        "model.discriminator.norm",
-        "model.generator_optimizer.lr",
-        "model.discriminator_optimizer.lr",
-    }
-
-
 def test_systems_compares_all_published_systems_on_one_folder():
     parameters = read(ROOT / "sweeps" / "systems.yaml")["parameters"]
     ours = {"base", "quickstart", "photos_cpu"}

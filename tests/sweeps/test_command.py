@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from wandb import wandb_agent
 
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.trial import expand
+from tests.sweep_files.conftest import agent  # noqa: F401
 
 VALUES = {
     "model.loss": "experiments/loss/l1.yaml",
@@ -38,27 +38,13 @@ def sweep_of(command, **keys):
 
 
 @pytest.fixture
-def wandb_command(monkeypatch, tmp_path):
+def wandb_command(agent):  # noqa: F811
     """What W&B's agent would start, arguments in the order in which its server sends them."""
-    started = []
 
-    class Process:
-        def __init__(self, *, command, env, forward_signals):
-            started.append(command)
-
-    monkeypatch.chdir(tmp_path)
-    for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
-        monkeypatch.setenv(name, "")  # the agent sets it; this puts it back
-    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
-    monkeypatch.setattr(wandb_agent, "AgentProcess", Process)
-
-    def command(tokens, values, program=None):
-        agent = wandb_agent.Agent.__new__(wandb_agent.Agent)
-        agent._in_jupyter, agent._function, agent._forward_signals = False, None, False
-        agent._run_processes, agent._sweep_command = {}, list(tokens or [])
-        arguments = {name: {"value": values[name]} for name in sorted(values)}
-        agent._command_run({"run_id": "r", "program": program, "args": arguments})
-        return ["python" if word == sys.executable else word for word in started[-1]]
+    def command(tokens, values, **more):
+        sweep = {"command": tokens, **more}
+        words = agent(sweep, {name: values[name] for name in sorted(values)}).command
+        return ["python" if word == sys.executable else word for word in words]
 
     return command
 
@@ -72,9 +58,8 @@ def test_arguments_match_wandb(macro, wandb_command):
 def test_default_command_matches_wandb(wandb_command):
     ours = expand(sweep_of(None, program="train.py"), VALUES)
     assert ours[:3] == ["/usr/bin/env", sys.executable, "train.py"]
-    assert ["python" if word == sys.executable else word for word in ours] == wandb_command(
-        None, VALUES, "train.py"
-    )
+    theirs = wandb_command([], VALUES, program="train.py")
+    assert ["python" if word == sys.executable else word for word in ours] == theirs
 
 
 def test_environment_variables_match_wandb(wandb_command, monkeypatch):

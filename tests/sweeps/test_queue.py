@@ -98,14 +98,6 @@ def test_a_grid_ends_with_its_last_combination_and_with_the_cap(engine):
         ][:count]
 
 
-def test_a_failed_trial_counts_towards_the_cap(study):
-    one = TrialQueue(study)
-    for _ in range(3):
-        one.tell(one.take(), Outcome("failed", reason="boom"))
-    assert one.take() is None
-    assert [row.reason for row in rows(study)] == ["boom"] * 3
-
-
 def test_a_returned_trial_is_taken_again_with_its_values(study):
     one, other = TrialQueue(study), elsewhere(study)
     first = one.take()
@@ -249,30 +241,9 @@ def test_bayes_learns_from_the_trials_of_all_workers(engine):
     assert best(rows(study), "maximize").value == pytest.approx(-min(distances))
 
 
-def test_rows_of_a_running_trial(study):
-    one = TrialQueue(study)
-    trial = one.take()
-    one.report(trial, 0, 3.0)
-    one.report(trial, 1, 4.0)
-    one.report_epoch(trial, 1)
-    (row,) = rows(open_study(study.url))
-    assert (row.state, row.history, row.epoch, row.value) == ("running", [3.0, 4.0], 1, None)
-    assert row.values == trial.values
-    assert 0 < row.seconds < 10
-
-
 @pytest.mark.usefixtures("on_other_machines")
 def test_a_stale_trial_is_shown_as_waiting(study, monkeypatch):
     TrialQueue(study).take()
     assert rows(study)[0].state == "running"
     monkeypatch.setattr("lightning_colorize.sweeps.status.STALE_AFTER", -1.0)
     assert (rows(study)[0].state, rows(study)[0].reason) == ("waiting", "its worker is gone")
-
-
-def test_best_is_the_first_finished_of_equals(study):
-    one = TrialQueue(study)
-    for outcome in (Outcome("pruned", 9.0, "behind"), FINISHED, FINISHED):
-        one.tell(one.take(), outcome)
-    assert best(rows(study), "maximize").number == 1
-    assert best(rows(study), "minimize").number == 1
-    assert [row.value for row in rows(study)] == [9.0, 1.0, 1.0]

@@ -81,11 +81,11 @@ def process(monkeypatch):
     return process
 
 
-def run(study, trials=None):
+def run(study, urgency=0):
     """Take a trial and run it; return its row."""
-    trials = trials or TrialQueue(study)
+    trials = TrialQueue(study)
     trial = trials.take()
-    TrialRunner(study, trials, trial, WorkerOptions(), lambda: 0).run()
+    trials.tell(trial, TrialRunner(study, trials, trial, WorkerOptions(), lambda: urgency).run())
     return rows(study)[trial.number]
 
 
@@ -109,11 +109,8 @@ def test_a_run_that_ends_during_the_wait_is_not_started_again(engine, process, m
 
 def test_a_running_run_is_not_started_twice(engine, process, monkeypatch):
     study = engine.study({"x": 1})
-    trials = TrialQueue(study)
-    trial = trials.take()
     monkeypatch.setattr(worker, "is_running", lambda folder: True)
-    TrialRunner(study, trials, trial, WorkerOptions(), lambda: 1).run()
-    assert (process.starts, rows(study)[0].state) == (0, "waiting")
+    assert (run(study, urgency=1).state, process.starts) == ("waiting", 0)
 
 
 def test_values_of_a_deleted_run_are_retracted(engine, process):
@@ -136,18 +133,6 @@ def test_values_of_a_deleted_run_are_retracted(engine, process):
     row = run(study)
     assert histories == [[], [10.0]]
     assert (row.value, row.history) == (11.0, [10.0, 11.0])
-
-
-def test_values_deleted_before_the_start_are_retracted(engine, process):
-    study = engine.study({"x": 1})
-    one = TrialQueue(study)
-    trial = one.take()
-    one.report(trial, 0, 99.0)
-    one.report(trial, 1, 99.0)
-    one.tell(trial, Outcome("returned"))
-    process.steps = [validates(10.0), ends("finished")]
-    row = run(study)
-    assert (row.value, row.history) == (10.0, [10.0])
 
 
 @pytest.fixture
@@ -192,5 +177,5 @@ def test_a_missing_program_fails_the_trial_and_other_errors_the_worker(engine, m
     assert run(study).reason == "program cannot be run: Why not"
     filename = str(study.folder_of(1))
     with pytest.raises(worker.WorkError, match=r"trial 1 cannot be run here .*Why not"):
-        run(study)
+        engine.work(study)
     assert rows(study)[1].state == "waiting"

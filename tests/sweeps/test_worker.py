@@ -188,23 +188,6 @@ def test_an_interrupted_trial_resumes_three_times(engine):
     ]
 
 
-def test_a_complete_run_is_not_run_again(engine, monkeypatch):
-    study = engine.study({"x": 3, "epochs": 2})
-
-    def die(self, trial, outcome):
-        self._requeue(trial.id)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrialQueue, "tell", die)
-        with pytest.raises(KeyboardInterrupt):
-            engine.work(study)
-    assert states(study) == ["waiting"]
-    engine.work(study)
-    assert [(row.state, row.value, row.epoch) for row in rows(study)] == [("finished", 3.01, 1)]
-    assert len(engine.starts(study, 0)) == 1
-
-
 def test_trials_start_in_the_sweeps_folder(engine, monkeypatch):
     start = engine.folder / "with experiments"
     start.mkdir()
