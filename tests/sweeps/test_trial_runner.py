@@ -1,7 +1,6 @@
 """The trial runner with a process that is a list of steps, so that nothing depends on time."""
 
 import errno
-import json
 
 import pytest
 
@@ -10,6 +9,7 @@ from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.trial import Outcome
 from lightning_colorize.sweeps.worker import TrialRunner, WorkerOptions
+from tests.sweeps.conftest import ends, validates
 
 
 class Process:
@@ -39,30 +39,6 @@ class Process:
 
     def last_line(self):
         return ""
-
-
-def validates(*values, first=0):
-    """Return a step: these values are logged."""
-
-    def step(folder):
-        lines = [
-            json.dumps({"epoch": n, "step": 10 * n, "metrics": {"val/psnr": value}}) + "\n"
-            for n, value in enumerate(values, start=first)
-        ]
-        with (folder / "validations.jsonl").open("a") as file:
-            file.write("".join(lines))
-
-    return step
-
-
-def ends(status, **more):
-    """Return a step: the run has come to its end."""
-
-    def step(folder):
-        result = {"status": status, "metrics": {}, **more}
-        (folder / "result.json").write_text(json.dumps(result))
-
-    return step
 
 
 def together(*steps):

@@ -152,7 +152,7 @@ def test_trials_of_killed_workers_resume_at_once(engine):
 
 
 def test_an_idle_worker_waits_for_trials_of_others(engine):
-    study = engine.study({"x": 1, "epochs": 3, "seconds": 0.3})
+    study = engine.study({"x": 1, "epochs": 3, "seconds": 0.8})
     first = engine.start(study)
     engine.until(lambda: engine.starts(study, 0))
     second = engine.start(study)
@@ -163,7 +163,7 @@ def test_an_idle_worker_waits_for_trials_of_others(engine):
 
 
 def test_a_suspended_worker_loses_its_trial(engine):
-    study = engine.study({"x": 1, "epochs": 6, "seconds": 0.4})
+    study = engine.study({"x": 1, "epochs": 6, "seconds": 0.8})
     asleep = engine.start(study, renew_every=0.1)
     engine.until(lambda: engine.starts(study, 0))
     asleep.signal(signal.SIGSTOP)
