@@ -58,7 +58,7 @@ COMMANDS: Rows = {
     ),
     "study-writable-in-the-dashboard": (
         "commands.dashboard:_read_only",
-        constant("HEAD", "POST"),
+        constant("HEAD", "DELETE"),
         "commands/test_dashboard.py::test_serves_a_study_until_interrupted",
     ),
     "init-overwrites": (
