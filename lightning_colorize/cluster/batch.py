@@ -1,18 +1,32 @@
-"""Batch scripts through submitit; resources are checked before submission."""
+"""Batch scripts and their submission through submitit; resources are checked first."""
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.cluster.queue import refusal
+from lightning_colorize.cluster.queue import reason
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
+
+NOTICE = 120
+"""Seconds before the time limit at which all processes receive SIGUSR1."""
+
+_OUT_OF_TIME = 138  # 128 + SIGUSR1: the checkpoint is written
+
+_AFTER = f"""\
+code=$?
+# {_OUT_OF_TIME}: the time limit is near, the checkpoint is written. The same job resumes.
+if [ $code -eq {_OUT_OF_TIME} ]; then
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit $code"""
 
 _TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
 _OURS = {
@@ -98,13 +112,10 @@ def executor(folder: Path, needed_by: str, python: str | None = None) -> "SlurmE
 
 
 @contextmanager
-def submission(
-    partition: str | None, undo: Callable[[], None], **environment: str
-) -> Iterator[None]:
+def submission(undo: Callable[[], None], **environment: str) -> Iterator[None]:
     """Submit jobs in this context: it sets their environment and explains refusals.
 
     Args:
-        partition: The requested partition.
         undo: Called if Slurm refuses.
         environment: Variables of the jobs; unlike arguments, other users cannot read them.
 
@@ -122,7 +133,7 @@ def submission(
             yield
     except FailedJobError as error:
         undo()
-        raise UsageError(f"Slurm refuses the job: {refusal(str(error), partition)}") from None
+        raise UsageError(f"Slurm refuses the job: {reason(str(error))}") from None
 
 
 def _minutes(limit: int | str, shortest: int) -> int:
@@ -137,3 +148,19 @@ def _minutes(limit: int | str, shortest: int) -> int:
     if total < shortest:
         raise UsageError(f"--time {limit} is too short; give at least {shortest} min")
     return total
+
+
+def step(command: Sequence[str], cpus: int | None) -> str:
+    """Return shell lines that run the command in each task, and requeue the job if needed.
+
+    After a signal, processes exit at different times, rank 0 last, as it closes the loggers. One
+    exit must not kill the others (`--kill-on-bad-exit`), but processes that wait for a dead one
+    are killed after some minutes (`--wait`).
+
+    Args:
+        command: The command's words.
+        cpus: Cores per task; since Slurm 22.05 a step does not inherit them from its job.
+    """
+    srun = ["srun", "--kill-on-bad-exit=0", "--wait=300"]
+    srun += [] if cpus is None else [f"--cpus-per-task={cpus}"]
+    return f"{shlex.join([*srun, *command])}\n{_AFTER}"

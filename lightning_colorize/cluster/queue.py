@@ -15,7 +15,7 @@ class Queue:
     """A set of this user's jobs.
 
     Args:
-        logs: The log file of each job, by job ID (`12`, or `12_0` in an array).
+        logs: The log file of each job, by job ID.
         say: Called with a line when a job starts, is requeued, or ends.
     """
 
@@ -30,12 +30,12 @@ class Queue:
     @property
     def numbers(self) -> list[str]:
         """Job IDs for `scancel`."""
-        return sorted({job.partition("_")[0] for job in self._logs})
+        return sorted(self._logs)
 
     def look(self) -> bool:
         """Report changes; return whether any job is still in the queue."""
         self._gone = []
-        done = _run(["squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r|%N"])
+        done = _run(["squeue", "--me", "--noheader", "--format=%i|%T|%r|%N"])
         if done.returncode:
             if self._answers:
                 self._say(f"Slurm does not answer ({reason(done.stderr)}); trying again")
@@ -75,23 +75,9 @@ def require_slurm(command: str) -> None:
         )
 
 
-def partitions() -> list[str]:
-    """Return the names of the partitions; an empty list if Slurm does not respond."""
-    listed = _run(["sinfo", "--all", "--noheader", "--format=%R"])
-    return sorted(set(listed.stdout.split())) if not listed.returncode else []
-
-
 def cancel(words: Sequence[str]) -> None:
     """Call `scancel`, which ignores jobs that have ended."""
     _run(["scancel", *words])
-
-
-def refusal(said: str, partition: str | None) -> str:
-    """Return why Slurm refuses a job, in one line."""
-    names = partitions()
-    if partition and names and partition not in names:
-        return f"there is no partition {partition}; partitions are {', '.join(names)}"
-    return reason(said)
 
 
 def reason(said: str) -> str:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.cluster.step import NOTICE, step
+from lightning_colorize.cluster.batch import NOTICE, Resources, executor, parameters, step
 from lightning_colorize.commands.slurm_options import add_slurm_options, resources
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
@@ -56,7 +56,7 @@ def main(words: list[str]) -> int:
     if args.dry_run:
         print(executor._make_submission_file_text(command, ""))
         return 0
-    _submit(executor, command, args.partition)
+    _submit(executor, command)
     print(f"run       {folder}")
     return 0
 
@@ -106,8 +106,6 @@ def _refuse_numbers(args: argparse.Namespace) -> None:
 
 def _executor(args: argparse.Namespace) -> "SlurmExecutor":
     """Return submitit's executor; its folder is set later."""
-    from lightning_colorize.cluster.batch import Resources, executor, parameters
-
     made = executor(Path(), "launch")
     # Slurm sends the signal up to a minute early; leave some time for training.
     shortest = -(-args.notice // 60) + 3
@@ -133,7 +131,7 @@ def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:
     return [*words, "--run.auto_resume", "true"]
 
 
-def _submit(executor: "SlurmExecutor", command: str, partition: str | None) -> None:
+def _submit(executor: "SlurmExecutor", command: str) -> None:
     """Submit and print the job; if Slurm refuses, leave nothing behind."""
     from lightning_colorize.cluster.batch import submission
     from lightning_colorize.cluster.queue import require_slurm
@@ -148,7 +146,7 @@ def _submit(executor: "SlurmExecutor", command: str, partition: str | None) -> N
             with suppress(OSError):
                 os.removedirs(executor.folder.parent)  # and empty parent folders
 
-    with submission(partition, undo):
+    with submission(undo):
         job = executor._submit_command(command)
     print(f"job       {job.job_id}; scancel {job.job_id} ends it, with a checkpoint")
     print(f"log       {shlex.quote(str(job.paths.stdout))}")

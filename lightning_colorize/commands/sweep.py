@@ -114,7 +114,6 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     )
     slurm = parser.add_argument_group("with --launcher slurm, for each worker")
     add_slurm_options(slurm, cpus="cores", time="minutes, or [D-]HH:MM:SS; then requeued")
-    slurm.add_argument("--array", action="store_true", help="one job array rather than jobs")
     _add_images(parser)
 
 

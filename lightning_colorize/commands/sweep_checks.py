@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.command import expand, unset_variables
 from lightning_colorize.sweeps.space import Parameter, combination
 from lightning_colorize.sweeps.spec import Sweep
+from lightning_colorize.sweeps.trial import expand, unset_variables
 from lightning_colorize.training.checking import check_words
 
 _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
@@ -61,7 +61,7 @@ def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
 
 def _listed(parameter: Parameter) -> list[Any]:
     """Return the listed values, or the ends of a range, which may be long."""
-    values = parameter.values or ()
+    values = parameter.choices or ()
     return [values[0], values[-1]] if isinstance(values, range) else list(values)
 
 

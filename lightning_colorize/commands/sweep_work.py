@@ -30,7 +30,7 @@ _LOCAL = {
 }
 """Options that W&B's engine lacks, and their defaults."""
 
-_SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch", "array")
+_SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -145,7 +145,7 @@ def _check_again(study: "Study") -> None:
 
 def _dry_run(sweep: "Sweep", seed: int) -> int:
     from lightning_colorize.commands.sweep_checks import examples
-    from lightning_colorize.sweeps.command import expand
+    from lightning_colorize.sweeps.trial import expand
 
     for values in examples(sweep, _SHOWN, seed):
         print(shlex.join(expand(sweep, values)))
@@ -180,7 +180,8 @@ def _run_workers(study: "Study", args: argparse.Namespace, tick: Callable[[], No
         from lightning_colorize.sweeps.launch import run_workers
 
         return run_workers(study, args.workers, args.gpus_per_trial, tick)
-    from lightning_colorize.sweeps.launch import SlurmOptions, launch_workers
+    from lightning_colorize.cluster.batch import Resources
+    from lightning_colorize.sweeps.launch import launch_workers
 
-    options = SlurmOptions(gpus=args.gpus_per_trial, array=args.array, **resources(args))
-    return launch_workers(study, args.workers, options, tick, dry_run=args.dry_run)
+    asked = Resources(gpus=args.gpus_per_trial, **resources(args))
+    return launch_workers(study, args.workers, asked, tick, dry_run=args.dry_run)

@@ -10,8 +10,7 @@ from typing import Any
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_atomic
 from lightning_colorize.runs.folder import CONFIG
-from lightning_colorize.sweeps.labels import format_value
-from lightning_colorize.sweeps.status import TrialRow, rows, winner
+from lightning_colorize.sweeps.status import TrialRow, format_value, rows, winner
 from lightning_colorize.sweeps.study import Study
 
 _COLUMNS = ("number", "state", "value", "epoch", "seconds", "reason", "folder")

@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 from types import FrameType
@@ -189,16 +189,6 @@ def _death(code: int) -> str:
 
 
 @dataclass(frozen=True)
-class SlurmOptions(Resources):
-    """The resources of each worker, and thus of the trial that it runs.
-
-    A worker that reaches the time limit is requeued; `gpus=0` hides the node's GPUs from it.
-    """
-
-    array: bool = False
-
-
-@dataclass(frozen=True)
 class AllocatedWorker:
     """A worker for the duration of the allocation; pickled by submitit.
 
@@ -251,7 +241,7 @@ def _requeue(job: str) -> None:
 def launch_workers(
     study: Study,
     workers: int = 1,
-    options: SlurmOptions | None = None,
+    options: Resources | None = None,
     tick: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda line: print(line, flush=True),
     dry_run: bool = False,
@@ -259,6 +249,14 @@ def launch_workers(
     """Submit workers to Slurm and follow the study until it is done; or print the batch script.
 
     SIGINT and SIGTERM end the following, not the jobs. Call it in the main thread.
+
+    Args:
+        study: The study.
+        workers: Number of jobs.
+        options: Of each worker, and thus of the trial that it runs; `gpus=0` hides the node's GPUs.
+        tick: Called about every second.
+        say: Called with each line.
+        dry_run: Whether to print the batch script only.
 
     Returns:
         0 if all trials have ended or the sweep is stopped, 1 if the jobs ended before, 130 or 143
@@ -269,11 +267,9 @@ def launch_workers(
             nothing is submitted then.
         WorkError: If the study's database is unreachable for minutes; the jobs continue.
     """
-    options = options or SlurmOptions()
+    options = options or Resources()
     made = _executor(study, options)
     if dry_run:
-        if options.array and workers > 1:
-            made.parameters["map_count"] = workers
         say(made._make_submission_file_text(made._submitit_command_str, ""))
         return 0
     require_slurm("--launcher slurm")
@@ -283,7 +279,7 @@ def launch_workers(
     return _follow(study, queue, tick, say)
 
 
-def _executor(study: Study, options: SlurmOptions) -> "SlurmExecutor":
+def _executor(study: Study, options: Resources) -> "SlurmExecutor":
     """Return submitit's executor, which writes the batch script."""
     python = f"exec {shlex.quote(sys.executable)}"
     made = executor(study.folder / "slurm", "--launcher slurm", python)
@@ -294,18 +290,17 @@ def _executor(study: Study, options: SlurmOptions) -> "SlurmExecutor":
 
 
 def _submit(
-    made: "SlurmExecutor", study: Study, workers: int, options: SlurmOptions
+    made: "SlurmExecutor", study: Study, workers: int, options: Resources
 ) -> "list[Job[Any]]":
     """Submit all workers or, if Slurm refuses one, none."""
     worker = AllocatedWorker(study.sweep.name, sees_gpus=options.gpus != 0)
-    together = made.batch() if options.array else nullcontext()
     jobs: list[Job[Any]] = []
 
     def undo() -> None:
-        if not options.array and jobs:
+        if jobs:
             cancel([job.job_id for job in jobs])
 
-    with submission(options.partition, undo, **{STUDY: study.url}), together:
+    with submission(undo, **{STUDY: study.url}):
         for _ in range(workers):
             jobs.append(made.submit(worker))
     return jobs

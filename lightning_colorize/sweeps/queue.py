@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -31,6 +32,7 @@ from lightning_colorize.sweeps.study import (
 from lightning_colorize.sweeps.trial import Outcome
 
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 RENEW_EVERY = 10.0
 """Seconds between two renewals of a lease."""
@@ -60,6 +62,22 @@ class TakenTrial:
     history: list[float]
 
 
+def _locked(
+    section: Callable[Concatenate["TrialQueue", Arguments], Result],
+) -> Callable[Concatenate["TrialQueue", Arguments], Result]:
+    """Call a method under the study's lock; again from its start if the lock is lost."""
+
+    @wraps(section)
+    def locked(queue: "TrialQueue", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        def call() -> Result:
+            with queue._study.lock:
+                return section(queue, *args, **kwargs)
+
+        return queue._retry(call)
+
+    return locked
+
+
 class TrialQueue:
     """A worker's access to the trials of a study; calls survive a restart of the database.
 
@@ -83,63 +101,9 @@ class TrialQueue:
         self._seen: dict[int, tuple[Mapping[str, Any], float]] = {}
         self._failed_at = float("-inf")
 
+    @_locked
     def take(self) -> TakenTrial | None:
         """Take a trial; None if none is available at the moment."""
-        return self._locked(self._take)
-
-    def all_ended(self) -> bool:
-        """Return whether no worker has anything left to do."""
-        trials = self._retry(self._study.trials)
-        total = self._study.sweep.trial_count
-        return (
-            total is not None
-            and len(trials) >= total
-            and all(trial.state.is_finished() for trial in trials)
-        )
-
-    def stopped(self) -> str | None:
-        """Return whether workers should stop, `after` their trial or `now`."""
-        return self._retry(lambda: self._study.stopped)
-
-    def renew(self, trial: TakenTrial) -> bool:
-        """Renew the lease; returns False if another worker has taken the trial over."""
-        return self._locked(lambda: self._renew(trial))
-
-    def report(self, trial: TakenTrial, index: int, value: float) -> None:
-        """Store one logged value of the metric, NaN to retract it; idempotent."""
-        self._write(lambda: self._storage.set_trial_intermediate_value(trial.id, index, value))
-
-    def report_epoch(self, trial: TakenTrial, epoch: int) -> None:
-        """Store the progress of a trial."""
-        self._write(lambda: self._storage.set_trial_user_attr(trial.id, EPOCH, epoch))
-
-    def behind(self, trial: TakenTrial) -> RungResult | None:
-        """Return the rung result that stops a trial; None if it continues."""
-        metric, rule = self._study.sweep.metric, self._study.sweep.early_terminate
-        if metric is None or rule is None:
-            return None
-        histories = [history_of(known) for known in self._retry(self._study.trials)]
-        own = histories.pop(trial.number)
-        result = rung_result(own, histories, metric.goal, rule)
-        return result if result is not None and result.behind else None
-
-    def tell(self, trial: TakenTrial, outcome: Outcome) -> bool:
-        """Close a trial, or queue it again if it was interrupted.
-
-        Returns:
-            Whether it was still this worker's; if not, nothing is stored.
-        """
-        return self._locked(lambda: self._tell(trial, outcome))
-
-    def give_back(self, trial: TakenTrial) -> bool:
-        """Queue a trial again that this worker interrupted itself; returns as `tell`."""
-        return self._locked(lambda: self._give_back(trial))
-
-    def retry_failed(self) -> int:
-        """Queue all failed trials again; returns their number."""
-        return self._locked(self._retry_failed)
-
-    def _take(self) -> TakenTrial | None:
         study, sweep = self._study, self._study.sweep
         trials = study.trials()
         # By Optuna's number, which differs for a retried trial.
@@ -166,7 +130,82 @@ class TrialQueue:
         history = history_of(trials[number]) if waiting else []
         return TakenTrial(number, id_, values, study.folder_of(number), history)
 
-    def _retry_failed(self) -> int:
+    def all_ended(self) -> bool:
+        """Return whether no worker has anything left to do."""
+        trials = self._retry(self._study.trials)
+        total = self._study.sweep.trial_count
+        return (
+            total is not None
+            and len(trials) >= total
+            and all(trial.state.is_finished() for trial in trials)
+        )
+
+    def stopped(self) -> str | None:
+        """Return whether workers should stop, `after` their trial or `now`."""
+        return self._retry(lambda: self._study.stopped)
+
+    @_locked
+    def renew(self, trial: TakenTrial) -> bool:
+        """Renew the lease; returns False if another worker has taken the trial over."""
+        if not self._is_mine(self._storage.get_trial(trial.id)):
+            return False
+        self._storage.set_trial_user_attr(trial.id, LEASE, self._lease())
+        return True
+
+    def report(self, trial: TakenTrial, index: int, value: float) -> None:
+        """Store one logged value of the metric, NaN to retract it; idempotent."""
+        self._write(lambda: self._storage.set_trial_intermediate_value(trial.id, index, value))
+
+    def report_epoch(self, trial: TakenTrial, epoch: int) -> None:
+        """Store the progress of a trial."""
+        self._write(lambda: self._storage.set_trial_user_attr(trial.id, EPOCH, epoch))
+
+    def behind(self, trial: TakenTrial) -> RungResult | None:
+        """Return the rung result that stops a trial; None if it continues."""
+        metric, rule = self._study.sweep.metric, self._study.sweep.early_terminate
+        if metric is None or rule is None:
+            return None
+        histories = [history_of(known) for known in self._retry(self._study.trials)]
+        own = histories.pop(trial.number)
+        result = rung_result(own, histories, metric.goal, rule)
+        return result if result is not None and result.behind else None
+
+    @_locked
+    def tell(self, trial: TakenTrial, outcome: Outcome) -> bool:
+        """Close a trial, or queue it again if it was interrupted or returned.
+
+        Returns:
+            Whether it was still this worker's; if not, nothing is stored.
+        """
+        known = self._storage.get_trial(trial.id)
+        if known.state.is_finished():
+            # Closed before, and the answer was lost.
+            return self._has_my_lease(known)
+        if not self._is_mine(known):
+            return False
+        if outcome.state == "interrupted":
+            times = known.user_attrs.get(INTERRUPTIONS, 0) + 1
+            if times <= MOST_INTERRUPTIONS:
+                self._storage.set_trial_user_attr(trial.id, INTERRUPTIONS, times)
+                outcome = Outcome("returned")
+            else:
+                outcome = Outcome("failed", reason=f"{outcome.reason}, {times} times")
+        if outcome.state == "returned":
+            self._storage.set_trial_user_attr(trial.id, SECONDS, seconds_of(known))
+            self._requeue(trial.id)
+            return True
+        if outcome.reason is not None:
+            self._storage.set_trial_user_attr(trial.id, REASON, outcome.reason)
+        value = outcome.value
+        if value is None and outcome.state == "finished":
+            value = 0.0  # Optuna requires one; only a sweep without metric has none.
+        values = None if value is None else [value]
+        self._storage.set_trial_state_values(trial.id, _STATES[outcome.state], values)
+        return True
+
+    @_locked
+    def retry_failed(self) -> int:
+        """Queue all failed trials again; returns their number."""
         trials = enumerate(self._study.trials())
         failed = [(number, known) for number, known in trials if known.state == TrialState.FAIL]
         for number, known in failed:
@@ -178,42 +217,6 @@ class TrialQueue:
             )
             self._storage.create_new_trial(self._study.id, again)
         return len(failed)
-
-    def _renew(self, trial: TakenTrial) -> bool:
-        if not self._is_mine(self._storage.get_trial(trial.id)):
-            return False
-        self._storage.set_trial_user_attr(trial.id, LEASE, self._lease())
-        return True
-
-    def _tell(self, trial: TakenTrial, outcome: Outcome) -> bool:
-        known = self._storage.get_trial(trial.id)
-        if known.state.is_finished():
-            # Closed before, and the answer was lost.
-            return self._has_my_lease(known)
-        if not self._is_mine(known):
-            return False
-        if outcome.state == "interrupted":
-            times = known.user_attrs.get(INTERRUPTIONS, 0) + 1
-            if times <= MOST_INTERRUPTIONS:
-                self._storage.set_trial_user_attr(trial.id, INTERRUPTIONS, times)
-                return self._give_back(trial)
-            outcome = Outcome("failed", reason=f"{outcome.reason}, {times} times")
-        if outcome.reason is not None:
-            self._storage.set_trial_user_attr(trial.id, REASON, outcome.reason)
-        value = outcome.value
-        if value is None and outcome.state == "finished":
-            value = 0.0  # Optuna requires one; only a sweep without metric has none.
-        values = None if value is None else [value]
-        self._storage.set_trial_state_values(trial.id, _STATES[outcome.state], values)
-        return True
-
-    def _give_back(self, trial: TakenTrial) -> bool:
-        known = self._storage.get_trial(trial.id)
-        if not self._is_mine(known):
-            return False
-        self._storage.set_trial_user_attr(trial.id, SECONDS, seconds_of(known))
-        self._requeue(trial.id)
-        return True
 
     def _requeue(self, id_: int) -> None:
         self._storage.set_trial_state_values(id_, TrialState.WAITING)
@@ -243,15 +246,6 @@ class TrialQueue:
         # A worker that took the trial over may have closed it: the next renewal reports that.
         with suppress(UpdateFinishedTrialError):
             self._retry(call)
-
-    def _locked(self, section: Callable[[], Result]) -> Result:
-        """Call a function under the study's lock; again from its start if the lock is lost."""
-
-        def locked() -> Result:
-            with self._study.lock:
-                return section()
-
-        return self._retry(locked)
 
     def _retry(self, call: Callable[[], Result]) -> Result:
         return retry(call, lambda: self.patience, self._failed)

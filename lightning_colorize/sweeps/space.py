@@ -1,14 +1,18 @@
-"""The search space: distributions of parameters, the combinations of a grid, samplers."""
+"""The search space: parameters of a sweep file as distributions, the grid, the samplers."""
 
 import json
 import math
+import re
 from abc import ABC, abstractmethod
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, PlainValidator
+from pydantic.dataclasses import dataclass
 
 if TYPE_CHECKING:
     from random import Random
@@ -22,6 +26,73 @@ Method = Literal["grid", "random", "bayes"]
 _TAIL = 1e-6
 _SCALARS = (str, int, float, bool, type(None))
 _LARGEST_GRID_AXIS = 10_000
+# PyYAML reads YAML 1.1, where a number without a point before the exponent (1e-2) or without a
+# sign in it (1.0e5) is text.
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+_ARBITRARY = ConfigDict(arbitrary_types_allowed=True)
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: short, and `null` as YAML writes it."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _number(value: object) -> float:
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        raise ValueError(_as_text(value))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{shown(value)} is not a finite number; write one such as 0.01")
+    return value
+
+
+def _value(value: object) -> object:
+    """Refuse what would not reach a command line as written, at any depth."""
+    match value:
+        case list() | tuple():
+            for item in value:
+                _value(item)
+        case dict():
+            for name, item in value.items():
+                if not isinstance(name, str):
+                    raise ValueError(f"the key {shown(name)} is not text; put it in quotes")
+                _value(item)
+        case str() if _EXPONENT.fullmatch(value):
+            raise ValueError(_as_text(value))
+        case float() if not math.isfinite(value):
+            raise ValueError(f"{value} is not finite; write a finite number")
+        case None | str() | int() | float():
+            pass
+        case _:
+            raise ValueError(f"{shown(value)} is a {type(value).__name__} to YAML; quote it")
+    return value
+
+
+def _as_text(number: str) -> str:
+    return f"'{number}' is text to YAML, not a number; write 1.0e-2, with point and sign"
+
+
+def _several(values: object) -> tuple[Any, ...]:
+    if not isinstance(values, list | tuple) or not values:
+        raise ValueError(f"{shown(values)} is not a list of values; write `[a, b]`")
+    _value(values)
+    for key, count in Counter(map(_key, values)).items():
+        if count > 1:
+            raise ValueError(f"{key} appears twice; keep one, or give probabilities")
+    return tuple(values)
+
+
+def _key(value: object) -> str:
+    # As JSON, because 1, 1.0 and true are equal in Python but not on a command line.
+    return json.dumps(value, sort_keys=True)
+
+
+Number = Annotated[float, PlainValidator(_number)]
+"""A finite number; integers stay integers."""
+
+Positive = Annotated[Number, Field(gt=0)]
+Value = Annotated[Any, PlainValidator(_value)]
+Values = Annotated[tuple[Any, ...], PlainValidator(_several)]
 
 
 class Parameter(ABC):
@@ -34,7 +105,7 @@ class Parameter(ABC):
     constant: ClassVar[bool] = False
 
     @property
-    def values(self) -> Sequence[Any] | None:
+    def choices(self) -> Sequence[Any] | None:
         """All values, in the file's order; None for a continuous distribution."""
         return None
 
@@ -59,11 +130,11 @@ class Parameter(ABC):
 class Constant(Parameter):
     """The same value in every trial; not stored in Optuna."""
 
-    value: Any
+    value: Value
     constant: ClassVar[bool] = True
 
     @property
-    def values(self) -> Sequence[Any]:
+    def choices(self) -> Sequence[Any]:
         """The single value."""
         return (self.value,)
 
@@ -80,21 +151,21 @@ class Constant(Parameter):
 class Categorical(Parameter):
     """One of several values, uniformly distributed."""
 
-    choices: tuple[Any, ...]
+    values: Values
 
     @property
-    def values(self) -> Sequence[Any]:
-        """The choices."""
-        return self.choices
+    def choices(self) -> Sequence[Any]:
+        """The values."""
+        return self.values
 
     def quantile(self, u: float) -> Any:
-        """Return the choice whose equal share of (0, 1) contains `u`."""
-        return self.choices[int(u * len(self.choices))]
+        """Return the value whose equal share of (0, 1) contains `u`."""
+        return self.values[int(u * len(self.values))]
 
     def suggest(self, trial: "BaseTrial", name: str) -> Any:
-        """Return the choice whose key Optuna suggests."""
+        """Return the value whose key Optuna suggests."""
         keys = self.keys
-        return self.choices[keys.index(trial.suggest_categorical(name, keys))]
+        return self.values[keys.index(trial.suggest_categorical(name, keys))]
 
     @property
     def keys(self) -> list[Any]:
@@ -103,90 +174,111 @@ class Categorical(Parameter):
         Distinct scalars encode themselves. All other values are encoded as JSON, because Optuna
         stores no lists and treats True, 1 and 1.0 as one choice.
         """
-        scalar = all(isinstance(value, _SCALARS) for value in self.choices)
-        if scalar and len(set(self.choices)) == len(self.choices):
-            return list(self.choices)
-        return [json.dumps(value, sort_keys=True) for value in self.choices]
+        scalar = all(isinstance(value, _SCALARS) for value in self.values)
+        if scalar and len(set(self.values)) == len(self.values):
+            return list(self.values)
+        return list(map(_key, self.values))
 
 
 @dataclass(frozen=True)
 class CategoricalWithProbabilities(Parameter):
     """One of several values with given probabilities, which sum to 1."""
 
-    choices: tuple[Any, ...]
-    probabilities: tuple[float, ...]
+    values: Values
+    probabilities: tuple[Number, ...]
+
+    def __post_init__(self) -> None:
+        total, count = sum(self.probabilities), len(self.values)
+        if len(self.probabilities) != count or min(self.probabilities) < 0 or abs(total - 1) > 1e-5:
+            raise ValueError(f"probabilities: write {count}, none below 0, that sum to 1")
 
     @property
-    def values(self) -> Sequence[Any]:
-        """The choices."""
-        return self.choices
+    def choices(self) -> Sequence[Any]:
+        """The values."""
+        return self.values
 
     def quantile(self, u: float) -> Any:
-        """Return the choice whose share of (0, 1) contains `u`."""
+        """Return the value whose share of (0, 1) contains `u`."""
         # Without the last bound, which rounding may leave below 1.
         bounds = list(accumulate(self.probabilities))[:-1]
-        return self.choices[bisect_right(bounds, u)]
+        return self.values[bisect_right(bounds, u)]
+
+
+def _require_ascending(low: float, high: float) -> None:
+    if low > high:
+        raise ValueError(f"min {low} is above max {high}; swap them")
+    if low == high:
+        raise ValueError(f"min {low} is max too; write `value: {low}` alone")
 
 
 @dataclass(frozen=True)
 class IntUniform(Parameter):
-    """An integer in [low, high], uniformly distributed."""
+    """An integer in [min, max], uniformly distributed."""
 
-    low: int
-    high: int
+    min: Annotated[int, Field(strict=True)]
+    max: Annotated[int, Field(strict=True)]
+
+    def __post_init__(self) -> None:
+        _require_ascending(self.min, self.max)
 
     @property
-    def values(self) -> Sequence[int]:
+    def choices(self) -> Sequence[int]:
         """All integers, ascending."""
-        return range(self.low, self.high + 1)
+        return range(self.min, self.max + 1)
 
     def quantile(self, u: float) -> int:
         """Return the integer whose equal share of (0, 1) contains `u`."""
-        return self.low + int(u * (self.high - self.low + 1))
+        return self.min + int(u * (self.max - self.min + 1))
 
     def suggest(self, trial: "BaseTrial", name: str) -> int:
         """Return the integer that Optuna suggests."""
-        return trial.suggest_int(name, self.low, self.high)
+        return trial.suggest_int(name, self.min, self.max)
 
 
 @dataclass(frozen=True)
 class Uniform(Parameter):
-    """A real number in [low, high], uniformly distributed."""
+    """A real number in [min, max], uniformly distributed."""
 
-    low: float
-    high: float
+    min: Number
+    max: Number
+
+    def __post_init__(self) -> None:
+        _require_ascending(self.min, self.max)
 
     def quantile(self, u: float) -> float:
-        """Return low + u (high - low)."""
-        return self.low + u * (self.high - self.low)
+        """Return min + u (max - min)."""
+        return self.min + u * (self.max - self.min)
 
     def suggest(self, trial: "BaseTrial", name: str) -> float:
         """Return the number that Optuna suggests."""
-        return trial.suggest_float(name, self.low, self.high)
+        return trial.suggest_float(name, self.min, self.max)
 
 
 @dataclass(frozen=True)
 class LogUniform(Parameter):
-    """A positive number in [low, high] whose logarithm is uniformly distributed."""
+    """A positive number in [min, max] whose logarithm is uniformly distributed."""
 
-    low: float
-    high: float
+    min: Positive
+    max: Positive
+
+    def __post_init__(self) -> None:
+        _require_ascending(self.min, self.max)
 
     def quantile(self, u: float) -> float:
-        """Return the number at `u` on a logarithmic scale from low to high."""
-        return math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
+        """Return the number at `u` on a logarithmic scale from min to max."""
+        return math.exp(math.log(self.min) + u * (math.log(self.max) - math.log(self.min)))
 
     def suggest(self, trial: "BaseTrial", name: str) -> float:
         """Return the number that Optuna suggests on a logarithmic scale."""
-        return trial.suggest_float(name, self.low, self.high, log=True)
+        return trial.suggest_float(name, self.min, self.max, log=True)
 
 
 @dataclass(frozen=True)
 class Normal(Parameter):
     """A normally distributed number with mean `mu` and standard deviation `sigma`."""
 
-    mu: float
-    sigma: float
+    mu: Number = 0.0
+    sigma: Positive = 1.0
 
     def quantile(self, u: float) -> float:
         """Return the normal quantile."""
@@ -202,7 +294,7 @@ class LogNormal(Normal):
         return math.exp(super().quantile(u))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_ARBITRARY)
 class Quantized(Parameter):
     """Another distribution, rounded to the nearest multiple of the step `q`.
 
@@ -211,7 +303,7 @@ class Quantized(Parameter):
     """
 
     of: Parameter
-    q: float
+    q: Positive
 
     def quantile(self, u: float) -> float:
         """Return the rounded quantile of the other distribution."""
@@ -237,9 +329,9 @@ def grid_axis(parameter: Parameter) -> Categorical | Constant:
     match parameter:
         case Constant() | Categorical():
             return parameter
-        case IntUniform(low, high):
-            _require_few(high - low + 1)
-            return Categorical(tuple(range(low, high + 1)))
+        case IntUniform():
+            _require_few(parameter.max - parameter.min + 1)
+            return Categorical(tuple(parameter.choices))
         case Quantized(Uniform(low, high), q):
             import numpy as np
 
@@ -290,9 +382,9 @@ def _positions(parameters: Mapping[str, Parameter], index: int) -> dict[str, int
 
 
 def _listed(parameter: Parameter) -> Sequence[Any]:
-    values = parameter.values
-    assert values is not None  # the spec lists the values of a grid
-    return values
+    choices = parameter.choices
+    assert choices is not None  # the spec lists the values of a grid
+    return choices
 
 
 def sampler_of(method: Method, seed: int, index: int) -> "BaseSampler":

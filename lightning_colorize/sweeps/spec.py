@@ -2,19 +2,23 @@
 
 import difflib
 import math
-import os
 import re
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BeforeValidator,
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
     Field,
     PlainValidator,
     PrivateAttr,
+    StrictBool,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -23,23 +27,24 @@ from pydantic_core import ErrorDetails
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import metric_goal
-from lightning_colorize.sweeps.fields import (
-    Count,
-    Flag,
-    Number,
-    ParameterField,
-    ParameterName,
-    ParameterSection,
-    Section,
-    Text,
-    errors_at,
-    refuse,
-    require_mapping,
-    shown,
-    text,
-)
 from lightning_colorize.sweeps.hyperband import Goal, Hyperband, bands_from_max, bands_from_min
-from lightning_colorize.sweeps.space import Method, grid_axis, grid_size
+from lightning_colorize.sweeps.space import (
+    Categorical,
+    CategoricalWithProbabilities,
+    Constant,
+    IntUniform,
+    LogNormal,
+    LogUniform,
+    Method,
+    Normal,
+    Number,
+    Parameter,
+    Quantized,
+    Uniform,
+    grid_axis,
+    grid_size,
+    shown,
+)
 
 ARGUMENTS = (
     *("${args}", "${args_no_equals}", "${args_no_hyphens}", "${args_no_boolean_flags}"),
@@ -48,25 +53,17 @@ ARGUMENTS = (
 MACROS = ("${env}", "${interpreter}", "${program}", *ARGUMENTS)
 VARIABLE = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _TWO_TOKENS = re.compile(r"(--?[\w.-]+) (\S.*)")
-_LONGEST_NAME = 200  # of the 255 bytes of a folder name: other names are derived from it
 
-_REFUSED_KEYS = {
-    "job": "W&B Launch has no counterpart here; write `command:`",
-    "image_uri": "W&B Launch has no counterpart here; write `command:`",
-    "scheduler": "this engine has its own; leave it out and write method: grid, random or bayes",
-    "metrics": "a sweep has one objective here; write `metric:`",
-    "metric.target": "a sweep does not end at a value here; leave it out and write run_cap",
-    "metric.impute": "a failed trial has no value here; leave it out",
-    "metric.impute_while_running": "a running trial has no value here; leave it out",
-}
-_MISSING = {
-    "method": "`method: grid`, random or bayes",
-    "parameters": "`parameters:` and the swept parameters below it",
-    "metric.name": "`name: val/psnr` or another logged metric",
-    "controller.type": "`type: cloud`, or leave out `controller:`",
-    "early_terminate.type": "`type: hyperband`",
-}
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+class Section(BaseModel):
+    """A mapping of a sweep file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class Metric(Section):
@@ -78,8 +75,9 @@ class Metric(Section):
     @model_validator(mode="after")
     def _require_goal(self) -> "Metric":
         if "goal" not in self.model_fields_set and metric_goal(self.name) == "max":
-            message = f"missing, so minimize; for {self.name} write `goal: maximize`"
-            refuse(("goal", message))
+            raise ValueError(
+                f"goal is missing, so minimize; for {self.name} write `goal: maximize`"
+            )
         return self
 
 
@@ -88,28 +86,19 @@ class _EarlyTerminate(Section):
     min_iter: Count | None = None
     max_iter: Count | None = None
     s: Count | None = None
-    eta: Number = 3
+    eta: Annotated[Number, Field(gt=1)] = 3
     # W&B's documentation says false; its package, which decides, fills in true.
-    strict: Flag = True
+    strict: StrictBool = True
 
     @model_validator(mode="after")
     def _check(self) -> "_EarlyTerminate":
-        given = self.model_fields_set
-        found = []
-        if self.eta <= 1:
-            found.append(
-                ("eta", f"{self.eta} is not above 1; the best 1/eta continue, write 2 or 3")
+        if (self.min_iter is None) is (self.max_iter is None or self.s is None):
+            raise ValueError("write min_iter, or max_iter and s")
+        if not self.rule().bands:
+            raise ValueError(
+                f"max_iter {self.max_iter} / eta is below 1, so no run is ever stopped; "
+                f"write {math.ceil(self.eta)} or more"
             )
-        for key in ("max_iter", "s"):
-            if "min_iter" in given and key in given:
-                message = "conflicts with min_iter; keep min_iter, or max_iter and s"
-                found.append((key, message))
-            elif "min_iter" not in given and key not in given and not found:
-                found.append((key, "missing; write min_iter, or max_iter and s"))
-        if not found and not self.rule().bands:
-            message = f"{self.max_iter} / eta is below 1, so no run is ever stopped"
-            found.append(("max_iter", f"{message}; write {math.ceil(self.eta)} or more"))
-        refuse(*found)
         return self
 
     def rule(self) -> Hyperband:
@@ -123,21 +112,16 @@ class _EarlyTerminate(Section):
 
 
 class _Controller(Section):
-    type: Literal["cloud", "local"]
-
-    @model_validator(mode="after")
-    def _refuse_local(self) -> "_Controller":
-        if self.type == "local":
-            refuse(("type", "is for `wandb controller`; leave out `controller:`"))
-        return self
+    # `local` is for `wandb controller`.
+    type: Literal["cloud"]
 
 
 def _name(value: object, info: ValidationInfo) -> str:
-    name = Path(str(info.context)).stem if value is _UNNAMED else text(value)
+    name = Path(str(info.context)).stem if value is None else value
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"{shown(name)} is not text; write some, in quotes if need be")
     if name.startswith(".") or set(name) & set("/\\\0"):
         raise ValueError(f"{shown(name)} becomes a folder's name; no / and no leading dot")
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        raise ValueError(f"{shown(name)} is too long; write at most {_LONGEST_NAME} bytes")
     return name
 
 
@@ -145,29 +129,102 @@ def _command(tokens: object) -> tuple[str, ...]:
     """Refuse tokens that W&B would drop or misread."""
     if not isinstance(tokens, list) or not tokens:
         raise ValueError("is not a list; write one token an item (`- ${args}`)")
-    found = [((index,), _token_error(token)) for index, token in enumerate(tokens)]
-    if wrong := [(loc, message) for loc, message in found if message]:
-        raise errors_at(*wrong)
-    if not {str(token) for token in tokens} & set(ARGUMENTS):
+    for token in tokens:
+        if isinstance(token, bool) or not isinstance(token, str | int | float):
+            raise ValueError(f"{token!r} is not text; put it in quotes")
+        text = str(token)
+        rest = VARIABLE.sub("", text)
+        if rest.startswith("${") and rest.endswith("}") and rest not in MACROS:
+            known = ", ".join(MACROS)
+            raise ValueError(f"{rest} is not a macro here; known are {known}, ${{envvar:NAME}}")
+        if rest not in MACROS and any(macro in rest for macro in MACROS):
+            raise ValueError(f"{text!r}: a macro stands alone; write it as its own item")
+        if (two := _TWO_TOKENS.fullmatch(text)) and "=" not in two[1]:
+            raise ValueError(f"{text!r} is two; write `- {two[1]}` and `- {two[2]}`")
+    words = tuple(map(str, tokens))
+    if not set(words) & set(ARGUMENTS):
         raise ValueError("lacks the parameters; write `- ${args}` as an item")
-    return tuple(map(str, tokens))
+    return words
 
 
-def _token_error(token: object) -> str:
-    if isinstance(token, bool) or not isinstance(token, str | int | float):
-        return f"{token!r} is not text; put it in quotes"
-    text = str(token)
-    rest = VARIABLE.sub("", text)
-    if rest.startswith("${") and rest.endswith("}") and rest not in MACROS:
-        return f"{rest} is not a macro here; known are {', '.join(MACROS)}, ${{envvar:NAME}}"
-    if rest not in MACROS and any(macro in rest for macro in MACROS):
-        return f"{text!r}: a macro stands alone; write it as its own item"
-    if (two := _TWO_TOKENS.fullmatch(text)) and "=" not in two[1]:
-        return f"{text!r} is two; write `- {two[1]}` and `- {two[2]}`"
-    return ""
+_QUANTIZABLE: dict[str, type[Parameter]] = {
+    "uniform": Uniform,
+    "log_uniform": Uniform,  # of the exponent of e
+    "log_uniform_values": LogUniform,
+    "normal": Normal,
+    "log_normal": LogNormal,
+}
+_DISTRIBUTIONS: dict[str, type[Parameter]] = {
+    "constant": Constant,
+    "categorical": Categorical,
+    "categorical_w_probabilities": CategoricalWithProbabilities,
+    "int_uniform": IntUniform,
+    **_QUANTIZABLE,
+    **{f"q_{name}": distribution for name, distribution in _QUANTIZABLE.items()},
+}
 
 
-_UNNAMED = object()
+def _read_parameter(content: object, info: ValidationInfo) -> Parameter:
+    parameter = _distribution(content)
+    return grid_axis(parameter) if info.data.get("method") == "grid" else parameter
+
+
+def _distribution(content: object) -> Parameter:
+    """Return the distribution that a sweep file describes.
+
+    Raises:
+        ValueError: If its distribution is not known, or keys are missing, wrong, or too many.
+    """
+    if not isinstance(content, Mapping):
+        key = "values" if isinstance(content, list) else "value"
+        raise ValueError(f"not a mapping; write `{key}: {shown(content)}` below it")
+    given = dict(content)
+    name = given.pop("distribution", None) or _inferred(given)
+    if not isinstance(name, str) or name not in _DISTRIBUTIONS:
+        known = ", ".join(_DISTRIBUTIONS)
+        raise ValueError(f"distribution {shown(name)} is not known; write one of {known}")
+    is_quantized = name.startswith("q_")
+    takes = [field.name for field in fields(_DISTRIBUTIONS[name])]  # type: ignore[arg-type]
+    takes += ["q"] if is_quantized else []
+    if further := [str(key) for key in given if key not in takes]:
+        raise ValueError(f"{name} takes {', '.join(takes)}; leave out {', '.join(further)}")
+    q = given.pop("q", 1.0)
+    parameter: Parameter = TypeAdapter(_DISTRIBUTIONS[name]).validate_python(given)
+    if name.endswith("log_uniform"):
+        parameter = _log_uniform(parameter)
+    if not is_quantized:
+        return parameter
+    return TypeAdapter(Quantized).validate_python({"of": parameter, "q": q})
+
+
+def _inferred(given: Mapping[str, Any]) -> str:
+    """Return the name of the distribution, inferred by W&B's rules."""
+    if "value" in given:
+        return "constant"
+    if "values" in given:
+        return "categorical_w_probabilities" if "probabilities" in given else "categorical"
+    if not {"min", "max"} & given.keys():
+        raise ValueError(
+            "has no values; write value, values, min and max, or distribution "
+            "(of nested parameters, the dotted names)"
+        )
+    return "int_uniform" if type(given.get("min")) is type(given.get("max")) is int else "uniform"
+
+
+def _log_uniform(exponents: Any) -> LogUniform:
+    try:
+        return LogUniform(math.exp(exponents.min), math.exp(exponents.max))
+    except OverflowError:
+        raise ValueError(
+            "min and max of log_uniform are exponents of e, and these are too large; "
+            "write `log_uniform_values` and the limits themselves"
+        ) from None
+
+
+def _parameter_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError("write letters, digits and _.- alone, no digit first, as W&B needs it")
+    return name
 
 
 class Sweep(Section):
@@ -185,12 +242,15 @@ class Sweep(Section):
     """
 
     # The keys that only W&B's own pages and routing need are checked and ignored.
-    name: Annotated[str, PlainValidator(_name)] = Field(default=_UNNAMED, validate_default=True)
+    name: Annotated[str, PlainValidator(_name)] = Field(default=None, validate_default=True)
     method: Method
     metric: Metric | None = None
     parameters: Annotated[
-        dict[ParameterName, ParameterField],
-        BeforeValidator(require_mapping),
+        dict[
+            Annotated[str, AfterValidator(_parameter_name)],
+            Annotated[Parameter, PlainValidator(_read_parameter)],
+        ],
+        Field(min_length=1),
     ]
     command: Annotated[tuple[str, ...], PlainValidator(_command)] = (
         *("${env}", "${interpreter}", "${program}", "${args}"),
@@ -212,23 +272,13 @@ class Sweep(Section):
     @model_validator(mode="after")
     def _check(self) -> "Sweep":
         if "${program}" in self.command and self.program is None:
-            message = "missing, and the command has ${program}; write it"
-            refuse(("program", message))
+            raise ValueError("program: missing, and the command has ${program}; write it")
         for key, given in (
             ("method: bayes", self.method == "bayes"),
             ("early_terminate", self.early_terminate is not None),
         ):
             if given and self.metric is None:
-                message = f"missing, and {key} needs it; write its name and goal"
-                refuse(("metric", message))
-        found: list[tuple[tuple[str, str], str]] = []
-        for name, parameter in self.parameters.items() if self.method == "grid" else ():
-            try:
-                self.parameters[name] = grid_axis(parameter)
-            except ValueError as error:
-                found.append((("parameters", name), str(error)))
-        if found:
-            raise errors_at(*found)
+                raise ValueError(f"metric: missing, and {key} needs it; write its name and goal")
         return self
 
     @property
@@ -247,7 +297,6 @@ class Sweep(Section):
 
 _SECTIONS: dict[str, type[Section]] = {
     "metric": Metric,
-    "parameters": ParameterSection,
     "early_terminate": _EarlyTerminate,
     "controller": _Controller,
 }
@@ -296,23 +345,17 @@ def _message(error: ErrorDetails, path: str) -> str:
     given, key = error["input"], path.rpartition(".")[2]
     match error["type"]:
         case "missing":
-            return f"missing; write {_MISSING[path]}"
+            return f"missing; write `{key}:` and a value"
         case "extra_forbidden":
             known = list(_SECTIONS.get(str(error["loc"][0]), Sweep).model_fields)
-            if key == "parameters" and isinstance(given, dict):
-                written = ", ".join(f"`{error['loc'][1]}.{inner}:`" for inner in given)
-                return f"nested; write the dotted names instead: {written}"
             close = difflib.get_close_matches(key, known, n=1)
             meant = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            return _REFUSED_KEYS.get(path) or f"unknown key; {meant}"
-        case "literal_error":
-            accepted = ", ".join(re.findall("'(.+?)'", error["ctx"]["expected"]))
-            return f"{shown(given)} is not known; write one of {accepted}"
-        case "list_type":
-            return f"{shown(given)} is not a list; write `[a, b]`"
+            return f"unknown key; {meant}"
+        case "model_type" | "dict_type":
+            return f"{shown(given)} is not a mapping; write `key: value` lines below it"
         case "value_error":
             return str(error["ctx"]["error"])
-    return error["msg"]
+    return error["msg"].replace("Input", shown(given), 1)
 
 
 class _Loader(yaml.SafeLoader):
@@ -336,13 +379,11 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); give a sweep file") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: is not UTF-8 text; give a sweep file") from None
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UsageError(f"{path}: {line}{error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
-        # Characters that YAML does not allow, dates that do not exist.
+        # Characters that YAML does not allow, dates that do not exist, other encodings.
         raise UsageError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path}: not a mapping; a sweep file has keys such as `method:`")

@@ -1,12 +1,11 @@
-"""The state of a sweep: its trials as plain rows, the leaderboard, the baselines, the time left."""
+"""The state of a sweep: its trials as plain rows, the leaderboard, the time left, labels."""
 
-import heapq
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from statistics import mean, stdev
 from typing import Any, Literal
 
@@ -14,8 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.hyperband import Goal, cost
-from lightning_colorize.sweeps.labels import format_value
 from lightning_colorize.sweeps.queue import STALE_AFTER, is_dead
+from lightning_colorize.sweeps.space import Parameter
 from lightning_colorize.sweeps.spec import Metric, Sweep
 from lightning_colorize.sweeps.study import EPOCH, LEASE, REASON, Study, history_of, seconds_of
 
@@ -26,6 +25,7 @@ ENDED: tuple[State, ...] = ("finished", "pruned", "failed")
 
 SEED = "seed_everything"
 CONFIDENCE = 0.95
+UNKNOWN = "-"
 
 EXPLAINED = {
     "grey": "no color at all",
@@ -217,10 +217,7 @@ def not_beaten(first: LeaderboardEntry, metric: Metric, baselines: dict[str, flo
 
 
 def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> float | None:
-    """Estimate when the last trial will end.
-
-    A trial that has not started is assumed to take as long as those that have ended; the rest of a
-    running one follows from its validations so far, compared with those of a finished one.
+    """Estimate when the last trial will end: each takes as long as those that have ended.
 
     Returns:
         Seconds; None before any trial has ended, or without a limit to their number.
@@ -230,30 +227,100 @@ def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> fl
     if total is None or not taken:
         return None
     each = mean(taken)
-    finished = [_validations(row) for row in all_rows if row.state == "finished"]
-    validations = mean(finished) if finished else 0.0
-    left: dict[str, list[float]] = {"running": [], "waiting": [each] * (total - len(all_rows))}
-    for row in all_rows:
-        if row.state not in ENDED:
-            left[row.state].append(_rest(row, each, validations))
-    # When each worker is free; other machines may run some too.
-    free = left["running"] + [0.0] * (workers - len(left["running"]))
-    heapq.heapify(free)
-    for seconds in left["waiting"]:
-        heapq.heapreplace(free, free[0] + seconds)
-    return max(free)
+    # A late one is assumed to be late by as much again: it never ends at once.
+    left = [abs(each - (row.seconds or 0.0)) for row in all_rows if row.state not in ENDED]
+    left += [each] * (total - len(all_rows))
+    # Other machines may run some too.
+    running = sum(row.state == "running" for row in all_rows)
+    return max([*left, sum(left) / max(workers, running, 1)], default=0.0)
 
 
-def _rest(row: TrialRow, each: float, validations: float) -> float:
-    """Return the remaining seconds of a trial, if others take `each` seconds."""
-    seconds, done = row.seconds or 0.0, _validations(row)
-    if not done:
-        # A late one is assumed to be late by as much again: it never ends at once.
-        return abs(each - seconds)
-    # It is between two validations, and a test may follow the last one.
-    return seconds * max(validations - done + 0.5, 0.5) / (done + 0.5)
+class Labels:
+    """Short names of the parameters that a sweep varies, and of their values.
+
+    Attributes:
+        names: The short name of each varied parameter, by dotted name, in the file's order.
+    """
+
+    def __init__(self, sweep: Sweep) -> None:
+        short = short_names(sweep.parameters)
+        self.names = {
+            name: short[name]
+            for name, parameter in sweep.parameters.items()
+            # A range may be too long for len().
+            if parameter.choices is None or len(parameter.choices[:2]) > 1
+        }
+        self._choices = {name: _choices(sweep.parameters[name]) for name in self.names}
+
+    def value(self, name: str, value: Any) -> str:
+        """Return the label of a parameter's value."""
+        return self._choices[name].get(_key(value)) or _plain(value)
+
+    def choices(self, name: str) -> list[str]:
+        """Return the labels of all values, in the file's order; empty if they are not listed."""
+        return list(self._choices[name].values())
+
+    def changes(self, values: dict[str, Any]) -> str:
+        """Return what distinguishes a trial from others: `encoder=resnet18, lr=0.001`."""
+        return ", ".join(
+            f"{short}={self.value(name, values[name])}"
+            for name, short in self.names.items()
+            if name in values
+        )
 
 
-def _validations(row: TrialRow) -> int:
-    """Return the number of validations; of epochs, if the metric is not a validation's."""
-    return len(row.history) or (0 if row.epoch is None else row.epoch + 1)
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the last part of each dotted name, or as many parts as make it unique."""
+    every = list(names)
+    return {name: _short(name, every) for name in every}
+
+
+def format_value(value: float | None) -> str:
+    """Return a number to four digits, with trailing zeros, so that columns align."""
+    return UNKNOWN if value is None else f"{value:#.4g}".rstrip(".")
+
+
+def clock(seconds: float | None) -> str:
+    """Return a time as `1:20`, or `2:01:20`."""
+    if seconds is None:
+        return UNKNOWN
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def _short(name: str, every: list[str]) -> str:
+    parts = name.split(".")
+    for count in range(1, len(parts)):
+        tail = ".".join(parts[-count:])
+        if sum(f".{other}".endswith(f".{tail}") for other in every) == 1:
+            return tail
+    return name
+
+
+def _choices(parameter: Parameter) -> dict[str, str]:
+    values = parameter.choices
+    if not isinstance(values, tuple):
+        return {}
+    written = [_plain(value) for value in values]
+    if len(set(written)) < len(values):
+        # Fragments of one name in two folders, or 1 and "1".
+        all_texts = all(isinstance(value, str) for value in values)
+        written = list(values) if all_texts else [_key(value) for value in values]
+    return dict(zip(map(_key, values), written, strict=True))
+
+
+def _key(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _plain(value: Any) -> str:
+    match value:
+        case str():
+            path = PurePosixPath(value)
+            return path.stem if path.suffix in (".yaml", ".yml") else value
+        case float():
+            return f"{value:.4g}"
+        case bool() | int() | None:
+            return str(value)
+    return json.dumps(value)

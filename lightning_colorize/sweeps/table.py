@@ -1,6 +1,5 @@
 """A sweep's trials on a terminal: a table that follows them live, or lines elsewhere."""
 
-import heapq
 import sys
 import time
 from collections import Counter
@@ -16,12 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_colorize.sweeps.hyperband import cost
-from lightning_colorize.sweeps.labels import UNKNOWN, Labels, clock, format_value
 from lightning_colorize.sweeps.spec import Metric, Sweep
 from lightning_colorize.sweeps.status import (
     ENDED,
+    UNKNOWN,
+    Labels,
     TrialRow,
     best,
+    clock,
+    format_value,
     leaderboard,
     not_beaten,
     read_baselines,
@@ -48,7 +50,6 @@ _REST = 20
 _WIDE = 1000
 
 _GAP = 2  # blanks between two columns
-_READABLE = 10  # cut to that many characters, most values can still be told apart
 
 
 class LiveTable:
@@ -191,7 +192,7 @@ def table_of(
     )
     columns = _columns(shown, first, sweep.metric, labels, others, width)
     for column in columns:
-        table.add_column(_cell(column.head), justify=column.justify, no_wrap=not column.shrinks)
+        table.add_column(_cell(column.head), justify=column.justify, no_wrap=True)
     styles = [_STYLES[row.state] for row in shown] + [""] * len(others)
     for index, style in enumerate(styles):
         cells = [_cell(column.cells[index]) for column in columns]
@@ -212,41 +213,34 @@ def _cell(text: str) -> Text:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table; `shrinks` if it may be truncated on a narrow terminal."""
+    """A column of the table."""
 
     head: str
     cells: Sequence[str]
     justify: Literal["left", "right"] = "left"
-    shrinks: bool = False
 
     @property
     def width(self) -> int:
         """Its width, with the gap beside it."""
         return _GAP + max(map(cell_len, [self.head, *self.cells]))
 
-    @property
-    def min_width(self) -> int:
-        """The width below which it says nothing."""
-        return min(self.width, _GAP + _READABLE) if self.shrinks else self.width
-
 
 def fitting(columns: Sequence[Column], room: int) -> list[Column]:
     """Return the columns that fit, in their order; those that vary most are kept first.
 
     Returns:
-        At least one column. They may have to shrink; a last column marks that some are left out.
+        At least one column; a last one marks that some are left out.
     """
-    if sum(column.min_width for column in columns) <= room:
+    if sum(column.width for column in columns) <= room:
         return list(columns)
     mark = Column("…", [""] * len(columns[0].cells))
     left = room - mark.width
     chosen: list[int] = []
     for index in sorted(range(len(columns)), key=lambda i: -len(set(columns[i].cells))):
-        if not chosen or columns[index].min_width <= left:
+        if not chosen or columns[index].width <= left:
             chosen.append(index)
-            left -= columns[index].min_width
-    marks = [mark] if len(chosen) < len(columns) else []
-    return [*(columns[index] for index in sorted(chosen)), *marks]
+            left -= columns[index].width
+    return [*(columns[index] for index in sorted(chosen)), mark]
 
 
 def _columns(
@@ -259,13 +253,18 @@ def _columns(
 ) -> list[Column]:
     """Return the columns of trials and, in the rows below them, of baselines."""
     none = [""] * len(baselines)
-    numbers = [str(row.number) for row in shown]
     before = [
-        Column("trial", [*numbers, *("baseline" for _ in baselines)], "right"),
+        Column(
+            "trial", [*(str(row.number) for row in shown), *("baseline" for _ in none)], "right"
+        ),
         Column("state", [*(row.state for row in shown), *baselines]),
     ]
+    between = [
+        Column(short, [*(_value(row, name, labels) for row in shown), *none])
+        for name, short in labels.names.items()
+    ]
     epochs = [UNKNOWN if row.epoch is None else str(row.epoch + 1) for row in shown]
-    epoch = [Column("epoch", [*epochs, *none], "right")]
+    between.append(Column("epoch", [*epochs, *none], "right"))
     after = []
     if metric is not None:
         values = [format_value(_so_far(row, metric)) for row in shown]
@@ -273,18 +272,10 @@ def _columns(
         marks = ["best" if row is first else "" for row in shown]
         after += [Column(metric.name, values, "right"), Column("", [*marks, *none])]
     after.append(Column("time", [*(clock(row.seconds) for row in shown), *none], "right"))
-    parameters = [
-        Column(short, [*(_value(row, name, labels) for row in shown), *none], shrinks=True)
-        for name, short in labels.names.items()
-    ]
-    if width is None or not parameters:
-        return [*before, *parameters, *epoch, *after]
-    # The first column has no gap before it.
-    room = width + _GAP - sum(column.width for column in [*before, *after])
-    if sum(column.width for column in [*parameters, *epoch]) > room:
-        epoch = []
-    room -= sum(column.width for column in epoch)
-    return [*before, *fitting(parameters, room), *epoch, *after]
+    if width is not None:
+        # The first column has no gap before it.
+        between = fitting(between, width + _GAP - sum(each.width for each in [*before, *after]))
+    return [*before, *between, *after]
 
 
 def _value(row: TrialRow, name: str, labels: Labels) -> str:
@@ -323,22 +314,12 @@ def _metric_words(metric: Metric | None, value: float | None) -> list[str]:
 
 def _chosen(trials: Sequence[TrialRow], sweep: Sweep, most: int) -> list[TrialRow]:
     """Return the running trials, the best and the last ended ones, by number."""
+    ranked = [] if sweep.metric is None else leaderboard(trials, sweep.metric.goal)
     by_state = [
         [row for row in trials if row.state == "running"],
-        _best_few(trials, sweep),
+        [row for entry in ranked for row in entry.trials][:_BEST_SHOWN],
         [row for row in reversed(trials) if row.state in ENDED],
         [row for row in trials if row.state == "waiting"],
     ]
     chosen = {row.number: row for some in by_state for row in some}
     return sorted(list(chosen.values())[:most], key=lambda row: row.number)
-
-
-def _best_few(trials: Sequence[TrialRow], sweep: Sweep) -> list[TrialRow]:
-    if sweep.metric is None:
-        return []
-    goal = sweep.metric.goal
-    valued = [
-        (row.value, row) for row in trials if row.state == "finished" and row.value is not None
-    ]
-    first = heapq.nsmallest(_BEST_SHOWN, valued, key=lambda pair: cost(pair[0], goal))
-    return [row for _, row in first]

@@ -1,8 +1,10 @@
-"""One trial process in one run folder: its environment, its output, its end and its outcome."""
+"""One trial: its command line, its process in one run folder, the outcome found there."""
 
 import ctypes
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,18 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import OUTPUT, RESULT, STOP, SWEEP, TRIAL
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.runs.validations import ValidationReader
 from lightning_colorize.sweeps.hyperband import cost
-from lightning_colorize.sweeps.spec import Metric
+from lightning_colorize.sweeps.spec import VARIABLE, Metric, Sweep
 
 STUDY = "LIGHTNING_COLORIZE_STUDY"
 """Environment variable with a worker's study: its folder or URL, including the password."""
 
+_OURS = "lightning-colorize"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 _PR_SET_PDEATHSIG = 1
@@ -33,6 +36,62 @@ _INTERRUPTED = {
     *(-signal.SIGINT, -signal.SIGTERM),
     *(128 + signal.SIGINT, 128 + signal.SIGTERM),
 }
+
+
+def unset_variables(sweep: Sweep) -> list[str]:
+    """Return the environment variables of the command that are not set.
+
+    W&B substitutes the name of a variable that is not set.
+    """
+    named = (name for token in sweep.command for name in VARIABLE.findall(token))
+    return [name for name in dict.fromkeys(named) if name not in os.environ]
+
+
+def expand(sweep: Sweep, values: Mapping[str, Any]) -> list[str]:
+    """Return the command line of a trial.
+
+    Arguments are sorted by name, as W&B sends them: `model.loss` precedes its argument
+    `model.loss.beta`. `${interpreter}` is the running Python, where W&B takes the first `python` of
+    PATH: a trial needs the packages that the sweep was started with. For the same reason
+    `lightning-colorize` is the script beside that Python, if there is one.
+    """
+    macros = _arguments(values)
+    macros["${env}"] = ["/usr/bin/env"] if os.name == "posix" else []
+    macros["${interpreter}"] = [sys.executable]
+    macros["${program}"] = [] if sweep.program is None else [sweep.program]
+    with_variables = (VARIABLE.sub(_variable, token) for token in sweep.command)
+    words = [word for token in with_variables for word in macros.get(token, [token])]
+    for index, word in enumerate(words):
+        if word == _OURS:
+            beside = shutil.which(_OURS, path=str(Path(sys.executable).parent))
+            words[index] = beside or _OURS
+        # `env` may have `NAME=value` before the program.
+        if word not in macros["${env}"] and "=" not in word:
+            break
+    return words
+
+
+def _arguments(values: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the expansion of each macro of arguments."""
+    pairs = [(name, values[name]) for name in sorted(values)]
+    plain = [f"{name}={value}" for name, value in pairs]
+    return {
+        "${args}": [f"--{word}" for word in plain],
+        "${args_no_equals}": [word for name, value in pairs for word in (f"--{name}", str(value))],
+        "${args_no_hyphens}": plain,
+        "${args_no_boolean_flags}": [
+            f"--{name}" if value is True else f"--{name}={value}"
+            for name, value in pairs
+            if value is not False
+        ],
+        "${args_json}": [json.dumps(dict(pairs))],
+        "${args_append_hydra}": [f"+{word}" for word in plain],
+        "${args_override_hydra}": [f"++{word}" for word in plain],
+    }
+
+
+def _variable(match: re.Match[str]) -> str:
+    return os.environ.get(match[1], match[1])
 
 
 class TrialProcess:
@@ -164,12 +223,13 @@ class Outcome:
     """The outcome of a trial process.
 
     Attributes:
-        state: An `interrupted` trial can resume from its checkpoint.
+        state: A trial that another program `interrupted`, or its worker `returned`, can resume from
+            its checkpoint.
         value: The trial's value of the metric; None if it has none.
         reason: Why it did not finish.
     """
 
-    state: Literal["finished", "pruned", "failed", "interrupted"]
+    state: Literal["finished", "pruned", "failed", "interrupted", "returned"]
     value: float | None = None
     reason: str | None = None
 
@@ -206,17 +266,14 @@ class TrialRun:
         """From here on, only a result that is newer than the present one is the process's own."""
         self._earlier_result = self._stamp()
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the run is complete, by a result of the process's own."""
-        try:
-            result = self._result()
-        except UsageError:
-            return False
-        return result is not None and result.ended
+    def outcome(self, code: int | None = None, last_line: str = "") -> Outcome | None:
+        """Return the outcome of the run; its result decides, not the exit code.
 
-    def outcome(self, code: int | None, last_line: str) -> Outcome:
-        """Return the outcome of the process; its result decides, not the exit code."""
+        Args:
+            code: Exit code of the process; without one, the outcome is None unless the run is
+                complete, by a result of the process's own.
+            last_line: Of the process's output.
+        """
         result = None
         reason = f"{_ending(code)}: {last_line or 'no output'}"
         try:
@@ -224,12 +281,9 @@ class TrialRun:
         except UsageError as error:
             reason = str(error).removeprefix(f"{self._folder}{os.sep}")
         if result is not None and result.ended:
-            stop = self._folder / STOP
-            # For programs other than `fit`, which do not report it, the file decides.
-            told = stop.is_file() if result.told_to_stop is None else result.told_to_stop
-            if result.status == "stopped_early" and told:
-                return Outcome("pruned", self._best(), _text(stop))
-            return self._finished(result)
+            return self._ended(result)
+        if code is None:
+            return None
         if (result is not None and result.status == "interrupted") or code in _INTERRUPTED:
             return Outcome("interrupted", reason="interrupted by another program")
         return Outcome("failed", reason=reason)
@@ -248,32 +302,27 @@ class TrialRun:
             return None
         return status.st_ino, status.st_mtime_ns
 
-    def _finished(self, result: RunResult) -> Outcome:
+    def _ended(self, result: RunResult) -> Outcome:
+        value = None
+        if self._metric is not None and self.values:
+            goal = self._metric.goal
+            value = min(self.values, key=lambda each: cost(each, goal))
+        stop = self._folder / STOP
+        # For programs other than `fit`, which do not report it, the file decides.
+        told = stop.is_file() if result.told_to_stop is None else result.told_to_stop
+        if result.status == "stopped_early" and told:
+            reason = stop.read_text(encoding="utf-8").strip() if stop.is_file() else "stopped early"
+            return Outcome("pruned", value, reason)
         if self._metric is None:
             return Outcome("finished")
         name = self._metric.name
-        if any(name in record.metrics for record in self._reader.records):
-            value = self._best()
-        elif name in result.metrics:
+        if not any(name in record.metrics for record in self._reader.records):
+            if name not in result.metrics:
+                return Outcome("failed", reason=f"{name} was not logged")
             value = result.metrics[name]
-        else:
-            return Outcome("failed", reason=f"{name} was not logged")
         if value is None:
             return Outcome("failed", reason=f"{name} was never a number")
         return Outcome("finished", value)
-
-    def _best(self) -> float | None:
-        if self._metric is None or not self.values:
-            return None
-        goal = self._metric.goal
-        return min(self.values, key=lambda value: cost(value, goal))
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return "stopped early"
 
 
 def _ending(code: int | None) -> str:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.runs.folder import STOP, is_running
-from lightning_colorize.sweeps.command import expand
 from lightning_colorize.sweeps.queue import RENEW_EVERY, STALE_AFTER, TakenTrial, TrialQueue
 from lightning_colorize.sweeps.study import Study, open_study
-from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun
+from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun, expand
 
 # Seconds.
 _CHECK_STOPPED_EVERY = 2.0
@@ -28,6 +27,7 @@ _PATIENCE_ONCE_SIGNALED = 10.0
 
 _MOST_FAILURES = 5  # in a row; as W&B's agent
 _NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC)
+_RETURNED = Outcome("returned")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class _Worker:
         self._study = study
         self._options = options
         self._queue = TrialQueue(study, stale_after)
-        self._failures: list[str] = []
+        self._failures = 0
         self._signals: list[int] = []
         self._stopped: str | None = None
         self._checked = float("-inf")
@@ -102,8 +102,7 @@ class _Worker:
                 return 0
             trial = self._queue.take()
             if trial is not None:
-                runner = TrialRunner(self._study, self._queue, trial, self._options, self._urgency)
-                self._count(runner.run())
+                self._run(trial)
             elif self._queue.all_ended():
                 return 0
             else:
@@ -111,14 +110,29 @@ class _Worker:
                 time.sleep(min(_IDLE, self._options.renew_every))
         return 128 + self._signals[0]
 
-    def _count(self, failure: str | None) -> None:
-        """Stop when every trial fails at its start: the next ones would too."""
-        self._failures = [] if failure is None else [*self._failures, failure]
-        if len(self._failures) == _MOST_FAILURES:
+    def _run(self, trial: TakenTrial) -> None:
+        """Run a trial and tell its outcome.
+
+        Raises:
+            WorkError: If it cannot be run here, or too many in a row failed at their start: the
+                next ones would too.
+        """
+        runner = TrialRunner(self._study, self._queue, trial, self._options, self._urgency)
+        try:
+            outcome = runner.run()
+        except OSError as error:
+            self._queue.tell(trial, _RETURNED)
+            raise WorkError(
+                f"trial {trial.number} cannot be run here ({error}); "
+                f"when that is fixed: {self._study.command('resume')}"
+            ) from None
+        self._queue.tell(trial, outcome)
+        self._failures = self._failures + 1 if outcome.state == "failed" and runner.at_start else 0
+        if self._failures == _MOST_FAILURES:
             again = self._study.command("resume", "--retry-failed")
             raise WorkError(
                 f"{_MOST_FAILURES} trials in a row failed at their start, the last one with "
-                f"'{failure}'; when that is fixed: {again}"
+                f"'{outcome.reason}'; when that is fixed: {again}"
             )
 
     def _is_stopped(self) -> bool:
@@ -134,7 +148,7 @@ class _Worker:
 
 
 class TrialRunner:
-    """Runs a taken trial: starts its process, reads its run folder, reports to the queue.
+    """Runs a taken trial: starts its process, reads its run folder, reports its values.
 
     `urgency` is polled several times a second: 0 to continue, 1 to interrupt, 2 to kill.
     """
@@ -158,39 +172,24 @@ class TrialRunner:
         self._is_mine = True
         self._interrupted = False
 
-    def run(self) -> str | None:
-        """Run the trial and close it; queue it again if it is interrupted.
+    @property
+    def at_start(self) -> bool:
+        """Whether it started within the last minute and has not validated."""
+        return time.monotonic() - self._started < _START_PHASE and self._run.epoch is None
 
-        Returns:
-            Why it failed at its start, within a minute and before its first validation: other
-            trials may fail for the same reason. None otherwise.
+    def run(self) -> Outcome:
+        """Run the trial to its outcome.
 
         Raises:
-            WorkError: If it cannot be run for reasons that are not its own; it is queued again.
+            OSError: If it cannot be run for reasons that are not its own.
         """
-        try:
-            outcome = self._outcome()
-        except OSError as error:
-            self._queue.give_back(self._trial)
-            raise WorkError(
-                f"trial {self._trial.number} cannot be run here ({error}); "
-                f"when that is fixed: {self._study.command('resume')}"
-            ) from None
-        if outcome is None:
-            self._queue.give_back(self._trial)
-            return None
-        self._queue.tell(self._trial, outcome)
-        at_start = time.monotonic() - self._started < _START_PHASE and self._run.epoch is None
-        return outcome.reason if outcome.state == "failed" and at_start else None
-
-    def _outcome(self) -> Outcome | None:
-        """Return the trial's outcome; None if this worker has interrupted it."""
         if not self._wait_until_free():
-            return None
+            return _RETURNED
         self._report()
-        if self._run.has_ended:
-            # Its worker was killed, or asleep, before it could close the trial.
-            return self._run.outcome(None, "")
+        # Its worker was killed, or asleep, before it could close the trial.
+        return self._run.outcome() or self._outcome_of_process()
+
+    def _outcome_of_process(self) -> Outcome:
         self._run.mark_start()
         words = expand(self._study.sweep, self._trial.values)
         try:
@@ -210,11 +209,11 @@ class TrialRunner:
             code = self._watch(process)
         finally:
             process.end(self._options.grace)
-        if self._interrupted and not self._run.has_ended:
-            return None
-        outcome = self._run.outcome(code, process.last_line())
+        if self._interrupted:
+            return self._run.outcome() or _RETURNED
+        outcome = self._run.outcome(code, process.last_line()) or _RETURNED
         # A cluster signals the trial along with the worker, and the trial may be faster.
-        return None if outcome.state == "interrupted" and self._urgency() else outcome
+        return _RETURNED if outcome.state == "interrupted" and self._urgency() else outcome
 
     def _wait_until_free(self) -> bool:
         """Wait until a process that outlived its worker has written its checkpoint."""

@@ -133,9 +133,3 @@ def test_a_password_is_not_shown(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert said.startswith(f"optuna-dashboard on {shown}: http://127.0.0.1:")
     assert "secret" not in said
-
-
-def test_runs_or_a_study_not_both(capsys):
-    with pytest.raises(SystemExit):
-        _parse("--root", "runs", "--study", "runs/tiny")
-    assert "not allowed with" in capsys.readouterr().err

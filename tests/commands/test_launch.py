@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_colorize.cluster.step import step
+from lightning_colorize.cluster.batch import step
 
 pytest.importorskip("submitit")
 

@@ -10,13 +10,12 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from lightning_colorize.commands import sweep_checks, sweep_work
+from lightning_colorize.commands import sweep_checks
 from lightning_colorize.reports.sweep.images import image_strips
 from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study, open_study
-from lightning_colorize.sweeps.table import LiveTable
 from lightning_colorize.training.loggers import wandb_mode
 from tests.sweeps.conftest import STUB, Engine
 
@@ -136,16 +135,6 @@ def test_stop_and_resume(run, sweep, command, tmp_path, capsys):
     assert [row.state for row in rows(open_study(str(folder)))] == []
     assert command("sweep", "resume", folder, "--workers", 2) == 0
     assert [row.state for row in rows(open_study(str(folder)))] == ["finished", "finished"]
-
-
-@pytest.mark.parametrize(("code", "hidden"), [(0, 1), (130, 0)])
-def test_the_final_table_replaces_the_live_one(run, sweep, monkeypatch, code, hidden):
-    """An interrupted sweep has no final table."""
-    calls = []
-    monkeypatch.setattr(sweep_work, "_run_workers", lambda *_: code)
-    monkeypatch.setattr(LiveTable, "hide", lambda table: calls.append(table))
-    run(sweep({"x": {"values": [1, 2]}}))
-    assert len(calls) == hidden
 
 
 def test_a_dry_run_prints_commands_and_leaves_nothing(run, sweep, tmp_path, capsys):

@@ -62,9 +62,11 @@ def agent(monkeypatch, tmp_path):
 
     def of(sweep, values):
         ours = wandb_agent.Agent(api=None, queue=None, sweep_id="sweep1")
-        ours._sweep_command = list(sweep["command"])
+        ours._sweep_command = list(sweep.get("command", []))
         arguments = {name: {"value": value} for name, value in values.items()}
-        ours._command_run({"run_id": "trial1", "program": "", "args": arguments})
+        ours._command_run(
+            {"run_id": "trial1", "program": sweep.get("program", ""), "args": arguments}
+        )
         return started[-1]
 
     return of

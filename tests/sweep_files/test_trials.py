@@ -160,18 +160,3 @@ def test_none_bool_and_classes_arrive(number, trials, agent, at_root, tmp_path):
     (tmp_path / "specimen.yaml").write_text(yaml.safe_dump(SPECIMEN, sort_keys=False))
     values = trials(tmp_path / "specimen.yaml")[number]
     check(SPECIMEN, values, agent, tmp_path / "runs")
-
-
-@pytest.mark.slow
-def test_what_was_not_sampled_is_noticed(agent, at_root, tmp_path):
-    """The comparison can fail."""
-    values = {"model.loss": "experiments/loss/huber.yaml", "model.channels_last": True}
-    started = agent(SPECIMEN, values)
-    assert run(started, tmp_path / "runs", {**SMALLER, **ONE_STEP, "model.loss.delta": 0.7}) == 0
-    (folder,) = (tmp_path / "runs").glob("*/*/")
-    config = read_config(folder)
-    assert_is_what_was_sampled(config, values, {"model.loss.delta": 0.7})
-    with pytest.raises(AssertionError, match=r"model\.loss"):
-        assert_is_what_was_sampled(config, values, {})
-    with pytest.raises(AssertionError, match="channels_last"):
-        assert_is_what_was_sampled(config, {"model.channels_last": 1}, {})

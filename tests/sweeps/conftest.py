@@ -196,6 +196,30 @@ def read_lines(path: Path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def validates(*values, first=0):
+    """Return a step of a run: these values are logged."""
+
+    def step(folder):
+        lines = [
+            json.dumps({"epoch": n, "step": 10 * n, "metrics": {"val/psnr": value}}) + "\n"
+            for n, value in enumerate(values, start=first)
+        ]
+        with (folder / "validations.jsonl").open("a") as file:
+            file.write("".join(lines))
+
+    return step
+
+
+def ends(status, metrics=None, **more):
+    """Return a step of a run: it ends."""
+
+    def step(folder):
+        result = {"status": status, "metrics": metrics or {}, **more}
+        (folder / "result.json").write_text(json.dumps(result))
+
+    return step
+
+
 @pytest.fixture
 def engine(tmp_path):
     engine = Engine(tmp_path)

@@ -68,21 +68,16 @@ def name_of(parameter):
 
 
 @pytest.mark.parametrize("parameter", DISTRIBUTIONS, ids=name_of)
-def test_quantiles_match_wandb(parameter):
+def test_quantiles_and_draws_match_wandb(parameter):
     # No share at which a discrete distribution jumps.
     shares = (np.arange(997) + 0.5) / 997
     expected = wandbs(parameter, shares)
     found = np.asarray([ours(parameter).quantile(share) for share in shares])
     assert found.dtype.kind == expected.dtype.kind
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("parameter", DISTRIBUTIONS, ids=name_of)
-def test_draws_follow_the_distribution_of_wandb(parameter):
     study = optuna.create_study(sampler=RandomSampler(seed=1))
-    found = [ours(parameter).suggest(study.ask(), "x") for _ in range(600)]
-    expected = wandbs(parameter, (np.arange(5003) + 0.5) / 5003)
-    assert ks_2samp(found, expected).pvalue > 0.01
+    drawn = [ours(parameter).suggest(study.ask(), "x") for _ in range(600)]
+    assert ks_2samp(drawn, expected).pvalue > 0.01
 
 
 def test_q_log_normal_is_as_documented():
@@ -91,21 +86,6 @@ def test_q_log_normal_is_as_documented():
     shares = (np.arange(997) + 0.5) / 997
     found = [ours(parameter).quantile(share) for share in shares]
     np.testing.assert_allclose(HyperParameter("x", parameter).cdf(found), shares, atol=2e-3)
-
-
-def test_optuna_distributions_match_wandbs_mapping():
-    mapping = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
-    study = optuna.create_study(sampler=RandomSampler(seed=1))
-    for parameter in (
-        {"values": ["a", None, 3]},
-        {"min": -3, "max": 11},
-        {"min": -3.0, "max": 11},
-        {"min": 1, "max": 4, "distribution": "uniform"},
-        {"min": 0.0001, "max": 0.1, "distribution": "log_uniform_values"},
-    ):
-        trial, name = study.ask(), str(parameter)
-        ours(parameter).suggest(trial, name)
-        assert trial.distributions[name] == mapping.sweep_parameter_to_distribution(parameter)
 
 
 def random_parameter(rng):
@@ -134,7 +114,8 @@ def random_parameter(rng):
 
 
 # Where we are stricter than W&B, in the words of the message.
-STRICTER = ("no counterpart", "appears twice", "is text to YAML", "sigma: 0 is not above 0")
+STRICTER = ("'beta' is not known", "'inv_log_uniform_values' is not known", "appears twice")
+STRICTER += ("is text to YAML", "sigma: 0 should be greater than 0")
 
 
 def refuses(mapping):

@@ -1,16 +1,14 @@
 """The command of a trial, held against what W&B's agent makes of the same file."""
 
-import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
-from wandb import wandb_agent
 
-from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.command import expand
 from lightning_colorize.sweeps.spec import parse_sweep
+from lightning_colorize.sweeps.trial import expand
+from tests.sweep_files.conftest import agent  # noqa: F401
 
 VALUES = {
     "model.loss": "experiments/loss/l1.yaml",
@@ -40,27 +38,13 @@ def sweep_of(command, **keys):
 
 
 @pytest.fixture
-def wandb_command(monkeypatch, tmp_path):
+def wandb_command(agent):  # noqa: F811
     """What W&B's agent would start, arguments in the order in which its server sends them."""
-    started = []
 
-    class Process:
-        def __init__(self, *, command, env, forward_signals):
-            started.append(command)
-
-    monkeypatch.chdir(tmp_path)
-    for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
-        monkeypatch.setenv(name, "")  # the agent sets it; this puts it back
-    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
-    monkeypatch.setattr(wandb_agent, "AgentProcess", Process)
-
-    def command(tokens, values, program=None):
-        agent = wandb_agent.Agent.__new__(wandb_agent.Agent)
-        agent._in_jupyter, agent._function, agent._forward_signals = False, None, False
-        agent._run_processes, agent._sweep_command = {}, list(tokens or [])
-        arguments = {name: {"value": values[name]} for name in sorted(values)}
-        agent._command_run({"run_id": "r", "program": program, "args": arguments})
-        return ["python" if word == sys.executable else word for word in started[-1]]
+    def command(tokens, values, **more):
+        sweep = {"command": tokens, **more}
+        words = agent(sweep, {name: values[name] for name in sorted(values)}).command
+        return ["python" if word == sys.executable else word for word in words]
 
     return command
 
@@ -74,9 +58,8 @@ def test_arguments_match_wandb(macro, wandb_command):
 def test_default_command_matches_wandb(wandb_command):
     ours = expand(sweep_of(None, program="train.py"), VALUES)
     assert ours[:3] == ["/usr/bin/env", sys.executable, "train.py"]
-    assert ["python" if word == sys.executable else word for word in ours] == wandb_command(
-        None, VALUES, "train.py"
-    )
+    theirs = wandb_command([], VALUES, program="train.py")
+    assert ["python" if word == sys.executable else word for word in ours] == theirs
 
 
 def test_environment_variables_match_wandb(wandb_command, monkeypatch):
@@ -86,16 +69,6 @@ def test_environment_variables_match_wandb(wandb_command, monkeypatch):
     ours = expand(sweep_of(tokens), {"a": 1})
     assert ours == wandb_command(tokens, {"a": 1})
     assert ours == ["run.sh", "one two", "--x=one two/LC_NONE", "--a=1"]
-
-
-def test_a_class_comes_before_its_arguments():
-    words = expand(sweep_of(["x", "${args}"]), {"model.loss.beta": 1, "model.loss": "huber.yaml"})
-    assert words == ["x", "--model.loss=huber.yaml", "--model.loss.beta=1"]
-
-
-def test_json_is_one_token():
-    (token,) = expand(sweep_of(["x", "${args_json}"]), VALUES)[1:]
-    assert json.loads(token) == VALUES
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a script without suffix")
@@ -117,31 +90,3 @@ def test_the_command_beside_python_is_used(tmp_path, monkeypatch):
     assert expand(program, {"a": 1})[1] == ours
     Path(ours).unlink()
     assert expand(sweep_of(["lightning-colorize", *tokens]), {"a": 1})[0] == "lightning-colorize"
-
-
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        ("lightning-colorize fit ${args}", "command: is not a list"),
-        ([], "command: is not a list"),
-        (["x", None, "${args}"], "command[1]: None is not text"),
-        (["x", {"a": 1}, "${args}"], "command[1]: {'a': 1} is not text"),
-        (["x", True, "${args}"], "command[1]: True is not text"),
-        (["x", "${arg}"], "command[1]: ${arg} is not a macro here; known are ${env}"),
-        (["x", "${HOME}", "${args}"], "command[1]: ${HOME} is not a macro here"),
-        (["x", "${args_json_file}"], "command[1]: ${args_json_file} is not a macro here"),
-        (["x", "--all=${args}"], "command[1]: '--all=${args}': a macro stands alone"),
-        (["x", "--config base.yaml", "${args}"], "command[1]: '--config base.yaml' is two; write"),
-        (["x", "fit"], "command: lacks the parameters"),
-        (["${program}", "${args}"], "program: missing"),
-    ],
-)
-def test_wrong_commands_are_refused(command, message):
-    with pytest.raises(UsageError) as caught:
-        sweep_of(command)
-    assert str(caught.value).startswith(f"s.yaml: {message}")
-
-
-@pytest.mark.parametrize("token", ["--title=a b", "cd ${HOME} && x", "a b", "-5", "${envvar:A}"])
-def test_tokens_may_contain_spaces(token):
-    assert sweep_of(["x", token, "${args}"]).command[1] == token

@@ -25,9 +25,10 @@ root, source = Path(sys.argv[1]), json.loads(sys.argv[2])
 run, measured = TrialRunner.run, []
 
 def counted(runner):
-    run(runner)
+    outcome = run(runner)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     measured.append((time.monotonic(), pages * os.sysconf("SC_PAGE_SIZE") / 1e6))
+    return outcome
 
 TrialRunner.run = counted
 study = create_study(parse_sweep(source, "costs.yaml"), root)

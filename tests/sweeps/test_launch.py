@@ -91,16 +91,8 @@ def test_signals_are_forwarded(engine, monkeypatch):
     assert [row.state for row in rows(study)] == ["waiting"]
 
 
-def test_a_name_may_begin_with_a_hyphen(engine):
-    study = engine.study({"x": 1}, name="-mine")
-    (study.folder / "study.journal").write_text("")
-    said = []
-    run_workers(study, 1, None, say=said.append)
-    assert said[0] == f"worker 1: {study.folder} contains no sweep; start one with sweep run"
-
-
 def test_last_words_of_a_worker_are_printed(engine):
-    study = engine.study({"x": 1})
+    study = engine.study({"x": 1}, name="-mine")  # which is no option of the worker
     (study.folder / "study.journal").write_text("")
     said = []
     assert run_workers(study, 1, None, say=said.append) == 1

@@ -4,6 +4,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from optuna.trial import TrialState
 
 from lightning_colorize.sweeps import queue
 from lightning_colorize.sweeps.queue import TrialQueue
@@ -13,6 +14,7 @@ from lightning_colorize.sweeps.trial import Outcome
 
 UNIFORM = {"min": 0.0, "max": 1.0}
 FINISHED = Outcome("finished", 1.0)
+RETURNED = Outcome("returned")
 
 
 @pytest.fixture
@@ -61,12 +63,12 @@ def test_trials_are_taken_once_up_to_run_cap(study):
     assert one.take() is None
 
 
-@pytest.mark.parametrize("action", ["take", "renew", "tell", "give_back"])
+@pytest.mark.parametrize("action", ["take", "renew", "tell"])
 def test_changes_under_another_workers_lock_are_seen(study, action):
     one, other = TrialQueue(study), elsewhere(study)
     trial = other.take()
     one.take()
-    arguments = {"take": (), "tell": (trial, FINISHED)}.get(action, (trial,))
+    arguments = {"take": (), "renew": (trial,), "tell": (trial, FINISHED)}[action]
     answers = []
     acting = threading.Thread(target=lambda: answers.append(getattr(other, action)(*arguments)))
     with study.lock:
@@ -74,10 +76,10 @@ def test_changes_under_another_workers_lock_are_seen(study, action):
         acting.join(0.1)
         assert acting.is_alive()
         if action == "take":
-            assert one._take().number == 2  # the last
+            assert one.take().number == 2  # the last
         else:
-            one._requeue(trial.id)
-            assert one._take().number == trial.number
+            study.storage.set_trial_state_values(trial.id, TrialState.WAITING)
+            assert one.take().number == trial.number
     acting.join(5)
     assert answers == [None if action == "take" else False]
     assert {row.state for row in rows(study)} == {"running"}
@@ -96,25 +98,17 @@ def test_a_grid_ends_with_its_last_combination_and_with_the_cap(engine):
         ][:count]
 
 
-def test_a_failed_trial_counts_towards_the_cap(study):
-    one = TrialQueue(study)
-    for _ in range(3):
-        one.tell(one.take(), Outcome("failed", reason="boom"))
-    assert one.take() is None
-    assert [row.reason for row in rows(study)] == ["boom"] * 3
-
-
 def test_a_returned_trial_is_taken_again_with_its_values(study):
     one, other = TrialQueue(study), elsewhere(study)
     first = one.take()
-    assert one.give_back(first)
+    assert one.tell(first, RETURNED)
     assert [row.state for row in rows(study)] == ["waiting"]
     again = other.take()
     assert (again.number, again.values, again.folder) == (first.number, first.values, first.folder)
     # It is not the first one's any more.
     assert not one.renew(first)
     assert not one.tell(first, FINISHED)
-    assert not one.give_back(first)
+    assert not one.tell(first, RETURNED)
     assert other.renew(again)
     assert other.tell(again, Outcome("finished", 2.0))
     assert [row.value for row in rows(study)] == [2.0]
@@ -247,30 +241,9 @@ def test_bayes_learns_from_the_trials_of_all_workers(engine):
     assert best(rows(study), "maximize").value == pytest.approx(-min(distances))
 
 
-def test_rows_of_a_running_trial(study):
-    one = TrialQueue(study)
-    trial = one.take()
-    one.report(trial, 0, 3.0)
-    one.report(trial, 1, 4.0)
-    one.report_epoch(trial, 1)
-    (row,) = rows(open_study(study.url))
-    assert (row.state, row.history, row.epoch, row.value) == ("running", [3.0, 4.0], 1, None)
-    assert row.values == trial.values
-    assert 0 < row.seconds < 10
-
-
 @pytest.mark.usefixtures("on_other_machines")
 def test_a_stale_trial_is_shown_as_waiting(study, monkeypatch):
     TrialQueue(study).take()
     assert rows(study)[0].state == "running"
     monkeypatch.setattr("lightning_colorize.sweeps.status.STALE_AFTER", -1.0)
     assert (rows(study)[0].state, rows(study)[0].reason) == ("waiting", "its worker is gone")
-
-
-def test_best_is_the_first_finished_of_equals(study):
-    one = TrialQueue(study)
-    for outcome in (Outcome("pruned", 9.0, "behind"), FINISHED, FINISHED):
-        one.tell(one.take(), outcome)
-    assert best(rows(study), "maximize").number == 1
-    assert best(rows(study), "minimize").number == 1
-    assert [row.value for row in rows(study)] == [9.0, 1.0, 1.0]

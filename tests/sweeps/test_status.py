@@ -1,4 +1,4 @@
-"""The leaderboard, its baselines, and the time that a sweep still takes."""
+"""The leaderboard, its baselines, the time that a sweep still takes, and labels."""
 
 import json
 from dataclasses import replace
@@ -6,14 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from lightning_colorize.metrics import BASELINES
 from lightning_colorize.sweeps.spec import Metric
 from lightning_colorize.sweeps.status import (
     EXPLAINED,
+    Labels,
     TrialRow,
+    clock,
+    format_value,
     leaderboard,
     not_beaten,
     read_baselines,
     seconds_left,
+    short_names,
     winner,
 )
 
@@ -64,12 +69,8 @@ def test_trials_that_differ_only_in_their_seed_are_one_entry():
     # The best single trial is of the last.
     assert winner(rows, "maximize").number == 1
     assert third.value == 22.5
-
-
-def test_a_single_seed_has_no_interval():
-    (place,) = leaderboard(seeds(0, [22.0], x=1), "maximize")
-    assert place.values == {"x": 1, "seed_everything": 0}
-    assert place.low is None
+    (single,) = leaderboard(seeds(0, [22.0], x=1), "maximize")
+    assert (single.values, single.low) == ({"x": 1, "seed_everything": 0}, None)
 
 
 def test_a_repeated_seed_counts_once():
@@ -79,6 +80,8 @@ def test_a_repeated_seed_counts_once():
     assert [row.number for row in place.repeats] == [2]
     (alone,) = leaderboard([a_row(0, 1.0, x=1), a_row(1, 2.0, x=1)], "maximize")
     assert (alone.value, alone.spread) == (1.0, None)
+    # For a command line, 1 and true differ.
+    assert len(leaderboard([a_row(0, 1.0, x=1), a_row(1, 2.0, x=True)], "maximize")) == 2
 
 
 def test_seeds_that_are_missing_are_counted():
@@ -97,10 +100,7 @@ def test_seeds_that_are_missing_are_counted():
     assert second.missing == []
 
 
-def test_one_and_true_are_two_configurations():
-    assert len(leaderboard([a_row(0, 1.0, x=1), a_row(1, 2.0, x=True)], "maximize")) == 2
-
-
+UNIFORM = {"x": {"min": 0.0, "max": 1.0}}
 PSNR = Metric(name="val/psnr", goal="maximize")
 ERROR = Metric(name="val/ciede2000", goal="minimize")
 ROW = TrialRow(0, "finished", {"x": 1}, 22.0, 0, None, Path("folder"), 1.0, [])
@@ -122,23 +122,9 @@ def test_baselines_of_the_metric(tmp_path):
     assert read_baselines(first, PSNR) == {"grey": 20.0, "lut": 22.5}
     assert read_baselines(first, Metric(name="test/psnr", goal="maximize")) == {"grey": 21.0}
     assert read_baselines(first, Metric(name="val/loss", goal="minimize")) == {}
-
-
-@pytest.mark.parametrize(
-    "result",
-    [
-        {"status": "finished"},
-        {"status": "finished", "baselines": {"grey": None}},
-        {"status": "finished", "baselines": {"grey": {"val/psnr": None}}},
-        "no JSON",
-    ],
-)
-def test_a_run_without_baselines(tmp_path, result):
-    assert read_baselines(written(tmp_path, result), PSNR) == {}
-
-
-def test_a_missing_folder(tmp_path):
-    assert read_baselines(place(replace(ROW, folder=tmp_path / "none")), PSNR) == {}
+    for none in ({"status": "finished"}, "no JSON"):
+        assert read_baselines(written(tmp_path, none), PSNR) == {}
+    assert set(EXPLAINED) == set(BASELINES)
 
 
 @pytest.mark.parametrize(
@@ -168,27 +154,12 @@ def test_not_beaten_compares_the_mean_over_seeds():
     assert said == "the best configuration does not beat lut: val/psnr 23.00, lut 23.50"
 
 
-def test_all_baselines_are_explained():
-    from lightning_colorize.metrics import BASELINES
-
-    assert list(EXPLAINED) == list(BASELINES)
-
-
 def rows(*states):
-    """Return rows of states with their seconds and validations: `("finished", 10, 3)`."""
+    """Return rows of states with their seconds: `("finished", 10)`."""
     return [
-        TrialRow(number, state, {}, None, None, None, Path("folder"), seconds, [1.0] * sum(more))
-        for number, (state, seconds, *more) in enumerate(states)
+        TrialRow(number, state, {}, None, None, None, Path("folder"), seconds, [])
+        for number, (state, seconds) in enumerate(states)
     ]
-
-
-@pytest.fixture
-def sweep(engine):
-    def of(cap, **changes):
-        x = {"min": 0.0, "max": 1.0}
-        return engine.sweep({"x": x}, method="random", run_cap=cap, **changes)
-
-    return of
 
 
 DONE = (("finished", 8), ("pruned", 10), ("failed", 12))
@@ -198,10 +169,10 @@ DONE = (("finished", 8), ("pruned", 10), ("failed", 12))
     ("others", "workers", "left"),
     [
         ([], 1, 50),  # five more, one after the other
-        ([], 2, 30),
+        ([], 2, 25),
         ([], 9, 10),
-        # 6 and 7 s left of those that run, then three more: 6 + 10, 7 + 10, 16 + 10.
-        ([("running", 4), ("running", 3)], 2, 26),
+        # 6 and 7 s left of those that run, and three more.
+        ([("running", 4), ("running", 3)], 2, (6 + 7 + 30) / 2),
         # Later than the others, all of them: as late again.
         ([("running", 14)] * 5, 5, 4),
         # 3 s of one that resumes from its checkpoint, and four more.
@@ -211,47 +182,92 @@ DONE = (("finished", 8), ("pruned", 10), ("failed", 12))
         ([("running", 0)] * 5, 1, 10),
     ],
 )
-def test_waiting_trials_take_as_long_as_ended_ones(sweep, others, workers, left):
-    assert seconds_left(rows(*DONE, *others), sweep(8), workers) == pytest.approx(left)
+def test_the_time_left(engine, others, workers, left):
+    sweep = engine.sweep(UNIFORM, method="random", run_cap=8)
+    assert seconds_left(rows(*DONE, *others), sweep, workers) == pytest.approx(left)
+
+
+def test_the_time_left_is_zero_or_unknown(engine):
+    three = engine.sweep(UNIFORM, method="random", run_cap=3)
+    assert seconds_left(rows(*DONE), three, 2) == 0
+    assert seconds_left(rows(*DONE), engine.sweep(UNIFORM, method="random"), 2) is None
+    assert seconds_left(rows(("running", 5)), three, 2) is None
+    assert seconds_left(rows(*DONE), engine.sweep({"x": [1, 2], "y": [1, 2]}), 1) == 10
+
+
+def test_short_names_are_unique():
+    assert short_names(["model.encoder", "model.loss", "model.loss.beta", "data.size"]) == {
+        "model.encoder": "encoder",
+        "model.loss": "loss",
+        "model.loss.beta": "beta",
+        "data.size": "size",
+    }
+    assert short_names(["model.generator.lr", "model.discriminator.lr", "lr", "seed"]) == {
+        "model.generator.lr": "generator.lr",
+        "model.discriminator.lr": "discriminator.lr",
+        "lr": "lr",
+        "seed": "seed",
+    }
+    # Not the whole part: "small_size" does not end in "size".
+    assert short_names(["a.size", "a.small_size"])["a.size"] == "size"
+
+
+def test_only_varied_parameters_are_labeled(engine):
+    sweep = engine.sweep(
+        {
+            "model.encoder": ["experiments/encoder/unet.yaml", "experiments/encoder/vgg16.yaml"],
+            "model.lr": {"values": [1e-4, 0.0012345]},
+            "model.skip": [True, None],
+            "data.size": 64,
+            "data.crop": [[0.5, 1]],
+        }
+    )
+    labels = Labels(sweep)
+    values = {
+        "model.encoder": "experiments/encoder/vgg16.yaml",
+        "model.lr": 0.0012345,
+        "model.skip": None,
+        "data.size": 64,
+        "data.crop": [0.5, 1],
+    }
+    assert labels.changes(values) == "encoder=vgg16, lr=0.001234, skip=None"
+    assert labels.changes({}) == ""
+    assert labels.choices("model.encoder") == ["unet", "vgg16"]
+
+
+def test_constants_count_for_names_and_long_ranges_are_no_constants(engine):
+    labels = Labels(engine.sweep({"generator.lr": 0.1, "discriminator.lr": [1, 2]}))
+    assert labels.names == {"discriminator.lr": "discriminator.lr"}
+    long = {"min": 0, "max": 10**20}
+    assert Labels(engine.sweep({"x": long}, method="random", run_cap=1)).names == {"x": "x"}
 
 
 @pytest.mark.parametrize(
-    ("seconds", "validations", "left"),
+    ("values", "written"),
     [
-        # Others took 30 s for 4 validations. This one is between its first and its second, say
-        # at 1.5; there are 3.5 to go to 5, the last one being the test or what else follows.
-        (30, 1, 30 * 3.5 / 1.5),
-        (60, 2, 60 * 2.5 / 2.5),
-        # It is being tested, or runs longer than they did.
-        (90, 4, 90 * 0.5 / 4.5),
-        (90, 9, 90 * 0.5 / 9.5),
+        (["a/x.yaml", "b/x.yaml"], ["a/x.yaml", "b/x.yaml"]),
+        ([1, "one", True, "True"], ["1", '"one"', "true", '"True"']),
+        ([0.12341, 0.12342], ["0.12341", "0.12342"]),
+        ([[0.5, 0.9], [0.9, 0.999]], ["[0.5, 0.9]", "[0.9, 0.999]"]),
     ],
 )
-def test_the_rest_of_a_running_trial_follows_its_validations(sweep, seconds, validations, left):
-    quick = [("finished", 30, 4)] * 2
-    slow = rows(*quick, ("running", seconds, validations))
-    assert seconds_left(slow, sweep(3), 2) == pytest.approx(left)
-    # Those that were stopped early have fewer.
-    stopped = rows(*quick, ("pruned", 30, 1), ("running", seconds, validations))
-    assert seconds_left(stopped, sweep(4), 2) == pytest.approx(left)
+def test_different_values_have_different_labels(engine, values, written):
+    labels = Labels(engine.sweep({"x": {"values": values}}))
+    assert labels.choices("x") == written
+    assert [labels.value("x", value) for value in values] == written
 
 
-def test_epochs_count_if_the_metric_is_not_a_validations(sweep):
-    quick, slow = rows(("finished", 30), ("running", 60))
-    table = [replace(quick, epoch=3), replace(slow, epoch=1)]
-    assert seconds_left(table, sweep(2), 2) == pytest.approx(60)
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(None, "-"), (23.1, "23.10"), (0.94567, "0.9457"), (1234.2, "1234"), (-0.5, "-0.5000")],
+)
+def test_numbers(value, written):
+    assert format_value(value) == written
 
 
-def test_no_time_is_left_when_all_have_ended(sweep):
-    assert seconds_left(rows(*DONE), sweep(3), 2) == 0
-
-
-def test_unknown_time_left(sweep):
-    assert seconds_left(rows(*DONE), sweep(None), 2) is None
-    assert seconds_left(rows(("running", 5)), sweep(3), 2) is None
-    assert seconds_left([], sweep(3), 2) is None
-
-
-def test_a_grid_has_an_end(engine):
-    grid = engine.sweep({"x": [1, 2], "y": [1, 2]})
-    assert seconds_left(rows(*DONE), grid, 1) == pytest.approx(10)
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(None, "-"), (0.4, "0:00"), (59.6, "1:00"), (80, "1:20"), (600, "10:00"), (90061, "25:01:01")],
+)
+def test_times(seconds, written):
+    assert clock(seconds) == written

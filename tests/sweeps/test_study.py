@@ -47,13 +47,6 @@ def test_the_sweep_file_is_copied(engine, given):
     assert (study.folder / "sweep.yaml").read_text() == "# a comment\n"
 
 
-def test_a_sweep_is_started_from_one_folder(engine, monkeypatch):
-    engine.study(X)
-    monkeypatch.chdir(engine.folder)
-    with pytest.raises(UsageError, match="another start folder;"):
-        engine.study(X)
-
-
 @pytest.mark.parametrize("taken", [0, 1])
 def test_a_folder_with_another_studys_trials_is_refused(engine, taken):
     study = engine.study(X)
@@ -125,7 +118,7 @@ def test_no_password_is_shown():
     assert "127.0.0.1/studies?a=b" in str(error.value)
 
 
-def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine):
+def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine, monkeypatch):
     two = {"x": [1, 2], "y": [1, 2]}
     TrialQueue(engine.study(two)).take()
     assert len(engine.study(two).inner.trials) == 1
@@ -138,6 +131,9 @@ def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine):
         with pytest.raises(UsageError, match=f"a sweep 'tiny' with {different};") as said:
             engine.study(**changes)
         assert "\n" not in str(said.value)
+    monkeypatch.chdir(engine.folder)
+    with pytest.raises(UsageError, match="another start folder;"):
+        engine.study(two)
 
 
 def test_a_killed_creation_is_completed(engine):
@@ -192,12 +188,6 @@ def test_invalid_storages(url, said, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_not_a_database(tmp_path):
-    (tmp_path / "text.db").write_text("this is no database" * 100)
-    with pytest.raises(UsageError, match="not a database"):
-        open_study(f"sqlite:///{tmp_path}/text.db")
-
-
 def test_an_unreachable_server_fails_in_seconds():
     pytest.importorskip("psycopg")
     with socket.socket() as silent:
@@ -244,7 +234,7 @@ def test_optuna_is_silent(engine, capfd, recwarn):
     assert not [warning for warning in recwarn if "optuna" in str(warning.category)]
 
 
-def test_a_file_that_is_not_a_journal_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     for name, content in (
         ("a.yaml", b"method: grid\nmetric:\n"),
         ("b.html", b"\xff\xfe<p>"),
@@ -255,6 +245,9 @@ def test_a_file_that_is_not_a_journal_is_refused(tmp_path):
         with pytest.raises(UsageError, match=r"not the journal of a sweep|contains no sweep"):
             open_study(str(file))
         assert file.read_bytes() == content
+    (tmp_path / "text.db").write_text("this is no database" * 100)
+    with pytest.raises(UsageError, match="not a database"):
+        open_study(f"sqlite:///{tmp_path}/text.db")
 
 
 def test_a_moved_sweep_can_be_opened(engine, tmp_path):

@@ -1,7 +1,6 @@
 """The trial runner with a process that is a list of steps, so that nothing depends on time."""
 
 import errno
-import json
 
 import pytest
 
@@ -10,6 +9,7 @@ from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.trial import Outcome
 from lightning_colorize.sweeps.worker import TrialRunner, WorkerOptions
+from tests.sweeps.conftest import ends, validates
 
 
 class Process:
@@ -41,30 +41,6 @@ class Process:
         return ""
 
 
-def validates(*values, first=0):
-    """Return a step: these values are logged."""
-
-    def step(folder):
-        lines = [
-            json.dumps({"epoch": n, "step": 10 * n, "metrics": {"val/psnr": value}}) + "\n"
-            for n, value in enumerate(values, start=first)
-        ]
-        with (folder / "validations.jsonl").open("a") as file:
-            file.write("".join(lines))
-
-    return step
-
-
-def ends(status, **more):
-    """Return a step: the run has come to its end."""
-
-    def step(folder):
-        result = {"status": status, "metrics": {}, **more}
-        (folder / "result.json").write_text(json.dumps(result))
-
-    return step
-
-
 def together(*steps):
     return lambda folder: [step(folder) for step in steps]
 
@@ -81,11 +57,11 @@ def process(monkeypatch):
     return process
 
 
-def run(study, trials=None):
+def run(study, urgency=0):
     """Take a trial and run it; return its row."""
-    trials = trials or TrialQueue(study)
+    trials = TrialQueue(study)
     trial = trials.take()
-    TrialRunner(study, trials, trial, WorkerOptions(), lambda: 0).run()
+    trials.tell(trial, TrialRunner(study, trials, trial, WorkerOptions(), lambda: urgency).run())
     return rows(study)[trial.number]
 
 
@@ -109,11 +85,8 @@ def test_a_run_that_ends_during_the_wait_is_not_started_again(engine, process, m
 
 def test_a_running_run_is_not_started_twice(engine, process, monkeypatch):
     study = engine.study({"x": 1})
-    trials = TrialQueue(study)
-    trial = trials.take()
     monkeypatch.setattr(worker, "is_running", lambda folder: True)
-    TrialRunner(study, trials, trial, WorkerOptions(), lambda: 1).run()
-    assert (process.starts, rows(study)[0].state) == (0, "waiting")
+    assert (run(study, urgency=1).state, process.starts) == ("waiting", 0)
 
 
 def test_values_of_a_deleted_run_are_retracted(engine, process):
@@ -125,7 +98,7 @@ def test_values_of_a_deleted_run_are_retracted(engine, process):
     (engine.folder / "validations.jsonl").rename(trial.folder / "validations.jsonl")
     for index, value in enumerate((99.0, 98.0, 97.0)):
         one.report(trial, index, value)
-    one.give_back(trial)
+    one.tell(trial, Outcome("returned"))
     histories = []
 
     def look(folder):
@@ -136,18 +109,6 @@ def test_values_of_a_deleted_run_are_retracted(engine, process):
     row = run(study)
     assert histories == [[], [10.0]]
     assert (row.value, row.history) == (11.0, [10.0, 11.0])
-
-
-def test_values_deleted_before_the_start_are_retracted(engine, process):
-    study = engine.study({"x": 1})
-    one = TrialQueue(study)
-    trial = one.take()
-    one.report(trial, 0, 99.0)
-    one.report(trial, 1, 99.0)
-    one.give_back(trial)
-    process.steps = [validates(10.0), ends("finished")]
-    row = run(study)
-    assert (row.value, row.history) == (10.0, [10.0])
 
 
 @pytest.fixture
@@ -192,5 +153,5 @@ def test_a_missing_program_fails_the_trial_and_other_errors_the_worker(engine, m
     assert run(study).reason == "program cannot be run: Why not"
     filename = str(study.folder_of(1))
     with pytest.raises(worker.WorkError, match=r"trial 1 cannot be run here .*Why not"):
-        run(study)
+        engine.work(study)
     assert rows(study)[1].state == "waiting"

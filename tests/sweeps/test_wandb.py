@@ -121,18 +121,14 @@ def test_wandb_reads_the_same_file(path, monkeypatch):
     assert list(found["parameters"]) == list(expected["parameters"])
 
 
-def test_the_files_project(stand_in):
-    assert run_wandb(sweep(project="mine"), say=lambda line: None) == 0
+def test_the_files_project_and_an_agent_that_fails(stand_in, monkeypatch):
+    monkeypatch.setenv("AGENT_CODE", "3")
+    assert run_wandb(sweep(project="mine"), say=lambda line: None) == 1
     created = json.loads((stand_in / "sweep.json").read_text())
     assert created["words"] == ["sweep", "--project", "mine"]
     (agent,) = notes_of(stand_in, "agent")
     assert agent["words"] == ["agent", "me/p/abc123"]  # no run_cap: until the sweep is through
     assert agent["environment"]["OMP_NUM_THREADS"] is None
-
-
-def test_an_agent_that_fails_is_exit_code_1(stand_in, monkeypatch):
-    monkeypatch.setenv("AGENT_CODE", "3")
-    assert run_wandb(sweep(), say=lambda line: None) == 1
 
 
 @pytest.mark.parametrize(

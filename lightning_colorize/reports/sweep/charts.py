@@ -19,9 +19,8 @@ from lightning_colorize.reports.kit.charts import (
 )
 from lightning_colorize.reports.sweep.plain_study import plain_study
 from lightning_colorize.sweeps.hyperband import cost
-from lightning_colorize.sweeps.labels import Labels
 from lightning_colorize.sweeps.spec import Metric, Sweep
-from lightning_colorize.sweeps.status import TrialRow
+from lightning_colorize.sweeps.status import Labels, TrialRow
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go  # type: ignore[import-untyped]

@@ -15,14 +15,14 @@ from lightning_colorize.reports.sweep.charts import draw_charts
 from lightning_colorize.reports.sweep.images import best_trials, image_strips
 from lightning_colorize.reports.sweep.tables import SweepTables
 from lightning_colorize.runs.folder import CONFIG
-from lightning_colorize.sweeps.command import expand
-from lightning_colorize.sweeps.labels import Labels, format_value
 from lightning_colorize.sweeps.spec import Metric
 from lightning_colorize.sweeps.status import (
     CONFIDENCE,
+    Labels,
     LeaderboardEntry,
     TrialRow,
     best,
+    format_value,
     leaderboard,
     not_beaten,
     read_baselines,
@@ -30,6 +30,7 @@ from lightning_colorize.sweeps.status import (
 )
 from lightning_colorize.sweeps.storage import silence
 from lightning_colorize.sweeps.study import SWEEP_FILE, Study
+from lightning_colorize.sweeps.trial import expand
 
 REPORT = "report.html"
 """Name of the file in a sweep's folder."""

@@ -6,10 +6,9 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lightning_colorize.sweeps.labels import Labels
 from lightning_colorize.sweeps.space import LogNormal, LogUniform, Parameter, Quantized
 from lightning_colorize.sweeps.spec import Metric, Sweep
-from lightning_colorize.sweeps.status import TrialRow
+from lightning_colorize.sweeps.status import Labels, TrialRow
 
 _STATES = {
     "finished": TrialState.COMPLETE,

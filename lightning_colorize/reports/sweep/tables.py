@@ -14,9 +14,17 @@ from lightning_colorize.reports.kit.table import (
 )
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.sweeps.labels import Labels, clock, format_value
 from lightning_colorize.sweeps.spec import Metric
-from lightning_colorize.sweeps.status import CONFIDENCE, EXPLAINED, SEED, LeaderboardEntry, TrialRow
+from lightning_colorize.sweeps.status import (
+    CONFIDENCE,
+    EXPLAINED,
+    SEED,
+    Labels,
+    LeaderboardEntry,
+    TrialRow,
+    clock,
+    format_value,
+)
 
 _MOST_LISTED = 12
 _STATES = ("finished", "pruned", "failed", "running", "waiting")

@@ -58,8 +58,8 @@ COMMANDS: Rows = {
     ),
     "study-writable-in-the-dashboard": (
         "commands.dashboard:_read_only",
-        constant("HEAD", "POST"),
-        "commands/test_dashboard.py::test_a_study_is_read_only",
+        constant("HEAD", "DELETE"),
+        "commands/test_dashboard.py::test_serves_a_study_until_interrupted",
     ),
     "init-overwrites": (
         "commands.init:_copy",
@@ -85,7 +85,7 @@ SWEEPS_AND_REPORTS: Rows = {
         "sweeps/test_queue.py",
     ),
     "trials-beyond-the-cap": (
-        "sweeps.queue:TrialQueue._take",
+        "sweeps.queue:TrialQueue.take",
         swap("len(trials) >= total", "False"),
         "sweeps/test_queue.py",
     ),

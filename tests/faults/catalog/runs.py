@@ -82,10 +82,10 @@ RUNS: Rows = {
     "days-of-a-time-limit-ignored": (
         "cluster.batch:_minutes",
         swap("days * 24 + hours", "hours"),
-        "sweeps/test_slurm.py::test_time_limits",
+        "sweeps/test_slurm.py::test_time_limits_and_nothing_else_that_was_not_asked_for",
     ),
     "requeued-without-end": (
-        "cluster.step:",
+        "cluster.batch:",
         swap("_OUT_OF_TIME = 138", "_OUT_OF_TIME = 0"),
         "commands/test_launch.py::test_the_batch_script",
     ),

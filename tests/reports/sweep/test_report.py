@@ -14,9 +14,8 @@ from optuna.trial import create_trial
 
 from lightning_colorize.reports.sweep import best_trials, write_report
 from lightning_colorize.reports.sweep.plain_study import plain_study
-from lightning_colorize.sweeps.labels import Labels, format_value
 from lightning_colorize.sweeps.queue import TrialQueue
-from lightning_colorize.sweeps.status import best, rows
+from lightning_colorize.sweeps.status import Labels, best, format_value, rows
 from lightning_colorize.sweeps.trial import Outcome
 from tests.reports.html import (
     content,
