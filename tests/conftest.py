@@ -2,7 +2,6 @@
 
 import os
 import socket
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -147,9 +146,7 @@ class Commands:
         """Call the command with these words; returns the exit code."""
         from lightning_colorize.cli import main
 
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            return main([str(word) for word in words])
+        return main([str(word) for word in words])
 
     def words(self, name: str, *more: object) -> list[str]:
         """Return the words after `fit` for a tiny run; later ones override."""
