@@ -82,6 +82,7 @@ def test_long_measurement_prints_every_half_minute(monkeypatch, capsys):
         return 1
 
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
     measure(work, seconds=100.0, repeats=1, warm_up=0)
     output = capsys.readouterr()
     assert output.err.splitlines() == ["measuring: 40 of 100 s", "measuring: 80 of 100 s"]
