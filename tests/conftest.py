@@ -1,6 +1,8 @@
 """What all tests share: no network, one thread, small photographs, and the real command."""
 
+import csv
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -170,3 +172,31 @@ def command(photo_folder, tmp_path) -> Commands:
 def finished_run(photo_folder, tmp_path_factory) -> Path:
     """The folder of a run of two epochs that is through; read only."""
     return Commands(photo_folder, tmp_path_factory.mktemp("finished")).fit("one")
+
+
+def metric_rows(run: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's metrics.csv."""
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def stop_in(monkeypatch):
+    """Return a function that has the next run interrupted in its n-th batch, the first time."""
+    from pytorch_lightning import Callback
+
+    from lightning_colorize.training import cli as training
+
+    planned = {}
+
+    class Stop(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            for number in planned.pop(trainer.fit_loop.total_batch_idx + 1, ()):
+                signal.raise_signal(number)
+
+    def set_batch(number, *signals):
+        planned.clear()
+        planned[number] = signals or (signal.SIGINT,)
+
+    monkeypatch.setattr(training, "progress_callbacks", lambda: [Stop()])
+    return set_batch

@@ -16,8 +16,8 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
     MisconfigurationException,
 )
 
-from lightning_colorize.common.compiling import first_line, is_compiler_error
-from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.compiling import is_compiler_error
+from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.runs.folder import LAST, LOCK, lock
 from lightning_colorize.training.callbacks import RunInterrupted
 from lightning_colorize.training.cli import ColorizeCLI, checkpoint_step
