@@ -181,22 +181,35 @@ def metric_rows(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture
-def stop_in(monkeypatch):
-    """Return a function that has the next run interrupted in its n-th batch, the first time."""
+def at_batch(monkeypatch):
+    """Return a function that has something happen to the next run in its n-th batch, once."""
     from pytorch_lightning import Callback
 
     from lightning_colorize.training import cli as training
 
     planned = {}
 
-    class Stop(Callback):
+    class Then(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            for number in planned.pop(trainer.fit_loop.total_batch_idx + 1, ()):
-                signal.raise_signal(number)
+            planned.pop(trainer.fit_loop.total_batch_idx + 1, lambda: None)()
 
-    def set_batch(number, *signals):
+    def plan(number, act):
         planned.clear()
-        planned[number] = signals or (signal.SIGINT,)
+        planned[number] = act
 
-    monkeypatch.setattr(training, "progress_callbacks", lambda: [Stop()])
-    return set_batch
+    monkeypatch.setattr(training, "progress_callbacks", lambda: [Then()])
+    return plan
+
+
+@pytest.fixture
+def stop_in(at_batch):
+    """Return a function that has the next run interrupted in its n-th batch, once."""
+
+    def stop(number, *signals):
+        def act():
+            for each in signals or (signal.SIGINT,):
+                signal.raise_signal(each)
+
+        at_batch(number, act)
+
+    return stop

@@ -225,25 +225,6 @@ def test_head_says_data_layout_and_command(path):
         assert "--data.root ROOT" in head
 
 
-@pytest.mark.parametrize(
-    ("name", "data_set"),
-    [
-        ("resnet34_upsample", "ImageNet"),
-        ("resnet18_deconv", "basset hounds of the Oxford-IIIT Pet"),
-        ("vgg16_upsample", "about 7,000 landscape images (no data set is named)"),
-        ("cnn_autoencoder", "130,000 images of 128x128 pixels"),
-        ("cnn_unet", "Google Universal Image Embeddings"),
-        ("cgan_pix2pix", "Google Universal Image Embeddings"),
-        ("cgan_faces_landscapes", "20,000 random images of Flickr-Faces-HQ"),
-    ],
-)
-def test_head_names_the_data_and_what_is_open(name, data_set):
-    head = (EXPERIMENTS / f"{name}.yaml").read_text().split("\n\n")[0].replace("\n#", "")
-    assert data_set in head
-    assert "Open in the source:" in head
-    assert "as published" not in head
-
-
 def test_published_settings(parser):
     """The numbers of the publications, key by key."""
     published = {

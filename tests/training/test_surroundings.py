@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pytorch_lightning import Callback
 
 from lightning_colorize.runs.folder import BEST, LAST
 from tests.training.test_resume import assert_same_run
@@ -30,31 +29,6 @@ def disk():
     os.seteuid(os.getuid())
     subprocess.run(["umount", "-l", str(folder)], check=True)
     folder.rmdir()
-
-
-class Then(Callback):
-    """Does something at the beginning of a batch."""
-
-    batch = 0
-    act = staticmethod(lambda: None)
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.fit_loop.total_batch_idx + 1 == Then.batch:
-            Then.act()
-
-
-@pytest.fixture
-def then(monkeypatch):
-    """Return a function that has something happen to the next run in its n-th batch."""
-    from lightning_colorize.training import cli as training
-
-    monkeypatch.setattr(training, "progress_callbacks", lambda: [Then()])
-
-    def set_batch(number, act):
-        Then.batch, Then.act = number, staticmethod(act)
-
-    yield set_batch
-    Then.batch = 0
 
 
 def fill(folder):
@@ -84,13 +58,13 @@ def words(command, root, name):
 
 
 @pytest.mark.parametrize("wrong", ["full", "read-only"])
-def test_disk_error_is_one_line_and_the_checkpoint_resumes(command, disk, then, capsys, wrong):
+def test_disk_error_is_one_line_and_the_checkpoint_resumes(command, disk, at_batch, capsys, wrong):
     run = disk / "tiny" / "run"
     act, said = {
         "full": (fill, "No space left on device"),
         "read-only": (lock_up, "Permission denied"),
     }[wrong]
-    then(6, lambda: act(disk))
+    at_batch(6, lambda: act(disk))
     capsys.readouterr()
     assert command("fit", *words(command, disk, "run")) == 1
     err = capsys.readouterr().err.strip().splitlines()
@@ -104,7 +78,6 @@ def test_disk_error_is_one_line_and_the_checkpoint_resumes(command, disk, then, 
 
     unlock(disk)
     (disk / "ballast").unlink(missing_ok=True)
-    then(0, lambda: None)
     assert command("resume", run) == 0
     whole = command.fit("undisturbed", *STEPS, "--data.grey_jitter", 0.5)
     assert_same_run(run, whole)
