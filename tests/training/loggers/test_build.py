@@ -1,8 +1,6 @@
 import io
 import json
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -183,10 +181,3 @@ def test_tensorboard_drops_the_steps_that_are_trained_again(tmp_path):
         time.sleep(1.1)  # TensorBoard orders its files by the second
     shown = [(event.step, event.value) for event in _events(tmp_path).Scalars("train/loss")]
     assert shown == [(0, 0), (1, 1), (2, 2), (3, 6), (4, 7), (5, 8), (6, 9), (7, 10)]
-
-
-@pytest.mark.slow
-def test_importing_the_loggers_does_not_import_wandb():
-    code = "import lightning_colorize.training.loggers, sys; print('wandb' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
