@@ -92,19 +92,6 @@ def shards(report: dict[str, Any]) -> str:
     return table(head, rows)
 
 
-def soak(report: dict[str, Any]) -> str:
-    """How often runs were killed, and what it came to."""
-    names = {
-        "processes": "processes",
-        "steps": "steps",
-        "kills": "kills",
-        "between_first_and_last_checkpoint": "between first and last checkpoint",
-        "batches_trained_in_vain": "batches trained in vain",
-    }
-    rows = [[f"{row[name]:,}" for name in names] for row in report["soaks"]]
-    return table(list(names.values()), rows)
-
-
 def fit_overhead(report: dict[str, Any]) -> str:
     """Milliseconds of a step, and the ratio."""
     milliseconds = report["milliseconds_per_step"]
@@ -288,7 +275,7 @@ def gpu(report: dict[str, Any]) -> str:
 
 
 # What reports hold that are no medians of times.
-UNTIMED = {"found", "metrics", "seeds", "soaks", "sweep", "systems"}
+UNTIMED = {"found", "metrics", "seeds", "sweep", "systems"}
 
 # Made on machines that are not always at hand: what makes them, and how long it takes.
 UNMEASURED = {
@@ -307,7 +294,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "loader": loader,
     "photos_cpu": photos_cpu,
     "shards": shards,
-    "soak": soak,
     "sweep": sweep,
     "sweep_seeds": sweep_seeds,
     "systems": systems,

@@ -1,8 +1,9 @@
 """What all tests share: no network, one thread, small photographs, and the real command."""
 
+import csv
 import os
+import signal
 import socket
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -147,9 +148,7 @@ class Commands:
         """Call the command with these words; returns the exit code."""
         from lightning_colorize.cli import main
 
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            return main([str(word) for word in words])
+        return main([str(word) for word in words])
 
     def words(self, name: str, *more: object) -> list[str]:
         """Return the words after `fit` for a tiny run; later ones override."""
@@ -173,3 +172,44 @@ def command(photo_folder, tmp_path) -> Commands:
 def finished_run(photo_folder, tmp_path_factory) -> Path:
     """The folder of a run of two epochs that is through; read only."""
     return Commands(photo_folder, tmp_path_factory.mktemp("finished")).fit("one")
+
+
+def metric_rows(run: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's metrics.csv."""
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def at_batch(monkeypatch):
+    """Return a function that has something happen to the next run in its n-th batch, once."""
+    from pytorch_lightning import Callback
+
+    from lightning_colorize.training import cli as training
+
+    planned = {}
+
+    class Then(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            planned.pop(trainer.fit_loop.total_batch_idx + 1, lambda: None)()
+
+    def plan(number, act):
+        planned.clear()
+        planned[number] = act
+
+    monkeypatch.setattr(training, "progress_callbacks", lambda: [Then()])
+    return plan
+
+
+@pytest.fixture
+def stop_in(at_batch):
+    """Return a function that has the next run interrupted in its n-th batch, once."""
+
+    def stop(number, *signals):
+        def act():
+            for each in signals or (signal.SIGINT,):
+                signal.raise_signal(each)
+
+        at_batch(number, act)
+
+    return stop

@@ -1,6 +1,5 @@
 """Every YAML of experiments/: parsed, commented, run for a step, and fragments as they stand."""
 
-import csv
 import importlib
 import inspect
 import itertools
@@ -20,6 +19,7 @@ from skimage.color import rgb2lab
 
 from lightning_colorize.cli import main
 from lightning_colorize.data.sources import FolderSource
+from tests.conftest import metric_rows, write_images
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SYSTEMS = sorted(path for path in EXPERIMENTS.glob("*.yaml") if path.stem != "base")
@@ -225,25 +225,6 @@ def test_head_says_data_layout_and_command(path):
         assert "--data.root ROOT" in head
 
 
-@pytest.mark.parametrize(
-    ("name", "data_set"),
-    [
-        ("resnet34_upsample", "ImageNet"),
-        ("resnet18_deconv", "basset hounds of the Oxford-IIIT Pet"),
-        ("vgg16_upsample", "about 7,000 landscape images (no data set is named)"),
-        ("cnn_autoencoder", "130,000 images of 128x128 pixels"),
-        ("cnn_unet", "Google Universal Image Embeddings"),
-        ("cgan_pix2pix", "Google Universal Image Embeddings"),
-        ("cgan_faces_landscapes", "20,000 random images of Flickr-Faces-HQ"),
-    ],
-)
-def test_head_names_the_data_and_what_is_open(name, data_set):
-    head = (EXPERIMENTS / f"{name}.yaml").read_text().split("\n\n")[0].replace("\n#", "")
-    assert data_set in head
-    assert "Open in the source:" in head
-    assert "as published" not in head
-
-
 def test_published_settings(parser):
     """The numbers of the publications, key by key."""
     published = {
@@ -445,12 +426,7 @@ def test_fragments_are_found_beside_the_experiment_and_saved_resolved(parser, tm
 def images(tmp_path_factory):
     """A plain folder of small images, without sub-folders."""
     folder = tmp_path_factory.mktemp("images")
-    random = np.random.default_rng(0)
-    for number in range(12):
-        corners = random.integers(0, 256, (2, 3, 3), dtype=np.uint8)
-        Image.fromarray(corners).resize((60, 44), Image.Resampling.BILINEAR).save(
-            folder / f"{number}.png"
-        )
+    write_images(folder, 12)
     return folder
 
 
@@ -585,8 +561,8 @@ def test_overfit_preset_learns_its_batch(fit, tmp_path):
     quickstart = EXPERIMENTS / "quickstart.yaml"
     words = ["--trainer.max_epochs", "60", "--run.name", "run", "--model.scheduler", "null"]
     assert fit(quickstart, "--config", preset, *words) == 0
-    with (tmp_path / "runs" / "quickstart" / "run" / "metrics.csv").open() as file:
-        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    rows = metric_rows(tmp_path / "runs" / "quickstart" / "run")
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
     assert len(losses) == 60
     assert np.mean(losses[-5:]) < 0.3 * losses[0]
 

@@ -69,11 +69,15 @@ print(time.process_time() / before)
     assert float(done.stdout.splitlines()[-1]) < 1.2
 
 
-def test_importing_data_does_not_import_lightning():
-    code = "import sys, lightning_colorize.data.decoding; print('pytorch_lightning' in sys.modules)"
-    assert run_python(code).stdout == "False\n"
-
-
-def test_importing_the_package_imports_nothing_heavy():
-    code = f"import sys, lightning_colorize; print([n for n in {HEAVY} if n in sys.modules])"
-    assert run_python(code).stdout == "[]\n"
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("lightning_colorize", HEAVY),
+        ("lightning_colorize.runs.record", (*HEAVY, "yaml")),
+        ("lightning_colorize.data.decoding", ("pytorch_lightning",)),
+        pytest.param("lightning_colorize.training.loggers", ("wandb",), marks=pytest.mark.slow),
+    ],
+)
+def test_imports_nothing_heavy(module, heavy):
+    done = run_python(f"import sys, {module}; print([n for n in {heavy} if n in sys.modules])")
+    assert done.stdout == "[]\n", done.stderr

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-_QUIET = 30.0  # longest time without a line, in seconds
+from lightning_colorize.common.progress import LineClock
 
 
 @dataclass
@@ -68,7 +68,7 @@ def measure(
     for _ in range(warm_up):
         work()
     timing = Timing()
-    begun = said = time.perf_counter()
+    begun, clock = time.perf_counter(), LineClock()
     for _ in range(repeats):
         synchronize(device)
         start = now = time.perf_counter()
@@ -76,8 +76,7 @@ def measure(
         while images == 0 or now - start < seconds / repeats:
             images += work()
             now = time.perf_counter()
-            if now - said >= _QUIET:
-                said = now
+            if clock.is_due():
                 print(f"measuring: {now - begun:.0f} of {seconds:.0f} s", file=sys.stderr)
         synchronize(device)
         timing.add(images, time.perf_counter() - start)

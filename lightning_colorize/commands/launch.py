@@ -117,16 +117,17 @@ def _executor(args: argparse.Namespace) -> "SlurmExecutor":
 
 def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:
     """Return the arguments of `fit`: the given ones and those that follow from `launch`'s."""
-    from lightning_colorize.training.messages import given
+    from lightning_colorize.training.checking import check_words
 
-    settings = given(rest)
+    options = {word.partition("=")[0] for word in rest}
     for key, said in _SET_HERE.items():
-        if key in settings and settings[key].place.startswith("--"):
+        if f"--{key}" in options:
             raise UsageError(f"--{key}: leave it out, {said}")
+    (config,) = check_words([rest])
     words = [*rest, "--trainer.num_nodes", str(args.nodes)]
     words += ["--trainer.devices", str(max(1, args.gpus))]
     words += ["--trainer.accelerator", "gpu" if args.gpus else "cpu"]
-    if settings["run.name"].value is None:
+    if config.run.name is None:
         words += ["--run.name", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid():x}"]
     return [*words, "--run.auto_resume", "true"]
 

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import TYPE_CHECKING
 
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -31,9 +31,3 @@ def require_compiler(option: str, device: "torch.device") -> None:
 def is_compiler_error(error: BaseException) -> bool:
     """Return whether torch.compile itself raised an error, not the compiled code."""
     return type(error).__module__.startswith(("torch._dynamo.", "torch._inductor."))
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first non-empty line of an error message, shortened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:160] if lines else type(error).__name__

@@ -7,3 +7,9 @@ class UsageError(ValueError):
 
 class WorkError(RuntimeError):
     """Work failed: the message names the cause and what to do; exit code 1."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first non-empty line of an error message, shortened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:160] if lines else type(error).__name__

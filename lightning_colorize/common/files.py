@@ -1,9 +1,12 @@
-"""Atomic writing of text files."""
+"""Atomic writing of files."""
 
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from lightning_colorize.common.errors import UsageError
 
@@ -29,15 +32,26 @@ def require_writable(path: Path, option: str) -> None:
         raise UsageError(f"{option} {path} cannot be written: {error.strerror}") from None
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file; a reader never sees half of it, even after a crash."""
+@contextmanager
+def atomic_file(path: Path, temporary: Path) -> Iterator[BinaryIO]:
+    """Open a file that replaces another when it is complete, even after a crash.
+
+    Args:
+        path: The file to replace; its folder is created.
+        temporary: The file to write, in the same folder: elsewhere, moving may be copying.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file; a reader never sees half of it."""
+    with atomic_file(path, temporary_beside(path)) as file:
+        file.write(text.encode())

@@ -7,48 +7,52 @@ from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import Progress, ProgressColumn, Task
-from rich.text import Text
+from rich.progress import track
 
 from lightning_colorize.common.processes import is_first_process
 
 Item = TypeVar("Item")
 
 
-def progress(
-    items: Iterable[Item], total: int, doing: str, seconds: float = 30.0, bar_from: int = 0
-) -> Iterator[Item]:
+class LineClock:
+    """Says when to print the next line to a log or pipe: every 30 s."""
+
+    seconds = 30.0
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from now."""
+        self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Return whether it is time, and if so, restart."""
+        due = time.monotonic() - self._last >= self.seconds
+        if due:
+            self.restart()
+        return due
+
+
+def progress(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
     """Yield the items and show on stderr how many are done, on rank 0.
 
     Args:
         items: The items.
         total: Their number.
         doing: What is done, in a word or two.
-        seconds: Seconds between lines if stderr is not a terminal.
-        bar_from: Show no bar for fewer items.
     """
+    console = Console(stderr=True)
     if not is_first_process():
         yield from items
-        return
-    console = Console(stderr=True)
-    if console.is_terminal and total >= bar_from:
-        columns = (*Progress.get_default_columns(), _Rate())
-        with Progress(*columns, console=console, transient=True) as bar:
-            yield from bar.track(items, total, description=doing)
-        return
-    start = last = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - last >= seconds:
-            last = now
-            rate = done / (now - start)
-            left = timedelta(seconds=round((total - done) / rate))
-            line = f"{doing}: {done:,}/{total:,}, {rate:.3g}/s, {left} left"
-            print(line, file=sys.stderr, flush=True)
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        """Return the items per second, once they are known."""
-        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
+    elif console.is_terminal:
+        yield from track(items, doing, total, console=console, transient=True)
+    else:
+        clock, start = LineClock(), time.monotonic()
+        for done, item in enumerate(items, start=1):
+            yield item
+            if clock.is_due():
+                rate = done / (time.monotonic() - start)
+                left = timedelta(seconds=round((total - done) / rate))
+                line = f"{doing}: {done:,}/{total:,}, {rate:.3g}/s, {left} left"
+                print(line, file=sys.stderr, flush=True)

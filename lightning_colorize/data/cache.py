@@ -19,9 +19,6 @@ from lightning_colorize.data.images import ImageSet
 # Bytes of a block: some 700 images of 3:2 at 144 px.
 _BLOCK = 2**26
 
-# Fewer images are read before a progress bar would show.
-_BAR_FROM = 500
-
 # Share of the machine's memory, or of the control group's limit.
 _SHARE = 0.25
 
@@ -54,8 +51,7 @@ class CachedImages(ImageSet):
             images.expecting(lambda: np.arange(len(images))) as advance,
         ):
             loaded = threads.map(partial(_load, images, side, mode), range(len(images)))
-            doing = "Reading images into memory"
-            shown = progress(loaded, len(images), doing, bar_from=_BAR_FROM)
+            shown = progress(loaded, len(images), "Reading images into memory")
             for index, result in enumerate(shown):
                 advance(index)
                 if isinstance(result, ImageError):

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lightning_colorize.sweeps.hyperband import RungResult, rung_result
 from lightning_colorize.sweeps.space import combination_keys, sampler_of
-from lightning_colorize.sweeps.storage import first_line, retry
+from lightning_colorize.sweeps.storage import answered, first_line
 from lightning_colorize.sweeps.study import (
     EPOCH,
     INTERRUPTIONS,
@@ -248,7 +248,7 @@ class TrialQueue:
             self._retry(call)
 
     def _retry(self, call: Callable[[], Result]) -> Result:
-        return retry(call, lambda: self.patience, self._failed)
+        return answered(call, lambda: self.patience, self._failed)
 
     def _failed(self, error: Exception) -> None:
         # No worker could renew: all leases get their time again once the database answers.

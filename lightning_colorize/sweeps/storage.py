@@ -1,10 +1,9 @@
 """The storage of studies: a journal file, SQLite or PostgreSQL, with locks that outlive nobody."""
 
 import os
-import random
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
 from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.retry import retry
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
@@ -276,34 +276,36 @@ def first_line(error: BaseException) -> str:
     return message.strip().partition("\n")[0]
 
 
-def retry(
+def answered(
     call: Callable[[], Result],
     patience: Callable[[], float],
     failed: Callable[[Exception], None],
 ) -> Result:
-    """Call until it succeeds, with pauses that double.
+    """Return what the database answers; repeat the call while it does not.
 
     Args:
         call: Must be idempotent, as an answer may be lost on its way.
-        patience: Seconds from the first failure until it gives up; evaluated after each failure.
+        patience: Seconds from the first call after which it gives up; evaluated after each failure.
         failed: Called with each failure.
 
     Raises:
         WorkError: If the patience is exhausted.
     """
-    pause, since = 0.1, time.monotonic()
-    while True:
-        try:
-            return call()
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            failed(error)
+
+    def delays() -> Iterator[float]:
+        pause, since = 0.1, time.monotonic()
+        while True:
+            yield pause
             if time.monotonic() - since > patience():
-                raise WorkError(
-                    f"the study's database has not answered for {patience():.0f} s "
-                    f"({first_line(error)}); resume with sweep resume when it does"
-                ) from None
-        # Not all workers at the same moment.
-        time.sleep(pause * random.uniform(0.5, 1.0))
-        pause = min(2 * pause, _LONGEST_PAUSE)
+                return
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    try:
+        return retry(call, delays(), is_transient, lambda error, _: failed(error))
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        raise WorkError(
+            f"the study's database has not answered for {patience():.0f} s "
+            f"({first_line(error)}); resume with sweep resume when it does"
+        ) from None

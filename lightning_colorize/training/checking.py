@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.common.errors import UsageError
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from lightning_colorize.training.cli import ColorizeCLI
 
 
-def check_words(lines: Sequence[list[str]], prefix: str = "") -> None:
-    """Parse command lines as `fit` does, without building anything.
+def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
+    """Return the configurations of command lines, parsed as `fit` does; nothing is built.
 
     Raises:
         UsageError: If `fit` would refuse one.
@@ -22,11 +22,14 @@ def check_words(lines: Sequence[list[str]], prefix: str = "") -> None:
     from lightning_colorize.training.session import quiet
 
     quiet()
-    with explained(lines[0], prefix):
+    with explained(prefix):
         parser = ParsedCLI(lines[0], "lightning-colorize fit").parser
+    configs = []
     for words in lines:
-        with explained(words, prefix):
-            _require_root(parser.parse_args(words).data.root)
+        with explained(prefix):
+            configs.append(parser.parse_args(words))
+            _require_folder(configs[-1].data)
+    return configs
 
 
 def name_run(words: list[str]) -> "ColorizeCLI":
@@ -41,7 +44,7 @@ def name_run(words: list[str]) -> "ColorizeCLI":
     from lightning_colorize.training.session import quiet
 
     quiet()
-    with explained(words):
+    with explained():
         cli = NamedCLI(words, "lightning-colorize fit")
         _require_folder(cli.config.data)
     return cli

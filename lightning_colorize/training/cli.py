@@ -138,7 +138,7 @@ class ColorizeCLI(LightningCLI):
         Raises:
             RunEnded: If the run has ended.
         """
-        text = self.parser.dump(self.config, skip_none=False, format="yaml")
+        text = self.parser.dump(self.config, skip_unset=False, format="yaml")
         refuse_other_settings(self.folder, yaml.safe_load(text))
         refuse_ended(self.folder)
         self.resumed = (self.folder / LAST).is_file()

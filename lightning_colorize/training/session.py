@@ -16,8 +16,8 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
     MisconfigurationException,
 )
 
-from lightning_colorize.common.compiling import first_line, is_compiler_error
-from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.compiling import is_compiler_error
+from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.runs.folder import LAST, LOCK, lock
 from lightning_colorize.training.callbacks import RunInterrupted
 from lightning_colorize.training.cli import ColorizeCLI, checkpoint_step
@@ -68,7 +68,7 @@ def session(
         claimed.append(folder)
 
     try:
-        with explained(words):
+        with explained():
             cli = ColorizeCLI(words, program, resumed, scratch, claim)
     except BaseException:
         locks.close()
@@ -89,7 +89,7 @@ def session(
         raise exit_
     except MisconfigurationException as error:
         # Lightning checks some settings only when it uses them, such as the monitored metric.
-        raise UsageError(explain(error, words)) from None
+        raise UsageError(explain(error)) from None
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if is_compiler_error(error):
             raise WorkError(

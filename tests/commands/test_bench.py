@@ -4,12 +4,12 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from lightning_colorize.benchmarking import Timing
 from lightning_colorize.benchmarking.stages import Stage, conclusion, default_workers
 from lightning_colorize.commands import bench
 from lightning_colorize.common.errors import UsageError
+from tests.conftest import write_images
 
 
 def _bench(*words):
@@ -20,13 +20,8 @@ def _bench(*words):
 
 @pytest.fixture
 def photographs(tmp_path):
-    folder = tmp_path / "photos" / "inner"
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for number in range(6):
-        pixels = random.integers(0, 256, (60, 80, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.jpg")
-    return folder.parent
+    write_images(tmp_path / "photos" / "inner", 6)
+    return tmp_path / "photos"
 
 
 @pytest.mark.slow

@@ -73,12 +73,6 @@ def test_a_folder_that_cannot_be_written_is_wrong_use(packaged, tmp_path):
         _init(tmp_path / "file" / "mine")
 
 
-def test_the_packaged_folders_themselves_are_left_as_they_are(packaged):
-    before = _files(packaged)
-    assert _init(packaged) == 0
-    assert _files(packaged) == before
-
-
 def test_the_real_folders_are_found():
     assert (bundled("experiments").name, bundled("sweeps").name) == ("experiments", "sweeps")
     with pytest.raises(FileNotFoundError, match="lacks its nonsense/"):

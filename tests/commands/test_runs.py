@@ -1,7 +1,5 @@
 import argparse
-import csv
 import json
-import shutil
 import time
 
 import pytest
@@ -9,7 +7,6 @@ from rich.console import Console
 
 from lightning_colorize.commands import runs
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.runs.folder import checkpoint_of, lock
 
 _CONFIG = """seed_everything: {seed}
 run:
@@ -74,37 +71,6 @@ def test_the_best_run_stands_first_and_the_unfinished_says_so(tmp_path, capsys):
     assert (diverged["value"], diverged["metrics"]) == (None, {"val/ciede2000": 20.5})
 
 
-def test_a_run_that_a_process_trains_is_running_with_and_without_a_result(tmp_path, capsys):
-    new, old = _make(tmp_path, "a", "new"), _make(tmp_path, "a", "old", 22.0, status="interrupted")
-    with lock(new), lock(old):
-        assert _list("--root", tmp_path) == 0
-    _, *rows = _rows(capsys)
-    assert [row[:2] for row in rows] == [["a/old", "running"], ["a/new", "running"]]
-    assert rows[0][2] == "22.000"
-    assert _list("--root", tmp_path) == 0
-    assert [row[1] for row in _rows(capsys)[1:]] == ["interrupted", "killed"]
-
-
-def test_a_run_that_was_moved_keeps_its_score_and_its_best_checkpoint(
-    finished_run, tmp_path, capsys
-):
-    result = json.loads((finished_run / "result.json").read_text())
-    moved = tmp_path / "elsewhere" / "renamed" / "run"
-    shutil.copytree(finished_run, moved)
-    assert str(finished_run) not in (moved / "result.json").read_text()
-    assert _list("--root", tmp_path / "elsewhere", "--json", tmp_path / "list.json") == 0
-    (row,) = json.loads((tmp_path / "list.json").read_text())
-    assert (row["folder"], row["value"]) == (str(moved), result["metrics"]["val/psnr"])
-    assert checkpoint_of(moved) == moved / result["best_checkpoint"]
-
-
-def test_a_home_folder_is_expanded_in_root_and_json(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    _make(tmp_path / "runs", "a", "one", 22.0)
-    assert _list("--root=~/runs", "--json=~/list.json") == 0
-    assert json.loads((tmp_path / "list.json").read_text())[0]["run"] == "a/one"
-
-
 def test_a_metric_for_which_less_is_better_is_sorted_the_other_way(tmp_path, capsys):
     for name, psnr in (("x", 22.0), ("z", 24.0), ("y", 23.0)):
         _make(tmp_path, "a", name, psnr)
@@ -115,41 +81,6 @@ def test_a_metric_for_which_less_is_better_is_sorted_the_other_way(tmp_path, cap
         ("a/z", "6.000"),
         ("a/y", "7.000"),
         ("a/x", "8.000"),
-    ]
-
-
-def test_a_run_without_result_is_listed_with_its_best_so_far(tmp_path, capsys):
-    folder = _make(tmp_path, "a", "going_on")
-    with (folder / "metrics.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(
-            [["step", "epoch", "val/psnr"], [0, 0, ""], [9, 0, 21], [19, 1, 23.5], [29, 2, 22]]
-        )
-    assert _list("--root", tmp_path, "--json", tmp_path / "list.json") == 0
-    (row,) = json.loads((tmp_path / "list.json").read_text())
-    assert row["value"] == 23.5
-    assert row["epochs"] == 2
-    assert row["seconds"] is None
-    capsys.readouterr()
-
-
-def test_damaged_rows_of_metrics_hide_neither_the_others_nor_other_runs(tmp_path, capsys):
-    rows = [
-        "step,epoch,val/psnr",
-        "9,0,21",
-        "19,1,2\0x",
-        "24,1,22,5,6",
-        "29,2,nan",
-        "39,3,22",
-        "49,4,9",
-    ]
-    (_make(tmp_path, "a", "damaged") / "metrics.csv").write_text("\n".join(rows))
-    _make(tmp_path, "a", "good", 24.0)
-    assert _list("--root", tmp_path) == 0
-    _, *shown = _rows(capsys)
-    # The last line has no end: it may be half of 94.
-    assert [row[:5] for row in shown] == [
-        ["a/good", "finished", "24.000", "+2.500", "3"],
-        ["a/damaged", "killed", "22.000", "-", "3"],
     ]
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from lightning_colorize.common.arguments import Parser, require_positive
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.training.messages import given
 
 
 @pytest.mark.parametrize(
@@ -33,13 +32,6 @@ def test_a_home_folder_of_nobody_stays_as_it_is():
     parser = Parser()
     import_module("lightning_colorize.commands.init").add_arguments(parser)
     assert parser.parse_args(["~nobody-of-that-name/a"]).dir == Path("~nobody-of-that-name/a")
-
-
-def test_configuration_files_are_found_in_the_home_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "mine.yaml").write_text("data: {size: 8}")
-    place = given(["--config=~/mine.yaml"])["data.size"].place
-    assert place == f"data.size in {tmp_path}/mine.yaml"
 
 
 @pytest.mark.parametrize("value", [0, -3, -0.5])

@@ -1,6 +1,5 @@
 """Two processes (gloo, CPU) train and measure as one does."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -11,6 +10,8 @@ import pytest
 import torch
 
 from lightning_colorize.runs.result import RunResult
+from tests.conftest import Commands, metric_rows
+from tests.distributed.launchers import FIT, end, start, steps_of
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
 
@@ -25,8 +26,6 @@ SETTINGS = [
 @pytest.fixture(scope="module")
 def runs(photo_folder, tmp_path_factory):
     """The folders of a run of one process and of one of two."""
-    from tests.conftest import Commands
-
     command = Commands(photo_folder, tmp_path_factory.mktemp("runs"))
     one = command.fit("one", *SETTINGS, "--data.batch_size", 4)
     two = ["--data.batch_size", 2, "--trainer.devices", 2, "--trainer.strategy", "ddp"]
@@ -64,16 +63,6 @@ def test_two_processes_cost_the_same_arithmetic_and_twice_the_devices(runs):
     assert 0 < two.data_wait_share < 1
 
 
-def test_two_processes_learn_what_one_does(runs):
-    first, second = (
-        torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-        for run in runs[:2]
-    )
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        torch.testing.assert_close(second[name], value, atol=1e-5, rtol=1e-4)
-
-
 def test_two_processes_measure_what_one_does(runs):
     # Five and three images over two processes: nothing is padded, nothing counted twice.
     first, second = (RunResult.read(run) for run in runs[:2])
@@ -86,39 +75,24 @@ def test_two_processes_measure_what_one_does(runs):
 
 
 def test_rows_are_written_once(runs):
-    tables = []
-    for run in runs[:2]:
-        with (run / "metrics.csv").open() as file:
-            tables.append([(row["step"], bool(row["val/psnr"])) for row in csv.DictReader(file)])
-    assert tables[0] == tables[1]
+    one, two = (
+        [(row["step"], bool(row["val/psnr"])) for row in metric_rows(run)] for run in runs[:2]
+    )
+    assert one == two
 
 
 # Batch norm, crops and momentum, over two processes that each see their own images.
 STATEFUL = ["--trainer.devices", 2, "--trainer.strategy", "ddp", "--data.batch_size", 2]
 
 
-def start(*words):
-    """Start the command as a process of its own, which starts the second one."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "lightning_colorize", *map(str, words)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_two_processes_that_are_terminated_go_on_where_they_were(photo_folder, tmp_path):
-    from tests.conftest import Commands
-
     command = Commands(photo_folder, tmp_path)
     options = [*STATEFUL, "--trainer.max_epochs", 16]
-    whole = start("fit", *command.words("whole", *options))
-    assert whole.wait(timeout=300) == 0, whole.stderr.read()
+    end(start(*FIT, *command.words("whole", *options)))
     run = command.root / "tiny" / "told"
-    told = start("fit", *command.words("told", *options))
+    told = start(*FIT, *command.words("told", *options))
     deadline = time.monotonic() + 200
-    while not (run / "metrics.csv").exists() or (run / "metrics.csv").read_text().count("\n") < 3:
+    while len(steps_of(run)) < 2:
         assert told.poll() is None, told.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -128,8 +102,7 @@ def test_two_processes_that_are_terminated_go_on_where_they_were(photo_folder, t
     result = RunResult.read(run)
     assert result.status == "interrupted"
     assert result.epochs < 16
-    resumed = start("resume", run)
-    assert resumed.wait(timeout=300) == 0, resumed.stderr.read()
+    end(start("-m", "lightning_colorize", "resume", run))
     assert RunResult.read(run).status == "finished"
     first, second = (
         torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]

@@ -1,27 +1,114 @@
-"""The soak with few kills; `python tests/distributed/soak.py` has forty."""
+"""Runs over shards that are killed at random moments, by the process or with one of two ranks."""
 
 import os
-import subprocess
-import sys
+import random
+import signal
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
-SOAK = Path(__file__).with_name("soak.py")
+from lightning_colorize.cli import main
+from lightning_colorize.runs.folder import BEST, LAST
+from lightning_colorize.runs.result import RunResult
+from tests.conftest import Commands, metric_rows, write_images
+from tests.distributed.account import read_account
+from tests.distributed.launchers import FIT, end, kill_group, start
+
+BATCH, STEPS_PER_EPOCH = 4, 5
+STEPS_PER_KILL = 12
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Packed images, of which each epoch drops the last two."""
+    write_images(tmp_path / "photos/train", STEPS_PER_EPOCH * BATCH + 2)
+    write_images(tmp_path / "photos/val", 3, first=100)
+    words = ["--size", "36", "--images-per-shard", "5"]
+    assert main(["pack", str(tmp_path / "photos"), str(tmp_path / "shards"), *words]) == 0
+    return tmp_path / "shards"
+
+
+def pids_of(process, processes):
+    """The ranks of a run; Lightning starts the second one."""
+    if processes == 1:
+        return [process.pid]
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    environments = {int(pid): Path(f"/proc/{pid}/environ").read_bytes() for pid in children}
+    (second,) = (pid for pid, text in environments.items() if b"LOCAL_RANK=1\0" in text)
+    return [process.pid, second]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("kills", "kills_of_two"), [(6, 0), (0, 1)])
-def test_a_run_that_is_killed_again_and_again_equals_one_left_alone(kills, kills_of_two):
-    # A process of its own: it forks, which one with threads should not.
-    words = ["--kills", str(kills), "--kills-of-two", str(kills_of_two)]
-    done = subprocess.run(
-        [sys.executable, str(SOAK), *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-        capture_output=True,
-        text=True,
-        timeout=1100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+@pytest.mark.parametrize(("processes", "kills"), [(1, 6), (2, 1)])
+def test_a_run_that_is_killed_again_and_again_equals_one_left_alone(
+    shards, tmp_path, processes, kills
+):
+    moments = random.Random(0)
+    epochs = max(2, kills * STEPS_PER_KILL // STEPS_PER_EPOCH)
+    command = Commands(shards, tmp_path / "runs")
+    runs = {name: command.root / "tiny" / name for name in ("undisturbed", "killed")}
+    accounts = {name: tmp_path / f"account-{name}" for name in runs}
+
+    def words(name):
+        accounts[name].mkdir(exist_ok=True)
+        return command.words(
+            name,
+            *("--data.batch_size", BATCH // processes, "--data.cache", "never"),
+            *("--data.num_workers", 1, "--data.grey_jitter", 0.5, "--data.rotation", 5),
+            *("--run.auto_resume", "true", "--run.save_every_n_steps", 3, "--run.grid_images", 0),
+            *("--trainer.max_epochs", epochs, "--trainer.devices", processes),
+            *("--trainer.callbacks+", "tests.distributed.account.Account"),
+            *("--trainer.callbacks.folder", accounts[name]),
+        )
+
+    def trained():
+        return len(next(iter(read_account(accounts["killed"])), []))
+
+    end(start(*FIT, *words("undisturbed")))
+    resumed = 0
+    for _ in range(kills):
+        wanted = trained() + moments.randint(1, STEPS_PER_KILL - 4)
+        attempt = start(*FIT, *words("killed"))
+        try:
+            deadline = time.monotonic() + 400
+            while trained() < wanted:
+                assert attempt.poll() is None, attempt.communicate()[1]
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            # Anywhere in a step, or in the writing of a checkpoint.
+            time.sleep(moments.uniform(0, 0.1))
+            stops = [signal.SIGKILL] if processes > 1 else [signal.SIGKILL, signal.SIGTERM]
+            os.kill(moments.choice(pids_of(attempt, processes)), moments.choice(stops))
+            _, err = attempt.communicate(timeout=400)
+        finally:
+            kill_group(attempt)
+        assert attempt.returncode != 0, f"the run was through before it could be killed: {err}"
+        for name in (LAST, BEST):
+            if (runs["killed"] / name).is_file():
+                torch.load(runs["killed"] / name, weights_only=True)
+        resumed += (runs["killed"] / LAST).is_file()
+    end(start(*FIT, *words("killed")))
+
+    first, second = (torch.load(run / LAST, weights_only=True) for run in runs.values())
+    assert second["global_step"] == first["global_step"] == epochs * STEPS_PER_EPOCH
+    for key, value in first["state_dict"].items():
+        assert torch.equal(second["state_dict"][key], value), key
+    result = RunResult.read(runs["killed"])
+    assert (result.status, result.restarts) == ("finished", resumed)
+    assert metric_rows(runs["killed"]) == metric_rows(runs["undisturbed"])
+    # Of batches that were trained twice, the later ones count.
+    histories = [
+        [
+            {(line["epoch"], line["batch"]): line for line in lines}
+            for lines in read_account(account)
+        ]
+        for account in accounts.values()
+    ]
+    assert histories[0] == histories[1]
+    for epoch in range(epochs):
+        lines = [line for rank in histories[1] for line in rank.values() if line["epoch"] == epoch]
+        names = [name for line in lines for name in line["names"]]
+        assert len(names) == len(set(names)) == STEPS_PER_EPOCH * BATCH, f"epoch {epoch}"

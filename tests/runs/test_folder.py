@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 
 from lightning_colorize.common.errors import UsageError
@@ -13,16 +10,6 @@ def _run(root, name, **files):
     for file, text in files.items():
         (folder / file.replace("_", ".")).write_text(text)
     return folder
-
-
-def test_imports_neither_torch_nor_lightning():
-    code = "import lightning_colorize.runs.record, sys; print(sorted(sys.modules))"
-    modules = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
-    assert "'json'" in modules
-    for heavy in ("torch", "pytorch_lightning", "numpy", "yaml"):
-        assert f"'{heavy}'" not in modules
 
 
 def test_runs_are_the_folders_two_levels_down_with_a_config_or_a_result(tmp_path):

@@ -55,6 +55,8 @@ def test_status_follows_the_files_and_the_lock(tmp_path):
         assert RunRecord(tmp_path).status == "running"
     RunResult("stopped_early").write(tmp_path)
     assert RunRecord(tmp_path).status == "stopped_early"
+    with lock(tmp_path):
+        assert RunRecord(tmp_path).status == "running"
 
 
 def test_a_run_is_resumable_from_its_last_checkpoint_until_it_ends(tmp_path):
@@ -74,7 +76,8 @@ def test_a_run_is_resumable_from_its_last_checkpoint_until_it_ends(tmp_path):
 def test_metrics_of_a_run_without_result_are_the_best_so_far(tmp_path):
     (tmp_path / "metrics.csv").write_text(
         "step,epoch,train/loss,val/psnr,val/colorfulness\n"
-        "9,0,0.5,22.0,30.0\n10,0,0.7,,\n19,1,,damaged,\n29,2,,nan,20.0\n39,3,,21.0"
+        "9,0,0.5,22.0,30.0\n10,0,0.7,,\n19,1,,damaged,\n24,1,,2\0x,\n26,1,0.1,2,3,4,5\n"
+        "29,2,,nan,20.0\n39,3,,21.0"
     )
     record = RunRecord(tmp_path)
     assert record.metrics == {"train/loss": 0.5, "val/psnr": 22.0, "val/colorfulness": 20.0}

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from lightning_colorize.common.errors import WorkError
 from lightning_colorize.sweeps import storage
 from lightning_colorize.sweeps.queue import TrialQueue
-from lightning_colorize.sweeps.storage import ConnectionLost, retry
+from lightning_colorize.sweeps.storage import ConnectionLost, answered
 from lightning_colorize.sweeps.study import open_study
 
 
@@ -40,7 +40,7 @@ def failing(*errors):
 def test_transient_errors_are_retried_with_longer_pauses():
     call, calls = failing(away(), wrapped(away()), ConnectionLost())
     told = []
-    assert retry(call, lambda: 60, told.append) == "answer"
+    assert answered(call, lambda: 60, told.append) == "answer"
     assert len(told) == 3
     pauses = [later - sooner for sooner, later in pairwise(calls)]
     assert pauses[0] < 0.15 < pauses[2]
@@ -53,7 +53,7 @@ def test_transient_errors_are_retried_with_longer_pauses():
 def test_other_errors_are_raised_at_once(error):
     call, calls = failing(error, error)
     with pytest.raises(type(error)):
-        retry(call, lambda: 60, lambda _: None)
+        answered(call, lambda: 60, lambda _: None)
     assert len(calls) == 1
 
 
@@ -61,7 +61,7 @@ def test_exhausted_patience_is_a_one_line_error():
     call, _ = failing(*[away() for _ in range(20)])
     began = time.monotonic()
     with pytest.raises(WorkError, match="not answered for 0 s") as error:
-        retry(call, lambda: 0.3, lambda _: None)
+        answered(call, lambda: 0.3, lambda _: None)
     assert time.monotonic() - began < 2
     assert "server closed the connection)" in str(error.value)
     assert "\n" not in str(error.value)

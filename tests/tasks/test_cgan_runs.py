@@ -18,8 +18,9 @@ from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import load_model
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import CGANTask
+from tests.conftest import metric_rows
 from tests.tasks.conftest import GanCommands, make_trainer
-from tests.training.test_resume import check_all, rows, stop_in  # noqa: F401
+from tests.training.test_resume import check_all
 from tests.wandb_history import history
 
 MULTI_GPU = Path(__file__).parents[2] / "experiments/trainer/multi_gpu.yaml"
@@ -51,7 +52,7 @@ def assert_counted(run, batches):
     assert RunResult.read(run).batches == batches
     assert last(run)["global_step"] == batches
     # The test's own row comes after it, as in every run.
-    trained = [int(row["step"]) for row in rows(run) if row["train/d_loss"]]
+    trained = [int(row["step"]) for row in metric_rows(run) if row["train/d_loss"]]
     assert trained[-1] == batches - 1
     curves = EventAccumulator(str(run / "tensorboard")).Reload()
     assert curves.Scalars("train/d_loss")[-1].step == batches - 1
@@ -127,7 +128,7 @@ def same(mine, theirs):
     return mine == theirs
 
 
-def check_resumes(command, stop_in, options, batches):  # noqa: F811
+def check_resumes(command, stop_in, options, batches):
     """Stop in these batches and resume; weights, average, metrics, optimizers and rates agree."""
     check_all(command, stop_in, options, batches)
     undisturbed, *resumed = (
@@ -140,7 +141,7 @@ def check_resumes(command, stop_in, options, batches):  # noqa: F811
             assert same(checkpoint[part], undisturbed[part]), part
 
 
-def test_resume_is_bit_exact(command, stop_in):  # noqa: F811
+def test_resume_is_bit_exact(command, stop_in):
     # In the midst of the discriminator's stage, before the last one.
     check_resumes(command, stop_in, REMEMBERS, [5])
 
@@ -148,7 +149,7 @@ def test_resume_is_bit_exact(command, stop_in):  # noqa: F811
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", CASES)
-def test_resumed_equals_undisturbed_in_each_stage(command, stop_in, case):  # noqa: F811
+def test_resumed_equals_undisturbed_in_each_stage(command, stop_in, case):
     batches = [1, 2, 3, 4, 5, 6, 7, 8] if case == "stages" else [2, 5, 8]
     check_resumes(command, stop_in, [*REMEMBERS, *CASES[case]], batches)
 
@@ -320,6 +321,6 @@ def test_two_processes_measure_a_checkpoint_as_one_does(two_processes, photo_fol
         assert result[name] == pytest.approx(value, rel=1e-4, abs=1e-4), name
     task = load_model(run / "checkpoints/last.ckpt").task
     measured = make_trainer().validate(task, data, verbose=False)[0]
-    row = [row for row in rows(run) if row["val/psnr"]][-1]
+    row = [row for row in metric_rows(run) if row["val/psnr"]][-1]
     for name, value in measured.items():
         assert float(row[name]) == pytest.approx(value, rel=1e-4, abs=1e-4), name

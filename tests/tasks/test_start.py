@@ -10,7 +10,6 @@ from lightning_colorize.inference import load_model
 from lightning_colorize.runs.result import RunResult
 from tests.conftest import Commands
 from tests.tasks.conftest import make_gan, state
-from tests.training.test_resume import stop_in  # noqa: F401
 
 GENERATOR = [
     *("--model.encoder", "UNetEncoder", "--model.encoder.depth", 3, "--model.encoder.width", 4),
@@ -84,7 +83,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
 
 def test_resumed_and_loaded_runs_do_without_the_file(
     gan_command,
-    stop_in,  # noqa: F811
+    stop_in,
     regression_run,
     tmp_path,
 ):

@@ -8,7 +8,8 @@ import yaml
 
 from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
-from tests.training.test_resume import assert_same_run, interrupts, rows, stop_in  # noqa: F401
+from tests.conftest import metric_rows
+from tests.training.test_resume import assert_same_run
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1")
 
@@ -25,7 +26,7 @@ def words_of(command, name, *more):
     return command.words(name, "--run.auto_resume", "true", *more)
 
 
-def test_the_same_command_resumes_a_run_that_was_out_of_time(command, stop_in, capsys):  # noqa: F811
+def test_the_same_command_resumes_a_run_that_was_out_of_time(command, stop_in, capsys):
     words = words_of(command, "again", "--run.save_every_n_steps", 50)
     stop_in(5, signal.SIGUSR1)
     assert command("fit", *words) == 128 + signal.SIGUSR1
@@ -44,7 +45,7 @@ def test_the_same_command_resumes_a_run_that_was_out_of_time(command, stop_in, c
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_other_settings_are_refused_in_a_line_that_names_them(command, stop_in, capsys):  # noqa: F811
+def test_other_settings_are_refused_in_a_line_that_names_them(command, stop_in, capsys):
     stop_in(2, signal.SIGUSR1)
     assert command("fit", *words_of(command, "other", "--trainer.max_epochs", 7)) == 138
     run = command.root / "tiny" / "other"
@@ -59,7 +60,7 @@ def test_other_settings_are_refused_in_a_line_that_names_them(command, stop_in, 
     assert (run / "config.yaml").read_bytes() == before
 
 
-def test_the_same_setting_from_yaml_and_from_the_command_line(command, stop_in, tmp_path):  # noqa: F811
+def test_the_same_setting_from_yaml_and_from_the_command_line(command, stop_in, tmp_path):
     given = tmp_path / "devices.yaml"
     given.write_text("trainer: {devices: 1}\n")
     stop_in(2, signal.SIGUSR1)
@@ -72,12 +73,12 @@ def test_run_without_checkpoint_starts_over(command):
     words = words_of(command, "early", *QUICK)
     assert command("fit", *words) == 0
     run = command.root / "tiny" / "early"
-    first = rows(run)
+    first = metric_rows(run)
     (run / "checkpoints/last.ckpt").unlink()
     (run / "result.json").unlink()
     (run / "validations.jsonl").write_text("half a li")
     assert command("fit", *words) == 0
-    assert rows(run) == first
+    assert metric_rows(run) == first
     assert RunResult.read(run).restarts == 0
     assert (run / "validations.jsonl").read_text().count("\n") == 1
 
@@ -116,7 +117,7 @@ def test_auto_resume_needs_a_name(command, capsys, monkeypatch):
     assert RunResult.read(command.root / "tiny" / "4711").status == "finished"
 
 
-def test_auto_resume_ignores_settings_of_a_newer_version(command, stop_in):  # noqa: F811
+def test_auto_resume_ignores_settings_of_a_newer_version(command, stop_in):
     stop_in(1, signal.SIGUSR1)
     words = words_of(command, "older", *QUICK)
     assert command("fit", *words) == 138

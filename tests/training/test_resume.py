@@ -1,11 +1,8 @@
 """A run that was stopped and resumed equals one that never was, bit for bit."""
 
-import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -17,6 +14,8 @@ from lightning_colorize.networks.decoders import UpsampleDecoder
 from lightning_colorize.runs import folder as run_folder
 from lightning_colorize.runs.folder import is_running, lock
 from lightning_colorize.runs.result import RunResult
+from tests.conftest import metric_rows
+from tests.distributed.launchers import FIT, kill_group, start, steps_of
 
 # Everything that draws or remembers: crops, flips, grey jitter, momentum, a schedule.
 STATEFUL = [
@@ -46,33 +45,6 @@ NOT_COMPARED = {"seconds", "images_per_second", "device_hours", "restarts", "git
 NOT_COMPARED |= {"steady_images_per_second", "data_wait_seconds", "data_wait_share"}
 
 
-class Stop(Callback):
-    """Sends signals to this process during a training batch, the first time it comes there."""
-
-    batch = 0
-    signals: tuple[signal.Signals, ...] = ()
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.fit_loop.total_batch_idx + 1 == Stop.batch:
-            Stop.batch = 0
-            for number in Stop.signals:
-                signal.raise_signal(number)
-
-
-@pytest.fixture
-def stop_in(monkeypatch):
-    """Return a function that has the next run interrupted in its n-th batch."""
-    from lightning_colorize.training import cli as training
-
-    monkeypatch.setattr(training, "progress_callbacks", lambda: [Stop()])
-
-    def set_batch(number, *signals):
-        Stop.batch, Stop.signals = number, signals or (signal.SIGINT,)
-
-    yield set_batch
-    Stop.batch = 0
-
-
 @pytest.fixture
 def interrupts():
     """Ctrl-C means the same after the test as before."""
@@ -86,17 +58,12 @@ def weights(run):
     return torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
 
-def rows(run):
-    with (run / "metrics.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
 def assert_same_run(resumed, undisturbed):
     """Weights, metrics and result are equal but for times."""
     mine, theirs = weights(resumed), weights(undisturbed)
     assert mine.keys() == theirs.keys()
     assert not [name for name in mine if not torch.equal(mine[name], theirs[name])]
-    assert rows(resumed) == rows(undisturbed)
+    assert metric_rows(resumed) == metric_rows(undisturbed)
     first, second = (
         {n: v for n, v in vars(RunResult.read(run)).items() if n not in NOT_COMPARED}
         for run in (resumed, undisturbed)
@@ -284,8 +251,11 @@ def test_a_finished_run_can_be_trained_longer(command):
     for name, value in weights(whole).items():
         assert torch.equal(weights(run)[name], value), name
     assert RunResult.read(run).epochs == 3
-    trained = [[row["step"], row["train/loss"]] for row in rows(whole) if row["train/loss"]]
-    assert [[row["step"], row["train/loss"]] for row in rows(run) if row["train/loss"]] == trained
+    ours, theirs = (
+        [[row["step"], row["train/loss"]] for row in metric_rows(each) if row["train/loss"]]
+        for each in (run, whole)
+    )
+    assert ours == theirs
 
 
 def test_a_run_that_was_killed_before_its_test_is_completed(command, monkeypatch):
@@ -306,74 +276,26 @@ def test_a_run_that_was_killed_before_its_test_is_completed(command, monkeypatch
     assert result.epochs == 2
 
 
-def wait_for(condition, process, seconds=240):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def last_step(run):
-    """The last step that metrics.csv has; -1 while there is none."""
-    try:
-        return max((int(row["step"]) for row in rows(run)), default=-1)
-    except (FileNotFoundError, ValueError, TypeError):
-        return -1
-
-
-class Process:
-    """The command as a process of its own, one thread, offline."""
-
-    def __init__(self, *words):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "lightning_colorize", *map(str, words)],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self):
-        return self.process
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("workers", [0, 2])
-def test_resume_after_kill_is_bit_exact(command, workers):
-    options = [*STATEFUL, "--data.num_workers", workers, "--trainer.max_epochs", 20]
-    undisturbed = command.fit("undisturbed", *options)
-    run = command.root / "tiny" / "killed"
-    with Process("fit", *command.words(run.name, *options)) as process:
-        wait_for(lambda: last_step(run) >= 10, process)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-    assert RunResult.read(run).status == "interrupted"
-    assert RunResult.read(run).epochs < 20
-    with Process("resume", run) as process:
-        assert process.wait(timeout=400) == 0
-    assert_same_run(run, undisturbed)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_from_outside_end_a_process_with_a_checkpoint(command, number, code):
     run = command.root / "tiny" / "told"
     words = command.words(run.name, *STATEFUL, "--trainer.max_epochs", 10_000)
-    with Process("fit", *words) as process:
-        wait_for(lambda: last_step(run) >= 5, process)
+    process = start(*FIT, *words)
+    try:
+        deadline = time.monotonic() + 240
+        while len(steps_of(run)) <= 5:
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
-        assert process.returncode == code
+    finally:
+        kill_group(process)
+    assert process.returncode == code
     assert f"{number.name}: writing a checkpoint after this batch" in err
     assert "Traceback" not in err
     checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] == last_step(run) + 1
+    assert checkpoint["global_step"] == steps_of(run)[-1] + 1
     assert RunResult.read(run).status == "interrupted"

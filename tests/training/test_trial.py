@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_colorize.runs.result import RunResult
-from tests.training.test_resume import assert_same_run, stop_in  # noqa: F401
+from tests.training.test_resume import assert_same_run
 
 
 def validations(run):
@@ -60,7 +60,7 @@ def test_a_run_that_a_file_has_ended_can_be_trained_longer(command, trial, monke
     assert (RunResult.read(trial).status, RunResult.read(trial).epochs) == ("finished", 3)
 
 
-def test_trial_resumes_from_its_checkpoint(command, trial, stop_in, monkeypatch):  # noqa: F811
+def test_trial_resumes_from_its_checkpoint(command, trial, stop_in, monkeypatch):
     words = command.words("run", "--run.save_every_n_steps", 1)
     stop_in(5)
     assert command("fit", *words) == 130

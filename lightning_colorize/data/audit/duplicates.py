@@ -159,7 +159,7 @@ def assign_representatives(descriptors: np.ndarray) -> np.ndarray:
         return representative
     tree = KDTree(descriptors)
     steps = range(len(descriptors))
-    for index in progress(steps, len(steps), "grouping duplicates", bar_from=10_000):
+    for index in progress(steps, len(steps), "grouping duplicates"):
         if representative[index] < 0:
             query = np.stack([descriptors[index], descriptors[index] * MIRRORED])
             near = np.concatenate([[index], *tree.query_ball_point(query, RADIUS)]).astype(int)
@@ -181,7 +181,7 @@ def match(descriptors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.n
     if len(others):
         tree = KDTree(others)
         starts = range(0, len(descriptors), _CHUNK)
-        for first in progress(starts, len(starts), "finding leaks", bar_from=10):
+        for first in progress(starts, len(starts), "finding leaks"):
             queries = descriptors[first : first + _CHUNK]
             # Mirror images are duplicates, because training flips at random.
             near = [

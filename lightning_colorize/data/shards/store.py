@@ -2,9 +2,7 @@
 
 import errno
 import os
-import random
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.retry import retry
 from lightning_colorize.data.shards.layout import OpenShard
 from lightning_colorize.data.shards.manifest import PackedFile, sha256_of
 
@@ -22,7 +21,7 @@ DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds between the tries to fetch a file."""
 
 # Longer delays are reported, so that a slow start has an explanation.
-_REPORTED_FROM = 4.0
+_REPORTED_FROM = 2.0
 
 _SUFFIX = ".shard"
 
@@ -179,19 +178,16 @@ def _open_cached(cached: Path) -> OpenShard | None:
 
 def with_retries(fetch: Callable[[], T], location: str) -> T:
     """Return the result of a network access, retried with growing delays."""
-    for delay in DELAYS:
-        try:
-            return fetch()
-        except _NOT_RETRIED:
-            raise
-        except Exception as error:
-            if getattr(error, "errno", None) == errno.ENOSPC:
-                raise
-            pause = delay * random.uniform(0.5, 1.0)
-            if delay >= _REPORTED_FROM:
-                print(f"{location}: {one_line(error)}; retrying in {pause:.0f} s", file=sys.stderr)
-            time.sleep(pause)
-    return fetch()
+
+    def failed(error: Exception, pause: float) -> None:
+        if pause >= _REPORTED_FROM:
+            print(f"{location}: {one_line(error)}; retrying in {pause:.0f} s", file=sys.stderr)
+
+    return retry(fetch, DELAYS, _is_transient, failed)
+
+
+def _is_transient(error: Exception) -> bool:
+    return not isinstance(error, _NOT_RETRIED) and getattr(error, "errno", None) != errno.ENOSPC
 
 
 def one_line(error: Exception) -> str:

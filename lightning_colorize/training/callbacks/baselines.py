@@ -40,7 +40,7 @@ class BaselineMetrics(Callback):
         count = max(1, images // datamodule.batch_size)
         batches = datamodule.color_batches("train", self.limit)
         with torch.no_grad():
-            for batch in progress(batches, count, "Measuring baselines, batches", bar_from=20):
+            for batch in progress(batches, count, "Measuring baselines, batches"):
                 self.baselines.update(batch)
         self.baselines.finish()
 

@@ -1,6 +1,5 @@
 """Atomic checkpoint files."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,13 @@ import torch
 from lightning_fabric.utilities.types import _PATH
 from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO
 
+from lightning_colorize.common.files import atomic_file
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints to a temporary file in the same folder, then renames it.
 
-    Lightning writes to the system's temporary folder. On another file system, moving the file is
-    copying, and a kill or a full disk would leave half a checkpoint.
+    Lightning's is in the system's temporary folder: a kill or a full disk may leave half of it.
     """
 
     def save_checkpoint(
@@ -21,17 +21,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Write a checkpoint; if that fails, the previous one stays."""
         target = Path(path)
-        temporary = target.with_name(f".{target.name}.tmp")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        # One name, so that what a killed process leaves is overwritten.
+        with atomic_file(target, target.with_name(f".{target.name}.tmp")) as file:
+            torch.save(checkpoint, file)
 
 
 def with_atomic_checkpoints(plugins: Any) -> list[Any]:

@@ -34,6 +34,6 @@ class SaveConfig(SaveConfigCallback):
         """Write and log."""
         config = self.config.clone()
         config["run.name"], config["run.auto_resume"] = None, False
-        text = self.parser.dump(config, skip_none=False, format="yaml")
+        text = self.parser.dump(config, skip_unset=False, format="yaml")
         write_atomic(Path(trainer.default_root_dir) / CONFIG, text)
         log_config(trainer.loggers, yaml.safe_load(text))

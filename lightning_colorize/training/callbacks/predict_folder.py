@@ -39,16 +39,15 @@ class PredictFolder(Callback):
     def __init__(self, folder: Path, size: int, limit: int = 16) -> None:
         self.size = size
         self.images: dict[str, torch.Tensor] = {}
-        taken: set[str] = set()
         names = list_images(folder)
         if len(names) > limit and is_first_process():
             print(f"{folder}: coloring the first {limit} of {len(names)} images during training")
-        for name in names[:limit]:
+        for index, name in enumerate(names[:limit]):
             try:
                 rgb = read_image(folder / name, _SHOWN_SIDE)
                 if min(rgb.shape[1:]) > _SHOWN_SIDE:
                     rgb = resize_short_side(rgb, _SHOWN_SIDE)
-                self.images[_key(name, taken)] = rgb
+                self.images[_key(index, name)] = rgb
             except ImageError as error:
                 print(f"Not colored during training: {error}")
         if not self.images:
@@ -72,26 +71,11 @@ class PredictFolder(Callback):
             log_images(trainer.loggers, f"{kind}/{name}", colored, trainer.global_step)
 
 
-def _key(name: str, taken: set[str]) -> str:
-    """Return the name to log an image under: without suffix, numbered if it is taken.
+def _key(index: int, name: str) -> str:
+    """Return the name to log an image under, without suffix; the index makes it unique.
 
-    It has letters, digits, `_`, `.`, `-` and `/` only: loggers and file systems differ in the names
-    that they accept, and TensorBoard fails on names that are not UTF-8.
+    It has letters, digits, `_`, `.` and `-` only: loggers and file systems differ in the names that
+    they accept, and TensorBoard fails on names that are not UTF-8.
     """
-    plain = re.sub(r"[^\w./-]+", "_", str(Path(name).with_suffix("")))
-    plain = plain.encode()[-_LONGEST_KEY:].decode(errors="ignore").strip("/")
-    key, number = plain, 1
-    while taken & (files := _files(key)):
-        number += 1
-        key = f"{plain}-{number}"
-    taken |= files
-    return key
-
-
-def _files(key: str) -> set[str]:
-    """Return the file names of a key in `images/`, where a slash is an underscore.
-
-    There `predict/best/a` and `predict_best/a` are the same file.
-    """
-    flat = key.replace("/", "_")
-    return {flat, f"best_{flat}"}
+    plain = re.sub(r"[^\w.-]+", "_", str(Path(name).with_suffix("")))
+    return f"{index:02d}_{plain.encode()[-_LONGEST_KEY:].decode(errors='ignore')}"

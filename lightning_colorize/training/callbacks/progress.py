@@ -1,11 +1,12 @@
 """Progress of training: a bar on a terminal, a line every 30 s otherwise."""
 
 import sys
-import time
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
+
+from lightning_colorize.common.progress import LineClock
 
 _SHOWN = ("train/loss", "val/loss", "val/psnr", "val/ciede2000", "val/colorfulness_ratio")
 
@@ -21,51 +22,45 @@ def progress_callbacks() -> list[Callback]:
 
 
 class LineProgress(Callback):
-    """Prints a line every few seconds and after each validation, for logs and pipes."""
+    """Prints a line every 30 s and after each validation, for logs and pipes."""
 
-    def __init__(self, seconds: float = 30.0) -> None:
-        self.seconds = seconds
-        self._last = 0.0
+    def __init__(self) -> None:
+        self._clock = LineClock()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self._last = time.monotonic()
+        self._clock.restart()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Print if it is time."""
-        if self._is_due(trainer):
-            self._print_epoch(trainer, f"batch {batch_idx + 1}/{trainer.num_training_batches}")
+        if trainer.is_global_zero and self._clock.is_due():
+            _print_epoch(trainer, f"batch {batch_idx + 1}/{trainer.num_training_batches}")
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any
     ) -> None:
         """Print if it is time."""
-        if self._is_due(trainer):
+        if trainer.is_global_zero and self._clock.is_due():
             batch_idx, batches = args[2], sum(map(int, trainer.num_val_batches))
-            self._print_epoch(trainer, f"validating, batch {batch_idx + 1}/{batches}")
+            _print_epoch(trainer, f"validating, batch {batch_idx + 1}/{batches}")
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Print if it is time."""
-        if self._is_due(trainer):
+        if trainer.is_global_zero and self._clock.is_due():
             batch_idx, batches = args[2], sum(map(int, trainer.num_test_batches))
-            self._print(f"testing, batch {batch_idx + 1}/{batches}")
+            print(f"testing, batch {batch_idx + 1}/{batches}", flush=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the validation metrics."""
         if trainer.is_global_zero and not trainer.sanity_checking:
-            self._print_epoch(trainer, "validated")
+            self._clock.restart()
+            _print_epoch(trainer, "validated")
 
-    def _is_due(self, trainer: Trainer) -> bool:
-        return trainer.is_global_zero and time.monotonic() - self._last >= self.seconds
 
-    def _print(self, line: str) -> None:
-        self._last = time.monotonic()
-        print(line, flush=True)
-
-    def _print_epoch(self, trainer: Trainer, position: str) -> None:
-        # train/loss is logged each step; before its first epoch ends it is a progress-bar metric.
-        metrics: dict[str, Any] = {**trainer.callback_metrics, **trainer.progress_bar_metrics}
-        values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
-        self._print(f"epoch {trainer.current_epoch + 1}, {position}: {values}")
+def _print_epoch(trainer: Trainer, position: str) -> None:
+    # train/loss is logged each step; before its first epoch ends it is a progress-bar metric.
+    metrics: dict[str, Any] = {**trainer.callback_metrics, **trainer.progress_bar_metrics}
+    values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
+    print(f"epoch {trainer.current_epoch + 1}, {position}: {values}", flush=True)

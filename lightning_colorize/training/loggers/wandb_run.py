@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lightning_colorize.common.errors import first_line
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.metrics.spec import GOALS
@@ -139,7 +140,7 @@ class WandbRun(RunLogger, WandbLogger):
         except Exception as error:
             self._experiment = None
             _teardown()
-            self.mode = self.mode.fallback(_first_line(error))
+            self.mode = self.mode.fallback(first_line(error))
             self.mode.warn()
 
     def _set_up(self, run: Any) -> None:
@@ -156,12 +157,8 @@ class WandbRun(RunLogger, WandbLogger):
             yield
         except Exception as error:
             if not self._warned:
-                _log.warning("W&B: logging failed, the run continues (%s)", _first_line(error))
+                _log.warning("W&B: logging failed, the run continues (%s)", first_line(error))
             self._warned = True
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _run_id(folder: Path, options: LoggerOptions) -> str:

@@ -61,7 +61,7 @@ RUNS: Rows = {
     ),
     "collapsed-gan-not-reported": (
         "training.callbacks.gan_health:GANHealth._discriminator",
-        swap("not loss <= self.collapsed * chance", "False"),
+        swap("not loss <= _COLLAPSED * chance", "False"),
         "training/callbacks/test_gan_health.py",
     ),
     "csv-row-of-the-checkpoint-twice": (

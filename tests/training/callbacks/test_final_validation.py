@@ -1,5 +1,6 @@
-import csv
 import json
+
+from tests.conftest import metric_rows
 
 
 def test_a_run_that_its_time_ends_is_validated(command):
@@ -16,7 +17,6 @@ def test_a_run_that_its_time_ends_is_validated(command):
 
 def test_a_run_that_its_steps_end_in_mid_epoch_is_validated(command):
     run = command.fit("steps", "--trainer.max_steps", 5, "--trainer.max_epochs", "-1")
-    with (run / "metrics.csv").open() as file:
-        validated = [int(row["step"]) for row in csv.DictReader(file) if row["val/psnr"]]
+    validated = [int(row["step"]) for row in metric_rows(run) if row["val/psnr"]]
     # Three batches an epoch: after the first epoch, and after the last step.
     assert validated == [2, 4]

@@ -189,34 +189,27 @@ def convolutions():
 
 
 @pytest.mark.parametrize(
-    ("name", "precision", "teraflops"),
+    ("name", "capability", "switch", "precision", "teraflops"),
     [
         # Dense, from the data sheets, which print twice as much, for sparse matrices, in front.
-        ("NVIDIA H200", "bf16-mixed", 989.4),
-        ("NVIDIA H200", "32-true", 494.7),
-        ("NVIDIA L40S", "16-mixed", 362),
+        ("NVIDIA H200", (9, 0), "tf32", "bf16-mixed", 989.4),
+        ("NVIDIA H200", (9, 0), "tf32", "32-true", 494.7),
+        ("NVIDIA H200", (9, 0), "ieee", "32-true", 66.9),
+        ("NVIDIA L40S", (8, 9), "tf32", "16-mixed", 362),
         # From Lightning's table.
-        ("NVIDIA A100-SXM4-80GB", "bf16-mixed", 312),
-        ("NVIDIA A100-SXM4-80GB", "32-true", 156),
-        ("NVIDIA A100-SXM4-80GB", "64-true", 9.7),
+        ("NVIDIA A100-SXM4-80GB", (8, 0), "tf32", "bf16-mixed", 312),
+        ("NVIDIA A100-SXM4-80GB", (8, 0), "tf32", "32-true", 156),
+        ("NVIDIA A100-SXM4-80GB", (8, 0), "tf32", "64-true", 9.7),
+        # Too old for TF32.
+        ("Tesla T4", (7, 5), "tf32", "32-true", 8.1),
     ],
 )
-def test_the_peak_is_the_precisions(gpu, convolutions, name, precision, teraflops):
-    convolutions.fp32_precision = "tf32"
-    gpu(name)
+def test_the_peak_is_the_precisions(
+    gpu, convolutions, name, capability, switch, precision, teraflops
+):
+    convolutions.fp32_precision = switch
+    gpu(name, capability)
     assert peak_flops(CUDA, precision) == pytest.approx(teraflops * 1e12)
-
-
-def test_convolutions_without_tf32_have_the_peak_of_fp32(gpu, convolutions):
-    convolutions.fp32_precision = "ieee"
-    gpu("NVIDIA H200")
-    assert peak_flops(CUDA, "32-true") == pytest.approx(66.9e12)
-
-
-def test_older_devices_have_no_tf32(gpu, convolutions):
-    convolutions.fp32_precision = "tf32"
-    gpu("Tesla T4", (7, 5))
-    assert peak_flops(CUDA, "32-true") == pytest.approx(8.1e12)
 
 
 def test_an_unknown_device_has_no_peak(gpu):

@@ -1,4 +1,3 @@
-import csv
 import json
 import math
 import signal
@@ -17,6 +16,7 @@ from lightning_colorize.training.callbacks import (
     RunInterrupted,
     Throughput,
 )
+from tests.conftest import metric_rows
 
 KEYS = {
     *("status", "metrics", "baselines", "best_checkpoint", "best_metric", "epochs", "batches"),
@@ -59,8 +59,7 @@ def test_validation_metrics_are_the_best_epochs(command):
         *("--model.scheduler", schedule, "--model.scheduler.gamma", 30),
     )
     result = RunResult.read(run)
-    with (run / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["val/psnr"]]
+    rows = [row for row in metric_rows(run) if row["val/psnr"]]
     best = max(rows, key=lambda row: float(row["val/psnr"]))
     assert best is not rows[-1], "choose settings under which the last epoch is not the best"
     assert result.best_metric == float(best["val/psnr"])

@@ -92,12 +92,3 @@ def test_throughput_has_its_own_file(tmp_path):
     CsvRun(tmp_path, resume_step=7).log_metrics({"throughput/images_per_second": 8.0}, 9)
     throughput = tmp_path / "throughput.csv"
     assert throughput.read_text() == "step,throughput/images_per_second\n9,8.0\n"
-
-
-def test_numbers_round_trip(tmp_path):
-    value = torch.rand(1, dtype=torch.float64).item() / 3
-    file = MetricsFile(tmp_path / "metrics.csv")
-    file.update(0, {"x": value, "y": float("nan")})
-    (row,) = _rows(file.path)
-    assert float(row["x"]) == value
-    assert row["y"] == "nan"
