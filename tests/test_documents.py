@@ -180,6 +180,8 @@ def test_reference_lists_every_option_with_its_meaning(generated):
     text = generated.commands()
     undocumented = re.findall(r"^\| (`[^`]+`) \| - \|", text, flags=re.MULTILINE)
     assert not undocumented
+    twice = re.findall(r"^\|.*\(default: .*\| `.+` \|$", text, flags=re.MULTILINE)
+    assert not twice
     listed = re.findall(r"^## (\w+)", text, flags=re.MULTILINE)
     assert {*listed, "fit"} == set(COMMANDS)
 
