@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     for line in (*broken, *remarks(plan, report.measured)):
         print(line, file=sys.stderr)
     if report.rows:
-        print_plain(Console(), metrics_table(report.rows))
+        print_plain(Console(), metrics_table(report.rows, metrics=report.columns))
     else:
         print("the images are grey, so there are no metrics")
     for page in (INDEX, *([STUDY] if plan.study else [])):

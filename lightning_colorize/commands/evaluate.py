@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - start
     if not result.images:
         raise UsageError(f"none of {len(found.images)} images in {args.data} can be read")
-    _print(Console(), args, result, found, size, seconds)
+    _print(Console(), args, result, loaded, found, size, seconds)
     for line in _remarks(args, loaded, trained, found):
         print(line, file=sys.stderr)
     if args.json is not None:
@@ -93,15 +93,17 @@ def _print(
     console: "Console",
     args: argparse.Namespace,
     result: "Evaluation",
+    loaded: "ColorizationModel",
     found: "EvaluationImages",
     size: int,
     seconds: float,
 ) -> None:
     from lightning_colorize.evaluation import metrics_table, print_plain
 
+    metrics = loaded.task.metric_rows
     for name, rows in result.groups.items():
-        print_plain(console, metrics_table(rows, f"{name} ({result.counts[name]})"))
-    print_plain(console, metrics_table(result.rows, "all" if result.groups else None))
+        print_plain(console, metrics_table(rows, f"{name} ({result.counts[name]})", metrics))
+    print_plain(console, metrics_table(result.rows, "all" if result.groups else None, metrics))
     which = "images" if found.split == "all" else f"{found.split} images"
     unread = len(found.images) - result.images
     more = f"; {unread:,} could not be read" if unread else ""

@@ -46,6 +46,18 @@ class Metric:
         """The names of the per-image values that it is computed from."""
         return self.columns or (self.name,)
 
+    @property
+    def full_help(self) -> str:
+        """The line of help, with the direction in which it is better."""
+        directions = {"max": "; higher is better", "min": "; lower is better", None: ""}
+        return self.help + directions[self.goal]
+
+    @classmethod
+    def own(cls, name: str, higher_is_better: bool | None) -> "Metric":
+        """Return the row of a user's own metric, which a configuration names."""
+        goals: dict[bool | None, Goal] = {True: "max", False: "min"}
+        return cls(name, goals.get(higher_is_better), "{:.4g}", "a metric of the configuration")
+
 
 METRICS = (
     Metric("psnr", "max", "{:.2f}", "peak signal-to-noise ratio of RGB, in dB"),
@@ -89,21 +101,7 @@ GOALS: dict[str, Goal] = {
 }
 """Which way is better, of the loss too; a metric without a goal has no entry."""
 
-_BY_NAME = {metric.name: metric for metric in METRICS}
-
 
 def metric_goal(name: str) -> Goal | None:
     """Return which way a logged metric (`val/psnr`) is better; None where neither way is."""
     return GOALS.get(name.rpartition("/")[2])
-
-
-def format_metric(name: str, value: float) -> str:
-    """Return a metric's value as tables show it."""
-    return _BY_NAME[name].format.format(value)
-
-
-def metric_help(name: str) -> str:
-    """Return a metric's line of help, with the direction in which it is better."""
-    metric = _BY_NAME[name]
-    directions = {"max": "; higher is better", "min": "; lower is better", None: ""}
-    return metric.help + directions[metric.goal]

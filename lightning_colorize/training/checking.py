@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from lightning_colorize.training.cli import ColorizeCLI
 
 
-def check_words(lines: Sequence[list[str]], prefix: str = "") -> None:
+def check_words(lines: Sequence[list[str]], prefix: str = "") -> set[str]:
     """Parse command lines as `fit` does, without building anything.
+
+    Returns:
+        The names of the models' own metrics.
 
     Raises:
         UsageError: If `fit` would refuse one.
@@ -24,9 +27,13 @@ def check_words(lines: Sequence[list[str]], prefix: str = "") -> None:
     quiet()
     with explained(lines[0], prefix):
         parser = ParsedCLI(lines[0], "lightning-colorize fit").parser
+    own: set[str] = set()
     for words in lines:
         with explained(words, prefix):
-            _require_root(parser.parse_args(words).data.root)
+            config = parser.parse_args(words)
+            _require_root(config.data.root)
+            own |= set(config.model.init_args.get("metrics") or {})
+    return own
 
 
 def name_run(words: list[str]) -> "ColorizeCLI":

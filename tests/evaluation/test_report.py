@@ -29,7 +29,7 @@ _RESULT = {
 
 def _printed(result, folder):
     file = io.StringIO()
-    print_result(RunResult(**result), folder, Console(file=file, width=60))
+    print_result(RunResult(**result), folder, console=Console(file=file, width=60))
     return file.getvalue()
 
 
