@@ -1,6 +1,9 @@
 """Losses of predictions, and adversarial losses of logits: one per file."""
 
-from lightning_colorize.losses.adversarial import LSGAN, AdversarialLoss, BCEAdversarial, Hinge
+from lightning_colorize.losses.adversarial.base import AdversarialLoss
+from lightning_colorize.losses.adversarial.bce import BCEAdversarial
+from lightning_colorize.losses.adversarial.hinge import Hinge
+from lightning_colorize.losses.adversarial.lsgan import LSGAN
 from lightning_colorize.losses.base import Loss
 from lightning_colorize.losses.huber import Huber
 from lightning_colorize.losses.l1 import L1

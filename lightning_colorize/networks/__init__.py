@@ -2,25 +2,20 @@
 
 from lightning_colorize.networks.base import Decoder, Discriminator, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.colorizer import Colorizer
-from lightning_colorize.networks.decoders import (
-    DeconvDecoder,
-    PixelShuffleDecoder,
-    PyramidDecoder,
-    UNetDecoder,
-    UpsampleDecoder,
-)
-from lightning_colorize.networks.discriminators import PatchDiscriminator
-from lightning_colorize.networks.encoders import (
-    ConvEncoder,
-    MobileNetV2Encoder,
-    PretrainedEncoder,
-    ResNetEncoder,
-    TimmEncoder,
-    UNetEncoder,
-    VGG16Encoder,
-    WeightsError,
-    skip_weights,
-)
+from lightning_colorize.networks.decoders.deconv import DeconvDecoder
+from lightning_colorize.networks.decoders.pixel_shuffle import PixelShuffleDecoder
+from lightning_colorize.networks.decoders.pyramid import PyramidDecoder
+from lightning_colorize.networks.decoders.unet import UNetDecoder
+from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
+from lightning_colorize.networks.discriminators.patch import PatchDiscriminator
+from lightning_colorize.networks.encoders.conv import ConvEncoder
+from lightning_colorize.networks.encoders.mobilenet import MobileNetV2Encoder
+from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder
+from lightning_colorize.networks.encoders.resnet import ResNetEncoder
+from lightning_colorize.networks.encoders.timm_backbone import TimmEncoder
+from lightning_colorize.networks.encoders.unet import UNetEncoder
+from lightning_colorize.networks.encoders.vgg import VGG16Encoder
+from lightning_colorize.networks.encoders.weights import WeightsError, skip_weights
 from lightning_colorize.networks.heads import AbHead, DeconvHead
 from lightning_colorize.networks.layers import init_normal, parameter_count
 

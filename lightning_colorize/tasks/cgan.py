@@ -23,7 +23,7 @@ from lightning_colorize.networks import (
     FeatureInfo,
     Head,
 )
-from lightning_colorize.networks.decoders import UNetDecoder
+from lightning_colorize.networks.decoders.unet import UNetDecoder
 from lightning_colorize.tasks import gan_settings
 from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.base import ColorizationTask

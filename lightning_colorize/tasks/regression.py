@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.losses import Loss
 from lightning_colorize.networks import AbHead, Colorizer, Decoder, Encoder, FeatureInfo, Head
-from lightning_colorize.networks.decoders import UpsampleDecoder
+from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.tasks.base import ColorizationTask
 from lightning_colorize.tasks.optimization import (
     OptimizerFactory,
