@@ -1,9 +1,7 @@
 """The table of metrics: what each is called, which way is better, how it is shown.
 
-A metric is a row here and a module of its name beside this file. Such a module has a function
-`per_image(images)`, which returns the metric of each image, (B,). A metric of a whole set, such as
-a correlation over images, lists the `columns` that it is computed from: its `per_image` returns
-one value of each per image, and `over_images(values)` reduces them. Validation logs, `evaluate`,
+A metric is a row here and a function of its name in `formulas`. A metric of a whole set, such as a
+correlation over images, lists the `columns` that it is computed from. Validation logs, `evaluate`,
 `result.json`, sweeps, reports and the documentation read this table.
 
 Imports nothing heavy.
@@ -20,7 +18,7 @@ class Metric:
     """One row of the table.
 
     Attributes:
-        name: As it is logged, without `val/`; also its module in `lightning_colorize.metrics`.
+        name: As it is logged, without `val/`; also its function in `formulas`.
         goal: Which way is better; None where neither way always is.
         format: How a value is rounded, for `str.format`.
         help: One line for people.
