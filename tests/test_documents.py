@@ -323,15 +323,6 @@ def test_example_test_passes(charbonnier):
         test(error=1.0, expected=0.5)
 
 
-def test_example_keeps_the_style(tmp_path):
-    for path, text in example_files().items():
-        if path.endswith(".py"):
-            for words in (["check", "--quiet"], ["format", "--check", "--quiet"]):
-                command = [sys.executable, "-m", "ruff", *words, "--stdin-filename", path, "-"]
-                done = subprocess.run(command, input=text, cwd=ROOT, text=True, capture_output=True)
-                assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_oldest_versions_are_the_lower_bounds():
     lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]

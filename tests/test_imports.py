@@ -69,11 +69,14 @@ print(time.process_time() / before)
     assert float(done.stdout.splitlines()[-1]) < 1.2
 
 
-def test_importing_data_does_not_import_lightning():
-    code = "import sys, lightning_colorize.data.decoding; print('pytorch_lightning' in sys.modules)"
-    assert run_python(code).stdout == "False\n"
-
-
-def test_importing_the_package_imports_nothing_heavy():
-    code = f"import sys, lightning_colorize; print([n for n in {HEAVY} if n in sys.modules])"
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("lightning_colorize", HEAVY),
+        ("lightning_colorize.data.decoding", ("pytorch_lightning",)),
+        ("lightning_colorize.metrics.spec", ("torch", "pytorch_lightning", "numpy")),
+    ],
+)
+def test_importing_a_module_imports_nothing_heavy(module, heavy):
+    code = f"import sys, {module}; print([n for n in {heavy} if n in sys.modules])"
     assert run_python(code).stdout == "[]\n"
