@@ -58,7 +58,7 @@ METRICS: Rows = {
     "psnr-without-cap": (
         "metrics.formulas:psnr",
         calls("clamp", "it"),
-        "metrics/test_functional.py",
+        "metrics/test_collection.py",
     ),
     "metrics-under-autocast": (
         "metrics.functional:measure",
