@@ -76,6 +76,8 @@ def _option_row(parser: argparse.ArgumentParser, action: argparse.Action) -> lis
     default = action.default
     shown = default not in (None, False, argparse.SUPPRESS, []) and action.option_strings
     help_ = (action.help or "") % {**vars(action), "prog": parser.prog}
+    if shown:  # in a column of its own
+        help_ = re.sub(r" \(default: [^()]*\)", "", help_)
     if action.required and action.option_strings:
         help_ = f"{help_} (required)".strip()
     return [f"`{name}`".replace("|", "\\|"), cell(help_), f"`{default}`" if shown else ""]

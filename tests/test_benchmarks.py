@@ -30,26 +30,6 @@ def _near(summary, values):
     assert (summary["low"], summary["high"]) == pytest.approx((min(values), max(values)))
 
 
-def _check_origin(report, script):
-    assert report["command"].startswith(f"python benchmarks/{script}.py --quick")
-    where = report["environment"]
-    assert where["versions"]["torch"] == torch.__version__.partition("+")[0]
-    assert where["cpu_count"] == os.cpu_count()
-    assert where["cpu"]
-
-
-def _check_ratios(row):
-    """The ratios of a row are those of its raw times, round by round."""
-    rates = {
-        name: np.divide(way["raw"]["images"], way["raw"]["seconds"])
-        for name, way in row["ways"].items()
-    }
-    assert row["ratio"]
-    for name, ratio in row["ratio"].items():
-        ours, theirs = name.split("/")
-        _near(ratio, list(rates[ours] / rates[theirs]))
-
-
 def test_timing_rates():
     timing = Timing()
     for images, seconds in ((10, 1.0), (10, 2.0), (30, 1.0)):
@@ -102,46 +82,78 @@ def test_generated_images_have_camera_like_size(tmp_path):
     assert small.name == large.name  # written over: the same names each time
 
 
+def _report(name, folder, *words):
+    """Run a script at toy size and return its report, with its origin and ratios checked."""
+    path = folder / f"{name}.json"
+    with mock.patch.dict(os.environ):
+        _script(name).main(["--quick", "--pairs", "3", *words, "--json", str(path)])
+    report = json.loads(path.read_text())
+    assert report["command"].startswith(f"python benchmarks/{name}.py --quick")
+    where = report["environment"]
+    assert where["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert where["cpu_count"] == os.cpu_count()
+    assert where["cpu"]
+    for row in report.get("rows", []):
+        # The ratios of a row are those of its raw times, round by round.
+        rates = {
+            name: np.divide(way["raw"]["images"], way["raw"]["seconds"])
+            for name, way in row["ways"].items()
+        }
+        assert row["ratio"]
+        for ratio, summary in row["ratio"].items():
+            ours, theirs = ratio.split("/")
+            assert len(rates[ours]) == 3
+            _near(summary, list(rates[ours] / rates[theirs]))
+    return report
+
+
+@pytest.fixture
+def neighbors(monkeypatch):
+    """Some scripts import the one beside them."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
 def test_loader_benchmark(tmp_path, capsys):
     threads = torch.get_num_threads()
-    path = tmp_path / "loader.json"
-    _script("loader").main(["--quick", "--pairs", "3", "--size", "192", "--json", str(path)])
-    report = json.loads(path.read_text())
-    _check_origin(report, "loader")
+    report = _report("loader", tmp_path, "--size", "192")
     assert torch.get_num_threads() == threads
     for row in report["rows"]:
         assert set(row["ways"]) == {"uint8", "lab", "decode", "notebook", "notebook_bilinear"}
-        assert all(len(way["raw"]["seconds"]) == 3 for way in row["ways"].values())
         # From the same pixels both ways end at the same (L, ab).
         assert row["difference"]["lab_max"] < 0.01
         assert row["difference"]["pixels_mean"] < 2.0
-        _check_ratios(row)
         assert row["ratio"]["uint8/notebook"]["median"] > 1.0
     assert report["rows"][0]["difference"]["pixels_max"] <= 2
 
 
-def test_lab_benchmark(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)  # the script imports its neighbor
-    path = tmp_path / "lab.json"
-    _script("lab").main(["--quick", "--pairs", "3", "--size", "128", "--json", str(path)])
-    report = json.loads(path.read_text())
-    _check_origin(report, "lab")
-    (row,) = report["rows"]
-    _check_ratios(row)
+@pytest.mark.usefixtures("neighbors")
+def test_lab_benchmark(tmp_path):
+    (row,) = _report("lab", tmp_path, "--size", "128")["rows"]
     assert row["largest_error"]["ours"] < 1e-3
     assert row["ratio"]["to_lab/to_lab_skimage"]["median"] > 1.0
 
 
-def test_fit_overhead_benchmark(tmp_path, capsys):
-    path = tmp_path / "fit_overhead.json"
-    words = ["--quick", "--pairs", "3", "--batch-size", "4", "--json", str(path)]
-    with mock.patch.dict(os.environ):
-        _script("fit_overhead").main(words)
-    report = json.loads(path.read_text())
-    _check_origin(report, "fit_overhead")
-    assert (report["experiment"], report["size"], report["pairs"]) == ("quickstart", 32, 3)
-    fit, bare = (np.array(report["raw_seconds"][name]) for name in ("fit", "bare"))
-    assert len(fit) == len(bare) == 3
+@pytest.mark.usefixtures("neighbors")
+def test_shards_benchmark(tmp_path):
+    (row,) = _report("shards", tmp_path, "--size", "64")["rows"]
+    assert set(row["ways"]) == {"folder", "jpeg", "uint8"}
+    assert row["bytes"]["jpeg"] < row["bytes"]["uint8"] < row["bytes"]["folder"]
+    assert all(ratio["median"] > 1.5 for ratio in row["ratio"].values())
+    assert row["check"] > 0
+
+
+@pytest.mark.usefixtures("neighbors")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("fit_overhead", []),
+        ("gan_step", ["--model.encoder.width", "4", "--model.discriminator.width", "4"]),
+    ],
+)
+def test_overhead_of_fit_benchmarks(tmp_path, capsys, name, words):
+    report = _report(name, tmp_path, "--batch-size", "4", *words)
+    fit, bare = (np.array(report["raw_seconds"][way]) for way in ("fit", "bare"))
+    assert len(fit) == len(bare) == report["pairs"] == 3
     assert (fit > 0).all()
     _near(report["ratio"], list(fit / bare))
     step = report["milliseconds_per_step"]
@@ -150,30 +162,11 @@ def test_fit_overhead_benchmark(tmp_path, capsys):
     assert 0.3 < report["ratio"]["median"] < 4.0
 
 
-@pytest.fixture
-def gan_step(monkeypatch):
-    """benchmarks/gan_step.py, which stands on the script beside it."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return _script("gan_step")
-
-
-def test_gan_step_benchmark(gan_step, tmp_path, capsys):
-    path = tmp_path / "gan_step.json"
-    words = ["--quick", "--pairs", "2", "--batch-size", "4", "--json", str(path)]
-    words += ["--model.encoder.width", "4", "--model.discriminator.width", "4"]
-    with mock.patch.dict(os.environ):
-        gan_step.main(words)
-    report = json.loads(path.read_text())
-    _check_origin(report, "gan_step")
-    assert (report["experiment"], report["size"], report["pairs"]) == ("cgan_pix2pix", 32, 2)
-    fit, bare = (np.array(report["raw_seconds"][name]) for name in ("fit", "bare"))
-    _near(report["ratio"], list(fit / bare))
-
-
-def test_the_bare_gan_takes_the_same_steps(gan_step, one_batch):  # noqa: F811
+@pytest.mark.usefixtures("neighbors")
+def test_the_bare_gan_takes_the_same_steps(one_batch):  # noqa: F811
     task, bare = make_gan(), make_gan()
     batch = train(task, one_batch, max_steps=2).batches[0]
-    training = gan_step.BareGAN(bare, torch.device("cpu"))
+    training = _script("gan_step").BareGAN(bare, torch.device("cpu"))
     for _ in range(2):
         training.step(batch)
     found = bare.state_dict()
@@ -192,46 +185,10 @@ def test_documents_match_results():
         assert f"<!-- table: {name} -->\n\n| " in page
 
 
-def test_wrong_number_in_a_document():
-    tables = _script("tables")
-    report = json.loads((BENCHMARKS / "results" / "fit_overhead.json").read_text())
-    median = f"{report['ratio']['median']:.3f}"
-    right = tables.render("before\n<!-- table: fit_overhead -->\n<!-- end -->\nafter\n")
-    assert right.startswith("before\n")
-    assert right.endswith("after\n")
-    assert f"| {median} (" in right
-    wrong = right.replace(f"| {median} (", "| 0.500 (")
-    assert tables.render(wrong) == right
-
-
-def test_unknown_marker_is_an_error():
-    tables = _script("tables")
-    with pytest.raises(ValueError, match="no table speed"):
-        tables.render("<!-- table: speed -->\n<!-- end -->")
-    with pytest.raises(ValueError, match="lacks its"):
-        tables.render("<!-- table: loader -->\n")
-
-
-def test_missing_results_are_marked(tmp_path):
-    tables = _script("tables")
-    text = "before\n<!-- table: gpu -->\nold figures\n<!-- end -->\nafter\n"
-    assert tables.missing(text, tmp_path) == []
-    told = tables.render(text, tmp_path)
-    assert "old figures" not in told
-    assert "\nNot measured; `python benchmarks/gpu.py` on a machine with a GPU" in told
-    assert tables.render(told, tmp_path) == told
-
-
-def test_quick_results_are_not_documented(tmp_path):
-    (tmp_path / "gpu.json").write_text(json.dumps({"toy": True}))
-    with pytest.raises(ValueError, match="of a toy size"):
-        _script("tables").render("<!-- table: gpu -->\n<!-- end -->\n", tmp_path)
-
-
 @pytest.mark.slow
-def test_gpu_benchmark_at_toy_size(monkeypatch, tmp_path, capsys):
+@pytest.mark.usefixtures("neighbors")
+def test_gpu_benchmark_at_toy_size(tmp_path, capsys):
     """All of its parts, on a CPU: there all of them must agree exactly."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
     path = tmp_path / "gpu.json"
     before = torch.backends.cudnn.conv.fp32_precision
     with mock.patch.dict(os.environ):
@@ -262,45 +219,40 @@ def test_gpu_benchmark_at_toy_size(monkeypatch, tmp_path, capsys):
     assert "| resumed | 0.0e+00 |" in rendered
 
 
-def test_skipped_parts_are_named(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    script = _script("gpu")
-    budget = script.Budget(minutes=1)
-    assert budget.run("short", 1, lambda: 5) == 5
-    assert budget.run("long", 61, lambda: 5) is None
-    assert (budget.skipped, list(budget.seconds)) == (["long"], ["short"])
-    runs = {"fp32, eager": {"images_per_second": 10.0}, "all": {"images_per_second": 42.0}}
-    ratios = script.ratios(runs | {"bf16": None}, None)
-    assert (ratios["all"], ratios["bf16"], ratios["all / notebook"]) == (4.2, None, None)
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_gpu_benchmark_measures_no_cpu(monkeypatch, tmp_path, capsys):
-    monkeypatch.syspath_prepend(BENCHMARKS)
+@pytest.mark.usefixtures("neighbors")
+def test_gpu_benchmark_measures_no_cpu(tmp_path, capsys):
     path = tmp_path / "gpu.json"
     assert _script("gpu").main(["--json", str(path)]) == 2
     assert "there is no GPU here" in capsys.readouterr().err
     assert not path.exists()
 
 
-def test_hyperband_replay():
-    script = _script("hyperband")
-    rule = script.Hyperband((1,), 3, strict=False)
-    good, fair, poor = [5.0, 6.0, 7.0, 9.0], [4.0, 5.0, 5.0, 6.0], [1.0, 1.0, 1.0, 1.0]
-    # The first has nobody to be compared with; both others are behind it at their first value.
-    spent, regret = script.replay([good, fair, poor], "maximize", rule)
-    assert spent == pytest.approx((4 + 1 + 1) / 12)
-    assert regret == 0
-    # What is late to rise is missed: 9 - 6 of 9 - 6, the median.
-    late = [0.0, 6.0, 7.0, 9.0]
-    spent, regret = script.replay([fair, late, poor], "maximize", rule)
-    assert spent == pytest.approx((4 + 1 + 4) / 12)
-    assert regret == pytest.approx(1)
-    # Less is better, and everything is the other way round.
-    assert script.replay([poor, fair, good], "minimize", rule) == (
-        pytest.approx((4 + 1 + 1) / 12),
-        0,
-    )
+def test_metrics_table(tmp_path):
+    tables = _script("tables")
+    metrics = {"ssim": 0.92345, "ciede2000": 11.5, "colorfulness_ratio": 0.4567, "ab_corr": 0.3}
+    report = {
+        "command": "lightning-colorize evaluate ...",
+        "metrics": {
+            "fine-tuned": metrics | {"psnr": 22.987},
+            "grey": metrics | {"psnr": 21.98, "colorfulness_ratio": 0.0, "ab_corr": 0.0},
+        },
+        "environment": {
+            "git_commit": "0123456789abcdef",
+            "versions": {"torch": "2.11.0"},
+            "cpu": "a CPU",
+            "cpu_count": 2,
+        },
+    }
+    text = "<!-- table: photos_cpu -->\n<!-- end -->\n"
+    assert tables.missing(text, tmp_path) == ["photos_cpu"]
+    assert tables.render(text, tmp_path) == text
+    (tmp_path / "photos_cpu.json").write_text(json.dumps(report))
+    lines = tables.render(text, tmp_path).splitlines()
+    assert lines[2] == "|  | psnr | ssim | ciede2000 | colorfulness_ratio | ab_corr |"
+    assert lines[4] == "| fine-tuned | 22.99 | 0.9234 | 11.50 | 0.457 | 0.300 |"
+    assert lines[5] == "| grey | 21.98 | 0.9234 | 11.50 | 0.000 | 0.000 |"
+    assert "commit 0123456789, 2 cores of a CPU, torch 2.11.0" in lines[7]
 
 
 def test_hyperband_on_recorded_trials(tmp_path, monkeypatch):
@@ -332,22 +284,8 @@ def test_results_have_provenance_without_paths():
         assert "/work" not in text
 
 
-def test_shards_benchmark(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    path = tmp_path / "shards.json"
-    _script("shards").main(["--quick", "--pairs", "3", "--size", "64", "--json", str(path)])
-    report = json.loads(path.read_text())
-    _check_origin(report, "shards")
-    (row,) = report["rows"]
-    assert set(row["ways"]) == {"folder", "jpeg", "uint8"}
-    assert row["bytes"]["jpeg"] < row["bytes"]["uint8"] < row["bytes"]["folder"]
-    _check_ratios(row)
-    assert all(ratio["median"] > 1.5 for ratio in row["ratio"].values())
-    assert row["check"] > 0
-
-
-def test_audit_benchmark(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
+@pytest.mark.usefixtures("neighbors")
+def test_audit_benchmark(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     photo, _ = write_images(folder, 2, 160, 120)

@@ -40,9 +40,6 @@ def test_the_help_names_every_command(capsys):
         assert f"\n  {name} " in out
     assert cli.main([]) == 2
     assert capsys.readouterr().out == out
-
-
-def test_the_version(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"lightning-colorize {__version__}\n"
 
@@ -71,13 +68,9 @@ def test_exit_codes(fake_command, capsys, error, code, says):
     assert err.count("\n") <= 1
 
 
-def test_what_a_command_returns_is_the_exit_code(fake_command):
+def test_options_reach_a_command_and_wrong_ones_are_one_line(fake_command, capsys):
     fake_command(lambda args: args.number)
     assert [cli.main(["runs", "--number", str(code)]) for code in (0, 1)] == [0, 1]
-
-
-def test_wrong_options_of_a_command_are_one_line(fake_command, capsys):
-    fake_command(lambda args: 0)
     assert cli.main(["runs", "--number", "many"]) == 2
     err = capsys.readouterr().err
     assert err == "lightning-colorize: runs: argument --number: invalid int value: 'many'\n"

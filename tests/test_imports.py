@@ -75,6 +75,7 @@ print(time.process_time() / before)
         ("lightning_colorize", HEAVY),
         ("lightning_colorize.runs.record", (*HEAVY, "yaml")),
         ("lightning_colorize.data.decoding", ("pytorch_lightning",)),
+        ("lightning_colorize.metrics.spec", ("torch", "pytorch_lightning", "numpy")),
         pytest.param("lightning_colorize.training.loggers", ("wandb",), marks=pytest.mark.slow),
     ],
 )

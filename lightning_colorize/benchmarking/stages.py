@@ -16,8 +16,7 @@ from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.sources import Source
-from lightning_colorize.data.sources.base import Root, Splits
+from lightning_colorize.data.sources.base import GivenSplits
 from lightning_colorize.data.sources.listing import list_images, require_folder
 from lightning_colorize.data.splits import random_subset
 
@@ -95,7 +94,7 @@ class Bench:
             names = random_subset(names, _IN_MEMORY, seed=0)
         data = ColorizationDataModule(
             root=str(self.folder),
-            source=_Found({"train": FileImages(self.folder, names)}),
+            source=GivenSplits({"train": FileImages(self.folder, names)}),
             size=self.settings.size,
             batch_size=self.settings.batch_size,
             cache=cache,
@@ -166,16 +165,6 @@ class Bench:
             work, self.settings.seconds, warm_up=_warm_up_batches(loader), device=device
         )
         return Stage("together", detail, timing)
-
-
-class _Found(Source):
-    """A source of given images."""
-
-    def __init__(self, found: Splits) -> None:
-        self._found = found
-
-    def splits(self, root: Root | None) -> Splits:
-        return self._found
 
 
 def default_workers() -> list[int]:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.common.arguments import (
-    add_network_options,
+    add_measuring_options,
     expanded_path,
     require_positive,
 )
@@ -32,15 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "elsewhere; differences are relative to the first; NAME= is optional",
     )
     parser.add_argument(
-        "--data", metavar="FOLDER", type=expanded_path, required=True, help="folder of color images"
-    )
-    parser.add_argument(
         "--out", metavar="DIR", type=expanded_path, required=True, help="folder of the page"
-    )
-    parser.add_argument(
-        "--split",
-        choices=("test", "val", "train", "all"),
-        help="split of the images, as for evaluate",
     )
     parser.add_argument(
         "--max-images", metavar="N", type=int, help="a random subset, the same for every call"
@@ -56,12 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", metavar="N", type=int, default=0, help="seed of subset, intervals and study"
     )
-    parser.add_argument(
-        "--json", metavar="FILE", type=expanded_path, help="write the unrounded numbers"
-    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing page in DIR")
-    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="images per batch")
-    add_network_options(parser, "height and width in pixels")
+    add_measuring_options(parser, "split of the images, as for evaluate")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     for line in (*broken, *remarks(plan, report.measured)):
         print(line, file=sys.stderr)
     if report.rows:
-        print_plain(Console(), metrics_table(report.rows))
+        print_plain(Console(), metrics_table(report.rows, metrics=report.columns))
     else:
         print("the images are grey, so there are no metrics")
     for page in (INDEX, *([STUDY] if plan.study else [])):
@@ -152,7 +140,7 @@ def _as_json(plan: "Plan", report: "Report") -> dict[str, Any]:
         "size": plan.size,
         "images": len(report.measured.names),
         "unreadable": len(plan.found.images) - len(report.measured.names),
-        "missing": {missing.system: missing.names for missing in plan.missing},
+        "missing": plan.missing,
         "trained_on": plan.trained_on,
         "systems": {
             system.name: {

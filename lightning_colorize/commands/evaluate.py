@@ -4,12 +4,13 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.common.arguments import (
     add_checkpoint,
-    add_network_options,
+    add_measuring_options,
     expanded_path,
     require_positive,
 )
@@ -20,9 +21,9 @@ from lightning_colorize.common.provenance import versions
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lightning_colorize.data.sources import Root
-    from lightning_colorize.evaluation import Evaluation, EvaluationImages
+    from lightning_colorize.evaluation import EvaluationImages
     from lightning_colorize.inference import ColorizationModel, TrainingData
+    from lightning_colorize.metrics.spec import Metric
 
 HELP = "measure a checkpoint beside its baselines, optionally per folder"
 
@@ -31,24 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_checkpoint(parser, "checkpoint")
     parser.add_argument(
-        "--data", metavar="FOLDER", type=expanded_path, required=True, help="folder of color images"
-    )
-    parser.add_argument(
-        "--split",
-        choices=("test", "val", "train", "all"),
-        help="split of the folder: as in training if the checkpoint was trained on it, else as fit "
-        "would split it (default: test if it was trained on or has train, val and test, else all)",
-    )
-    parser.add_argument(
         "--group-by",
         choices=("folder",),
         help="also measure each sub-folder (category)",
     )
-    parser.add_argument(
-        "--json", metavar="FILE", type=expanded_path, help="write the unrounded numbers"
+    add_measuring_options(
+        parser,
+        "split of the folder: as in training if the checkpoint was trained on it, else as fit "
+        "would split it (default: test if it was trained on or has train, val and test, else all)",
     )
-    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="images per batch")
-    add_network_options(parser, "height and width in pixels")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     loaded = load_model(args.checkpoint, args.allow_class, device)
     trained = training_data(loaded.path)
-    own = trained is not None and _same(trained.root, args.data)
+    own = trained is not None and trained.is_of(args.data)
     source = trained.source(args.allow_class) if trained is not None and own else None
     found = find_images(args.data, args.split, source)
     size = args.size or loaded.size
@@ -80,41 +72,50 @@ def run(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - start
     if not result.images:
         raise UsageError(f"none of {len(found.images)} images in {args.data} can be read")
-    _print(Console(), args, result, found, size, seconds)
+    numbers = {
+        "checkpoint": str(loaded.path),
+        "data": str(args.data),
+        "split": found.split,
+        "size": size,
+        "images": result.images,
+        "unreadable": len(found.images) - result.images,
+        "metrics": result.rows,
+        "groups": {
+            name: {"images": result.counts[name], "metrics": rows}
+            for name, rows in result.groups.items()
+        },
+        "seconds": seconds,
+        "model_seconds": result.model_seconds,
+        "device": str(device),
+        "versions": versions(),
+    }
+    _print(Console(), numbers, loaded.task.metric_rows)
     for line in _remarks(args, loaded, trained, found):
         print(line, file=sys.stderr)
     if args.json is not None:
-        numbers = _as_json(args, result, loaded, found, size, seconds)
         write_atomic(args.json, json.dumps(numbers, indent=2) + "\n")
-    return 1 if result.images < len(found.images) else 0
+    return 1 if numbers["unreadable"] else 0
 
 
-def _print(
-    console: "Console",
-    args: argparse.Namespace,
-    result: "Evaluation",
-    found: "EvaluationImages",
-    size: int,
-    seconds: float,
-) -> None:
+def _print(console: "Console", numbers: Mapping[str, Any], metrics: "Sequence[Metric]") -> None:
     from lightning_colorize.evaluation import metrics_table, print_plain
 
-    for name, rows in result.groups.items():
-        print_plain(console, metrics_table(rows, f"{name} ({result.counts[name]})"))
-    print_plain(console, metrics_table(result.rows, "all" if result.groups else None))
-    which = "images" if found.split == "all" else f"{found.split} images"
-    unread = len(found.images) - result.images
+    groups = numbers["groups"]
+    for name, group in groups.items():
+        print_plain(
+            console, metrics_table(group["metrics"], f"{name} ({group['images']})", metrics)
+        )
+    print_plain(console, metrics_table(numbers["metrics"], "all" if groups else None, metrics))
+    which = "images" if numbers["split"] == "all" else f"{numbers['split']} images"
+    unread = numbers["unreadable"]
     more = f"; {unread:,} could not be read" if unread else ""
     console.print(
-        f"{result.images:,} {which} of {args.data} at {size} px, in {seconds:.1f} s{more}",
+        f"{numbers['images']:,} {which} of {numbers['data']} at {numbers['size']} px, in "
+        f"{numbers['seconds']:.1f} s{more}",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _same(root: "Root | None", data: Path) -> bool:
-    return isinstance(root, Path) and root.resolve() == data.resolve()
 
 
 def _remarks(
@@ -138,7 +139,7 @@ def _remarks(
     elif found.split != "train" and (
         count := count_trained(found.images, trained, args.allow_class)
     ):
-        hint = "; --split test takes none of them" if _same(trained.root, args.data) else ""
+        hint = "; --split test takes none of them" if trained.is_of(args.data) else ""
         lines.append(f"{count:,} of these {len(found.images):,} were trained on{hint}")
     if loaded.baselines is None:
         lines.append("the checkpoint has no baselines, so the table has no rows of them")
@@ -147,30 +148,3 @@ def _remarks(
 
 def _overlap(one: Path, other: Path) -> bool:
     return one.is_relative_to(other) or other.is_relative_to(one)
-
-
-def _as_json(
-    args: argparse.Namespace,
-    result: "Evaluation",
-    loaded: "ColorizationModel",
-    found: "EvaluationImages",
-    size: int,
-    seconds: float,
-) -> dict[str, Any]:
-    return {
-        "checkpoint": str(loaded.path),
-        "data": str(args.data),
-        "split": found.split,
-        "size": size,
-        "images": result.images,
-        "unreadable": len(found.images) - result.images,
-        "metrics": result.rows,
-        "groups": {
-            name: {"images": result.counts[name], "metrics": rows}
-            for name, rows in result.groups.items()
-        },
-        "seconds": seconds,
-        "model_seconds": result.model_seconds,
-        "device": str(loaded.task.device),
-        "versions": versions(),
-    }

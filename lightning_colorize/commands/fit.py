@@ -111,4 +111,4 @@ def train(cli: "ColorizeCLI", resume_from: Path | None = None) -> None:
         cli.trainer.test(cli.model, cli.datamodule, verbose=False)
     result = RunResult.read(cli.folder)
     if cli.trainer.is_global_zero and result is not None:
-        print_result(result, cli.folder)
+        print_result(result, cli.folder, cli.model.metric_rows)

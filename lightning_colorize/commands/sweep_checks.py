@@ -32,8 +32,9 @@ def check(sweep: Sweep, file: Path) -> None:
         return
     _refuse_none(sweep, file)
     lines = [fit_words(expand(sweep, values)) or [] for values in (first, *others)]
-    check_words(lines, f"{file}: ")
-    _refuse_metric(sweep, file)
+    models = [config.model.init_args for config in check_words(lines, f"{file}: ")]
+    own = {name for model in models for name in model.get("metrics") or {}}
+    _refuse_metric(sweep, file, own)
 
 
 def fit_words(words: list[str]) -> list[str] | None:
@@ -82,10 +83,11 @@ def _refuse_none(sweep: Sweep, file: Path) -> None:
             )
 
 
-def _refuse_metric(sweep: Sweep, file: Path) -> None:
+def _refuse_metric(sweep: Sweep, file: Path, own: set[str]) -> None:
     from lightning_colorize.metrics.spec import NAMES
 
-    names = ["val/loss", *(f"{split}/{name}" for split in ("val", "test") for name in NAMES)]
+    logged = (*NAMES, *sorted(own))
+    names = ["val/loss", *(f"{split}/{name}" for split in ("val", "test") for name in logged)]
     if sweep.metric is not None and sweep.metric.name not in names:
         raise UsageError(
             f"{file}: metric.name: '{sweep.metric.name}' is never logged; "

@@ -54,6 +54,19 @@ def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None
     )
 
 
+def add_measuring_options(parser: argparse.ArgumentParser, split_help: str) -> None:
+    """Add the options of a measurement: its images, its JSON file, and the network's options."""
+    parser.add_argument(
+        "--data", metavar="FOLDER", type=expanded_path, required=True, help="folder of color images"
+    )
+    parser.add_argument("--split", choices=("test", "val", "train", "all"), help=split_help)
+    parser.add_argument(
+        "--json", metavar="FILE", type=expanded_path, help="write the unrounded numbers"
+    )
+    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="images per batch")
+    add_network_options(parser, "height and width in pixels")
+
+
 def require_positive(args: argparse.Namespace, *names: str) -> None:
     """Refuse numbers that are not positive.
 

@@ -166,12 +166,17 @@ def _value(value: Any, hint: Any, trust: Trust) -> Any:
     options = _options(hint)
     if isinstance(value, dict) and "class_path" in value:
         factory = _build(value, trust)
-        return factory if any(get_origin(o) is Callable for o in options) else factory()
+        if any(get_origin(o) is Callable for o in options):
+            return factory
+        made = factory()
+        if not hasattr(made, "init_arguments"):  # `describe` needs them
+            made.init_arguments = ((), factory.keywords)
+        return made
     if isinstance(value, dict):
-        made: Any = next(filter(dataclasses.is_dataclass, options), None)
-        hints = {} if made is None else get_type_hints(made)
+        cls: Any = next(filter(dataclasses.is_dataclass, options), None)
+        hints = {} if cls is None else get_type_hints(cls)
         fields = {k: _value(v, hints.get(k), trust) for k, v in value.items()}
-        return fields if made is None else made(**fields)
+        return fields if cls is None else cls(**fields)
     if isinstance(value, list):
         of = next((get_args(o)[0] for o in options if get_origin(o) is list), None)
         return [_value(v, of, trust) for v in value]

@@ -1,7 +1,7 @@
 """The images of a comparison: those that every system has."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -21,19 +21,6 @@ from lightning_colorize.evaluation.systems import Given, Network, System
 from lightning_colorize.inference import TrainingData, training_data
 
 
-@dataclass(frozen=True)
-class Missing:
-    """Images that a system lacks.
-
-    Attributes:
-        system: Its name.
-        names: Names of the true images.
-    """
-
-    system: str
-    names: list[str]
-
-
 def find_truth(
     data: Path, split: SplitName | None, systems: Sequence[System], allow: Sequence[str]
 ) -> EvaluationImages:
@@ -45,7 +32,7 @@ def find_truth(
         UsageError: If there are no images, or no such split.
     """
     for trained in _training(systems).values():
-        if isinstance(trained.root, Path) and trained.root.resolve() == data.resolve():
+        if trained.is_of(data):
             source = trained.source(allow)
             if isinstance(source, FolderSource):
                 return find_images(data, split, source)
@@ -58,8 +45,8 @@ def choose_images(
     systems: Sequence[System],
     most: int | None,
     seed: int,
-) -> tuple[EvaluationImages, list[Missing]]:
-    """Return the images that all systems have, and those that each lacks.
+) -> tuple[EvaluationImages, dict[str, list[str]]]:
+    """Return the images that all systems have, and the names of those that a system lacks.
 
     Args:
         data: The folder of the true images.
@@ -72,7 +59,7 @@ def choose_images(
         UsageError: If no image is left.
     """
     names = [found.images.name(i) for i in range(len(found.images))]
-    missing = []
+    missing = {}
     for system in systems:
         if isinstance(system, Given):
             without = [name for name in names if system.images.find(name) is None]
@@ -82,8 +69,8 @@ def choose_images(
                     f"their relative names without suffix, such as {names[0]}"
                 )
             if without:
-                missing.append(Missing(system.name, without))
-    lost = {name for each in missing for name in each.names}
+                missing[system.name] = without
+    lost = {name for without in missing.values() for name in without}
     common = [name for name in names if name not in lost]
     if not common:
         raise UsageError("no image is common to all systems")

@@ -15,13 +15,13 @@ from lightning_colorize.data.images import ConcatImages, FileImages, ImageSet
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.sources import (
     FolderSource,
-    Root,
     ShardSource,
     Source,
     SourceError,
     Splits,
     is_pack,
 )
+from lightning_colorize.data.sources.base import GivenSplits
 from lightning_colorize.data.sources.listing import require_folder
 from lightning_colorize.data.splits import split_of
 from lightning_colorize.inference import TrainingData
@@ -61,7 +61,7 @@ class EvaluationImages:
             device: Device of the conversion.
         """
         datamodule = ColorizationDataModule(
-            source=_ImagesSource(self.images),
+            source=GivenSplits({"test": self.images}),
             size=size,
             batch_size=batch_size,
             cache="never",  # each image is read once
@@ -70,16 +70,6 @@ class EvaluationImages:
         datamodule.setup("test")
         for raw in datamodule.loader("test"):
             yield to_color_batch(RawBatch(raw.rgb.to(device), raw.names))
-
-
-class _ImagesSource(Source):
-    """A source of given images."""
-
-    def __init__(self, images: ImageSet) -> None:
-        self.images = images
-
-    def splits(self, root: Root | None) -> Splits:
-        return {"test": self.images}
 
 
 def find_images(

@@ -89,7 +89,7 @@ def evaluate_batches(
         batches: On the task's device.
         group: An image's name to its category; None for no categories.
     """
-    overall = _Rows(task.device, baselines)
+    overall = _Rows(task, baselines)
     groups: dict[str, _Rows] = {}
     counts: Counter[str] = Counter()
     result = Evaluation()
@@ -110,7 +110,7 @@ def evaluate_batches(
         counts.update(of)
         for name in dict.fromkeys(of):
             if name not in groups:
-                groups[name] = _Rows(task.device, baselines)
+                groups[name] = _Rows(task, baselines)
             groups[name].update(batch, predictions, [i for i, g in enumerate(of) if g == name])
     if result.images:
         result.rows = overall.compute()
@@ -122,10 +122,10 @@ def evaluate_batches(
 class _Rows:
     """A metric collection for each row."""
 
-    def __init__(self, device: torch.device, baselines: Baselines | None) -> None:
+    def __init__(self, task: ColorizationTask, baselines: Baselines | None) -> None:
         names = (MODEL,) if baselines is None else (MODEL, *BASELINES)
         self.metrics: dict[str, MetricCollection] = {
-            name: colorization_metrics().to(device) for name in names
+            name: colorization_metrics("", task.own_metrics).to(task.device) for name in names
         }
 
     def update(

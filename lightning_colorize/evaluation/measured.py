@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.systems import Colored, Network, System
-from lightning_colorize.metrics import BASELINES, Baselines
+from lightning_colorize.metrics import BASELINES, Baselines, spec
 from lightning_colorize.metrics.functional import measure
 
 
@@ -24,6 +25,8 @@ class Measured:
         baselines: Names of the baselines, whose rows follow those of the systems.
         names: Names of the images.
         values: (rows, columns of `spec.COLUMNS`, images); None without truth.
+        own: The networks' own metrics: over all images, without values of each.
+        own_values: (rows, own metrics); empty without truth.
         disagreement: Distance of the systems from their common mean, in LAB units, mean over
             systems and pixels: (images,).
         broken: Errors of the systems' own images.
@@ -34,6 +37,8 @@ class Measured:
     baselines: list[str]
     names: list[str] = field(default_factory=list)
     values: np.ndarray | None = None
+    own: list[spec.Metric] = field(default_factory=list)
+    own_values: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     disagreement: np.ndarray = field(default_factory=lambda: np.empty(0))
     broken: list[ImageError] = field(default_factory=list)
     undefined: Counter[str] = field(default_factory=Counter)
@@ -64,6 +69,7 @@ def measure_systems(
     baselines = _baselines(systems)
     extra = ["grey"] if baselines is None else list(BASELINES)
     result = Measured([s.name for s in systems], extra if truth else [])
+    result.own, own = _own_metrics(systems, len(result.rows))
     values: list[Tensor] = []
     disagreement: list[Tensor] = []
     for whole in batches:
@@ -82,13 +88,27 @@ def measure_systems(
             measured = [measure(batch.L, row.ab, batch.ab, row.L) for row in rows]
             of_batch = torch.stack(measured).cpu()
             values.append(of_batch)
+            for row, metrics in zip(rows, own, strict=True):
+                for metric in metrics:
+                    metric.update(batch.L, row.ab, batch.ab)
         for i, name in enumerate(batch.names):
             show(name, None if of_batch is None else of_batch[: len(systems), :, i])
     if result.names:
         result.disagreement = torch.cat(disagreement).cpu().numpy()
         if truth:
             result.values = torch.cat(values, dim=2).double().numpy()
+            result.own_values = np.array([[float(m.compute()) for m in row] for row in own])
     return result
+
+
+def _own_metrics(
+    systems: Sequence[System], rows: int
+) -> tuple[list[spec.Metric], list[list[Metric]]]:
+    """Return the own metrics of all networks, each name once, and a copy of each for every row."""
+    tasks = [system.loaded.task for system in systems if isinstance(system, Network)]
+    known = {m.name: m for task in tasks for m in task.metric_rows if m.name in task.own_metrics}
+    own = {name: m.to(task.device) for task in tasks for name, m in task.own_metrics.items()}
+    return list(known.values()), [[own[name].clone() for name in known] for _ in range(rows)]
 
 
 def _baselines(systems: Sequence[System]) -> Baselines | None:

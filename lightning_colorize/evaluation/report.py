@@ -1,6 +1,6 @@
 """The summary at the end of a training run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,21 +8,27 @@ from rich.console import Console
 
 from lightning_colorize.evaluation.measure import MODEL
 from lightning_colorize.evaluation.table import metrics_table, print_plain
+from lightning_colorize.metrics.spec import METRICS, Metric
 from lightning_colorize.runs.folder import IMAGES
 from lightning_colorize.runs.result import RunResult
 
 
-def print_result(result: RunResult, folder: Path, console: Console | None = None) -> None:
+def print_result(
+    result: RunResult,
+    folder: Path,
+    metrics: Sequence[Metric] = METRICS,
+    console: Console | None = None,
+) -> None:
     """Print a run's metrics beside its baselines, its use of compute, and the next commands."""
     console = console or Console()
     epoch = "last epoch" if result.monitor is None else "best epoch"
     for split, title in {"val": f"validation, {epoch}", "test": "test"}.items():
         rows = {
-            name: _of_split(metrics, split)
-            for name, metrics in {MODEL: result.metrics, **result.baselines}.items()
+            name: _of_split(values, split)
+            for name, values in {MODEL: result.metrics, **result.baselines}.items()
         }
         if rows[MODEL]:
-            print_plain(console, metrics_table(rows, title))
+            print_plain(console, metrics_table(rows, title, metrics))
     for name, value in _lines(result, folder):
         console.print(f"[bold]{name:<9}[/] ", end="", highlight=False)
         console.print(value, markup=False, highlight=False, soft_wrap=True)

@@ -41,17 +41,14 @@ class System(ABC):
     Attributes:
         name: Name on the page.
         place: The path as given.
+        kind: What it is, in a few words.
         run: The run folder around it, if any.
     """
 
     name: str
     place: Path
+    kind: str
     run: Path | None = None
-
-    @property
-    @abstractmethod
-    def kind(self) -> str:
-        """The kind of system, in a few words."""
 
     def load(self, names: Sequence[str], side: int) -> list[ImageError]:
         """Read the files of a batch; return the errors."""
@@ -77,12 +74,8 @@ class Network(System):
         self.name = name
         self.place = place
         self.loaded = loaded
+        self.kind = loaded.path.name
         self.run = run_of(loaded.path)
-
-    @property
-    def kind(self) -> str:
-        """Its checkpoint's file name."""
-        return self.loaded.path.name
 
     def color(self, batch: ColorBatch) -> Colored:
         """Return the prediction on the true lightness, as `evaluate` measures it."""
@@ -96,15 +89,12 @@ class Network(System):
 class Given(System):
     """A folder of images colorized elsewhere."""
 
+    kind = "images"
+
     def __init__(self, name: str, place: Path, images: GivenImages) -> None:
         self.name = name
         self.place = place
         self.images = images
-
-    @property
-    def kind(self) -> str:
-        """Always `images`."""
-        return "images"
 
     def load(self, names: Sequence[str], side: int) -> list[ImageError]:
         """Read the images of a batch."""

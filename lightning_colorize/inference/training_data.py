@@ -26,6 +26,10 @@ class TrainingData:
     root: Root | None
     spec: dict[str, Any] | None
 
+    def is_of(self, folder: Path) -> bool:
+        """Return whether it was read from this folder."""
+        return isinstance(self.root, Path) and self.root.resolve() == folder.resolve()
+
     def source(self, allow: Sequence[str] = ()) -> Source:
         """Build the source, which splits the images as in training.
 

@@ -1,12 +1,23 @@
 """Losses of predictions, and adversarial losses of logits: one per file."""
 
-from lightning_colorize.losses import adversarial
-from lightning_colorize.losses.adversarial import *  # noqa: F403
+from lightning_colorize.losses.adversarial.base import AdversarialLoss
+from lightning_colorize.losses.adversarial.bce import BCEAdversarial
+from lightning_colorize.losses.adversarial.hinge import Hinge
+from lightning_colorize.losses.adversarial.lsgan import LSGAN
 from lightning_colorize.losses.base import Loss
 from lightning_colorize.losses.huber import Huber
 from lightning_colorize.losses.l1 import L1
 from lightning_colorize.losses.mse import MSE
 from lightning_colorize.losses.weighted_sum import WeightedSum
 
-__all__ = ["L1", "MSE", "Huber", "Loss", "WeightedSum"]
-__all__ += adversarial.__all__
+__all__ = [
+    "L1",
+    "LSGAN",
+    "MSE",
+    "AdversarialLoss",
+    "BCEAdversarial",
+    "Hinge",
+    "Huber",
+    "Loss",
+    "WeightedSum",
+]

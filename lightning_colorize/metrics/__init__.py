@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_colorize.metrics.baselines import BASELINES, Baselines
     from lightning_colorize.metrics.collection import colorization_metrics
-    from lightning_colorize.metrics.diversity import diversity_ratio
     from lightning_colorize.metrics.functional import per_image
-    from lightning_colorize.metrics.training import batch_metrics
+    from lightning_colorize.metrics.training import batch_metrics, diversity_ratio
 
 __all__ = [
     "BASELINES",
@@ -28,7 +27,7 @@ _MODULES = {
     "Baselines": "baselines",
     "batch_metrics": "training",
     "colorization_metrics": "collection",
-    "diversity_ratio": "diversity",
+    "diversity_ratio": "training",
     "per_image": "functional",
 }
 

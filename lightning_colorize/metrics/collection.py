@@ -5,6 +5,8 @@ one compute group, so that only the first updates and the others refer to its va
 stored and not sums because a correlation over images needs them; 50,000 images take 2 MB.
 """
 
+from collections.abc import Mapping
+
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities import dim_zero_cat
@@ -13,7 +15,9 @@ from lightning_colorize.metrics import spec
 from lightning_colorize.metrics.functional import measure, over_images
 
 
-def colorization_metrics(prefix: str = "") -> MetricCollection:
+def colorization_metrics(
+    prefix: str = "", own: Mapping[str, Metric] | None = None
+) -> MetricCollection:
     """Return the collection of all metrics, to be updated with (L, ab_hat, ab).
 
     `update(L, ab_hat, ab)` takes L: (B, 1, H, W) in [0, 100], the lightness of the true colors,
@@ -23,11 +27,14 @@ def colorization_metrics(prefix: str = "") -> MetricCollection:
 
     Args:
         prefix: Put before the names: "val/" gives "val/psnr".
+        own: Further metrics by name, with the same `update`; they are copied.
     """
     metrics: dict[str, Metric | MetricCollection] = {
         metric.name: ColorizationMetric(metric) for metric in spec.METRICS
     }
-    return MetricCollection(metrics, prefix=prefix, compute_groups=[list(metrics)])
+    groups = [list(metrics), *([name] for name in own or {})]
+    copies = {name: metric.clone() for name, metric in (own or {}).items()}
+    return MetricCollection({**metrics, **copies}, prefix=prefix, compute_groups=groups)
 
 
 class ColorizationMetric(Metric):

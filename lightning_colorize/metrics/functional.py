@@ -1,12 +1,10 @@
 """All metrics of `spec` at once: per image, and reduced over images."""
 
-from importlib import import_module
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
 from lightning_colorize.color import full_precision
+from lightning_colorize.metrics import formulas
 from lightning_colorize.metrics.images import ImagePair
 from lightning_colorize.metrics.spec import COLUMNS, METRICS, Metric
 
@@ -29,7 +27,7 @@ def measure(L: Tensor, ab_hat: Tensor, ab: Tensor, L_hat: Tensor | None = None) 
     values: dict[str, Tensor] = {}
     with full_precision(images.L):
         for metric in METRICS:
-            measured = _module(metric).per_image(images)
+            measured = getattr(formulas, metric.name)(images)
             values |= zip(metric.inputs, measured.view(-1, len(images.L)), strict=True)
     return torch.stack([values[column] for column in COLUMNS])
 
@@ -51,11 +49,7 @@ def over_images(metric: Metric, values: Tensor) -> Tensor:
         (...).
     """
     chosen = values[[COLUMNS.index(column) for column in metric.inputs]]
-    reduced: Tensor = (
-        chosen[0].mean(-1) if metric.per_image else _module(metric).over_images(chosen)
-    )
+    if metric.per_image:
+        return chosen[0].mean(-1)
+    reduced: Tensor = getattr(formulas, f"{metric.name}_over_images")(chosen)
     return reduced
-
-
-def _module(metric: Metric) -> ModuleType:
-    return import_module(f"lightning_colorize.metrics.{metric.name}")

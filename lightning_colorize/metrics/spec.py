@@ -1,9 +1,7 @@
 """The table of metrics: what each is called, which way is better, how it is shown.
 
-A metric is a row here and a module of its name beside this file. Such a module has a function
-`per_image(images)`, which returns the metric of each image, (B,). A metric of a whole set, such as
-a correlation over images, lists the `columns` that it is computed from: its `per_image` returns
-one value of each per image, and `over_images(values)` reduces them. Validation logs, `evaluate`,
+A metric is a row here and a function of its name in `formulas`. A metric of a whole set, such as a
+correlation over images, lists the `columns` that it is computed from. Validation logs, `evaluate`,
 `result.json`, sweeps, reports and the documentation read this table.
 
 Imports nothing heavy.
@@ -20,7 +18,7 @@ class Metric:
     """One row of the table.
 
     Attributes:
-        name: As it is logged, without `val/`; also its module in `lightning_colorize.metrics`.
+        name: As it is logged, without `val/`; also its function in `formulas`.
         goal: Which way is better; None where neither way always is.
         format: How a value is rounded, for `str.format`.
         help: One line for people.
@@ -45,6 +43,18 @@ class Metric:
     def inputs(self) -> tuple[str, ...]:
         """The names of the per-image values that it is computed from."""
         return self.columns or (self.name,)
+
+    @property
+    def full_help(self) -> str:
+        """The line of help, with the direction in which it is better."""
+        directions = {"max": "; higher is better", "min": "; lower is better", None: ""}
+        return self.help + directions[self.goal]
+
+    @classmethod
+    def own(cls, name: str, higher_is_better: bool | None) -> "Metric":
+        """Return the row of a user's own metric, which a configuration names."""
+        goals: dict[bool | None, Goal] = {True: "max", False: "min"}
+        return cls(name, goals.get(higher_is_better), "{:.4g}", "a metric of the configuration")
 
 
 METRICS = (
@@ -89,21 +99,7 @@ GOALS: dict[str, Goal] = {
 }
 """Which way is better, of the loss too; a metric without a goal has no entry."""
 
-_BY_NAME = {metric.name: metric for metric in METRICS}
-
 
 def metric_goal(name: str) -> Goal | None:
     """Return which way a logged metric (`val/psnr`) is better; None where neither way is."""
     return GOALS.get(name.rpartition("/")[2])
-
-
-def format_metric(name: str, value: float) -> str:
-    """Return a metric's value as tables show it."""
-    return _BY_NAME[name].format.format(value)
-
-
-def metric_help(name: str) -> str:
-    """Return a metric's line of help, with the direction in which it is better."""
-    metric = _BY_NAME[name]
-    directions = {"max": "; higher is better", "min": "; lower is better", None: ""}
-    return metric.help + directions[metric.goal]

@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor
 
-from lightning_colorize.metrics import ab_corr, colorfulness_ratio
-from lightning_colorize.metrics.diversity import diversity_ratio
+from lightning_colorize.metrics import formulas
 from lightning_colorize.metrics.images import ImagePair
+
+# Below this (in LAB units) the distance between mean colors is rounding.
+_EQUAL = 1e-3
 
 
 @torch.no_grad()
@@ -19,7 +21,34 @@ def batch_metrics(L: Tensor, ab_hat: Tensor, ab: Tensor) -> dict[str, Tensor]:
     """
     images = ImagePair(L, ab_hat, ab)
     return {
-        "colorfulness_ratio": colorfulness_ratio.over_images(colorfulness_ratio.per_image(images)),
-        "ab_corr": ab_corr.over_images(ab_corr.per_image(images)),
+        "colorfulness_ratio": formulas.colorfulness_ratio_over_images(
+            formulas.colorfulness_ratio(images)
+        ),
+        "ab_corr": formulas.ab_corr_over_images(formulas.ab_corr(images)),
         "diversity": diversity_ratio(ab_hat, ab),
     }
+
+
+@torch.no_grad()
+def diversity_ratio(ab_hat: Tensor, ab: Tensor) -> Tensor:
+    """Return the spread of predicted mean colors over images, as a share of the true spread.
+
+    The mean over pairs of images of the distance between their mean (a, b), divided by that of the
+    truth: 0 if all images have one tint, 1 if they vary as much as the truth.
+
+    Args:
+        ab_hat: (B, 2, H, W) in LAB units, predicted.
+        ab: (B, 2, H, W) in LAB units, true.
+
+    Returns:
+        A scalar, fp32; nan if the truth does not vary, or for a single image.
+    """
+    spread = _mean_distance(ab)
+    return torch.where(spread > _EQUAL, _mean_distance(ab_hat) / spread, torch.nan)
+
+
+def _mean_distance(ab: Tensor) -> Tensor:
+    means = ab.float().mean(dim=(2, 3))
+    distances: Tensor = (means[:, None] - means).norm(dim=2)
+    # The distance of an image to itself is 0, and each pair occurs twice.
+    return distances.sum() / max(len(means) * (len(means) - 1), 1)

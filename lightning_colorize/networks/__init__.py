@@ -1,26 +1,48 @@
 """Plain `nn.Module` networks, usable without Lightning and the rest of the package."""
 
-from lightning_colorize.networks import decoders, discriminators, encoders
 from lightning_colorize.networks.base import Decoder, Discriminator, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.colorizer import Colorizer
-from lightning_colorize.networks.decoders import *  # noqa: F403
-from lightning_colorize.networks.discriminators import *  # noqa: F403
-from lightning_colorize.networks.encoders import *  # noqa: F403
+from lightning_colorize.networks.decoders.deconv import DeconvDecoder
+from lightning_colorize.networks.decoders.pixel_shuffle import PixelShuffleDecoder
+from lightning_colorize.networks.decoders.pyramid import PyramidDecoder
+from lightning_colorize.networks.decoders.unet import UNetDecoder
+from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
+from lightning_colorize.networks.discriminators.patch import PatchDiscriminator
+from lightning_colorize.networks.encoders.conv import ConvEncoder
+from lightning_colorize.networks.encoders.mobilenet import MobileNetV2Encoder
+from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder
+from lightning_colorize.networks.encoders.resnet import ResNetEncoder
+from lightning_colorize.networks.encoders.timm_backbone import TimmEncoder
+from lightning_colorize.networks.encoders.unet import UNetEncoder
+from lightning_colorize.networks.encoders.vgg import VGG16Encoder
+from lightning_colorize.networks.encoders.weights import WeightsError, skip_weights
 from lightning_colorize.networks.heads import AbHead, DeconvHead
 from lightning_colorize.networks.layers import init_normal, parameter_count
 
 __all__ = [
     "AbHead",
     "Colorizer",
+    "ConvEncoder",
     "Decoder",
+    "DeconvDecoder",
     "DeconvHead",
     "Discriminator",
     "Encoder",
     "FeatureInfo",
     "Head",
+    "MobileNetV2Encoder",
+    "PatchDiscriminator",
+    "PixelShuffleDecoder",
+    "PretrainedEncoder",
+    "PyramidDecoder",
+    "ResNetEncoder",
+    "TimmEncoder",
+    "UNetDecoder",
+    "UNetEncoder",
+    "UpsampleDecoder",
+    "VGG16Encoder",
+    "WeightsError",
     "init_normal",
     "parameter_count",
+    "skip_weights",
 ]
-__all__ += decoders.__all__
-__all__ += discriminators.__all__
-__all__ += encoders.__all__

@@ -14,13 +14,13 @@ from pytorch_lightning.utilities import GradClipAlgorithmType, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from lightning_colorize.color import ColorBatch, LabScaling, fit_gamut, to_rgb
 from lightning_colorize.common.class_paths import Trust, arguments_of, describe, path_of
 from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.metrics import colorization_metrics
+from lightning_colorize.metrics import colorization_metrics, spec
 from lightning_colorize.networks import Colorizer
 from lightning_colorize.networks.base import Recorded
 from lightning_colorize.tasks.checkpoint import (
@@ -53,8 +53,10 @@ class ColorizationTask(Recorded, LightningModule, ABC):
     Args:
         compile: Compile the trained networks, in their first batches.
         fused: Run each optimizer step in one kernel.
+        metrics: Further metrics by name, logged as `val/NAME` and `test/NAME`.
 
     Attributes:
+        metric_rows: Name, direction and format of all metrics.
         net: The network from L in [-1, 1] to a prediction.
         scaling: Conversion between LAB units and the network's range; saved in the checkpoint.
         distributed_strategy: Lightning's strategy for several devices.
@@ -63,15 +65,26 @@ class ColorizationTask(Recorded, LightningModule, ABC):
     net: Colorizer
     distributed_strategy: str = "ddp"
 
-    def __init__(self, compile: bool = False, fused: bool = False) -> None:
+    def __init__(
+        self,
+        compile: bool = False,
+        fused: bool = False,
+        metrics: dict[str, Metric] | None = None,
+    ) -> None:
         super().__init__()
+        # Not a submodule: the collections below have copies.
+        self.own_metrics = dict(metrics or {})
+        if taken := {"loss", *spec.NAMES} & self.own_metrics.keys():
+            raise ValueError(f"metrics: {', '.join(sorted(taken))} exists; choose another name")
+        own = (spec.Metric.own(name, m.higher_is_better) for name, m in self.own_metrics.items())
+        self.metric_rows = (*spec.METRICS, *own)
         self.compiles = compile
         self.fused = fused
         self.scaling = LabScaling()
         # Lightning's mean over processes rounds the number of images down.
         self.val_loss = MeanMetric()
-        self.val_metrics = colorization_metrics("val/")
-        self.test_metrics = colorization_metrics("test/")
+        self.val_metrics = colorization_metrics("val/", metrics)
+        self.test_metrics = colorization_metrics("test/", metrics)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Adam
+from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
@@ -22,7 +23,7 @@ from lightning_colorize.networks import (
     FeatureInfo,
     Head,
 )
-from lightning_colorize.networks.decoders import UNetDecoder
+from lightning_colorize.networks.decoders.unet import UNetDecoder
 from lightning_colorize.tasks import gan_settings
 from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.base import ColorizationTask
@@ -76,6 +77,7 @@ class CGANTask(ColorizationTask):
         channels_last: Use the channels-last memory format: faster on CPUs and tensor cores.
         compile: Compile both networks.
         fused: Run each optimizer step in one kernel.
+        metrics: Further metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
     Raises:
         ValueError: If settings contradict each other.
@@ -109,8 +111,9 @@ class CGANTask(ColorizationTask):
         channels_last: bool = False,
         compile: bool = False,
         fused: bool = False,
+        metrics: dict[str, Metric] | None = None,
     ) -> None:
-        super().__init__(compile, fused)
+        super().__init__(compile, fused, metrics)
         gan_settings.require_valid(
             (generator_every_n_batches, discriminator_every_n_batches),
             (generator_epochs, discriminator_epochs),

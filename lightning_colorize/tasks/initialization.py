@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import torch
-
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.networks import Colorizer
 from lightning_colorize.networks.encoders.weights import weights_skipped
 from lightning_colorize.runs.folder import checkpoint_of
+from lightning_colorize.tasks.checkpoint import read_checkpoint
 
 # A GAN's moving average takes precedence over the generator.
 _NETWORKS = ("averaged.module.", "net.")
@@ -22,11 +21,7 @@ def load_network(network: Colorizer, path: Path) -> None:
     if weights_skipped():
         return
     file = checkpoint_of(path.expanduser())
-    try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        state = checkpoint["state_dict"]
-    except Exception as error:  # torch.load raises many classes for damaged files
-        raise UsageError(f"{file} is damaged, or no checkpoint of lightning-colorize") from error
+    state = read_checkpoint(file)["state_dict"]
     prefix = next((p for p in _NETWORKS if any(name.startswith(p) for name in state)), "")
     weights = {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)

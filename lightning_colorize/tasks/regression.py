@@ -6,11 +6,12 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Adam
+from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.losses import Loss
 from lightning_colorize.networks import AbHead, Colorizer, Decoder, Encoder, FeatureInfo, Head
-from lightning_colorize.networks.decoders import UpsampleDecoder
+from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.tasks.base import ColorizationTask
 from lightning_colorize.tasks.optimization import (
     OptimizerFactory,
@@ -34,6 +35,7 @@ class RegressionTask(ColorizationTask):
         channels_last: Use the channels-last memory format: faster on CPUs and tensor cores.
         compile: Compile the network.
         fused: Run the optimizer step in one kernel.
+        metrics: Further metrics by name, for `val/NAME` and `test/NAME`; null: none.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class RegressionTask(ColorizationTask):
         channels_last: bool = False,
         compile: bool = False,
         fused: bool = False,
+        metrics: dict[str, Metric] | None = None,
     ) -> None:
-        super().__init__(compile, fused)
+        super().__init__(compile, fused, metrics)
         self.save_hyperparameters()
         built = decoder(encoder.info)
         self.net = Colorizer(encoder, built, head(built.out_channels))

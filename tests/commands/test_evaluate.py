@@ -5,7 +5,6 @@ import pytest
 import torch
 import yaml
 
-from lightning_colorize.evaluation import find_images
 from lightning_colorize.metrics import BASELINES
 from lightning_colorize.metrics.spec import NAMES
 
@@ -97,12 +96,6 @@ def test_groups_are_sub_folders_and_add_up(command, finished_run, photo_folder, 
             assert total / 13 == pytest.approx(numbers["metrics"][row][metric], rel=1e-4, abs=1e-4)
     shown = capsys.readouterr().out
     assert all(title in shown for title in (". (1)", "cats (5)", "dogs (7)", "all"))
-
-    _, cats = _evaluate(command, tmp_path, finished_run, "--data", data / "cats")
-    for metric, value in cats["metrics"]["model"].items():
-        assert value == pytest.approx(
-            groups["cats"]["metrics"]["model"][metric], rel=1e-4, abs=1e-4
-        )
 
 
 def test_categories_lie_below_the_folders_of_splits(command, finished_run, photo_folder, tmp_path):
@@ -255,12 +248,6 @@ def test_where_no_file_can_be_written_nothing_is_measured(command, tmp_path, cap
     assert capsys.readouterr().err == (
         f"lightning-colorize: --json {tmp_path} is a folder; give a file\n"
     )
-
-
-def test_images_are_not_cached(photo_folder, monkeypatch):
-    monkeypatch.setattr("lightning_colorize.data.reading.ImageCache.load", None)
-    found = find_images(photo_folder)
-    assert sum(map(len, found.batches(16, 2, torch.device("cpu")))) == 3
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from PIL import Image
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.evaluation.given import GivenImages
-from lightning_colorize.evaluation.systems import open_systems, split_word
+from lightning_colorize.evaluation.systems import split_word
 
 
 def _image(width, height):
@@ -109,23 +109,3 @@ def test_a_path_with_an_equals_sign_is_a_path_where_it_exists(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lr=3").mkdir()
     assert split_word("lr=3")[0] == "lr=3"
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["a=GIVEN", "a=GIVEN"], "two systems are named a"),
-        (["truth=GIVEN"], "truth is a reserved name"),
-        (["a=nowhere"], "nowhere does not exist"),
-        (["a=EMPTY"], "neither a run folder"),
-    ],
-)
-def test_what_cannot_be_compared(folders, tmp_path, words, message):
-    truth, given = folders
-    _image(9, 9).save(given / "a.png")
-    (tmp_path / "empty").mkdir()
-    words = [
-        w.replace("GIVEN", str(given)).replace("EMPTY", str(tmp_path / "empty")) for w in words
-    ]
-    with pytest.raises(UsageError, match=message):
-        open_systems(words, truth, (), torch.device("cpu"))

@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -109,25 +107,3 @@ def test_colours_that_are_no_numbers_are_counted_and_stand_apart_from_the_others
     assert result.undefined == {"diverged": 3, "once": 1}
     assert np.isfinite(result.disagreement).all()
     assert result.disagreement.min() > 2
-
-
-def test_an_image_that_one_cannot_give_is_measured_for_nobody(batch):
-    systems = [
-        Stub("one", lambda b: Colored(b.L, b.ab), broken=["b.jpg"]),
-        Stub("other", lambda b: Colored(b.L, b.ab / 2)),
-    ]
-    result = measure_systems(systems, [batch], lambda *_: None)
-    assert result.names == ["a.jpg", "c.jpg"]
-    assert result.values.shape[-1] == 2
-    assert [str(error.path) for error in result.broken] == ["b.jpg"]
-
-
-def test_without_truth_nothing_is_measured(batch):
-    seen = []
-    system = SimpleNamespace(
-        name="half", load=lambda names, side: [], color=lambda b: Colored(b.L, b.ab / 2)
-    )
-    result = measure_systems([system], [batch], lambda *shown: seen.append(shown), truth=False)
-    assert result.values is None
-    assert result.rows == ["half"]
-    assert seen == [(name, None) for name in batch.names]

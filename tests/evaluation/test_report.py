@@ -1,6 +1,5 @@
 import io
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ _RESULT = {
 
 def _printed(result, folder):
     file = io.StringIO()
-    print_result(RunResult(**result), folder, Console(file=file, width=60))
+    print_result(RunResult(**result), folder, console=Console(file=file, width=60))
     return file.getvalue()
 
 
@@ -80,10 +79,3 @@ def test_a_run_that_ended_before_its_first_validation(metrics):
     assert "best.ckpt" not in text
     assert "1 epoch," in text
     assert "compute   0.00021 device hours\n" in text
-
-
-def test_a_real_run(finished_run):
-    text = _printed(asdict(RunResult.read(finished_run)), finished_run)
-    assert text.splitlines()[0].split()[:3] == ["validation,", "best", "epoch"]
-    assert text.count("model ") == 2
-    assert text.count("\nlut ") == 2

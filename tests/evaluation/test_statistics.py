@@ -46,13 +46,6 @@ def test_many_samples_of_the_images_are_measured_at_once():
         np.testing.assert_allclose(together[..., number], metrics_over(values[:, :, sample]))
 
 
-def test_no_correlation_with_a_constant():
-    values = _values()
-    values[1, COLUMNS.index("mean_a")] = 3.0
-    values[1, COLUMNS.index("mean_b")] = values[1, COLUMNS.index("true_mean_b")]
-    assert metrics_over(values)[1, NAMES.index("ab_corr")] == 0.0
-
-
 def test_a_system_differs_from_itself_by_exactly_nothing():
     values = np.repeat(_values(rows=1), 3, axis=0)
     with warnings.catch_warnings():

@@ -47,20 +47,6 @@ def gpu_run(photo_folder, tmp_path_factory):
     return command.fit("bf16", *words, "--trainer.precision", "bf16-mixed")
 
 
-def test_lab_equals_cpu_under_autocast():
-    generator = torch.Generator().manual_seed(0)
-    rgb = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    rgb[0], rgb[1] = 0, 255
-    L, ab = to_lab(rgb)
-    with torch.autocast("cuda", torch.bfloat16):
-        L_gpu, ab_gpu = to_lab(rgb.cuda())
-        back = to_rgb(L_gpu, ab_gpu)
-    assert L_gpu.device.type == ab_gpu.device.type == "cuda"
-    torch.testing.assert_close(L_gpu.cpu(), L, atol=1e-3, rtol=0)
-    torch.testing.assert_close(ab_gpu.cpu(), ab, atol=1e-3, rtol=0)
-    torch.testing.assert_close(back.cpu(), rgb / 255, atol=1e-3, rtol=0)
-
-
 @pytest.fixture
 def tf32():
     """Switched on, as by the callback."""
@@ -70,15 +56,21 @@ def tf32():
 
 
 @pytest.mark.usefixtures("tf32")
-def test_lab_and_metrics_are_exempt_from_tf32():
+@pytest.mark.parametrize("autocast", [False, True])
+def test_lab_and_metrics_equal_the_cpus_under_autocast_and_tf32(autocast):
     generator = torch.Generator().manual_seed(0)
     rgb = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    rgb[0], rgb[1] = 0, 255
     L, ab = to_lab(rgb)
-    L_gpu, ab_gpu = to_lab(rgb.cuda())
+    here = measure(L, ab.flip(0), ab)
+    with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
+        L_gpu, ab_gpu = to_lab(rgb.cuda())
+        back = to_rgb(L_gpu, ab_gpu)
+        there = measure(L.cuda(), ab.flip(0).cuda(), ab.cuda())
+    assert L_gpu.device.type == ab_gpu.device.type == "cuda"
     torch.testing.assert_close(L_gpu.cpu(), L, atol=1e-3, rtol=0)
     torch.testing.assert_close(ab_gpu.cpu(), ab, atol=1e-3, rtol=0)
-    torch.testing.assert_close(to_rgb(L_gpu, ab_gpu).cpu(), rgb / 255, atol=1e-3, rtol=0)
-    there, here = measure(L.cuda(), ab.flip(0).cuda(), ab.cuda()), measure(L, ab.flip(0), ab)
+    torch.testing.assert_close(back.cpu(), rgb / 255, atol=1e-3, rtol=0)
     torch.testing.assert_close(there.cpu(), here, atol=1e-3, rtol=1e-4)
 
 

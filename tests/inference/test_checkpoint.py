@@ -34,11 +34,6 @@ def test_a_run_reloads(finished_run, photo_folder):
     assert loaded.path == finished_run / "checkpoints/best.ckpt"
 
 
-def test_a_file_is_a_checkpoint_too(finished_run):
-    last = load_model(finished_run / "checkpoints/last.ckpt")
-    assert last.path.name == "last.ckpt"
-
-
 def test_weights_that_training_started_from_may_be_gone(command, tmp_path):
     from torchvision.models import mobilenet_v2
 
@@ -66,7 +61,6 @@ def test_a_class_from_elsewhere_is_refused_in_one_line(altered):
     [
         (lambda c: c.pop("hyper_parameters"), "is not a checkpoint of"),
         (lambda c: c.pop("datamodule_hyper_parameters"), "is not a checkpoint of"),
-        (lambda c: c["hyper_parameters"].pop("_class_path"), "is not a checkpoint of"),
         (lambda c: c.update(hyper_parameters=None), "is not a checkpoint of"),
         (
             lambda c: c["hyper_parameters"].update(_class_path="torch.nn.Identity"),
@@ -169,12 +163,6 @@ def run_with(finished_run, tmp_path):
         return run
 
     return make
-
-
-@pytest.mark.usefixtures("own_parts")
-def test_classes_that_the_runs_configuration_lists_are_accepted(run_with):
-    task = load_model(run_with()).task
-    assert {type(task.net.encoder).__module__, type(task.loss).__module__} == {"own_parts"}
 
 
 @pytest.mark.usefixtures("own_parts")

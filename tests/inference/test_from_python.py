@@ -15,7 +15,7 @@ from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import load_model
 from lightning_colorize.losses import L1, BCEAdversarial, WeightedSum
 from lightning_colorize.networks import ConvEncoder, PatchDiscriminator, UNetEncoder
-from lightning_colorize.networks.decoders import UpsampleDecoder
+from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.tasks import CGANTask, RegressionTask
 
 

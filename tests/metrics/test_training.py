@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.color import lab2rgb
 
-from lightning_colorize.metrics import batch_metrics
+from lightning_colorize.metrics import batch_metrics, diversity_ratio
 
 
 def colorfulness(L, ab):
@@ -45,13 +45,6 @@ def test_against_references(images, autocast):
     assert figures["diversity"].item() == pytest.approx(diversity, rel=1e-4)
 
 
-def test_the_worse_of_both_correlations(images):
-    L, _, ab = images
-    mirrored = ab * torch.tensor([1.0, -1.0]).view(1, 2, 1, 1)
-    assert batch_metrics(L, mirrored, ab)["ab_corr"].item() == pytest.approx(-1, abs=1e-5)
-    assert batch_metrics(L, ab, ab)["ab_corr"].item() == pytest.approx(1, abs=1e-5)
-
-
 def test_one_tint_for_everything(images):
     L, _, ab = images
     tint = torch.tensor([20.0, -5.0]).view(1, 2, 1, 1).expand_as(ab)
@@ -73,3 +66,43 @@ def test_no_gradient_is_drawn(images):
     L, ab_hat, ab = images
     figures = batch_metrics(L, ab_hat.requires_grad_(), ab)
     assert not any(figure.requires_grad for figure in figures.values())
+
+
+def tinted(means):
+    """Return images of these mean (a, b), with pixels that vary around them."""
+    noise = torch.randn(len(means), 2, 8, 6, generator=torch.Generator().manual_seed(0))
+    noise -= noise.mean(dim=(2, 3), keepdim=True)
+    return torch.tensor(means)[..., None, None] + noise * 10
+
+
+# Distances 3, 4 and 5: a mean of 4.
+TRUTH = tinted([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    ("means", "expected"),
+    [
+        ([[20.0, -5.0]] * 3, 0.0),  # one tint, however strong
+        ([[1.0, 1.0], [2.5, 1.0], [1.0, 3.0]], 0.5),  # half as far apart, elsewhere
+        ([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]], 1.0),
+        ([[0.0, 0.0], [0.0, 0.0], [6.0, 0.0]], 1.0),  # 0, 6 and 6
+        ([[0.0, 0.0], [9.0, 0.0], [0.0, 12.0]], 3.0),
+    ],
+)
+def test_by_hand(means, expected):
+    ratio = diversity_ratio(tinted(means), TRUTH)
+    assert ratio.shape == ()
+    assert ratio.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_distances_are_averaged_over_pairs_of_images():
+    truth = tinted([[0.0, 0.0], [0.0, 0.0], [0.0, 6.0], [0.0, 6.0]])  # 4 of 6 pairs: a mean of 4
+    ab_hat = tinted([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [6.0, 0.0]])  # 3 of 6 pairs: a mean of 3
+    assert diversity_ratio(ab_hat, truth).item() == pytest.approx(0.75, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "truth", [TRUTH[:1], TRUTH[:1].repeat(3, 1, 1, 1), torch.zeros(3, 2, 4, 4)]
+)
+def test_a_truth_that_does_not_vary_says_nothing(truth):
+    assert diversity_ratio(torch.randn(truth.shape), truth).isnan()

@@ -35,17 +35,10 @@ def test_receptive_field_by_gradient(layers):
     assert discriminator.receptive_field == FIELDS[layers]
 
 
-@pytest.mark.parametrize(
-    ("layers", "channels"),
-    [
-        (1, [3, 4, 8, 1]),
-        (3, [3, 4, 8, 16, 32, 1]),
-        (5, [3, 4, 8, 16, 32, 32, 32, 1]),
-    ],
-)
-def test_channels(layers, channels):
-    convs = [m for m in PatchDiscriminator(layers, 4).modules() if isinstance(m, nn.Conv2d)]
-    assert [convs[0].in_channels, *(conv.out_channels for conv in convs)] == channels
+def test_widths_double_three_times_at_most():
+    convs = [m for m in PatchDiscriminator(5, 4).modules() if isinstance(m, nn.Conv2d)]
+    channels = [convs[0].in_channels, *(conv.out_channels for conv in convs)]
+    assert channels == [3, 4, 8, 16, 32, 32, 32, 1]
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "group", "spectral"])
@@ -64,10 +57,13 @@ def test_a_logit_per_patch():
     assert logits.shape == (2, 1, 10, 14)
 
 
-@pytest.mark.parametrize("layers", [0, 6])
-def test_layers_are_1_to_5(layers):
-    with pytest.raises(ValueError, match=f"layers is {layers}; a PatchDiscriminator has 1 to 5"):
-        PatchDiscriminator(layers)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"layers": 0}, "has 1 to 5"), ({"layers": 6}, "has 1 to 5"), ({"width": 0}, "1 channel")],
+)
+def test_sizes_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PatchDiscriminator(**arguments)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 import socket
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.error import HTTPError
 
 import pytest
 import torch
@@ -20,26 +19,6 @@ def silent_server(monkeypatch):
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-@pytest.fixture
-def refusing_server(monkeypatch):
-    """A server that is there, and says 404 to everything."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.send_error(404)
-
-        def log_message(self, *args):
-            pass
-
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
 def test_silence_ends_a_fetch_of_torchvisions(silent_server, tmp_path):
     class Published:
         def get_state_dict(self, progress, check_hash):
@@ -55,10 +34,15 @@ def test_silence_ends_a_fetch_of_torchvisions(silent_server, tmp_path):
     assert socket.getdefaulttimeout() is None
 
 
-def test_whether_a_server_answers(silent_server, refusing_server):
-    assert fetch.answers(refusing_server)
+def test_whether_a_server_answers(silent_server, monkeypatch):
     assert not fetch.answers(silent_server)
     assert not fetch.answers("http://no-such-host.invalid")
+
+    def refuse(request, timeout):
+        raise HTTPError(request.full_url, 404, "Not Found", None, None)
+
+    monkeypatch.setattr(fetch, "urlopen", refuse)
+    assert fetch.answers("http://some-host.invalid")
 
 
 @pytest.mark.parametrize("answer", [True, False])

@@ -1,7 +1,5 @@
 """pix2pix's generator: UNetEncoder, UNetDecoder and DeconvHead."""
 
-from itertools import pairwise
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,39 +14,18 @@ from lightning_colorize.networks import (
     UNetDecoder,
     UNetEncoder,
     UpsampleDecoder,
-    parameter_count,
 )
 
 
-def generator(size=128, depth=None, width=64, norm="batch", dropout=0.5):
+def generator(size=128, width=64, norm="batch", dropout=0.5):
     torch.manual_seed(0)
-    encoder = UNetEncoder(size, depth, width, norm)
+    encoder = UNetEncoder(size, None, width, norm)
     decoder = UNetDecoder(encoder.info, dropout, norm)
     return Colorizer(encoder, decoder, DeconvHead(decoder.out_channels))
 
 
 def kinds(network, *classes):
     return [m for m in network.modules() if isinstance(m, classes)]
-
-
-@pytest.mark.parametrize(
-    ("size", "down", "up"),
-    [
-        (128, [1, 64, 128, 256, 512, 512, 512, 512], [512, 512, 512, 256, 128, 64]),
-        (256, [1, 64, 128, 256, 512, 512, 512, 512, 512], [512, 512, 512, 512, 256, 128, 64]),
-    ],
-)
-def test_as_many_parameters_as_the_published_generator(size, down, up):
-    """By hand: no biases but the last one's, two numbers per normalized channel."""
-    by_hand = sum(16 * a * b for a, b in pairwise(down))
-    by_hand += sum(2 * channels for channels in down[2:-1])  # neither the first nor the last
-    joined = [512, *(2 * channels for channels in up)]
-    by_hand += sum(16 * a * b + 2 * b for a, b in zip(joined[:-1], up, strict=True))
-    by_hand += 16 * joined[-1] * 2 + 2
-    assert parameter_count(generator(size)) == (by_hand, 0)
-    # The figures of the authors' code are for 3 channels in and out: 41.829 and 54.414 million.
-    rgb = by_hand + 2 * 16 * 64 + 16 * 128 + 1
-    assert rgb == {128: 41_828_995, 256: 54_413_955}[size]
 
 
 class Level(nn.Module):
@@ -75,11 +52,11 @@ class Level(nn.Module):
         return nn.Sequential(*self.up)(y)
 
 
-def reference(depth, width):
+def reference(depth, width, dropout):
     """Return the levels of the published network, outermost first; that one is all of it."""
     levels = [Level(8 * width, 8 * width, 8 * width, None)]
     for _ in range(depth - 5):
-        levels.insert(0, Level(8 * width, 8 * width, 8 * width, levels[0], dropout=0.5))
+        levels.insert(0, Level(8 * width, 8 * width, 8 * width, levels[0], dropout))
     for inner in (8, 4, 2):
         outer = inner // 2 * width
         levels.insert(0, Level(outer, outer, inner * width, levels[0]))
@@ -87,11 +64,11 @@ def reference(depth, width):
     return levels
 
 
-@pytest.mark.parametrize("depth", [6, 7, 8])
-def test_the_same_network_as_the_published_one(depth):
+@pytest.mark.parametrize(("depth", "dropout"), [(6, 0.5), (7, 0.25), (8, 0.5), (7, 0.0)])
+def test_the_same_network_as_the_published_one(depth, dropout):
     """In training and out of it; with the same seed even dropout's draws are the same."""
-    network = generator(2**depth, width=2)
-    levels = reference(depth, width=2)
+    network = generator(2**depth, width=2, dropout=dropout)
+    levels = reference(depth, width=2, dropout=dropout)
     convs, norms = (nn.Conv2d, nn.ConvTranspose2d), (nn.BatchNorm2d,)
     for classes in (convs, norms):
         down = [m for level in levels for m in level.down if isinstance(m, classes)]
@@ -110,9 +87,7 @@ def test_the_same_network_as_the_published_one(depth):
         assert predictions[0].std() > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("size", "depth"), [(128, 7), (256, 8), (512, 8), (64, 6), (96, 5), (224, 5), (8, 3), (72, 3)]
-)
+@pytest.mark.parametrize(("size", "depth"), [(128, 7), (256, 8), (512, 8), (96, 5), (8, 3)])
 def test_depth_follows_from_the_size(size, depth):
     encoder = UNetEncoder(size, width=1)
     assert len(encoder.stages) == depth
@@ -123,11 +98,8 @@ def test_depth_follows_from_the_size(size, depth):
     ("size", "depth", "message"),
     [
         (96, 7, "multiples of 128, not 96: write depth: 5, or size 128"),
-        (200, 4, "multiples of 16, not 200: write depth: 3, or size 208"),
         (100, 7, "multiples of 128, not 100: write size 128"),
-        (256, 9, "multiples of 512, not 256: write depth: 8, or size 512"),
         (100, None, "multiples of 8, not 100: write size 104"),
-        (4, None, "multiples of 8, not 4: write size 8"),
         (128, 2, "depth is 2; a U-Net halves the size at least 3 times"),
     ],
 )
@@ -136,35 +108,12 @@ def test_a_size_that_does_not_fit_is_refused_with_what_to_write(size, depth, mes
         UNetEncoder(size, depth)
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_norm_and_bias(norm):
-    network = generator(64, width=4, norm=norm)
-    cls = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}[norm]
-    assert [bool(kinds(stage, cls)) for stage in network.encoder.stages] == [0, 1, 1, 1, 1, 0]
-    assert [len(kinds(step, cls)) for step in network.decoder.steps] == [1] * 5
-    convs = kinds(nn.ModuleList([network.encoder, network.decoder]), nn.Conv2d, nn.ConvTranspose2d)
-    assert {conv.bias is not None for conv in convs} == {norm == "instance"}
-
-
-@pytest.mark.parametrize(
-    ("size", "steps"), [(256, [1, 2, 3]), (128, [1, 2]), (64, [1]), (32, []), (16, [])]
-)
-def test_dropout_in_the_inner_steps(size, steps):
-    def dropping(network):
-        shares = [kinds(step, nn.Dropout)[0].p for step in network.decoder.steps]
-        return [(i, share) for i, share in enumerate(shares) if share]
-
-    assert dropping(generator(size, width=2)) == [(i, 0.5) for i in steps]
-    assert dropping(generator(size, width=2, dropout=0.25)) == [(i, 0.25) for i in steps]
-    assert dropping(generator(size, width=2, dropout=0.0)) == []
-
-
-def test_dropout_makes_training_random_and_nothing_else():
-    network = generator(64, width=4)
-    L = torch.rand(2, 1, 64, 64) * 2 - 1
-    assert not torch.equal(network(L), network(L))
-    network.eval()
-    assert torch.equal(network(L), network(L))
+def test_instance_norm_has_the_places_of_batch_norm_and_biases():
+    network = generator(64, width=4, norm="instance")
+    norm = nn.InstanceNorm2d
+    assert [bool(kinds(stage, norm)) for stage in network.encoder.stages] == [0, 1, 1, 1, 1, 0]
+    assert [len(kinds(step, norm)) for step in network.decoder.steps] == [1] * 5
+    assert all(conv.bias is not None for conv in kinds(network, nn.Conv2d, nn.ConvTranspose2d))
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
@@ -197,18 +146,6 @@ def test_features_are_left_as_they_were(decoder):
     decoder(encoder.info)(features)
     assert all(map(torch.equal, features, before))
     assert all((feature < 0).any() for feature in features), "a ReLU in place would show"
-
-
-def test_all_skips_are_joined():
-    encoder = UNetEncoder(32, width=4)
-    decoder = UNetDecoder(encoder.info).eval()
-    sizes = zip(encoder.info.channels, encoder.info.reductions, strict=True)
-    levels = [torch.randn(1, c, 32 // r, 32 // r).requires_grad_() for c, r in sizes]
-    decoded = decoder(levels)
-    assert decoded.shape == (1, 8, 16, 16)
-    torch.testing.assert_close(decoded[:, 4:], levels[0])
-    decoded[:, :4].sum().backward()
-    assert [bool(level.grad.any()) for level in levels] == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize(

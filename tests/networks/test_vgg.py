@@ -1,6 +1,5 @@
 from itertools import pairwise
 
-import pytest
 import torch
 import torchvision
 
@@ -21,10 +20,7 @@ def test_whole_base_gives_7x7x512():
 def test_parameters_of_thirteen_convolutions():
     by_hand = sum(3 * 3 * a * b + b for a, b in pairwise(WIDTHS))
     assert by_hand == 14_714_688
-    encoder = VGG16Encoder()
-    assert parameter_count(encoder) == (by_hand, 0)
-    convolutions = [m for m in encoder.modules() if isinstance(m, torch.nn.Conv2d)]
-    assert len(convolutions) == 13
+    assert parameter_count(VGG16Encoder()) == (by_hand, 0)
 
 
 def test_weights_file_gives_torchvisions_features(tmp_path):
@@ -54,14 +50,3 @@ def test_random_weights_keep_the_variance():
     with torch.no_grad():
         last = VGG16Encoder()(torch.rand(2, 1, 64, 64) * 2 - 1)[-1]
     assert 0.01 < last.std() < 100
-
-
-def test_mean_and_std_are_no_weights():
-    assert not [k for k in VGG16Encoder().state_dict() if "mean" in k or "std" in k]
-
-
-def test_odd_sizes_round_down():
-    shape = VGG16Encoder()(torch.zeros(1, 1, 33, 47))[-1].shape
-    assert tuple(shape) == (1, 512, 1, 1)
-    with pytest.raises(RuntimeError, match="too small"):
-        VGG16Encoder()(torch.zeros(1, 1, 31, 47))

@@ -128,10 +128,3 @@ def test_skip_weights_keeps_the_mode_of_training(state, tmp_path):
         rebuilt = ResNetEncoder(weights=tmp_path / "gone.pth")
     assert [m.training for m in rebuilt.modules()] == [m.training for m in with_file.modules()]
     assert rebuilt.norm_eval
-
-
-def test_skip_weights_ends_with_its_block(tmp_path):
-    with skip_weights():
-        pass
-    with pytest.raises(WeightsError, match="no file"):
-        ResNetEncoder(weights=tmp_path / "gone.pth")

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from lightning_colorize.common.compiling import require_compiler
-from lightning_colorize.inference import load_model
 from lightning_colorize.losses import MSE
 from lightning_colorize.networks import ConvEncoder
 from lightning_colorize.tasks import RegressionTask
@@ -71,32 +70,6 @@ def test_measuring_alone_compiles_nothing(compiled, data):
     task = make_regression(compile=True)
     make_trainer().validate(task, data, verbose=False)
     assert compiled == []
-
-
-@pytest.mark.parametrize("kind", [pytest.param("regression", marks=pytest.mark.slow), "gan"])
-def test_checkpoints_load_with_and_without(kind, compiled, photo_folder, tmp_path):
-    command = COMMANDS[kind](photo_folder, tmp_path / "runs")
-    with_, without = (
-        command.fit(f"run-{value}", "--model.compile", value) for value in ("true", "false")
-    )
-    first, second = (
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for run in (with_, without)
-    )
-    assert list(first) == list(second)
-    assert all(torch.equal(first[name], value) for name, value in second.items())
-    L = torch.full((1, 1, 32, 32), 60.0)
-    del compiled[:]
-    assert torch.equal(load_model(with_).task(L), load_model(without).task(L))
-    assert compiled == [], "coloring does not wait for a compiler"
-    more = ["--trainer.max_epochs", 3, "--run.loggers.wandb", "disabled"]
-    for run, value in ((with_, "false"), (without, "true")):
-        assert command("resume", run, "--model.compile", value, *more) == 0
-    first, second = (
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for run in (with_, without)
-    )
-    assert all(torch.equal(first[name], value) for name, value in second.items())
 
 
 @pytest.mark.slow

@@ -1,16 +1,24 @@
 """Classes outside the package: named once, in the configuration."""
 
+import json
 import shutil
 import sys
 
 import pytest
+import yaml
 
+from lightning_colorize.commands import sweep_checks
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import read_config
+from lightning_colorize.runs.result import RunResult
+from lightning_colorize.sweeps.spec import read_sweep
 
 MODULE = """
 from pathlib import Path
 
+import torch
 from pytorch_lightning import Callback
+from torchmetrics import Metric
 
 from lightning_colorize.data.sources import FolderSource
 from lightning_colorize.losses import L1
@@ -31,6 +39,22 @@ class MyLoss(L1):
 
 class MySource(FolderSource):
     pass
+
+
+class MyMetric(Metric):
+    # The error of ab, as `mae_ab` measures it, times a factor.
+    higher_is_better = False
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+        self.add_state("errors", [], dist_reduce_fx="cat")
+
+    def update(self, L: torch.Tensor, ab_hat: torch.Tensor, ab: torch.Tensor) -> None:
+        self.errors.append((ab_hat - ab).abs().mean(dim=(1, 2, 3)))
+
+    def compute(self) -> torch.Tensor:
+        return self.factor * torch.cat(self.errors).mean()
 
 
 class MyCallback(Callback):
@@ -84,3 +108,60 @@ def test_a_module_that_cannot_be_imported_is_named(command, capsys):
     assert "not_there.MyLoss" in err
     assert "No module named 'not_there'" in err
     assert "PYTHONPATH" in err
+
+
+@pytest.mark.filterwarnings("error:checkpoints of this task do not record")
+def test_a_custom_metric_is_measured_by_every_command(command, module, tmp_path, capsys):
+    own = {"error": {"class_path": f"{module}.MyMetric", "init_args": {"factor": 2.0}}}
+    words = ("--model.metrics", json.dumps(own), "--run.monitor", "val/error", "--run.mode", "min")
+    run = command.fit("measured", *words, "--trainer.max_epochs", 1)
+    assert " error\n" in capsys.readouterr().out
+    result = RunResult.read(run)
+    for metrics in (result.metrics, *result.baselines.values()):
+        for split in ("val", "test"):
+            twice = 2 * metrics[f"{split}/mae_ab"]
+            assert metrics[f"{split}/error"] == pytest.approx(twice, rel=1e-4)
+    assert result.best_metric == result.metrics["val/error"]
+    assert command("resume", run, "--trainer.max_epochs", 2) == 0
+
+    data = ("--data", command.photos, "--json", tmp_path / "numbers.json")
+    assert command("evaluate", run, *data, "--group-by", "folder") == 0
+    rows = json.loads((tmp_path / "numbers.json").read_text())["metrics"]
+    assert rows["model"]["error"] == pytest.approx(2 * rows["model"]["mae_ab"], rel=1e-4)
+
+    elsewhere = command.photos / "test"
+    systems = (f"ours={run}", f"images={elsewhere}")
+    assert command("compare", *systems, *data, "--out", tmp_path / "page") == 0
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert numbers["metrics"]["ours"]["error"] == pytest.approx(rows["model"]["error"], rel=1e-4)
+    assert numbers["metrics"]["images"]["error"] == pytest.approx(0, abs=0.1)
+    gained = numbers["metrics"]["images"]["error"] - numbers["metrics"]["ours"]["error"]
+    assert numbers["differences"]["images"]["error"]["value"] == pytest.approx(gained, rel=1e-4)
+    page = (tmp_path / "page/index.html").read_text()
+    assert "a metric of the configuration; lower is better" in page
+
+
+def test_a_sweep_can_have_a_custom_metric(command, module, tmp_path):
+    own = json.dumps({"error": {"class_path": f"{module}.MyMetric", "init_args": {"factor": 2.0}}})
+    file = tmp_path / "sweep.yaml"
+
+    def check(metric):
+        words = command.words("trial", "--model.metrics", own)
+        sweep = {
+            "method": "grid",
+            "metric": {"name": metric, "goal": "minimize"},
+            "command": ["lightning-colorize", "fit", *words, "${args}"],
+            "parameters": {"data.flip": {"values": [0.0, 0.5]}},
+        }
+        file.write_text(yaml.safe_dump(sweep))
+        sweep_checks.check(read_sweep(file), file)
+
+    check("val/error")
+    with pytest.raises(UsageError, match=r"accepted: .*test/error"):
+        check("val/errors")
+
+
+def test_a_custom_metric_may_not_take_the_name_of_ours(command, module, capsys):
+    own = {"psnr": {"class_path": f"{module}.MyMetric", "init_args": {"factor": 2.0}}}
+    assert command("fit", *command.words("taken", "--model.metrics", json.dumps(own))) == 2
+    assert "psnr" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
-from lightning_colorize.networks.decoders import UpsampleDecoder
+from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.runs import folder as run_folder
 from lightning_colorize.runs.folder import is_running, lock
 from lightning_colorize.runs.result import RunResult

@@ -43,6 +43,17 @@ class Source(ABC):
         """
 
 
+class GivenSplits(Source):
+    """Splits that are known already."""
+
+    def __init__(self, given: Splits) -> None:
+        self.given = given
+
+    def splits(self, root: Root | None) -> Splits:
+        """Return them."""
+        return self.given
+
+
 def parse_root(text: str) -> Root:
     """Return a URL unchanged, and anything else as a path with `~` expanded."""
     return text if "://" in text else Path(text).expanduser()

@@ -1,5 +1,1 @@
 """Discriminators: (L, ab) to logits."""
-
-from lightning_colorize.networks.discriminators.patch import PatchDiscriminator
-
-__all__ = ["PatchDiscriminator"]

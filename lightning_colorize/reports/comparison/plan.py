@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.evaluation.choice import Missing
 from lightning_colorize.evaluation.data import EvaluationImages
 from lightning_colorize.evaluation.measured import Measured
 from lightning_colorize.evaluation.systems import Network, System
@@ -23,7 +22,7 @@ class Plan:
     Attributes:
         systems: In the order of the page; differences are relative to the first.
         found: The images that all systems have.
-        missing: Images that were left out because a system does not have them.
+        missing: Images that were left out because a system does not have them, by system.
         trained_on: For each network that was trained on some of the images, how many.
         data: Folder of the true images, as given.
         out: Folder of the page.
@@ -38,7 +37,7 @@ class Plan:
 
     systems: Sequence[System]
     found: EvaluationImages
-    missing: Sequence[Missing]
+    missing: Mapping[str, Sequence[str]]
     trained_on: Mapping[str, int]
     data: Path
     out: Path
@@ -72,10 +71,10 @@ def remarks(plan: Plan, measured: Measured) -> list[str]:
             lines.append(f"{error}: the training data and settings of {system.name} are unknown")
     before = len(lines)
     unread = len(plan.found.images) - len(measured.names)
-    for missing in plan.missing:
+    for name, names in plan.missing.items():
         lines.append(
-            f"{missing.system} has no image for {len(missing.names)} of them "
-            f"(first: {missing.names[0]}): these are left out for all systems"
+            f"{name} has no image for {len(names)} of them (first: {names[0]}): "
+            "these are left out for all systems"
         )
     if unread:
         lines.append(f"{unread} could not be read and are left out for all systems")

@@ -16,7 +16,7 @@ from lightning_colorize.evaluation.statistics import (
     metrics_over,
 )
 from lightning_colorize.evaluation.systems import System
-from lightning_colorize.metrics.spec import COLUMNS, NAMES
+from lightning_colorize.metrics.spec import COLUMNS, METRICS, Metric
 from lightning_colorize.runs.record import RunRecord
 
 _SEEDS = ("seed_everything", "data.seed")
@@ -50,12 +50,17 @@ class Report:
     spreads: list[list[tuple[float, float]]]
 
     @property
+    def columns(self) -> list[Metric]:
+        """The metrics: those of all comparisons, then the networks' own."""
+        return [*METRICS, *self.measured.own]
+
+    @property
     def rows(self) -> dict[str, dict[str, float | None]]:
         """Metrics by row, None where not finite; empty without truth."""
         if self.metrics is None:
             return {}
         return {
-            name: dict(zip(NAMES, map(_finite, row), strict=True))
+            name: {m.name: _finite(value) for m, value in zip(self.columns, row, strict=True)}
             for name, row in zip(self.measured.rows, self.metrics.tolist(), strict=True)
         }
 
@@ -71,8 +76,8 @@ class Report:
             "metrics": self.rows,
             "differences": {
                 name: {
-                    metric: {"value": _finite(of.value), "low": of.low, "high": of.high}
-                    for metric, of in zip(NAMES, row, strict=True)
+                    metric.name: {"value": _finite(of.value), "low": of.low, "high": of.high}
+                    for metric, of in zip(self.columns, row, strict=True)
                 }
                 for name, row in zip(rows, self.differences, strict=True)
             },
@@ -81,8 +86,8 @@ class Report:
                     "systems": [rows[i] for i in group.members],
                     "seeds": group.seeds,
                     "metrics": {
-                        metric: {"mean": _finite(mean), "spread": _finite(spread)}
-                        for metric, (mean, spread) in zip(NAMES, spreads, strict=True)
+                        metric.name: {"mean": _finite(mean), "spread": _finite(spread)}
+                        for metric, (mean, spread) in zip(self.columns, spreads, strict=True)
                     },
                 }
                 for group, spreads in zip(self.groups, self.spreads, strict=True)
@@ -103,10 +108,16 @@ def build_report(measured: Measured, systems: Sequence[System], seed: int) -> Re
         return Report(measured, None, [], [], [])
     groups = group_seeds(systems)
     metrics = metrics_over(measured.values)
+    differences = differences_from_first(measured.values, seed)
+    if measured.own:
+        own = measured.own_values
+        metrics = np.hstack([metrics, own])
+        for row, values in zip(differences, own - own[0], strict=True):
+            row += [Difference(float(value), None, None) for value in values]
     return Report(
         measured,
         metrics,
-        differences_from_first(measured.values, seed),
+        differences,
         groups,
         [mean_and_spread(metrics[group.members].tolist()) for group in groups],
     )

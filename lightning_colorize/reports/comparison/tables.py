@@ -7,7 +7,7 @@ import numpy as np
 
 from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.evaluation.systems import Given, System
-from lightning_colorize.metrics.spec import NAMES, format_metric, metric_goal, metric_help
+from lightning_colorize.metrics.spec import Metric
 from lightning_colorize.reports.comparison.report import Report
 from lightning_colorize.reports.kit.charts import Figure, Interval, interval_figure, style_class
 from lightning_colorize.reports.kit.table import (
@@ -28,11 +28,11 @@ def metrics_table(report: Report) -> Table | None:
     if report.metrics is None:
         return None
     count = len(report.measured.systems)
-    best = [_best(report.metrics[:count, i], name) for i, name in enumerate(NAMES)]
+    best = [_best(report.metrics[:count, i], metric) for i, metric in enumerate(report.columns)]
     rows = []
     for index, name in enumerate(report.measured.rows):
         cells = []
-        for column, metric in enumerate(NAMES):
+        for column, metric in enumerate(report.columns):
             value = float(report.metrics[index, column])
             text = _rounded(metric, value)
             notes, verdict = _difference(report, index, column) if index else ([], "")
@@ -50,17 +50,16 @@ def metrics_table(report: Report) -> Table | None:
             rows.append(make_row(head, *cells))
         else:
             rows.append(make_row(Cell(name, ["baseline"]), *cells, kind="baseline"))
-    return Table(
-        "Metrics", [Column("system", text=True), *map(_column, NAMES)], rows, sortable=True
-    )
+    columns = [Column("system", text=True), *map(_column, report.columns)]
+    return Table("Metrics", columns, rows, sortable=True)
 
 
 def interval_figures(report: Report) -> list[tuple[str, Figure]]:
     """Return, for each metric, its name and the chart of differences from the first system."""
     figures = []
     first, *others = report.measured.systems
-    for column, metric in enumerate(NAMES if report.metrics is not None else ()):
-        if metric == "colorfulness":  # the chart of the ratio is the same but for its scale
+    for column, metric in enumerate(report.columns if report.metrics is not None else ()):
+        if metric.name == "colorfulness":  # the chart of the ratio is the same but for its scale
             continue
         rows = []
         for index, name in enumerate(others, start=1):
@@ -70,8 +69,8 @@ def interval_figures(report: Report) -> list[tuple[str, Figure]]:
                 rows.append(Interval(name, of.value, of.low, of.high, " ".join(notes), verdict))
         if rows:
             values = "; ".join(f"{row.name} {row.text}" for row in rows)
-            label = f"{metric}, difference from {first}: {values}"
-            figures.append((f"{metric} {_column(metric).arrow}", interval_figure(rows, label)))
+            label = f"{metric.name}, difference from {first}: {values}"
+            figures.append((f"{metric.name} {_column(metric).arrow}", interval_figure(rows, label)))
     return figures
 
 
@@ -84,12 +83,13 @@ def seeds_table(report: Report) -> Table | None:
             ", ".join(group.seeds),
             *(
                 f"{_rounded(metric, mean)} ± {_rounded(metric, spread)}"
-                for metric, (mean, spread) in zip(NAMES, spreads, strict=True)
+                for metric, (mean, spread) in zip(report.columns, spreads, strict=True)
             ),
         )
         for group, spreads in zip(report.groups, report.spreads, strict=True)
     ]
-    columns = [Column("runs", text=True), Column("n"), Column("seeds"), *map(_column, NAMES)]
+    heads = [Column("runs", text=True), Column("n"), Column("seeds")]
+    columns = [*heads, *map(_column, report.columns)]
     return Table("Metrics over seeds", columns, rows) if rows else None
 
 
@@ -149,21 +149,20 @@ def settings_table(
     return Table("Settings", columns, rows) if len(runs) > 1 else None
 
 
-def _column(metric: str) -> Column:
-    return Column(metric, metric_help(metric), metric_goal(metric))
+def _column(metric: Metric) -> Column:
+    return Column(metric.name, metric.full_help, metric.goal)
 
 
-def _best(values: np.ndarray, metric: str) -> str | None:
-    goal = metric_goal(metric)
+def _best(values: np.ndarray, metric: Metric) -> str | None:
     values = values[np.isfinite(values)]
-    if goal is None or len(values) < 2:
+    if metric.goal is None or len(values) < 2:
         return None
-    return _rounded(metric, values.max() if goal == "max" else values.min())
+    return _rounded(metric, values.max() if metric.goal == "max" else values.min())
 
 
 def _difference(report: Report, row: int, column: int) -> tuple[list[str], str]:
     """Return a difference from the first row, its interval if it has one, and the verdict."""
-    difference, metric = report.differences[row][column], NAMES[column]
+    difference, metric = report.differences[row][column], report.columns[column]
     notes = [_rounded(metric, difference.value, signed=True)]
     if difference.low is not None and difference.high is not None:
         ends = (_rounded(metric, end, signed=True) for end in (difference.low, difference.high))
@@ -171,20 +170,19 @@ def _difference(report: Report, row: int, column: int) -> tuple[list[str], str]:
     return notes, _verdict(difference, metric)
 
 
-def _verdict(difference: Difference, metric: str) -> str:
+def _verdict(difference: Difference, metric: Metric) -> str:
     if not difference.clear:
         return "unclear"
-    goal = metric_goal(metric)
-    if goal is None:
+    if metric.goal is None:
         return "other"
-    return "better" if (difference.value > 0) == (goal == "max") else "worse"
+    return "better" if (difference.value > 0) == (metric.goal == "max") else "worse"
 
 
-def _rounded(metric: str, value: float, *, signed: bool = False) -> str:
+def _rounded(metric: Metric, value: float, *, signed: bool = False) -> str:
     """Return a value as shown: 0 after rounding has no sign, NaN is a dash."""
     if not np.isfinite(value):
         return UNKNOWN
-    text = format_metric(metric, value)
+    text = metric.format.format(value)
     if float(text) == 0:
         return text.lstrip("-")
     return ("+" if signed and value > 0 else "") + text.replace("-", MINUS)

@@ -1,6 +1,6 @@
 """Metrics of the baselines on the validation and test images, computed once per run."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -10,6 +10,7 @@ from torchmetrics import MetricCollection
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.progress import progress
 from lightning_colorize.metrics import BASELINES, Baselines, colorization_metrics
+from lightning_colorize.tasks import ColorizationTask
 
 
 class BaselineMetrics(Callback):
@@ -89,6 +90,7 @@ class BaselineMetrics(Callback):
         if measured or not self.baselines.pixels:
             return
         self.baselines.to(pl_module.device)
+        own = cast(ColorizationTask, pl_module).own_metrics
         self._running = {
-            name: colorization_metrics(prefix).to(pl_module.device) for name in BASELINES
+            name: colorization_metrics(prefix, own).to(pl_module.device) for name in BASELINES
         }

@@ -46,19 +46,19 @@ COLOR: Rows = {
 
 METRICS: Rows = {
     "ssim-wrong-range": (
-        "metrics.ssim:per_image",
+        "metrics.formulas:ssim",
         constant(1.0, 255.0),
         "metrics/test_functional.py",
     ),
     "psnr-pooled-over-the-batch": (
-        "metrics.psnr:per_image",
+        "metrics.formulas:psnr",
         swap("(1, 2, 3)", "(0, 1, 2, 3)"),
         "metrics/test_functional.py",
     ),
     "psnr-without-cap": (
-        "metrics.psnr:per_image",
+        "metrics.formulas:psnr",
         calls("clamp", "it"),
-        "metrics/test_functional.py",
+        "metrics/test_collection.py",
     ),
     "metrics-under-autocast": (
         "metrics.functional:measure",
@@ -66,13 +66,13 @@ METRICS: Rows = {
         "metrics/test_collection.py",
     ),
     "ab-corr-takes-the-larger": (
-        "metrics.ab_corr:over_images",
+        "metrics.formulas:ab_corr_over_images",
         rename("minimum", "maximum"),
         "metrics/test_collection.py",
     ),
     "colorfulness-ratio-inverted": (
-        "metrics.colorfulness_ratio:over_images",
-        returns("values.mean(-1)[1] / values.mean(-1)[0].clamp(min=COLORLESS)"),
+        "metrics.formulas:colorfulness_ratio_over_images",
+        returns("values.mean(-1)[1] / values.mean(-1)[0].clamp(min=_COLORLESS)"),
         "metrics/test_functional.py metrics/test_training.py metrics/test_collection.py",
     ),
     "mean-baseline-is-grey": (

@@ -32,7 +32,7 @@ COMMANDS: Rows = {
         "evaluation/test_measure.py",
     ),
     "split-of-the-run-forgotten": (
-        "commands.evaluate:_same",
+        "inference.training_data:TrainingData.is_of",
         returns("False"),
         "commands/test_evaluate.py::test_the_split_is_that_of_the_run_and_so_are_the_numbers",
     ),
@@ -116,7 +116,7 @@ SWEEPS_AND_REPORTS: Rows = {
     ),
     "more-is-better-for-every-metric": (
         "reports.comparison.tables:_verdict",
-        swap("(difference.value > 0) == (goal == 'max')", "difference.value > 0"),
+        swap("(difference.value > 0) == (metric.goal == 'max')", "difference.value > 0"),
         "reports/comparison/test_page.py::test_verdicts_follow_the_goal_of_the_metric",
     ),
     "names-become-markup": (

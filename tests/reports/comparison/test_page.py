@@ -108,7 +108,7 @@ def _page(folder, systems, images, size=32, *, truth=True, undefined=None):
     plan = Plan(
         systems,
         found,
-        [],
+        {},
         {},
         Path("photos"),
         folder,

@@ -13,9 +13,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
 from lightning_colorize.reports.sweep import best_trials, write_report
-from lightning_colorize.reports.sweep.plain_study import plain_study
 from lightning_colorize.sweeps.queue import TrialQueue
-from lightning_colorize.sweeps.status import Labels, best, format_value, rows
+from lightning_colorize.sweeps.status import best, format_value, rows
 from lightning_colorize.sweeps.trial import Outcome
 from tests.reports.html import (
     content,
@@ -25,6 +24,7 @@ from tests.reports.html import (
     section,
     table,
 )
+from tests.reports.sweep.conftest import score
 from tests.sweeps.conftest import finish
 
 
@@ -126,8 +126,8 @@ def test_the_page_contains_the_sweep_file(study, text):
 
 
 def test_images_are_side_by_side_in_the_order_of_the_leaderboard(study, text):
-    best_five = [row.number for row in best_trials(study)]
-    assert len(best_five) == 5
+    finished = {row.number: score(row.values) for row in rows(study) if row.state == "finished"}
+    best_five = sorted(finished, key=finished.get, reverse=True)[:5]
     shown = section(text, "images")
     assert shown.count("<h3>") == 2
     who = re.findall(r'alt="beach.jpg, ([^"]*)"', shown)
@@ -175,42 +175,19 @@ def test_trials_and_validations_are_whole_numbers(text, engine):
     assert history["layout"]["xaxis"]["title"]["text"] == "trial"
 
 
-def luminance(color):
-    """Return WCAG's relative luminance of an RGB color in 0..255."""
-    parts = [part / 255 for part in color]
-    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def test_the_weakest_line_is_seen_in_a_light_and_in_a_dark_page(text):
-    coordinates = figures(text)[3]
-    lines = [trace for trace in coordinates["data"] if trace.get("line", {}).get("color")]
+def test_no_line_is_so_pale_that_it_vanishes(text):
+    lines = [trace for trace in figures(text)[3]["data"] if trace.get("line", {}).get("color")]
     assert len(lines) == 12
-    # Cards' colors in page.css, and what its filter makes of a grey in the dark.
-    for card, seen in (((255, 255, 255), lambda c: c), ((28, 29, 32), lambda c: 234.6 - 0.84 * c)):
-        for line in lines:
-            color = [float(part) for part in re.findall(r"[\d.]+", line["line"]["color"])]
-            drawn = [
-                line["opacity"] * seen(part) + (1 - line["opacity"]) * below
-                for part, below in zip(color, card, strict=True)
-            ]
-            light = sorted([luminance(drawn) + 0.05, luminance(card) + 0.05])
-            assert light[1] / light[0] > 2
+    for line in lines:
+        color = [float(part) for part in re.findall(r"[\d.]+", line["line"]["color"])]
+        # On white, with the line's opacity; Optuna's palest is 247 of 255.
+        assert line["opacity"] * sum(color) / 3 + (1 - line["opacity"]) * 255 < 180
 
 
 def test_the_winners_curve_is_drawn_last_and_in_its_own_color(study, text):
     lines = figures(text)[1]["data"]
     assert lines[-1]["name"] == f"trial {best(rows(study), 'maximize').number}"
     assert lines[-1]["line"]["color"] not in {line["line"]["color"] for line in lines[:-1]}
-
-
-def test_numbers_of_trials_survive(study):
-    metric = study.sweep.metric
-    plain = plain_study(rows(study), study.sweep, metric, Labels(study.sweep))
-    assert {t.number: t.value for t in plain.trials if t.state.name == "COMPLETE"} == {
-        row.number: row.value for row in rows(study) if row.state == "finished"
-    }
-    assert plain.best_trial.number == best(rows(study), "maximize").number
 
 
 def test_seeds_are_one_row_with_an_interval(engine):

@@ -1,0 +1,130 @@
+"""What each metric of `spec` measures of an image, under the metric's name.
+
+A function of that name returns the metric of each image, (B,). Where a metric is computed from
+several `columns`, it returns one value of each per image, (columns, B), and `NAME_over_images`
+reduces them.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.functional.image import (
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
+
+from lightning_colorize.color import delta_e
+from lightning_colorize.metrics.images import ImagePair
+
+PSNR_CAP = 100.0
+"""dB given to (all but) identical images, whose PSNR is infinite: one would spoil the average.
+Rounding to 8 bits alone limits it to about 59 dB."""
+
+_WINDOW = 11  # of SSIM, in pixels
+# The colorfulness that a divisor has at least: that of grey images is 0.
+_COLORLESS = 0.1
+# Below this (in LAB units) the spread of mean colors over images is rounding.
+_CONSTANT = 1e-3
+
+
+def psnr(images: ImagePair) -> Tensor:
+    """Return the PSNR of RGB in [0, 1], in dB, at most `PSNR_CAP`: (B,)."""
+    value = peak_signal_noise_ratio(
+        images.rgb_hat, images.rgb, data_range=1.0, dim=(1, 2, 3), reduction="none"
+    )
+    return value.clamp(max=PSNR_CAP)
+
+
+def ssim(images: ImagePair) -> Tensor:
+    """Return the SSIM of RGB, mean over pixels and channels: (B,)."""
+    # The window does not fit into smaller images: their last row and column are repeated.
+    height, width = images.rgb.shape[-2:]
+    missing = (0, max(_WINDOW - width, 0), 0, max(_WINDOW - height, 0))
+    rgb_hat, rgb = (F.pad(rgb, missing, mode="replicate") for rgb in (images.rgb_hat, images.rgb))
+    value = structural_similarity_index_measure(rgb_hat, rgb, data_range=1.0, reduction="none")
+    assert isinstance(value, Tensor)
+    # The functional metric squeezes a batch of one.
+    return value.view(len(rgb))
+
+
+def ciede2000(images: ImagePair) -> Tensor:
+    """Return the mean over pixels of the difference between the RGB images: (B,)."""
+    return delta_e.ciede2000(images.lab_hat, images.lab).mean(dim=(1, 2, 3))
+
+
+def mse_ab(images: ImagePair) -> Tensor:
+    """Return the squared error in LAB units squared, mean over pixels and both channels: (B,)."""
+    return (images.ab_hat - images.ab).square().mean(dim=(1, 2, 3))
+
+
+def mae_ab(images: ImagePair) -> Tensor:
+    """Return the absolute error in LAB units, mean over pixels and both channels: (B,)."""
+    return (images.ab_hat - images.ab).abs().mean(dim=(1, 2, 3))
+
+
+def colorfulness(images: ImagePair) -> Tensor:
+    """Return the colorfulness of the predictions: (B,)."""
+    return rgb_colorfulness(images.rgb_hat)
+
+
+def colorfulness_ratio(images: ImagePair) -> Tensor:
+    """Return the colorfulness of prediction and truth: (2, B)."""
+    return torch.stack([rgb_colorfulness(images.rgb_hat), rgb_colorfulness(images.rgb)])
+
+
+def colorfulness_ratio_over_images(values: Tensor) -> Tensor:
+    """Return the ratio of the means: (2, ..., images) to (...); a grey truth counts as 0.1."""
+    predicted, true = values.mean(-1)
+    ratio: Tensor = predicted / true.clamp(min=_COLORLESS)
+    return ratio
+
+
+def ab_corr(images: ImagePair) -> Tensor:
+    """Return the mean a and b of prediction and truth in LAB units: (4, B)."""
+    means = [ab.mean(dim=(2, 3)) for ab in (images.ab_hat, images.ab)]
+    return torch.cat(means, dim=1).T
+
+
+def ab_corr_over_images(values: Tensor) -> Tensor:
+    """Return the Pearson correlation of mean a or that of mean b, the smaller one.
+
+    It is high where images that are warm are predicted warm. It is 0 where all predictions (or all
+    truths) have the same mean color, and nan for fewer than two images.
+
+    Args:
+        values: (4, ..., images): mean a and b, true mean a and b.
+
+    Returns:
+        (...).
+    """
+    mean_a, mean_b, true_a, true_b = values
+    return torch.minimum(_correlation(mean_a, true_a), _correlation(mean_b, true_b))
+
+
+def rgb_colorfulness(rgb: Tensor) -> Tensor:
+    """Return how colorful each image is: 0 for grey, about 33 moderately, 80 and more very.
+
+    After Hasler & Suesstrunk, "Measuring colourfulness in natural images", 2003.
+
+    Args:
+        rgb: (B, 3, H, W) in [0, 1], floating point; it is measured on the scale of 0 to 255.
+
+    Returns:
+        (B,), fp32.
+    """
+    red, green, blue = (rgb.float() * 255).flatten(2).unbind(1)
+    opponents = torch.stack([red - green, (red + green) / 2 - blue])
+    spread: Tensor = opponents.std(dim=2, correction=0).norm(dim=0)
+    distance: Tensor = opponents.mean(dim=2).norm(dim=0)
+    return spread + 0.3 * distance
+
+
+def _correlation(first: Tensor, second: Tensor) -> Tensor:
+    # torchmetrics' PearsonCorrCoef would take the rounding of constants for a signal, and
+    # torch.corrcoef is a matrix product, which autocast lowers.
+    if first.shape[-1] < 2:
+        return torch.full_like(first[..., 0], torch.nan)
+    first, second = (x - x.mean(-1, keepdim=True) for x in (first, second))
+    variances = first.square().mean(-1), second.square().mean(-1)
+    r = (first * second).mean(-1) / (variances[0] * variances[1]).sqrt()
+    return r.masked_fill(torch.minimum(*variances) < _CONSTANT**2, 0.0)
