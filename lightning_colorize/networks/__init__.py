@@ -11,6 +11,7 @@ from lightning_colorize.networks.discriminators.patch import PatchDiscriminator
 from lightning_colorize.networks.encoders.conv import ConvEncoder
 from lightning_colorize.networks.encoders.mobilenet import MobileNetV2Encoder
 from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder
+from lightning_colorize.networks.encoders.regnet import RegNetEncoder
 from lightning_colorize.networks.encoders.resnet import ResNetEncoder
 from lightning_colorize.networks.encoders.timm_backbone import TimmEncoder
 from lightning_colorize.networks.encoders.unet import UNetEncoder
@@ -35,6 +36,7 @@ __all__ = [
     "PixelShuffleDecoder",
     "PretrainedEncoder",
     "PyramidDecoder",
+    "RegNetEncoder",
     "ResNetEncoder",
     "TimmEncoder",
     "UNetDecoder",
