@@ -92,11 +92,6 @@ def test_a_resumed_run_has_the_same_id_and_a_new_folder_another(logger, tmp_path
     assert chosen.version == "chosen"
 
 
-def test_a_sweep_gives_the_id(logger, monkeypatch):
-    monkeypatch.setenv("WANDB_RUN_ID", "ofasweep")
-    assert WandbRun(logger._folder, LoggerOptions(), WandbMode("offline")).version == "ofasweep"
-
-
 @pytest.mark.parametrize(("asked", "group"), [(None, "encoders" * 9), ("mine", "mine")])
 def test_a_trial_is_of_its_sweeps_group(tmp_path, monkeypatch, asked, group):
     """W&B refuses tags of more than 64 characters, and groups of more than 128."""
