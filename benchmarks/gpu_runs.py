@@ -159,7 +159,7 @@ class StopAfter(Callback):
 
 
 def fit(system: System, place: Place, words: list[str], seconds: float) -> dict[str, Any]:
-    """Train for some seconds; returns rate, share of time waited for data, memory, and MFU."""
+    """Train for some seconds; returns rate, share of time waited for data, and memory."""
     torch.compiler.reset()
     if place.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -176,7 +176,6 @@ def fit(system: System, place: Place, words: list[str], seconds: float) -> dict[
         "images_per_second": found["steady_images_per_second"],
         "data_wait_share": found["data_wait_share"],
         "peak_device_memory": found["peak_device_memory"],
-        "mfu": found["mfu"],
         "images": throughput.totals.images,
         "seconds": round(throughput.totals.seconds, 3),
     }

@@ -1,4 +1,4 @@
-"""torch.compile: whether it works on this machine, and its errors."""
+"""Whether torch.compile works on this machine."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -26,8 +26,3 @@ def require_compiler(option: str, device: "torch.device") -> None:
             f"--{option}: true\naccepted: false: torch.compile does not work here "
             f"({first_line(error)}); for {device.type} it needs {needed}"
         ) from error
-
-
-def is_compiler_error(error: BaseException) -> bool:
-    """Return whether torch.compile itself raised an error, not the compiled code."""
-    return type(error).__module__.startswith(("torch._dynamo.", "torch._inductor."))

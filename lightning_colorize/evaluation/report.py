@@ -71,7 +71,6 @@ def _compute(result: RunResult) -> str:
         (result.device_hours, "{:.3g} device hours"),
         (result.steady_images_per_second, "{:,.0f} images/s in steady state"),
         (result.data_wait_share, "{:.1%} of it waiting for data"),
-        (result.mfu, "{:.1%} of peak FLOPs"),
     )
     known = [form.format(value) for value, form in figures if value is not None]
     if memory := result.peak_device_memory:

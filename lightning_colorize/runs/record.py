@@ -10,16 +10,8 @@ from typing import Any
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import metric_goal
-from lightning_colorize.runs.folder import (
-    BEST,
-    LAST,
-    METRICS,
-    flatten,
-    is_running,
-    read_config,
-)
+from lightning_colorize.runs.folder import METRICS, flatten, is_running, read_config
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.runs.validations import Validation, ValidationReader
 
 RUNNING = "running"
 KILLED = "killed"
@@ -110,13 +102,6 @@ class RunRecord:
         return next((int(row["epoch"]) for row in reversed(self.rows) if "epoch" in row), None)
 
     @cached_property
-    def validations(self) -> list[Validation]:
-        """The records of `validations.jsonl`."""
-        reader = ValidationReader(self.folder)
-        reader.read()
-        return reader.records
-
-    @cached_property
     def rows(self) -> list[dict[str, float]]:
         """The rows of `metrics.csv`: finite values by name, without damaged rows."""
         try:
@@ -150,22 +135,6 @@ class RunRecord:
             metrics={name: [row.get(name) for row in rows] for name in names},
         )
 
-    @property
-    def best_checkpoint(self) -> Path | None:
-        """The best checkpoint; None if there is none."""
-        return self._file(BEST)
-
-    @property
-    def last_checkpoint(self) -> Path | None:
-        """The checkpoint that training resumes from; None if there is none."""
-        return self._file(LAST)
-
-    @property
-    def resumable(self) -> bool:
-        """Whether the run has a checkpoint to resume from and has not ended."""
-        ended = self.result is not None and self.result.ended
-        return self.last_checkpoint is not None and not ended
-
     def minus_grey(self, metric: str) -> float | None:
         """Return a metric less that of the grey baseline; None if one of them is unknown."""
         grey = self.baselines.get("grey", {})
@@ -189,10 +158,6 @@ class RunRecord:
         accumulated = self.settings.get("trainer.accumulate_grad_batches")
         batches = accumulated if isinstance(accumulated, int | float) and accumulated else 1
         return result.images_seen / result.batches * batches
-
-    def _file(self, name: str) -> Path | None:
-        path = self.folder / name
-        return path if path.is_file() else None
 
 
 def _known(metrics: dict[str, float | None]) -> dict[str, float]:

@@ -37,10 +37,7 @@ class RunResult:
         images_per_second: `images_seen` over `seconds`.
         device_hours: All device time, including work lost to a kill.
         steady_images_per_second: Training throughput without validation and start-up.
-        data_wait_seconds: Time that training waited for data.
-        data_wait_share: The same, as a share.
-        mfu: Model FLOPs utilization, as a share of the device's peak.
-        training_flops: FLOPs of all training steps.
+        data_wait_share: Share of that time in which training waited for data.
         peak_device_memory: In bytes.
         parameters: Of the network.
         trainable_parameters: Those that are not frozen.
@@ -63,10 +60,7 @@ class RunResult:
     images_per_second: float | None = None
     device_hours: float | None = None
     steady_images_per_second: float | None = None
-    data_wait_seconds: float | None = None
     data_wait_share: float | None = None
-    mfu: float | None = None
-    training_flops: float | None = None
     peak_device_memory: int | None = None
     parameters: int | None = None
     trainable_parameters: int | None = None

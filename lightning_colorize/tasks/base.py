@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -226,13 +226,6 @@ class ColorizationTask(Recorded, LightningModule, ABC):
     def with_target(self, batch: ColorBatch) -> ColorBatch:
         """Return the batch with the target of the head."""
         return batch.with_target(self.net.head.target(self.scaling.normalize_ab(batch.ab)))
-
-    def step_kind(self) -> Hashable:
-        """Return a key of training steps with the same amount of work, for throughput.
-
-        Batch sizes are distinguished anyway.
-        """
-        return None
 
     def metric_names(self) -> list[str]:
         """Return the metrics that validation logs, which a run can monitor."""

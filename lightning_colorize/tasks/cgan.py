@@ -1,6 +1,6 @@
 """A conditional GAN: a generator of ab from L, and a discriminator."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -204,10 +204,6 @@ class CGANTask(ColorizationTask):
             self.log_dict(others, batch_size=len(batch))
         step_schedules(self.trainer, "step", self.lr_scheduler_step)
         return metrics
-
-    def step_kind(self) -> Hashable:
-        """Return the stage and the networks that step."""
-        return (self.stage.name, *self._due())
 
     def _due(self) -> tuple[bool, bool]:
         """Return whether the generator and the discriminator take a step in this batch."""

@@ -23,16 +23,15 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.tasks import ColorizationTask
-from lightning_colorize.training.options import RunOptions
+from lightning_colorize.training.options import LoggerOptions, RunOptions
 
-_SECTIONS = {
+_SECTIONS: dict[str, type] = {
     "trainer": Trainer,
     "data": ColorizationDataModule,
     "run": RunOptions,
     "model": ColorizationTask,
-    "seed_everything": int,
+    "run.loggers": LoggerOptions,
 }
-_RENAMED = {"run.go_on": "run.auto_resume", "run.grid_pictures": "run.grid_images"}
 _UNKNOWN = re.compile(
     r"unrecognized arguments: --([^\s=]+)|Group '(.*)' does not accept option '(.*)'|"
     r"Option '(.*)' is not accepted"
@@ -41,7 +40,6 @@ _VALUE = re.compile(
     r"Expected a path but (.*) either|does not exist: '(.*)'|given class_path '(.*)'|"
     r"(?:Got|Given) value: (.*)"
 )
-_NAMES = {type(None): ["null"], bool: ["true", "false"], int: ["an integer"], float: ["a number"]}
 _WIDTH = 300  # characters of a line; `fit --help all` has long lists in full
 
 
@@ -96,83 +94,61 @@ def _parsing(text: str) -> list[str]:
     """Explain the parser's error."""
     _, *reports = re.split(r'Parser key "([^"]+)":', text)
     fault = reports[-1] if reports else text
-    classes = re.findall(r"(?:given class_path |Got value: Namespace\(class_path=)'(.+?)'", text)
+    paths = re.findall(r"(?:given class_path |Got value: Namespace\(class_path=)'(.+?)'", text)
+    classes = [cls for cls in map(pydoc.locate, paths) if isinstance(cls, type)]
     # "run" fails at its own level and again one above.
     names = list(dict.fromkeys(reports[::2]))
     if unknown := _UNKNOWN.search(fault):
-        key = re.sub(r"\.(init_args|class_path)\b", "", ".".join([*names, *_groups(unknown)]))
-        if key in _RENAMED:
-            return [f"--{key}: an old name", f"use --{_RENAMED[key]}"]
-        known, _, options = _follow(key, classes)
+        key = ".".join([*names, *filter(None, unknown.groups())])
+        key = re.sub(r"\.(init_args|class_path)\b", "", key)
+        known = ".".join(names) or _section(key)
         word, *rest = key.removeprefix(f"{known}.").split(".")
-        form = ".".join(filter(None, [known, "{}", *rest]))
         fault = f"--{key}: {known or 'the configuration'} has no '{word}'"
+        owner = classes[-1] if classes else _SECTIONS.get(known)
+        options = _options(owner) if known else _SECTIONS
+        form = ".".join(filter(None, [known, "{}", *rest]))
         return _refusal(fault, list(options) or ["no options"], word, form)
     key = ".".join(names)
-    if missing := re.search(r"arguments are required: (\w+)", fault):
-        if not key:
-            return ["there is no model: name an experiment (--config experiments/quickstart.yaml)"]
-        accepted = _accepted(_follow(f"{key}.{missing[1]}", classes)[1])
-        return _refusal(f"--{key} needs {missing[1]}", accepted)
-    if not key:
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    accepted = _accepted(_follow(key, classes)[1])
-    if "is abstract" in fault:
-        return _refusal(f"--{key} needs a class and its init_args", accepted)
+    if missing := re.search(r"arguments are required: (.*)", fault):
+        if key:
+            return [f"--{key} needs {missing[1]}"]
+        return ["there is no model: name an experiment (--config experiments/quickstart.yaml)"]
     found = _VALUE.search(fault)
-    if found is None:
-        return [f"--{key}: {fault.strip().splitlines()[0]}"]
-    (value,) = _groups(found)
-    if absent := re.search(r"No module named '[^']+'", fault):
-        accepted.append("a class that is installed or on PYTHONPATH")
-        return _refusal(f"--{key}: {value!r} cannot be imported: {absent[0]}", accepted)
+    if not key or found is None:
+        lines = [line.strip() for line in fault.splitlines() if line.strip()]
+        return [f"--{key}: {lines[0]}"] if key else lines
+    value = next(filter(None, found.groups()))
     if value.endswith((".yaml", ".yml")):
         files = sorted(map(str, Path(value).parent.glob("*.yaml")))
-        accepted += files or ["a YAML file; `lightning-colorize init .` creates experiments/"]
-        return _refusal(f"--{key}: {value!r} does not exist", accepted, value)
-    return _refusal(f"--{key}: {value!r} is not accepted", accepted, value.rpartition(".")[2])
-
-
-def _groups(match: re.Match[str]) -> list[str]:
-    return [group for group in match.groups() if group is not None]
+        files = files or ["a YAML file; `lightning-colorize init .` creates experiments/"]
+        return _refusal(f"--{key}: {value!r} does not exist", files, value)
+    name = key.rpartition(".")[2]
+    owners = [*reversed(classes), _SECTIONS.get(_section(key))]
+    top = _SECTIONS.get(key, int)  # seed_everything
+    hint = next((hints[name] for hints in map(_options, owners) if name in hints), top)
+    if "is abstract" in fault:
+        return _refusal(f"--{key} needs a class and its init_args", _accepted(hint))
+    absent = re.search(r"No module named .*", fault)
+    reason = f"cannot be imported: {absent[0]}" if absent else "is not accepted"
+    return _refusal(f"--{key}: {value!r} {reason}", _accepted(hint), value.rpartition(".")[2])
 
 
 def _refusal(fault: str, accepted: list[str], word: str = "", form: str = "{}") -> list[str]:
     """Return the lines: key and fault, what is accepted, what was probably meant in that form."""
-    lines = [fault, *([f"accepted: {', '.join(accepted)}"] if accepted else [])]
-    by_lower = {name.lower(): name for name in accepted}
-    if close := difflib.get_close_matches(word.lower(), by_lower, n=1):
-        lines.append(f"did you mean {form.format(by_lower[close[0]])}?")
+    lines = [fault, f"accepted: {', '.join(accepted)}"]
+    if close := difflib.get_close_matches(word, accepted, n=1):
+        lines.append(f"did you mean {form.format(close[0])}?")
     return lines
 
 
-def _follow(key: str, classes: list[str]) -> tuple[str, Any, dict[str, Any]]:
-    """Follow a key through the signatures.
-
-    Args:
-        key: Without `init_args`: `model.encoder.depth`.
-        classes: Class paths chosen on the way.
-
-    Returns:
-        The part of the key that is known, its type, and the options of what it describes.
-    """
-    chosen = [cls for cls in map(pydoc.locate, classes) if isinstance(cls, type)]
-    known: list[str] = []
-    hint, options = None, dict[str, Any](_SECTIONS)
-    for part in key.split("."):
-        if part not in options:
-            break
-        known.append(part)
-        hint = options[part]
-        bases = tuple(base for base in _types(hint) if inspect.isclass(base))
-        owner = next((cls for cls in chosen if issubclass(cls, bases)), hint)
-        options = _options(owner)
-    return ".".join(known), hint, options
+def _section(key: str) -> str:
+    """Return the longest part of a key that is a section."""
+    return max((name for name in _SECTIONS if key.startswith(f"{name}.")), key=len, default="")
 
 
 def _options(cls: Any) -> dict[str, Any]:
     """Return the options of a class with their types, without the first if tasks pass it."""
-    if not inspect.isclass(cls) or cls in _NAMES or inspect.isabstract(cls):
+    if cls is None:
         return {}
     names = [name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs")]
     if names and names[0] in ("info", "in_channels", "params", "optimizer"):
@@ -181,31 +157,25 @@ def _options(cls: Any) -> dict[str, Any]:
     return {name: hints.get(name) for name in names}
 
 
-def _types(hint: Any) -> list[Any]:
-    """Return the members of a union; for a factory, what it makes."""
-    if get_origin(hint) in (Union, UnionType):
-        return [inner for part in get_args(hint) for inner in _types(part)]
-    return _types(get_args(hint)[1]) if get_origin(hint) is Callable else [hint]
-
-
 def _accepted(hint: Any) -> list[str]:
-    """Return what a type accepts: choices, class names, else the type's name."""
-    names: list[str] = []
-    for kind in _types(hint):
-        if get_origin(kind) is Literal:
-            names += map(str, get_args(kind))
-        elif inspect.isclass(kind) and get_origin(kind) is None and kind.__module__ != "builtins":
-            names += _class_names(kind)
-        elif kind is not None:
-            names += _NAMES.get(kind, [re.sub(r"<class '(\w+)'>", r"\1", str(kind))])
-    return list(dict.fromkeys(names))
+    """Return what a type accepts: choices, the classes that can be named, else its name."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return list(dict.fromkeys(name for part in parts for name in _accepted(part)))
+    if origin is Callable:  # a factory, chosen by the class that it makes
+        return _accepted(parts[1])
+    if origin is Literal:
+        return list(map(str, parts))
+    if origin is not None or not inspect.isclass(hint):
+        return [str(hint)]
+    return _class_names(hint) or ["null" if hint is type(None) else hint.__name__]
 
 
 def _class_names(base: type) -> list[str]:
-    """Return the concrete classes that a configuration can name for a base class."""
+    """Return the concrete subclasses of ours, torch and Lightning."""
     found = [base]
     for cls in found:
-        found += cls.__subclasses__()
+        found += type.__subclasses__(cls)
     packages = ("lightning_colorize.", "torch.optim", "pytorch_lightning.")
     return sorted(
         cls.__name__

@@ -16,7 +16,6 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
     MisconfigurationException,
 )
 
-from lightning_colorize.common.compiling import is_compiler_error
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.runs.folder import LAST, LOCK, lock
 from lightning_colorize.training.callbacks import RunInterrupted
@@ -91,7 +90,7 @@ def session(
         # Lightning checks some settings only when it uses them, such as the monitored metric.
         raise UsageError(explain(error)) from None
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if is_compiler_error(error):
+        if type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):
             raise WorkError(
                 f"torch.compile failed ({first_line(error)}); set --model.compile false and "
                 "--data.compile false"

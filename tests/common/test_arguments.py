@@ -28,12 +28,6 @@ def test_every_path_has_its_home_folder(monkeypatch, name, words, names):
         assert getattr(args, argument) == Path("/people/one/a")
 
 
-def test_a_home_folder_of_nobody_stays_as_it_is():
-    parser = Parser()
-    import_module("lightning_colorize.commands.init").add_arguments(parser)
-    assert parser.parse_args(["~nobody-of-that-name/a"]).dir == Path("~nobody-of-that-name/a")
-
-
 @pytest.mark.parametrize("value", [0, -3, -0.5])
 def test_numbers_that_are_not_above_0_are_refused(value):
     args = argparse.Namespace(batch_size=value, size=None)

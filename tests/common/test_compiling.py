@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_colorize.common.compiling import is_compiler_error, require_compiler
+from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.common.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -64,8 +64,3 @@ def test_a_compiler_that_fails_at_work_ends_the_run_in_a_line(command, monkeypat
     assert "torch.compile failed (InvalidCxxCompiler: No working C++ compiler found)" in error
     assert "set --model.compile false" in error
     assert "Traceback" not in error
-
-
-def test_only_the_compilers_errors_are_taken_for_its_own():
-    assert is_compiler_error(InductorError("x"))
-    assert not is_compiler_error(RuntimeError("x"))

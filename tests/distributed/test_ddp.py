@@ -55,9 +55,8 @@ def test_two_processes_leave_one_run_and_one_banner(runs):
     assert (result.status, result.batches, result.images_seen) == ("finished", 6, 24)
 
 
-def test_two_processes_cost_the_same_arithmetic_and_twice_the_devices(runs):
-    one, two = (RunResult.read(run) for run in runs[:2])
-    assert two.training_flops == one.training_flops > 0
+def test_two_processes_cost_twice_the_devices(runs):
+    two = RunResult.read(runs[1])
     assert two.device_hours == pytest.approx(2 * two.seconds / 3600, abs=1e-5)
     assert two.steady_images_per_second > two.images_per_second
     assert 0 < two.data_wait_share < 1

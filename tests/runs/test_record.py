@@ -59,20 +59,6 @@ def test_status_follows_the_files_and_the_lock(tmp_path):
         assert RunRecord(tmp_path).status == "running"
 
 
-def test_a_run_is_resumable_from_its_last_checkpoint_until_it_ends(tmp_path):
-    assert not RunRecord(tmp_path).resumable
-    last = tmp_path / "checkpoints/last.ckpt"
-    last.parent.mkdir()
-    last.touch()
-    record = RunRecord(tmp_path)
-    assert record.resumable
-    assert (record.best_checkpoint, record.last_checkpoint) == (None, last)
-    RunResult("interrupted").write(tmp_path)
-    assert RunRecord(tmp_path).resumable
-    RunResult("finished").write(tmp_path)
-    assert not RunRecord(tmp_path).resumable
-
-
 def test_metrics_of_a_run_without_result_are_the_best_so_far(tmp_path):
     (tmp_path / "metrics.csv").write_text(
         "step,epoch,train/loss,val/psnr,val/colorfulness\n"
@@ -123,7 +109,6 @@ def test_validations_are_read_as_they_are_written(tmp_path):
     append_validation(tmp_path, 1, 20, {"val/psnr": 21.0})
     assert reader.read()
     assert reader.records == [first, Validation(1, 20, {"val/psnr": 21.0})]
-    assert RunRecord(tmp_path).validations == reader.records
 
 
 def test_a_run_that_starts_over_drops_the_former_validations(tmp_path):

@@ -102,14 +102,6 @@ def test_custom_classes_work_in_every_command(command, module, tmp_path):
     assert command("evaluate", copy, *words, "--allow-class", module) == 0
 
 
-def test_a_module_that_cannot_be_imported_is_named(command, capsys):
-    assert command("fit", *command.words("custom", "--model.loss", "not_there.MyLoss")) == 2
-    err = capsys.readouterr().err
-    assert "not_there.MyLoss" in err
-    assert "No module named 'not_there'" in err
-    assert "PYTHONPATH" in err
-
-
 @pytest.mark.filterwarnings("error:checkpoints of this task do not record")
 def test_a_custom_metric_is_measured_by_every_command(command, module, tmp_path, capsys):
     own = {"error": {"class_path": f"{module}.MyMetric", "init_args": {"factor": 2.0}}}

@@ -66,8 +66,7 @@ def test_tasks_that_nobody_starts(started, missing, says):
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
-        (TWO, "Slurm starts 2 processes, but --trainer.num_nodes 1 with --trainer.devices 1"),
-        (TWO, "give sbatch --nodes=1 --ntasks-per-node=1, or the Trainer the same numbers"),
+        (TWO, "sbatch --nodes=1 --ntasks-per-node=1, or the Trainer the same numbers"),
         (TORCHRUN, "torchrun starts 2 processes, but --trainer.num_nodes 1 with --trainer.dev"),
     ],
 )

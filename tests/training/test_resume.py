@@ -42,7 +42,7 @@ CASES = {
     "dropout": [],
 }
 NOT_COMPARED = {"seconds", "images_per_second", "device_hours", "restarts", "git_commit"}
-NOT_COMPARED |= {"steady_images_per_second", "data_wait_seconds", "data_wait_share"}
+NOT_COMPARED |= {"steady_images_per_second", "data_wait_share"}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
@@ -49,7 +50,7 @@ class RunLogger(Logger):
     def log_config(self, config: Mapping[str, Any]) -> None:
         """Log the configuration, given with dotted names."""
 
-    def add_image(self, name: str, image: ImageArray, step: int, caption: str | None) -> None:
+    def add_image(self, name: str, image: ImageArray, step: int) -> None:
         """Log an image, (H, W, 3) uint8."""
 
     def log_best_images(self, images: Sequence[BestImage]) -> None:
@@ -82,23 +83,12 @@ class FolderLogger(RunLogger):
         return str(self._folder)
 
 
-def as_image(image: ImageArray | Tensor) -> ImageArray:
-    """Return an image as (H, W, 3) uint8 on the CPU.
-
-    Args:
-        image: An array (H, W, 3) or a tensor (3, H, W) on any device, uint8 in 0..255.
+def as_image(image: Tensor) -> ImageArray:
+    """Return an image, (3, H, W) on any device, as (H, W, 3) on the CPU.
 
     Raises:
         TypeError: If it is not uint8; W&B silently shows float images black.
-        ValueError: If its shape differs.
     """
-    if isinstance(image, Tensor):
-        image = image.movedim(0, -1).cpu().numpy()
-    if image.dtype != np.uint8:
+    if image.dtype != torch.uint8:
         raise TypeError(f"images are logged as uint8 in 0..255, not as {image.dtype}")
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(
-            "an image is an array (H, W, 3) or a tensor (3, H, W); "
-            f"with channels last this one is {image.shape}"
-        )
-    return np.ascontiguousarray(image)
+    return np.ascontiguousarray(image.movedim(0, -1).cpu().numpy())

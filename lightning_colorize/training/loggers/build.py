@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.folder import flatten
-from lightning_colorize.training.loggers.base import BestImage, ImageArray, RunLogger, as_image
+from lightning_colorize.training.loggers.base import BestImage, RunLogger, as_image
 from lightning_colorize.training.loggers.csv_file import CsvRun
 from lightning_colorize.training.loggers.image_files import ImageFiles
 from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
@@ -62,30 +62,22 @@ def log_config(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
             logger.log_config(flat)
 
 
-def log_images(
-    loggers: Sequence[Logger],
-    name: str,
-    image: ImageArray | Tensor,
-    step: int,
-    caption: str | None = None,
-) -> None:
+def log_images(loggers: Sequence[Logger], name: str, image: Tensor, step: int) -> None:
     """Log an image to W&B, TensorBoard and `<run>/images/<name>_<step>.png`.
 
     Args:
         loggers: The run's loggers; those of other packages are skipped.
         name: A name like a metric's: `val/grid`.
-        image: An array (H, W, 3) or a tensor (3, H, W), uint8, sRGB in 0..255.
+        image: (3, H, W), uint8, sRGB in 0..255.
         step: `global_step`.
-        caption: For W&B, and for the PNG file's `Description`.
 
     Raises:
         TypeError: If the image is not uint8.
-        ValueError: If its shape differs.
     """
     pixels = as_image(image)
     for logger in loggers:
         if isinstance(logger, RunLogger):
-            logger.add_image(name, pixels, step, caption)
+            logger.add_image(name, pixels, step)
 
 
 def log_best_images(loggers: Sequence[Logger], images: Sequence[BestImage]) -> None:

@@ -44,14 +44,11 @@ class ImageFiles(FolderLogger):
         """Do nothing."""
 
     @rank_zero_only
-    def add_image(self, name: str, image: ImageArray, step: int, caption: str | None) -> None:
-        """Write a PNG file with the caption in its `Description`."""
+    def add_image(self, name: str, image: ImageArray, step: int) -> None:
+        """Write a PNG file."""
         path = image_path(self._folder, name, step)
         path.parent.mkdir(parents=True, exist_ok=True)
-        info = PngInfo()
-        if caption is not None:
-            info.add_itxt("Description", caption)
-        Image.fromarray(image).save(path, pnginfo=info)
+        Image.fromarray(image).save(path)
 
     @rank_zero_only
     def log_best_images(self, images: Sequence[BestImage]) -> None:

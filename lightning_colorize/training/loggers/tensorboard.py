@@ -44,8 +44,8 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
         self._config = dict(config)
 
     @rank_zero_only
-    def add_image(self, name: str, image: ImageArray, step: int, caption: str | None) -> None:
-        """Log an image; TensorBoard has no captions."""
+    def add_image(self, name: str, image: ImageArray, step: int) -> None:
+        """Log an image."""
         self.experiment.add_image(name, image, global_step=step, dataformats="HWC")
 
     @rank_zero_only

@@ -91,12 +91,12 @@ class WandbRun(RunLogger, WandbLogger):
                 self.experiment.config.update(dict(config), allow_val_change=True)
 
     @rank_zero_only
-    def add_image(self, name: str, image: ImageArray, step: int, caption: str | None) -> None:
+    def add_image(self, name: str, image: ImageArray, step: int) -> None:
         """Log an image."""
         with self._guarded():
             import wandb
 
-            self.log_metrics({name: wandb.Image(image, caption=caption)}, step)
+            self.log_metrics({name: wandb.Image(image)}, step)
 
     @rank_zero_only
     def close(self, failed: bool) -> None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.color import rgb2lab
 
@@ -62,7 +63,7 @@ def test_unusual_names_are_logged(folder, tmp_path):
     loggers = [ImageFiles(tmp_path), TensorBoardRun(tmp_path)]
     for kind in ("predict", "predict_best"):
         for name in images:
-            log_images(loggers, f"{kind}/{name}", np.zeros((2, 2, 3), np.uint8), 0)
+            log_images(loggers, f"{kind}/{name}", torch.zeros(3, 2, 2, dtype=torch.uint8), 0)
     close_loggers(loggers)
     assert len(list((tmp_path / "images").iterdir())) == 2 * len(images)
 

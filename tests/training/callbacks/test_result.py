@@ -21,8 +21,8 @@ from tests.conftest import metric_rows
 KEYS = {
     *("status", "metrics", "baselines", "best_checkpoint", "best_metric", "epochs", "batches"),
     *("images_seen", "seconds", "images_per_second", "parameters", "versions", "git_commit"),
-    *("restarts", "device_hours", "steady_images_per_second", "data_wait_seconds"),
-    *("data_wait_share", "mfu", "training_flops", "peak_device_memory"),
+    *("restarts", "device_hours", "steady_images_per_second", "data_wait_share"),
+    "peak_device_memory",
 }
 
 
@@ -123,20 +123,6 @@ def test_exception_sets_the_status(tmp_path, exception, status):
     written = json.loads((tmp_path / "result.json").read_text())
     assert written["status"] == status
     assert written["parameters"] == 2
-
-
-def test_counts_continue_after_a_restart(tmp_path):
-    first = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
-    first.on_validation_end(fake_trainer({"val/x": 2.0}), MODULE)
-    for _ in range(3):
-        first.on_train_batch_end(fake_trainer({}), None, None, "four", 0)
-    second = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
-    second.load_state_dict(first.state_dict())
-    second.on_train_batch_end(fake_trainer({}), None, None, "four", 0)
-    second.on_validation_end(fake_trainer({"val/x": 1.0}), MODULE)
-    written = json.loads((tmp_path / "result.json").read_text())
-    assert (written["batches"], written["images_seen"], written["restarts"]) == (4, 16, 1)
-    assert written["best_metric"] == written["metrics"]["val/x"] == 2.0
 
 
 def test_device_hours_add_up_over_restarts_on_other_devices(tmp_path, monkeypatch):

@@ -34,42 +34,29 @@ def _image():
     return np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
 
 
+def _log_image(loggers, name, step):
+    log_images(loggers, name, torch.from_numpy(_image()).permute(2, 0, 1), step)
+
+
 def _events(folder, below="tensorboard"):
     return EventAccumulator(str(folder / below)).Reload()
 
 
 def test_an_image_reaches_tensorboard_and_the_disk_unchanged(tmp_path):
     loggers = build_loggers(tmp_path, _LOCAL)
-    chw = torch.from_numpy(_image()).permute(2, 0, 1)
-    log_images(loggers, "val/grid of 3", _image(), 50, caption="Bäume")
-    log_images(loggers, "tensor", chw, 7)
+    _log_image(loggers, "val/grid of 3", 50)
     close_loggers(loggers)
-    shown = _events(tmp_path)
-    for name, tag, step in (("val_grid_of_3", "val/grid of 3", 50), ("tensor", "tensor", 7)):
-        file = Image.open(tmp_path / "images" / f"{name}_{step:08d}.png")
-        assert np.array_equal(np.asarray(file), _image())
-        (event,) = shown.Images(tag)
-        assert event.step == step
-        decoded = Image.open(io.BytesIO(event.encoded_image_string))
-        assert np.array_equal(np.asarray(decoded), _image())
-    captioned = Image.open(tmp_path / "images" / "val_grid_of_3_00000050.png")
-    assert captioned.text["Description"] == "Bäume"
+    file = Image.open(tmp_path / "images" / "val_grid_of_3_00000050.png")
+    assert np.array_equal(np.asarray(file), _image())
+    (event,) = _events(tmp_path).Images("val/grid of 3")
+    assert event.step == 50
+    decoded = Image.open(io.BytesIO(event.encoded_image_string))
+    assert np.array_equal(np.asarray(decoded), _image())
 
 
-@pytest.mark.parametrize(
-    ("image", "error"),
-    [
-        (np.ones((8, 12, 3)), TypeError),
-        (torch.ones(3, 8, 12), TypeError),
-        (torch.ones(3, 8, 12, dtype=torch.int64), TypeError),
-        (np.ones((8, 12), np.uint8), ValueError),
-        (np.ones((3, 8, 12), np.uint8), ValueError),
-        (torch.ones(2, 3, 8, 12, dtype=torch.uint8), ValueError),
-    ],
-)
-def test_an_image_of_another_kind_is_refused(tmp_path, image, error):
-    with pytest.raises(error, match="image"):
-        log_images(build_loggers(tmp_path, _LOCAL), "grid", image, 0)
+def test_an_image_that_is_not_uint8_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="uint8"):
+        log_images(build_loggers(tmp_path, _LOCAL), "grid", torch.ones(3, 8, 12), 0)
     assert not (tmp_path / "images").exists()
 
 
@@ -147,13 +134,13 @@ def test_disabled_loggers_write_nothing(tmp_path):
     loggers = build_loggers(tmp_path, LoggerOptions("disabled", tensorboard=False, csv=False))
     for logger in loggers:
         logger.log_metrics({"val/psnr": 21.5}, 3)
-    log_images(loggers, "grid", _image(), 0)
+    _log_image(loggers, "grid", 0)
     assert [file.name for file in tmp_path.iterdir()] == ["images"]
     assert describe_loggers(loggers) == "none"
 
 
 def test_foreign_loggers_are_skipped():
-    log_images([DummyLogger()], "grid", _image(), 0)
+    _log_image([DummyLogger()], "grid", 0)
     close_loggers([DummyLogger()])
     assert describe_loggers([DummyLogger()]) == "none"
 
