@@ -10,8 +10,8 @@ from lightning_colorize.sweeps.hyperband import (
     rung_result,
 )
 
-LENIENT = Hyperband((2, 4), 2, strict=False)
-STRICT = Hyperband((2, 4), 2, strict=True)
+LENIENT = Hyperband(type="hyperband", min_iter=2, eta=2, strict=False)
+STRICT = Hyperband(type="hyperband", min_iter=2, eta=2)
 OTHERS = [[10, 10], [10, 30, 40, 50], [10, 20, 20]]
 
 

@@ -4,7 +4,6 @@ import pytest
 import yaml
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.hyperband import Hyperband
 from lightning_colorize.sweeps.space import Categorical, Constant, LogUniform, Uniform
 from lightning_colorize.sweeps.spec import Metric, parse_sweep, read_sweep
 
@@ -88,7 +87,7 @@ def test_random_and_grid_need_no_metric():
 def test_hyperband_from_max_iter():
     rule = {"type": "hyperband", "max_iter": 27, "s": 2}
     found = parse_sweep(sound(early_terminate=rule), "s").early_terminate
-    assert found == Hyperband((3, 9), 3, True)
+    assert (found.bands, found.eta, found.strict) == ((3, 9), 3, True)
 
 
 def ending(**rule):
