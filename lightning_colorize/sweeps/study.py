@@ -66,7 +66,7 @@ class Study:
     inner: optuna.Study
     storage: BaseStorage
     id: int
-    lock: AbstractContextManager[None]
+    lock: AbstractContextManager[Any]
 
     @property
     def folder(self) -> Path:

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.storages import RDBStorage
-from sqlalchemy.exc import IntegrityError
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps import storage
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.study import create_study, open_study
 
@@ -94,20 +91,6 @@ def test_a_write_error_is_one_line(engine):
         with pytest.raises(UsageError, match=r"the sweep 'tiny' is not writable: .*\.lock") as said:
             act()
         assert "\n" not in str(said.value)
-
-
-def test_tables_can_be_created_twice_at_once(engine, monkeypatch):
-    calls = []
-
-    def make(*arguments, **options):
-        calls.append(arguments)
-        if len(calls) == 1:
-            raise IntegrityError("CREATE", {}, Exception("duplicate key\nKey already exists."))
-        return RDBStorage(*arguments, **options)
-
-    monkeypatch.setattr(storage, "RDBStorage", make)
-    engine.study(X, f"sqlite:///{engine.folder}/study.db")
-    assert len(calls) == 2
 
 
 def test_no_password_is_shown():
