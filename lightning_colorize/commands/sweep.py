@@ -104,7 +104,7 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="check, print the first trials' commands or the batch script, and run nothing",
+        help="check, print some trials' commands or the batch script, and run nothing",
     )
     parser.add_argument(
         "--launcher",

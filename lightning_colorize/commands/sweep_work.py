@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import chdir
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     check(sweep, args.file)
     if args.dry_run and args.launcher == "local":
-        return _dry_run(sweep, args.seed)
+        return _dry_run(sweep)
     if engine == "wandb":
         from lightning_colorize.sweeps.wandb import run_wandb
 
@@ -143,11 +144,11 @@ def _check_again(study: "Study") -> None:
         check(study.sweep, study.folder / SWEEP_FILE)
 
 
-def _dry_run(sweep: "Sweep", seed: int) -> int:
-    from lightning_colorize.commands.sweep_checks import examples
+def _dry_run(sweep: "Sweep") -> int:
+    from lightning_colorize.commands.sweep_checks import variations
     from lightning_colorize.sweeps.trial import expand
 
-    for values in examples(sweep, _SHOWN, seed):
+    for values in islice(variations(sweep), _SHOWN):
         print(shlex.join(expand(sweep, values)))
     return 0
 
@@ -158,7 +159,7 @@ def _work(study: "Study", args: argparse.Namespace) -> int:
     from lightning_colorize.sweeps.table import LiveTable
 
     if args.dry_run and args.launcher == "local":
-        return _dry_run(study.sweep, study.seed)
+        return _dry_run(study.sweep)
     if args.dry_run:
         return _run_workers(study, args, tick=lambda: None)
     print(f"sweep     {study.sweep.name}: {study.shown}")

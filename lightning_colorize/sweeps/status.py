@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.hyperband import Goal, cost
 from lightning_colorize.sweeps.queue import STALE_AFTER, is_dead
-from lightning_colorize.sweeps.space import Parameter
+from lightning_colorize.sweeps.space import Constant, Parameter
 from lightning_colorize.sweeps.spec import Metric, Sweep
 from lightning_colorize.sweeps.study import EPOCH, LEASE, REASON, Study, history_of, seconds_of
 
@@ -92,12 +92,12 @@ def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
         if is_stale or is_dead(lease):
             state, reason = "waiting", "its worker is gone"
     parameters = study.sweep.parameters
-    has_values = all(p.constant or name in trial.params for name, p in parameters.items())
+    searched = [name for name, each in parameters.items() if not isinstance(each, Constant)]
     has_value = study.sweep.metric is not None and trial.values is not None
     return TrialRow(
         number=number,
         state=state,
-        values=study.values_of(trial) if has_values else {},
+        values=study.values_of(trial) if set(searched) <= trial.params.keys() else {},
         value=trial.values[0] if has_value else None,
         epoch=known.get(EPOCH),
         reason=reason,

@@ -7,6 +7,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.samplers import RandomSampler
+from optuna.trial import FixedTrial
 from scipy.stats import ks_2samp
 
 from lightning_colorize.common.errors import UsageError
@@ -164,7 +165,8 @@ def test_grid_order_matches_wandb(parameters):
     *runs, end = grid_search_next_runs([], mapping, n=sweep.trial_count + 1)
     assert end is None
     theirs = [{name: entry["value"] for name, entry in run.config.items()} for run in runs]
-    found = [combination(sweep.parameters, number) for number in range(sweep.trial_count)]
+    trials = [FixedTrial(combination(sweep.parameters, k)) for k in range(sweep.trial_count)]
+    found = [{name: p.suggest(t, name) for name, p in sweep.parameters.items()} for t in trials]
     # In text, as on the command line, where 1 and 1.0 differ.
     assert [sorted(map(str, each.items())) for each in found] == [
         sorted(map(str, each.items())) for each in theirs
