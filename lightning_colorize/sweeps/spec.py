@@ -252,6 +252,11 @@ class Sweep(Section):
         return self._source
 
     @property
+    def goal(self) -> Goal | None:
+        """The metric's goal; None without a metric."""
+        return None if self.metric is None else self.metric.goal
+
+    @property
     def trial_count(self) -> int | None:
         """The number of trials; None for no limit."""
         if self.method != "grid":

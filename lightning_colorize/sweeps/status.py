@@ -75,8 +75,10 @@ def rows(study: Study) -> list[TrialRow]:
     return [_row(study, number, trial) for number, trial in enumerate(study.trials())]
 
 
-def best(all_rows: Sequence[TrialRow], goal: Goal) -> TrialRow | None:
+def best(all_rows: Sequence[TrialRow], goal: Goal | None) -> TrialRow | None:
     """Return the finished trial with the best value, the first of several; None without any."""
+    if goal is None:
+        return None
     ranked = filter(_is_ranked, all_rows)
     return min(ranked, key=lambda row: cost(_value(row), goal), default=None)
 
@@ -133,8 +135,10 @@ class LeaderboardEntry:
     high: float | None
 
 
-def leaderboard(all_rows: Sequence[TrialRow], goal: Goal) -> list[LeaderboardEntry]:
-    """Return the configurations of all finished trials that have a value, the best first."""
+def leaderboard(all_rows: Sequence[TrialRow], goal: Goal | None) -> list[LeaderboardEntry]:
+    """Return the configurations of all finished trials, the best first; none without a metric."""
+    if goal is None:
+        return []
     groups: dict[str, list[TrialRow]] = {}
     for row in all_rows:
         others = {name: value for name, value in row.values.items() if name != SEED}
@@ -143,8 +147,8 @@ def leaderboard(all_rows: Sequence[TrialRow], goal: Goal) -> list[LeaderboardEnt
     return sorted(entries, key=lambda entry: cost(entry.value, goal))
 
 
-def winner(all_rows: Sequence[TrialRow], goal: Goal) -> TrialRow | None:
-    """Return the best trial of the best configuration; None if no trial has finished."""
+def winner(all_rows: Sequence[TrialRow], goal: Goal | None) -> TrialRow | None:
+    """Return the best trial of the best configuration; None without any."""
     entries = leaderboard(all_rows, goal)
     return entries[0].trials[0] if entries else None
 
