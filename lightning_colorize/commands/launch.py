@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.cluster.batch import NOTICE, Resources, executor, parameters, step
+from lightning_colorize.cluster.batch import NOTICE, executor, parameters, step
 from lightning_colorize.commands.slurm_options import add_slurm_options, resources
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
@@ -109,7 +109,7 @@ def _executor(args: argparse.Namespace) -> "SlurmExecutor":
     made = executor(Path(), "launch")
     # Slurm sends the signal up to a minute early; leave some time for training.
     shortest = -(-args.notice // 60) + 3
-    asked = parameters(Resources(gpus=args.gpus, **resources(args)), "by launch", shortest)
+    asked = parameters(resources(args, args.gpus), shortest)
     asked["additional_parameters"]["signal"] = f"USR1@{args.notice}"
     made.update_parameters(nodes=args.nodes, ntasks_per_node=max(1, args.gpus), **asked)
     return made

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lightning_colorize.commands.slurm_options import resources
-from lightning_colorize.commands.sweep import IMAGES, ROOT
-from lightning_colorize.commands.sweep_after import require_images
+from lightning_colorize.commands.sweep import ROOT
 from lightning_colorize.common.arguments import require_positive
 from lightning_colorize.common.errors import UsageError
 
@@ -22,13 +21,7 @@ if TYPE_CHECKING:
 _SHOWN = 3
 """Number of trials whose commands a dry run prints."""
 
-_LOCAL = {
-    "storage": None,
-    "root": Path(ROOT),
-    "seed": 0,
-    "launcher": "local",
-    "report_images": IMAGES,
-}
+_LOCAL = {"storage": None, "root": Path(ROOT), "seed": 0, "launcher": "local"}
 """Options that W&B's engine lacks, and their defaults."""
 
 _SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch")
@@ -88,7 +81,6 @@ def resume(args: argparse.Namespace) -> int:
 def _require(args: argparse.Namespace) -> None:
     """Refuse invalid options, and options that would be ignored."""
     require_positive(args, "workers")
-    require_images(args.report_images)
     if args.gpus_per_trial is not None and args.gpus_per_trial < 0:
         raise UsageError(f"--gpus-per-trial {args.gpus_per_trial}: it must be 0 or more")
     if "://" not in (getattr(args, "storage", None) or "://"):
@@ -173,7 +165,7 @@ def _work(study: "Study", args: argparse.Namespace) -> int:
     if code >= 128:
         print(f"resume    {study.command('resume')}", file=sys.stderr)
         return code
-    return finish(study, args.report_images, failed=code != 0)
+    return finish(study, failed=code != 0)
 
 
 def _run_workers(study: "Study", args: argparse.Namespace, tick: Callable[[], None]) -> int:
@@ -181,8 +173,7 @@ def _run_workers(study: "Study", args: argparse.Namespace, tick: Callable[[], No
         from lightning_colorize.sweeps.launch import run_workers
 
         return run_workers(study, args.workers, args.gpus_per_trial, tick)
-    from lightning_colorize.cluster.batch import Resources
     from lightning_colorize.sweeps.launch import launch_workers
 
-    asked = Resources(gpus=args.gpus_per_trial, **resources(args))
+    asked = resources(args, args.gpus_per_trial)
     return launch_workers(study, args.workers, asked, tick, dry_run=args.dry_run)
