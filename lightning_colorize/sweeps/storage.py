@@ -61,7 +61,7 @@ def silence() -> None:
 
 
 def open_storage(url: str, create: bool) -> OpenStorage:
-    """Open a storage: a sweep's folder, its journal, or a URL in SQLAlchemy's form.
+    """Open a storage: a sweep's folder, or a URL in SQLAlchemy's form.
 
     Raises:
         UsageError: If it does not exist, does not answer, or its driver is missing.
@@ -69,13 +69,13 @@ def open_storage(url: str, create: bool) -> OpenStorage:
     silence()
     if "://" in url:
         return _open_database(url, create)
-    path = Path(url)
-    return _open_journal(path if path.is_file() else path / JOURNAL, create)
+    return _open_journal(Path(url), create)
 
 
-def _open_journal(path: Path, create: bool) -> OpenStorage:
+def _open_journal(folder: Path, create: bool) -> OpenStorage:
+    path = folder / JOURNAL
     if create:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     elif not path.is_file():
         raise UsageError(
             f"{path} does not exist; {_ACCEPTED} (of a sweep started with --storage URL)"
@@ -85,9 +85,7 @@ def _open_journal(path: Path, create: bool) -> OpenStorage:
         storage = JournalStorage(JournalFileBackend(str(path), _JournalLock(path, lock)))
     except (ValueError, TypeError, KeyError):  # not JSON, or not Optuna's
         raise UsageError(f"{path} is not the journal of a sweep; {_ACCEPTED}") from None
-    # A journal of another name is not found through its folder.
-    shortest = path.parent if path.name == JOURNAL else path
-    return OpenStorage(storage, lambda _: lock, str(shortest.resolve()), str(shortest))
+    return OpenStorage(storage, lambda _: lock, str(folder.resolve()), str(folder))
 
 
 def _open_database(given: str, create: bool) -> OpenStorage:
