@@ -96,7 +96,7 @@ def replay(histories: Sequence[Sequence[float]], goal: Goal, rule: Hyperband) ->
             (
                 n
                 for n in range(1, len(history))
-                if (result := rung_result(history[:n], seen, goal, rule)) and result.behind
+                if rung_result(history[:n], seen, goal, rule) is not None
             ),
             len(history),
         )

@@ -70,12 +70,11 @@ class Hyperband(BaseModel):
 
 @dataclass(frozen=True)
 class RungResult:
-    """The comparison of a run at the last band that it has passed; `behind` if it is stopped."""
+    """Why a run is stopped: its value at the last band that it has passed is behind."""
 
     band: int
     value: float
     threshold: float
-    behind: bool
 
 
 def bands_from_min(min_iter: int, eta: float) -> tuple[int, ...]:
@@ -106,7 +105,7 @@ def rung_result(
     goal: Goal,
     rule: Hyperband,
 ) -> RungResult | None:
-    """Judge a run by the histories of all others; None before its first band.
+    """Judge a run by the histories of all others; None if it continues.
 
     Values that are not finite are ignored.
     """
@@ -119,7 +118,9 @@ def rung_result(
     at_band = sorted(costs[band - 1] for costs in everyone if len(costs) >= band)
     threshold = at_band[int(1 / rule.eta * len(at_band))]
     judged = own[band - 1] if rule.strict else min(own)
-    return RungResult(band, cost(judged, goal), cost(threshold, goal), judged > threshold)
+    if judged <= threshold:
+        return None
+    return RungResult(band, cost(judged, goal), cost(threshold, goal))
 
 
 def _costs(history: Sequence[float], goal: Goal) -> list[float]:

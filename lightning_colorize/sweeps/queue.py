@@ -167,8 +167,7 @@ class TrialQueue:
             return None
         histories = [history_of(known) for known in self._retry(self._study.trials)]
         own = histories.pop(trial.number)
-        result = rung_result(own, histories, metric.goal, rule)
-        return result if result is not None and result.behind else None
+        return rung_result(own, histories, metric.goal, rule)
 
     @_locked
     def tell(self, trial: TakenTrial, outcome: Outcome) -> bool:

@@ -78,11 +78,6 @@ class Metric(Section):
         return self
 
 
-class _Controller(Section):
-    # `local` is for `wandb controller`.
-    type: Literal["cloud"]
-
-
 def _name(value: object, info: ValidationInfo) -> str:
     name = Path(str(info.context)).stem if value is None else value
     if not isinstance(name, str) or not name.strip():
@@ -228,7 +223,8 @@ class Sweep(Section):
     description: Text | None = None
     project: Text | None = None
     entity: Text | None = None
-    controller: _Controller | None = None
+    # `local` is for `wandb controller`.
+    controller: dict[Literal["type"], Literal["cloud"]] | None = None
     apiVersion: Text | None = None
     kind: Literal["sweep"] | None = None
 
@@ -268,7 +264,6 @@ class Sweep(Section):
 _SECTIONS: dict[str, type[BaseModel]] = {
     "metric": Metric,
     "early_terminate": Hyperband,
-    "controller": _Controller,
 }
 
 

@@ -192,7 +192,6 @@ def test_options_of_the_local_engine_select_it(
     ("words", "told"),
     [
         (["--workers", "0"], "--workers 0: it must be above 0"),
-        (["--engine", "wandb", "--storage", "sqlite:///x.db"], "--storage: W&B stores the study"),
         (["--storage", "mysql://host/x"], "mysql"),
         (["--partition", "gpu"], "--partition is for --launcher slurm; give that too"),
     ],
