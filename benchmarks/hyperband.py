@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from lightning_colorize.benchmarking.environment import write_report
-from lightning_colorize.sweeps.hyperband import Hyperband, bands_from_min, rung_result
+from lightning_colorize.sweeps.hyperband import Hyperband, rung_result
 
 RESULTS = Path(__file__).parent / "results"
 Goal = Literal["minimize", "maximize"]
@@ -59,7 +59,7 @@ def main() -> None:
     for words in args.rule or ["1,2", "1,3", "2,3"]:
         min_iter, eta = (float(word) for word in words.split(","))
         # The best value so far counts, as at the end it is the best that a trial is judged by.
-        rule = Hyperband(bands_from_min(int(min_iter), eta), eta, strict=False)
+        rule = Hyperband(type="hyperband", min_iter=int(min_iter), eta=eta, strict=False)
         draw = random.Random(args.seed)
         replays = [
             replay(draw.sample(histories, len(histories)), sweep["metric"]["goal"], rule)
@@ -96,7 +96,7 @@ def replay(histories: Sequence[Sequence[float]], goal: Goal, rule: Hyperband) ->
             (
                 n
                 for n in range(1, len(history))
-                if (result := rung_result(history[:n], seen, goal, rule)) and result.behind
+                if rung_result(history[:n], seen, goal, rule) is not None
             ),
             len(history),
         )

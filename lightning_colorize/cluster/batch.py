@@ -60,12 +60,11 @@ class Resources:
     extra: Mapping[str, str | bool] = field(default_factory=dict)
 
 
-def parameters(asked: Resources, why_ours: str, shortest: int) -> dict[str, Any]:
+def parameters(asked: Resources, shortest: int) -> dict[str, Any]:
     """Return submitit's parameters for a job.
 
     Args:
         asked: The requested resources.
-        why_ours: Why some sbatch options cannot be given, for the message.
         shortest: Smallest time limit in minutes.
 
     Raises:
@@ -73,7 +72,7 @@ def parameters(asked: Resources, why_ours: str, shortest: int) -> dict[str, Any]
     """
     extra = {name.replace("_", "-"): value for name, value in asked.extra.items()}
     if taken := sorted(extra.keys() & _OURS):
-        raise UsageError(f"--{taken[0]} is chosen for you, {why_ours}; leave it out")
+        raise UsageError(f"--{taken[0]} is chosen for you; leave it out")
     return {
         "partition": asked.partition,
         "time": None if asked.time is None else _minutes(asked.time, shortest),

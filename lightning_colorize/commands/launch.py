@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.cluster.batch import NOTICE, Resources, executor, parameters, step
+from lightning_colorize.cluster.batch import NOTICE, executor, parameters, step
 from lightning_colorize.commands.slurm_options import add_slurm_options, resources
-from lightning_colorize.common.arguments import Parser
+from lightning_colorize.common.arguments import Parser, require_positive
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,11 +95,9 @@ def _parser() -> Parser:
 
 
 def _refuse_numbers(args: argparse.Namespace) -> None:
-    least = {"nodes": 1, "gpus": 0, "notice": 1, "cpus": 1}
-    for name, smallest in least.items():
-        value = getattr(args, name)
-        if value is not None and value < smallest:
-            raise UsageError(f"--{name} {value}: it must be {smallest} or more")
+    require_positive(args, "nodes", "notice", "cpus")
+    if args.gpus < 0:
+        raise UsageError(f"--gpus {args.gpus}: it must be 0 or more")
     if args.time is None:
         raise UsageError("launch: --time LIMIT is needed: minutes (240) or HH:MM:SS (04:00:00)")
 
@@ -109,7 +107,7 @@ def _executor(args: argparse.Namespace) -> "SlurmExecutor":
     made = executor(Path(), "launch")
     # Slurm sends the signal up to a minute early; leave some time for training.
     shortest = -(-args.notice // 60) + 3
-    asked = parameters(Resources(gpus=args.gpus, **resources(args)), "by launch", shortest)
+    asked = parameters(resources(args, args.gpus), shortest)
     asked["additional_parameters"]["signal"] = f"USR1@{args.notice}"
     made.update_parameters(nodes=args.nodes, ntasks_per_node=max(1, args.gpus), **asked)
     return made

@@ -1,7 +1,8 @@
 """Options of the commands that submit Slurm jobs."""
 
 import argparse
-from typing import Any
+
+from lightning_colorize.cluster.batch import Resources
 
 
 def add_slurm_options(parser: argparse._ArgumentGroup, cpus: str, time: str) -> None:
@@ -21,10 +22,11 @@ def add_slurm_options(parser: argparse._ArgumentGroup, cpus: str, time: str) -> 
     )
 
 
-def resources(args: argparse.Namespace) -> dict[str, Any]:
-    """Return these options as the arguments of `cluster.batch.Resources`."""
+def resources(args: argparse.Namespace, gpus: int | None) -> Resources:
+    """Return these options as resources of a job with some GPUs per node."""
     names = ("partition", "time", "cpus", "mem", "account", "qos")
-    return {name: getattr(args, name) for name in names} | {"extra": dict(map(_pair, args.sbatch))}
+    asked = {name: getattr(args, name) for name in names}
+    return Resources(**asked, gpus=gpus, extra=dict(map(_pair, args.sbatch)))
 
 
 def _pair(word: str) -> tuple[str, str | bool]:

@@ -74,7 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     report = action("report", "write the sweep's HTML page", "sweep_after")
     _add_study(report)
-    _add_images(report)
+    report.add_argument(
+        "--report-images",
+        metavar="N",
+        type=int,
+        default=IMAGES,
+        help=f"validation images on the page, of the best trials; 0 for none (default: {IMAGES})",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,7 +110,7 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="check, print the first trials' commands or the batch script, and run nothing",
+        help="check, print some trials' commands or the batch script, and run nothing",
     )
     parser.add_argument(
         "--launcher",
@@ -114,14 +120,3 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     )
     slurm = parser.add_argument_group("with --launcher slurm, for each worker")
     add_slurm_options(slurm, cpus="cores", time="minutes, or [D-]HH:MM:SS; then requeued")
-    _add_images(parser)
-
-
-def _add_images(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--report-images",
-        metavar="N",
-        type=int,
-        default=IMAGES,
-        help=f"validation images on the page, of the best trials; 0 for none (default: {IMAGES})",
-    )

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_colorize.commands.sweep import IMAGES
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import CONFIG
 
@@ -38,25 +39,25 @@ def export(args: argparse.Namespace) -> int:
     from lightning_colorize.sweeps.export import export as write
 
     study = _open(args)
-    tables: list[Path] = [study.folder / name for name in _TABLES]
-    if _configuration(study) is not None:
-        tables.append(study.folder / _WINNER)
+    names = [*_TABLES, _WINNER] if _has_winner(study) else _TABLES
     # The default files belong to this command.
-    write(study, args.to or tables, args.overwrite or not args.to)
-    print(*(args.to or tables), sep="\n")
+    paths: list[Path] = args.to or [study.folder / name for name in names]
+    write(study, paths, args.overwrite or not args.to)
+    print(*paths, sep="\n")
     return 0
 
 
 def report(args: argparse.Namespace) -> int:
     """Write the page of the sweep's current state."""
-    require_images(args.report_images)
+    if args.report_images < 0:
+        raise UsageError(f"--report-images {args.report_images}: it must be 0 or more")
     from lightning_colorize.reports.sweep import write_report
 
     print(write_report(_open(args), args.report_images))
     return 0
 
 
-def finish(study: "Study", images: int, failed: bool) -> int:
+def finish(study: "Study", failed: bool) -> int:
     """Print and write the results of a sweep; returns the exit code, 1 if workers `failed`."""
     from lightning_colorize.reports.sweep import write_report
     from lightning_colorize.sweeps.export import export as write
@@ -65,8 +66,8 @@ def finish(study: "Study", images: int, failed: bool) -> int:
     from lightning_colorize.sweeps.table import print_table
 
     print_table(study)
-    print(f"report    {write_report(study, images)}")
-    if _configuration(study) is not None:
+    print(f"report    {write_report(study, IMAGES)}")
+    if _has_winner(study):
         winner = study.folder / _WINNER
         write(study, [winner], overwrite=True)
         print(f"winner    {shlex.join(['lightning-colorize', 'fit', '--config', str(winner)])}")
@@ -81,19 +82,12 @@ def finish(study: "Study", images: int, failed: bool) -> int:
     return int(failed or is_open or bool(lost))
 
 
-def require_images(count: int) -> None:
-    """Check `--report-images` before any work."""
-    if count < 0:
-        raise UsageError(f"--report-images {count}: it must be 0 or more")
+def _has_winner(study: "Study") -> bool:
+    """Return whether the winner has a configuration; other programs than `fit` write none."""
+    from lightning_colorize.sweeps.status import rows, winner
 
-
-def _configuration(study: "Study") -> Path | None:
-    """Return the best trial's configuration; None for programs other than `fit`."""
-    from lightning_colorize.reports.sweep import best_trials
-
-    best = best_trials(study)[:1]
-    files = [row.folder / CONFIG for row in best if (row.folder / CONFIG).is_file()]
-    return files[0] if files else None
+    first = winner(rows(study), study.sweep.goal)
+    return first is not None and (first.folder / CONFIG).is_file()
 
 
 def _open(args: argparse.Namespace) -> "Study":

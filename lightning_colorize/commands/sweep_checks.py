@@ -1,12 +1,11 @@
 """Checks a sweep file's commands with `fit`'s own parser, before the first trial."""
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.space import Parameter, combination
+from lightning_colorize.sweeps.space import Parameter
 from lightning_colorize.sweeps.spec import Sweep
 from lightning_colorize.sweeps.trial import expand, unset_variables
 from lightning_colorize.training.checking import check_words
@@ -48,12 +47,8 @@ def fit_words(words: list[str]) -> list[str] | None:
 
 def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
     """Yield trials' values such that each listed value of each parameter occurs at least once."""
-    draw = random.Random(0)
     listed = {name: _listed(parameter) for name, parameter in sweep.parameters.items()}
-    first = {
-        name: listed[name][0] if listed[name] else parameter.sample(draw)
-        for name, parameter in sweep.parameters.items()
-    }
+    first = {name: values[0] for name, values in listed.items()}
     yield first
     for name, values in listed.items():
         for value in values[1:]:
@@ -61,17 +56,11 @@ def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
 
 
 def _listed(parameter: Parameter) -> list[Any]:
-    """Return the listed values, or the ends of a range, which may be long."""
-    values = parameter.choices or ()
+    """Return the listed values, the ends of a range, which may be long, or else the median."""
+    values = parameter.choices
+    if values is None:
+        return [parameter.quantile(0.5)]
     return [values[0], values[-1]] if isinstance(values, range) else list(values)
-
-
-def examples(sweep: Sweep, count: int, seed: int) -> list[dict[str, Any]]:
-    """Return the values of a grid's first trials, or random draws."""
-    if sweep.method == "grid":
-        return [combination(sweep.parameters, k) for k in range(min(count, sweep.trial_count or 0))]
-    draw = random.Random(seed)
-    return [{name: p.sample(draw) for name, p in sweep.parameters.items()} for _ in range(count)]
 
 
 def _refuse_none(sweep: Sweep, file: Path) -> None:

@@ -5,12 +5,12 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import chdir
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lightning_colorize.commands.slurm_options import resources
-from lightning_colorize.commands.sweep import IMAGES, ROOT
-from lightning_colorize.commands.sweep_after import require_images
+from lightning_colorize.commands.sweep import ROOT
 from lightning_colorize.common.arguments import require_positive
 from lightning_colorize.common.errors import UsageError
 
@@ -21,13 +21,7 @@ if TYPE_CHECKING:
 _SHOWN = 3
 """Number of trials whose commands a dry run prints."""
 
-_LOCAL = {
-    "storage": None,
-    "root": Path(ROOT),
-    "seed": 0,
-    "launcher": "local",
-    "report_images": IMAGES,
-}
+_LOCAL = {"storage": None, "root": Path(ROOT), "seed": 0, "launcher": "local"}
 """Options that W&B's engine lacks, and their defaults."""
 
 _SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch")
@@ -45,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     check(sweep, args.file)
     if args.dry_run and args.launcher == "local":
-        return _dry_run(sweep, args.seed)
+        return _dry_run(sweep)
     if engine == "wandb":
         from lightning_colorize.sweeps.wandb import run_wandb
 
@@ -87,7 +81,6 @@ def resume(args: argparse.Namespace) -> int:
 def _require(args: argparse.Namespace) -> None:
     """Refuse invalid options, and options that would be ignored."""
     require_positive(args, "workers")
-    require_images(args.report_images)
     if args.gpus_per_trial is not None and args.gpus_per_trial < 0:
         raise UsageError(f"--gpus-per-trial {args.gpus_per_trial}: it must be 0 or more")
     if "://" not in (getattr(args, "storage", None) or "://"):
@@ -143,11 +136,11 @@ def _check_again(study: "Study") -> None:
         check(study.sweep, study.folder / SWEEP_FILE)
 
 
-def _dry_run(sweep: "Sweep", seed: int) -> int:
-    from lightning_colorize.commands.sweep_checks import examples
+def _dry_run(sweep: "Sweep") -> int:
+    from lightning_colorize.commands.sweep_checks import variations
     from lightning_colorize.sweeps.trial import expand
 
-    for values in examples(sweep, _SHOWN, seed):
+    for values in islice(variations(sweep), _SHOWN):
         print(shlex.join(expand(sweep, values)))
     return 0
 
@@ -158,7 +151,7 @@ def _work(study: "Study", args: argparse.Namespace) -> int:
     from lightning_colorize.sweeps.table import LiveTable
 
     if args.dry_run and args.launcher == "local":
-        return _dry_run(study.sweep, study.seed)
+        return _dry_run(study.sweep)
     if args.dry_run:
         return _run_workers(study, args, tick=lambda: None)
     print(f"sweep     {study.sweep.name}: {study.shown}")
@@ -172,7 +165,7 @@ def _work(study: "Study", args: argparse.Namespace) -> int:
     if code >= 128:
         print(f"resume    {study.command('resume')}", file=sys.stderr)
         return code
-    return finish(study, args.report_images, failed=code != 0)
+    return finish(study, failed=code != 0)
 
 
 def _run_workers(study: "Study", args: argparse.Namespace, tick: Callable[[], None]) -> int:
@@ -180,8 +173,7 @@ def _run_workers(study: "Study", args: argparse.Namespace, tick: Callable[[], No
         from lightning_colorize.sweeps.launch import run_workers
 
         return run_workers(study, args.workers, args.gpus_per_trial, tick)
-    from lightning_colorize.cluster.batch import Resources
     from lightning_colorize.sweeps.launch import launch_workers
 
-    asked = Resources(gpus=args.gpus_per_trial, **resources(args))
+    asked = resources(args, args.gpus_per_trial)
     return launch_workers(study, args.workers, asked, tick, dry_run=args.dry_run)

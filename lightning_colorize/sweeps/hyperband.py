@@ -8,9 +8,15 @@ as W&B's package `sweeps` applies it).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+
+from lightning_colorize.sweeps.space import Number
 
 Goal = Literal["minimize", "maximize"]
+Count = Annotated[int, Field(strict=True, ge=1)]
 
 # W&B makes 100 bands upwards; no run logs this many values.
 _MOST_BANDS, _LAST_BAND = 100, 10**9
@@ -21,29 +27,54 @@ def cost(value: float, goal: Goal) -> float:
     return -value if goal == "maximize" else value
 
 
-@dataclass(frozen=True)
-class Hyperband:
-    """The rule by which runs are stopped early.
+class Hyperband(BaseModel):
+    """`early_terminate` of a sweep file: the rule by which runs are stopped early.
 
     Attributes:
-        bands: Numbers of logged values after which a run is judged, ascending.
+        min_iter: The first band; the next ones are multiples by eta.
+        max_iter: Alternatively, the number of logged values that `s` bands divide by eta.
         eta: The best 1/eta of the runs continue at each band.
         strict: Whether the value at the band counts, rather than the best value so far.
     """
 
-    bands: tuple[int, ...]
-    eta: float
-    strict: bool
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["hyperband"]
+    min_iter: Count | None = None
+    max_iter: Count | None = None
+    s: Count | None = None
+    eta: Annotated[Number, Field(gt=1)] = 3
+    # W&B's documentation says false; its package, which decides, fills in true.
+    strict: StrictBool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> "Hyperband":
+        if (self.min_iter is None) is (self.max_iter is None or self.s is None):
+            raise ValueError("write min_iter, or max_iter and s")
+        if not self.bands:
+            raise ValueError(
+                f"max_iter {self.max_iter} / eta is below 1, so no run is ever stopped; "
+                f"write {math.ceil(self.eta)} or more"
+            )
+        return self
+
+    @cached_property
+    def bands(self) -> tuple[int, ...]:
+        """Numbers of logged values after which a run is judged, ascending."""
+        if self.min_iter is not None:
+            return bands_from_min(self.min_iter, self.eta)
+        assert self.max_iter is not None
+        assert self.s is not None
+        return bands_from_max(self.max_iter, self.s, self.eta)
 
 
 @dataclass(frozen=True)
 class RungResult:
-    """The comparison of a run at the last band that it has passed; `behind` if it is stopped."""
+    """Why a run is stopped: its value at the last band that it has passed is behind."""
 
     band: int
     value: float
     threshold: float
-    behind: bool
 
 
 def bands_from_min(min_iter: int, eta: float) -> tuple[int, ...]:
@@ -74,7 +105,7 @@ def rung_result(
     goal: Goal,
     rule: Hyperband,
 ) -> RungResult | None:
-    """Judge a run by the histories of all others; None before its first band.
+    """Judge a run by the histories of all others; None if it continues.
 
     Values that are not finite are ignored.
     """
@@ -87,7 +118,9 @@ def rung_result(
     at_band = sorted(costs[band - 1] for costs in everyone if len(costs) >= band)
     threshold = at_band[int(1 / rule.eta * len(at_band))]
     judged = own[band - 1] if rule.strict else min(own)
-    return RungResult(band, cost(judged, goal), cost(threshold, goal), judged > threshold)
+    if judged <= threshold:
+        return None
+    return RungResult(band, cost(judged, goal), cost(threshold, goal))
 
 
 def _costs(history: Sequence[float], goal: Goal) -> list[float]:

@@ -20,7 +20,6 @@ A job may end before the sweep does:
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -38,7 +37,7 @@ from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.study import Study, open_study
-from lightning_colorize.sweeps.trial import STUDY, start_process
+from lightning_colorize.sweeps.trial import STUDY, ending, start_process
 from lightning_colorize.sweeps.worker import WorkerOptions, caught_signals, work
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def run_workers(
                     running.remove(worker)
                     codes.append(code)
                     if code not in (0, *_INTERRUPTED) and len(signals) < 2:
-                        say(f"{worker.name} died ({_death(code)}); its trial is queued again")
+                        say(f"{worker.name} died ({ending(code)}); its trial is queued again")
             forwarded = len(signals)
             if time.monotonic() - ticked >= _TICK_EVERY:
                 tick()
@@ -117,12 +116,9 @@ def visible_gpus() -> list[str]:
     """Return the names of the GPUs that this process may use, without initializing CUDA."""
     if (variable := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name.strip() for name in variable.split(",") if name.strip() not in ("", "-1")]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    # MIG slices are listed below their GPU, indented.
-    gpus = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
-    return [str(index) for index in range(len(gpus))]
+    import torch
+
+    return [str(index) for index in range(torch.cuda.device_count())]
 
 
 def share(gpus: Sequence[str], workers: int, gpus_per_trial: int | None) -> list[list[str] | None]:
@@ -182,10 +178,6 @@ class _WorkerProcess:
         whole = new[: new.rfind(b"\n") + 1]
         self._read += len(whole)
         return [line for line in whole.decode(errors="replace").splitlines() if line.strip()]
-
-
-def _death(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 @dataclass(frozen=True)
@@ -283,7 +275,7 @@ def _executor(study: Study, options: Resources) -> "SlurmExecutor":
     """Return submitit's executor, which writes the batch script."""
     python = f"exec {shlex.quote(sys.executable)}"
     made = executor(study.folder / "slurm", "--launcher slurm", python)
-    asked = parameters(options, "a worker being one task on one node", _SHORTEST)
+    asked = parameters(options, _SHORTEST)
     asked["additional_parameters"] |= {"ntasks": 1, "signal": SIGNAL}
     made.update_parameters(job_name=study.sweep.name, **asked)
     return made

@@ -16,7 +16,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lightning_colorize.sweeps.hyperband import RungResult, rung_result
-from lightning_colorize.sweeps.space import combination_keys, sampler_of
+from lightning_colorize.sweeps.space import combination, sampler_of
 from lightning_colorize.sweeps.storage import answered, first_line
 from lightning_colorize.sweeps.study import (
     EPOCH,
@@ -120,7 +120,7 @@ class TrialQueue:
         number = waiting[min(waiting)] if waiting else len(trials)
         study.inner.sampler = sampler_of(sweep.method, study.seed, number)
         if not waiting and sweep.method == "grid":
-            study.inner.enqueue_trial(combination_keys(sweep.parameters, number))
+            study.inner.enqueue_trial(combination(sweep.parameters, number))
         # Optuna takes the first waiting trial, or creates one.
         trial = study.inner.ask()
         id_ = self._storage.get_trial_id_from_study_id_trial_number(study.id, trial.number)
@@ -167,8 +167,7 @@ class TrialQueue:
             return None
         histories = [history_of(known) for known in self._retry(self._study.trials)]
         own = histories.pop(trial.number)
-        result = rung_result(own, histories, metric.goal, rule)
-        return result if result is not None and result.behind else None
+        return rung_result(own, histories, metric.goal, rule)
 
     @_locked
     def tell(self, trial: TakenTrial, outcome: Outcome) -> bool:

@@ -9,14 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PlainValidator
 from pydantic.dataclasses import dataclass
 
 if TYPE_CHECKING:
-    from random import Random
-
     from optuna.samplers import BaseSampler
     from optuna.trial import BaseTrial
 
@@ -96,13 +94,7 @@ Values = Annotated[tuple[Any, ...], PlainValidator(_several)]
 
 
 class Parameter(ABC):
-    """The distribution of one parameter of a sweep.
-
-    Attributes:
-        constant: Whether it has a single value, so that there is nothing to search.
-    """
-
-    constant: ClassVar[bool] = False
+    """The distribution of one parameter of a sweep."""
 
     @property
     def choices(self) -> Sequence[Any] | None:
@@ -121,17 +113,12 @@ class Parameter(ABC):
         """
         return self.quantile(trial.suggest_float(name, _TAIL, 1 - _TAIL))
 
-    def sample(self, rng: "Random") -> Any:
-        """Draw a value without Optuna."""
-        return self.quantile(rng.uniform(_TAIL, 1 - _TAIL))
-
 
 @dataclass(frozen=True)
 class Constant(Parameter):
     """The same value in every trial; not stored in Optuna."""
 
     value: Value
-    constant: ClassVar[bool] = True
 
     @property
     def choices(self) -> Sequence[Any]:
@@ -352,39 +339,21 @@ def _require_few(count: int) -> None:
 
 def grid_size(parameters: Mapping[str, Parameter]) -> int:
     """Return the number of combinations of a grid."""
-    return math.prod(len(_listed(parameter)) for parameter in parameters.values())
+    axes = (each for each in parameters.values() if isinstance(each, Categorical))
+    return math.prod(len(axis.values) for axis in axes)
 
 
 def combination(parameters: Mapping[str, Parameter], index: int) -> dict[str, Any]:
-    """Return the values of one combination of a grid, constants included.
+    """Return the Optuna choices that encode one combination of a grid, for `enqueue_trial`.
 
     The last parameter in alphabetical order changes fastest, as in W&B.
     """
-    chosen = _positions(parameters, index)
-    return {name: _listed(parameters[name])[chosen[name]] for name in parameters}
-
-
-def combination_keys(parameters: Mapping[str, Parameter], index: int) -> dict[str, Any]:
-    """Return the Optuna choices that encode a combination, for `Study.enqueue_trial`."""
-    chosen = _positions(parameters, index)
-    return {
-        name: parameter.keys[chosen[name]]
-        for name, parameter in parameters.items()
-        if isinstance(parameter, Categorical)
-    }
-
-
-def _positions(parameters: Mapping[str, Parameter], index: int) -> dict[str, int]:
-    positions = {}
-    for name in sorted(parameters, reverse=True):
-        index, positions[name] = divmod(index, len(_listed(parameters[name])))
-    return positions
-
-
-def _listed(parameter: Parameter) -> Sequence[Any]:
-    choices = parameter.choices
-    assert choices is not None  # the spec lists the values of a grid
-    return choices
+    chosen = {}
+    for name, parameter in sorted(parameters.items(), reverse=True):
+        if isinstance(parameter, Categorical):
+            index, position = divmod(index, len(parameter.values))
+            chosen[name] = parameter.keys[position]
+    return chosen
 
 
 def sampler_of(method: Method, seed: int, index: int) -> "BaseSampler":

@@ -17,7 +17,6 @@ from pydantic import (
     Field,
     PlainValidator,
     PrivateAttr,
-    StrictBool,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -27,7 +26,7 @@ from pydantic_core import ErrorDetails
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import metric_goal
-from lightning_colorize.sweeps.hyperband import Goal, Hyperband, bands_from_max, bands_from_min
+from lightning_colorize.sweeps.hyperband import Count, Goal, Hyperband
 from lightning_colorize.sweeps.space import (
     Categorical,
     CategoricalWithProbabilities,
@@ -37,7 +36,6 @@ from lightning_colorize.sweeps.space import (
     LogUniform,
     Method,
     Normal,
-    Number,
     Parameter,
     Quantized,
     Uniform,
@@ -57,7 +55,6 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _TWO_TOKENS = re.compile(r"(--?[\w.-]+) (\S.*)")
 
 Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(strict=True, ge=1)]
 
 
 class Section(BaseModel):
@@ -79,41 +76,6 @@ class Metric(Section):
                 f"goal is missing, so minimize; for {self.name} write `goal: maximize`"
             )
         return self
-
-
-class _EarlyTerminate(Section):
-    type: Literal["hyperband"]
-    min_iter: Count | None = None
-    max_iter: Count | None = None
-    s: Count | None = None
-    eta: Annotated[Number, Field(gt=1)] = 3
-    # W&B's documentation says false; its package, which decides, fills in true.
-    strict: StrictBool = True
-
-    @model_validator(mode="after")
-    def _check(self) -> "_EarlyTerminate":
-        if (self.min_iter is None) is (self.max_iter is None or self.s is None):
-            raise ValueError("write min_iter, or max_iter and s")
-        if not self.rule().bands:
-            raise ValueError(
-                f"max_iter {self.max_iter} / eta is below 1, so no run is ever stopped; "
-                f"write {math.ceil(self.eta)} or more"
-            )
-        return self
-
-    def rule(self) -> Hyperband:
-        if self.min_iter is not None:
-            bands = bands_from_min(self.min_iter, self.eta)
-        else:
-            assert self.max_iter is not None
-            assert self.s is not None
-            bands = bands_from_max(self.max_iter, self.s, self.eta)
-        return Hyperband(bands, self.eta, self.strict)
-
-
-class _Controller(Section):
-    # `local` is for `wandb controller`.
-    type: Literal["cloud"]
 
 
 def _name(value: object, info: ValidationInfo) -> str:
@@ -257,13 +219,12 @@ class Sweep(Section):
     )
     program: Text | None = None
     run_cap: Count | None = None
-    early_terminate: Annotated[
-        Hyperband | None, PlainValidator(lambda rule: _EarlyTerminate.model_validate(rule).rule())
-    ] = None
+    early_terminate: Hyperband | None = None
     description: Text | None = None
     project: Text | None = None
     entity: Text | None = None
-    controller: _Controller | None = None
+    # `local` is for `wandb controller`.
+    controller: dict[Literal["type"], Literal["cloud"]] | None = None
     apiVersion: Text | None = None
     kind: Literal["sweep"] | None = None
 
@@ -287,6 +248,11 @@ class Sweep(Section):
         return self._source
 
     @property
+    def goal(self) -> Goal | None:
+        """The metric's goal; None without a metric."""
+        return None if self.metric is None else self.metric.goal
+
+    @property
     def trial_count(self) -> int | None:
         """The number of trials; None for no limit."""
         if self.method != "grid":
@@ -295,10 +261,9 @@ class Sweep(Section):
         return size if self.run_cap is None else min(size, self.run_cap)
 
 
-_SECTIONS: dict[str, type[Section]] = {
+_SECTIONS: dict[str, type[BaseModel]] = {
     "metric": Metric,
-    "early_terminate": _EarlyTerminate,
-    "controller": _Controller,
+    "early_terminate": Hyperband,
 }
 
 

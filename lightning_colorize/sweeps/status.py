@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.hyperband import Goal, cost
 from lightning_colorize.sweeps.queue import STALE_AFTER, is_dead
-from lightning_colorize.sweeps.space import Parameter
+from lightning_colorize.sweeps.space import Constant, Parameter
 from lightning_colorize.sweeps.spec import Metric, Sweep
 from lightning_colorize.sweeps.study import EPOCH, LEASE, REASON, Study, history_of, seconds_of
 
@@ -75,8 +75,10 @@ def rows(study: Study) -> list[TrialRow]:
     return [_row(study, number, trial) for number, trial in enumerate(study.trials())]
 
 
-def best(all_rows: Sequence[TrialRow], goal: Goal) -> TrialRow | None:
+def best(all_rows: Sequence[TrialRow], goal: Goal | None) -> TrialRow | None:
     """Return the finished trial with the best value, the first of several; None without any."""
+    if goal is None:
+        return None
     ranked = filter(_is_ranked, all_rows)
     return min(ranked, key=lambda row: cost(_value(row), goal), default=None)
 
@@ -92,12 +94,12 @@ def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
         if is_stale or is_dead(lease):
             state, reason = "waiting", "its worker is gone"
     parameters = study.sweep.parameters
-    has_values = all(p.constant or name in trial.params for name, p in parameters.items())
+    searched = [name for name, each in parameters.items() if not isinstance(each, Constant)]
     has_value = study.sweep.metric is not None and trial.values is not None
     return TrialRow(
         number=number,
         state=state,
-        values=study.values_of(trial) if has_values else {},
+        values=study.values_of(trial) if set(searched) <= trial.params.keys() else {},
         value=trial.values[0] if has_value else None,
         epoch=known.get(EPOCH),
         reason=reason,
@@ -133,8 +135,10 @@ class LeaderboardEntry:
     high: float | None
 
 
-def leaderboard(all_rows: Sequence[TrialRow], goal: Goal) -> list[LeaderboardEntry]:
-    """Return the configurations of all finished trials that have a value, the best first."""
+def leaderboard(all_rows: Sequence[TrialRow], goal: Goal | None) -> list[LeaderboardEntry]:
+    """Return the configurations of all finished trials, the best first; none without a metric."""
+    if goal is None:
+        return []
     groups: dict[str, list[TrialRow]] = {}
     for row in all_rows:
         others = {name: value for name, value in row.values.items() if name != SEED}
@@ -143,8 +147,8 @@ def leaderboard(all_rows: Sequence[TrialRow], goal: Goal) -> list[LeaderboardEnt
     return sorted(entries, key=lambda entry: cost(entry.value, goal))
 
 
-def winner(all_rows: Sequence[TrialRow], goal: Goal) -> TrialRow | None:
-    """Return the best trial of the best configuration; None if no trial has finished."""
+def winner(all_rows: Sequence[TrialRow], goal: Goal | None) -> TrialRow | None:
+    """Return the best trial of the best configuration; None without any."""
     entries = leaderboard(all_rows, goal)
     return entries[0].trials[0] if entries else None
 

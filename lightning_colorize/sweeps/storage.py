@@ -49,7 +49,7 @@ class OpenStorage:
     """
 
     storage: BaseStorage
-    lock: Callable[[str], AbstractContextManager[None]]
+    lock: Callable[[str], AbstractContextManager[Any]]
     url: str
     shown: str
 
@@ -61,7 +61,7 @@ def silence() -> None:
 
 
 def open_storage(url: str, create: bool) -> OpenStorage:
-    """Open a storage: a sweep's folder, its journal, or a URL in SQLAlchemy's form.
+    """Open a storage: a sweep's folder, or a URL in SQLAlchemy's form.
 
     Raises:
         UsageError: If it does not exist, does not answer, or its driver is missing.
@@ -69,25 +69,23 @@ def open_storage(url: str, create: bool) -> OpenStorage:
     silence()
     if "://" in url:
         return _open_database(url, create)
-    path = Path(url)
-    return _open_journal(path if path.is_file() else path / JOURNAL, create)
+    return _open_journal(Path(url), create)
 
 
-def _open_journal(path: Path, create: bool) -> OpenStorage:
+def _open_journal(folder: Path, create: bool) -> OpenStorage:
+    path = folder / JOURNAL
     if create:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     elif not path.is_file():
         raise UsageError(
             f"{path} does not exist; {_ACCEPTED} (of a sweep started with --storage URL)"
         )
-    lock = StudyFileLock(path)
+    lock = _file_lock(path)
     try:
         storage = JournalStorage(JournalFileBackend(str(path), _JournalLock(path, lock)))
     except (ValueError, TypeError, KeyError):  # not JSON, or not Optuna's
         raise UsageError(f"{path} is not the journal of a sweep; {_ACCEPTED}") from None
-    # A journal of another name is not found through its folder.
-    shortest = path.parent if path.name == JOURNAL else path
-    return OpenStorage(storage, lambda _: lock, str(shortest.resolve()), str(shortest))
+    return OpenStorage(storage, lambda _: lock, str(folder.resolve()), str(folder))
 
 
 def _open_database(given: str, create: bool) -> OpenStorage:
@@ -103,17 +101,8 @@ def _open_database(given: str, create: bool) -> OpenStorage:
             raise UsageError(f"{file} does not exist; {_ACCEPTED}")
         file.parent.mkdir(parents=True, exist_ok=True)
 
-    def connect() -> RDBStorage:
-        return RDBStorage(whole, engine_kwargs=options, skip_table_creation=not create)
-
     try:
-        try:
-            database = connect()
-        except SQLAlchemyError as error:
-            if "already exists" not in str(error):
-                raise
-            # Another process has created the tables at the same moment.
-            database = connect()
+        database = RDBStorage(whole, engine_kwargs=options, skip_table_creation=not create)
     except ImportError:
         raise UsageError(
             "PostgreSQL needs a driver: pip install 'lightning-colorize[cluster]'"
@@ -123,8 +112,8 @@ def _open_database(given: str, create: bool) -> OpenStorage:
             f"{shown} contains no study, or is not usable: {first_line(error)}"
         ) from None
 
-    def lock(name: str) -> AbstractContextManager[None]:
-        return StudyFileLock(file) if is_sqlite else _PostgresLock(database.engine, name)
+    def lock(name: str) -> AbstractContextManager[Any]:
+        return _file_lock(file) if is_sqlite else _PostgresLock(database.engine, name)
 
     return OpenStorage(get_storage(database), lock, whole, shown)
 
@@ -155,23 +144,9 @@ def _engine_options(given: str) -> tuple["URL", dict[str, Any]]:
     return url, {"connect_args": arguments, "pool_size": 1, "max_overflow": 1}
 
 
-class StudyFileLock:
-    """A lock on a hidden file beside a study's; the system releases it when its holder dies."""
-
-    def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
-
-    def __enter__(self) -> None:
-        try:
-            self._lock.acquire(_LOCK_TIMEOUT, poll_interval=0.01)
-        except Timeout:
-            raise LockHeld(
-                f"another process has held {self._lock.lock_file} for {_LOCK_TIMEOUT:g} s; "
-                "if one is stopped, continue or end it"
-            ) from None
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+def _file_lock(path: Path) -> FileLock:
+    """Return a lock on a hidden file beside a study's; the system releases it with its holder."""
+    return FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_TIMEOUT)
 
 
 class _JournalLock(BaseJournalFileLock):
@@ -180,19 +155,19 @@ class _JournalLock(BaseJournalFileLock):
     Optuna's own lock files outlive a killed holder, and the other workers then wait for 30 s.
     """
 
-    def __init__(self, path: Path, lock: StudyFileLock) -> None:
+    def __init__(self, path: Path, lock: FileLock) -> None:
         self._path = path
         self._lock = lock
 
     def acquire(self) -> bool:
         """Wait for the lock."""
-        self._lock.__enter__()
+        self._lock.acquire()
         self._drop_half_line()
         return True
 
     def release(self) -> None:
         """Release the lock."""
-        self._lock.__exit__()
+        self._lock.release()
 
     def _drop_half_line(self) -> None:
         """Cut off the line that a killed worker was writing; Optuna would read no further."""
@@ -252,13 +227,9 @@ class ConnectionLost(Exception):
     """The connection that held a study's lock is gone, and the lock with it."""
 
 
-class LockHeld(WorkError):
-    """Another process holds a study's lock for longer than any work under it takes."""
-
-
 def is_transient(error: Exception) -> bool:
     """Return whether a later call may succeed: the server restarts, a file is locked."""
-    if isinstance(error, ConnectionLost | LockHeld):
+    if isinstance(error, ConnectionLost | Timeout):
         return True
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     if not type(cause).__module__.startswith("sqlalchemy"):

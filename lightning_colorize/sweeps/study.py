@@ -24,19 +24,12 @@ from lightning_colorize.sweeps.storage import OpenStorage, first_line, open_stor
 SWEEP_FILE = "sweep.yaml"
 
 # Attributes of a study.
-_SWEEP, _ROOT, _SEED, _STOPPED = "sweep", "root", "seed", "stopped"
-_START = "start folder"
+_SWEEP, _ROOT, _SEED, _START, _STOPPED = "sweep", "root", "seed", "start folder", "stopped"
 # Attributes of a trial.
 LEASE, REASON, EPOCH, SECONDS = "lease", "reason", "epoch", "seconds"
 INTERRUPTIONS, RETRY_OF = "interruptions", "again"
 
 _TRIAL = "trial-"
-_DIFFERENT = {
-    _SWEEP: "other settings",
-    _ROOT: "another root",
-    _SEED: "another seed",
-    _START: "another start folder",
-}
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,7 @@ class Study:
     inner: optuna.Study
     storage: BaseStorage
     id: int
-    lock: AbstractContextManager[None]
+    lock: AbstractContextManager[Any]
 
     @property
     def folder(self) -> Path:
@@ -161,14 +154,13 @@ def create_study(
 
 def _create(opened: OpenStorage, folder: Path, sweep: Sweep, seed: int) -> None:
     """Create a study, or check that the existing one is the same sweep's."""
-    direction = "minimize" if sweep.metric is None else sweep.metric.goal
     expected = {_SWEEP: sweep.source, _ROOT: str(folder.parent), _SEED: seed}
     expected[_START] = str(Path.cwd())
     with opened.lock(sweep.name):
         inner = optuna.create_study(
             study_name=sweep.name,
             storage=opened.storage,
-            direction=direction,
+            direction=sweep.goal or "minimize",
             load_if_exists=True,
         )
         known = inner.user_attrs
@@ -181,9 +173,9 @@ def _create(opened: OpenStorage, folder: Path, sweep: Sweep, seed: int) -> None:
         # A creation that was killed leaves attributes out.
         different = [k for k in expected if k in known and not _same(known[k], expected[k])]
         if different:
-            changed = " and ".join(_DIFFERENT[key] for key in different)
             raise UsageError(
-                f"{opened.shown} contains a sweep '{sweep.name}' with {changed}; "
+                f"{opened.shown} contains a sweep '{sweep.name}' with a different "
+                f"{' and '.join(different)}; "
                 "choose another `name:`, or resume that sweep with sweep resume"
             )
         count = sum(RETRY_OF not in trial.user_attrs for trial in trials)
@@ -212,7 +204,7 @@ def open_study(url: str, name: str | None = None) -> Study:
     """Open an existing study, from any machine.
 
     Args:
-        url: The sweep's folder, its journal, or the URL of a database.
+        url: The sweep's folder, or the URL of a database.
         name: Which of several; by default the only one.
 
     Raises:

@@ -4,11 +4,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -48,8 +45,6 @@ _LINE_EVERY = 30.0
 # Reading hundreds of trials takes tenths of a second of a core that trials need.
 _REST = 20
 _WIDE = 1000
-
-_GAP = 2  # blanks between two columns
 
 
 class LiveTable:
@@ -115,8 +110,7 @@ class LiveTable:
     def _show(self, trials: Sequence[TrialRow]) -> None:
         left = seconds_left(trials, self._study.sweep, self._workers)
         if self._live is not None:
-            width, height = self._console.size
-            shown = table_of(trials, self._study.sweep, self._labels, left, height, width)
+            shown = table_of(trials, self._study.sweep, left, self._console.height)
             self._live.update(shown, refresh=True)
             return
         for row in trials:
@@ -130,7 +124,7 @@ class LiveTable:
         metric = self._study.sweep.metric
         words = _metric_words(metric, row.value)
         known = [other for other in trials if other.number in self._printed]
-        if metric is not None and best(known, metric.goal) is row:
+        if best(known, self._study.sweep.goal) is row:
             words[0] += " (best)"
         if row.reason is not None:
             words.append(row.reason)
@@ -150,15 +144,14 @@ def print_table(study: Study, console: Console | None = None) -> None:
     trials = rows(study)
     running = sum(row.state == "running" for row in trials)
     left = seconds_left(trials, study.sweep, running) if running else None
-    width, height = console.size if console.is_terminal else (None, None)
+    height = console.height if console.is_terminal else None
     metric = study.sweep.metric
-    entries = [] if metric is None else leaderboard(trials, metric.goal)
+    entries = leaderboard(trials, study.sweep.goal)
     baselines, remark = {}, None
     if metric is not None and entries:
         baselines = read_baselines(entries[0], metric)
         remark = not_beaten(entries[0], metric, baselines)
-    labels = Labels(study.sweep)
-    console.print(table_of(trials, study.sweep, labels, left, height, width, baselines))
+    console.print(table_of(trials, study.sweep, left, height, baselines))
     if remark is not None:
         console.print(Text(f"{remark}\n", style="yellow"))
 
@@ -166,21 +159,20 @@ def print_table(study: Study, console: Console | None = None) -> None:
 def table_of(
     trials: Sequence[TrialRow],
     sweep: Sweep,
-    labels: Labels,
     left: float | None,
     height: int | None = None,
-    width: int | None = None,
     baselines: Mapping[str, float] | None = None,
 ) -> RenderableType:
     """Return a summary and a table below it, with the baselines' metric in the last rows.
 
-    `left` is the remaining seconds; a height or width of None is no limit.
+    `left` is the remaining seconds; a height of None is no limit.
     """
     others = dict(baselines or {})
     most = None if height is None else max(1, height - _OTHER_LINES - len(others))
     shown = trials if most is None else _chosen(trials, sweep, most)
-    first = None if sweep.metric is None else best(trials, sweep.metric.goal)
-    head = Text(f"{sweep.name}: {summary(trials, sweep, left)}", no_wrap=True, overflow="ellipsis")
+    first = best(trials, sweep.goal)
+    labels = Labels(sweep)
+    head = _line(f"{sweep.name}: {summary(trials, sweep, left)}")
     if not trials:
         return head
     table = Table(
@@ -190,15 +182,27 @@ def table_of(
         padding=(0, 1, 0, 0),
         header_style="bold",
     )
-    columns = _columns(shown, first, sweep.metric, labels, others, width)
-    for column in columns:
-        table.add_column(_cell(column.head), justify=column.justify, no_wrap=True)
-    styles = [_STYLES[row.state] for row in shown] + [""] * len(others)
-    for index, style in enumerate(styles):
-        cells = [_cell(column.cells[index]) for column in columns]
-        cells[1].stylize(style)
-        is_best = index < len(shown) and shown[index] is first
-        table.add_row(*cells, style="bold" if is_best else "" if style else "dim")
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for short in labels.names.values():
+        # These get narrower on a narrow terminal.
+        table.add_column(_line(short))
+    table.add_column("epoch", justify="right", no_wrap=True)
+    if sweep.metric is not None:
+        table.add_column(_line(sweep.metric.name), justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    for row in shown:
+        cells: list[str | Text] = [str(row.number), Text(row.state, style=_STYLES[row.state])]
+        cells += [_line(_value(row, name, labels)) for name in labels.names]
+        cells.append(UNKNOWN if row.epoch is None else str(row.epoch + 1))
+        if sweep.metric is not None:
+            cells.append(format_value(_so_far(row, sweep.metric)))
+            cells.append("best" if row is first else "")
+        table.add_row(*cells, clock(row.seconds), style="bold" if row is first else None)
+    for name, value in others.items():
+        blank = [""] * (len(labels.names) + 1)
+        table.add_row("baseline", name, *blank, format_value(value), style="dim")
     more = len(trials) - len(shown)
     below = [Text(f"and {more:,} more", style="dim")] if more else []
     # The last line is empty: behind a full one, the ^C that a terminal echoes is on a further line,
@@ -206,76 +210,9 @@ def table_of(
     return Group(head, Text(""), table, *below, Text(""))
 
 
-def _cell(text: str) -> Text:
-    # One line; brackets in a value are not markup.
+def _line(text: str) -> Text:
+    # Brackets in a value are not markup.
     return Text(text, no_wrap=True, overflow="ellipsis")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table."""
-
-    head: str
-    cells: Sequence[str]
-    justify: Literal["left", "right"] = "left"
-
-    @property
-    def width(self) -> int:
-        """Its width, with the gap beside it."""
-        return _GAP + max(map(cell_len, [self.head, *self.cells]))
-
-
-def fitting(columns: Sequence[Column], room: int) -> list[Column]:
-    """Return the columns that fit, in their order; those that vary most are kept first.
-
-    Returns:
-        At least one column; a last one marks that some are left out.
-    """
-    if sum(column.width for column in columns) <= room:
-        return list(columns)
-    mark = Column("…", [""] * len(columns[0].cells))
-    left = room - mark.width
-    chosen: list[int] = []
-    for index in sorted(range(len(columns)), key=lambda i: -len(set(columns[i].cells))):
-        if not chosen or columns[index].width <= left:
-            chosen.append(index)
-            left -= columns[index].width
-    return [*(columns[index] for index in sorted(chosen)), mark]
-
-
-def _columns(
-    shown: Sequence[TrialRow],
-    first: TrialRow | None,
-    metric: Metric | None,
-    labels: Labels,
-    baselines: Mapping[str, float],
-    width: int | None,
-) -> list[Column]:
-    """Return the columns of trials and, in the rows below them, of baselines."""
-    none = [""] * len(baselines)
-    before = [
-        Column(
-            "trial", [*(str(row.number) for row in shown), *("baseline" for _ in none)], "right"
-        ),
-        Column("state", [*(row.state for row in shown), *baselines]),
-    ]
-    between = [
-        Column(short, [*(_value(row, name, labels) for row in shown), *none])
-        for name, short in labels.names.items()
-    ]
-    epochs = [UNKNOWN if row.epoch is None else str(row.epoch + 1) for row in shown]
-    between.append(Column("epoch", [*epochs, *none], "right"))
-    after = []
-    if metric is not None:
-        values = [format_value(_so_far(row, metric)) for row in shown]
-        values += map(format_value, baselines.values())
-        marks = ["best" if row is first else "" for row in shown]
-        after += [Column(metric.name, values, "right"), Column("", [*marks, *none])]
-    after.append(Column("time", [*(clock(row.seconds) for row in shown), *none], "right"))
-    if width is not None:
-        # The first column has no gap before it.
-        between = fitting(between, width + _GAP - sum(each.width for each in [*before, *after]))
-    return [*before, *between, *after]
 
 
 def _value(row: TrialRow, name: str, labels: Labels) -> str:
@@ -301,7 +238,7 @@ def summary(trials: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str
     if left is not None and round(left):
         words.append(f"about {clock(left)} left")
     words += [f"{count[state]:,} {state}" for state in ("running", "waiting") if count[state]]
-    first = None if sweep.metric is None else best(trials, sweep.metric.goal)
+    first = best(trials, sweep.goal)
     if first is not None:
         (value,) = _metric_words(sweep.metric, first.value)
         words.append(f"best {value} (trial {first.number})")
@@ -314,7 +251,7 @@ def _metric_words(metric: Metric | None, value: float | None) -> list[str]:
 
 def _chosen(trials: Sequence[TrialRow], sweep: Sweep, most: int) -> list[TrialRow]:
     """Return the running trials, the best and the last ended ones, by number."""
-    ranked = [] if sweep.metric is None else leaderboard(trials, sweep.metric.goal)
+    ranked = leaderboard(trials, sweep.goal)
     by_state = [
         [row for row in trials if row.state == "running"],
         [row for entry in ranked for row in entry.trials][:_BEST_SHOWN],

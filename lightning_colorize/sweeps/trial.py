@@ -275,7 +275,7 @@ class TrialRun:
             last_line: Of the process's output.
         """
         result = None
-        reason = f"{_ending(code)}: {last_line or 'no output'}"
+        reason = f"{ending(code)}: {last_line or 'no output'}"
         try:
             result = self._result()
         except UsageError as error:
@@ -325,7 +325,8 @@ class TrialRun:
         return Outcome("finished", value)
 
 
-def _ending(code: int | None) -> str:
+def ending(code: int | None) -> str:
+    """Return how a process ended."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

@@ -116,9 +116,9 @@ def test_what_slurm_refuses_leaves_nothing(command, words, slurm, capfd):
         ([], "--time LIMIT is needed"),
         (["--time", "4h"], "--time 4h is no time"),
         (["--time", 6, "--notice", 240], "--time 6 is too short; give at least 7 min"),
-        (["--time", 240, "--nodes", 0], "--nodes 0: it must be 1 or more"),
+        (["--time", 240, "--nodes", 0], "--nodes 0: it must be above 0"),
         (["--time", 240, "--gpus", -1], "--gpus -1: it must be 0 or more"),
-        (["--time", 240, "--sbatch", "ntasks=3"], "--ntasks is chosen for you, by launch"),
+        (["--time", 240, "--sbatch", "ntasks=3"], "--ntasks is chosen for you"),
         (["--time", 240, "--trainer.devices", 2], "--trainer.devices: leave it out, --gpus sets"),
         (
             ["--time", 240, "--run.auto_resume=false"],

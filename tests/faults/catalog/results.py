@@ -92,7 +92,7 @@ SWEEPS_AND_REPORTS: Rows = {
     "hyperband-ignores-the-goal": (
         "sweeps.hyperband:cost",
         returns("value"),
-        "sweeps/test_hyperband.py",
+        "sweeps/test_against_sweeps.py",
     ),
     "log-uniform-is-uniform": (
         "sweeps.space:LogUniform.quantile",
