@@ -20,8 +20,8 @@ from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.data.images import NameList
 from lightning_colorize.data.name_list import name_with_reason
-from lightning_colorize.data.shards.manifest import MANIFEST
-from lightning_colorize.data.shards.plan import PackSettings, Plan
+from lightning_colorize.data.shards.manifest import MANIFEST, PackSettings
+from lightning_colorize.data.shards.plan import Plan
 
 BROKEN = "broken.txt"
 
