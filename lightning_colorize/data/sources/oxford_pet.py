@@ -62,7 +62,7 @@ class OxfordPetSource(Source):
             SourceError: If the download fails, or stalls for 10 s; the message says how to do it by
                 hand.
         """
-        folder = _require_root(root)
+        folder = require_local(root, "OxfordPetSource")
         if not self.download or _find_images(folder) is not None:
             return
         former = socket.getdefaulttimeout()
@@ -92,7 +92,7 @@ class OxfordPetSource(Source):
             SourceError: If the data set or the breed is missing, or `exclude_list` names other
                 images or all of the breed.
         """
-        folder = _require_root(root)
+        folder = require_local(root, "OxfordPetSource")
         images = _find_images(folder)
         if images is None:
             raise SourceError(
@@ -120,14 +120,6 @@ class OxfordPetSource(Source):
         if not splits:
             raise SourceError(f"{images}: exclude_list leaves no image of breed '{self.breed}'")
         return splits
-
-
-def _require_root(root: Root | None) -> Path:
-    if root is None:
-        raise SourceError(
-            "OxfordPetSource needs the folder of the data set: pass --data.root FOLDER"
-        )
-    return require_local(root, "OxfordPetSource")
 
 
 def _find_images(root: Path) -> Path | None:
