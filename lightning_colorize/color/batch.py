@@ -1,6 +1,6 @@
 """The two batch types: uint8 RGB from the loader, (L, ab) for tasks, losses and metrics."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
@@ -37,7 +37,3 @@ class ColorBatch:
 
     def __len__(self) -> int:
         return len(self.L)
-
-    def with_target(self, target: Tensor) -> "ColorBatch":
-        """Return the batch with a target."""
-        return replace(self, target=target)

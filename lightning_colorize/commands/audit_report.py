@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_colorize.common.provenance import versions
+from lightning_colorize.evaluation import print_plain
 
 if TYPE_CHECKING:
     from lightning_colorize.data.audit import Audit, Group
@@ -23,12 +24,8 @@ _LEAKS = 10
 def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path | None) -> None:
     """Print counts with examples, the leaks, and a summary."""
     console = Console()
-    boxed = console.is_terminal
-    if not boxed:
-        # For files and programs, lines are not wrapped.
-        console = Console(width=10_000)
     total = len(found.features)
-    table = Table(box=SIMPLE if boxed else None, pad_edge=False)
+    table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("")
     table.add_column("images", justify="right")
     table.add_column("share", justify="right")
@@ -36,7 +33,7 @@ def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path 
     for kind, examples in _rows(found).items():
         shown = ", ".join(examples[:_EXAMPLES])
         table.add_row(kind, f"{len(examples):,}", f"{len(examples) / total:.2%}", Text(shown))
-    console.print(table)
+    print_plain(console, table)
     lines = [*_leak_lines(found), _conclusion(found, seconds, excluded, listed_in)]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

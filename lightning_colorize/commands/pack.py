@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from lightning_colorize.common.arguments import expanded_path, require_positive
 from lightning_colorize.common.errors import UsageError
@@ -72,7 +71,12 @@ def run(args: argparse.Namespace) -> int:
     settings = pack_settings(args.size, args.encoding, args.quality, args.images_per_shard)
     splits = FolderSource(exclude_list=args.exclude_list).split_names_of(args.folder)
     plan = make_plan(args.folder, splits, settings)
-    _make_target(args.shards, args.folder)
+    if args.folder.resolve() in args.shards.resolve().parents:
+        raise UsageError(f"{args.shards} lies in {args.folder}: name a folder outside of it")
+    try:
+        args.shards.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{args.shards} cannot be created: {error.strerror}") from error
     workers = args.workers or cores()
     summary = pack(plan, args.shards, workers if workers > 1 else 0)
     counts = ", ".join(f"{count:,} {split}" for split, count in summary.images.items())
@@ -86,17 +90,3 @@ def run(args: argparse.Namespace) -> int:
         listed = f"listed in {args.shards / BROKEN}"
         print(f"{summary.broken} broken {images} left out, {listed}", file=sys.stderr)
     return 1 if summary.broken else 0
-
-
-def _make_target(shards: Path, images: Path) -> None:
-    """Create the folder of the shards, outside of the image folder.
-
-    Raises:
-        UsageError: If it cannot be created, or lies inside the image folder.
-    """
-    if images.resolve() in shards.resolve().parents:
-        raise UsageError(f"{shards} lies in {images}: name a folder outside of it")
-    try:
-        shards.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{shards} cannot be created: {error.strerror}") from error

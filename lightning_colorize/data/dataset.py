@@ -97,13 +97,13 @@ class Jpeg(NamedTuple):
     """A JPEG that the device decodes.
 
     Attributes:
-        data: The file's bytes.
+        length: Bytes of the file.
         pixels: Its number of pixels.
         position: Position of the square crop along the long side.
         image: Index of the image in its set.
     """
 
-    data: bytes
+    length: int
     pixels: int
     position: float
     image: int
@@ -117,12 +117,14 @@ class Item(NamedTuple):
         name: The image's name.
         corrupt: Images that could not be read before this one.
         jpeg: Instead of `rgb`, an image that is not decoded yet.
+        data: Its file.
     """
 
     rgb: Tensor | None
     name: str
     corrupt: list[CorruptImage]
     jpeg: Jpeg | None = None
+    data: bytes = b""
 
 
 class ImageDataset(Dataset[Item]):

@@ -16,8 +16,7 @@ def init_worker(worker_id: int) -> None:
     # A collection would write to every object inherited by fork, and so copy some 60 MB of pages.
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _ignore_once)
 
 
@@ -30,7 +29,7 @@ def _ignore_once(number: int, frame: FrameType | None) -> None:
 def _end_workers() -> None:
     """Kill workers that are left after an error: they ignore the SIGTERM that Python waits on."""
     left = [child for child in multiprocessing.active_children() if child.daemon]
-    if left and hasattr(signal, "SIGCHLD"):
+    if left:
         # Otherwise torch raises an error for a worker that died.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in left:

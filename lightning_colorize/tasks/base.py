@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -225,7 +226,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
 
     def with_target(self, batch: ColorBatch) -> ColorBatch:
         """Return the batch with the target of the head."""
-        return batch.with_target(self.net.head.target(self.scaling.normalize_ab(batch.ab)))
+        return replace(batch, target=self.net.head.target(self.scaling.normalize_ab(batch.ab)))
 
     def metric_names(self) -> list[str]:
         """Return the metrics that validation logs, which a run can monitor."""

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,26 +50,14 @@ def test_fit_gamut_reaches_the_boundary():
 
 def test_fit_gamut_leaves_colors_inside_unchanged():
     rgb = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(4))
+    # Converted back, the corners of the cube are outside by rounding errors.
+    rgb[0, :, -1, 8:] = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3).T
     L, ab = to_lab(rgb)
+    assert is_outside(L, ab).any()
     assert torch.equal(fit_gamut(L, ab), ab)
     # Also beside colors that are not.
     ab[:, :, :4] *= 5
     assert torch.equal(fit_gamut(L, ab)[:, :, 4:], ab[:, :, 4:])
-
-
-def test_fit_gamut_leaves_rounding_errors_beyond_the_boundary_unchanged():
-    """A ten-thousandth of the range of RGB; 8 bits resolve 40 times as much."""
-    for beyond, is_kept in ((5e-5, True), (5e-4, False)):
-        L, ab = to_lab(torch.tensor([1.0, 0.2, 0.5]).view(1, 3, 1, 1))
-        a, b = ab.flatten().tolist()
-        low, high = 0.0, 0.1
-        for _ in range(60):  # the chroma at which red is this far beyond 1
-            middle = (low + high) / 2
-            red = to_rgb(L, ab * (1 + middle), clip=False).max().item()
-            low, high = (middle, high) if red < 1 + beyond else (low, middle)
-        outside = torch.tensor([a, b]).view(1, 2, 1, 1) * (1 + low)
-        assert to_rgb(L, outside, clip=False).max().item() == pytest.approx(1 + beyond, abs=2e-5)
-        assert torch.equal(fit_gamut(L, outside), outside) == is_kept
 
 
 def test_fit_gamut_does_not_modify_its_input():

@@ -82,11 +82,6 @@ def test_wrong_use_is_one_line(photos, tmp_path, capsys, words, message):
     assert not (tmp_path / "shards").exists()
 
 
-def test_shards_cannot_be_written_to_a_url(photos, capsys):
-    assert run(photos, "s3://bucket/shards") == 2
-    assert "SHARDS must be a local folder: pack there, then upload it" in (capsys.readouterr().err)
-
-
 def test_a_folder_without_images_is_wrong_use(tmp_path, capsys):
     assert run(tmp_path, tmp_path / "shards") == 2
     assert "is empty: put images into it" in capsys.readouterr().err
@@ -98,6 +93,7 @@ def test_a_folder_that_cannot_take_shards_is_refused(photos, tmp_path, capsys):
         (tmp_path / "file" / "shards", "cannot be created: Not a directory"),
         (tmp_path / "file", "cannot be created: File exists"),
         (photos / "shards", f"lies in {photos}: name a folder outside of it"),
+        ("s3://bucket/shards", "SHARDS must be a local folder: pack there, then upload it"),
     ):
         assert run(photos, target, "--workers", 1) == 2
         err = capsys.readouterr().err

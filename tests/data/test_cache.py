@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from lightning_colorize.data import cache
-from lightning_colorize.data.cache import CachedImages, bytes_needed, fits_in_memory
+from lightning_colorize.data.cache import CachedImages
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.images import FileImages, ImageSet
 
@@ -41,16 +41,6 @@ def test_corrupt_images_are_left_out_with_their_weights(folder):
     assert cached.weights.tolist() == [1.0, 3.0]
     assert [(b.name, b.error.path) for b in cached.corrupt] == [("bad.png", folder / "bad.png")]
     assert torch.equal(cached.read(1), CachedImages(FileImages(folder, ["b.png"]), 16).read(0))
-
-
-def test_a_quarter_of_the_memory_is_divided_among_processes_and_splits(monkeypatch):
-    monkeypatch.setattr(cache, "machine_memory", lambda: 4 * 1000 * 3 * 1.5 * 100**2)
-    for processes, count in ((1, 1000), (2, 500)):
-        assert fits_in_memory(count, 100, processes=processes)
-        assert not fits_in_memory(count + 1, 100, processes=processes)
-        assert not fits_in_memory(count, 101, processes=processes)
-    assert fits_in_memory(300, 100, taken=bytes_needed(700, 100))
-    assert not fits_in_memory(301, 100, taken=bytes_needed(700, 100))
 
 
 def test_many_blocks_equal_one_block(folder, monkeypatch):

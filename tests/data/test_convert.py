@@ -14,19 +14,6 @@ PIXELS = np.random.default_rng(0).integers(0, 256, size=(3, 3, 16, 16), dtype=np
 BATCH = RawBatch(torch.from_numpy(PIXELS), ["a", "b", "c"])
 
 
-def test_to_color_batch_ignores_autocast():
-    augmentation = Augmentation(16, 0.5, (0.6, 1.0), rotation=5.0, grey_jitter=1.0)
-    for how in (None, augmentation):
-        torch.manual_seed(0)
-        expected = to_color_batch(BATCH, how)
-        torch.manual_seed(0)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            converted = to_color_batch(BATCH, how)
-        assert converted.L.dtype == converted.ab.dtype == torch.float32
-        assert torch.equal(converted.L, expected.L)
-        assert torch.equal(converted.ab, expected.ab)
-
-
 ALL = Augmentation(12, 0.5, (0.6, 1.0), rotation=5.0, grey_jitter=0.5)
 RESIZED = Augmentation(12, scale=None)
 

@@ -256,14 +256,6 @@ def test_no_readable_image_raises(shuffle):
     assert flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=1.0)) == []
 
 
-def test_shard_order_divides_an_epoch_among_ranks():
-    group = [make_loader(24, 3, order=SHARDS, rank=rank, ranks=2) for rank in range(2)]
-    for _ in range(3):
-        parts = [numbers(loader) for loader in group]
-        assert [len(part) for part in parts] == [4, 4]
-        assert sorted(joined(joined(parts))) == list(range(24))
-
-
 def test_shard_order_in_evaluation():
     group = [make_loader(24, 4, shuffle=False, order=SHARDS, rank=r, ranks=3) for r in range(3)]
     assert [flat(loader) for loader in group] == [[*range(n, n + 8)] for n in (0, 8, 16)]

@@ -88,9 +88,9 @@ def test_training_augments_and_evaluation_does_not(photo_folder, tmp_path, preci
     # Mirrored: left and right are changed, so the plain image is nearer when mirrored back.
     batch = recorder.batches["train"][0]
     upright = {name: plain(datamodule, "train")[name] for name in batch.names}
-    for name, ab in zip(batch.names, batch.ab, strict=True):
-        truth = upright[name][1]
-        assert (ab.flip(-1) - truth).abs().mean() < (ab - truth).abs().mean()
+    for name, *both in zip(batch.names, batch.L, batch.ab, strict=True):
+        for found, truth in zip(both, upright[name], strict=True):
+            assert (found.flip(-1) - truth).abs().mean() < (found - truth).abs().mean()
 
 
 def stretched(datamodule, split, min_side=24):

@@ -59,10 +59,3 @@ def test_shard_order_follows_the_seed():
         for seed in range(5)
     }
     assert len(firsts) == 5
-
-
-def test_subset_keeps_shards_together():
-    kept = ShardOrder(np.array([3, 4, 2]), 1).subset(np.array([0, 2, 3, 7]))
-    assert kept.lengths.tolist() == [2, 1, 1]
-    assert kept.window == 1
-    assert isinstance(AnyOrder().subset(np.array([0])), AnyOrder)

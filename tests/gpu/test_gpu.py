@@ -121,7 +121,7 @@ def test_device_decoding_equals_cpu(jpegs):
     usual, shipping = (kind(jpegs, 128, random_crop=True) for kind in (ImageDataset, JpegDataset))
     expected, missing = usual.collate([usual[key] for key in keys])
     shipped = shipping.collate([shipping[key] for key in keys])
-    assert len(shipped.rows) == 5
+    assert len(shipped.jpegs) == 5
     raw, broken = Decoder(torch.device("cuda"), 128)(shipped)
     assert raw.rgb.device.type == "cuda"
     assert raw.names == expected.names
@@ -129,7 +129,7 @@ def test_device_decoding_equals_cpu(jpegs):
     # Another decoder and another way to enlarge chroma: steps, not places.
     far = (raw.rgb.cpu().int() - expected.rgb.int()).abs().float().mean(dim=(1, 2, 3))
     assert far.max() < 2.0
-    decoded_by_workers = [place for place in range(8) if place not in shipped.rows]
+    decoded_by_workers = [place for place in range(8) if place not in shipped.jpegs]
     assert far[decoded_by_workers].max() == 0
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -37,7 +39,7 @@ def test_by_hand(loss, expected):
 def test_low_precision_is_summed_in_full(loss):
     prediction = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(0))
     low = prediction.bfloat16()
-    truth = batch(torch.zeros(2 * 64 * 64)).with_target(torch.zeros(1, 2, 64, 64))
+    truth = replace(batch(torch.zeros(2 * 64 * 64)), target=torch.zeros(1, 2, 64, 64))
     value = loss(low, truth)
     assert value.dtype == torch.float32
     assert value.item() == pytest.approx(loss(low.double(), truth).item(), rel=1e-5)

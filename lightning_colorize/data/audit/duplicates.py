@@ -155,8 +155,6 @@ def assign_representatives(descriptors: np.ndarray) -> np.ndarray:
         (N,), the index of the first representative near each image; its own for a representative.
     """
     representative = np.full(len(descriptors), -1)
-    if not len(descriptors):
-        return representative
     tree = KDTree(descriptors)
     steps = range(len(descriptors))
     for index in progress(steps, len(steps), "grouping duplicates"):
@@ -172,23 +170,22 @@ def match(descriptors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.n
 
     Args:
         descriptors: (N, 35), finite.
-        others: (M, 35), finite, distinct: a leaf of the tree cannot separate equal points.
+        others: (M, 35), M > 0, finite, distinct: a leaf of the tree cannot separate equal points.
 
     Returns:
         The indices of the images that have one, and the indices of these, both (P,).
     """
     found = [np.empty((2, 0), dtype=np.intp)]
-    if len(others):
-        tree = KDTree(others)
-        starts = range(0, len(descriptors), _CHUNK)
-        for first in progress(starts, len(starts), "finding leaks"):
-            queries = descriptors[first : first + _CHUNK]
-            # Mirror images are duplicates, because training flips at random.
-            near = [
-                tree.query(query, distance_upper_bound=RADIUS, workers=cores())[1]
-                for query in (queries, queries * MIRRORED)
-            ]
-            pairs = np.stack([first + np.arange(len(queries)), np.minimum(*near)])
-            found.append(pairs[:, pairs[1] < len(others)])
+    tree = KDTree(others)
+    starts = range(0, len(descriptors), _CHUNK)
+    for first in progress(starts, len(starts), "finding leaks"):
+        queries = descriptors[first : first + _CHUNK]
+        # Mirror images are duplicates, because training flips at random.
+        near = [
+            tree.query(query, distance_upper_bound=RADIUS, workers=cores())[1]
+            for query in (queries, queries * MIRRORED)
+        ]
+        pairs = np.stack([first + np.arange(len(queries)), np.minimum(*near)])
+        found.append(pairs[:, pairs[1] < len(others)])
     indices, matched = np.concatenate(found, axis=1)
     return indices, matched

@@ -181,11 +181,6 @@ class _AuditedImages(Dataset[_Audited]):
 def _audited(images: ImageSet) -> Iterator[_Audited]:
     """Yield the features and the error of each image, in order."""
     workers = cores() if len(images) >= _WORKERS_FROM else 0
-    chunks = DataLoader(_AuditedImages(images), _CHUNK, num_workers=workers, collate_fn=_stack)
+    chunks = DataLoader(_AuditedImages(images), _CHUNK, num_workers=workers, collate_fn=list)
     for chunk in chunks:
-        yield from zip(*chunk, strict=True)
-
-
-def _stack(audited: list[_Audited]) -> tuple[np.ndarray, list[ImageError | None]]:
-    features, errors = zip(*audited, strict=True)
-    return np.stack(features), list(errors)
+        yield from chunk

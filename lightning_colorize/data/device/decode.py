@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightning_colorize.color import RawBatch
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.dataset import CorruptImage, Item, Resize, crop_square, resize
+from lightning_colorize.data.dataset import CorruptImage, Item, Jpeg, Resize, crop_square, resize
 from lightning_colorize.data.decoding.files import ImageError, decode_image
 from lightning_colorize.data.decoding.jpeg import decode_jpegs
 from lightning_colorize.data.device.jpegs import JpegBatch
@@ -73,32 +73,31 @@ class Decoder:
 
     def __call__(self, batch: JpegBatch) -> Received:
         """Return the images of a batch, and those that could not be read."""
-        corrupt = list(batch.corrupt)
-        all_names = list(batch.names)
-        squares: dict[int, Tensor] = {}
-        others = sorted({*range(len(batch.names))} - {*batch.rows})
-        squares |= zip(others, batch.rgb.to(self.device), strict=True)
-        files, names = batch.files(), [batch.names[row] for row in batch.rows]
-        for piece in _pieces(batch.pixels):
-            decoded = self._decoded(files[piece], names[piece])
+        corrupt, names = list(batch.corrupt), list(batch.names)
+        others = [row for row in range(len(names)) if row not in batch.jpegs]
+        squares = dict(zip(others, batch.rgb.to(self.device), strict=True))
+        files = dict(zip(batch.jpegs, batch.files(), strict=True))
+        for rows in _pieces(batch.jpegs):
+            decoded = self._decoded(
+                [files[row] for row in rows], [batch.names[row] for row in rows]
+            )
             whole = {}
-            for number, image in enumerate(decoded, start=piece.start):
+            for row, image in zip(rows, decoded, strict=True):
                 if not isinstance(image, ImageError):
-                    whole[number] = image
+                    whole[row] = image
                     continue
-                corrupt.append(CorruptImage(names[number], image))
+                corrupt.append(CorruptImage(batch.names[row], image))
                 if self.replacement is not None:
-                    item = self.replacement(batch.indices[number] + 1, batch.positions[number])
+                    jpeg = batch.jpegs[row]
+                    item = self.replacement(jpeg.image + 1, jpeg.position)
                     corrupt += item.corrupt
                     if item.rgb is not None:
-                        squares[batch.rows[number]] = item.rgb.to(self.device)
-                        all_names[batch.rows[number]] = item.name
-            for number, resized in self._resized(whole):
-                square = crop_square(resized, self.side, batch.positions[number])
-                squares[batch.rows[number]] = square
-        rows = sorted(squares)
-        rgb = torch.stack([squares[row] for row in rows]) if rows else batch.rgb
-        return RawBatch(rgb, [all_names[row] for row in rows]), corrupt
+                        squares[row], names[row] = item.rgb.to(self.device), item.name
+            for row, resized in self._resized(whole):
+                squares[row] = crop_square(resized, self.side, batch.jpegs[row].position)
+        left = sorted(squares)
+        rgb = torch.stack([squares[row] for row in left]) if left else batch.rgb
+        return RawBatch(rgb, [names[row] for row in left]), corrupt
 
     def _decoded(self, files: list[Tensor], names: list[str]) -> list[Tensor | ImageError]:
         """Decode together, or one by one if that fails: one corrupt file fails them all."""
@@ -128,16 +127,18 @@ class Decoder:
             yield from zip(numbers, resize(stacked, self.side, self.mode), strict=True)
 
 
-def _pieces(pixels: list[int]) -> Iterator[slice]:
-    """Yield slices of at most `_AT_ONCE` pixels, or of one image."""
-    start, taken = 0, 0
-    for number, count in enumerate(pixels):
-        if number > start and taken + count > _AT_ONCE:
-            yield slice(start, number)
-            start, taken = number, 0
-        taken += count
-    if pixels:
-        yield slice(start, len(pixels))
+def _pieces(jpegs: dict[int, Jpeg]) -> Iterator[list[int]]:
+    """Yield the rows of at most `_AT_ONCE` pixels, or of one image."""
+    rows: list[int] = []
+    taken = 0
+    for row, jpeg in jpegs.items():
+        if rows and taken + jpeg.pixels > _AT_ONCE:
+            yield rows
+            rows, taken = [], 0
+        rows.append(row)
+        taken += jpeg.pixels
+    if rows:
+        yield rows
 
 
 def prefetched(

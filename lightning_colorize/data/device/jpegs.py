@@ -1,6 +1,5 @@
 """Encoded JPEGs, shipped by the loader's workers for decoding on the device."""
 
-from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -15,30 +14,22 @@ class JpegBatch(NamedTuple):
 
     Attributes:
         data: (N,), uint8: the concatenated JPEG files.
-        ends: End of each file in `data`.
-        pixels: Number of pixels of each file.
-        positions: Position of each file's square crop along its long side.
-        indices: Index of each file in the image set.
-        rows: Row of each file in the batch.
-        rgb: (B - len(ends), 3, side, side), uint8: the decoded images, for the other rows in order.
+        jpegs: The image of each file, by its row in the batch.
+        rgb: (B - len(jpegs), 3, side, side), uint8: the decoded images, for the other rows in
+            order.
         names: Names of all B images.
         corrupt: Images that could not be read.
     """
 
     data: Tensor
-    ends: list[int]
-    pixels: list[int]
-    positions: list[float]
-    indices: list[int]
-    rows: list[int]
+    jpegs: dict[int, Jpeg]
     rgb: Tensor
     names: list[str]
     corrupt: list[CorruptImage]
 
     def files(self) -> list[Tensor]:
         """Return the files as views of `data`: (n,), uint8."""
-        starts = [0, *self.ends[:-1]]
-        return [self.data[start:end] for start, end in zip(starts, self.ends, strict=False)]
+        return list(torch.split(self.data, [jpeg.length for jpeg in self.jpegs.values()]))
 
 
 class JpegDataset(ImageDataset):
@@ -53,17 +44,12 @@ class JpegDataset(ImageDataset):
     def collate(self, items: list[Item]) -> JpegBatch:
         """Return a batch of few tensors: each one takes a piece of shared memory."""
         found = [item for item in items if item.rgb is not None or item.jpeg is not None]
-        jpegs = {row: item.jpeg for row, item in enumerate(found) if item.jpeg is not None}
         squares = [item.rgb for item in found if item.rgb is not None]
         # torch.frombuffer needs a writable buffer.
-        data = bytearray(b"".join(jpeg.data for jpeg in jpegs.values()))
+        data = bytearray(b"".join(item.data for item in found))
         return JpegBatch(
             torch.frombuffer(data, dtype=torch.uint8) if data else _NOTHING,
-            list(accumulate(len(jpeg.data) for jpeg in jpegs.values())),
-            [jpeg.pixels for jpeg in jpegs.values()],
-            [jpeg.position for jpeg in jpegs.values()],
-            [jpeg.image for jpeg in jpegs.values()],
-            list(jpegs),
+            {row: item.jpeg for row, item in enumerate(found) if item.jpeg is not None},
             torch.stack(squares) if squares else _NOTHING,
             [item.name for item in found],
             [corrupt for item in items for corrupt in item.corrupt],
@@ -74,7 +60,8 @@ class JpegDataset(ImageDataset):
         pixels = None if data is None else plain_jpeg_pixels(data)
         if data is None or pixels is None:
             return super()._item(index, position)
-        return Item(None, self.images.name(index), [], Jpeg(data, pixels, position, index))
+        jpeg = Jpeg(len(data), pixels, position, index)
+        return Item(None, self.images.name(index), [], jpeg, data)
 
 
 _NOTHING = torch.empty(0, dtype=torch.uint8)

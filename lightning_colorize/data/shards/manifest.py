@@ -69,23 +69,27 @@ class PackedSplit(_Strict):
     shards: Annotated[list[Shard], Field(min_length=1)]
 
 
-class Settings(_Strict):
+class PackSettings(_Strict):
     """How the images are packed.
 
     Attributes:
-        size: Pixels of the short side to which larger images were resized.
-        encoding: How the images are stored.
+        size: Pixels of the short side; smaller images are not resized.
+        encoding: jpeg, or decoded as uint8.
+        quality: JPEG quality, 1 to 100, without chroma subsampling; None for uint8.
+        images_per_shard: Images of a shard, broken ones included. The last shard has fewer.
     """
 
     size: PositiveInt
     encoding: Encoding
+    quality: int | None
+    images_per_shard: PositiveInt
 
 
 class Pack(_Strict):
     """The contents of `pack.json`, of which `splits` lists only splits that contain images."""
 
     version: Literal[1]
-    settings: Settings
+    settings: PackSettings
     splits: Annotated[dict[str, PackedSplit], Field(min_length=1)]
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.images import NameList
-from lightning_colorize.data.shards.manifest import VERSION, Encoding
+from lightning_colorize.data.shards.manifest import VERSION, Encoding, PackSettings
 from lightning_colorize.data.splits import name_hashes
 
 # Large enough for one request, small enough to cache several.
@@ -22,23 +22,6 @@ _BYTES_PER_PIXEL = {"jpeg": 0.6, "uint8": 3.0}
 
 # LitData's offsets are uint32.
 _MAX_BYTES = 2**32
-
-
-@dataclass(frozen=True)
-class PackSettings:
-    """How images are packed.
-
-    Attributes:
-        size: Pixels of the short side; smaller images are not resized.
-        encoding: jpeg, or decoded as uint8.
-        quality: JPEG quality, 1 to 100, without chroma subsampling; None for uint8.
-        images_per_shard: Images of a shard, broken ones included. The last shard has fewer.
-    """
-
-    size: int
-    encoding: Encoding
-    quality: int | None
-    images_per_shard: int
 
 
 def pack_settings(
@@ -57,7 +40,12 @@ def pack_settings(
             f"--images-per-shard {count}: a shard must be below 4 GiB, at this size and "
             f"encoding at most {int(_MAX_BYTES / image / 3)} images"
         )
-    return PackSettings(size, encoding, quality if encoding == "jpeg" else None, count)
+    return PackSettings(
+        size=size,
+        encoding=encoding,
+        quality=quality if encoding == "jpeg" else None,
+        images_per_shard=count,
+    )
 
 
 @dataclass(frozen=True)
@@ -98,7 +86,7 @@ class Plan:
         """Return what must be equal for an unfinished pack to be continued."""
         return {
             "version": VERSION,
-            "settings": asdict(self.settings),
+            "settings": self.settings.model_dump(),
             # Only its name: the folder may be moved, and the pack may be published.
             "folder": os.path.basename(os.path.abspath(self.folder)),
             "source": {

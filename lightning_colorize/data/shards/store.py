@@ -26,14 +26,14 @@ _REPORTED_FROM = 2.0
 _SUFFIX = ".shard"
 
 
-class DamagedCopy(Exception):
-    """A fetched file has the right length but another SHA-256."""
+class DamagedShard(Exception):
+    """A shard is not the one that was packed: its SHA-256 differs."""
 
 
 # `CheckedShards` fetches a damaged file once more; usually the original itself is damaged.
 _NOT_RETRIED = (
     *(FileNotFoundError, PermissionError, ImportError, ValueError, TypeError),
-    DamagedCopy,
+    DamagedShard,
 )
 
 
@@ -51,13 +51,12 @@ class FolderStore:
         """Return the content of a small file."""
         return (self.folder / file).read_bytes()
 
-    def open(self, file: PackedFile) -> tuple[OpenShard, bool]:
-        """Return the open shard, and False because it is not verified."""
-        return OpenShard(self.folder / file.file), False
+    def open(self, file: PackedFile) -> OpenShard:
+        """Open a shard."""
+        return OpenShard(self.folder / file.file)
 
-    def discard(self, file: PackedFile) -> bool:
-        """Return False: there is no other copy."""
-        return False
+    def discard(self, file: PackedFile) -> None:
+        """Do nothing: there is no other copy."""
 
 
 class RemoteStore:
@@ -92,47 +91,42 @@ class RemoteStore:
         Raises:
             Exception: If it cannot be read. Remote file systems raise classes of their own.
         """
-        return with_retries(lambda: self._cat(file), self.locate(file))
 
-    def open(self, file: PackedFile) -> tuple[OpenShard, bool]:
+        def cat() -> bytes:
+            system, path = self._system()
+            return bytes(system.cat_file(f"{path}/{file}"))
+
+        return with_retries(cat, self.locate(file))
+
+    def open(self, file: PackedFile) -> OpenShard:
         """Open the cached copy, fetched if needed.
 
         Other processes may delete a copy at any time. An open file stays readable.
 
-        Returns:
-            The open shard, and whether it was fetched, and thus verified.
-
         Raises:
-            DamagedCopy: If the fetched file is not the one that was packed.
+            DamagedShard: If the fetched file is not the one that was packed.
             Exception: As `read`.
         """
         cached = self._cached(file)
         if (opened := _open_cached(cached)) is not None:
-            return opened, False
+            return opened
         locks = self.cache / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"{file.sha256}.lock"):
-            opened = _open_cached(cached)
-            checked = opened is None
-            if opened is None:
-                opened = with_retries(lambda: self._fetch(file, cached), self.locate(file.file))
+            opened = _open_cached(cached) or with_retries(
+                lambda: self._fetch(file, cached), self.locate(file.file)
+            )
         if self.max_bytes is not None:
             with FileLock(locks / "evict.lock"):
                 _evict(self.cache, self.max_bytes, cached)
-        return opened, checked
+        return opened
 
-    def discard(self, file: PackedFile) -> bool:
-        """Delete the cached copy, and return True: it can be fetched again."""
+    def discard(self, file: PackedFile) -> None:
+        """Delete the cached copy, so that it is fetched again."""
         self._cached(file).unlink(missing_ok=True)
-        return True
 
     def _cached(self, file: PackedFile) -> Path:
         return self.cache / f"{file.sha256}{_SUFFIX}"
-
-    def _cat(self, file: str) -> bytes:
-        system, path = self._system()
-        content: bytes = system.cat_file(f"{path}/{file}")
-        return content
 
     def _fetch(self, file: PackedFile, cached: Path) -> OpenShard:
         system, path = self._system()
@@ -143,7 +137,7 @@ class RemoteStore:
                 raise OSError(f"{length} of {file.bytes} bytes received")
             # An evicted file is fetched again, so this check is not covered by an earlier one.
             if sha256_of(part) != file.sha256:
-                raise DamagedCopy
+                raise DamagedShard
             # Opened first: once it is in the cache, another process can evict it.
             opened = OpenShard(part)
             os.replace(part, cached)

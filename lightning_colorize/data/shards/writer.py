@@ -20,8 +20,8 @@ from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.data.images import NameList
 from lightning_colorize.data.name_list import name_with_reason
-from lightning_colorize.data.shards.manifest import MANIFEST
-from lightning_colorize.data.shards.plan import PackSettings, Plan
+from lightning_colorize.data.shards.manifest import MANIFEST, PackSettings
+from lightning_colorize.data.shards.plan import Plan
 
 BROKEN = "broken.txt"
 
@@ -132,7 +132,11 @@ def write_summary(plan: Plan, target: Path, shards: list[WrittenShard], reused: 
     if len(broken) == sum(map(len, plan.names.values())):
         name, reason = broken[0]
         raise WorkError(f"none of {len(broken)} images can be read (first: {name}: {reason})")
-    _write_broken(target / BROKEN, broken)
+    listed = "".join(name_with_reason(*item) for item in broken)
+    if listed:
+        (target / BROKEN).write_text(listed, encoding="utf-8", errors="surrogateescape")
+    else:
+        (target / BROKEN).unlink(missing_ok=True)
     lost = {name for name, _ in broken}
     # LitData's description of an item is the same for all.
     litdata = next(shard.litdata for shard in shards if shard.images)
@@ -180,11 +184,3 @@ def _write_index(path: Path, shards: list[WrittenShard], litdata: Any) -> None:
         if shard.images
     ]
     write_atomic(path, json.dumps({"chunks": chunks, "config": litdata}, sort_keys=True))
-
-
-def _write_broken(path: Path, broken: list[tuple[str, str]]) -> None:
-    if broken:
-        text = "".join(name_with_reason(name, reason) for name, reason in broken)
-        path.write_text(text, encoding="utf-8", errors="surrogateescape")
-    else:
-        path.unlink(missing_ok=True)

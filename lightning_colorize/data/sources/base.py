@@ -59,12 +59,16 @@ def parse_root(text: str) -> Root:
     return text if "://" in text else Path(text).expanduser()
 
 
-def require_local(root: Root, reader: str) -> Path:
+def require_local(
+    root: Root | None, reader: str, needed: str = "an image folder: pass --data.root FOLDER"
+) -> Path:
     """Return a local path with `~` expanded.
 
     Raises:
-        SourceError: If the root is a URL.
+        SourceError: If the root is None or a URL.
     """
+    if root is None:
+        raise SourceError(f"{reader} needs {needed}")
     if isinstance(root, str):
         raise SourceError(
             f"{reader} reads local images, not {root}: pack them with lightning-colorize pack, "

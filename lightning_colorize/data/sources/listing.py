@@ -26,8 +26,6 @@ def require_folder(root: Root | None, reader: str, option: str = "--data.root") 
     Raises:
         SourceError: If the root is None, missing, a file or a URL.
     """
-    if root is None:
-        raise SourceError(f"{reader} needs an image folder: pass {option} FOLDER")
     folder = require_local(root, reader)
     if folder.is_dir():
         return folder

@@ -38,9 +38,8 @@ class ManifestSource(Source):
             SourceError: If the file is missing, empty or invalid, with the line's number; or if
                 `exclude_list` names other images.
         """
-        if root is None:
-            raise SourceError("ManifestSource needs a CSV file: pass --data.root FILE.csv")
-        manifest = require_local(root, "ManifestSource")
+        needed = "a CSV file: pass --data.root FILE.csv"
+        manifest = require_local(root, "ManifestSource", needed)
         if manifest.is_dir():
             raise SourceError(
                 f"{manifest} is a folder, ManifestSource needs a CSV file: pass --data.root "

@@ -59,11 +59,31 @@ class OxfordPetSource(Source):
         """Download the data set if it is missing and `download` is set.
 
         Raises:
-            SourceError: If the download fails; the message says how to do it by hand.
+            SourceError: If the download fails, or stalls for 10 s; the message says how to do it by
+                hand.
         """
-        folder = _require_root(root)
-        if self.download and _find_images(folder) is None:
-            download(folder)
+        folder = require_local(root, "OxfordPetSource")
+        if not self.download or _find_images(folder) is not None:
+            return
+        former = socket.getdefaulttimeout()
+        # torchvision sets no timeout: a stalled download would never end.
+        socket.setdefaulttimeout(10.0)
+        complete = False
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            OxfordIIITPet(folder, download=True)
+            complete = True
+        except (OSError, HTTPException, RuntimeError, EOFError, tarfile.TarError) as error:
+            reason = " ".join(str(error).split())
+            raise SourceError(
+                f"downloading the Oxford-IIIT Pet set failed ({reason}): try again, or "
+                f"{_by_hand(folder)}"
+            ) from error
+        finally:
+            socket.setdefaulttimeout(former)
+            # A partly unpacked folder would be taken for the whole set by the next run.
+            if not complete:
+                shutil.rmtree(folder / "oxford-iiit-pet" / "images", ignore_errors=True)
 
     def splits(self, root: Root | None) -> Splits:
         """Return the images of each split, named by their files.
@@ -72,7 +92,7 @@ class OxfordPetSource(Source):
             SourceError: If the data set or the breed is missing, or `exclude_list` names other
                 images or all of the breed.
         """
-        folder = _require_root(root)
+        folder = require_local(root, "OxfordPetSource")
         images = _find_images(folder)
         if images is None:
             raise SourceError(
@@ -102,14 +122,6 @@ class OxfordPetSource(Source):
         return splits
 
 
-def _require_root(root: Root | None) -> Path:
-    if root is None:
-        raise SourceError(
-            "OxfordPetSource needs the folder of the data set: pass --data.root FOLDER"
-        )
-    return require_local(root, "OxfordPetSource")
-
-
 def _find_images(root: Path) -> Path | None:
     """Return the first folder that contains files such as `beagle_1.jpg`, or None."""
     for pattern in _IMAGE_FOLDERS:
@@ -130,29 +142,3 @@ def _by_hand(folder: Path) -> str:
 def _breed(name: str) -> str:
     """Return `basset_hound` of `basset_hound_12.jpg`."""
     return name.rpartition("_")[0]
-
-
-def download(root: Path) -> None:
-    """Download the data set through torchvision into `root/oxford-iiit-pet`.
-
-    Raises:
-        SourceError: If the download fails, or stalls for 10 s.
-    """
-    former = socket.getdefaulttimeout()
-    # torchvision sets no timeout: a stalled download would never end.
-    socket.setdefaulttimeout(10.0)
-    complete = False
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        OxfordIIITPet(root, download=True)
-        complete = True
-    except (OSError, HTTPException, RuntimeError, EOFError, tarfile.TarError) as error:
-        reason = " ".join(str(error).split())
-        raise SourceError(
-            f"downloading the Oxford-IIIT Pet set failed ({reason}): try again, or {_by_hand(root)}"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(former)
-        # A partly unpacked folder would be taken for the whole set by the next run.
-        if not complete:
-            shutil.rmtree(root / "oxford-iiit-pet" / "images", ignore_errors=True)

@@ -123,12 +123,6 @@ def test_members_of_a_pan_are_near_their_representative():
     assert 10 < len(representatives) <= 20
 
 
-def test_a_leak_of_one_group_is_reported_once():
-    groups, pairs = find_duplicates(*pan(TEST, TRAIN), np.zeros(2, dtype=bool))
-    assert members(groups) == [[0, 1]]
-    assert not pairs
-
-
 def splits_of_near_pairs(points, splits):
     """Return the splits of all near pairs, by brute force."""
     close = distances(points) <= RADIUS
@@ -223,10 +217,3 @@ def test_only_representatives_query_the_tree(monkeypatch):
     representatives = assign_representatives(np.concatenate([frames, directions(30, seed=4)]))
     assert set(representatives[:10_000]) == {0}
     assert len(set(representatives)) == len(queries) == 31
-
-
-def test_empty_sets():
-    none = np.empty((0, LENGTH))
-    assert assign_representatives(none).shape == (0,)
-    assert [part.shape for part in match(none, directions(2))] == [(0,), (0,)]
-    assert [part.shape for part in match(directions(2), none)] == [(0,), (0,)]

@@ -55,20 +55,20 @@ def test_gathered_squares_equal_those_of_image_dataset(folder, monkeypatch, rand
     assert torch.equal(raw.rgb, expected.rgb)
 
 
-def batches(folder, cache, split, epochs=2):
+def batches(folder, cache, split, **options):
     data = ColorizationDataModule(
-        str(folder), size=24, batch_size=5, num_workers=2, pin_memory=True, cache=cache, seed=7
+        str(folder), size=24, batch_size=5, pin_memory=True, cache=cache, seed=7, **options
     )
     data.setup("fit")
     data.setup("test")
     loader = data.loader(split)
-    return [(batch.names, batch.rgb) for _ in range(epochs) for batch in loader], data
+    return [(batch.names, batch.rgb) for _ in range(2) for batch in loader], data
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_device_cache_equals_memory_cache(photo_folder, split):
     usual, _ = batches(photo_folder, "always", split)
-    ours, data = batches(photo_folder, "device", split)
+    ours, data = batches(photo_folder, "device", split, num_workers=2)
     assert isinstance(data.images(split), DeviceImages)
     loader = data.loader(split)
     assert (loader.num_workers, loader.reader.pin_memory) == (0, False)

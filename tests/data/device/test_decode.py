@@ -69,7 +69,7 @@ def test_decoded_squares_equal_those_of_workers(folder):
 def test_only_plain_jpegs_are_shipped_encoded(folder):
     names = sorted([*PLAIN, *ODD, "turned", "cut", "text"])
     _, shipped = both(folder, names)
-    assert {shipped.names[place] for place in shipped.rows} == set(PLAIN)
+    assert {shipped.names[row] for row in shipped.jpegs} == set(PLAIN)
     sizes = [(folder / name).stat().st_size for name in names if name in PLAIN]
     assert [len(file) for file in shipped.files()] == sizes
     assert shipped.rgb.shape == (len(ODD) + 1, 3, SIDE, SIDE)
@@ -116,7 +116,7 @@ def test_corrupt_images_are_reported_and_left_out(folder):
     write_nonsense(folder / "nonsense", folder / "jpeg")
     (expected, _), _ = both(folder, ["long", "jpeg"])
     _, shipped = both(folder, ["long", "nonsense", "jpeg"])
-    assert len(shipped.rows) == 3
+    assert len(shipped.jpegs) == 3
     raw, broken = Decoder(CPU, SIDE)(shipped)
     assert raw.names == ["long", "jpeg"]
     assert torch.equal(raw.rgb, expected.rgb)
@@ -252,7 +252,7 @@ def test_images_of_several_folders_are_shipped_encoded(folder):
     mixed = ConcatImages(parts)
     assert mixed.encoded(2) == (folder / "long").read_bytes()
     dataset = JpegDataset(mixed, SIDE)
-    assert dataset.collate([dataset[n, 0] for n in range(3)]).rows == [1, 2]
+    assert list(dataset.collate([dataset[n, 0] for n in range(3)]).jpegs) == [1, 2]
 
 
 @pytest.mark.parametrize("why", ["torchvision no longer has it", "nvJPEG is missing"])

@@ -2,14 +2,13 @@
 
 import json
 import multiprocessing
-import pickle
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
+from lightning_colorize.data.corrupt import TooManyCorrupt
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards import check
 from lightning_colorize.data.shards.check import ShardError
@@ -26,29 +25,10 @@ def data_module(root, on_corrupt="stop", **options):
     return ColorizationDataModule(root=str(root), source=source, **settings | options)
 
 
-@pytest.fixture
-def hashed(monkeypatch):
-    """The shards that this process has verified."""
-    sha256_of = check.sha256_of
-    files = []
-
-    def counted(file):
-        files.append(file)
-        return sha256_of(file)
-
-    monkeypatch.setattr(check, "sha256_of", counted)
-    return files
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-100])
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (flip_byte, "its SHA-256 is not the one in pack.json"),
-        (cut, "its SHA-256 is not the one in pack.json"),
         (Path.unlink, "there is no such file"),
     ],
 )
@@ -62,14 +42,6 @@ def test_a_damaged_or_missing_shard_is_named(own_pack, change, reason):
         assert caught.value.location == str(own_pack / DAMAGED)
         assert caught.value.reason.startswith(reason)
     assert images.read(6).shape[0] == 3
-
-
-def test_each_shard_is_verified_once(packed, hashed):
-    images = ShardSource().splits(packed)["train"]
-    for _ in range(2):
-        for index in range(len(images)):
-            images.read(index)
-    assert len(hashed) == 4
 
 
 def _read_all(images, counts):
@@ -106,12 +78,9 @@ def test_the_next_run_verifies_again(own_pack):
         ShardSource().splits(own_pack)["train"].read(3)
 
 
-def test_damaged_names_and_other_versions_are_named(own_pack):
+def test_damaged_names_are_named(own_pack):
     flip_byte(own_pack / "train" / "names")
     with pytest.raises(UsageError, match=r"train/names is damaged .*: run pack again"):
-        ShardSource().splits(own_pack)
-    (own_pack / "pack.json").write_text('{"version": 2}')
-    with pytest.raises(UsageError, match=r"version is 2: .*run pack again, or install the version"):
         ShardSource().splits(own_pack)
 
 
@@ -126,9 +95,8 @@ def first_shard(**change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(splits=[]), "is not a manifest"),
+        (lambda m: m.update(version=2), r"is not a manifest .*version is 2"),
         (lambda m: m.update(splits={}), "is not a manifest"),
-        (lambda m: m["splits"]["val"].update(shards=[]), "is not a manifest"),
         (lambda m: m["settings"].update(encoding="png"), "is not a manifest .*'png'"),
         (first_shard(images=-3), "is not a manifest .*-3"),
         (first_shard(bytes="9"), "is not a manifest .*'9'"),
@@ -144,7 +112,9 @@ def test_an_invalid_manifest_is_one_line(own_pack, change, message):
     manifest = json.loads((own_pack / "pack.json").read_text())
     change(manifest)
     (own_pack / "pack.json").write_text(json.dumps(manifest))
-    with pytest.raises(UsageError, match=f"^{own_pack}/pack.json {message}.*: run pack again,"):
+    with pytest.raises(
+        UsageError, match=f"^{own_pack}/pack.json {message}.*: run pack again, or install"
+    ):
         ShardSource().splits(own_pack)
 
 
@@ -207,12 +177,3 @@ def test_images_of_a_skipped_shard_count_as_broken(own_pack, tmp_path):
         list(loader)
     images = module.images("train")
     assert read_name_list(tmp_path / "broken.txt") <= {images.name(i) for i in (3, 4, 5)}
-
-
-def test_shard_error_can_be_pickled():
-    error = ShardError("s3://bucket/train/a.bin", "gone", 7, "fetch it")
-    copy = pickle.loads(pickle.dumps(error))
-    assert str(copy) == "s3://bucket/train/a.bin: gone"
-    assert (copy.leap, copy.advice, copy.reason) == (7, "fetch it", "gone")
-    with pytest.raises(WorkError, match=r"^s3://bucket/train/a.bin: gone: fetch it$"):
-        CorruptImages(10, 1.0).add([type("B", (tuple,), {})(("name", copy))])

@@ -1,16 +1,13 @@
 import gc
 import os
 import pickle
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 import torch
 
 from lightning_colorize.data.cache import CachedImages
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.shards.images import Prefetcher
 from lightning_colorize.data.sources import ShardSource
 
 
@@ -71,32 +68,6 @@ def test_cached_images_have_the_same_order(packed):
     for (names, rgb), (same, equal) in zip(*epochs, strict=True):
         assert names == same
         assert torch.equal(rgb, equal)
-
-
-def test_prefetcher_opens_a_few_shards_in_advance():
-    opened = []
-    changed = threading.Condition()
-
-    def open_shard(shard):
-        with changed:
-            opened.append(shard)
-            changed.notify()
-
-    def wait_for(count):
-        with changed:
-            return changed.wait_for(lambda: len(opened) >= count, timeout=5)
-
-    first = np.array([0, 10, 20, 30, 40])
-    prefetcher = Prefetcher(open_shard, np.array([7, 3, 5, 1, 2]), first, lead=2)
-    assert wait_for(3)
-    prefetcher.advance(9)
-    assert opened == [7, 3, 5]
-    prefetcher.advance(10)
-    assert wait_for(4)
-    assert opened == [7, 3, 5, 1]
-    prefetcher.stop()
-    prefetcher.advance(40)
-    assert opened == [7, 3, 5, 1]
 
 
 def test_exclude_list(packed, tmp_path):

@@ -87,7 +87,7 @@ SOURCES: Rows = {
     "crop-centered-on-the-device": (
         "data.device.decode:Decoder.__call__",
         swap(
-            "crop_square(resized, self.side, batch.positions[number])",
+            "crop_square(resized, self.side, batch.jpegs[row].position)",
             "crop_square(resized, self.side)",
         ),
         "data/device/test_decode.py::test_decoded_squares_equal_those_of_workers",
