@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import numpy as np
 
+from lightning_colorize.evaluation.given import Given
 from lightning_colorize.evaluation.statistics import Difference
-from lightning_colorize.evaluation.systems import Given, System
+from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics.spec import Metric
 from lightning_colorize.reports.comparison.report import Report
 from lightning_colorize.reports.kit.charts import Figure, Interval, interval_figure, style_class
