@@ -1,6 +1,5 @@
 """A network and its baselines on the same images."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -33,14 +32,12 @@ class Evaluation:
         groups: The same for each category, by name; empty without categories.
         counts: Images of each category.
         images: Images measured.
-        model_seconds: Time of the network for each batch.
     """
 
     rows: Rows = field(default_factory=dict)
     groups: dict[str, Rows] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     images: int = 0
-    model_seconds: list[float] = field(default_factory=list)
 
 
 def evaluate(
@@ -94,13 +91,8 @@ def evaluate_batches(
     counts: Counter[str] = Counter()
     result = Evaluation()
     for batch in batches:
-        start = time.perf_counter()
-        ab_hat = task(batch.L)
-        if task.device.type == "cuda":
-            torch.cuda.synchronize()
-        result.model_seconds.append(time.perf_counter() - start)
         result.images += len(batch)
-        predictions = {MODEL: ab_hat}
+        predictions = {MODEL: task(batch.L)}
         if baselines is not None:
             predictions |= {name: baselines.predict(name, batch.L) for name in BASELINES}
         overall.update(batch, predictions)
