@@ -9,7 +9,6 @@ from skimage.metrics import peak_signal_noise_ratio
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.measured import measure_systems
-from lightning_colorize.metrics.functional import measure
 from lightning_colorize.metrics.spec import COLUMNS
 
 
@@ -43,13 +42,6 @@ def measured(batch, color):
     """Return the values of one system's images, each by its name."""
     result = measure_systems([Stub("one", color)], [batch], lambda name, values: None)
     return dict(zip(COLUMNS, result.values[0], strict=True))
-
-
-def test_with_the_true_lightness_it_is_what_the_metrics_measure(batch):
-    ours = measured(batch, lambda b: replace(b, ab=b.ab * 0.5))
-    expected = measure(batch.L, batch.ab * 0.5, batch.ab)
-    for value, other in zip(ours.values(), expected, strict=True):
-        assert np.array_equal(value, other.double().numpy())
 
 
 def test_a_lightness_of_its_own_is_an_error_that_counts(batch):

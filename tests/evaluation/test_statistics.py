@@ -3,7 +3,6 @@ from statistics import mean, stdev
 
 import numpy as np
 import pytest
-import torch
 
 from lightning_colorize.evaluation.statistics import (
     Difference,
@@ -11,8 +10,6 @@ from lightning_colorize.evaluation.statistics import (
     mean_and_spread,
     metrics_over,
 )
-from lightning_colorize.metrics import colorization_metrics
-from lightning_colorize.metrics.functional import measure
 from lightning_colorize.metrics.spec import COLUMNS, NAMES
 
 
@@ -23,18 +20,6 @@ def _values(rows=2, images=40, seed=0):
     for name in ("true_colorfulness", "true_mean_a", "true_mean_b"):
         values[:, COLUMNS.index(name)] = values[0, COLUMNS.index(name)]
     return values
-
-
-def test_metrics_are_those_of_the_collection():
-    generator = torch.Generator().manual_seed(1)
-    L = 30 + 40 * torch.rand(6, 1, 16, 16, generator=generator)
-    ab, ab_hat = 20 * torch.randn(2, 6, 2, 16, 16, generator=generator)
-    ab_hat += torch.linspace(-9, 9, 6).view(6, 1, 1, 1) + ab.mean(dim=(2, 3), keepdim=True)
-    collection = colorization_metrics()
-    collection.update(L, ab_hat, ab)
-    values = measure(L, ab_hat, ab).double().numpy()[None]
-    ours = dict(zip(NAMES, metrics_over(values)[0], strict=True))
-    assert ours == pytest.approx({k: float(v) for k, v in collection.compute().items()}, rel=1e-4)
 
 
 def test_many_samples_of_the_images_are_measured_at_once():
@@ -132,13 +117,6 @@ def test_one_image_has_no_interval():
     psnr = differences_from_first(_values(images=1), seed=0)[1][0]
     assert (psnr.low, psnr.high) == (None, None)
     assert not psnr.clear
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "clear"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False)]
-)
-def test_a_difference_is_clear_where_the_interval_leaves_0_out(low, high, clear):
-    assert Difference((low + high) / 2, low, high).clear == clear
 
 
 def test_mean_and_spread_over_runs():

@@ -41,15 +41,6 @@ def test_accepted_forms(state, tmp_path):
         assert torch.equal(load(form, tmp_path).stages[0][0].weight, wanted)
 
 
-def test_half_precision_is_widened(state, tmp_path):
-    encoder = load(
-        {k: v.half() if v.is_floating_point() else v for k, v in state.items()}, tmp_path
-    )
-    weight = encoder.stages[2][0].conv1.weight
-    assert weight.dtype == torch.float32
-    assert torch.equal(weight, state["layer2.0.conv1.weight"].half().float())
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

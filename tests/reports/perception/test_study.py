@@ -169,29 +169,11 @@ def test_rates_by_hand(tmp_path):
     assert categories["dogs"]["better"]["gan"].value == 1
 
 
-def test_those_who_failed_the_checks_are_left_out(tmp_path):
-    careless = [*CHECKS[:4], MISSED, MISSED, _trial("real", "cnn", "truth", "left")]
-    careful = [*CHECKS, MISSED, _trial("real", "cnn", "truth", "right")]
-    files = [_write(tmp_path / "1.json", careless), _write(tmp_path / "2.json", careful, "p2")]
-    answers = read_answers(files)
-    assert [person.name for person in answers.counted] == ["p2"]
-    assert [(p.name, p.checks) for p in answers.inattentive] == [("p1", (4, 6))]
-    assert score(answers)[0]["real"]["cnn"].chosen == 0
-
-
 def test_who_saw_no_check_is_not_known_to_attend(tmp_path):
     file = _write(tmp_path / "1.json", [_trial("real", "cnn", "truth", "left")])
     answers = read_answers([file])
     assert answers.counted == []
     assert [person.checks for person in answers.inattentive] == [(0, 0)]
-
-
-def test_a_participant_counts_once(tmp_path):
-    trials = [*CHECKS, _trial("real", "cnn", "truth", "left")]
-    files = [_write(tmp_path / f"{i}.json", trials) for i in range(2)]
-    answers = read_answers([*files, _write(tmp_path / "3.json", trials, "p2")])
-    assert answers.duplicates == [files[1]]
-    assert score(answers)[0]["real"]["cnn"].trials == 2
 
 
 @pytest.mark.parametrize(
