@@ -1,7 +1,6 @@
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,30 +27,6 @@ from lightning_colorize.reports.kit.images import thumbnail
 from tests.reports.html import content, requests_another_site, section
 
 MEGABYTE = 2**20
-
-
-class Page(HTMLParser):
-    """Texts, links, ids, and images without a text."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.links, self.headings, self.unnamed, self.ids = [], [], [], []
-        self.text = ""
-        self._heading = None
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.links += [attrs[name] for name in ("href", "src") if name in attrs]
-        self.ids.append(attrs.get("id"))
-        if tag == "img" and not attrs.get("alt") and "src" in attrs:
-            self.unnamed.append(attrs)
-        self._heading = tag if tag in ("h1", "h2") else None
-
-    def handle_data(self, data):
-        self.text += data
-        if self._heading and data.strip():
-            self.headings.append(data.strip())
 
 
 def _image(seed, size=128):
@@ -136,16 +111,17 @@ def _page(folder, systems, images, size=32, *, truth=True, undefined=None):
 
 def test_the_page_has_the_metrics_and_their_intervals(tmp_path):
     report, _, html = _page(tmp_path, _systems(2), 6)
-    page = Page(content(html))
-    assert page.headings[0] == "system 0 against system 1"
-    assert "take care" in page.text
-    assert "6 test images of photos" in page.text
+    text = content(html)
+    assert "<h1>system 0 against system 1</h1>" in text
+    assert "take care" in text
+    assert "6 test images of <code>photos" in text
     for row in ("system 0", "system 1"):
-        assert f"{report.rows[row]['psnr']:.2f}" in page.text
+        assert f"{report.rows[row]['psnr']:.2f}" in text
     of = report.differences[1][0]
-    shown = f"[{of.low:+.2f}, {of.high:+.2f}]".replace("-", "\N{MINUS SIGN}")
-    assert shown in page.text
-    assert {"metrics", "differ", "extremes", "images", "method"} <= set(page.ids)
+    assert f"[{of.low:+.2f}, {of.high:+.2f}]".replace("-", "\N{MINUS SIGN}") in text
+    for name in ("metrics", "differ", "extremes", "images", "method"):
+        assert f'<li><a href="#{name}">' in text
+        assert section(text, name)
 
 
 def _cells(report):
@@ -169,9 +145,7 @@ def test_a_diverged_system_is_best_in_nothing(tmp_path):
         if metric_goal(metric):
             assert "best" in (cells[0][column].kind, cells[2][column].kind)
     assert (cells[1][0].text, cells[1][0].note_kind) == ("-", "unclear")
-    numbers = json.loads(json.dumps(report.as_dict(), allow_nan=False))
-    assert numbers["metrics"]["system 1"]["psnr"] is None
-    assert numbers["metrics"]["system 2"]["psnr"] > 0
+    json.dumps(report.as_dict(), allow_nan=False)
     assert ">nan" not in content(html)
     # Best and worst images of the systems with numbers.
     assert "Best and worst" in html
@@ -180,14 +154,15 @@ def test_a_diverged_system_is_best_in_nothing(tmp_path):
 def test_the_page_requests_nothing_and_every_image_has_a_text(tmp_path):
     _, images, html = _page(tmp_path, _systems(2), 6)
     text = content(html)
-    page = Page(text)
     assert not requests_another_site(text)
     assert "default-src 'none'" in text
-    assert page.unnamed == []
-    inside = [link for link in page.links if not link.startswith(("#", "data:"))]
-    assert {(tmp_path / link).is_file() for link in inside} == {True}
-    assert {image.sheet for image in images} == set(inside)
-    assert all(link[1:] in page.ids for link in page.links if link.startswith("#"))
+    markup = re.sub("<script.*?</script>", "", text, flags=re.DOTALL)
+    assert all(re.search(r'alt="[^"]+"', image) for image in re.findall("<img src=[^>]*>", markup))
+    links = set(re.findall(r'(?:href|src)="([^"]*)"', markup)) - {"data:", "data:,"}
+    sheets = {image.sheet for image in images}
+    assert all((tmp_path / sheet).is_file() for sheet in sheets)
+    assert links >= sheets
+    assert links - sheets <= {f"#{name}" for name in re.findall(' id="([^"]+)"', markup)}
 
 
 def test_names_are_text_and_not_tags(tmp_path):
