@@ -21,7 +21,6 @@ from lightning_colorize.tasks import CGANTask
 from tests.conftest import metric_rows
 from tests.tasks.conftest import GanCommands, make_trainer
 from tests.training.test_resume import check_all
-from tests.wandb_history import history
 
 MULTI_GPU = Path(__file__).parents[2] / "experiments/trainer/multi_gpu.yaml"
 STAGED = [
@@ -59,13 +58,9 @@ def assert_counted(run, batches):
 
 
 @pytest.mark.slow
-def test_200_steps_are_200_batches_in_every_logger(command):
-    options = ["--trainer.max_epochs", -1, "--run.loggers.wandb", "offline"]
-    run = command.fit("steps", "--trainer.max_steps", 200, *options)
+def test_200_steps_are_200_batches(command):
+    run = command.fit("steps", "--trainer.max_steps", 200, "--trainer.max_epochs", -1)
     assert_counted(run, 200)
-    logged = [row["trainer/global_step"] for row in history(run) if "train/d_loss" in row]
-    assert logged[-1] == 199
-    assert logged == sorted(set(logged))
 
 
 def test_steps_are_batches_over_all_stages(staged_run):

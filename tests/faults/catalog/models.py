@@ -1,6 +1,6 @@
 """Faults of color, metrics, losses, networks and tasks."""
 
-from faults.planting import Rows, calls, constant, rename, returns, swap
+from faults.planting import Rows, calls, constant, returns, swap
 
 COLOR: Rows = {
     "ab-swapped": (
@@ -67,7 +67,7 @@ METRICS: Rows = {
     ),
     "ab-corr-takes-the-larger": (
         "metrics.formulas:ab_corr_over_images",
-        rename("minimum", "maximum"),
+        swap("torch.minimum", "torch.maximum"),
         "metrics/test_collection.py",
     ),
     "colorfulness-ratio-inverted": (
@@ -131,7 +131,7 @@ NETWORKS: Rows = {
     ),
     "first-conv-averaged-over-rgb": (
         "networks.encoders.pretrained:to_one_channel",
-        rename("sum", "mean"),
+        swap("conv.weight.data.sum", "conv.weight.data.mean"),
         "networks/test_resnet.py",
     ),
     "imagenet-mean-forgotten": (
