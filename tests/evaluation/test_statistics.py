@@ -58,18 +58,6 @@ def test_every_row_is_compared_with_the_first():
     assert [of.value for of in differences[0]] == [0] * len(NAMES)
 
 
-def test_intervals_of_means_are_about_those_of_the_normal_distribution():
-    values = _values(images=400)
-    differences = differences_from_first(values, seed=3)[1]
-    for metric in ("psnr", "mse_ab"):
-        first, second = values[:, COLUMNS.index(metric)]
-        half = 1.96 * np.std(second - first, ddof=1) / 20
-        of = differences[NAMES.index(metric)]
-        assert of.value == pytest.approx((second - first).mean())
-        assert (of.high - of.low) / 2 == pytest.approx(half, rel=0.07)
-        assert (of.high + of.low) / 2 == pytest.approx(of.value, abs=0.1 * half)
-
-
 def test_intervals_of_a_ratio_and_a_correlation_against_resampling_by_hand():
     values = _values(images=60, seed=5)
     random = np.random.default_rng(9)

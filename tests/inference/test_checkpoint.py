@@ -100,14 +100,6 @@ def test_files_that_are_no_checkpoint(finished_run, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_missing(finished_run, tmp_path):
-    with pytest.raises(UsageError, match="nowhere does not exist"):
-        load_model(tmp_path / "nowhere")
-    shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns("*.ckpt"))
-    with pytest.raises(UsageError, match="contains neither"):
-        load_model(tmp_path / "run")
-
-
 def test_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == torch.device("cpu")
