@@ -378,13 +378,7 @@ def fit(images, tmp_path, monkeypatch):
 QUICK = {"quickstart", "photos_cpu", "cnn_autoencoder", "cnn_unet", "resnet18_deconv"}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, marks=[] if path.stem in QUICK else pytest.mark.slow, id=path.stem)
-        for path in SYSTEMS
-    ],
-)
+@pytest.mark.parametrize("path", all_but_these_slow(SYSTEMS, *QUICK))
 def test_experiment_runs_a_step_on_a_plain_folder(fit, path, images, tmp_path):
     words = ["--config", EXPERIMENTS / "debug" / "one_batch.yaml"]
     if path.stem == "cgan_faces_landscapes":
