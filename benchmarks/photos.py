@@ -36,9 +36,9 @@ from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.color import to_lab, to_rgb
 from lightning_colorize.data.sources import EmbeddedSource
 from lightning_colorize.evaluation import evaluate_batches, find_images
+from lightning_colorize.evaluation.choice import open_systems
 from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.evaluation.statistics import metrics_over
-from lightning_colorize.evaluation.systems import open_systems
 from lightning_colorize.inference import ColorizationModel, load_model
 from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.runs.folder import LAST, METRICS

@@ -19,12 +19,13 @@ import torch
 
 from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.evaluation import find_images
+from lightning_colorize.evaluation.choice import open_systems
 from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.evaluation.statistics import (
     differences_from_first,
     metrics_over,
 )
-from lightning_colorize.evaluation.systems import Network, open_systems
+from lightning_colorize.evaluation.systems import Network
 from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.runs.record import RunRecord
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_colorize.benchmarking import Timing, measure, write_images
+from lightning_colorize.benchmarking import measure, write_images
 from tests.tasks.conftest import make_gan, one_batch, train  # noqa: F401
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -28,16 +28,6 @@ def _script(name):
 def _near(summary, values):
     assert summary["median"] == pytest.approx(statistics.median(values))
     assert (summary["low"], summary["high"]) == pytest.approx((min(values), max(values)))
-
-
-def test_timing_rates():
-    timing = Timing()
-    for images, seconds in ((10, 1.0), (10, 2.0), (30, 1.0)):
-        timing.add(images, seconds)
-    assert timing.rates == [10, 5, 30]
-    report = timing.as_dict()
-    assert report["images_per_second"] == {"median": 10, "low": 5, "high": 30}
-    assert report["raw"] == {"images": [10, 10, 30], "seconds": [1.0, 2.0, 1.0]}
 
 
 def test_warm_up_is_not_measured_and_every_repeat_has_at_least_one_call(monkeypatch):
@@ -226,33 +216,6 @@ def test_gpu_benchmark_measures_no_cpu(tmp_path, capsys):
     assert _script("gpu").main(["--json", str(path)]) == 2
     assert "there is no GPU here" in capsys.readouterr().err
     assert not path.exists()
-
-
-def test_metrics_table(tmp_path):
-    tables = _script("tables")
-    metrics = {"ssim": 0.92345, "ciede2000": 11.5, "colorfulness_ratio": 0.4567, "ab_corr": 0.3}
-    report = {
-        "command": "lightning-colorize evaluate ...",
-        "metrics": {
-            "fine-tuned": metrics | {"psnr": 22.987},
-            "grey": metrics | {"psnr": 21.98, "colorfulness_ratio": 0.0, "ab_corr": 0.0},
-        },
-        "environment": {
-            "git_commit": "0123456789abcdef",
-            "versions": {"torch": "2.11.0"},
-            "cpu": "a CPU",
-            "cpu_count": 2,
-        },
-    }
-    text = "<!-- table: photos_cpu -->\n<!-- end -->\n"
-    assert tables.missing(text, tmp_path) == ["photos_cpu"]
-    assert tables.render(text, tmp_path) == text
-    (tmp_path / "photos_cpu.json").write_text(json.dumps(report))
-    lines = tables.render(text, tmp_path).splitlines()
-    assert lines[2] == "|  | psnr | ssim | ciede2000 | colorfulness_ratio | ab_corr |"
-    assert lines[4] == "| fine-tuned | 22.99 | 0.9234 | 11.50 | 0.457 | 0.300 |"
-    assert lines[5] == "| grey | 21.98 | 0.9234 | 11.50 | 0.000 | 0.000 |"
-    assert "commit 0123456789, 2 cores of a CPU, torch 2.11.0" in lines[7]
 
 
 def test_hyperband_on_recorded_trials(tmp_path, monkeypatch):

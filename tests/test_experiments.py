@@ -233,15 +233,8 @@ def look_up(config, key):
     return config
 
 
-def test_basset_hounds_are_divided_as_published(parser):
-    config = parse(
-        parser,
-        "--config",
-        EXPERIMENTS / "resnet18_deconv.yaml",
-        "--data.source",
-        EXPERIMENTS / "source" / "basset_hounds.yaml",
-    )
-    source = config["data"]["source"]["init_args"]
+def test_basset_hounds_are_divided_as_published():
+    source = yaml.safe_load((EXPERIMENTS / "source/basset_hounds.yaml").read_text())["init_args"]
     assert source["breed"] == "basset_hound"
     assert source["splits"] == {"train": 134, "val": 36, "test": 30}
 
@@ -322,19 +315,10 @@ def test_presets_parse_over_every_experiment(parser, preset):
 
 
 def test_command_line_reaches_into_fragments(parser):
-    config = parse(
-        parser,
-        "--config",
-        EXPERIMENTS / "photos_cpu.yaml",
-        "--model.encoder",
-        EXPERIMENTS / "encoder" / "conv.yaml",
-        "--model.encoder.widths",
-        "[8,16]",
-        "--model.loss",
-        EXPERIMENTS / "loss" / "l1_mse_sum.yaml",
-        "--model.loss.weights.l1",
-        "3",
-    )
+    encoder = ["--model.encoder", EXPERIMENTS / "encoder/conv.yaml"]
+    encoder += ["--model.encoder.widths", "[8,16]"]
+    loss = ["--model.loss", EXPERIMENTS / "loss/l1_mse_sum.yaml", "--model.loss.weights.l1", 3]
+    config = parse(parser, "--config", EXPERIMENTS / "photos_cpu.yaml", *encoder, *loss)
     assert config["model"]["init_args"]["encoder"]["init_args"]["widths"] == [8, 16]
     loss = config["model"]["init_args"]["loss"]["init_args"]
     assert loss["weights"] == {"l1": 3.0, "mse": 1.0}
@@ -394,13 +378,7 @@ def fit(images, tmp_path, monkeypatch):
 QUICK = {"quickstart", "photos_cpu", "cnn_autoencoder", "cnn_unet", "resnet18_deconv"}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, marks=[] if path.stem in QUICK else pytest.mark.slow, id=path.stem)
-        for path in SYSTEMS
-    ],
-)
+@pytest.mark.parametrize("path", all_but_these_slow(SYSTEMS, *QUICK))
 def test_experiment_runs_a_step_on_a_plain_folder(fit, path, images, tmp_path):
     words = ["--config", EXPERIMENTS / "debug" / "one_batch.yaml"]
     if path.stem == "cgan_faces_landscapes":

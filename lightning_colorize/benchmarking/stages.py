@@ -127,28 +127,27 @@ class Bench:
         raw = next(endless(data.loader("train")))
         batch = to_color_batch(_moved(raw, device), data.augmentation)
         training = BareTraining(small_task(), device)
-        works: list[tuple[Kind, str, Callable[[], object]]] = [
+
+        def step() -> int:
+            training.step(batch)
+            return len(batch)
+
+        works: list[tuple[Kind, str, Callable[[], int]]] = [
             (
                 "lab",
                 f"to {device}, (L, ab) at {self.side} px",
-                lambda: to_color_batch(_moved(raw, device)),
+                lambda: len(to_color_batch(_moved(raw, device))),
             ),
             (
                 "augment",
                 f"the same with flip and crop to {self.settings.size} px",
-                lambda: to_color_batch(_moved(raw, device), data.augmentation),
+                lambda: len(to_color_batch(_moved(raw, device), data.augmentation)),
             ),
-            ("step", "MobileNetV2, light decoder, fp32", lambda: training.step(batch)),
+            ("step", "MobileNetV2, light decoder, fp32", step),
         ]
         for kind, detail, work in works:
-            yield Stage(kind, detail, self._measured(work, len(raw.rgb)))
-
-    def _measured(self, work: Callable[[], object], images: int) -> Timing:
-        def counted() -> int:
-            work()
-            return images
-
-        return measure(counted, self.settings.seconds, warm_up=2, device=self.settings.device)
+            timing = measure(work, self.settings.seconds, warm_up=2, device=device)
+            yield Stage(kind, detail, timing)
 
     def _together(self, detail: str, data: ColorizationDataModule) -> Stage:
         device = self.settings.device
@@ -170,8 +169,7 @@ class Bench:
 def default_workers() -> list[int]:
     """Return 0, 1, 2, 4, ... and the number of cores."""
     all_cores = cores()
-    powers = (2**i for i in range(all_cores.bit_length()))
-    return sorted({0, *powers, all_cores} & {*range(all_cores + 1)})
+    return sorted({0, all_cores, *(2**i for i in range(all_cores.bit_length()))})
 
 
 def endless(loader: ImageLoader) -> Iterator[RawBatch]:

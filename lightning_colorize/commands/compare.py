@@ -104,9 +104,9 @@ def _plan(args: argparse.Namespace) -> "Plan":
         choose_images,
         colorless,
         find_truth,
+        open_systems,
         trained_on,
     )
-    from lightning_colorize.evaluation.systems import open_systems
     from lightning_colorize.inference import choose_device
     from lightning_colorize.reports.comparison import Plan, default_size
 

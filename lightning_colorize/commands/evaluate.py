@@ -85,7 +85,6 @@ def run(args: argparse.Namespace) -> int:
             for name, rows in result.groups.items()
         },
         "seconds": seconds,
-        "model_seconds": result.model_seconds,
         "device": str(device),
         "versions": versions(),
     }

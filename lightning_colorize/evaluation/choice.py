@@ -1,15 +1,17 @@
-"""The images of a comparison: those that every system has."""
+"""The systems of a comparison, and its images: those that every system has."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import FileImages, ImageSet
-from lightning_colorize.data.sources import FolderSource
+from lightning_colorize.data.sources import FolderSource, SourceError
+from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.data.splits import random_subset
 from lightning_colorize.evaluation.data import (
     EvaluationImages,
@@ -17,8 +19,65 @@ from lightning_colorize.evaluation.data import (
     count_trained,
     find_images,
 )
-from lightning_colorize.evaluation.systems import Given, Network, System
-from lightning_colorize.inference import TrainingData, training_data
+from lightning_colorize.evaluation.given import Given
+from lightning_colorize.evaluation.systems import Network, System
+from lightning_colorize.inference import load_model
+from lightning_colorize.runs.folder import CHECKPOINTS, CONFIG, is_run, run_of
+
+_RESERVED = ("grey", "mean", "lut", "truth", "broken")
+"""Names that the pages use for their own rows, columns and study images."""
+
+
+def open_systems(
+    words: Sequence[str], data: Path, allow: Sequence[str], device: torch.device
+) -> list[System]:
+    """Open the systems of a command line.
+
+    Args:
+        words: `NAME=RUN_OR_CKPT_OR_FOLDER` each.
+        data: The folder of the true images.
+        allow: Classes, modules or packages that checkpoints may import besides ours.
+        device: Device of the networks.
+
+    Raises:
+        UsageError: If a name is repeated or reserved, or a path does not exist.
+    """
+    named = [split_word(word) for word in words]
+    for name, place in named:
+        if [other for other, _ in named].count(name) > 1:
+            raise UsageError(f"two systems are named {name}; give each its own NAME=")
+        if name in _RESERVED:
+            raise UsageError(f"{name} is a reserved name of the page; choose another NAME")
+        if not place.exists():
+            raise UsageError(
+                f"{place} does not exist; give NAME= and a run folder, a checkpoint, "
+                "or a folder of images colorized elsewhere"
+            )
+    return [_open(name, place, data, allow, device) for name, place in named]
+
+
+def split_word(word: str) -> tuple[str, Path]:
+    """Return name and path of `NAME=PATH`; without NAME= the path's own name."""
+    name, sign, rest = word.partition("=")
+    if sign and name and not Path(word).exists():
+        return name, Path(rest).expanduser()
+    place = Path(word).expanduser()
+    run = run_of(place)
+    if run is not None:
+        return run.resolve().name, place
+    return place.resolve().name if place.is_dir() else place.stem, place
+
+
+def _open(name: str, place: Path, data: Path, allow: Sequence[str], device: torch.device) -> System:
+    if place.is_file() or is_run(place):
+        return Network(name, place, load_model(place, allow, device))
+    try:
+        files = list_images(place)
+    except SourceError:
+        raise UsageError(
+            f"{place} is neither a run folder (with {CONFIG} or {CHECKPOINTS}/) nor an image folder"
+        ) from None
+    return Given(name, place, files, data)
 
 
 def find_truth(
@@ -31,9 +90,9 @@ def find_truth(
     Raises:
         UsageError: If there are no images, or no such split.
     """
-    for trained in _training(systems).values():
-        if trained.is_of(data):
-            source = trained.source(allow)
+    for system in systems:
+        if system.trained is not None and system.trained.is_of(data):
+            source = system.trained.source(allow)
             if isinstance(source, FolderSource):
                 return find_images(data, split, source)
     return find_images(data, split)
@@ -62,7 +121,7 @@ def choose_images(
     missing = {}
     for system in systems:
         if isinstance(system, Given):
-            without = [name for name in names if system.images.find(name) is None]
+            without = [name for name in names if system.find(name) is None]
             if len(without) == len(names):
                 raise UsageError(
                     f"{system.place} contains none of the {len(names)} images; they are matched by "
@@ -82,8 +141,11 @@ def trained_on(
     found: EvaluationImages, systems: Sequence[System], allow: Sequence[str]
 ) -> dict[str, int]:
     """Return how many of the images each network was trained on; without those of none."""
-    training = _training(systems).items()
-    counts = {name: count_trained(found.images, trained, allow) for name, trained in training}
+    counts = {
+        system.name: count_trained(found.images, system.trained, allow)
+        for system in systems
+        if system.trained is not None
+    }
     return {name: count for name, count in counts.items() if count}
 
 
@@ -102,17 +164,3 @@ def colorless(images: ImageSet) -> bool:
 def is_grey(rgb: Tensor) -> bool:
     """Return whether an image, (3, H, W), has no color anywhere."""
     return bool((rgb.amax(dim=0) == rgb.amin(dim=0)).all())
-
-
-def _training(systems: Sequence[System]) -> dict[str, TrainingData]:
-    """Return the training data of the networks for which it is known, by system."""
-    known = {}
-    for system in systems:
-        if isinstance(system, Network):
-            try:
-                data = training_data(system.loaded.path)
-            except UsageError:  # `remarks` names it
-                continue
-            if data is not None:
-                known[system.name] = data
-    return known

@@ -8,27 +8,30 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from lightning_colorize.color import to_lab
+from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, image_size, read_image
 from lightning_colorize.data.splits import split_of
+from lightning_colorize.evaluation.systems import System
 
 _SAME_SHAPE = 0.02
 """Relative difference of aspect ratios that counts as rounding."""
 
 
-class GivenImages:
-    """One system's images.
+class Given(System):
+    """A folder of images colorized elsewhere.
 
     A true image `cats/a.jpg` matches its own name, `cats/a.jpg.*` (names that clash in `colorize`)
     and `cats/a.*`, in this order; `test/cats/a.jpg` of a folder with splits also without `test/`.
     Names are compared in Unicode normal form C.
     """
 
-    def __init__(self, system: str, folder: Path, files: Sequence[str], data: Path) -> None:
-        self.system = system
-        self.folder = folder
+    kind = "images"
+
+    def __init__(self, name: str, place: Path, files: Sequence[str], data: Path) -> None:
+        self.name = name
+        self.place = place
         self.data = data
         self._exact: dict[str, list[str]] = {}
         self._stems: dict[str, list[str]] = {}
@@ -50,7 +53,7 @@ class GivenImages:
             found = self._exact.get(key) or self._stems.get(key) or self._stems.get(_stem(key), [])
             if len(found) > 1:
                 raise UsageError(
-                    f"{self.system} has {found[0]} and {found[1]} for {name}; remove one of them"
+                    f"{self.name} has {found[0]} and {found[1]} for {name}; remove one of them"
                 )
             if found:
                 return found[0]
@@ -79,35 +82,34 @@ class GivenImages:
             rgb = TF.resize(rgb, [height, width], antialias=True)
         return crop_square(resize_short_side(limit_length(rgb), side), side)
 
-    def whole(self, name: str, height: int, width: int) -> Tensor:
-        """Return the whole image, (3, height, width), uint8, stretched where its shape differs.
-
-        Raises:
-            ImageError: If the file cannot be read.
-        """
-        rgb = self._read(name, min(height, width))
-        resized: Tensor = TF.resize(rgb, [height, width], antialias=True)
-        return resized
-
     def load(self, names: Sequence[str], side: int) -> list[ImageError]:
-        """Read the squares of a batch for `squares`; return the errors."""
+        """Read the squares of a batch; return the errors."""
         broken = []
         self._loaded = {}
         for name in names:
             try:
                 self._loaded[name] = self.square(name, side)
             except ImageError as error:
-                broken.append(ImageError(Path(name), f"{self.system}: {error.reason}"))
+                broken.append(ImageError(Path(name), f"{self.name}: {error.reason}"))
         return broken
 
-    def squares(self, names: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return L, (B, 1, S, S), and ab, (B, 2, S, S), of the loaded images."""
-        return to_lab(torch.stack([self._loaded[name] for name in names]).to(device))
+    def color(self, batch: ColorBatch) -> ColorBatch:
+        """Return the loaded squares with their own lightness."""
+        rgb = torch.stack([self._loaded[name] for name in batch.names])
+        return ColorBatch(*to_lab(rgb.to(batch.L.device)), batch.names)
+
+    def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
+        """Return the whole image at the truth's size, stretched where its shape differs."""
+        height, width = rgb.shape[-2:]
+        resized: Tensor = TF.resize(
+            self._read(name, min(height, width)), [height, width], antialias=True
+        )
+        return resized
 
     def _read(self, name: str, min_side: int) -> Tensor:
         file = self.find(name)
         assert file is not None, "only images that all systems have are compared"
-        return read_image(self.folder / file, min_side)
+        return read_image(self.place / file, min_side)
 
 
 def _composed(name: str) -> str:

@@ -1,13 +1,11 @@
 """A network and its baselines on the same images."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torchmetrics import MetricCollection
 
 from lightning_colorize.color import ColorBatch
@@ -33,14 +31,12 @@ class Evaluation:
         groups: The same for each category, by name; empty without categories.
         counts: Images of each category.
         images: Images measured.
-        model_seconds: Time of the network for each batch.
     """
 
-    rows: Rows = field(default_factory=dict)
-    groups: dict[str, Rows] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    images: int = 0
-    model_seconds: list[float] = field(default_factory=list)
+    rows: Rows
+    groups: dict[str, Rows]
+    counts: dict[str, int]
+    images: int
 
 
 def evaluate(
@@ -89,55 +85,38 @@ def evaluate_batches(
         batches: On the task's device.
         group: An image's name to its category; None for no categories.
     """
-    overall = _Rows(task, baselines)
-    groups: dict[str, _Rows] = {}
+    measured: dict[str | None, dict[str, MetricCollection]] = {}
     counts: Counter[str] = Counter()
-    result = Evaluation()
+    images = 0
     for batch in batches:
-        start = time.perf_counter()
-        ab_hat = task(batch.L)
-        if task.device.type == "cuda":
-            torch.cuda.synchronize()
-        result.model_seconds.append(time.perf_counter() - start)
-        result.images += len(batch)
-        predictions = {MODEL: ab_hat}
+        predictions = {MODEL: task(batch.L)}
         if baselines is not None:
             predictions |= {name: baselines.predict(name, batch.L) for name in BASELINES}
-        overall.update(batch, predictions)
-        if group is None:
-            continue
-        of = [group(name) for name in batch.names]
+        of = [] if group is None else [group(name) for name in batch.names]
         counts.update(of)
+        parts: dict[str | None, list[int]] = {None: list(range(len(batch)))}
         for name in dict.fromkeys(of):
-            if name not in groups:
-                groups[name] = _Rows(task, baselines)
-            groups[name].update(batch, predictions, [i for i, g in enumerate(of) if g == name])
-    if result.images:
-        result.rows = overall.compute()
-    result.groups = {name: groups[name].compute() for name in sorted(groups)}
-    result.counts = {name: counts[name] for name in sorted(groups)}
-    return result
+            parts[name] = [i for i, g in enumerate(of) if g == name]
+        for part, which in parts.items():
+            if part not in measured:
+                measured[part] = {
+                    row: colorization_metrics("", task.own_metrics).to(task.device)
+                    for row in predictions
+                }
+            for row, metrics in measured[part].items():
+                metrics.update(batch.L[which], predictions[row][which], batch.ab[which])
+        images += len(batch)
+    rows = {part: _computed(of_part) for part, of_part in measured.items()}
+    return Evaluation(
+        rows.get(None, {}),
+        {name: rows[name] for name in sorted(counts)},
+        {name: counts[name] for name in sorted(counts)},
+        images,
+    )
 
 
-class _Rows:
-    """A metric collection for each row."""
-
-    def __init__(self, task: ColorizationTask, baselines: Baselines | None) -> None:
-        names = (MODEL,) if baselines is None else (MODEL, *BASELINES)
-        self.metrics: dict[str, MetricCollection] = {
-            name: colorization_metrics("", task.own_metrics).to(task.device) for name in names
-        }
-
-    def update(
-        self, batch: ColorBatch, predictions: dict[str, Tensor], some: list[int] | None = None
-    ) -> None:
-        """Measure a batch, or some of its images."""
-        which = slice(None) if some is None else some
-        for name, metrics in self.metrics.items():
-            metrics.update(batch.L[which], predictions[name][which], batch.ab[which])
-
-    def compute(self) -> Rows:
-        return {
-            name: {metric: float(value) for metric, value in metrics.compute().items()}
-            for name, metrics in self.metrics.items()
-        }
+def _computed(rows: dict[str, MetricCollection]) -> Rows:
+    return {
+        row: {metric: float(value) for metric, value in metrics.compute().items()}
+        for row, metrics in rows.items()
+    }

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.evaluation.systems import Colored, Network, System
+from lightning_colorize.evaluation.systems import Network, System
 from lightning_colorize.metrics import BASELINES, Baselines, spec
 from lightning_colorize.metrics.functional import measure
 
@@ -84,7 +84,7 @@ def measure_systems(
         result.names += batch.names
         of_batch = None
         if truth:
-            rows = [*colored, *(Colored(batch.L, _baseline(n, baselines, batch)) for n in extra)]
+            rows = [*colored, *(replace(batch, ab=_baseline(n, baselines, batch)) for n in extra)]
             measured = [measure(batch.L, row.ab, batch.ab, row.L) for row in rows]
             of_batch = torch.stack(measured).cpu()
             values.append(of_batch)
@@ -135,8 +135,8 @@ def _readable(systems: Sequence[System], batch: ColorBatch, broken: list[ImageEr
     return ColorBatch(batch.L[keep], batch.ab[keep], [batch.names[i] for i in keep])
 
 
-def _disagreement(colored: Sequence[Colored]) -> Tensor:
-    lab = torch.stack([torch.cat(pair, dim=1) for pair in colored])
+def _disagreement(colored: Sequence[ColorBatch]) -> Tensor:
+    lab = torch.stack([torch.cat([each.L, each.ab], dim=1) for each in colored])
     lab = lab.where(lab.isfinite(), torch.nan)
     apart: Tensor = (lab - lab.nanmean(dim=0)).norm(dim=2).nanmean(dim=(0, 2, 3))
     return apart.nan_to_num()

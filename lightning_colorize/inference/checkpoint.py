@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from lightning_colorize.common.class_paths import Trust, find_class_paths
 from lightning_colorize.common.errors import UsageError
@@ -54,11 +54,12 @@ class ColorizationModel:
         Returns:
             A PIL image in RGB, or a tensor on the CPU: (3, H, W), uint8.
         """
+        size = size or self.size
         if isinstance(image, Image.Image):
-            rgb = torch.from_numpy(np.array(image.convert("RGB"))).movedim(-1, 0)
-            colored = colorize_image(self.task, rgb, size or self.size)
-            return Image.fromarray(colored.movedim(0, -1).numpy())
-        return colorize_image(self.task, image, size or self.size)
+            rgb = pil_to_tensor(image.convert("RGB"))
+            colored: Image.Image = to_pil_image(colorize_image(self.task, rgb, size))
+            return colored
+        return colorize_image(self.task, image, size)
 
 
 def choose_device(name: str) -> torch.device:

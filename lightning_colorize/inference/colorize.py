@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.common.files import temporary_beside
 from lightning_colorize.data.decoding.files import ImageError, read_image
@@ -142,7 +142,7 @@ def save_image(rgb: Tensor, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
-        image = Image.fromarray(rgb.permute(1, 2, 0).contiguous().numpy())
+        image = to_pil_image(rgb)
         image.save(temporary, format=form, **_OPTIONS.get(form, {}))
         os.replace(temporary, path)
     finally:

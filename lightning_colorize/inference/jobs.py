@@ -24,12 +24,7 @@ WRITABLE = {
 
 
 class Job(NamedTuple):
-    """One image to colorize.
-
-    Attributes:
-        source: The file to read.
-        target: The file to write.
-    """
+    """One image to colorize: the file to read and the file to write."""
 
     source: Path
     target: Path

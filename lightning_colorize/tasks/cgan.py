@@ -167,9 +167,8 @@ class CGANTask(ColorizationTask):
 
     def check(self, trainer: Mapping[str, Any], size: int) -> None:
         """Refuse settings that manual optimization or the discriminator do not support."""
-        gan_settings.refuse_trainer(trainer, self.distributed_strategy)
-        gan_settings.refuse_epochs(
-            trainer["max_epochs"], self.generator_epochs, self.discriminator_epochs
+        gan_settings.refuse_trainer(
+            trainer, self.distributed_strategy, self.generator_epochs, self.discriminator_epochs
         )
         if size < self.discriminator.smallest:
             raise UsageError(

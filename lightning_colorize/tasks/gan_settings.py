@@ -26,8 +26,10 @@ def stage_of(epoch: int, generator_epochs: int, discriminator_epochs: int) -> St
     return Stage.BOTH
 
 
-def refuse_trainer(trainer: Mapping[str, Any], strategy: str) -> None:
-    """Refuse Trainer settings that manual optimization does not support.
+def refuse_trainer(
+    trainer: Mapping[str, Any], strategy: str, generator_epochs: int, discriminator_epochs: int
+) -> None:
+    """Refuse Trainer settings that manual optimization or the stages do not support.
 
     Raises:
         UsageError: With the values to use instead.
@@ -53,6 +55,14 @@ def refuse_trainer(trainer: Mapping[str, Any], strategy: str) -> None:
         raise UsageError(
             f"--trainer.strategy: {trainer['strategy']}\naccepted: auto, "
             f"{strategy}: each step of a GAN leaves out the other network"
+        )
+    alone, epochs = generator_epochs + discriminator_epochs, trainer["max_epochs"]
+    if epochs is not None and 0 < epochs <= alone:
+        raise UsageError(
+            f"--trainer.max_epochs: {epochs}\naccepted: {alone + 1} or more with "
+            f"generator_epochs {generator_epochs} and discriminator_epochs "
+            f"{discriminator_epochs}: the two networks would never train together; "
+            "or reduce these"
         )
 
 
@@ -81,20 +91,4 @@ def require_valid(
     if gradient_clip_val is not None and not gradient_clip_val > 0:
         raise ValueError(
             f"gradient_clip_val is {gradient_clip_val}: it must be above 0, or null (no limit)"
-        )
-
-
-def refuse_epochs(epochs: int | None, generator_epochs: int, discriminator_epochs: int) -> None:
-    """Refuse a run that ends before both networks train together.
-
-    Raises:
-        UsageError: With the values to use instead.
-    """
-    alone = generator_epochs + discriminator_epochs
-    if alone and epochs is not None and 0 < epochs <= alone:
-        raise UsageError(
-            f"--trainer.max_epochs: {epochs}\naccepted: {alone + 1} or more with "
-            f"generator_epochs {generator_epochs} and discriminator_epochs "
-            f"{discriminator_epochs}: the two networks would never train together; "
-            "or reduce these"
         )

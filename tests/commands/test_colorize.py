@@ -89,7 +89,6 @@ def test_broken_images_are_named_and_the_rest_is_done(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("nowhere", "out", "--checkpoint", "RUN"), "nowhere does not exist"),
         (("IN", "out", "--checkpoint", "nowhere"), "nowhere does not exist"),
         (("IN", "out", "--checkpoint", "IN/a.jpg"), "not a checkpoint"),
         (("IN", "out", "--checkpoint", "RUN", "--size", "0"), "--size 0"),

@@ -29,6 +29,12 @@ def compare(command, tmp_path):
 
 
 @pytest.fixture
+def other_run(finished_run, tmp_path):
+    """A copy of the run, to be changed."""
+    return shutil.copytree(finished_run, tmp_path / "other")
+
+
+@pytest.fixture
 def colored_elsewhere(photo_folder, tmp_path):
     """The test images without color, as somebody else's PNG files."""
     folder = tmp_path / "elsewhere"
@@ -104,13 +110,9 @@ def test_only_images_that_all_have_are_compared(compare, finished_run, colored_e
     assert [name.partition(".")[0] for name in numbers["missing"]["theirs"]] == [
         f"test/{gone.stem}"
     ]
-    said = capsys.readouterr().err
-    assert f"theirs has no image for 1 of them (first: test/{gone.stem}" in said
-    assert "2 images are compared" in said
-    assert (
-        f"theirs has no image for 1 of them (first: test/{gone.stem}"
-        in (out / "index.html").read_text()
-    )
+    for said in (capsys.readouterr().err, (out / "index.html").read_text()):
+        assert f"theirs has no image for 1 of them (first: test/{gone.stem}" in said
+        assert "2 images are compared" in said
 
 
 def test_what_cannot_be_read_is_left_out_for_all(compare, finished_run, colored_elsewhere, capsys):
@@ -122,12 +124,10 @@ def test_what_cannot_be_read_is_left_out_for_all(compare, finished_run, colored_
     assert f"left out: test/{broken.stem}" in capsys.readouterr().err
 
 
-def test_runs_of_several_seeds_are_one_row_with_a_spread(compare, finished_run, tmp_path):
-    other = tmp_path / "other"
-    shutil.copytree(finished_run, other)
-    config = other / "config.yaml"
+def test_runs_of_several_seeds_are_one_row_with_a_spread(compare, finished_run, other_run):
+    config = other_run / "config.yaml"
     config.write_text(re.sub("seed_everything: .*", "seed_everything: 1234", config.read_text()))
-    code, numbers, out = compare(f"a={finished_run}", f"b={other}")
+    code, numbers, out = compare(f"a={finished_run}", f"b={other_run}")
     assert code == 0
     (group,) = numbers["seeds"]
     assert group["systems"] == ["a", "b"]
@@ -138,40 +138,36 @@ def test_runs_of_several_seeds_are_one_row_with_a_spread(compare, finished_run, 
     assert 'id="seeds"' in (out / "index.html").read_text()
 
 
-def test_what_differs_in_configuration_is_on_the_page(compare, finished_run, tmp_path):
-    other = tmp_path / "other"
-    shutil.copytree(finished_run, other)
-    config = other / "config.yaml"
+def test_what_differs_in_configuration_is_on_the_page(compare, finished_run, other_run):
+    config = other_run / "config.yaml"
     config.write_text(config.read_text().replace("losses.L1", "losses.MSE"))
-    _, numbers, out = compare(f"a={finished_run}", f"b={other}")
+    _, numbers, out = compare(f"a={finished_run}", f"b={other_run}")
     html = (out / "index.html").read_text()
     assert numbers["seeds"] == []
     assert "model.init_args.loss.class_path" in html
     assert "lightning_colorize.losses.MSE" in html
 
 
-def test_a_broken_configuration_is_named_and_no_obstacle(compare, finished_run, tmp_path, capsys):
-    other = tmp_path / "other"
-    shutil.copytree(finished_run, other)
-    (other / "config.yaml").write_text("[")
-    code, numbers, out = compare(f"a={finished_run}", f"b={other}")
+def test_a_broken_configuration_is_named_and_no_obstacle(compare, finished_run, other_run, capsys):
+    (other_run / "config.yaml").write_text("[")
+    code, numbers, out = compare(f"a={finished_run}", f"b={other_run}")
     assert code == 0
     assert numbers["metrics"]["b"]["psnr"] == numbers["metrics"]["a"]["psnr"]
-    said = f"{other / 'config.yaml'} is not YAML: the training data and settings of b are unknown"
+    said = (
+        f"{other_run / 'config.yaml'} is not YAML: the training data and settings of b are unknown"
+    )
     assert said in capsys.readouterr().err
     assert "settings of b are unknown" in (out / "index.html").read_text()
 
 
-def test_a_system_that_diverged_is_named(compare, finished_run, tmp_path, capsys):
-    other = tmp_path / "other"
-    shutil.copytree(finished_run, other)
-    path = other / "checkpoints" / "best.ckpt"
+def test_a_system_that_diverged_is_named(compare, finished_run, other_run, capsys):
+    path = other_run / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     for name, value in checkpoint["state_dict"].items():
         if name.startswith("net.") and value.is_floating_point():
             value.fill_(torch.nan)
     torch.save(checkpoint, path)
-    code, numbers, out = compare(f"diverged={other}", f"net={finished_run}")
+    code, numbers, out = compare(f"diverged={other_run}", f"net={finished_run}")
     assert code == 0
     assert numbers["metrics"]["diverged"]["psnr"] is None
     said = "diverged predicted colors that are not finite (NaN) for 3 of 3 images"

@@ -32,8 +32,7 @@ def test_the_numbers_are_those_of_the_end_of_training(
     assert (numbers["split"], numbers["size"], numbers["images"]) == ("test", 32, 3)
     assert numbers["checkpoint"] == str(finished_run / "checkpoints/best.ckpt")
     assert numbers["groups"] == {}
-    assert len(numbers["model_seconds"]) == 1
-    assert 0 < sum(numbers["model_seconds"]) < numbers["seconds"]
+    assert numbers["seconds"] > 0
     assert "torch" in numbers["versions"]
 
     heading, *rows, last = capsys.readouterr().out.splitlines()

@@ -3,10 +3,11 @@ import pytest
 import torch
 from PIL import Image
 
+from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError, read_image
-from lightning_colorize.evaluation.given import GivenImages
-from lightning_colorize.evaluation.systems import split_word
+from lightning_colorize.evaluation.choice import split_word
+from lightning_colorize.evaluation.given import Given
 
 
 def _image(width, height):
@@ -24,7 +25,7 @@ def folders(tmp_path):
 
 
 def _given(folder, truth, *files):
-    return GivenImages("theirs", folder, files, truth)
+    return Given("theirs", folder, files, truth)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +85,9 @@ def test_what_cannot_be_read_is_said_and_left_out(folders):
     (error,) = images.load(["a.png", "b.png"], 32)
     assert isinstance(error, ImageError)
     assert str(error) == "b.png: theirs: not an image"
-    L, ab = images.squares(["a.png"], torch.device("cpu"))
-    assert (L.shape, ab.shape) == ((1, 1, 32, 32), (1, 2, 32, 32))
+    truth = ColorBatch(torch.zeros(1, 1, 32, 32), torch.zeros(1, 2, 32, 32), ["a.png"])
+    colored = images.color(truth)
+    assert (colored.L.shape, colored.ab.shape) == (truth.L.shape, truth.ab.shape)
 
 
 @pytest.mark.parametrize(

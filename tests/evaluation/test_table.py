@@ -60,11 +60,3 @@ def test_off_a_terminal_it_is_plain_text_in_whole_lines(monkeypatch):
     assert lines[0].split() == ["psnr", "ciede2000", "colorfulness", "ab_corr"]
     assert lines[3].split() == ["[lut]", "23.46", "11.01", "9.0", "-"]
     assert "\x1b" not in file.getvalue()
-
-
-def test_on_a_terminal_it_is_bold_and_no_color_takes_no_more_than_colour(monkeypatch):
-    monkeypatch.setenv("NO_COLOR", "1")
-    file = io.StringIO()
-    print_plain(Console(file=file, force_terminal=True, width=90), metrics_table(_ROWS))
-    assert "\x1b[1m23.46\x1b[0m" in file.getvalue()
-    assert "\x1b[3" not in file.getvalue()

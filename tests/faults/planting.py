@@ -98,21 +98,6 @@ def swap(old: str, new: str) -> Change:
     return change
 
 
-def rename(old: str, new: str) -> Change:
-    """Replace a name, an attribute or a keyword wherever it is read."""
-
-    def change(node: ast.AST) -> bool:
-        count = 0
-        for child in ast.walk(node):
-            for field in ("id", "attr", "arg"):
-                if getattr(child, field, None) == old and not isinstance(child, ast.arg):
-                    setattr(child, field, new)
-                    count += 1
-        return count > 0
-
-    return change
-
-
 def constant(old: object, new: object) -> Change:
     """Replace each occurrence of a constant by another."""
 

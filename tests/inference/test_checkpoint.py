@@ -34,20 +34,6 @@ def test_a_run_reloads(finished_run, photo_folder):
     assert loaded.path == finished_run / "checkpoints/best.ckpt"
 
 
-def test_weights_that_training_started_from_may_be_gone(command, tmp_path):
-    from torchvision.models import mobilenet_v2
-
-    weights = tmp_path / "mobilenet.pth"
-    torch.save(mobilenet_v2().state_dict(), weights)
-    encoder = "lightning_colorize.networks.MobileNetV2Encoder"
-    run = command.fit("pretrained", "--model.encoder", encoder, "--model.encoder.weights", weights,
-                      "--trainer.max_epochs", 1, "--run.test", "false")  # fmt: skip
-    weights.unlink()
-    state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
-    loaded = load_model(run).task.state_dict()
-    assert all(torch.equal(loaded[name], value) for name, value in state.items())
-
-
 def test_a_class_from_elsewhere_is_refused_in_one_line(altered):
     path = altered(lambda c: c["hyper_parameters"]["loss"].update(class_path="os.system"))
     with pytest.raises(UsageError, match=r"os\.system") as caught:
@@ -112,14 +98,6 @@ def test_files_that_are_no_checkpoint(finished_run, tmp_path, capsys):
     with pytest.raises(UsageError, match="not loaded for safety"):
         load_model(tmp_path / "unsafe.ckpt")
     assert capsys.readouterr().out == ""
-
-
-def test_missing(finished_run, tmp_path):
-    with pytest.raises(UsageError, match="nowhere does not exist"):
-        load_model(tmp_path / "nowhere")
-    shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns("*.ckpt"))
-    with pytest.raises(UsageError, match="contains neither"):
-        load_model(tmp_path / "run")
 
 
 def test_devices(monkeypatch):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_colorize.color import ColorBatch
-from lightning_colorize.metrics import BASELINES, Baselines
+from lightning_colorize.metrics import Baselines
 
 LEVEL = 100 / 12
 
@@ -125,16 +125,6 @@ def test_the_split_into_batches_does_not_matter(sizes):
     parts = fitted(*zip(L.split(sizes), ab.split(sizes), strict=True))
     assert torch.equal(parts.lut_ab, whole.lut_ab)
     torch.testing.assert_close(parts.mean_ab, whole.mean_ab)
-
-
-def test_they_travel_in_a_state_dict(tmp_path):
-    L, ab = random_batch(8)
-    baselines = fitted((L, ab))
-    torch.save(baselines.state_dict(), tmp_path / "state.pt")
-    loaded = Baselines()
-    loaded.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    for name in BASELINES:
-        assert torch.equal(loaded.predict(name, L), baselines.predict(name, L))
 
 
 def test_the_training_set_is_left_alone():

@@ -27,15 +27,6 @@ def test_both_ranges_give_the_same_image(activation):
 
 
 @pytest.mark.parametrize(("target_range", "low", "high"), [("-1..1", -1, 1), ("0..1", 0, 1)])
-def test_targets_span_the_range(target_range, low, high):
-    head = AbHead(4, target_range=target_range)
-    ab = torch.tensor([-1.0, 0.0, 1.0]).view(1, 1, 1, 3).expand(1, 2, 1, 3)
-    target = head.target(ab)
-    assert (target.min(), target.max()) == (low, high)
-    torch.testing.assert_close(head.to_ab(target), ab)
-
-
-@pytest.mark.parametrize(("target_range", "low", "high"), [("-1..1", -1, 1), ("0..1", 0, 1)])
 def test_tanh_bounds_and_none_does_not(target_range, low, high):
     decoded = torch.randn(1, 4, 8, 8) * 100
     for activation in ("tanh", "none"):
@@ -110,10 +101,3 @@ def test_deconv_head_leaves_the_decoders_map_and_half_precision():
     with torch.autocast("cpu", torch.bfloat16):
         assert wide(decoded, (10, 12)).dtype == torch.float32
     assert torch.equal(decoded, before)
-
-
-def test_deconv_head_starts_as_published():
-    torch.manual_seed(0)
-    conv = DeconvHead(128).conv
-    assert conv.weight.std().item() == pytest.approx(0.02, rel=0.05)
-    assert not conv.bias.any()

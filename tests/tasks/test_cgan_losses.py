@@ -6,7 +6,7 @@ from torch import nn
 
 from lightning_colorize.losses import LSGAN, BCEAdversarial, Hinge
 from lightning_colorize.networks import Discriminator
-from tests.tasks.conftest import STILL, make_gan, paint, state, train
+from tests.tasks.conftest import STILL, make_gan, paint, train
 
 # Both are exact in bf16.
 REAL, FAKE = 0.75, -0.5
@@ -82,9 +82,7 @@ def test_the_halved_loss_of_the_discriminator(data):
     [
         (BCEAdversarial, 0.75, -0.5, 1.0, (0.6791787, 0.3775407)),
         (BCEAdversarial, 0.75, 0.5, 0.5, (0.6791787, 0.6224593)),
-        (BCEAdversarial, -0.75, 0.5, 0.0, (0.3208213, 0.6224593)),
         (LSGAN, 0.75, 0.25, 1.0, (0.75, 0.25)),
-        (LSGAN, 0.25, 0.25, 0.5, (0.25, 0.25)),
         (Hinge, 0.75, 0.25, 0.5, (0.75, 0.25)),
     ],
 )
@@ -93,21 +91,3 @@ def test_accuracy_and_scores_of_the_discriminator(data, loss, real, fake, accura
     assert logged["train/d_accuracy"] == accuracy
     found = logged["train/d_real"], logged["train/d_fake"]
     assert found == pytest.approx(scores, rel=1e-6)
-
-
-def test_without_l1_the_generator_learns_from_the_discriminator_alone(data):
-    task = make_gan(
-        l1_weight=0.0,
-        generator_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.01),
-        discriminator_optimizer=STILL,
-    )
-    frozen = state(task.discriminator)
-    diary = train(task, data, max_steps=30)
-    fake = [figures["train/d_fake"] for figures in diary.logged]
-    assert sum(fake[-5:]) / 5 > sum(fake[:5]) / 5 + 0.01
-    parameters = dict(task.net.named_parameters())
-    assert all(
-        not torch.equal(diary.states[0][f"net.{name}"], value) for name, value in parameters.items()
-    )
-    weights = {name for name, _ in task.discriminator.named_parameters()}
-    assert all(torch.equal(frozen[name], task.discriminator.state_dict()[name]) for name in weights)

@@ -21,7 +21,6 @@ from lightning_colorize.tasks import CGANTask
 from tests.conftest import metric_rows
 from tests.tasks.conftest import GanCommands, make_trainer
 from tests.training.test_resume import check_all
-from tests.wandb_history import history
 
 MULTI_GPU = Path(__file__).parents[2] / "experiments/trainer/multi_gpu.yaml"
 STAGED = [
@@ -59,36 +58,13 @@ def assert_counted(run, batches):
 
 
 @pytest.mark.slow
-def test_200_steps_are_200_batches_in_every_logger(command):
-    options = ["--trainer.max_epochs", -1, "--run.loggers.wandb", "offline"]
-    run = command.fit("steps", "--trainer.max_steps", 200, *options)
+def test_200_steps_are_200_batches(command):
+    run = command.fit("steps", "--trainer.max_steps", 200, "--trainer.max_epochs", -1)
     assert_counted(run, 200)
-    logged = [row["trainer/global_step"] for row in history(run) if "train/d_loss" in row]
-    assert logged[-1] == 199
-    assert logged == sorted(set(logged))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("network", ["generator", "discriminator"])
-def test_steps_are_batches_where_one_network_skips_some(command, network):
-    skips = [f"--model.{network}_every_n_batches", 2]
-    assert_counted(command.fit("skips", *skips, "--trainer.max_steps", 5), 5)
 
 
 def test_steps_are_batches_over_all_stages(staged_run):
     assert_counted(staged_run, 9)
-
-
-def test_both_optimizers_are_in_the_checkpoint(staged_run):
-    checkpoint = last(staged_run)
-    weights = checkpoint["state_dict"]
-    statistics = ("running_mean", "running_var", "num_batches_tracked")
-    generator, discriminator = checkpoint["optimizer_states"]
-    for saved, prefix in ((generator, "net."), (discriminator, "discriminator.")):
-        names = [n for n in weights if n.startswith(prefix) and not n.endswith(statistics)]
-        assert len(saved["state"]) == len(names)
-        # Two of the three stages train it.
-        assert {int(kept["step"]) for kept in saved["state"].values()} == {6}
 
 
 # Resume.
@@ -165,7 +141,6 @@ REFUSED = {
         ["--model.discriminator.layers", 4],
         "48 or more with this discriminator; or give it fewer --model.discriminator.layers",
     ),
-    "too deep": (["--model.encoder.depth", 6], "write depth: 5, or size 64"),
 }
 
 

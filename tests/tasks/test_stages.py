@@ -3,18 +3,7 @@
 import pytest
 import torch
 
-from lightning_colorize.tasks.gan_settings import Stage, stage_of
 from tests.tasks.conftest import changed, make_gan, train
-
-
-@pytest.mark.parametrize(
-    ("generator_epochs", "discriminator_epochs", "expected"),
-    [(0, 0, "bbbbb"), (2, 0, "ggbbb"), (0, 1, "dbbbb"), (2, 1, "ggdbb"), (1, 9, "gdddd")],
-)
-def test_the_stage_of_each_epoch(generator_epochs, discriminator_epochs, expected):
-    stages = {"g": Stage.GENERATOR, "d": Stage.DISCRIMINATOR, "b": Stage.BOTH}
-    found = [stage_of(epoch, generator_epochs, discriminator_epochs) for epoch in range(5)]
-    assert found == [stages[letter] for letter in expected]
 
 
 @pytest.fixture

@@ -39,17 +39,10 @@ class DeconvDecoder(PyramidDecoder):
         separable: bool = False,
         out_reduction: int = 1,
     ) -> None:
-        super().__init__(
-            info,
-            lambda channels, width: (TransposedBlock(channels, width, norm), width),
-            widths=widths,
-            convs=convs,
-            bottom=bottom,
-            skips=skips,
-            norm=norm,
-            separable=separable,
-            out_reduction=out_reduction,
-        )
+        def double(channels: int, width: int) -> tuple[nn.Module, int]:
+            return TransposedBlock(channels, width, norm), width
+
+        super().__init__(info, double, widths, convs, bottom, skips, norm, separable, out_reduction)
 
 
 class TransposedBlock(nn.Sequential):

@@ -39,17 +39,10 @@ class PixelShuffleDecoder(PyramidDecoder):
         out_reduction: int = 1,
         blur: bool = False,
     ) -> None:
-        super().__init__(
-            info,
-            lambda channels, width: (PixelShuffleBlock(channels, width, norm, blur), width),
-            widths=widths,
-            convs=convs,
-            bottom=bottom,
-            skips=skips,
-            norm=norm,
-            separable=separable,
-            out_reduction=out_reduction,
-        )
+        def double(channels: int, width: int) -> tuple[nn.Module, int]:
+            return PixelShuffleBlock(channels, width, norm, blur), width
+
+        super().__init__(info, double, widths, convs, bottom, skips, norm, separable, out_reduction)
 
 
 class PixelShuffleBlock(nn.Sequential):

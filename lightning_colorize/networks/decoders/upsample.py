@@ -41,14 +41,7 @@ class UpsampleDecoder(PyramidDecoder):
         out_reduction: int = 1,
         mode: Literal["nearest", "bilinear"] = "bilinear",
     ) -> None:
-        super().__init__(
-            info,
-            lambda channels, width: (nn.Upsample(scale_factor=2, mode=mode), channels),
-            widths=widths,
-            convs=convs,
-            bottom=bottom,
-            skips=skips,
-            norm=norm,
-            separable=separable,
-            out_reduction=out_reduction,
-        )
+        def double(channels: int, width: int) -> tuple[nn.Module, int]:
+            return nn.Upsample(scale_factor=2, mode=mode), channels
+
+        super().__init__(info, double, widths, convs, bottom, skips, norm, separable, out_reduction)

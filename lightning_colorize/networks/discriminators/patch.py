@@ -53,14 +53,6 @@ class PatchDiscriminator(Discriminator):
                     spectral_norm(part)
 
     @property
-    def receptive_field(self) -> int:
-        """Height and width in pixels of the patch behind each logit."""
-        field = 7  # of the two convolutions of stride 1
-        for _ in range(self.layers):
-            field = 2 * field + 2
-        return field
-
-    @property
     def smallest(self) -> int:
         """The smallest height and width that give one logit."""
         return 3 << self.layers

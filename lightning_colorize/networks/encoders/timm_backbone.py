@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_colorize.networks.base import FeatureInfo
 from lightning_colorize.networks.encoders.fetch import bounded_hub, bounded_sockets
 from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder, normalize_grey
-from lightning_colorize.networks.encoders.weights import State, check_weights, obtain_weights
+from lightning_colorize.networks.encoders.weights import State, load_weights, obtain_weights
 
 
 class TimmEncoder(PretrainedEncoder):
@@ -117,4 +117,4 @@ def _check_against_whole(name: str, state: State, model_args: dict[str, Any]) ->
     whole = _create(name, **model_args)
     classifier = whole.pretrained_cfg.get("classifier") or ()
     names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    check_weights(whole.state_dict(), state, tuple(f"{name}." for name in names))
+    load_weights(whole, state, tuple(f"{name}." for name in names))

@@ -1,6 +1,6 @@
 """Initial weights of encoders: from a file, a download, or random."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -87,46 +87,19 @@ def read_weights(path: Path) -> State:
     return dict(state)
 
 
-def check_weights(
-    expected: Mapping[str, Tensor], state: State, classifier: str | tuple[str, ...]
-) -> None:
-    """Check that a state dict fits a network, except for its classifier.
-
-    Raises:
-        WeightsError: If keys are missing, unknown or of another shape; names the first three.
-    """
-    wanted = {k: v for k, v in expected.items() if not k.startswith(classifier)}
-    given = {k: v for k, v in state.items() if not k.startswith(classifier)}
-    # Files from before torch 1.0 lack the counter; torch also allows that.
-    missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
-    unknown = [k for k in given if k not in wanted]
-    shapes = [
-        f"{k} {tuple(given[k].shape)} for {tuple(v.shape)}"
-        for k, v in wanted.items()
-        if k in given and given[k].shape != v.shape
-    ]
-    faults = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for what, names in (
-            ("missing", missing),
-            ("unknown", unknown),
-            ("of another shape", shapes),
-        )
-        if names
-    ]
-    if faults:
-        raise WeightsError(f"weights do not fit this encoder: {'; '.join(faults)}")
-
-
 def load_weights(network: nn.Module, state: State, classifier: str | tuple[str, ...]) -> None:
     """Load a state dict strictly, except for the classifier.
 
     Raises:
-        WeightsError: If it does not fit.
+        WeightsError: If keys are missing, unknown or of another shape.
     """
-    check_weights(network.state_dict(), state, classifier)
-    kept = {k: v for k, v in state.items() if not k.startswith(classifier)}
-    network.load_state_dict(kept, strict=False)
+    whole = {k: v for k, v in network.state_dict().items() if k.startswith(classifier)}
+    whole |= {k: v for k, v in state.items() if not k.startswith(classifier)}
+    try:
+        network.load_state_dict(whole)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"weights do not fit this encoder: {reason}") from None
 
 
 def has_folded_norms(network: nn.Module) -> bool:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.color import to_lab, to_rgb
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.metrics.spec import COLUMNS
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.kit.charts import style_class
-from lightning_colorize.reports.kit.images import Strip, Tile, thumbnail, to_image
+from lightning_colorize.reports.kit.images import Strip, Tile, thumbnail
 from lightning_colorize.tasks.prediction import seen_side
 
 SHEETS = "sheets"
@@ -76,7 +77,7 @@ class ImageCollector:
         rgb = resize_short_side(rgb, seen_side(rgb.shape[-2], rgb.shape[-1], plan.size))
         shown = [to_grey(rgb)]
         shown += [system.color_one(name, rgb, plan.size) for system in plan.systems]
-        images = [to_image(each) for each in [*shown, *([rgb] if plan.truth else [])]]
+        images = [to_pil_image(each) for each in [*shown, *([rgb] if plan.truth else [])]]
         whos = ["grey", *(system.name for system in plan.systems), "truth"][: len(images)]
         labels = [(who, "") for who in whos]
         notes = [""] * len(images)

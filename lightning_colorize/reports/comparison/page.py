@@ -97,18 +97,6 @@ def render_page(
         "categories": sorted({image.category for image in images}),
         "truth": plan.truth,
     }
-    titles = {
-        "metrics": "Metrics",
-        "seeds": "Seeds",
-        "differ": "Differences",
-        "extremes": "Best and worst",
-        "curves": "Training",
-        "budgets": "Budgets",
-        "settings": "Configuration",
-        "images": "All images",
-    }
-    sections = [(key, title) for key, title in titles.items() if page[key]]
-    page["sections"] = [*sections, ("method", "Method")]
     return render("comparison.html.jinja", "kit.css", "kit.js", "comparison.js", page=page)
 
 

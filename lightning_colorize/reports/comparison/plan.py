@@ -6,11 +6,9 @@ from pathlib import Path
 
 import torch
 
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation.data import EvaluationImages
 from lightning_colorize.evaluation.measured import Measured
 from lightning_colorize.evaluation.systems import Network, System
-from lightning_colorize.runs.folder import read_config
 
 _DEFAULT_SIZE = 256  # of a comparison without networks
 
@@ -62,13 +60,7 @@ def remarks(plan: Plan, measured: Measured) -> list[str]:
         "images, as a diverged run does: it is not ranked"
         for name, count in measured.undefined.items()
     ]
-    for system in plan.systems:
-        if system.run is None:
-            continue
-        try:
-            read_config(system.run)
-        except UsageError as error:
-            lines.append(f"{error}: the training data and settings of {system.name} are unknown")
+    lines += [system.problem for system in plan.systems if system.problem is not None]
     before = len(lines)
     unread = len(plan.found.images) - len(measured.names)
     for name, names in plan.missing.items():

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import numpy as np
 
+from lightning_colorize.evaluation.given import Given
 from lightning_colorize.evaluation.statistics import Difference
-from lightning_colorize.evaluation.systems import Given, System
+from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics.spec import Metric
 from lightning_colorize.reports.comparison.report import Report
 from lightning_colorize.reports.kit.charts import Figure, Interval, interval_figure, style_class
@@ -95,36 +96,29 @@ def seeds_table(report: Report) -> Table | None:
 
 def budgets_table(systems: Sequence[System]) -> Table | None:
     """Return what the training of each system took; None if none belongs to a run folder."""
+    if not any(system.run for system in systems):
+        return None
     rows = []
     for index, system in enumerate(systems):
-        head = Cell(system.name, style=style_class(index))
-        if system.run is None:
-            elsewhere = isinstance(system, Given)
-            status = "colored elsewhere" if elsewhere else "a checkpoint without its run"
-            rows.append(make_row(head, *[UNKNOWN] * 4, status))
-            continue
-        result = RunRecord(system.run).result
-        if result is None:
-            rows.append(make_row(head, *[UNKNOWN] * 4, "no result"))
-            continue
-        seconds = result.seconds
-        rows.append(
-            make_row(
-                head,
+        result = None if system.run is None else RunRecord(system.run).result
+        if result is not None:
+            seconds = result.seconds
+            cells = [
                 format_count(result.images_seen),
                 UNKNOWN if seconds is None else str(timedelta(seconds=round(seconds))),
                 format_count(result.parameters),
                 format_count(result.epochs),
                 result.status.replace("_", " "),
-            )
-        )
+            ]
+        elif system.run is not None:
+            cells = [*[UNKNOWN] * 4, "no result"]
+        else:
+            elsewhere = isinstance(system, Given)
+            status = "colored elsewhere" if elsewhere else "a checkpoint without its run"
+            cells = [*[UNKNOWN] * 4, status]
+        rows.append(make_row(Cell(system.name, style=style_class(index)), *cells))
     names = ("images seen", "training time", "parameters", "epochs", "status")
-    known = any(system.run for system in systems)
-    return (
-        Table("Budgets", [Column("system", text=True), *map(Column, names)], rows)
-        if known
-        else None
-    )
+    return Table("Budgets", [Column("system", text=True), *map(Column, names)], rows)
 
 
 def settings_table(

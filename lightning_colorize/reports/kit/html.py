@@ -1,5 +1,6 @@
 """Self-contained HTML files: style sheet, scripts, charts and thumbnails are inside the page."""
 
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -17,7 +18,10 @@ _ENVIRONMENT = Environment(
 
 
 def render(template: str, *assets: str, **context: Any) -> str:
-    """Return the page of a template, with style sheets and scripts of templates/ in this order."""
+    """Return the page of a template, with style sheets and scripts of templates/ in this order.
+
+    Its navigation links to each section by the section's heading.
+    """
     folder = files(__package__) / "templates"
     css, js = (
         Markup("\n").join(
@@ -28,5 +32,8 @@ def render(template: str, *assets: str, **context: Any) -> str:
         for suffix in (".css", ".js")
     )
     html = _ENVIRONMENT.get_template(template).render(css=css, js=js, **context)
+    sections = re.findall(r'<section id="(\w+)">\n<h2>(.*?)</h2>', html)
+    links = "\n".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in sections)
+    html = html.replace("<!-- sections -->", links)
     plotly = f"<script>{get_plotlyjs()}</script>" if 'class="figure"' in html else ""
     return html.replace("<!-- plotly -->", plotly)

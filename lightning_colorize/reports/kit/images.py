@@ -6,7 +6,6 @@ from io import BytesIO
 from typing import NamedTuple
 
 from PIL import Image
-from torch import Tensor
 
 
 class Thumbnail(NamedTuple):
@@ -31,11 +30,6 @@ class Strip(NamedTuple):
 
     name: str
     tiles: Sequence[Tile]
-
-
-def to_image(rgb: Tensor) -> Image.Image:
-    """Return a uint8 tensor (3, H, W) as a Pillow image."""
-    return Image.fromarray(rgb.permute(1, 2, 0).contiguous().numpy())
 
 
 def thumbnail(image: Image.Image, pixels: int) -> Thumbnail:

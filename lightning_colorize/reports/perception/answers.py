@@ -4,7 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from pydantic import BaseModel, Field, StrictBool, ValidationError
 
 from lightning_colorize.common.errors import UsageError
 
@@ -15,8 +17,23 @@ ATTENTIVE = 0.8
 """Share of the attention checks to pass; the page has three for each question."""
 
 
-@dataclass(frozen=True)
-class Participant:
+class Trial(BaseModel):
+    """One answer, as the page wrote it; `left` and `right` are a system, `truth` or `broken`."""
+
+    question: Literal["real", "better"]
+    check: StrictBool
+    category: str
+    left: str
+    right: str
+    answer: Literal["left", "right"]
+
+    @property
+    def chosen(self) -> str:
+        """Who colored the image that was chosen."""
+        return self.left if self.answer == "left" else self.right
+
+
+class Participant(BaseModel):
     """One person's answers.
 
     Attributes:
@@ -24,21 +41,20 @@ class Participant:
         page: Id of the study page.
         file: The file of the answers.
         systems: Names of the page's systems.
-        trials: As the page wrote them: `question` (real or better), `left` and `right` (a system,
-            `truth` or `broken`), `answer` (left or right), `category`, `check`, ...
+        trials: The answers, at least one.
     """
 
-    name: str
+    name: str = Field(alias="participant")
     page: str
     file: Path
     systems: list[str]
-    trials: list[dict[str, Any]]
+    trials: list[Trial] = Field(min_length=1)
 
     @property
     def checks(self) -> tuple[int, int]:
         """Number of attention checks passed, and of all attention checks."""
-        checks = [trial for trial in self.trials if trial["check"]]
-        return sum(trial[trial["answer"]] != "broken" for trial in checks), len(checks)
+        checks = [trial for trial in self.trials if trial.check]
+        return sum(trial.chosen != "broken" for trial in checks), len(checks)
 
     @property
     def attentive(self) -> bool:
@@ -57,9 +73,9 @@ class Answers:
     systems: list[str]
 
     @property
-    def trials(self) -> list[dict[str, Any]]:
+    def trials(self) -> list[Trial]:
         """All trials that count, without attention checks."""
-        return [trial for person in self.counted for trial in person.trials if not trial["check"]]
+        return [trial for person in self.counted for trial in person.trials if not trial.check]
 
 
 def read_answers(files: Sequence[Path]) -> Answers:
@@ -99,29 +115,12 @@ def _read(file: Path) -> Participant:
                 raise UsageError(f"{file} has version {version} of the study, not {VERSION}")
         case _:
             raise UsageError(f"{file} does not contain answers of a study page")
-    match data:
-        case {
-            "systems": [*systems],
-            "trials": [_, *_] as trials,
-            "participant": name,
-            "page": page,
-        }:
-            if all(isinstance(s, str) for s in systems) and all(
-                _is_trial(trial, ("truth", "broken", *systems)) for trial in trials
-            ):
-                return Participant(str(name), str(page), file, systems, trials)
-    raise UsageError(f"{file} is damaged: it lacks part of the answers")
-
-
-def _is_trial(trial: Any, shown: Sequence[str]) -> bool:
-    match trial:
-        case {
-            "question": "real" | "better",
-            "check": bool(),
-            "category": str(),
-            "left": left,
-            "right": right,
-            "answer": "left" | "right",
-        }:
-            return left in shown and right in shown
-    return False
+    try:
+        person = Participant.model_validate(data | {"file": file})
+    except ValidationError:
+        person = None
+    if person is None or not {"truth", "broken", *person.systems}.issuperset(
+        side for trial in person.trials for side in (trial.left, trial.right)
+    ):
+        raise UsageError(f"{file} is damaged: it lacks part of the answers")
+    return person

@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from scipy.stats import binomtest
 
 from lightning_colorize.evaluation.statistics import CONFIDENCE
-from lightning_colorize.reports.perception.answers import Answers
+from lightning_colorize.reports.perception.answers import Answers, Trial
 
 QUESTIONS: Mapping[str, str] = {"real": "fooling", "better": "preference"}
 """The rate that each question of the page gives."""
@@ -39,20 +38,19 @@ def score(answers: Answers) -> tuple[Rates, dict[str, Rates]]:
     `real`: share of trials in which the system's image was taken for the photograph; 0.5 if people
     cannot tell them apart. `better`: share of trials in which it was chosen over another system's.
     """
-    categories = sorted({trial["category"] for trial in answers.trials})
+    categories = sorted({trial.category for trial in answers.trials})
     return _rates(answers.trials, answers.systems), {
-        name: _rates((t for t in answers.trials if t["category"] == name), answers.systems)
+        name: _rates((t for t in answers.trials if t.category == name), answers.systems)
         for name in categories
     }
 
 
-def _rates(trials: Iterable[Mapping[str, Any]], systems: list[str]) -> Rates:
+def _rates(trials: Iterable[Trial], systems: list[str]) -> Rates:
     shown: Counter[tuple[str, str]] = Counter()
     chosen: Counter[tuple[str, str]] = Counter()
     for trial in trials:
-        question = trial["question"]
-        shown.update((question, trial[side]) for side in ("left", "right"))
-        chosen[question, trial[trial["answer"]]] += 1
+        shown.update((trial.question, side) for side in (trial.left, trial.right))
+        chosen[trial.question, trial.chosen] += 1
     return {
         question: {
             system: _rate(chosen[question, system], shown[question, system])

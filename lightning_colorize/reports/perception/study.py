@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.color import fit_gamut, to_lab, to_rgb
 from lightning_colorize.common.errors import UsageError
@@ -23,7 +24,6 @@ from lightning_colorize.evaluation.choice import is_grey
 from lightning_colorize.reports.comparison.images import printable
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.kit.html import render
-from lightning_colorize.reports.kit.images import to_image
 from lightning_colorize.reports.perception.answers import FORMAT, VERSION
 from lightning_colorize.reports.perception.plan import Question, make_plan
 from lightning_colorize.tasks.prediction import seen_side
@@ -143,7 +143,7 @@ def _write(plan: Plan, chosen: FileImages, index: int, folder: Path) -> dict[str
 
 def _save(rgb: Tensor, folder: Path, seed: int) -> str:
     data = BytesIO()
-    to_image(rgb).save(data, "JPEG", quality=92, subsampling=0)
+    to_pil_image(rgb).save(data, "JPEG", quality=92, subsampling=0)
     digest = blake2b(data.getvalue(), digest_size=_DIGEST, key=str(seed).encode()).hexdigest()
     path = f"{digest}.jpg"
     (folder / path).write_bytes(data.getvalue())

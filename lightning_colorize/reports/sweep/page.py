@@ -98,16 +98,6 @@ def _context(study: Study, images: int) -> dict[str, Any]:
             if (who := f"trial {row.number}") in shown
         }
     page["columns"] = max((len(strip.tiles) for strip in page["images"]), default=1)
-    titles = {
-        "images": "Images",
-        "charts": "Charts",
-        "others": "Not finished",
-        "winner": "Winner",
-        "budgets": "Budgets",
-        "file": "Sweep file",
-    }
-    sections = [(key, title) for key, title in titles.items() if page[key]]
-    page["sections"] = [("results", "Results"), *sections, ("method", "Method")]
     return page
 
 

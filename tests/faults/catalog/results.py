@@ -28,7 +28,7 @@ COMMANDS: Rows = {
     ),
     "groups-hold-all-images": (
         "evaluation.measure:evaluate_batches",
-        swap("[i for i, g in enumerate(of) if g == name]", "None"),
+        swap("[i for i, g in enumerate(of) if g == name]", "parts[None]"),
         "evaluation/test_measure.py",
     ),
     "split-of-the-run-forgotten": (

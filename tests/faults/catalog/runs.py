@@ -1,6 +1,6 @@
 """Faults of runs, training and clusters."""
 
-from faults.planting import Rows, calls, constant, rename, returns, swap
+from faults.planting import Rows, calls, constant, returns, swap
 
 RUNS: Rows = {
     "class-path-unchecked": (
@@ -96,7 +96,7 @@ RUNS: Rows = {
     ),
     "wrong-use-is-exit-1": (
         "cli:main",
-        rename("WRONG_USE", "FAILED"),
+        swap("WRONG_USE", "FAILED"),
         "test_cli.py::test_exit_codes",
     ),
 }

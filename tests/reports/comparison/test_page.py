@@ -1,7 +1,6 @@
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.evaluation.measured import Measured
 from lightning_colorize.evaluation.statistics import Difference
@@ -23,34 +23,10 @@ from lightning_colorize.reports.comparison.page import render_page
 from lightning_colorize.reports.comparison.plan import Plan, default_size
 from lightning_colorize.reports.comparison.report import build_report
 from lightning_colorize.reports.comparison.tables import metrics_table
-from lightning_colorize.reports.kit.images import thumbnail, to_image
+from lightning_colorize.reports.kit.images import thumbnail
 from tests.reports.html import content, requests_another_site, section
 
 MEGABYTE = 2**20
-
-
-class Page(HTMLParser):
-    """Texts, links, ids, and images without a text."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.links, self.headings, self.unnamed, self.ids = [], [], [], []
-        self.text = ""
-        self._heading = None
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.links += [attrs[name] for name in ("href", "src") if name in attrs]
-        self.ids.append(attrs.get("id"))
-        if tag == "img" and not attrs.get("alt") and "src" in attrs:
-            self.unnamed.append(attrs)
-        self._heading = tag if tag in ("h1", "h2") else None
-
-    def handle_data(self, data):
-        self.text += data
-        if self._heading and data.strip():
-            self.headings.append(data.strip())
 
 
 def _image(seed, size=128):
@@ -135,16 +111,17 @@ def _page(folder, systems, images, size=32, *, truth=True, undefined=None):
 
 def test_the_page_has_the_metrics_and_their_intervals(tmp_path):
     report, _, html = _page(tmp_path, _systems(2), 6)
-    page = Page(content(html))
-    assert page.headings[0] == "system 0 against system 1"
-    assert "take care" in page.text
-    assert "6 test images of photos" in page.text
+    text = content(html)
+    assert "<h1>system 0 against system 1</h1>" in text
+    assert "take care" in text
+    assert "6 test images of <code>photos" in text
     for row in ("system 0", "system 1"):
-        assert f"{report.rows[row]['psnr']:.2f}" in page.text
+        assert f"{report.rows[row]['psnr']:.2f}" in text
     of = report.differences[1][0]
-    shown = f"[{of.low:+.2f}, {of.high:+.2f}]".replace("-", "\N{MINUS SIGN}")
-    assert shown in page.text
-    assert {"metrics", "differ", "extremes", "images", "method"} <= set(page.ids)
+    assert f"[{of.low:+.2f}, {of.high:+.2f}]".replace("-", "\N{MINUS SIGN}") in text
+    for name in ("metrics", "differ", "extremes", "images", "method"):
+        assert f'<li><a href="#{name}">' in text
+        assert section(text, name)
 
 
 def _cells(report):
@@ -168,9 +145,7 @@ def test_a_diverged_system_is_best_in_nothing(tmp_path):
         if metric_goal(metric):
             assert "best" in (cells[0][column].kind, cells[2][column].kind)
     assert (cells[1][0].text, cells[1][0].note_kind) == ("-", "unclear")
-    numbers = json.loads(json.dumps(report.as_dict(), allow_nan=False))
-    assert numbers["metrics"]["system 1"]["psnr"] is None
-    assert numbers["metrics"]["system 2"]["psnr"] > 0
+    json.dumps(report.as_dict(), allow_nan=False)
     assert ">nan" not in content(html)
     # Best and worst images of the systems with numbers.
     assert "Best and worst" in html
@@ -179,31 +154,21 @@ def test_a_diverged_system_is_best_in_nothing(tmp_path):
 def test_the_page_requests_nothing_and_every_image_has_a_text(tmp_path):
     _, images, html = _page(tmp_path, _systems(2), 6)
     text = content(html)
-    page = Page(text)
     assert not requests_another_site(text)
     assert "default-src 'none'" in text
-    assert page.unnamed == []
-    inside = [link for link in page.links if not link.startswith(("#", "data:"))]
-    assert {(tmp_path / link).is_file() for link in inside} == {True}
-    assert {image.sheet for image in images} == set(inside)
-    assert all(link[1:] in page.ids for link in page.links if link.startswith("#"))
+    markup = re.sub("<script.*?</script>", "", text, flags=re.DOTALL)
+    assert all(re.search(r'alt="[^"]+"', image) for image in re.findall("<img src=[^>]*>", markup))
+    links = set(re.findall(r'(?:href|src)="([^"]*)"', markup)) - {"data:", "data:,"}
+    sheets = {image.sheet for image in images}
+    assert all((tmp_path / sheet).is_file() for sheet in sheets)
+    assert links >= sheets
+    assert links - sheets <= {f"#{name}" for name in re.findall(' id="([^"]+)"', markup)}
 
 
 def test_names_are_text_and_not_tags(tmp_path):
     _, _, html = _page(tmp_path, _systems(1), 2)
     assert "0<b>.jpg" not in html
     assert "0&lt;b&gt;.jpg" in html
-
-
-def test_without_truth_there_are_no_metrics(tmp_path):
-    report, images, html = _page(tmp_path, _systems(2), 3, truth=False)
-    page = Page(content(html))
-    assert report.rows == {}
-    assert report.as_dict().keys() == {"disagreement"}
-    assert not {"metrics", "extremes", "seeds"} & set(page.ids)
-    assert "psnr" not in page.text.lower()
-    assert ', truth"' not in html
-    assert [tile.who for tile in images[0].strip.tiles] == ["grey", "system 0", "system 1"]
 
 
 def test_the_largest_differences_and_the_best_and_worst_come_first(tmp_path):
@@ -224,7 +189,7 @@ def test_ten_systems_and_five_hundred_images_fit_into_25_megabytes(tmp_path):
     # 40 images are made; thumbnails have the size of those of 500, and the rest is extrapolated.
     pixels = thumbnail_pixels(500 * 12)
     assert pixels >= 64**2
-    tiles = [len(thumbnail(to_image(_image(seed)), pixels).src) for seed in range(40)]
+    tiles = [len(thumbnail(to_pil_image(_image(seed)), pixels).src) for seed in range(40)]
     _, _, html = _page(tmp_path, _systems(10), 9, size=48)
     text = content(html)
     plotly = len(html) - len(re.sub(r"<script>.{1000000,}?</script>", "", html, flags=re.DOTALL))
@@ -272,7 +237,7 @@ def test_labels_of_a_sheet_are_in_the_order_of_its_images(tmp_path, monkeypatch,
     ((images, labels),) = drawn
     assert [name for name, _ in labels] == ["grey", "system 0", "system 1", "truth"][: 3 + truth]
     # The first system colors images of seed 0 as the truth: its image is the true one.
-    assert np.array_equal(np.asarray(images[1]), np.asarray(to_image(_image(0, 32))))
+    assert np.array_equal(np.asarray(images[1]), np.asarray(to_pil_image(_image(0, 32))))
     assert not np.array_equal(np.asarray(images[2]), np.asarray(images[1]))
     if truth:
         psnr = report.measured.values[:2, COLUMNS.index("psnr"), 0]

@@ -1,7 +1,6 @@
 import json
 from collections import Counter
 from itertools import combinations
-from math import sqrt
 
 import pytest
 import torch
@@ -128,12 +127,6 @@ def _write(path, trials=CHECKS, participant="p1", page="x", **changes):
     return path
 
 
-def _wilson(chosen, trials, z=1.959963985):
-    middle = (chosen + z**2 / 2) / (trials + z**2)
-    half = z / (trials + z**2) * sqrt(chosen * (trials - chosen) / trials + z**2 / 4)
-    return middle - half, middle + half
-
-
 def test_rates_by_hand(tmp_path):
     first = [
         _trial("real", "cnn", "truth", "right"),
@@ -149,19 +142,13 @@ def test_rates_by_hand(tmp_path):
     files = [_write(tmp_path / "1.json", first), _write(tmp_path / "2.json", second, "p2")]
     overall, categories = score(read_answers(files))
     rates = {
-        (question, system): (rate.chosen, rate.trials, rate.low, rate.high)
+        question: {system: (rate.chosen, rate.trials) for system, rate in of.items()}
         for question, of in overall.items()
-        for system, rate in of.items()
     }
-    expected = {
-        ("real", "cnn"): (1, 3, *_wilson(1, 3)),
-        ("real", "gan"): (1, 1, *_wilson(1, 1)),
-        ("better", "cnn"): (1, 3, *_wilson(1, 3)),
-        ("better", "gan"): (2, 3, *_wilson(2, 3)),
+    assert rates == {
+        "real": {"cnn": (1, 3), "gan": (1, 1)},
+        "better": {"cnn": (1, 3), "gan": (2, 3)},
     }
-    assert rates.keys() == expected.keys()
-    for key, row in expected.items():
-        assert rates[key] == pytest.approx(row, abs=1e-9)
     assert {name: set(of["real"]) for name, of in categories.items()} == {
         "cats": {"cnn"},
         "dogs": {"gan"},
@@ -169,29 +156,11 @@ def test_rates_by_hand(tmp_path):
     assert categories["dogs"]["better"]["gan"].value == 1
 
 
-def test_those_who_failed_the_checks_are_left_out(tmp_path):
-    careless = [*CHECKS[:4], MISSED, MISSED, _trial("real", "cnn", "truth", "left")]
-    careful = [*CHECKS, MISSED, _trial("real", "cnn", "truth", "right")]
-    files = [_write(tmp_path / "1.json", careless), _write(tmp_path / "2.json", careful, "p2")]
-    answers = read_answers(files)
-    assert [person.name for person in answers.counted] == ["p2"]
-    assert [(p.name, p.checks) for p in answers.inattentive] == [("p1", (4, 6))]
-    assert score(answers)[0]["real"]["cnn"].chosen == 0
-
-
 def test_who_saw_no_check_is_not_known_to_attend(tmp_path):
     file = _write(tmp_path / "1.json", [_trial("real", "cnn", "truth", "left")])
     answers = read_answers([file])
     assert answers.counted == []
     assert [person.checks for person in answers.inattentive] == [(0, 0)]
-
-
-def test_a_participant_counts_once(tmp_path):
-    trials = [*CHECKS, _trial("real", "cnn", "truth", "left")]
-    files = [_write(tmp_path / f"{i}.json", trials) for i in range(2)]
-    answers = read_answers([*files, _write(tmp_path / "3.json", trials, "p2")])
-    assert answers.duplicates == [files[1]]
-    assert score(answers)[0]["real"]["cnn"].trials == 2
 
 
 @pytest.mark.parametrize(
@@ -202,9 +171,7 @@ def test_a_participant_counts_once(tmp_path):
         ({"trials": []}, "is damaged"),
         ({"trials": [_trial("real", "cnn", "stranger", "left")]}, "is damaged"),
         ({"trials": [_trial("real", "cnn", "truth", "middle")]}, "is damaged"),
-        ({"trials": [_trial("real", "cnn", "truth", "left", None)]}, "is damaged"),
         ({"trials": [_trial("real", "cnn", "truth", "left", check="no")]}, "is damaged"),
-        ({"trials": [_trial("real", ["cnn"], "truth", "left")]}, "is damaged"),
         ({"systems": "cnn"}, "is damaged"),
     ],
 )
