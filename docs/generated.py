@@ -154,8 +154,17 @@ def metrics() -> str:
     from lightning_colorize.metrics.spec import METRICS
 
     better = {"max": "higher", "min": "lower", None: "-"}
-    rows = [[f"`{row.name}`", cell(row.help), better[row.goal]] for row in METRICS]
-    return table(["name", "meaning", "better"], rows)
+    rows = [
+        [
+            f"`{row.name}`",
+            cell(row.help),
+            better[row.goal],
+            "per image" if row.per_image else "over all images",
+            "yes" if row.needs_truth else "no",
+        ]
+        for row in METRICS
+    ]
+    return table(["name", "meaning", "better", "computed", "needs true colors"], rows)
 
 
 # Python

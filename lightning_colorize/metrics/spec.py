@@ -22,6 +22,7 @@ class Metric:
         goal: Which way is better; None where neither way always is.
         format: How a value is rounded, for `str.format`.
         help: One line for people.
+        needs_truth: Whether it compares with the true colors.
         columns: For a metric of a set of images, the names of the per-image values that it is
             computed from; empty for one that is averaged over images.
     """
@@ -30,6 +31,7 @@ class Metric:
     goal: Goal | None
     format: str
     help: str
+    needs_truth: bool = True
     columns: tuple[str, ...] = ()
 
     @property
@@ -66,6 +68,7 @@ METRICS = (
         None,
         "{:.1f}",
         "how colorful the images are, from 0 (grey); more is not always better",
+        needs_truth=False,
     ),
     Metric(
         "colorfulness_ratio",

@@ -101,8 +101,17 @@ def _open_database(given: str, create: bool) -> OpenStorage:
             raise UsageError(f"{file} does not exist; {_ACCEPTED}")
         file.parent.mkdir(parents=True, exist_ok=True)
 
+    def connect() -> RDBStorage:
+        return RDBStorage(whole, engine_kwargs=options, skip_table_creation=not create)
+
     try:
-        database = RDBStorage(whole, engine_kwargs=options, skip_table_creation=not create)
+        try:
+            database = connect()
+        except SQLAlchemyError as error:
+            if "already exists" not in str(error):
+                raise
+            # Another process has created the tables at the same moment.
+            database = connect()
     except ImportError:
         raise UsageError(
             "PostgreSQL needs a driver: pip install 'lightning-colorize[cluster]'"

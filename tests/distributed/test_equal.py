@@ -1,10 +1,12 @@
 """One process, two processes and two nodes learn the same from the same global batches."""
 
+import statistics
+
 import pytest
 import torch
 
 from lightning_colorize.runs.result import RunResult
-from tests.conftest import TINY_NETWORK, Commands
+from tests.conftest import TINY_NETWORK, Commands, write_images
 from tests.distributed.account import read_account
 from tests.distributed.launchers import one_process, two_nodes, two_processes
 from tests.tasks.conftest import TINY_GAN
@@ -43,13 +45,14 @@ TASKS = {
 class Runs:
     """Runs of one configuration, each by its launcher, with the account of each process."""
 
-    def __init__(self, photos, root, options):
+    def __init__(self, photos, root, options, batch):
         self.command = Commands(photos, root)
         self.options = options
+        self.batch = batch
 
     def fit(self, name):
         """Train, and return the run's folder."""
-        own = 4 if name == "one" else 2
+        own = self.batch // (1 if name == "one" else 2)
         account = self.command.root / f"account-{name}"
         account.mkdir(parents=True)
         words = self.command.words(name, *self.options, "--data.batch_size", own)
@@ -71,8 +74,12 @@ class Runs:
 @pytest.fixture(scope="module", params=TASKS)
 def exact(request, photo_folder, tmp_path_factory):
     """The runs of one task in float64, by all launchers."""
-    options = [*TASKS[request.param], *EXACT]
-    runs = Runs(photo_folder, tmp_path_factory.mktemp(request.param), options)
+    runs = Runs(
+        photo_folder,
+        tmp_path_factory.mktemp(request.param),
+        [*TASKS[request.param], *EXACT],
+        batch=4,
+    )
     for name in LAUNCHERS:
         assert RunResult.read(runs.fit(name)).batches == STEPS
     return runs
@@ -104,3 +111,25 @@ def test_the_networks_have_learnt(exact):
     """Equal weights would prove nothing of networks that stand still."""
     (losses,) = ([line["loss"] for line in part] for part in exact.account("one"))
     assert abs(losses[-1] - losses[0]) > 1e-3
+
+
+def test_with_batch_norm_and_adam_the_curve_is_that_of_one_process(tmp_path):
+    # Each process has the statistics of its own 64 images; with fewer the curves part further.
+    photos = tmp_path / "photos"
+    write_images(photos / "train", 256)
+    write_images(photos / "val", 4, first=500)
+    options = ["--model.optimizer.lr", "0.001", "--trainer.max_epochs", str(STEPS // 2)]
+    options += ["--run.test", "false", "--data.flip", "0", "--data.crop_scale", "null"]
+    runs = Runs(photos, tmp_path / "runs", options, batch=128)
+    for name in ("one", "two"):
+        runs.fit(name)
+    first, second = runs.weights("two")
+    assert any("running_mean" in key for key in first)
+    for key, value in first.items():
+        assert torch.equal(second[key], value), key
+    one, two = (
+        [statistics.fmean(line["loss"] for line in lines) for lines in zip(*account, strict=True)]
+        for account in (runs.account("one"), runs.account("two"))
+    )
+    assert len(one) == len(two) == STEPS
+    assert two == pytest.approx(one, rel=0.01)
