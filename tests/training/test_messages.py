@@ -69,7 +69,8 @@ ON_THE_COMMAND_LINE = {
         ["--model.encoder", "ResNetEncodr"],
         [
             "--model.encoder: 'ResNetEncodr'",
-            "accepted: ConvEncoder, MobileNetV2Encoder, ResNetEncoder, TimmEncoder, ",
+            "accepted: ",
+            "ConvEncoder, MobileNetV2Encoder, ",
             "did you mean ResNetEncoder?",
         ],
     ),
