@@ -60,6 +60,11 @@ METRICS: Rows = {
         calls("clamp", "it"),
         "metrics/test_collection.py",
     ),
+    "metrics-of-one-rank": (
+        "metrics.collection:ColorizationMetric.__init__",
+        constant("cat", None),
+        "metrics/test_collection.py",
+    ),
     "metrics-under-autocast": (
         "metrics.functional:measure",
         calls("full_precision", "torch.no_grad()"),
