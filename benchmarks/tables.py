@@ -319,7 +319,7 @@ def missing(text: str, results: Path = RESULTS) -> list[str]:
 
 
 def render(text: str, results: Path = RESULTS) -> str:
-    """Return a document with its tables made anew; those without results stay as they are.
+    """Return a document with its tables updated; those without results stay as they are.
 
     But of those that need a machine of their own, it is said how they are made.
 

@@ -51,7 +51,7 @@ def build_source(spec):
     return build(spec, Source, Trust())
 
 
-def test_builds_objects_factories_and_what_is_nested_in_dictionaries():
+def test_builds_objects_factories_and_nested_specs():
     task = build_task(
         _spec(
             loss={
@@ -154,7 +154,7 @@ def test_a_source_has_its_paths_and_the_settings_of_its_folders():
     assert (folder.root, folder.weight) == (Path("c"), 3.0)
 
 
-def test_what_is_no_source_is_refused(trap):
+def test_a_class_that_is_no_source_is_refused(trap):
     with pytest.raises(UsageError, match=f"{_TRAP}.Trap.*--allow-class"):
         build_source({"class_path": f"{_TRAP}.Trap"})
     assert not trap.exists()

@@ -17,7 +17,7 @@ def test_off_a_terminal_there_is_a_line_now_and_then(capsys, monkeypatch):
     ]
 
 
-def test_on_a_terminal_there_is_a_bar_which_knows_no_color(capsys, monkeypatch):
+def test_a_bar_on_a_terminal_honors_no_color(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert list(progress(range(3), 3, "colouring")) == [0, 1, 2]
     shown = capsys.readouterr().err
@@ -31,7 +31,7 @@ def test_on_a_terminal_there_is_a_bar_which_knows_no_color(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("forced", ["", "1"])
-def test_only_the_first_process_tells(capsys, monkeypatch, forced):
+def test_only_the_first_process_reports(capsys, monkeypatch, forced):
     monkeypatch.setenv("FORCE_COLOR", forced)
     monkeypatch.setattr(rank_zero_only, "rank", 1, raising=False)
     monkeypatch.setattr(LineClock, "seconds", 0.0)

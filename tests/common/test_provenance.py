@@ -9,7 +9,7 @@ from lightning_colorize.common import provenance
 
 
 @pytest.fixture(autouse=True)
-def asked_anew():
+def asked_again():
     provenance.git_commit.cache_clear()
     yield
     provenance.git_commit.cache_clear()

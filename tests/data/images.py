@@ -301,7 +301,7 @@ def write_jpeg_without_end(path: Path) -> None:
 
 
 def write_jpeg_with_damaged_middle(path: Path) -> None:
-    """Data end early but with an end marker: decoders warn and go on."""
+    """Data end early but with an end marker: decoders warn and continue."""
     whole = encoded("jpeg", path)
     path.write_bytes(whole[: len(whole) * 2 // 3] + b"\xff\xd9")
 

@@ -44,7 +44,7 @@ def nodes(*words_of_each):
     ]
 
 
-def test_a_process_that_is_killed_is_started_again_and_the_run_goes_on(command):
+def test_a_killed_process_is_restarted_and_the_run_resumes(command):
     options = ["--data.batch_size", 2, "--trainer.max_epochs", EPOCHS, "--run.grid_images", 0]
     options += ["--run.save_every_n_steps", 2]
     words = command.words("killed", *options, "--run.auto_resume", "true")

@@ -167,7 +167,7 @@ def test_an_image_with_more_pixels_than_its_format_has_room_for(loaded, tmp_path
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_manifest_goes_on_after_half_a_line(tmp_path):
+def test_a_manifest_continues_after_half_a_line(tmp_path):
     for content, expected in [
         (None, "new\n"),
         ("", "new\n"),

@@ -29,7 +29,7 @@ def words_of(command, name):
     return words[:at] + words[at + 2 :]  # launch says it
 
 
-def test_a_run_on_two_nodes_goes_on_from_where_it_was_requeued(command, cluster, capsys):
+def test_a_requeued_run_on_two_nodes_resumes(command, cluster, capsys):
     resources = ["--partition", "two", "--time", "00:30:00", "--mem", "0", "--cpus", "2"]
     words = words_of(command, "launched")
     assert command("launch", "--nodes", 2, "--gpus", 0, *resources, *words) == 0

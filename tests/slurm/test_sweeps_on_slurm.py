@@ -39,7 +39,7 @@ def jobs_of(said):
     return said[0].removeprefix("submitted ").partition(";")[0].split(", ")
 
 
-def test_a_trial_of_two_processes_goes_on_after_its_job_was_requeued(command, cluster, say):
+def test_a_trial_of_two_processes_resumes_after_a_requeue(command, cluster, say):
     fixed = command.words("unused", "--data.batch_size", 2, "--run.grid_images", 0)
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     epochs = ["--trainer.max_epochs", str(EPOCHS), "--run.patience", str(EPOCHS)]

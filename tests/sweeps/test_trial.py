@@ -37,7 +37,7 @@ def test_environment_of_a_trial(tmp_path, monkeypatch):
     assert "secret" not in str(said)
 
 
-def test_environment_variables_are_kept(tmp_path, monkeypatch):
+def test_environment_variables_are_passed_on(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     said = environment(tmp_path, threads=4)

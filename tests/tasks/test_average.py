@@ -144,7 +144,7 @@ def test_it_is_validated_tested_and_used_for_coloring(data, decay, shown):
     assert trained.mean(dim=(0, 2, 3)).tolist() == pytest.approx([30.0, 10.0], abs=1e-3)
 
 
-def test_the_validation_of_a_fit_shows_it_and_training_goes_on_with_the_generator(data):
+def test_validation_uses_the_average_and_training_the_generator(data):
     task = make_gan(ema_decay=0.9, generator_optimizer=FAST)
     drawn = []
     for name, network in (("net", task.net), ("averaged", task.averaged.module)):

@@ -51,7 +51,7 @@ def networks(task):
 
 
 @pytest.mark.parametrize("make", [make_regression, partial(make_gan, ema_decay=0.9)])
-def test_what_is_trained_is_compiled_and_called_so(make, compiled, data):
+def test_the_trained_network_is_compiled(make, compiled, data):
     task, usual = make(compile=True), make()
     names = set(usual.state_dict())
     logged = [make_trainer(max_steps=3) for _ in range(2)]

@@ -34,7 +34,7 @@ def test_at_the_same_rate_there_is_one_group(net):
 
 
 @pytest.mark.parametrize("ratio", [1.0, 0.1])
-def test_what_is_frozen_gets_no_state(net, ratio):
+def test_frozen_parameters_have_no_optimizer_state(net, ratio):
     net["encoder"].requires_grad_(False)
     optimizer = build_optimizer(partial(Adam, lr=0.5), net["encoder"], net, ratio)
     before = [p.clone() for p in net["encoder"].parameters()]

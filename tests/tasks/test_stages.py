@@ -31,7 +31,7 @@ def test_only_the_stages_own_networks_change(staged):
     assert not changed(start, alone, "discriminator.")
     assert changed(alone, judge, "discriminator.")
     assert not changed(alone, judge, "averaged.")
-    # Its batch norm goes on looking at images; what it has learnt stays.
+    # Its batch norm still updates its statistics; its parameters stay.
     parameters = {f"net.{name}" for name, _ in task.net.named_parameters()}
     assert not changed(alone, judge, "net.") & parameters
     for prefix in ("net.", "averaged.", "discriminator."):
@@ -40,7 +40,7 @@ def test_only_the_stages_own_networks_change(staged):
     assert [judged.count(batch) for batch in range(9)] == [0] * 3 + [2] * 3 + [3] * 3
 
 
-def test_what_is_logged_in_each_stage(staged):
+def test_each_stage_logs_its_own_metrics(staged):
     _, diary, _ = staged
     generator = {"train/loss", "train/l1", "train/g_grad_norm"}
     discriminator = {

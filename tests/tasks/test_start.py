@@ -57,7 +57,7 @@ def test_another_network_is_refused_in_one_line(gan_command, finished_run, capsy
     assert not (gan_command.root / "tiny" / "other").exists()
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path):
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(UsageError, match="nothing"):
         make_gan(generator_checkpoint=str(tmp_path / "nothing"))
 

@@ -70,7 +70,7 @@ def test_tasks_that_nobody_starts(started, missing, says):
         (TORCHRUN, "torchrun starts 2 processes, but --trainer.num_nodes 1 with --trainer.dev"),
     ],
 )
-def test_more_processes_than_the_trainer_knows(started, command, capsys, variables, says):
+def test_more_processes_than_the_trainer_sets(started, command, capsys, variables, says):
     started(variables)
     assert command("fit", *command.words("two", "--trainer.devices", 1)) == 2
     err = capsys.readouterr().err

@@ -32,7 +32,7 @@ RUNS: Rows = {
     "best-is-worst": (
         "training.callbacks.best_checkpoint:BestCheckpoint.__init__",
         swap("mode", "'min' if mode == 'max' else 'max'"),
-        "training/callbacks/test_grids.py::test_those_of_the_best_epoch_are_kept",
+        "training/callbacks/test_grids.py::test_grids_of_the_best_epoch_are_not_deleted",
     ),
     "test-with-the-last-weights": (
         "commands.fit:train",

@@ -125,7 +125,7 @@ def test_they_come_from_all_over_the_split(monkeypatch):
     ("mode", "monitor", "kept"),
     [("max", "val/psnr", [0, 1, 3]), ("min", "val/psnr", [0, 2]), ("max", None, [0, 1, 2, 3])],
 )
-def test_those_of_the_best_epoch_are_kept(monkeypatch, tmp_path, mode, monitor, kept):
+def test_grids_of_the_best_epoch_are_not_deleted(monkeypatch, tmp_path, mode, monitor, kept):
     logged = []
     monkeypatch.setattr(
         "lightning_colorize.training.callbacks.grids.log_best_images",

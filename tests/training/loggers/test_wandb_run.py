@@ -194,7 +194,7 @@ def test_what_the_run_has_already_is_not_logged_twice(logger, monkeypatch):
     assert run.exit_code == 1
 
 
-def test_an_online_run_that_cannot_start_is_kept_offline(tmp_path, monkeypatch, caplog):
+def test_an_online_run_that_cannot_start_is_saved_offline(tmp_path, monkeypatch, caplog):
     real = wandb.init
 
     def init(**arguments):
@@ -214,7 +214,7 @@ def test_an_online_run_that_cannot_start_is_kept_offline(tmp_path, monkeypatch, 
     assert b"val/psnr" in _written(record)
 
 
-def test_without_any_wandb_run_the_training_goes_on(logger, monkeypatch, caplog):
+def test_training_continues_without_any_wandb_run(logger, monkeypatch, caplog):
     calls = []
 
     def init(**_):
