@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
-from lightning_colorize.networks.base import FeatureInfo
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
     normalize_grey,
+    require_levels,
     to_one_channel,
 )
 from lightning_colorize.networks.layers import run_stages
@@ -50,8 +50,7 @@ class MobileNetV2Encoder(PretrainedEncoder):
         norm_eval: bool | None = None,
     ) -> None:
         super().__init__(pretrained, weights, frozen, norm_eval)
-        if not 1 <= levels <= 5:
-            raise ValueError(f"levels is {levels}; MobileNetV2 has 1 to 5")
+        require_levels(levels, "MobileNetV2")
         self.normalization = normalization
         network = mobilenet_v2(weights=None)
         published = MobileNet_V2_Weights.IMAGENET1K_V1
@@ -61,10 +60,8 @@ class MobileNetV2Encoder(PretrainedEncoder):
                 block.conv[1][0] = Float32DepthwiseConv2d(block.conv[1][0])
         blocks = network.features
         blocks[0][0] = to_one_channel(blocks[0][0])
-        ends = (0, 2, 4, 7, 14, 18)[: levels + 1]
-        self.stages = nn.ModuleList(blocks[start:end] for start, end in pairwise(ends))
-        self.info = FeatureInfo((16, 24, 32, 96, 320)[:levels], (2, 4, 8, 16, 32)[:levels])
-        self.settle()
+        stages = [blocks[start:end] for start, end in pairwise((0, 2, 4, 7, 14, 18))]
+        self.keep_levels(stages, (16, 24, 32, 96, 320), levels)
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""

@@ -1,5 +1,6 @@
 """The base of encoders with pretrained weights: freezing, batch norms, one input channel."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import WeightsEnum
 
-from lightning_colorize.networks.base import Encoder
+from lightning_colorize.networks.base import Encoder, FeatureInfo
 from lightning_colorize.networks.encoders.fetch import fetch_torchvision
 from lightning_colorize.networks.encoders.weights import (
     WeightsError,
@@ -62,6 +63,14 @@ class PretrainedEncoder(Encoder):
             load_weights(network, state, classifier)
         return state is not None
 
+    def keep_levels(
+        self, stages: Sequence[nn.Module], channels: Sequence[int], levels: int = 5
+    ) -> None:
+        """Keep the first levels of a network that has five, /2 to /32, and `settle`."""
+        self.stages = nn.ModuleList(stages[:levels])
+        self.info = FeatureInfo(tuple(channels[:levels]), (2, 4, 8, 16, 32)[:levels])
+        self.settle()
+
     def settle(self) -> None:
         """Apply `frozen` and `norm_eval`; subclasses call it at the end of their constructor.
 
@@ -84,6 +93,12 @@ class PretrainedEncoder(Encoder):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+
+def require_levels(levels: int, network: str) -> None:
+    """Raise a ValueError unless a network of five levels has so many."""
+    if not 1 <= levels <= 5:
+        raise ValueError(f"levels is {levels}; {network} has 1 to 5")
 
 
 def normalize_grey(

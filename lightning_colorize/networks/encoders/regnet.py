@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models import RegNet_X_400MF_Weights, regnet_x_400mf
 
-from lightning_colorize.networks.base import FeatureInfo
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
     normalize_grey,
+    require_levels,
     to_one_channel,
 )
 from lightning_colorize.networks.layers import run_stages
@@ -42,14 +42,12 @@ class RegNetEncoder(PretrainedEncoder):
         norm_eval: bool | None = None,
     ) -> None:
         super().__init__(pretrained, weights, frozen, norm_eval)
-        if not 1 <= levels <= 5:
-            raise ValueError(f"levels is {levels}; RegNet has 1 to 5")
+        require_levels(levels, "RegNet")
         network = regnet_x_400mf(weights=None)
         self.load_torchvision(network, RegNet_X_400MF_Weights.IMAGENET1K_V2, classifier="fc.")
         network.stem[0] = to_one_channel(network.stem[0])
-        self.stages = nn.ModuleList([network.stem, *network.trunk_output][:levels])
-        self.info = FeatureInfo((32, 32, 64, 160, 400)[:levels], (2, 4, 8, 16, 32)[:levels])
-        self.settle()
+        stages = [network.stem, *network.trunk_output]
+        self.keep_levels(stages, (32, 32, 64, 160, 400), levels)
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""

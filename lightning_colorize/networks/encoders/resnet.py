@@ -6,10 +6,10 @@ from typing import Literal
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet34_Weights, resnet18, resnet34
 
-from lightning_colorize.networks.base import FeatureInfo
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
     normalize_grey,
+    require_levels,
     to_one_channel,
 )
 from lightning_colorize.networks.layers import run_stages
@@ -52,8 +52,7 @@ class ResNetEncoder(PretrainedEncoder):
         norm_eval: bool | None = None,
     ) -> None:
         super().__init__(pretrained, weights, frozen, norm_eval)
-        if not 1 <= levels <= 5:
-            raise ValueError(f"levels is {levels}; a ResNet has 1 to 5")
+        require_levels(levels, "a ResNet")
         self.normalization = normalization
         build, published = _PUBLISHED[depth]
         network = build(weights=None)
@@ -65,9 +64,7 @@ class ResNetEncoder(PretrainedEncoder):
             network.layer3,
             network.layer4,
         ]
-        self.stages = nn.ModuleList(stages[:levels])
-        self.info = FeatureInfo((64, 64, 128, 256, 512)[:levels], (2, 4, 8, 16, 32)[:levels])
-        self.settle()
+        self.keep_levels(stages, (64, 64, 128, 256, 512), levels)
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
