@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_colorize.common.arguments import (
     add_measuring_options,
     expanded_path,
+    require_not_negative,
     require_positive,
 )
 from lightning_colorize.common.errors import UsageError
@@ -55,8 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare; returns 1 if some of the images could not be read."""
     require_positive(args, "size", "batch_size", "max_images")
-    if args.seed < 0:
-        raise UsageError(f"--seed {args.seed}: it must be 0 or more")
+    require_not_negative(args, "seed")
     if args.out.resolve().is_relative_to(args.data.resolve()):
         raise UsageError(
             f"--out {args.out} is inside --data: the sheets of the page would count as images; "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lightning_colorize.cluster.batch import NOTICE, executor, parameters, step
 from lightning_colorize.commands.slurm_options import add_slurm_options, resources
-from lightning_colorize.common.arguments import Parser, require_positive
+from lightning_colorize.common.arguments import Parser, require_not_negative, require_positive
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ def _parser() -> Parser:
 
 def _refuse_numbers(args: argparse.Namespace) -> None:
     require_positive(args, "nodes", "notice", "cpus")
-    if args.gpus < 0:
-        raise UsageError(f"--gpus {args.gpus}: it must be 0 or more")
+    require_not_negative(args, "gpus")
     if args.time is None:
         raise UsageError("launch: --time LIMIT is needed: minutes (240) or HH:MM:SS (04:00:00)")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.sweep import IMAGES
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.arguments import require_not_negative
 from lightning_colorize.runs.folder import CONFIG
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def export(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Write the page of the sweep's current state."""
-    if args.report_images < 0:
-        raise UsageError(f"--report-images {args.report_images}: it must be 0 or more")
+    require_not_negative(args, "report_images")
     from lightning_colorize.reports.sweep import write_report
 
     print(write_report(_open(args), args.report_images))

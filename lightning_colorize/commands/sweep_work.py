@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lightning_colorize.commands.slurm_options import resources
 from lightning_colorize.commands.sweep import ROOT
-from lightning_colorize.common.arguments import require_positive
+from lightning_colorize.common.arguments import require_not_negative, require_positive
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ def resume(args: argparse.Namespace) -> int:
 def _require(args: argparse.Namespace) -> None:
     """Refuse invalid options, and options that would be ignored."""
     require_positive(args, "workers")
-    if args.gpus_per_trial is not None and args.gpus_per_trial < 0:
-        raise UsageError(f"--gpus-per-trial {args.gpus_per_trial}: it must be 0 or more")
+    require_not_negative(args, "gpus_per_trial")
     if "://" not in (getattr(args, "storage", None) or "://"):
         raise UsageError(
             f"--storage {args.storage}: not a URL; write sqlite:///FILE or "

@@ -77,3 +77,14 @@ def require_positive(args: argparse.Namespace, *names: str) -> None:
         value = getattr(args, name)
         if value is not None and value <= 0:
             raise UsageError(f"--{name.replace('_', '-')} {value}: it must be above 0")
+
+
+def require_not_negative(args: argparse.Namespace, name: str) -> None:
+    """Refuse a negative number.
+
+    Raises:
+        UsageError: If it is below 0.
+    """
+    value = getattr(args, name)
+    if value is not None and value < 0:
+        raise UsageError(f"--{name.replace('_', '-')} {value}: it must be 0 or more")
