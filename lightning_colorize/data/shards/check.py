@@ -93,6 +93,8 @@ class CheckedShards:
         return opened
 
     def _is_intact(self, index: int, opened: OpenShard) -> bool:
+        if opened.verified:
+            self._intact[index] = True
         if not self._intact[index]:
             with _locked(opened.descriptor):
                 # Another process may have verified it in the meantime.

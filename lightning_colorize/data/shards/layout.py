@@ -27,7 +27,10 @@ class OpenShard:
 
     Attributes:
         descriptor: The file descriptor.
+        verified: Whether it is known to be the shard that was packed.
     """
+
+    verified = False
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDONLY)

@@ -140,6 +140,7 @@ class RemoteStore:
                 raise DamagedShard
             # Opened first: once it is in the cache, another process can evict it.
             opened = OpenShard(part)
+            opened.verified = True
             os.replace(part, cached)
         finally:
             part.unlink(missing_ok=True)
