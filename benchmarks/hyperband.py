@@ -1,7 +1,7 @@
 """What hyperband would have saved of a grid, and what it would have missed.
 
-    lightning-colorize sweep export SWEEP --to trials.json
-    python benchmarks/hyperband.py trials.json [--rule MIN_ITER,ETA ...] [--orders 200]
+    lightning-colorize sweep export SWEEP
+    python benchmarks/hyperband.py SWEEP/trials.json [--rule MIN_ITER,ETA ...] [--orders 200]
 
 Replays the recorded validations of a sweep that ran every trial to its end, one trial after the
 other, in random orders, and stops what the rule stops. For each rule: the share of the grid's
@@ -44,7 +44,7 @@ class Replay(NamedTuple):
 def main() -> None:
     """Replay and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("trials", type=Path, help="as `sweep export --to trials.json` writes it")
+    parser.add_argument("trials", type=Path, help="as `sweep export` writes it")
     parser.add_argument(
         "--rule", metavar="MIN_ITER,ETA", action="append", help="(default: 1,2 1,3 and 2,3)"
     )

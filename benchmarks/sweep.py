@@ -1,7 +1,7 @@
 """The results of a sweep of encoders and losses, with intervals.
 
-    lightning-colorize sweep export SWEEP --to trials.json
-    python benchmarks/sweep.py trials.json --data FOLDER --command '...' NAME=RUN,RUN,RUN ...
+    lightning-colorize sweep export SWEEP
+    python benchmarks/sweep.py SWEEP/trials.json --data FOLDER --command '...' NAME=RUN,RUN,RUN ...
 
 The trials' validation metrics go to benchmarks/results/sweep.json. The named configurations, each
 by runs that differ in their seed, are measured on FOLDER's test split and go to
@@ -38,7 +38,7 @@ PAIRED = ("psnr", "ciede2000")
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("trials", type=Path, help="as `sweep export --to trials.json` writes it")
+    parser.add_argument("trials", type=Path, help="as `sweep export` writes it")
     parser.add_argument("systems", nargs="+", metavar="NAME=RUN,RUN,...")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--command", required=True, help="how the runs were made, to be noted")

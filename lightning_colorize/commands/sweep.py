@@ -60,17 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     status = action("status", "show all trials", "sweep_after")
     _add_study(status)
 
-    export = action("export", "write the trials, or the winner's configuration", "sweep_after")
+    export = action("export", "write the trials and the winner's configuration", "sweep_after")
     _add_study(export)
-    export.add_argument(
-        "--to",
-        metavar="FILE",
-        type=expanded_path,
-        action="append",
-        help="trials.csv, trials.json, or winner.yaml for fit --config; may be repeated (default: "
-        "all three in the sweep's folder, overwritten)",
-    )
-    export.add_argument("--overwrite", action="store_true", help="replace existing files")
 
     report = action("report", "write the sweep's HTML page", "sweep_after")
     _add_study(report)

@@ -1,4 +1,4 @@
-"""Exports: a sweep's trials as CSV or JSON, the winner's configuration as YAML."""
+"""Exports into a sweep's folder: its trials as CSV and JSON, the winner's configuration as YAML."""
 
 import csv
 import io
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_atomic
 from lightning_colorize.runs.folder import CONFIG
 from lightning_colorize.sweeps.status import TrialRow, format_value, rows, winner
@@ -16,32 +15,40 @@ from lightning_colorize.sweeps.study import Study
 _COLUMNS = ("number", "state", "value", "epoch", "seconds", "reason", "folder")
 
 
-def export(study: Study, paths: Sequence[Path], overwrite: bool = False) -> None:
-    """Write a study's trials as `.csv` or `.json`, or the winner's configuration as `.yaml`.
+def export_trials(study: Study) -> list[Path]:
+    """Write `trials.csv` and `trials.json`; existing ones are overwritten.
 
     Raises:
-        UsageError: If a suffix is unknown, a file exists or is not writable, or there is no winner
-            with a readable configuration; nothing is written then.
+        UsageError: If the sweep's folder is not writable.
     """
     table = rows(study)
-    texts = {path: _text(study, table, path, overwrite) for path in paths}
-    for path in paths:
-        require_writable(path, "export to")
-    for path, text in texts.items():
-        write_atomic(path, text)
+    texts = {"trials.csv": _csv(study, table), "trials.json": _json(study, table)}
+    return [_write(study.folder / name, text) for name, text in texts.items()]
 
 
-def _text(study: Study, table: Sequence[TrialRow], path: Path, overwrite: bool) -> str:
-    writers = {".csv": _csv, ".json": _json, ".yaml": _yaml, ".yml": _yaml}
-    write = writers.get(path.suffix.lower())
-    if write is None:
-        raise UsageError(
-            f"{path} must end in .csv or .json for the trials, or in .yaml for the winner's "
-            "configuration"
-        )
-    if path.is_file() and not overwrite:
-        raise UsageError(f"{path} exists; give another name, or --overwrite")
-    return write(study, table)
+def export_winner(study: Study) -> Path | None:
+    """Write `winner.yaml`, for `fit --config`; an existing one is overwritten.
+
+    Returns:
+        None, and nothing is written, without a metric, before a trial has finished, and if the
+        winner has no configuration: programs other than `fit` write none.
+
+    Raises:
+        UsageError: If the sweep's folder is not writable.
+    """
+    metric = study.sweep.metric
+    first = winner(rows(study), study.sweep.goal)
+    if metric is None or first is None or not (first.folder / CONFIG).is_file():
+        return None
+    said = f"# Trial {first.number} of the sweep {study.sweep.name}: {metric.name} "
+    config = (first.folder / CONFIG).read_text(encoding="utf-8")
+    return _write(study.folder / "winner.yaml", f"{said}{format_value(first.value)}\n{config}")
+
+
+def _write(path: Path, text: str) -> Path:
+    require_writable(path, "export to")
+    write_atomic(path, text)
+    return path
 
 
 def _csv(study: Study, table: Sequence[TrialRow]) -> str:
@@ -79,21 +86,3 @@ def _json(study: Study, table: Sequence[TrialRow]) -> str:
         ],
     }
     return json.dumps(content, indent=1, default=str) + "\n"
-
-
-def _yaml(study: Study, table: Sequence[TrialRow]) -> str:
-    metric = study.sweep.metric
-    if metric is None:
-        raise UsageError(f"the sweep '{study.sweep.name}' has no metric, and thus no winner")
-    best = winner(table, metric.goal)
-    if best is None:
-        raise UsageError(f"no trial of the sweep '{study.sweep.name}' has finished")
-    path = best.folder / CONFIG
-    try:
-        config = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read ({error.strerror}); export where the runs are"
-        ) from None
-    message = f"{metric.name} {format_value(best.value)}"
-    return f"# Trial {best.number} of the sweep {study.sweep.name}: {message}\n{config}"

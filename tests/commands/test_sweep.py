@@ -56,15 +56,15 @@ def test_from_a_file_to_a_report(run, sweep, command, tmp_path, capsys):
     assert command("sweep", "status", folder) == 0
     assert "3 of 3 trials ended" in capsys.readouterr().out
 
-    table = tmp_path / "trials.csv"
-    assert command("sweep", "export", folder, "--to", table) == 0
-    with table.open() as lines:
+    assert command("sweep", "export", folder) == 0
+    assert capsys.readouterr().out.split() == [
+        str(folder / "trials.csv"),
+        str(folder / "trials.json"),
+    ]
+    with (folder / "trials.csv").open() as lines:
         values = {row["x"]: float(row["value"]) for row in csv.DictReader(lines)}
     assert values == {"1": 1, "3": 3, "2": 2}
-    assert command("sweep", "export", folder, "--to", table) == 2
-    assert command("sweep", "export", folder, "--to", table, "--overwrite") == 0
 
-    # The default files are overwritten.
     for number in (0, 1, 2):
         (folder / f"trial-000{number}/config.yaml").write_text(f"number: {number}\n")
     assert run(file) == 0

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.export import export
+from lightning_colorize.sweeps.export import export_trials, export_winner
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.trial import Outcome
 
@@ -30,9 +30,10 @@ def study(engine):
     return study
 
 
-def test_csv(study, tmp_path):
-    export(study, [tmp_path / "new" / "trials.csv"])
-    with (tmp_path / "new/trials.csv").open(newline="") as file:
+def test_csv(study):
+    path, _ = export_trials(study)
+    assert path == study.folder / "trials.csv"
+    with path.open(newline="") as file:
         first, second, third, fourth = csv.DictReader(file)
     assert (first["number"], first["state"], first["value"]) == ("0", "finished", "20.5")
     assert (first["a.x"], first["b"], first["c"]) == ("[1, null]", "true", "0.1")
@@ -44,9 +45,9 @@ def test_csv(study, tmp_path):
     assert first["folder"] == str(study.folder_of(0))
 
 
-def test_json(study, tmp_path):
-    export(study, [tmp_path / "trials.json"])
-    content = json.loads((tmp_path / "trials.json").read_text())
+def test_json(study):
+    _, path = export_trials(study)
+    content = json.loads(path.read_text())
     assert content["name"] == "tiny"
     assert content["metric"] == {"name": "val/psnr", "goal": "maximize"}
     assert [trial["value"] for trial in content["trials"]] == [20.5, None, 30.0, 21.25]
@@ -55,45 +56,26 @@ def test_json(study, tmp_path):
     assert content["trials"][0]["folder"] == str(study.folder_of(0))
 
 
-def test_yaml_is_the_winners_configuration(study, tmp_path):
+def test_yaml_is_the_winners_configuration(study):
     for number in range(4):
         study.folder_of(number).mkdir()
         (study.folder_of(number) / "config.yaml").write_text(f"number: {number}\n")
-    export(study, [tmp_path / "best.yaml"])
-    text = (tmp_path / "best.yaml").read_text()
-    assert yaml.safe_load(text) == {"number": 3}
-    assert text.startswith("# Trial 3 of the sweep tiny: val/psnr 21.25\n")
+    path = export_winner(study)
+    assert path == study.folder / "winner.yaml"
+    assert yaml.safe_load(path.read_text()) == {"number": 3}
+    assert path.read_text().startswith("# Trial 3 of the sweep tiny: val/psnr 21.25\n")
 
 
-def test_a_file_is_not_overwritten_by_default(study, tmp_path):
-    file = tmp_path / "trials.csv"
-    file.write_text("precious")
-    with pytest.raises(UsageError, match=r"trials\.csv exists.*--overwrite"):
-        export(study, [tmp_path / "trials.json", file])
-    assert file.read_text() == "precious"
-    # Nor is the other half of what was asked for left behind.
-    assert not (tmp_path / "trials.json").exists()
-    export(study, [file], overwrite=True)
-    assert file.read_text().startswith("number,")
+def test_no_winner(study, engine):
+    empty = engine.study({"x": 1}, name="empty")
+    blind = engine.study({"x": 1}, name="blind", metric=None)
+    # The winner of the first has no configuration.
+    for each in (study, empty, blind):
+        assert export_winner(each) is None
+        assert not (each.folder / "winner.yaml").exists()
 
 
-def test_other_suffixes_and_folders_are_refused(study, tmp_path):
-    for name in ("trials.xlsx", "trials"):
-        with pytest.raises(UsageError, match=rf"{name} must end in \.csv or \.json"):
-            export(study, [tmp_path / name])
-        assert not (tmp_path / name).exists()
-    (tmp_path / "trials.csv").mkdir()
-    with pytest.raises(UsageError, match="is a folder"):
-        export(study, [tmp_path / "trials.csv"])
-
-
-def test_no_winner(study, engine, tmp_path):
-    with pytest.raises(UsageError, match=r"trial-0003/config\.yaml cannot be read"):
-        export(study, [tmp_path / "best.yaml"])
-    for study, said in (
-        (engine.study({"x": 1}, name="empty"), "no trial of the sweep 'empty' has finished"),
-        (engine.study({"x": 1}, name="blind", metric=None), "'blind' has no metric"),
-    ):
-        with pytest.raises(UsageError, match=said):
-            export(study, [tmp_path / "best.yaml"])
-    assert not (tmp_path / "best.yaml").exists()
+def test_a_folder_in_the_place_of_a_file_is_one_line(study):
+    (study.folder / "trials.csv").mkdir()
+    with pytest.raises(UsageError, match=r"trials\.csv is a folder"):
+        export_trials(study)
