@@ -24,7 +24,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from tempfile import TemporaryFile
@@ -38,7 +38,7 @@ from lightning_colorize.common.processes import cores
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.study import Study, open_study
 from lightning_colorize.sweeps.trial import STUDY, ending, start_process
-from lightning_colorize.sweeps.worker import WorkerOptions, caught_signals, work
+from lightning_colorize.sweeps.worker import caught_signals, work
 
 if TYPE_CHECKING:
     from submitit import Job, SlurmExecutor
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 SIGNAL = "B:USR2@90"
 """Slurm's `--signal`: to the worker alone, that many seconds before the time limit."""
 
+_DEVICES = "CUDA_VISIBLE_DEVICES"
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _POLL_EVERY = 0.2
 _TICK_EVERY = 1.0
@@ -76,14 +78,13 @@ def run_workers(
     Raises:
         UsageError: If there are not enough GPUs.
     """
-    shares = share(visible_gpus(), workers, gpus_per_trial)
-    threads = max(1, cores() // workers) if workers > 1 else None
+    shares = environments(workers, gpus_per_trial)
     signals: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(caught_signals(signals.append))
         running = [
-            stack.enter_context(_WorkerProcess(study, index, devices, threads))
-            for index, devices in enumerate(shares, start=1)
+            stack.enter_context(_WorkerProcess(study, index, environment))
+            for index, environment in enumerate(shares, start=1)
         ]
         codes: list[int] = []
         forwarded, ticked = 0, float("-inf")
@@ -112,25 +113,39 @@ def run_workers(
     return 0 if 0 in codes else 1
 
 
+def environments(workers: int, gpus_per_trial: int | None) -> list[dict[str, str]]:
+    """Return the environment of each of some workers, with its share of the GPUs and the cores.
+
+    By default all GPUs are divided. A number of threads that this environment sets is kept.
+
+    Raises:
+        UsageError: If there are not enough GPUs.
+    """
+    environment = dict(os.environ)
+    if workers > 1 and not any(name in environment for name in _THREADS):
+        environment[_THREADS[0]] = str(max(1, cores() // workers))
+    shares = share(visible_gpus(), workers, gpus_per_trial)
+    return [{**environment, _DEVICES: ",".join(gpus)} for gpus in shares]
+
+
 def visible_gpus() -> list[str]:
     """Return the names of the GPUs that this process may use, without initializing CUDA."""
-    if (variable := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+    if (variable := os.environ.get(_DEVICES)) is not None:
         return [name.strip() for name in variable.split(",") if name.strip() not in ("", "-1")]
     import torch
 
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-def share(gpus: Sequence[str], workers: int, gpus_per_trial: int | None) -> list[list[str] | None]:
-    """Return each worker's GPUs; None on a machine without GPUs.
+def share(gpus: Sequence[str], workers: int, gpus_per_trial: int | None) -> list[list[str]]:
+    """Return each worker's GPUs. By default all are divided.
 
-    By default all GPUs are divided.
+    Raises:
+        UsageError: If there are not enough.
     """
     if gpus_per_trial is None:
-        if not gpus:
-            return [None] * workers
         each = len(gpus) // workers
-        if not each:
+        if gpus and not each:
             raise UsageError(
                 f"--workers {workers} with {len(gpus)} GPU(s) visible; give fewer workers, "
                 "or --gpus-per-trial 0 for trials on the CPU"
@@ -148,19 +163,14 @@ def share(gpus: Sequence[str], workers: int, gpus_per_trial: int | None) -> list
 class _WorkerProcess:
     """A worker's process, which ends with this one."""
 
-    def __init__(
-        self, study: Study, index: int, devices: Sequence[str] | None, threads: int | None
-    ) -> None:
-        on = f" (GPU {','.join(devices)})" if devices else ""
-        self.name = f"worker {index}{on}"
-        words = [sys.executable, "-m", "lightning_colorize.sweeps.worker"]
-        words += [f"--name={study.sweep.name}"]
-        words += [] if devices is None else ["--devices", ",".join(devices)]
-        words += [] if threads is None else ["--threads", str(threads)]
+    def __init__(self, study: Study, index: int, environment: Mapping[str, str]) -> None:
+        gpus = environment[_DEVICES]
+        self.name = f"worker {index} (GPU {gpus})" if gpus else f"worker {index}"
+        words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", study.sweep.name]
         self._output = TemporaryFile()  # noqa: SIM115, closed by __exit__
         self._read = 0
         # Not an argument, which everybody on the machine could read with its password.
-        self.process = start_process(words, {**os.environ, STUDY: study.url}, self._output)
+        self.process = start_process(words, {**environment, STUDY: study.url}, self._output)
 
     def __enter__(self) -> "_WorkerProcess":
         return self
@@ -214,8 +224,9 @@ class AllocatedWorker:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for name in _TASK_VARIABLES:
             os.environ.pop(name, None)
-        study = open_study(os.environ[STUDY], self.name)
-        code = work(study, WorkerOptions(devices=None if self.sees_gpus else []))
+        if not self.sees_gpus:
+            os.environ[_DEVICES] = ""
+        code = work(open_study(os.environ[STUDY], self.name))
         if time_is_up:
             _requeue(os.environ["SLURM_JOB_ID"])
         if code:

@@ -34,9 +34,6 @@ from lightning_colorize.sweeps.trial import Outcome
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
-RENEW_EVERY = 10.0
-"""Seconds between two renewals of a lease."""
-
 STALE_AFTER = 60.0
 """Seconds without renewal after which a worker is considered dead."""
 

@@ -25,8 +25,6 @@ STUDY = "LIGHTNING_COLORIZE_STUDY"
 """Environment variable with a worker's study: its folder or URL, including the password."""
 
 _OURS = "lightning-colorize"
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_DEVICES = "CUDA_VISIBLE_DEVICES"
 _PR_SET_PDEATHSIG = 1
 _END_OF_OUTPUT = 4096
 # Lines below it may list the accepted values.
@@ -102,29 +100,20 @@ class TrialProcess:
         folder: The run folder, created if missing; output is appended to a file in it.
         start: The working directory.
         sweep: The sweep's name, by which loggers group its trials.
-        devices: The visible GPUs; None for all of this process's.
-        threads: Threads per library, unless the environment sets them; None for all cores.
 
     Raises:
         OSError: If the program cannot be started (`filename` is then the first word), or a folder
             is not usable.
     """
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        folder: Path,
-        start: Path,
-        sweep: str = "",
-        devices: Sequence[str] | None = None,
-        threads: int | None = None,
-    ) -> None:
+    def __init__(self, command: Sequence[str], folder: Path, start: Path, sweep: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._output = folder / OUTPUT
         with self._output.open("ab") as output:
             self._start = output.tell()
-            environment = child_environment(devices, threads)
-            environment |= {TRIAL: str(folder.resolve()), SWEEP: sweep}
+            environment = {**os.environ, TRIAL: str(folder.resolve()), SWEEP: sweep}
+            # It may contain a password.
+            environment.pop(STUDY, None)
             self._process = start_process(command, environment, output, start)
 
     def wait(self, seconds: float) -> int | None:
@@ -166,16 +155,6 @@ class TrialProcess:
             text = output.read().decode(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return ([line for line in lines if _ERROR_LINE.match(line)] or lines or [""])[-1]
-
-
-def child_environment(devices: Sequence[str] | None, threads: int | None) -> dict[str, str]:
-    """Return this environment without the study, for a trial on some GPUs and threads."""
-    environment = {name: value for name, value in os.environ.items() if name != STUDY}
-    if devices is not None:
-        environment[_DEVICES] = ",".join(devices)
-    if threads is not None and not any(name in environment for name in _THREADS):
-        environment[_THREADS[0]] = str(threads)
-    return environment
 
 
 def start_process(

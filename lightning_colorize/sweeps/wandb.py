@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +14,9 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.processes import cores
-from lightning_colorize.sweeps.launch import share, visible_gpus
+from lightning_colorize.sweeps.launch import environments
 from lightning_colorize.sweeps.spec import Sweep
-from lightning_colorize.sweeps.trial import child_environment, start_process
+from lightning_colorize.sweeps.trial import start_process
 from lightning_colorize.sweeps.worker import caught_signals
 
 _WANDB = (sys.executable, "-m", "wandb")
@@ -46,8 +45,7 @@ def run_wandb(
         UsageError: If there are not enough GPUs, or W&B does not accept the sweep: no login, no
             answer within 20 s, or a refused file.
     """
-    shares = share(visible_gpus(), workers, gpus_per_trial)
-    threads = max(1, cores() // workers) if workers > 1 else None
+    shares = environments(workers, gpus_per_trial)
     path, page = create_sweep(sweep)
     say(f"sweep     {path}")
     if page:
@@ -57,7 +55,7 @@ def run_wandb(
     signals: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(caught_signals(signals.append))
-        agents = [stack.enter_context(_agent(words, devices, threads)) for devices in shares]
+        agents = [stack.enter_context(_agent(words, share)) for share in shares]
         forwarded = 0
         while any(agent.poll() is None for agent in agents):
             for _ in signals[forwarded:]:
@@ -108,13 +106,12 @@ def create_sweep(sweep: Sweep) -> tuple[str, str]:
 
 @contextmanager
 def _agent(
-    words: Sequence[str], devices: Sequence[str] | None, threads: int | None
+    words: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    environment = child_environment(devices, threads)
     # The command beside this Python takes precedence, as in the local engine.
     beside = str(Path(sys.executable).parent)
-    environment["PATH"] = os.pathsep.join([beside, environment.get("PATH", os.defpath)])
-    agent = start_process(words, environment)
+    path = os.pathsep.join([beside, environment.get("PATH", os.defpath)])
+    agent = start_process(words, {**environment, "PATH": path})
     try:
         yield agent
     finally:

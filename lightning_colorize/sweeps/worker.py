@@ -1,20 +1,19 @@
 """A worker: takes trials one after the other and runs each as a process."""
 
-import argparse
 import errno
 import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.runs.folder import STOP, is_running
-from lightning_colorize.sweeps.queue import RENEW_EVERY, STALE_AFTER, TakenTrial, TrialQueue
+from lightning_colorize.sweeps.queue import STALE_AFTER, TakenTrial, TrialQueue
 from lightning_colorize.sweeps.study import Study, open_study
 from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun, expand
 
@@ -32,19 +31,17 @@ _RETURNED = Outcome("returned")
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How a worker runs its trials.
+    """Times of a worker, in seconds.
 
     Attributes:
-        devices: The GPUs that trials see; None for all of the worker's.
-        threads: Threads per library of a trial; None for all cores.
-        renew_every: Seconds between two renewals of the lease.
-        grace: Seconds for an interrupted trial to write a checkpoint. A cluster kills 30 s after
-            its signal.
+        renew_every: Between two renewals of the lease of its trial.
+        stale_after: Without a renewal, until another worker's trial is taken over.
+        grace: For an interrupted trial to write a checkpoint. A cluster kills 30 s after its
+            signal.
     """
 
-    devices: Sequence[str] | None = None
-    threads: int | None = None
-    renew_every: float = RENEW_EVERY
+    renew_every: float = 10.0
+    stale_after: float = STALE_AFTER
     grace: float = 25.0
 
 
@@ -62,13 +59,11 @@ def caught_signals(handle: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def work(
-    study: Study, options: WorkerOptions | None = None, stale_after: float = STALE_AFTER
-) -> int:
+def work(study: Study, options: WorkerOptions | None = None) -> int:
     """Run trials until none is left, the sweep is stopped, or a signal arrives.
 
-    Call it in the main thread of a process that does nothing else. After `stale_after` seconds
-    without a renewed lease, another worker's trial is taken over.
+    Call it in the main thread of a process that does nothing else. Trials see its GPUs and its
+    environment.
 
     Returns:
         0, or 130 after SIGINT, 143 after SIGTERM.
@@ -77,16 +72,16 @@ def work(
         WorkError: If the study's database is unreachable for minutes, a trial cannot be started for
             reasons that are not its own, or several in a row failed at their start.
     """
-    worker = _Worker(study, options or WorkerOptions(), stale_after)
+    worker = _Worker(study, options or WorkerOptions())
     with caught_signals(worker.handle):
         return worker.work()
 
 
 class _Worker:
-    def __init__(self, study: Study, options: WorkerOptions, stale_after: float) -> None:
+    def __init__(self, study: Study, options: WorkerOptions) -> None:
         self._study = study
         self._options = options
-        self._queue = TrialQueue(study, stale_after)
+        self._queue = TrialQueue(study, options.stale_after)
         self._failures = 0
         self._signals: list[int] = []
         self._stopped: str | None = None
@@ -194,12 +189,7 @@ class TrialRunner:
         words = expand(self._study.sweep, self._trial.values)
         try:
             process = TrialProcess(
-                words,
-                self._trial.folder,
-                self._study.start,
-                self._study.sweep.name,
-                self._options.devices,
-                self._options.threads,
+                words, self._trial.folder, self._study.start, self._study.sweep.name
             )
         except OSError as error:
             if error.filename != words[0] or error.errno not in _NO_PROGRAM:
@@ -275,20 +265,10 @@ class TrialRunner:
         )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a worker of the study that the environment names; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="name of the sweep")
-    parser.add_argument("--devices", help="GPUs that trials see, comma-separated; '' for none")
-    parser.add_argument("--threads", type=int, help="threads per library of a trial")
-    arguments = parser.parse_args(argv)
-    devices = arguments.devices
-    options = WorkerOptions(
-        devices=None if devices is None else [name for name in devices.split(",") if name],
-        threads=arguments.threads,
-    )
+def main() -> int:
+    """Run a worker of the study in the environment and the sweep named by the first argument."""
     try:
-        return work(open_study(os.environ[STUDY], arguments.name), options)
+        return work(open_study(os.environ[STUDY], sys.argv[1]))
     except (UsageError, WorkError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

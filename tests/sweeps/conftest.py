@@ -49,7 +49,8 @@ def handle(number, frame):
 
 signal.signal(signal.SIGTERM, handle)
 signal.signal(signal.SIGINT, handle)
-append("starts", {"worker": os.getppid(), "pid": os.getpid(), "time": time.time()})
+gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+append("starts", {"worker": os.getppid(), "pid": os.getpid(), "gpus": gpus})
 print("the stub runs with", words)
 first = 0
 if os.path.exists(path("checkpoint")):
@@ -103,10 +104,10 @@ class Worker:
         self._process.join()
 
 
-def be_worker(url, name, options, stale_after, machine):
+def be_worker(url, name, options, machine):
     if machine is not None:
         queue._machine = lambda: machine
-    sys.exit(work(open_study(url, name), options, stale_after))
+    sys.exit(work(open_study(url, name), options))
 
 
 class Engine:
@@ -147,14 +148,14 @@ class Engine:
     def study(self, parameters, url=None, seed=0, **changes):
         return create_study(self.sweep(parameters, **changes), self.folder / "runs", url, seed)
 
-    def work(self, study, renew_every=0.2, stale_after=60.0, grace=5.0):
+    def work(self, study):
         """Be a worker, in this process."""
-        return work(study, WorkerOptions(renew_every=renew_every, grace=grace), stale_after)
+        return work(study, WorkerOptions(renew_every=0.2, grace=5.0))
 
-    def start(self, study, renew_every=0.2, stale_after=60.0, grace=5.0, machine=None):
+    def start(self, study, machine=None, **times):
         """Start a worker in a process of its own, on a machine of that name."""
-        options = WorkerOptions(renew_every=renew_every, grace=grace)
-        worker = Worker(study.url, study.sweep.name, options, stale_after, machine)
+        options = WorkerOptions(**{"renew_every": 0.2, "grace": 5.0} | times)
+        worker = Worker(study.url, study.sweep.name, options, machine)
         self.workers.append(worker)
         return worker
 

@@ -6,14 +6,14 @@ import time
 import pytest
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.launch import run_workers, share, visible_gpus
+from lightning_colorize.sweeps.launch import environments, run_workers, share, visible_gpus
 from lightning_colorize.sweeps.status import rows
 
 
 @pytest.mark.parametrize(
     ("gpus", "workers", "each", "expected"),
     [
-        ("", 2, None, [None, None]),
+        ("", 2, None, [[], []]),
         ("0123", 2, None, [["0", "1"], ["2", "3"]]),
         ("012", 2, None, [["0"], ["1"]]),
         ("0123", 1, None, [["0", "1", "2", "3"]]),
@@ -46,9 +46,19 @@ def test_visible_gpus_from_the_driver(monkeypatch):
     assert visible_gpus() == ["0", "1"]
 
 
+def test_cores_are_divided_unless_the_environment_sets_threads(monkeypatch):
+    monkeypatch.setattr("lightning_colorize.sweeps.launch.cores", lambda: 9)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    assert [each["OMP_NUM_THREADS"] for each in environments(2, 0)] == ["4", "4"]
+    assert "OMP_NUM_THREADS" not in environments(1, 0)[0]
+    monkeypatch.setenv("MKL_NUM_THREADS", "3")
+    assert "OMP_NUM_THREADS" not in environments(2, 0)[0]
+
+
 def test_a_dead_worker_is_reported_and_its_trial_taken_over(engine, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("lightning_colorize.sweeps.launch._TICK_EVERY", 0.0)
     study = engine.study({"x": [1, 2, 3], "seconds": 0.6})
     said, killed = [], []
@@ -63,7 +73,8 @@ def test_a_dead_worker_is_reported_and_its_trial_taken_over(engine, monkeypatch)
     assert said[0].startswith(("worker 1 (GPU 4) died (killed by ", "worker 2 (GPU 6) died ("))
     assert [row.state for row in rows(study)] == ["finished"] * 3
     starts = [engine.starts(study, number) for number in range(3)]
-    assert len({start["worker"] for of_one in starts for start in of_one}) == 2
+    gpus = {(start["worker"], start["gpus"]) for of_one in starts for start in of_one}
+    assert sorted(gpu for _, gpu in gpus) == ["4", "6"]
     assert len(starts[0]) == 2
 
 
@@ -84,7 +95,7 @@ def test_signals_are_forwarded(engine, monkeypatch):
 
 
 def test_last_words_of_a_worker_are_printed(engine):
-    study = engine.study({"x": 1}, name="-mine")  # which is no option of the worker
+    study = engine.study({"x": 1}, name="-mine")  # which looks like an option
     (study.folder / "study.journal").write_text("")
     said = []
     assert run_workers(study, 1, None, say=said.append) == 1
