@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from lightning_colorize.benchmarking.environment import write_report
-from lightning_colorize.sweeps.hyperband import Hyperband, rung_result
+from lightning_colorize.sweeps.hyperband import Hyperband, stop_reason
 
 RESULTS = Path(__file__).parent / "results"
 Goal = Literal["minimize", "maximize"]
@@ -96,7 +96,7 @@ def replay(histories: Sequence[Sequence[float]], goal: Goal, rule: Hyperband) ->
             (
                 n
                 for n in range(1, len(history))
-                if rung_result(history[:n], seen, goal, rule) is not None
+                if stop_reason(history[:n], seen, goal, rule) is not None
             ),
             len(history),
         )

@@ -7,7 +7,6 @@ as W&B's package `sweeps` applies it).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -60,52 +59,32 @@ class Hyperband(BaseModel):
 
     @cached_property
     def bands(self) -> tuple[int, ...]:
-        """Numbers of logged values after which a run is judged, ascending."""
+        """Numbers of logged values after which a run is judged, ascending.
+
+        min_iter, min_iter x eta, min_iter x eta^2 and so on; or max_iter / eta, max_iter / eta^2
+        and so on, s of them; rounded down.
+        """
+        bands: list[int] = []
         if self.min_iter is not None:
-            return bands_from_min(self.min_iter, self.eta)
-        assert self.max_iter is not None
-        assert self.s is not None
-        return bands_from_max(self.max_iter, self.s, self.eta)
+            band: float = self.min_iter
+            while len(bands) < _MOST_BANDS and band < _LAST_BAND:
+                bands.append(int(band))
+                band *= self.eta
+        elif self.max_iter is not None and self.s is not None:
+            band = self.max_iter / self.eta
+            while len(bands) < self.s and band >= 1:
+                bands.append(int(band))
+                band /= self.eta
+        return tuple(sorted(set(bands)))
 
 
-@dataclass(frozen=True)
-class RungResult:
-    """Why a run is stopped: its value at the last band that it has passed is behind."""
-
-    band: int
-    value: float
-    threshold: float
-
-
-def bands_from_min(min_iter: int, eta: float) -> tuple[int, ...]:
-    """Return min_iter, min_iter x eta, min_iter x eta^2 and so on, rounded down."""
-    bands: list[int] = []
-    band: float = min_iter
-    while len(bands) < _MOST_BANDS and band < _LAST_BAND:
-        bands.append(int(band))
-        band *= eta
-    return tuple(sorted(set(bands)))
-
-
-def bands_from_max(max_iter: int, s: int, eta: float) -> tuple[int, ...]:
-    """Return up to s bands below max_iter: max_iter / eta, max_iter / eta^2 and so on."""
-    bands = []
-    band: float = max_iter
-    for _ in range(s):
-        band /= eta
-        if band < 1:
-            break
-        bands.append(int(band))
-    return tuple(sorted(set(bands)))
-
-
-def rung_result(
+def stop_reason(
     history: Sequence[float],
     others: Sequence[Sequence[float]],
     goal: Goal,
     rule: Hyperband,
-) -> RungResult | None:
-    """Judge a run by the histories of all others; None if it continues.
+) -> str | None:
+    """Return why a run is stopped, judged by the histories of all others; None if it continues.
 
     Values that are not finite are ignored.
     """
@@ -120,7 +99,8 @@ def rung_result(
     judged = own[band - 1] if rule.strict else min(own)
     if judged <= threshold:
         return None
-    return RungResult(band, cost(judged, goal), cost(threshold, goal))
+    value, limit = cost(judged, goal), cost(threshold, goal)
+    return f"{value:.5g} is behind {limit:.5g} at validation {band}"
 
 
 def _costs(history: Sequence[float], goal: Goal) -> list[float]:

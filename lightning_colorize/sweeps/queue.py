@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lightning_colorize.sweeps.hyperband import RungResult, rung_result
+from lightning_colorize.sweeps.hyperband import stop_reason
 from lightning_colorize.sweeps.space import combination, sampler_of
 from lightning_colorize.sweeps.storage import answered, first_line
 from lightning_colorize.sweeps.study import (
@@ -157,14 +157,15 @@ class TrialQueue:
         """Store the progress of a trial."""
         self._write(lambda: self._storage.set_trial_user_attr(trial.id, EPOCH, epoch))
 
-    def behind(self, trial: TakenTrial) -> RungResult | None:
-        """Return the rung result that stops a trial; None if it continues."""
+    def stop_reason(self, trial: TakenTrial) -> str | None:
+        """Return why hyperband stops a trial; None if it continues."""
         metric, rule = self._study.sweep.metric, self._study.sweep.early_terminate
         if metric is None or rule is None:
             return None
         histories = [history_of(known) for known in self._retry(self._study.trials)]
         own = histories.pop(trial.number)
-        return rung_result(own, histories, metric.goal, rule)
+        reason = stop_reason(own, histories, metric.goal, rule)
+        return None if reason is None else f"hyperband: {metric.name} {reason}"
 
     @_locked
     def tell(self, trial: TakenTrial, outcome: Outcome) -> bool:

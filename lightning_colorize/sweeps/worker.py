@@ -254,15 +254,10 @@ class TrialRunner:
         return True
 
     def _stop_if_behind(self) -> None:
-        behind = self._queue.behind(self._trial)
-        metric, stop = self._study.sweep.metric, self._trial.folder / STOP
-        if behind is None or metric is None or stop.exists():
-            return
-        write_atomic(
-            stop,
-            f"hyperband: {metric.name} {behind.value:.5g} is behind {behind.threshold:.5g} "
-            f"at validation {behind.band}\n",
-        )
+        reason = self._queue.stop_reason(self._trial)
+        stop = self._trial.folder / STOP
+        if reason is not None and not stop.exists():
+            write_atomic(stop, f"{reason}\n")
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from optuna.trial import FixedTrial
 from scipy.stats import ks_2samp
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.hyperband import rung_result
+from lightning_colorize.sweeps.hyperband import stop_reason
 from lightning_colorize.sweeps.space import combination
 from lightning_colorize.sweeps.spec import parse_sweep
 
@@ -215,8 +215,8 @@ def test_hyperband_stops_the_same_runs_as_wandb(rule, goal):
         theirs = {run.name for run in hyperband_stop_runs(runs, mapping)}
         for number, history in enumerate(histories):
             others = histories[:number] + histories[number + 1 :]
-            result = rung_result(history, others, goal, early)
-            assert (result is not None) == (str(number) in theirs)
+            reason = stop_reason(history, others, goal, early)
+            assert (reason is not None) == (str(number) in theirs)
         stopped += len(theirs)
         judged += len(runs)
     assert 0.05 < stopped / judged < 0.95
