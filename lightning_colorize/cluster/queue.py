@@ -24,7 +24,6 @@ class Queue:
         self._say = say
         self._states: dict[str, str] = {}
         self._left = set(logs)
-        self._gone: list[str] = []
         self._answers = True
 
     @property
@@ -34,7 +33,6 @@ class Queue:
 
     def look(self) -> bool:
         """Report changes; return whether any job is still in the queue."""
-        self._gone = []
         done = _run(["squeue", "--me", "--noheader", "--format=%i|%T|%r|%N"])
         if done.returncode:
             if self._answers:
@@ -49,14 +47,10 @@ class Queue:
                 more = f" on {nodes}" if nodes else "" if why == "None" else f" ({why})"
                 self._say(f"job {job}: {state.lower()}{more}")
             self._states[job] = state
-        self._gone = sorted(self._left - known.keys())
+        for job in sorted(self._left - known.keys()):
+            self._say(f"job {job} has ended; its log: {self._logs[job]}")
         self._left &= known.keys()
         return bool(self._left)
-
-    def say_gone(self) -> None:
-        """Report the jobs that had left the queue at the last check."""
-        for job in self._gone:
-            self._say(f"job {job} has ended; its log: {self._logs[job]}")
 
     def cancel_waiting(self) -> None:
         """Cancel the jobs that have not started."""

@@ -329,8 +329,6 @@ def _follow(
                 if not stopped and trials.stopped():
                     queue.cancel_waiting()
                     stopped = True
-                if not stopped:
-                    queue.say_gone()
                 if not are_jobs_left:
                     tick()
                     if not stopped:

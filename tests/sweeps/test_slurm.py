@@ -233,7 +233,7 @@ def test_a_stopped_sweep_is_followed_until_its_jobs_have_ended(engine, cluster):
     said = []
     assert launch_workers(study, 1, tick=study.stop, say=said.append) == 0
     assert cluster.calls("scancel") == ["--state=PENDING 12"]
-    assert not any("has ended" in line or "no job is left" in line for line in said)
+    assert not any("no job is left" in line for line in said)
 
 
 def test_jobs_that_end_early_are_reported(engine, cluster):
@@ -273,8 +273,9 @@ def test_an_outage_of_slurm_is_survived(engine, cluster):
 
     assert launch_workers(study, 2, tick=tick, say=said.append) == 0
     assert said.count("Slurm does not answer (down); trying again") == 1
+    # Not while Slurm did not answer.
     assert [line for line in said if "has ended" in line] == [
-        f"job 12 has ended; its log: {study.folder}/slurm/12_0_log.out"
+        f"job {job} has ended; its log: {study.folder}/slurm/{job}_0_log.out" for job in (12, 13)
     ]
 
 
