@@ -50,19 +50,6 @@ def on_other_machines(monkeypatch):
     monkeypatch.setattr(queue, "_machine", lambda: None)
 
 
-def test_trials_are_taken_once_up_to_run_cap(study):
-    one, other = TrialQueue(study), elsewhere(study)
-    taken = [worker.take() for worker in (one, other, one)]
-    assert [trial.number for trial in taken] == [0, 1, 2]
-    assert one.take() is None
-    assert other.take() is None
-    assert not one.all_ended()
-    for trial, worker in zip(taken, (one, other, one), strict=True):
-        assert worker.tell(trial, FINISHED)
-    assert one.all_ended()
-    assert one.take() is None
-
-
 @pytest.mark.parametrize("action", ["take", "renew", "tell"])
 def test_changes_under_another_workers_lock_are_seen(study, action):
     one, other = TrialQueue(study), elsewhere(study)

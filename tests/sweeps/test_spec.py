@@ -84,12 +84,6 @@ def test_random_and_grid_need_no_metric():
         assert parse_sweep(mapping, "s.yaml").metric is None
 
 
-def test_hyperband_from_max_iter():
-    rule = {"type": "hyperband", "max_iter": 27, "s": 2}
-    found = parse_sweep(sound(early_terminate=rule), "s").early_terminate
-    assert (found.bands, found.eta, found.strict) == ((3, 9), 3, True)
-
-
 def ending(**rule):
     return {"early_terminate": {"type": "hyperband", **rule}}
 

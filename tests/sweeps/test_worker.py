@@ -132,17 +132,6 @@ def test_trials_of_killed_workers_resume_at_once(engine):
         assert [line["epoch"] for line in engine.validations(study, number)] == list(range(6))
 
 
-def test_an_idle_worker_waits_for_trials_of_others(engine):
-    study = engine.study({"x": 1, "epochs": 3, "seconds": 0.8})
-    first = engine.start(study)
-    engine.until(lambda: engine.starts(study, 0))
-    second = engine.start(study)
-    first.end()
-    assert second.wait(20) == 0
-    assert states(study) == ["finished"]
-    assert engine.starts(study, 0)[-1]["worker"] == second.pid
-
-
 def test_a_suspended_worker_loses_its_trial(engine):
     study = engine.study({"x": 1, "epochs": 6, "seconds": 0.8})
     asleep = engine.start(study, renew_every=0.1)
