@@ -161,18 +161,9 @@ def test_time_limits_and_nothing_else_that_was_not_asked_for(engine, limit, minu
         assert f"--{option}" not in script
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"time": "10:00"}, r"--time 10:00 is no time; write minutes \(240\) or HH:MM:SS"),
-        ({"time": "00:04:00"}, "--time 00:04:00 is too short; give at least 5 min"),
-        ({"extra": {"ntasks_per_node": "2"}}, "--ntasks-per-node is chosen for you"),
-    ],
-)
-def test_invalid_options_are_refused(engine, cluster, options, message):
-    with pytest.raises(UsageError, match=message):
-        launch_workers(engine.study({"x": 1}), 1, Resources(**options))
-    assert not cluster.calls("sbatch")
+def test_a_time_limit_that_leaves_no_time_is_refused(engine):
+    with pytest.raises(UsageError, match="--time 00:04:00 is too short; give at least 5 min"):
+        dry_run(engine.study({"x": 1}), time="00:04:00")
 
 
 def test_a_refused_job_cancels_the_others(engine, cluster, capfd):
