@@ -103,7 +103,7 @@ def test_seeds_that_are_missing_are_counted():
 UNIFORM = {"x": {"min": 0.0, "max": 1.0}}
 PSNR = Metric(name="val/psnr", goal="maximize")
 ERROR = Metric(name="val/ciede2000", goal="minimize")
-ROW = TrialRow(0, "finished", {"x": 1}, 22.0, 0, None, Path("folder"), 1.0, [])
+ROW = a_row(0, 22.0, x=1)
 
 
 def place(*rows, goal="maximize"):
@@ -146,11 +146,7 @@ def test_not_beaten_names_the_best_baseline(metric, baselines, said):
 
 
 def test_not_beaten_compares_the_mean_over_seeds():
-    rows = [
-        replace(ROW, number=seed, value=value, values={"x": 1, "seed_everything": seed})
-        for seed, value in enumerate([22.0, 24.0])
-    ]
-    said = not_beaten(place(*rows), PSNR, {"lut": 23.5})
+    said = not_beaten(place(*seeds(0, [22.0, 24.0], x=1)), PSNR, {"lut": 23.5})
     assert said == "the best configuration does not beat lut: val/psnr 23.00, lut 23.50"
 
 
