@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,7 @@ def _json(study: Study, table: Sequence[TrialRow]) -> str:
     content = {
         "name": study.sweep.name,
         "method": study.sweep.method,
-        "metric": None if metric is None else {"name": metric.name, "goal": metric.goal},
-        "trials": [
-            {
-                **{name: getattr(row, name) for name in _COLUMNS},
-                "values": row.values,
-                "history": row.history,
-            }
-            for row in table
-        ],
+        "metric": None if metric is None else metric.model_dump(),
+        "trials": [asdict(row) for row in table],
     }
     return json.dumps(content, indent=1, default=str) + "\n"
