@@ -166,6 +166,10 @@ class ColorizationDataModule(LightningDataModule):
             self._images[split] = self._cached(split, self._splits[split])
         return self._images[split]
 
+    def originals(self, split: Split) -> ImageSet:
+        """Return a split's images as the source has them, whole and not cached."""
+        return self._splits[split]
+
     def loader(self, split: Split) -> ImageLoader:
         """Return a loader of uint8 batches, shuffled for training."""
         training = split == "train"

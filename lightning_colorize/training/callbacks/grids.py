@@ -1,84 +1,61 @@
 """Validation images of each epoch, and those of the best epoch."""
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
-from torchvision.utils import make_grid
+from torch.nn import functional as F
 
-from lightning_colorize.color import ColorBatch, fit_gamut, to_rgb
+from lightning_colorize.color import fit_gamut, to_lab, to_rgb
+from lightning_colorize.data import ColorizationDataModule
+from lightning_colorize.data.dataset import resize_short_side
+from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.images import ImageSet
 from lightning_colorize.metrics import per_image
+from lightning_colorize.tasks.prediction import seen_side
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
-from lightning_colorize.training.loggers import BestImage, log_best_images, log_images
+from lightning_colorize.training.loggers import BestImage, ImageArray, log_best_images, log_images
+from lightning_colorize.training.loggers.base import as_image
 
 
 class ImageGrids(Callback):
-    """Logs a grid of validation images, one per row: grey, prediction, truth.
+    """Logs a grid of whole validation images, one per row: grey, prediction, truth.
 
     The images of the best epoch are also saved one by one, with their color differences. Runs on
-    the same data and with the same number of processes show the same images.
+    the same data show the same images.
     """
 
     def __init__(self, count: int = 8, every_n_epochs: int = 1) -> None:
         self.count = count
         self.every_n_epochs = every_n_epochs
-        self._shown: list[_Shown] = []
-        self._seen = 0
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Tensor,  # type: ignore[override]
-        batch: ColorBatch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Draw images spread over the split, as neighbors by name are often similar."""
-        if not trainer.is_global_zero or trainer.sanity_checking:
-            return
-        indices = range(self._seen, self._seen + len(batch))
-        self._seen += len(batch)
-        loader: Any = trainer.val_dataloaders
-        step = max(1, len(loader.dataset) // trainer.world_size // self.count)
-        free = self.count - len(self._shown)
-        shown = [i for i, index in enumerate(indices) if index % step == 0][:free]
-        if shown:
-            images = batch.L[shown], outputs[shown], batch.ab[shown]
-            names = [batch.names[i] for i in shown]
-            rows, differences = grid_rows(*images).cpu(), per_image(*images)["ciede2000"]
-            self._shown += map(_Shown, names, rows, differences.tolist())
+        self._images: list[tuple[str, Tensor]] | None = None
+        self._colored: list[BestImage] = []
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the grid."""
-        if self._shown and self._is_due(trainer):
-            rows = [image.row for image in self._shown]
-            grid = make_grid(rows, nrow=1, padding=2, pad_value=255)
+        """Color the images and log the grid."""
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        if self._images is None:
+            data: ColorizationDataModule = trainer.datamodule  # type: ignore[attr-defined]
+            self._images = list(_spread(data.originals("val"), self.count, data.size))
+        # A compiled network would be compiled again for each shape.
+        with torch.compiler.set_stance("force_eager"):
+            self._colored = [_colored(pl_module, name, rgb) for name, rgb in self._images]
+        if self._colored and self._is_due(trainer):
+            grid = _stack([image.row for image in self._colored])
             log_images(trainer.loggers, "val/grid", grid, trainer.global_step)
-        self._seen = 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the images if this epoch is the best so far."""
         # In all processes, as they decide this together.
-        if not trainer.sanity_checking and _is_best(trainer) and self._shown:
-            images = [
-                BestImage(name, row.movedim(0, -1).numpy(), ciede2000)
-                for name, row, ciede2000 in self._shown
-            ]
-            log_best_images(trainer.loggers, images)
-        self._shown = []
+        if not trainer.sanity_checking and _is_best(trainer) and self._colored:
+            log_best_images(trainer.loggers, self._colored)
 
     def _is_due(self, trainer: Trainer) -> bool:
         epoch = trainer.current_epoch + 1
         last = trainer.should_stop or epoch == trainer.max_epochs
         return last or epoch % self.every_n_epochs == 0
-
-
-class _Shown(NamedTuple):
-    name: str
-    row: Tensor
-    ciede2000: float
 
 
 def _is_best(trainer: Trainer) -> bool:
@@ -90,16 +67,47 @@ def _is_best(trainer: Trainer) -> bool:
     return best.check_monitor_top_k(trainer, trainer.callback_metrics.get(best.monitor))
 
 
-def grid_rows(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
-    """Return grey, prediction and truth of each image side by side.
+def _spread(images: ImageSet, count: int, size: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield images spread over a set, as neighbors by name are often similar.
+
+    Corrupt images are missing; the loader reports them.
+    """
+    for index in range(0, len(images), max(1, len(images) // count))[:count]:
+        try:
+            rgb = images.read(index, size)
+        except ImageError:
+            continue
+        yield images.name(index), resize_short_side(rgb, seen_side(*rgb.shape[1:], size))
+
+
+def _colored(task: LightningModule, name: str, rgb: Tensor) -> BestImage:
+    """Color an image, (3, H, W) uint8."""
+    L, ab = to_lab(rgb.unsqueeze(0).to(task.device))
+    ab_hat = task(L)
+    row = as_image(grid_row(L, ab_hat, ab))
+    return BestImage(name, row, per_image(L, ab_hat, ab)["ciede2000"].item())
+
+
+def grid_row(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
+    """Return grey, prediction and truth of an image side by side.
 
     Args:
-        L: (B, 1, H, W) in [0, 100].
-        ab_hat: (B, 2, H, W) in LAB units, predicted.
-        ab: (B, 2, H, W) in LAB units, true.
+        L: (1, 1, H, W) in [0, 100].
+        ab_hat: (1, 2, H, W) in LAB units, predicted.
+        ab: (1, 2, H, W) in LAB units, true.
 
     Returns:
-        (B, 3, H, 3 W), uint8.
+        (3, H, 3 W), uint8.
     """
     images = [to_rgb(L, color) for color in (torch.zeros_like(ab), fit_gamut(L, ab_hat), ab)]
-    return (torch.cat(images, dim=3) * 255).round().to(torch.uint8)
+    return (torch.cat(images, dim=3)[0] * 255).round().to(torch.uint8)
+
+
+def _stack(rows: Sequence[ImageArray]) -> Tensor:
+    """Return rows of several widths below each other on white: (3, H, W), uint8."""
+    widest = max(row.shape[1] for row in rows)
+    padded = [
+        F.pad(torch.from_numpy(row).movedim(-1, 0), (2, 2 + widest - row.shape[1], 2, 2), value=255)
+        for row in rows
+    ]
+    return torch.cat(padded, dim=1)
