@@ -8,15 +8,16 @@
 `systems` trains the published systems and photos_cpu under equal conditions, one after the other,
 and measures their last weights on FOLDER's test split (benchmarks/results/systems.json). Run it
 again to continue: systems in the result are skipped, an interrupted training is resumed.
-`compare` measures existing runs (benchmarks/results/photos_cpu.json) and draws their curves.
+`compare` measures existing runs (benchmarks/results/photos_cpu.json).
 `quickstart` draws the test image and the validation regions of the quickstart. `gans` measures
-systems over seeds (benchmarks/results/gans.json). Pictures go to docs/images/ and show
+systems over seeds (benchmarks/results/gans.json). Images go to docs/images/ and show
 scikit-image's photographs, which are in the public domain, never images of FOLDER.
 """
 
 import argparse
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -27,10 +28,11 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.io import write_png
-from torchvision.transforms.v2.functional import resize
+from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.color import to_lab, to_rgb
@@ -55,7 +57,6 @@ SYSTEMS = (
 # A short budget ends before the experiment's ten epochs of the generator alone.
 OWN_SETTINGS = {"cgan_staged": {"model.generator_epochs": "4", "model.discriminator_epochs": "1"}}
 RESAMPLES = 2000
-CURVES = ("val/psnr", "val/ciede2000", "val/colorfulness_ratio", "val/ab_corr")
 
 
 def main() -> None:
@@ -78,7 +79,7 @@ def main() -> None:
     )
     trained.add_argument("--only", nargs="+", choices=SYSTEMS, default=SYSTEMS)
     trained.add_argument("--result", type=Path, default=ROOT / "benchmarks/results/systems.json")
-    trained.add_argument("--picture", type=Path, default=IMAGES / "systems.png")
+    trained.add_argument("--image", type=Path, default=IMAGES / "systems.png")
     trained.set_defaults(do=train_systems)
     compared = commands.add_parser("compare")
     compared.add_argument("runs", nargs="+", metavar="NAME=RUN")
@@ -107,7 +108,7 @@ def train_systems(args: argparse.Namespace) -> None:
         if any(report[name] != value for name, value in conditions.items()):
             sys.exit(f"{args.result} was made under other conditions; give another --result")
     # Paths of this machine are nobody's business.
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[2:]]
+    words = [re.sub(r"(?<![^=])/\S*/", "", word) for word in sys.argv[2:]]
     command = " ".join(["python benchmarks/photos.py systems", *words])
     for name in args.only:
         if name in report["systems"]:
@@ -125,9 +126,9 @@ def train_systems(args: argparse.Namespace) -> None:
         args.result.parent.mkdir(parents=True, exist_ok=True)
         write_report(args.result, command, report)
         print(f"{name}: written to {args.result}", flush=True)
-    runs = [run_folder(name, args) for name in SYSTEMS if name in report["systems"]]
-    args.picture.parent.mkdir(parents=True, exist_ok=True)
-    draw_public([load_model(run / LAST) for run in runs], args.picture, side=128)
+    runs = {name: run_folder(name, args) for name in SYSTEMS if name in report["systems"]}
+    args.image.parent.mkdir(parents=True, exist_ok=True)
+    draw_public({name: load_model(run / LAST) for name, run in runs.items()}, args.image, side=128)
 
 
 def settings_of(name: str, download: bool, given: list[str]) -> tuple[dict[str, str], str | None]:
@@ -228,14 +229,13 @@ def intervals_of(
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Write the table and the curves, and draw the public photographs colored by each run."""
+    """Write the table, and draw the public photographs colored by each run."""
     runs = {name: Path(folder) for name, _, folder in (run.partition("=") for run in args.runs)}
     # The weights at the end of the budget: nothing is selected by a metric.
     tasks = {name: load_model(folder / LAST) for name, folder in runs.items()}
     report = measure(tasks, args.data) | {"runs": {n: account(f) for n, f in runs.items()}}
     write_report(ROOT / "benchmarks" / "results" / "photos_cpu.json", args.command, report)
-    draw_curves(runs)
-    draw_public(tasks.values(), IMAGES / "results.png")
+    draw_public(tasks, IMAGES / "photos_cpu.png")
 
 
 def compare_systems(args: argparse.Namespace) -> None:
@@ -270,7 +270,7 @@ def compare_systems(args: argparse.Namespace) -> None:
         "images": measured["images"],
     }
     write_report(ROOT / "benchmarks" / "results" / "gans.json", args.command, report)
-    draw_public([tasks[f"{name} 0"] for name in systems], IMAGES / "gans.png")
+    draw_public({name: tasks[f"{name} 0"] for name in systems}, IMAGES / "gans.png")
 
 
 def last_epochs_mean(run: Path, name: str) -> float | None:
@@ -281,13 +281,29 @@ def last_epochs_mean(run: Path, name: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def draw_public(tasks: Iterable[ColorizationModel], file: Path, side: int = 160) -> None:
+def draw_public(tasks: dict[str, ColorizationModel], file: Path, side: int = 160) -> None:
     """Draw four public-domain photographs: grey, colored by each network, truth."""
     whole = [
         EmbeddedSource(held_out=name).splits(None)["test"].read(0)
         for name in ("astronaut", "chelsea", "coffee", "rocket")
     ]
-    write_png(side_by_side(whole, tasks, side), str(file))
+    write_png(
+        torch.cat([titles(tasks, side), side_by_side(whole, tasks.values(), side)], dim=1),
+        str(file),
+    )
+
+
+def titles(names: Iterable[str], side: int) -> Tensor:
+    """Return the titles of columns `side` pixels wide: grey, names, original; (3, H, W), uint8."""
+    font = ImageFont.load_default(12)
+    columns = []
+    for name in ("grey", *names, "original"):
+        title = Image.new("RGB", (side + 4, 36), "white")
+        lines = name.replace("_", "\n", 1)
+        draw = ImageDraw.Draw(title)
+        draw.multiline_text((side / 2, 18), lines, "black", font, "mm", align="center")
+        columns.append(pil_to_tensor(title))
+    return F.pad(torch.cat(columns, dim=2), (4, 0), value=255)
 
 
 def draw_quickstart(args: argparse.Namespace) -> None:
@@ -316,24 +332,6 @@ def account(run: Path) -> dict[str, Any]:
     result = RunResult.read(run)
     names = ("epochs", "images_seen", "seconds", "images_per_second", "parameters")
     return {name: getattr(result, name) for name in names}
-
-
-def draw_curves(runs: dict[str, Path]) -> None:
-    """Draw validation metrics over epochs."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, len(CURVES), figsize=(12, 2.6), layout="constrained")
-    for name, run in runs.items():
-        with (run / METRICS).open() as file:
-            rows = [row for row in csv.DictReader(file) if row["val/psnr"]]
-        epochs = [int(row["epoch"]) + 1 for row in rows]
-        for axis, metric in zip(axes, CURVES, strict=True):
-            axis.plot(epochs, [float(row[metric]) for row in rows], label=name)
-    for axis, metric in zip(axes, CURVES, strict=True):
-        axis.set(title=metric, xlabel="epoch")
-        axis.grid(alpha=0.3)
-    axes[0].legend(frameon=False)
-    figure.savefig(IMAGES / "photos_cpu.png", dpi=110)
 
 
 def side_by_side(

@@ -4,6 +4,7 @@
     python benchmarks/tables.py --check  exit code 1 if a document says something else
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a file of results.
+`<!-- table: systems NAME -->` contains one of the systems and the baselines.
 """
 
 import argparse
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("[!_]*/*.md")))
 
-_MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_MARKED = re.compile(r"(<!-- table: (\w+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -329,7 +330,7 @@ def render(text: str, results: Path = RESULTS) -> str:
     """
 
     def replaced(match: re.Match[str]) -> str:
-        start, name, end = match.groups()
+        start, name, system, end = match.groups()
         if name not in TABLES:
             raise ValueError(f"there is no table {name}, only {', '.join(TABLES)}")
         path = results / f"{name}.json"
@@ -340,6 +341,8 @@ def render(text: str, results: Path = RESULTS) -> str:
         report = json.loads(path.read_text())
         if report.get("toy"):
             raise ValueError(f"{path.name} is of a toy size, which says nothing")
+        if system is not None:
+            report["systems"] = {system: report["systems"][system]}
         return f"{start}\n{TABLES[name](report)}{origin(report)}\n{end}"
 
     rendered, count = _MARKED.subn(replaced, text)
