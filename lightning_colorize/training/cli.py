@@ -240,6 +240,7 @@ class ColorizeCLI(LightningCLI):
         """Return the callbacks that write to the run folder or stop the run early."""
         options: RunOptions = self.config_init.run
         callbacks: list[Callback] = []
+        self.best = BestCheckpoint(self.folder, options.monitor, options.mode)
         if options.monitor is not None and options.patience is not None:
             callbacks.append(
                 EarlyStopping(
@@ -253,11 +254,10 @@ class ColorizeCLI(LightningCLI):
         if isinstance(self.model, CGANTask) and options.health != "off":
             callbacks.append(GANHealth(stop=options.health == "stop"))
         if options.grid_images:
-            callbacks.append(ImageGrids(options.grid_images, options.grid_every_n_epochs))
+            grids = ImageGrids(self.best, options.grid_images, options.grid_every_n_epochs)
+            callbacks.append(grids)
         if options.predict_dir is not None:
             callbacks.append(PredictFolder(Path(options.predict_dir), self.datamodule.size))
-        chosen_by = (options.monitor, options.mode)
-        self.best = BestCheckpoint(self.folder, *chosen_by)
         last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
         self.stop = GracefulStop(last)
         throughput = Throughput()
@@ -266,7 +266,7 @@ class ColorizeCLI(LightningCLI):
             *callbacks,
             throughput,
             Validations(self.folder),
-            ResultWriter(self.folder, baselines, throughput, *chosen_by, options.test),
+            ResultWriter(self.folder, baselines, throughput, self.best, options.test),
             FinalValidation(),
             self.best,
             last,

@@ -18,9 +18,15 @@ class ImageGrids(Callback):
 
     The images of the best epoch are also saved one by one, with their color differences. Runs on
     the same data and with the same number of processes show the same images.
+
+    Args:
+        best: Chooses the best epoch.
+        count: Number of images.
+        every_n_epochs: Epochs between grids; the last epoch always has one.
     """
 
-    def __init__(self, count: int = 8, every_n_epochs: int = 1) -> None:
+    def __init__(self, best: BestCheckpoint, count: int, every_n_epochs: int = 1) -> None:
+        self.best = best
         self.count = count
         self.every_n_epochs = every_n_epochs
         self._shown: list[_Shown] = []
@@ -60,8 +66,7 @@ class ImageGrids(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the images if this epoch is the best so far."""
-        # In all processes, as they decide this together.
-        if not trainer.sanity_checking and _is_best(trainer) and self._shown:
+        if not trainer.sanity_checking and self.best.is_best(trainer) and self._shown:
             images = [
                 BestImage(name, row.movedim(0, -1).numpy(), ciede2000)
                 for name, row, ciede2000 in self._shown
@@ -79,15 +84,6 @@ class _Shown(NamedTuple):
     name: str
     row: Tensor
     ciede2000: float
-
-
-def _is_best(trainer: Trainer) -> bool:
-    """Return whether best.ckpt is about to be written; Lightning calls checkpoints last."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    best = next(callback for callback in callbacks if isinstance(callback, BestCheckpoint))
-    if best.monitor is None:
-        return True
-    return best.check_monitor_top_k(trainer, trainer.callback_metrics.get(best.monitor))
 
 
 def grid_rows(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:

@@ -84,16 +84,10 @@ def test_they_are_shown_every_so_many_epochs_and_at_the_end(monkeypatch, tmp_pat
         "lightning_colorize.training.callbacks.grids.log_images",
         lambda loggers, name, image, step: logged.append((step, image.shape)),
     )
-    grids = ImageGrids(count=3, every_n_epochs=every)
+    grids = ImageGrids(BestCheckpoint(tmp_path, None, "max"), count=3, every_n_epochs=every)
     batch = ColorBatch(L=images()[0], ab=images()[2], names=["a", "b"])
     for epoch in range(7):
-        trainer = fake_trainer(
-            6,
-            current_epoch=epoch,
-            max_epochs=7,
-            callbacks=[BestCheckpoint(tmp_path, None, "max")],
-            global_step=epoch + 1,
-        )
+        trainer = fake_trainer(6, current_epoch=epoch, max_epochs=7, global_step=epoch + 1)
         for number in range(3):
             grids.on_validation_batch_end(trainer, None, images()[1], batch, number)
         grids.on_validation_epoch_end(trainer, None)
@@ -102,7 +96,7 @@ def test_they_are_shown_every_so_many_epochs_and_at_the_end(monkeypatch, tmp_pat
     assert {shape for _, shape in logged} == {(3, 3 * (6 + 2) + 2, 15 + 4)}
 
 
-def test_they_come_from_all_over_the_split(monkeypatch):
+def test_they_come_from_all_over_the_split(monkeypatch, tmp_path):
     logged = []
     monkeypatch.setattr(
         "lightning_colorize.training.callbacks.grids.log_images",
@@ -110,7 +104,7 @@ def test_they_come_from_all_over_the_split(monkeypatch):
     )
     trainer = fake_trainer(10, max_epochs=1, global_step=1)
     L, ab_hat, ab = images(count=10)
-    grids = ImageGrids(count=3)
+    grids = ImageGrids(BestCheckpoint(tmp_path, None, "max"), count=3)
     for start, stop in ((0, 4), (4, 8), (8, 10)):
         part = slice(start, stop)
         batch = ColorBatch(L[part], ab[part], [f"{i}.jpg" for i in range(start, stop)])
@@ -133,15 +127,13 @@ def test_grids_of_the_best_epoch_are_not_deleted(monkeypatch, tmp_path, mode, mo
     )
     best = BestCheckpoint(tmp_path, monitor, mode)
     strategy = SimpleNamespace(reduce_boolean_decision=lambda decision: decision)
-    grids = ImageGrids(count=2, every_n_epochs=100)
+    grids = ImageGrids(best, count=2, every_n_epochs=100)
     L, ab_hat, ab = images()
     scores_so_far = []
     for score in (20.0, 21.0, 19.0, 22.0):
         scores_so_far.append(score)
         metrics = {"val/psnr": torch.tensor(score)}
-        trainer = fake_trainer(
-            2, callbacks=[best], callback_metrics=metrics, strategy=strategy, max_epochs=-1
-        )
+        trainer = fake_trainer(2, callback_metrics=metrics, strategy=strategy, max_epochs=-1)
         grids.on_validation_batch_end(trainer, None, ab_hat, ColorBatch(L, ab, ["a", "b"]), 0)
         grids.on_validation_epoch_end(trainer, None)
         grids.on_validation_end(trainer, None)
