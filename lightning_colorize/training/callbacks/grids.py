@@ -1,6 +1,7 @@
 """Validation images of each epoch, and those of the best epoch."""
 
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -10,7 +11,9 @@ from torchvision.utils import make_grid
 from lightning_colorize.color import ColorBatch, fit_gamut, to_rgb
 from lightning_colorize.metrics import per_image
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
-from lightning_colorize.training.loggers import BestImage, log_best_images, log_images
+from lightning_colorize.training.loggers import log_images
+from lightning_colorize.training.loggers.base import as_image
+from lightning_colorize.training.loggers.image_files import BestImage, write_best_images
 
 
 class ImageGrids(Callback):
@@ -29,7 +32,7 @@ class ImageGrids(Callback):
         self.best = best
         self.count = count
         self.every_n_epochs = every_n_epochs
-        self._shown: list[_Shown] = []
+        self._shown: list[BestImage] = []
         self._seen = 0
 
     def on_validation_batch_end(
@@ -53,13 +56,13 @@ class ImageGrids(Callback):
         if shown:
             images = batch.L[shown], outputs[shown], batch.ab[shown]
             names = [batch.names[i] for i in shown]
-            rows, differences = grid_rows(*images).cpu(), per_image(*images)["ciede2000"]
-            self._shown += map(_Shown, names, rows, differences.tolist())
+            rows, differences = map(as_image, grid_rows(*images)), per_image(*images)["ciede2000"]
+            self._shown += map(BestImage, names, rows, differences.tolist())
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the grid."""
         if self._shown and self._is_due(trainer):
-            rows = [image.row for image in self._shown]
+            rows = [torch.from_numpy(image.row).movedim(-1, 0) for image in self._shown]
             grid = make_grid(rows, nrow=1, padding=2, pad_value=255)
             log_images(trainer.loggers, "val/grid", grid, trainer.global_step)
         self._seen = 0
@@ -67,23 +70,13 @@ class ImageGrids(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the images if this epoch is the best so far."""
         if not trainer.sanity_checking and self.best.is_best(trainer) and self._shown:
-            images = [
-                BestImage(name, row.movedim(0, -1).numpy(), ciede2000)
-                for name, row, ciede2000 in self._shown
-            ]
-            log_best_images(trainer.loggers, images)
+            write_best_images(Path(trainer.default_root_dir), self._shown)
         self._shown = []
 
     def _is_due(self, trainer: Trainer) -> bool:
         epoch = trainer.current_epoch + 1
         last = trainer.should_stop or epoch == trainer.max_epochs
         return last or epoch % self.every_n_epochs == 0
-
-
-class _Shown(NamedTuple):
-    name: str
-    row: Tensor
-    ciede2000: float
 
 
 def grid_rows(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:

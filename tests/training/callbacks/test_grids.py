@@ -35,7 +35,7 @@ def test_a_row_is_grey_prediction_truth():
 def fake_trainer(images, **more):
     """What the callback asks of a Trainer, with so many validation images."""
     defaults = {"current_epoch": 0, "should_stop": False, "is_global_zero": True, "loggers": []}
-    defaults |= {"sanity_checking": False, "world_size": 1}
+    defaults |= {"sanity_checking": False, "world_size": 1, "default_root_dir": ""}
     loader = SimpleNamespace(dataset=range(images))
     return SimpleNamespace(val_dataloaders=loader, **defaults | more)
 
@@ -87,7 +87,8 @@ def test_they_are_shown_every_so_many_epochs_and_at_the_end(monkeypatch, tmp_pat
     grids = ImageGrids(BestCheckpoint(tmp_path, None, "max"), count=3, every_n_epochs=every)
     batch = ColorBatch(L=images()[0], ab=images()[2], names=["a", "b"])
     for epoch in range(7):
-        trainer = fake_trainer(6, current_epoch=epoch, max_epochs=7, global_step=epoch + 1)
+        run = {"current_epoch": epoch, "max_epochs": 7, "default_root_dir": tmp_path}
+        trainer = fake_trainer(6, **run, global_step=epoch + 1)
         for number in range(3):
             grids.on_validation_batch_end(trainer, None, images()[1], batch, number)
         grids.on_validation_epoch_end(trainer, None)
@@ -122,8 +123,8 @@ def test_they_come_from_all_over_the_split(monkeypatch, tmp_path):
 def test_grids_of_the_best_epoch_are_not_deleted(monkeypatch, tmp_path, mode, monitor, kept):
     logged = []
     monkeypatch.setattr(
-        "lightning_colorize.training.callbacks.grids.log_best_images",
-        lambda loggers, best: logged.append((len(scores_so_far) - 1, best)),
+        "lightning_colorize.training.callbacks.grids.write_best_images",
+        lambda folder, best: logged.append((len(scores_so_far) - 1, best)),
     )
     best = BestCheckpoint(tmp_path, monitor, mode)
     strategy = SimpleNamespace(reduce_boolean_decision=lambda decision: decision)
