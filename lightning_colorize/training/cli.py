@@ -203,7 +203,8 @@ class ColorizeCLI(LightningCLI):
                 if not self.resumed:
                     begin(self.folder, self.config_init.run.auto_resume)
             if config.logger is None:
-                config.logger = self._loggers()
+                step = checkpoint_step(self.folder / LAST) if self.resumed else None
+                config.logger = build_loggers(self.folder, self.config_init.run.loggers, step)
             if config.logger:
                 callbacks.insert(2, LearningRateMonitor())
         # Ours first: they run while averaged weights are still in place after a validation.
@@ -226,10 +227,6 @@ class ColorizeCLI(LightningCLI):
             raise UsageError(
                 f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}"
             )
-
-    def _loggers(self) -> Any:
-        step = checkpoint_step(self.folder / LAST) if self.resumed else None
-        return build_loggers(self.folder, self.config_init.run.loggers, step)
 
     def _writing_callbacks(self, baselines: BaselineMetrics) -> list[Callback]:
         """Return the callbacks that write to the run folder or stop the run early."""

@@ -7,7 +7,10 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightning_colorize.runs.folder import BEST, LAST
-from lightning_colorize.training.callbacks import AtomicCheckpointIO, with_atomic_checkpoints
+from lightning_colorize.training.callbacks.checkpoint_file import (
+    AtomicCheckpointIO,
+    with_atomic_checkpoints,
+)
 
 
 def write_half(checkpoint, file):

@@ -16,7 +16,6 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import backend_context as hparams_context
 
 from lightning_colorize.training.loggers import (
-    LoggerOptions,
     build_loggers,
     close_loggers,
     describe_loggers,
@@ -28,6 +27,7 @@ from lightning_colorize.training.loggers.image_files import (
     read_best_images,
     write_best_images,
 )
+from lightning_colorize.training.options import LoggerOptions
 
 _LOCAL = LoggerOptions(wandb="disabled")
 
