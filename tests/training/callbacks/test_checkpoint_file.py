@@ -31,21 +31,6 @@ def test_failed_write_keeps_the_previous_file(tmp_path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
 
 
-def test_previous_file_exists_until_the_new_one_is_complete(tmp_path, monkeypatch):
-    path = tmp_path / "last.ckpt"
-    io = AtomicCheckpointIO()
-    io.save_checkpoint({"step": 1}, path)
-    save = torch.save
-
-    def look(checkpoint, file):
-        save(checkpoint, file)
-        assert torch.load(path, weights_only=True) == {"step": 1}
-
-    monkeypatch.setattr(torch, "save", look)
-    io.save_checkpoint({"step": 2}, path)
-    assert torch.load(path, weights_only=True) == {"step": 2}
-
-
 def test_configured_checkpoint_io_is_used():
     own = TorchCheckpointIO()
     assert with_atomic_checkpoints(own) == [own]
