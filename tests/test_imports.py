@@ -2,11 +2,8 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
-
-from lightning_colorize.cli import COMMANDS
 
 HEAVY = (
     *("torch", "pytorch_lightning", "torchvision", "torchmetrics", "kornia", "timm", "wandb"),
@@ -38,35 +35,19 @@ print("through")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [None, *COMMANDS])
-def test_the_help_is_there_at_once(name):
-    words = [sys.executable, "-m", "lightning_colorize", *([name] if name else []), "--help"]
-    seconds = []
-    for _ in range(3):
-        start = time.monotonic()
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
-        seconds.append(time.monotonic() - start)
-        assert done.stdout.startswith(f"usage: lightning-colorize {name or 'COMMAND'}")
-    assert min(seconds) < 1
-
-
-@pytest.mark.slow
 def test_the_full_help_of_fit_imports_little_beside_lightning():
     code = """
-import sys, time
+import sys
 from pytorch_lightning.cli import LightningCLI
-lightnings, before = set(sys.modules), time.process_time()
+lightnings = set(sys.modules)
 from lightning_colorize.cli import main
 assert main(["fit", "--help", "all"]) == 0
 ours = {name.partition(".")[0] for name in set(sys.modules) - lightnings}
 needless = ours & {"timm", "wandb", "huggingface_hub", "pandas", "matplotlib"}
 assert not needless, needless
-print(time.process_time() / before)
 """
     done = run_python(code)
     assert done.returncode == 0, done.stderr
-    # Measured: 1.1; it was 1.3 with timm, which imports wandb too.
-    assert float(done.stdout.splitlines()[-1]) < 1.2
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument(
         "--json", type=expanded_path, metavar="FILE", help="also write the list as JSON"
     )
-    listing.add_argument(
-        "--all-keys",
-        action="store_true",
-        help="show all settings that differ, including names, paths and seeds",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     runs = [RunRecord(folder) for folder in folders]
     metric = find_metric(runs, args.sort) if args.sort else _METRIC
     runs = rank(runs, metric)
-    differing = differences(runs, everything=args.all_keys)
+    differing = differences(runs)
     _print_table(runs, metric, differing)
     if args.json is not None:
         write_atomic(args.json, json.dumps(_as_json(runs, metric, differing), indent=2) + "\n")

@@ -33,14 +33,10 @@ def find_metric(runs: Sequence[RunRecord], name: str) -> str:
     raise UsageError(f"no run has the metric {name}; available: {', '.join(known) or 'none'}")
 
 
-def differences(
-    runs: Sequence[RunRecord], *, everything: bool = False
-) -> dict[str, list[str | None]]:
+def differences(runs: Sequence[RunRecord]) -> dict[str, list[str | None]]:
     """Return the settings that differ between runs, by dotted name, the most varied first.
 
-    Args:
-        runs: The runs.
-        everything: Include names, paths and seeds.
+    Names, paths and seeds do not count.
 
     Returns:
         For each name its value in every run as YAML, None where the run does not have it.
@@ -49,7 +45,7 @@ def differences(
     names = dict.fromkeys(name for config in configs for name in config)
     varied: dict[str, list[str | None]] = {}
     for name in names:
-        if not everything and (name.startswith("run.") or name.rpartition(".")[2] in _LOCATIONS):
+        if name.startswith("run.") or name.rpartition(".")[2] in _LOCATIONS:
             continue
         values = [config.get(name, _MISSING) for config in configs]
         # A run whose configuration cannot be read does not count.

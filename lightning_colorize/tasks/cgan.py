@@ -27,8 +27,8 @@ from lightning_colorize.networks.decoders.unet import UNetDecoder
 from lightning_colorize.tasks import gan_settings
 from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.base import ColorizationTask
+from lightning_colorize.tasks.checkpoint import load_network
 from lightning_colorize.tasks.gan_settings import Stage, stage_of
-from lightning_colorize.tasks.initialization import load_network
 from lightning_colorize.tasks.optimization import (
     OptimizerFactory,
     SchedulerFactory,

@@ -1,4 +1,4 @@
-"""A task from a checkpoint: read without executing code, rebuilt from class paths."""
+"""A task or its network from a checkpoint, which is read without executing code."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,13 +9,17 @@ import torch
 
 from lightning_colorize.common.class_paths import Trust, build
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.networks import skip_weights
+from lightning_colorize.networks import Colorizer, skip_weights
+from lightning_colorize.networks.encoders.weights import weights_skipped
+from lightning_colorize.runs.folder import checkpoint_of
 
 CLASS_PATH = "_class_path"
 UNRECORDED = "_unrecorded"
 """Key of the hyperparameters for arguments that have no description as plain data."""
 
 _OURS = "a checkpoint of lightning-colorize"
+# A GAN's moving average takes precedence over the generator.
+_NETWORKS = ("averaged.module.", "net.")
 _NO_ARGUMENTS = (CLASS_PATH, UNRECORDED, "_instantiator")
 
 
@@ -76,6 +80,28 @@ def rebuild_task(
     except RuntimeError as error:
         raise UsageError(_unfit(file, error)) from None
     return task
+
+
+def load_network(network: Colorizer, path: Path) -> None:
+    """Load the weights of a run's network, unless a checkpoint follows (`skip_weights`).
+
+    Raises:
+        UsageError: If there is no checkpoint, or it contains another network.
+    """
+    if weights_skipped():
+        return
+    file = checkpoint_of(path.expanduser())
+    state = read_checkpoint(file)["state_dict"]
+    prefix = next((p for p in _NETWORKS if any(name.startswith(p) for name in state)), "")
+    weights = {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise UsageError(
+            f"{file} holds another network: it must have the generator's encoder, decoder and head"
+        ) from None
 
 
 def _unfit(file: Path, error: Exception) -> str:

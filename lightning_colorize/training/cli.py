@@ -44,7 +44,6 @@ from lightning_colorize.training.devices import default_precision, several_proce
 from lightning_colorize.training.launchers import (
     refuse_other_processes,
     refuse_restarts_by_one_store,
-    refuse_sync_batchnorm,
     with_slurm,
 )
 from lightning_colorize.training.loggers import build_loggers
@@ -204,7 +203,8 @@ class ColorizeCLI(LightningCLI):
                 if not self.resumed:
                     begin(self.folder, self.config_init.run.auto_resume)
             if config.logger is None:
-                config.logger = self._loggers()
+                step = checkpoint_step(self.folder / LAST) if self.resumed else None
+                config.logger = build_loggers(self.folder, self.config_init.run.loggers, step)
             if config.logger:
                 callbacks.insert(2, LearningRateMonitor())
         # Ours first: they run while averaged weights are still in place after a validation.
@@ -213,8 +213,6 @@ class ColorizeCLI(LightningCLI):
         config.plugins = with_slurm(with_atomic_checkpoints(config.plugins))
         trainer: Trainer = super().instantiate_trainer(default_root_dir=str(self.folder), **kwargs)
         refuse_other_processes(trainer)
-        if config.sync_batchnorm:
-            refuse_sync_batchnorm(trainer)
         return trainer
 
     def _check_monitor(self) -> None:
@@ -226,20 +224,15 @@ class ColorizeCLI(LightningCLI):
                 "accepted: null if --run.monitor is null: early stopping needs a metric"
             )
         if monitor is not None and monitor not in names:
-            renamed = monitor.replace("hue_r", "ab_corr")
-            hint = f"\nuse {renamed}, its new name" if renamed in names else ""
             raise UsageError(
-                f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}{hint}"
+                f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}"
             )
-
-    def _loggers(self) -> Any:
-        step = checkpoint_step(self.folder / LAST) if self.resumed else None
-        return build_loggers(self.folder, self.config_init.run.loggers, step)
 
     def _writing_callbacks(self, baselines: BaselineMetrics) -> list[Callback]:
         """Return the callbacks that write to the run folder or stop the run early."""
         options: RunOptions = self.config_init.run
         callbacks: list[Callback] = []
+        self.best = BestCheckpoint(self.folder, options.monitor, options.mode)
         if options.monitor is not None and options.patience is not None:
             callbacks.append(
                 EarlyStopping(
@@ -253,11 +246,10 @@ class ColorizeCLI(LightningCLI):
         if isinstance(self.model, CGANTask) and options.health != "off":
             callbacks.append(GANHealth(stop=options.health == "stop"))
         if options.grid_images:
-            callbacks.append(ImageGrids(options.grid_images, options.grid_every_n_epochs))
+            grids = ImageGrids(self.best, options.grid_images, options.grid_every_n_epochs)
+            callbacks.append(grids)
         if options.predict_dir is not None:
             callbacks.append(PredictFolder(Path(options.predict_dir), self.datamodule.size))
-        chosen_by = (options.monitor, options.mode)
-        self.best = BestCheckpoint(self.folder, *chosen_by)
         last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
         self.stop = GracefulStop(last)
         throughput = Throughput()
@@ -266,7 +258,7 @@ class ColorizeCLI(LightningCLI):
             *callbacks,
             throughput,
             Validations(self.folder),
-            ResultWriter(self.folder, baselines, throughput, *chosen_by, options.test),
+            ResultWriter(self.folder, baselines, throughput, self.best, options.test),
             FinalValidation(),
             self.best,
             last,

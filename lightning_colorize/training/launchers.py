@@ -13,7 +13,7 @@ from pytorch_lightning.plugins.environments import (  # type: ignore[attr-define
 from lightning_colorize.common.errors import UsageError
 
 
-def with_slurm(plugins: Any) -> Any:
+def with_slurm(plugins: list[Any]) -> list[Any]:
     """Return the Trainer's plugins, with Lightning's requeueing disabled in a Slurm task.
 
     On SIGUSR1 Lightning would write another checkpoint (`hpc_ckpt_1.ckpt`), which does not resume
@@ -25,8 +25,7 @@ def with_slurm(plugins: Any) -> Any:
     # A task may have started torchrun, whose processes are not Slurm tasks.
     if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
         return plugins
-    given = plugins if isinstance(plugins, list) else [] if plugins is None else [plugins]
-    if any(isinstance(plugin, ClusterEnvironment) for plugin in given):
+    if any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
         return plugins
     tasks = int(os.environ["SLURM_NTASKS"])
     if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
@@ -39,7 +38,7 @@ def with_slurm(plugins: Any) -> Any:
             f"this is one of {tasks} tasks, and no process starts the others: "
             "call srun lightning-colorize fit in the batch script"
         )
-    return [*given, SLURMEnvironment(auto_requeue=False)]
+    return [*plugins, SLURMEnvironment(auto_requeue=False)]
 
 
 def refuse_other_processes(trainer: Trainer) -> None:
@@ -82,19 +81,6 @@ def refuse_restarts_by_one_store() -> None:
         raise UsageError(
             "torchrun --max-restarts may hang after a restart: give it --rdzv-backend c10d and, in "
             "its environment, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
-        )
-
-
-def refuse_sync_batchnorm(trainer: Trainer) -> None:
-    """Refuse synchronized batch norm on CPUs, where PyTorch fails in the first step.
-
-    Raises:
-        UsageError: If the Trainer has several CPU processes.
-    """
-    if trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
-        raise UsageError(
-            "--trainer.sync_batchnorm: true\naccepted: false; PyTorch does not support it on CPUs, "
-            "use group norm instead"
         )
 
 

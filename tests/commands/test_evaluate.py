@@ -233,14 +233,6 @@ def test_a_configuration_imports_no_class_of_others(command, photo_folder, run_o
     assert command("evaluate", run, "--data", photo_folder / "test") == 0
 
 
-def test_a_home_folder_is_expanded(command, finished_run, photo_folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    shutil.copytree(photo_folder / "test", tmp_path / "photos")
-    shutil.copytree(finished_run, tmp_path / "run")
-    assert command("evaluate", "~/run", "--data=~/photos", "--json=~/numbers.json") == 0
-    assert json.loads((tmp_path / "numbers.json").read_text())["images"] == 3
-
-
 def test_where_no_file_can_be_written_nothing_is_measured(command, tmp_path, capsys):
     # Nor is the checkpoint looked for.
     assert command("evaluate", "nowhere", "--data", tmp_path, "--json", tmp_path) == 2

@@ -1,4 +1,3 @@
-import pytest
 import torch
 from torchvision.models import regnet_x_400mf
 from torchvision.transforms.functional import normalize
@@ -19,8 +18,3 @@ def test_weights_file_gives_torchvisions_features(tmp_path):
     assert tuple(f.shape[1] for f in features) == encoder.info.channels
     assert tuple(96 // f.shape[2] for f in features) == encoder.info.reductions
     torch.testing.assert_close(features[-1], expected, rtol=1e-4, atol=1e-4)
-
-
-def test_levels_outside_the_network():
-    with pytest.raises(ValueError, match="levels is 6; RegNet has 1 to 5"):
-        RegNetEncoder(levels=6)

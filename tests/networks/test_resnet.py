@@ -111,5 +111,5 @@ def test_frozen_without_weights_is_refused():
 
 @pytest.mark.parametrize("levels", [0, 6])
 def test_levels_out_of_range(levels):
-    with pytest.raises(ValueError, match="1 to 5"):
+    with pytest.raises(ValueError, match=f"levels is {levels}; ResNetEncoder has 1 to 5"):
         ResNetEncoder(levels=levels)

@@ -1,4 +1,4 @@
-"""A GAN through the command: its steps, stops and resumes, two processes, and its use."""
+"""A GAN through the command: its steps, stops and resumes, and two processes."""
 
 import hashlib
 import json
@@ -7,11 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_colorize.data.module import ColorizationDataModule
@@ -152,37 +150,6 @@ def test_what_does_not_fit_is_refused_before_training(command, capsys, case):
     assert len(err.splitlines()) <= 3, err
     assert instead in err
     assert not (command.root / "tiny" / "refused").exists()
-
-
-# Use.
-
-
-def test_colorize_and_evaluate_use_the_average(command, staged_run, tmp_path, monkeypatch):
-    # The same checkpoint with its generator spoilt, and with its average spoilt.
-    for name, prefix in (("whole", "nothing"), ("trained", "net."), ("shown", "averaged.module.")):
-        checkpoint = torch.load(staged_run / "checkpoints/best.ckpt", weights_only=True)
-        for key, value in checkpoint["state_dict"].items():
-            if key.startswith(prefix) and key.endswith("head.conv.bias"):
-                value += torch.tensor([0.3, -0.3])
-        torch.save(checkpoint, tmp_path / f"{name}.ckpt")
-
-    def use(name):
-        file, out = tmp_path / f"{name}.ckpt", tmp_path / name
-        words = ("--device", "cpu")
-        images = command.photos / "test"
-        assert command("colorize", images, out, "--checkpoint", file, *words) == 0
-        report = tmp_path / f"{name}.json"
-        assert command("evaluate", file, "--data", images, "--json", report, *words) == 0
-        colored = np.stack([np.asarray(Image.open(out / "030.png").resize((40, 40)))])
-        return colored, json.loads(report.read_text())["metrics"]
-
-    (colors, metrics), (same_colors, same_metrics), (others, other_metrics) = map(
-        use, ("whole", "trained", "shown")
-    )
-    assert np.array_equal(colors, same_colors)
-    assert metrics == same_metrics
-    assert np.abs(colors.astype(float) - others).mean() > 5
-    assert metrics != other_metrics
 
 
 # Two processes.

@@ -57,21 +57,6 @@ def test_interval_of_each_schedule(net):
     assert intervals == {WarmupCosine: "step", StepLR: "epoch", ReduceLROnPlateau: "epoch"}
 
 
-def test_the_encoder_steps_at_its_share_whatever_rate_is_set():
-    encoder, rest = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
-    optimizer = SGD([{"params": [encoder]}, {"params": [rest]}], lr=1.0)
-    keep_encoder_rate(optimizer, 0.1)
-    for rate in (0.5, 2.0):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        before = encoder.item(), rest.item()
-        encoder.grad, rest.grad = torch.ones(1), torch.ones(1)
-        optimizer.step()
-        assert encoder.item() - before[0] == pytest.approx(-0.1 * rate)
-        assert rest.item() - before[1] == pytest.approx(-rate)
-        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate, rate])
-
-
 def test_one_rate_for_all_is_left_alone():
     weight = nn.Parameter(torch.zeros(1))
     optimizer = SGD([weight], lr=1.0)

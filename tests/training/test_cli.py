@@ -20,18 +20,10 @@ VAL = ("psnr", "ssim", "ciede2000", "mse_ab", "colorfulness", "colorfulness_rati
 
 
 def test_a_run_leaves_its_files(finished_run):
-    there = {str(path.relative_to(finished_run)) for path in finished_run.rglob("*")}
-    assert there >= {
-        *("config.yaml", "metrics.csv", "result.json", "tensorboard"),
-        *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
-        *("images/val_grid_00000003.png", "images/val_grid_00000006.png"),
-    }
-    assert [path for path in there if path.startswith("tensorboard/events")]
-    assert not [path for path in there if path.endswith(".tmp")]
-    assert sorted(path.name for path in (finished_run / "checkpoints").iterdir()) == [
-        "best.ckpt",
-        "last.ckpt",
-    ]
+    checkpoints = {path.name for path in (finished_run / "checkpoints").iterdir()}
+    assert checkpoints == {"best.ckpt", "last.ckpt"}
+    assert list(finished_run.glob("tensorboard/events*"))
+    assert not list(finished_run.rglob("*.tmp"))
 
 
 def test_metrics_are_logged_by_their_names(finished_run):
@@ -229,12 +221,6 @@ def test_concurrent_run_is_not_overwritten(command, monkeypatch, capsys):
     assert command("fit", *command.words("same")) == 2
     assert "holds a run already" in capsys.readouterr().err
     assert (command.root / "tiny/same/config.yaml").read_text() == "of another run"
-
-
-def test_training_in_lower_precision_works(command):
-    run = command.fit("bf16", "--trainer.precision", "bf16-mixed", "--trainer.max_epochs", 1)
-    state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    assert {tensor.dtype for tensor in state.values()} == {torch.float32, torch.int64}
 
 
 def test_progress_without_a_terminal_is_lines(command, capsys):

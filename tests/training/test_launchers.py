@@ -31,11 +31,10 @@ def started(monkeypatch):
 def test_lightning_does_not_requeue_a_task_of_slurm(started):
     started(TWO)
     given = object()
-    for plugins, before in ((None, []), (given, [given]), ([given], [given])):
-        *kept, environment = with_slurm(plugins)
-        assert kept == before
-        assert isinstance(environment, SLURMEnvironment)
-        assert not environment.auto_requeue
+    *kept, environment = with_slurm([given])
+    assert kept == [given]
+    assert isinstance(environment, SLURMEnvironment)
+    assert not environment.auto_requeue
     # Who knows better says so.
     own = [LightningEnvironment()]
     assert with_slurm(own) is own
@@ -44,7 +43,7 @@ def test_lightning_does_not_requeue_a_task_of_slurm(started):
 @pytest.mark.parametrize("variables", [{}, TWO | TORCHRUN])
 def test_other_processes_are_left_to_lightning(started, variables):
     started(variables)
-    assert with_slurm(None) is None
+    assert with_slurm([]) == []
 
 
 @pytest.mark.parametrize(
@@ -57,10 +56,10 @@ def test_other_processes_are_left_to_lightning(started, variables):
 def test_tasks_that_nobody_starts(started, missing, says):
     started({name: value for name, value in TWO.items() if name != missing})
     with pytest.raises(UsageError, match=says):
-        with_slurm(None)
+        with_slurm([])
     # One process needs neither.
     started({name: value for name, value in ONE.items() if name != missing})
-    assert with_slurm(None)
+    assert with_slurm([])
 
 
 @pytest.mark.parametrize(
@@ -83,14 +82,6 @@ def test_one_task_of_slurm_trains_as_one_process_does(started, command):
     started(ONE)
     run = command.fit("one", "--trainer.max_epochs", 1, "--run.grid_images", 0)
     assert not list(run.glob("hpc_ckpt*"))
-
-
-def test_batch_norm_over_processes_is_not_for_cpus(command, capsys):
-    words = command.words("synced", "--config", "experiments/trainer/sync_batchnorm.yaml")
-    assert command("fit", *words, "--trainer.devices", 2) == 2
-    err = capsys.readouterr().err
-    assert "--trainer.sync_batchnorm: true\naccepted: false; PyTorch does not support it" in err
-    assert not list(command.root.glob("*/*"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
     normalize_grey,
-    require_levels,
     to_one_channel,
 )
 from lightning_colorize.networks.layers import run_stages
@@ -50,7 +49,6 @@ class MobileNetV2Encoder(PretrainedEncoder):
         norm_eval: bool | None = None,
     ) -> None:
         super().__init__(pretrained, weights, frozen, norm_eval)
-        require_levels(levels, "MobileNetV2")
         self.normalization = normalization
         network = mobilenet_v2(weights=None)
         published = MobileNet_V2_Weights.IMAGENET1K_V1

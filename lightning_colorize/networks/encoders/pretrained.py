@@ -64,9 +64,15 @@ class PretrainedEncoder(Encoder):
         return state is not None
 
     def keep_levels(
-        self, stages: Sequence[nn.Module], channels: Sequence[int], levels: int = 5
+        self, stages: Sequence[nn.Module], channels: Sequence[int], levels: int
     ) -> None:
-        """Keep the first levels of a network that has five, /2 to /32, and `settle`."""
+        """Keep the first levels of a network that has five, /2 to /32, and `settle`.
+
+        Raises:
+            ValueError: If `levels` is not 1 to 5.
+        """
+        if not 1 <= levels <= 5:
+            raise ValueError(f"levels is {levels}; {type(self).__name__} has 1 to 5")
         self.stages = nn.ModuleList(stages[:levels])
         self.info = FeatureInfo(tuple(channels[:levels]), (2, 4, 8, 16, 32)[:levels])
         self.settle()
@@ -93,12 +99,6 @@ class PretrainedEncoder(Encoder):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
-
-
-def require_levels(levels: int, network: str) -> None:
-    """Raise a ValueError unless a network of five levels has so many."""
-    if not 1 <= levels <= 5:
-        raise ValueError(f"levels is {levels}; {network} has 1 to 5")
 
 
 def normalize_grey(

@@ -8,7 +8,6 @@ from torchvision.models import RegNet_X_400MF_Weights, regnet_x_400mf
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
     normalize_grey,
-    require_levels,
     to_one_channel,
 )
 from lightning_colorize.networks.layers import run_stages
@@ -42,7 +41,6 @@ class RegNetEncoder(PretrainedEncoder):
         norm_eval: bool | None = None,
     ) -> None:
         super().__init__(pretrained, weights, frozen, norm_eval)
-        require_levels(levels, "RegNet")
         network = regnet_x_400mf(weights=None)
         self.load_torchvision(network, RegNet_X_400MF_Weights.IMAGENET1K_V2, classifier="fc.")
         network.stem[0] = to_one_channel(network.stem[0])

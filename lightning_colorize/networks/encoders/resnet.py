@@ -9,7 +9,6 @@ from torchvision.models import ResNet18_Weights, ResNet34_Weights, resnet18, res
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
     normalize_grey,
-    require_levels,
     to_one_channel,
 )
 from lightning_colorize.networks.layers import run_stages
@@ -52,7 +51,6 @@ class ResNetEncoder(PretrainedEncoder):
         norm_eval: bool | None = None,
     ) -> None:
         super().__init__(pretrained, weights, frozen, norm_eval)
-        require_levels(levels, "a ResNet")
         self.normalization = normalization
         build, published = _PUBLISHED[depth]
         network = build(weights=None)

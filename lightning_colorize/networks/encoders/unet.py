@@ -71,26 +71,13 @@ class UNetEncoder(Encoder):
 
 def _depth(size: int, depth: int | None) -> int:
     """Return how often a size is halved; raise ValueError if it does not fit."""
-    largest = min((size & -size).bit_length() - 1, _DEEPEST)
     if depth is None:
-        if largest >= _SHALLOWEST:
-            return largest
-        raise ValueError(
-            f"a U-Net takes sizes that are multiples of {2**_SHALLOWEST}, not {size}: "
-            f"write size {_multiple(size, _SHALLOWEST)}"
-        )
+        halvings = (size & -size).bit_length() - 1
+        depth = min(max(halvings, _SHALLOWEST), _DEEPEST)
     if depth < _SHALLOWEST:
         raise ValueError(f"depth is {depth}; a U-Net halves the size at least {_SHALLOWEST} times")
     if size % 2**depth:
-        instead = f"depth: {largest}, or " if largest >= _SHALLOWEST else ""
         raise ValueError(
-            f"a U-Net of depth {depth} takes sizes that are multiples of {2**depth}, not {size}: "
-            f"write {instead}size {_multiple(size, depth)}"
+            f"a U-Net of depth {depth} takes sizes that are multiples of {2**depth}, not {size}"
         )
     return depth
-
-
-def _multiple(size: int, depth: int) -> int:
-    """Return the smallest size, at least this one, that can be halved `depth` times."""
-    multiple = 1 << depth
-    return -(-max(size, 1) // multiple) * multiple

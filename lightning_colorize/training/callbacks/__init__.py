@@ -3,10 +3,7 @@
 from lightning_colorize.training.callbacks.banner import Banner
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
-from lightning_colorize.training.callbacks.checkpoint_file import (
-    AtomicCheckpointIO,
-    with_atomic_checkpoints,
-)
+from lightning_colorize.training.callbacks.checkpoint_file import with_atomic_checkpoints
 from lightning_colorize.training.callbacks.config import SaveConfig
 from lightning_colorize.training.callbacks.final_validation import FinalValidation
 from lightning_colorize.training.callbacks.gan_health import GANHealth
@@ -14,11 +11,7 @@ from lightning_colorize.training.callbacks.grids import ImageGrids
 from lightning_colorize.training.callbacks.interrupt import GracefulStop, RunInterrupted
 from lightning_colorize.training.callbacks.last_checkpoint import LastCheckpoint
 from lightning_colorize.training.callbacks.predict_folder import PredictFolder
-from lightning_colorize.training.callbacks.progress import (
-    LineProgress,
-    on_terminal,
-    progress_callbacks,
-)
+from lightning_colorize.training.callbacks.progress import on_terminal, progress_callbacks
 from lightning_colorize.training.callbacks.result import ResultWriter
 from lightning_colorize.training.callbacks.shared_folder import SharedFolder
 from lightning_colorize.training.callbacks.tf32 import TF32
@@ -27,7 +20,6 @@ from lightning_colorize.training.callbacks.validations import Validations
 
 __all__ = [
     "TF32",
-    "AtomicCheckpointIO",
     "Banner",
     "BaselineMetrics",
     "BestCheckpoint",
@@ -36,7 +28,6 @@ __all__ = [
     "GracefulStop",
     "ImageGrids",
     "LastCheckpoint",
-    "LineProgress",
     "PredictFolder",
     "ResultWriter",
     "RunInterrupted",

@@ -12,22 +12,20 @@ from lightning_colorize.common.progress import progress
 from lightning_colorize.metrics import BASELINES, Baselines, colorization_metrics
 from lightning_colorize.tasks import ColorizationTask
 
+_FITTED = 4096  # most training images to fit on
+
 
 class BaselineMetrics(Callback):
-    """Fits the baselines on the training set and measures them on validation and test images.
+    """Fits the baselines on training images and measures them on validation and test images.
 
     The checkpoint contains them, so that `evaluate` can measure them on other images.
-
-    Args:
-        limit: Fit on at most this many training images.
 
     Attributes:
         baselines: The fitted baselines.
         table: Metrics by baseline: {"grey": {"val/psnr": ...}, ...}.
     """
 
-    def __init__(self, limit: int = 4096) -> None:
-        self.limit = limit
+    def __init__(self) -> None:
         self.baselines = Baselines()
         self.table: dict[str, dict[str, float]] = {name: {} for name in BASELINES}
         self._running: dict[str, MetricCollection] = {}
@@ -37,9 +35,9 @@ class BaselineMetrics(Callback):
         if self.baselines.pixels:
             return
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        images = min(self.limit, len(datamodule.images("train")))
+        images = min(_FITTED, len(datamodule.images("train")))
         count = max(1, images // datamodule.batch_size)
-        batches = datamodule.color_batches("train", self.limit)
+        batches = datamodule.color_batches("train", _FITTED)
         with torch.no_grad():
             for batch in progress(batches, count, "Measuring baselines, batches"):
                 self.baselines.update(batch)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lightning_colorize.runs.folder import BEST
@@ -22,6 +23,15 @@ class BestCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
             auto_insert_metric_name=False,
         )
+
+    def is_best(self, trainer: Trainer) -> bool:
+        """Return whether the file is about to be written; all processes decide this together.
+
+        For `on_validation_end` of other callbacks: Lightning calls checkpoints last.
+        """
+        if self.monitor is None:
+            return True
+        return self.check_monitor_top_k(trainer, trainer.callback_metrics.get(self.monitor))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the score of the resumed run, whose folder may have moved."""

@@ -1,6 +1,7 @@
 """Validation images of each epoch, and those of the best epoch."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -15,8 +16,9 @@ from lightning_colorize.data.images import ImageSet
 from lightning_colorize.metrics import per_image
 from lightning_colorize.tasks.prediction import seen_side
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
-from lightning_colorize.training.loggers import BestImage, ImageArray, log_best_images, log_images
-from lightning_colorize.training.loggers.base import as_image
+from lightning_colorize.training.loggers import log_images
+from lightning_colorize.training.loggers.base import ImageArray, as_image
+from lightning_colorize.training.loggers.image_files import BestImage, write_best_images
 
 
 class ImageGrids(Callback):
@@ -24,9 +26,15 @@ class ImageGrids(Callback):
 
     The images of the best epoch are also saved one by one, with their color differences. Runs on
     the same data show the same images.
+
+    Args:
+        best: Chooses the best epoch.
+        count: Number of images.
+        every_n_epochs: Epochs between grids; the last epoch always has one.
     """
 
-    def __init__(self, count: int = 8, every_n_epochs: int = 1) -> None:
+    def __init__(self, best: BestCheckpoint, count: int, every_n_epochs: int = 1) -> None:
+        self.best = best
         self.count = count
         self.every_n_epochs = every_n_epochs
         self._images: list[tuple[str, Tensor]] | None = None
@@ -48,23 +56,13 @@ class ImageGrids(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the images if this epoch is the best so far."""
-        # In all processes, as they decide this together.
-        if not trainer.sanity_checking and _is_best(trainer) and self._colored:
-            log_best_images(trainer.loggers, self._colored)
+        if not trainer.sanity_checking and self.best.is_best(trainer) and self._colored:
+            write_best_images(Path(trainer.default_root_dir), self._colored)
 
     def _is_due(self, trainer: Trainer) -> bool:
         epoch = trainer.current_epoch + 1
         last = trainer.should_stop or epoch == trainer.max_epochs
         return last or epoch % self.every_n_epochs == 0
-
-
-def _is_best(trainer: Trainer) -> bool:
-    """Return whether best.ckpt is about to be written; Lightning calls checkpoints last."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    best = next(callback for callback in callbacks if isinstance(callback, BestCheckpoint))
-    if best.monitor is None:
-        return True
-    return best.check_monitor_top_k(trainer, trainer.callback_metrics.get(best.monitor))
 
 
 def _spread(images: ImageSet, count: int, size: int) -> Iterator[tuple[str, Tensor]]:

@@ -18,6 +18,8 @@ _SIGNALS = [
     *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []),
 ]
 
+_EVERY = 16  # batches between two synchronizations of signals
+
 
 class RunInterrupted(BaseException):
     """A signal ended the run, after its checkpoint was written.
@@ -46,9 +48,8 @@ class GracefulStop(Checkpoint):
         received: The received signal, if any.
     """
 
-    def __init__(self, last: LastCheckpoint, every_n_batches: int = 16) -> None:
+    def __init__(self, last: LastCheckpoint) -> None:
         self.last = last
-        self.every_n_batches = every_n_batches
         self._unsynchronized = 0
         self._saved = False
         self.received: signal.Signals | None = None
@@ -85,7 +86,7 @@ class GracefulStop(Checkpoint):
     ) -> None:
         """Save if any process received a signal."""
         self._unsynchronized += 1
-        if trainer.world_size > 1 and self._unsynchronized < self.every_n_batches:
+        if trainer.world_size > 1 and self._unsynchronized < _EVERY:
             return
         if not resumable(trainer, batch_idx):
             return

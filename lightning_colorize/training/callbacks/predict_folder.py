@@ -15,11 +15,9 @@ from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.tasks.prediction import colorize_image
 from lightning_colorize.training.loggers import log_images
 
-# Pixels of the short side of logged images.
-_SHOWN_SIDE = 256
-
-# Bytes; with prefix and step, file names stay below 255.
-_LONGEST_KEY = 200
+_MOST = 16  # images, the first by name
+_SHOWN_SIDE = 256  # pixels of the short side of logged images
+_LONGEST_KEY = 200  # bytes; with prefix and step, file names stay below 255
 
 
 class PredictFolder(Callback):
@@ -30,19 +28,18 @@ class PredictFolder(Callback):
     Args:
         folder: Grey or color images.
         size: Pixels of the short side of the network's input.
-        limit: Color at most this many, by name.
 
     Raises:
         UsageError: If the folder has no readable image.
     """
 
-    def __init__(self, folder: Path, size: int, limit: int = 16) -> None:
+    def __init__(self, folder: Path, size: int) -> None:
         self.size = size
         self.images: dict[str, torch.Tensor] = {}
         names = list_images(folder)
-        if len(names) > limit and is_first_process():
-            print(f"{folder}: coloring the first {limit} of {len(names)} images during training")
-        for index, name in enumerate(names[:limit]):
+        if len(names) > _MOST and is_first_process():
+            print(f"{folder}: coloring the first {_MOST} of {len(names)} images during training")
+        for index, name in enumerate(names[:_MOST]):
             try:
                 rgb = read_image(folder / name, _SHOWN_SIDE)
                 if min(rgb.shape[1:]) > _SHOWN_SIDE:

@@ -1,9 +1,8 @@
 """Writes `result.json`, the outcome of a run."""
 
-import math
 import time
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
@@ -15,6 +14,7 @@ from lightning_colorize.runs.folder import BEST
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
+from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.interrupt import RunInterrupted
 from lightning_colorize.training.callbacks.throughput import Throughput
@@ -36,9 +36,7 @@ class ResultWriter(Callback):
         folder: The run folder.
         baselines: Measures the baselines.
         throughput: Measures the throughput.
-        monitor: Metric by which the best epoch is chosen, whose validation metrics are written;
-            None: the last epoch's.
-        mode: Whether the monitored metric is maximized or minimized.
+        best: Chooses the best epoch, whose validation metrics are written.
         test: Whether a test follows, if the data has a test split.
     """
 
@@ -47,17 +45,14 @@ class ResultWriter(Callback):
         folder: Path,
         baselines: BaselineMetrics,
         throughput: Throughput,
-        monitor: str | None,
-        mode: Literal["max", "min"],
+        best: BestCheckpoint,
         test: bool = False,
     ) -> None:
         self.folder = folder
         self.baselines = baselines
         self.throughput = throughput
-        self.monitor = monitor
-        self.mode = mode
+        self.best = best
         self.test = test
-        self.best: float | None = None
         self.metrics: dict[str, float] = {}
         self.batches = 0
         self.images = 0
@@ -90,7 +85,8 @@ class ResultWriter(Callback):
         """Record the metrics of the best epoch so far."""
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
-        self._keep_best(trainer)
+        if self.best.is_best(trainer):
+            self.metrics |= _logged(trainer, "val/")
         self._stop_clock()
         self.write(trainer, pl_module, "interrupted")
 
@@ -120,7 +116,6 @@ class ResultWriter(Callback):
         self._stop_clock()
         return {
             "metrics": self.metrics,
-            "best": self.best,
             "batches": self.batches,
             "images": self.images,
             "seconds": self.seconds,
@@ -131,7 +126,6 @@ class ResultWriter(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts of the resumed run."""
         self.metrics = state_dict["metrics"]
-        self.best = state_dict["best"]
         self.batches = state_dict["batches"]
         self.images = state_dict["images"]
         self.seconds = state_dict["seconds"]
@@ -145,6 +139,7 @@ class ResultWriter(Callback):
         if not trainer.is_global_zero:
             return
         self.metrics |= _logged(trainer, "train/", "test/")
+        monitor = self.best.monitor
         trainable, frozen = parameter_count(cast(ColorizationTask, pl_module).net)
         RunResult(
             status=status,
@@ -152,8 +147,8 @@ class ResultWriter(Callback):
             metrics=dict(self.metrics),
             baselines={name: dict(row) for name, row in self.baselines.table.items()},
             best_checkpoint=BEST if (self.folder / BEST).is_file() else None,
-            best_metric=self.best,
-            monitor=self.monitor,
+            best_metric=None if monitor is None else self.metrics.get(monitor),
+            monitor=monitor,
             epochs=trainer.current_epoch,
             batches=self.batches,
             images_seen=self.images,
@@ -167,17 +162,6 @@ class ResultWriter(Callback):
             git_commit=git_commit(),
             restarts=self.restarts,
         ).write(self.folder)
-
-    def _keep_best(self, trainer: Trainer) -> None:
-        found = _logged(trainer, "val/")
-        value = None if self.monitor is None else found.get(self.monitor)
-        if value is None or self.best is None or math.isnan(self.best):
-            better = True
-        else:
-            better = value > self.best if self.mode == "max" else value < self.best
-        if better:
-            self.best = value
-            self.metrics |= found
 
     def _stop_clock(self, last: bool = False) -> None:
         if self._since is None:

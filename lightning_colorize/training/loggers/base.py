@@ -1,9 +1,9 @@
 """The interface of a run's loggers, beyond Lightning's own."""
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +13,6 @@ from torch import Tensor
 
 ImageArray = npt.NDArray[np.uint8]
 """(H, W, 3), uint8, sRGB in 0..255."""
-
-
-class BestImage(NamedTuple):
-    """A validation image, colored by the best weights of a run.
-
-    Attributes:
-        name: Of the image; equal in all runs on the same data.
-        row: (H, 3 W, 3), uint8: grey, prediction and truth side by side.
-        ciede2000: Mean color difference between prediction and truth.
-    """
-
-    name: str
-    row: ImageArray
-    ciede2000: float
 
 
 class RunLogger(Logger):
@@ -52,9 +38,6 @@ class RunLogger(Logger):
 
     def add_image(self, name: str, image: ImageArray, step: int) -> None:
         """Log an image, (H, W, 3) uint8."""
-
-    def log_best_images(self, images: Sequence[BestImage]) -> None:
-        """Log the best epoch's images, which replace those of earlier epochs."""
 
     def close(self, failed: bool) -> None:
         """Write pending entries; nothing is logged afterwards."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.folder import flatten
-from lightning_colorize.training.loggers.base import BestImage, RunLogger, as_image
+from lightning_colorize.training.loggers.base import RunLogger, as_image
 from lightning_colorize.training.loggers.csv_file import CsvRun
 from lightning_colorize.training.loggers.image_files import ImageFiles
 from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
@@ -78,13 +78,6 @@ def log_images(loggers: Sequence[Logger], name: str, image: Tensor, step: int) -
     for logger in loggers:
         if isinstance(logger, RunLogger):
             logger.add_image(name, pixels, step)
-
-
-def log_best_images(loggers: Sequence[Logger], images: Sequence[BestImage]) -> None:
-    """Write `<run>/images/best/*.png`, which W&B logs as a table at the end of the run."""
-    for logger in loggers:
-        if isinstance(logger, RunLogger):
-            logger.log_best_images(images)
 
 
 def close_loggers(loggers: Sequence[Logger], *, failed: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,6 @@ from lightning_colorize.runs.folder import METRICS, THROUGHPUT
 from lightning_colorize.training.loggers.base import FolderLogger
 
 _PREFIX = "throughput/"
-_FIRST = {METRICS: ("step", "epoch"), THROUGHPUT: ("step",)}
-"""The first columns, which are always present."""
 
 
 class MetricsFile:
@@ -25,16 +23,12 @@ class MetricsFile:
     later one. Columns have a fixed order, so that equal runs leave equal files.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        resume_step: int | None = None,
-        first: Sequence[str] = _FIRST[METRICS],
-    ) -> None:
+    def __init__(self, path: Path, resume_step: int | None = None) -> None:
         self.path = path
-        self._first = first
+        # The first columns, which are always present.
+        self._first = ["step"] if path.name == THROUGHPUT else ["step", "epoch"]
         self._rows: dict[int, dict[str, Any]] = {}
-        self._columns: list[str] = list(self._first)
+        self._columns = self._first
         self._last_row_at = 0
         if path.is_file():
             self._load(resume_step)
@@ -112,5 +106,5 @@ class CsvRun(FolderLogger):
 
     def _file(self, name: str) -> MetricsFile:
         if name not in self._files:
-            self._files[name] = MetricsFile(self._folder / name, self._resume_step, _FIRST[name])
+            self._files[name] = MetricsFile(self._folder / name, self._resume_step)
         return self._files[name]

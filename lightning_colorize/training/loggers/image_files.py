@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,21 @@ from PIL.PngImagePlugin import PngInfo
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.runs.folder import BEST_IMAGES, IMAGES
-from lightning_colorize.training.loggers.base import BestImage, FolderLogger, ImageArray
+from lightning_colorize.training.loggers.base import FolderLogger, ImageArray
+
+
+class BestImage(NamedTuple):
+    """A validation image, colored by the best weights of a run.
+
+    Attributes:
+        name: Of the image; equal in all runs on the same data.
+        row: (H, 3 W, 3), uint8: grey, prediction and truth side by side.
+        ciede2000: Mean color difference between prediction and truth.
+    """
+
+    name: str
+    row: ImageArray
+    ciede2000: float
 
 
 def image_path(folder: Path, name: str, step: int) -> Path:
@@ -25,6 +39,23 @@ def image_path(folder: Path, name: str, step: int) -> Path:
 
 def _safe(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name)
+
+
+def write_best_images(folder: Path, images: Sequence[BestImage]) -> None:
+    """Write the images of a run's best epoch, replacing those of earlier epochs.
+
+    One PNG file each: `Title` has the image's name, `CIEDE2000` its mean color difference. W&B logs
+    them as a table at the end of the run.
+    """
+    best = folder / BEST_IMAGES
+    best.mkdir(parents=True, exist_ok=True)
+    for index, image in enumerate(images):
+        info = PngInfo()
+        info.add_itxt("Title", image.name)
+        info.add_itxt("CIEDE2000", f"{image.ciede2000:.4f}")
+        # File names have a limit; the end of a long path is the distinctive part.
+        path = best / f"{index:03d}_{_safe(image.name)[-100:]}.png"
+        Image.fromarray(image.row).save(path, pnginfo=info)
 
 
 def read_best_images(folder: Path) -> list[BestImage]:
@@ -49,20 +80,3 @@ class ImageFiles(FolderLogger):
         path = image_path(self._folder, name, step)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
-
-    @rank_zero_only
-    def log_best_images(self, images: Sequence[BestImage]) -> None:
-        """Write one PNG file per image, replacing earlier ones.
-
-        Grey, prediction and truth are side by side. `Title` has the image's name, `CIEDE2000` its
-        mean color difference.
-        """
-        folder = self._folder / BEST_IMAGES
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, image in enumerate(images):
-            info = PngInfo()
-            info.add_itxt("Title", image.name)
-            info.add_itxt("CIEDE2000", f"{image.ciede2000:.4f}")
-            # File names have a limit; the end of a long path is the distinctive part.
-            path = folder / f"{index:03d}_{_safe(image.name)[-100:]}.png"
-            Image.fromarray(image.row).save(path, pnginfo=info)

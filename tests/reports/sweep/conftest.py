@@ -11,8 +11,7 @@ from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.study import create_study
 from lightning_colorize.sweeps.trial import Outcome
-from lightning_colorize.training.loggers.base import BestImage
-from lightning_colorize.training.loggers.image_files import ImageFiles
+from lightning_colorize.training.loggers.image_files import BestImage, write_best_images
 from tests.sweeps.conftest import engine  # noqa: F401
 
 SOURCE = {
@@ -74,8 +73,8 @@ def study(tmp_path_factory):
 def report(study):
     """The page of `study`, with images of its best trials; the best one has two, others one."""
     for index, row in enumerate(best_trials(study)):
-        logger = ImageFiles(row.folder)
         names = ["beach.jpg", "street.jpg"] if index == 0 else ["beach.jpg"]
         pixels = np.full((8, 36, 3), 40 * index, dtype=np.uint8)
-        logger.log_best_images([BestImage(name, pixels, 11.2 + index) for name in names])
+        images = [BestImage(name, pixels, 11.2 + index) for name in names]
+        write_best_images(row.folder, images)
     return write_report(study, images=2)

@@ -7,7 +7,10 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightning_colorize.runs.folder import BEST, LAST
-from lightning_colorize.training.callbacks import AtomicCheckpointIO, with_atomic_checkpoints
+from lightning_colorize.training.callbacks.checkpoint_file import (
+    AtomicCheckpointIO,
+    with_atomic_checkpoints,
+)
 
 
 def write_half(checkpoint, file):
@@ -26,21 +29,6 @@ def test_failed_write_keeps_the_previous_file(tmp_path, monkeypatch):
             io.save_checkpoint({"step": 2}, path)
     assert io.load_checkpoint(path, weights_only=True) == {"step": 1}
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
-
-
-def test_previous_file_exists_until_the_new_one_is_complete(tmp_path, monkeypatch):
-    path = tmp_path / "last.ckpt"
-    io = AtomicCheckpointIO()
-    io.save_checkpoint({"step": 1}, path)
-    save = torch.save
-
-    def look(checkpoint, file):
-        save(checkpoint, file)
-        assert torch.load(path, weights_only=True) == {"step": 1}
-
-    monkeypatch.setattr(torch, "save", look)
-    io.save_checkpoint({"step": 2}, path)
-    assert torch.load(path, weights_only=True) == {"step": 2}
 
 
 def test_configured_checkpoint_io_is_used():

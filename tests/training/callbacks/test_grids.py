@@ -41,6 +41,7 @@ def fake_trainer(count, **more):
     data = SimpleNamespace(originals=lambda split: Photos(count), size=6)
     defaults = {"current_epoch": 0, "should_stop": False, "is_global_zero": True, "loggers": []}
     defaults |= {"sanity_checking": False, "global_step": 1, "max_epochs": 1, "datamodule": data}
+    defaults |= {"default_root_dir": ""}
     return SimpleNamespace(**defaults | more)
 
 
@@ -107,16 +108,17 @@ def test_grids_on_disk_show_whole_images_in_color(finished_run):
 @pytest.mark.parametrize(
     ("every", "shown"), [(1, [1, 2, 3, 4, 5, 6, 7]), (3, [3, 6, 7]), (10, [7])]
 )
-def test_grids_are_logged_every_n_epochs_and_at_the_end(logged, every, shown):
-    grids = ImageGrids(count=3, every_n_epochs=every)
+def test_grids_are_logged_every_n_epochs_and_at_the_end(logged, tmp_path, every, shown):
+    grids = ImageGrids(BestCheckpoint(tmp_path, None, "max"), count=3, every_n_epochs=every)
     for epoch in range(7):
         trainer = fake_trainer(6, current_epoch=epoch, max_epochs=7, global_step=epoch + 1)
         grids.on_validation_epoch_end(trainer, Tint())
     assert [step for step, _ in logged] == shown
 
 
-def test_images_are_spread_over_the_split_and_corrupt_ones_left_out(logged):
-    ImageGrids(count=3).on_validation_epoch_end(fake_trainer(10), Tint())
+def test_images_are_spread_over_the_split_and_corrupt_ones_left_out(logged, tmp_path):
+    grids = ImageGrids(BestCheckpoint(tmp_path, None, "max"), count=3)
+    grids.on_validation_epoch_end(fake_trainer(10), Tint())
     ((_, grid),) = logged
     # The images 0 and 6, whole; the widest one determines the width.
     assert grid.shape == (3, 2 * (6 + 4), 3 * 12 + 4)
@@ -135,19 +137,17 @@ def test_images_are_spread_over_the_split_and_corrupt_ones_left_out(logged):
 def test_grids_of_the_best_epoch_are_not_deleted(monkeypatch, tmp_path, mode, monitor, kept):
     logged = []
     monkeypatch.setattr(
-        "lightning_colorize.training.callbacks.grids.log_best_images",
-        lambda loggers, best: logged.append((len(scores_so_far) - 1, best)),
+        "lightning_colorize.training.callbacks.grids.write_best_images",
+        lambda folder, best: logged.append((len(scores_so_far) - 1, best)),
     )
     best = BestCheckpoint(tmp_path, monitor, mode)
     strategy = SimpleNamespace(reduce_boolean_decision=lambda decision: decision)
-    grids = ImageGrids(count=2, every_n_epochs=100)
+    grids = ImageGrids(best, count=2, every_n_epochs=100)
     scores_so_far = []
     for score in (20.0, 21.0, 19.0, 22.0):
         scores_so_far.append(score)
         metrics = {"val/psnr": torch.tensor(score)}
-        trainer = fake_trainer(
-            2, callbacks=[best], callback_metrics=metrics, strategy=strategy, max_epochs=-1
-        )
+        trainer = fake_trainer(2, callback_metrics=metrics, strategy=strategy, max_epochs=-1)
         grids.on_validation_epoch_end(trainer, Tint())
         grids.on_validation_end(trainer, Tint())
         # As ModelCheckpoint does after it.

@@ -5,7 +5,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.training.callbacks import PredictFolder
+from lightning_colorize.training.callbacks import PredictFolder, predict_folder
 from lightning_colorize.training.loggers import close_loggers, log_images
 from lightning_colorize.training.loggers.image_files import ImageFiles
 from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
@@ -46,8 +46,9 @@ def test_folder_without_images_is_refused(folder):
         PredictFolder(folder, 32)
 
 
-def test_limit(folder, capsys):
-    assert list(PredictFolder(folder, 32, limit=1).images) == ["00_a"]
+def test_limit(folder, capsys, monkeypatch):
+    monkeypatch.setattr(predict_folder, "_MOST", 1)
+    assert list(PredictFolder(folder, 32).images) == ["00_a"]
     assert (
         capsys.readouterr().out == f"{folder}: coloring the first 1 of 3 images during training\n"
     )

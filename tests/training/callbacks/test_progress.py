@@ -4,7 +4,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
 
-from lightning_colorize.training.callbacks import LineProgress, progress_callbacks
+from lightning_colorize.training.callbacks.progress import LineProgress, progress_callbacks
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import json
-import math
 import signal
 import time
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks import (
     BaselineMetrics,
+    BestCheckpoint,
     ResultWriter,
     RunInterrupted,
     Throughput,
@@ -85,24 +85,9 @@ def fake_trainer(metrics):
     )
 
 
-@pytest.mark.parametrize(
-    ("mode", "values", "best"),
-    [
-        ("max", [1.0, 3.0, 2.0], 1),
-        ("min", [3.0, 1.0, 2.0], 1),
-        ("max", [math.nan, 1.0, 0.5], 1),
-        ("min", [1.0, 1.0, math.nan], 0),
-        ("max", [1.0, 1.0, math.nan], 0),
-    ],
-)
-def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, values, best):
-    result = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", mode)
-    for epoch, value in enumerate(values):
-        result.on_validation_end(fake_trainer({"val/x": value, "val/epoch": epoch}), MODULE)
-    written = json.loads((tmp_path / "result.json").read_text())
-    assert written["best_metric"] == values[best]
-    assert written["metrics"]["val/epoch"] == best
-    assert written["status"] == "interrupted"  # what a killed run leaves
+def make_writer(folder):
+    best = BestCheckpoint(folder, "val/x", "max")
+    return ResultWriter(folder, BaselineMetrics(), Throughput(), best)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +100,7 @@ def test_the_best_is_what_the_mode_says_and_the_first_of_equals(tmp_path, mode, 
     ids=["terminated", "second Ctrl-C", "failed"],
 )
 def test_exception_sets_the_status(tmp_path, exception, status):
-    result = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
+    result = make_writer(tmp_path)
     result.on_exception(fake_trainer({}), MODULE, exception)
     assert not list(tmp_path.iterdir())  # the run had not begun
     result.on_train_start(fake_trainer({}), MODULE)
@@ -130,7 +115,7 @@ def test_device_hours_add_up_over_restarts_on_other_devices(tmp_path, monkeypatc
     monkeypatch.setattr(time, "monotonic", lambda: now)
     state = None
     for devices, hours in ((2, 3.0), (8, 0.5)):
-        result = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
+        result = make_writer(tmp_path)
         if state is not None:
             result.load_state_dict(state)
         trainer = fake_trainer({})
@@ -147,7 +132,7 @@ def test_device_hours_add_up_over_restarts_on_other_devices(tmp_path, monkeypatc
 def test_device_hours_of_a_killed_process_count(tmp_path, monkeypatch):
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    killed = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
+    killed = make_writer(tmp_path)
     killed.on_train_start(fake_trainer({}), MODULE)
     now += 3600
     checkpoint = killed.state_dict()
@@ -156,7 +141,7 @@ def test_device_hours_of_a_killed_process_count(tmp_path, monkeypatch):
         killed.on_train_batch_end(fake_trainer({}), MODULE, None, "four", 0)
     written = json.loads((tmp_path / "result.json").read_text())
     assert (written["status"], written["device_hours"]) == ("interrupted", 4)
-    again = ResultWriter(tmp_path, BaselineMetrics(), Throughput(), "val/x", "max")
+    again = make_writer(tmp_path)
     again.load_state_dict(checkpoint)
     again.on_train_start(fake_trainer({}), MODULE)
     now += 3600

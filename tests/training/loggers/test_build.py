@@ -16,16 +16,18 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import backend_context as hparams_context
 
 from lightning_colorize.training.loggers import (
-    BestImage,
-    LoggerOptions,
     build_loggers,
     close_loggers,
     describe_loggers,
-    log_best_images,
     log_config,
     log_images,
 )
-from lightning_colorize.training.loggers.image_files import read_best_images
+from lightning_colorize.training.loggers.image_files import (
+    BestImage,
+    read_best_images,
+    write_best_images,
+)
+from lightning_colorize.training.options import LoggerOptions
 
 _LOCAL = LoggerOptions(wandb="disabled")
 
@@ -79,19 +81,17 @@ def test_metrics_and_configuration_reach_tensorboard(tmp_path):
 
 
 def test_best_images_replace_earlier_ones(tmp_path):
-    loggers = build_loggers(tmp_path, _LOCAL)
     assert read_best_images(tmp_path) == []
     names = ["ä/1.jpg", "x" * 300 + "/2.jpg", "ä_1.jpg"]
     for value in (9.0, 8.0):
         image = _image() + np.uint8(value)
-        log_best_images(loggers, [BestImage(name, image, value) for name in names])
+        write_best_images(tmp_path, [BestImage(name, image, value) for name in names])
     found = read_best_images(tmp_path)
     assert [image.name for image in found] == names
     for image in found:
         assert np.array_equal(image.row, _image() + np.uint8(8))
         assert image.ciede2000 == 8.0
     assert len(list((tmp_path / "images" / "best").iterdir())) == 3
-    log_best_images([DummyLogger()], found)
 
 
 def _finished(folder, config, metrics):

@@ -32,21 +32,6 @@ def test_without_credentials_it_is_offline_whatever_was_asked(server, monkeypatc
         assert "not logged in" in reason
 
 
-def test_with_a_key_and_a_server_that_answers_it_is_online(server, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setenv("WANDB_BASE_URL", server)
-    assert wandb_mode("auto") == WandbMode("online")
-
-
-def test_with_a_key_and_a_closed_port_it_is_offline(closed, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setenv("WANDB_BASE_URL", closed)
-    mode, reason = wandb_mode("auto")
-    assert mode == "offline"
-    assert closed.removeprefix("http://") in reason
-    assert wandb_mode("online") == WandbMode("online")
-
-
 def test_silent_name_server_times_out(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
 
@@ -129,8 +114,4 @@ def test_auto_follows_wandb_mode(variable, mode, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", variable)
     assert wandb_mode("auto") == WandbMode(mode)
     assert wandb_mode("online") == WandbMode("online")
-
-
-@pytest.mark.parametrize("asked", ["offline", "disabled"])
-def test_requested_mode_has_no_reason(asked):
-    assert wandb_mode(asked) == WandbMode(asked)
+    assert wandb_mode("offline") == WandbMode("offline")

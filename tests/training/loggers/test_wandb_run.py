@@ -10,16 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_colorize.training.loggers import (
-    BestImage,
-    LoggerOptions,
-    log_best_images,
-    log_config,
-    log_images,
-)
-from lightning_colorize.training.loggers.image_files import ImageFiles
+from lightning_colorize.training.loggers import log_config, log_images
+from lightning_colorize.training.loggers.image_files import BestImage, write_best_images
 from lightning_colorize.training.loggers.wandb_mode import WandbMode
 from lightning_colorize.training.loggers.wandb_run import WandbRun
+from lightning_colorize.training.options import LoggerOptions
 
 wandb = pytest.importorskip("wandb")
 
@@ -107,7 +102,7 @@ def test_the_best_epochs_images_are_a_table(logger):
         BestImage(f"val/{name}.jpg", np.roll(_IMAGE, shift, axis=0), 7.5 + shift)
         for shift, name in enumerate("ab")
     ]
-    log_best_images([ImageFiles(logger._folder)], images)
+    write_best_images(logger._folder, images)
     logger.log_metrics({"val/psnr": 20.0}, 0)
     logger.close(failed=False)
     # In the run folder too, so that `wandb sync` finds it there.
@@ -125,7 +120,7 @@ def test_the_best_epochs_images_are_a_table(logger):
 def test_a_table_that_cannot_be_logged_does_not_keep_the_run_open(logger, monkeypatch, caplog):
     run = _Run()
     monkeypatch.setattr(wandb, "init", lambda **_: run)
-    log_best_images([ImageFiles(logger._folder)], [BestImage("a", _IMAGE, 1.0)])
+    write_best_images(logger._folder, [BestImage("a", _IMAGE, 1.0)])
     logger.log_metrics({"x": 1.0}, 5)
     monkeypatch.setattr(wandb, "Table", lambda **_: 1 / 0)
     logger.close(failed=False)
