@@ -224,8 +224,10 @@ class ColorizeCLI(LightningCLI):
                 "accepted: null if --run.monitor is null: early stopping needs a metric"
             )
         if monitor is not None and monitor not in names:
+            renamed = monitor.replace("hue_r", "ab_corr")
+            hint = f"\nuse {renamed}, its new name" if renamed in names else ""
             raise UsageError(
-                f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}"
+                f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}{hint}"
             )
 
     def _writing_callbacks(self, baselines: BaselineMetrics) -> list[Callback]:
