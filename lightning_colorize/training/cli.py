@@ -44,6 +44,7 @@ from lightning_colorize.training.devices import default_precision, several_proce
 from lightning_colorize.training.launchers import (
     refuse_other_processes,
     refuse_restarts_by_one_store,
+    refuse_sync_batchnorm,
     with_slurm,
 )
 from lightning_colorize.training.loggers import build_loggers
@@ -213,6 +214,8 @@ class ColorizeCLI(LightningCLI):
         config.plugins = with_slurm(with_atomic_checkpoints(config.plugins))
         trainer: Trainer = super().instantiate_trainer(default_root_dir=str(self.folder), **kwargs)
         refuse_other_processes(trainer)
+        if config.sync_batchnorm:
+            refuse_sync_batchnorm(trainer)
         return trainer
 
     def _check_monitor(self) -> None:

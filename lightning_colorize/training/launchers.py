@@ -84,5 +84,18 @@ def refuse_restarts_by_one_store() -> None:
         )
 
 
+def refuse_sync_batchnorm(trainer: Trainer) -> None:
+    """Refuse synchronized batch norm on CPUs, where PyTorch fails in the first step.
+
+    Raises:
+        UsageError: If the Trainer has several CPU processes.
+    """
+    if trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
+        raise UsageError(
+            "--trainer.sync_batchnorm: true\naccepted: false; PyTorch does not support it on CPUs, "
+            "use group norm instead"
+        )
+
+
 def _processes(count: int) -> str:
     return f"{count} process{'es' * (count != 1)}"

@@ -84,6 +84,14 @@ def test_one_task_of_slurm_trains_as_one_process_does(started, command):
     assert not list(run.glob("hpc_ckpt*"))
 
 
+def test_batch_norm_over_processes_is_not_for_cpus(command, capsys):
+    words = command.words("synced", "--config", "experiments/trainer/sync_batchnorm.yaml")
+    assert command("fit", *words, "--trainer.devices", 2) == 2
+    err = capsys.readouterr().err
+    assert "--trainer.sync_batchnorm: true\naccepted: false; PyTorch does not support it" in err
+    assert not list(command.root.glob("*/*"))
+
+
 @pytest.mark.parametrize(
     ("variables", "refused"),
     [
