@@ -90,6 +90,8 @@ def without_origin(value):
 
 # Where a value may come from; DeOldify has no part in the published systems.
 MARKS = {"source", "pix2pix", "ours"}
+# Keys that each file states, although base.yaml has them.
+ALWAYS_WRITTEN = {"data.resize", "data.flip", "data.crop_scale", "run.monitor"}
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED | {"cgan_staged"}))
@@ -100,6 +102,7 @@ def test_each_key_says_where_its_value_comes_from(name):
         key for key, value in leaves(yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text()))
     ]
     assert set(keys) == set(marks), "each key once"
+    assert set(marks) >= ALWAYS_WRITTEN
 
 
 def marks_of(name):
@@ -204,14 +207,19 @@ STATED = {
 }
 # Last parts of the keys that the source leaves open.
 OPEN = {
-    "resnet34_upsample": ("pretrained", "widths", "lr", "batch_size", "flip", "monitor", "skips"),
-    "resnet18_deconv": ("lr", "pretrained", "activation", "max_epochs"),
-    "vgg16_upsample": ("activation", "norm", "lr", "widths", "flip"),
+    "resnet34_upsample": ("pretrained", "widths", "lr", "batch_size", "skips"),
+    "resnet18_deconv": (
+        *("lr", "pretrained", "activation", "max_epochs", "resize", "target_range"),
+        *("widths", "norm", "skips"),
+    ),
+    "vgg16_upsample": ("activation", "norm", "lr", "widths", "skips", "target_range"),
     "cnn_autoencoder": ("lr", "widths", "activation", "batch_size"),
     "cnn_unet": ("lr", "widths", "activation", "batch_size"),
-    "cgan_pix2pix": ("lr", "l1_weight", "width", "layers", "betas", "batch_size"),
-    "cgan_faces_landscapes": ("size", "max_epochs"),
+    "cgan_pix2pix": ("lr", "l1_weight", "width", "layers", "betas", "batch_size", "ema_decay"),
+    "cgan_faces_landscapes": ("size", "max_epochs", "ema_decay"),
 }
+# The same, of all of them.
+OPEN_ALWAYS = ("flip", "crop_scale", "monitor")
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
@@ -221,7 +229,7 @@ def test_what_the_source_states_has_its_value_and_nothing_else_is_marked_so(pars
     for key, value in STATED[name].items():
         assert look_up(config, key) == value, key
         assert marks[key] == "source", key
-    for last in OPEN[name]:
+    for last in (*OPEN[name], *OPEN_ALWAYS):
         found = {mark for key, mark in marks.items() if key.rpartition(".")[2] == last}
         assert found, last
         assert "source" not in found, last
@@ -233,7 +241,7 @@ def look_up(config, key):
     return config
 
 
-def test_basset_hounds_are_divided_as_published():
+def test_basset_hounds_have_the_published_counts():
     source = yaml.safe_load((EXPERIMENTS / "source/basset_hounds.yaml").read_text())["init_args"]
     assert source["breed"] == "basset_hound"
     assert source["splits"] == {"train": 134, "val": 36, "test": 30}
@@ -242,7 +250,7 @@ def test_basset_hounds_are_divided_as_published():
 def test_20_000_faces_and_the_color_half_of_pairs(parser, tmp_path):
     config = parse(parser, "--config", EXPERIMENTS / "cgan_faces_landscapes.yaml")
     faces, _, mixed = folders = config["data"]["source"]["init_args"]["folders"]
-    assert (faces["sample"], faces["seed"]) == (20_000, 0)
+    assert (faces["max_images"], faces["seed"]) == (20_000, 0)
     assert {folder["weight"] for folder in folders} == {1.0}
     for name in ("train_color/1.jpg", "train_black/1.jpg", "test_color/2.jpg", "test_black/2.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

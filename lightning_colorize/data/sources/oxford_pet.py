@@ -36,7 +36,7 @@ class OxfordPetSource(Source):
         breed: One breed, as its files are named (`basset_hound`, `Abyssinian`); null for all.
         download: Download the data set into ROOT if it is missing (810 MB).
         splits: Shares or counts of train, val and test; by default
-            `{train: 134, val: 36, test: 30}` for the 200 basset hounds, the published division,
+            `{train: 134, val: 36, test: 30}` for the 200 basset hounds, the published counts,
             and `{train: 0.8, val: 0.1, test: 0.1}` for others.
         exclude_list: Leave out the images named in this text file, one per line. The other images
             stay in their splits, so results stay comparable. The list of `audit` and the

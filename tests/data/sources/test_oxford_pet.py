@@ -17,7 +17,7 @@ def make_images(folder, **breeds):
 
 
 @pytest.fixture(scope="module")
-def published_splits(tmp_path_factory):
+def torchvision_splits(tmp_path_factory):
     root = tmp_path_factory.mktemp("pets")
     make_images(root / "oxford-iiit-pet" / "images", basset_hound=200, beagle=200)
     return names_of(OxfordPetSource().splits(root))
@@ -34,7 +34,7 @@ def published_splits(tmp_path_factory):
         ".",
     ],
 )
-def test_basset_hounds_of_every_layout_are_split_as_published(tmp_path, layout, published_splits):
+def test_basset_hounds_of_every_layout_are_split_alike(tmp_path, layout, torchvision_splits):
     # Below a folder "images" that holds other files.
     root = touch(tmp_path / "root", "images/readme_1.txt", "annotations/annotations/list.txt")
     touch(root, "annotations/annotations/trimaps/basset_hound_1.png")
@@ -44,7 +44,7 @@ def test_basset_hounds_of_every_layout_are_split_as_published(tmp_path, layout, 
     splits = source.splits(root)
     assert counts(splits) == {"train": 134, "val": 36, "test": 30}
     names = names_of(splits)
-    assert names == published_splits
+    assert names == torchvision_splits
     assert {n for part in names.values() for n in part} == {
         f"basset_hound_{i}.jpg" for i in range(1, 201)
     }
