@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as TF
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
-from lightning_colorize.data.decoding.files import ImageError, image_size, read_image
+from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
 from lightning_colorize.data.splits import split_of
 from lightning_colorize.evaluation.systems import System
 
@@ -76,7 +76,8 @@ class Given(System):
             ImageError: If the file cannot be read.
         """
         rgb = self._read(name, side)
-        height, width = image_size(self.data / name)
+        truth = self.data / name
+        height, width, *_ = read_header(read_bytes(truth), truth)
         shape = (width / height) / (rgb.shape[-1] / rgb.shape[-2])
         if abs(shape - 1) > _SAME_SHAPE:
             rgb = TF.resize(rgb, [height, width], antialias=True)
