@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from os.path import splitext
 from pathlib import Path
 
 import torch
@@ -37,7 +38,7 @@ class Given(System):
         self._stems: dict[str, list[str]] = {}
         for file in files:
             self._exact.setdefault(_composed(file), []).append(file)
-            self._stems.setdefault(_stem(_composed(file)), []).append(file)
+            self._stems.setdefault(splitext(_composed(file))[0], []).append(file)
         self._loaded: dict[str, Tensor] = {}
 
     def find(self, name: str) -> str | None:
@@ -50,7 +51,8 @@ class Given(System):
         first, _, rest = name.partition("/")
         names = [name, rest] if rest and split_of(first) else [name]
         for key in names:
-            found = self._exact.get(key) or self._stems.get(key) or self._stems.get(_stem(key), [])
+            stem, _ = splitext(key)
+            found = self._exact.get(key) or self._stems.get(key) or self._stems.get(stem, [])
             if len(found) > 1:
                 raise UsageError(
                     f"{self.name} has {found[0]} and {found[1]} for {name}; remove one of them"
@@ -115,7 +117,3 @@ class Given(System):
 
 def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
-
-
-def _stem(name: str) -> str:
-    return name.removesuffix(Path(name).suffix)

@@ -1,6 +1,7 @@
 """Input and output files of a colorize job."""
 
 from collections import Counter
+from os.path import splitext
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -77,7 +78,7 @@ def _new_names(names: list[str], form: Format) -> list[tuple[str, str]]:
 
     All files whose new names clash keep their old suffix, so that names do not depend on the order.
     """
-    preferred = [_stem(name) + _suffix(name, form) for name in names]
+    preferred = [splitext(name)[0] + _suffix(name, form) for name in names]
     count = Counter(preferred)
     taken = {new for new in preferred if count[new] == 1}
     renamed = []
@@ -89,10 +90,6 @@ def _new_names(names: list[str], form: Format) -> list[tuple[str, str]]:
             taken.add(new)
         renamed.append((name, new))
     return renamed
-
-
-def _stem(name: str) -> str:
-    return name.removesuffix(Path(name).suffix)
 
 
 def _suffix(name: str, form: Format) -> str:
