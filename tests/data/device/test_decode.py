@@ -12,7 +12,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.decoding import jpeg
 from lightning_colorize.data.device import decode
-from lightning_colorize.data.device.decode import Decoder, prefetched, require_decoder
+from lightning_colorize.data.device.decode import Decoder, require_decoder
 from lightning_colorize.data.device.jpegs import JpegDataset
 from lightning_colorize.data.images import ConcatImages, FileImages
 from lightning_colorize.data.module import ColorizationDataModule
@@ -198,13 +198,14 @@ def test_batches_do_not_depend_on_the_decoder(photo_folder, workers):
 def test_exactly_one_batch_is_prefetched():
     begun = []
 
-    def decode(batch):
-        begun.append(batch)
-        if batch == 2:
-            raise RuntimeError("broken")
-        return batch
+    class Recording(Decoder):
+        def __call__(self, batch):
+            begun.append(batch)
+            if batch == 2:
+                raise RuntimeError("broken")
+            return batch
 
-    decoded = prefetched(iter(range(4)), decode, CPU)
+    decoded = Recording(CPU, SIDE).batches(iter(range(4)))
     assert next(decoded) == 0
     deadline = time.monotonic() + 5
     while len(begun) < 2 and time.monotonic() < deadline:
