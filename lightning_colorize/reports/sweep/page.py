@@ -25,7 +25,7 @@ from lightning_colorize.sweeps.status import (
     rows,
 )
 from lightning_colorize.sweeps.storage import silence
-from lightning_colorize.sweeps.study import SWEEP_FILE, Study
+from lightning_colorize.sweeps.study import Study
 from lightning_colorize.sweeps.trial import expand
 
 REPORT = "report.html"
@@ -70,7 +70,7 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         "winner": None,
         "others": tables.others(),
         "budgets": tables.budgets(),
-        "file": _sweep_file(study),
+        "file": yaml.safe_dump(sweep.source, sort_keys=False, allow_unicode=True),
         "made_with": tables.made_with(),
         "drawn_with": [f"{name} {version(name)}" for name in _DRAWN_WITH],
         "seed": study.seed,
@@ -112,10 +112,3 @@ def _winner(study: Study, row: TrialRow) -> dict[str, Any]:
         "again": shlex.join(["lightning-colorize", "fit", "--config", str(config)]),
         "configuration": config.read_text(encoding="utf-8") if config.is_file() else None,
     }
-
-
-def _sweep_file(study: Study) -> str:
-    try:
-        return (study.folder / SWEEP_FILE).read_text(encoding="utf-8")
-    except OSError:
-        return yaml.safe_dump(study.sweep.source, sort_keys=False, allow_unicode=True)
