@@ -47,7 +47,7 @@ def plan_jobs(source: Path, output: Path, form: Format = "same") -> tuple[list[J
         UsageError: If there are no images, or the output is not a valid target.
     """
     if source.is_file():
-        if _is_file_name(output):
+        if not output.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES:
             return [_named(source, output, form)], None
         return [Job(source, output / (source.stem + _suffix(source.name, form)))], output
     if not source.is_dir():
@@ -97,10 +97,6 @@ def _suffix(name: str, form: Format) -> str:
         return f".{form}"
     own = Path(name).suffix
     return own if own.lower() in WRITABLE else ".png"
-
-
-def _is_file_name(output: Path) -> bool:
-    return not output.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _named(source: Path, output: Path, form: Format) -> Job:
