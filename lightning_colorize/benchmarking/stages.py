@@ -35,11 +35,6 @@ class Stage:
     timing: Timing
     workers: int | None = None
 
-    @property
-    def rate(self) -> float:
-        """Median images per second."""
-        return self.timing.rate
-
     def as_dict(self) -> dict[str, Any]:
         """Return the stage as JSON data."""
         described = {"stage": self.kind, "detail": self.detail, "workers": self.workers}
@@ -84,7 +79,7 @@ class Bench:
         memory = self._data("always")
         yield self._loading("memory", "decoded images cached in memory", memory.loader("train"))
         yield from self._on_device(memory)
-        best = max(loaders, key=lambda stage: stage.rate)
+        best = max(loaders, key=lambda stage: stage.timing.rate)
         data = memory if self.in_memory else self._data("never", best.workers or 0)
         yield self._together("memory" if self.in_memory else best.detail, data)
 
@@ -184,20 +179,20 @@ def conclusion(stages: list[Stage]) -> str:
     last = stages[-1]
     loader = max(
         (s for s in stages if s.kind == ("memory" if last.detail == "memory" else "loader")),
-        key=lambda stage: stage.rate,
+        key=lambda stage: stage.timing.rate,
     )
     names = {
         "the training step": next(s for s in stages if s.kind == "step"),
         f"the loader ({last.detail})": loader,
         "the conversion": next(s for s in stages if s.kind == "augment"),
     }
-    limit, second, third = sorted(names, key=lambda name: names[name].rate)
-    slowest = names[limit].rate
+    rates = {name: stage.timing.rate for name, stage in names.items()}
+    limit, second, third = sorted(rates, key=rates.__getitem__)
     return (
-        f"{limit[0].upper()}{limit[1:]} limits: {slowest:.0f} images/s; "
-        f"{second} gives {names[second].rate / slowest:.1f} times that, "
-        f"{third} {names[third].rate / slowest:.1f} times; "
-        f"all together {last.rate:.0f} images/s"
+        f"{limit[0].upper()}{limit[1:]} limits: {rates[limit]:.0f} images/s; "
+        f"{second} gives {rates[second] / rates[limit]:.1f} times that, "
+        f"{third} {rates[third] / rates[limit]:.1f} times; "
+        f"all together {last.timing.rate:.0f} images/s"
     )
 
 

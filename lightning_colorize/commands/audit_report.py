@@ -134,7 +134,8 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
 
 def _splits(found: "Audit", group: "Group") -> list[str]:
     """Return the split names of a group or pair, in the order train, val, test."""
-    return [found.split_names[index] for index in sorted(set(group.splits.tolist()))]
+    own = set(group.splits.tolist())
+    return [name for index, name in enumerate(found.parts) if index in own]
 
 
 def _shown(found: "Audit", index: int) -> str:

@@ -118,8 +118,8 @@ def _line(stage: "Stage") -> str:
     rates = stage.timing.rates
     spread = f"{min(rates):.0f} to {max(rates):.0f}"
     if stage.workers:
-        spread += f"; {stage.rate / stage.workers:.0f} per worker"
-    return f"{_NAMES[stage.kind]:<14}{stage.detail:<46}{stage.rate:>10.0f}  {spread}"
+        spread += f"; {stage.timing.rate / stage.workers:.0f} per worker"
+    return f"{_NAMES[stage.kind]:<14}{stage.detail:<46}{stage.timing.rate:>10.0f}  {spread}"
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -38,17 +38,15 @@ class EvaluationImages:
     Attributes:
         images: The images.
         split: The split of the folder.
-        in_split_folders: Whether their names start with the folder of a split.
     """
 
     images: ImageSet
     split: SplitName
-    in_split_folders: bool
 
     def group(self, name: str) -> str:
-        """Return an image's category: the first folder of its name, below that of the split."""
+        """Return an image's category: the first folder of its name, below that of a split."""
         parts = name.split("/")[:-1]
-        if self.in_split_folders and parts and split_of(parts[0]):
+        if parts and split_of(parts[0]):
             parts = parts[1:]
         return parts[0] if parts else "."
 
@@ -90,39 +88,28 @@ def find_images(
     if source is None and is_pack(folder):
         source = ShardSource()
     if source is not None:
-        splits = source.splits(folder)
-        return _chosen(folder, splits, split or "test", _in_split_folders(splits))
+        return _chosen(folder, source.splits(folder), split or "test")
     require_folder(folder, "evaluate", "--data")
     try:
         # Refused for a folder with splits; other errors occur again below.
-        splits = FolderSource(splits=_WHOLE).splits(folder)
-        whole = True
+        whole = FolderSource(splits=_WHOLE).splits(folder)
     except SourceError:
-        splits = FolderSource().splits(folder)
-        whole = False
-    if whole and split not in (None, "all"):
-        splits = FolderSource().splits(folder)
-    return _chosen(folder, splits, split or ("all" if whole else "test"), not whole)
+        return _chosen(folder, FolderSource().splits(folder), split or "test")
+    if split is None or split == "all":
+        return _chosen(folder, whole, "all")
+    return _chosen(folder, FolderSource().splits(folder), split)
 
 
-def _chosen(
-    folder: Path, splits: Splits, split: SplitName, in_split_folders: bool
-) -> EvaluationImages:
+def _chosen(folder: Path, splits: Splits, split: SplitName) -> EvaluationImages:
     if split == "all":
         parts = list(splits.values())
-        images = parts[0] if len(parts) == 1 else ConcatImages(parts)
-        return EvaluationImages(images, "all", in_split_folders)
+        return EvaluationImages(parts[0] if len(parts) == 1 else ConcatImages(parts), "all")
     if split not in splits:
         raise UsageError(
             f"{folder} has no {split} images, only {', '.join(splits)}; "
             "choose with --split, or --split all"
         )
-    return EvaluationImages(splits[split], split, in_split_folders)
-
-
-def _in_split_folders(splits: Splits) -> bool:
-    """Return whether the images are in folders named after splits; checks one of each split."""
-    return all(split_of(part.name(0).partition("/")[0]) for part in splits.values())
+    return EvaluationImages(splits[split], split)
 
 
 def count_trained(images: ImageSet, trained: TrainingData, allow: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from os.path import splitext
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from torchvision.transforms.v2 import functional as TF
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
-from lightning_colorize.data.decoding.files import ImageError, image_size, read_image
+from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
 from lightning_colorize.data.splits import split_of
 from lightning_colorize.evaluation.systems import System
 
@@ -37,7 +38,7 @@ class Given(System):
         self._stems: dict[str, list[str]] = {}
         for file in files:
             self._exact.setdefault(_composed(file), []).append(file)
-            self._stems.setdefault(_stem(_composed(file)), []).append(file)
+            self._stems.setdefault(splitext(_composed(file))[0], []).append(file)
         self._loaded: dict[str, Tensor] = {}
 
     def find(self, name: str) -> str | None:
@@ -50,7 +51,8 @@ class Given(System):
         first, _, rest = name.partition("/")
         names = [name, rest] if rest and split_of(first) else [name]
         for key in names:
-            found = self._exact.get(key) or self._stems.get(key) or self._stems.get(_stem(key), [])
+            stem, _ = splitext(key)
+            found = self._exact.get(key) or self._stems.get(key) or self._stems.get(stem, [])
             if len(found) > 1:
                 raise UsageError(
                     f"{self.name} has {found[0]} and {found[1]} for {name}; remove one of them"
@@ -76,7 +78,8 @@ class Given(System):
             ImageError: If the file cannot be read.
         """
         rgb = self._read(name, side)
-        height, width = image_size(self.data / name)
+        truth = self.data / name
+        height, width, *_ = read_header(read_bytes(truth), truth)
         shape = (width / height) / (rgb.shape[-1] / rgb.shape[-2])
         if abs(shape - 1) > _SAME_SHAPE:
             rgb = TF.resize(rgb, [height, width], antialias=True)
@@ -114,7 +117,3 @@ class Given(System):
 
 def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
-
-
-def _stem(name: str) -> str:
-    return name.removesuffix(Path(name).suffix)

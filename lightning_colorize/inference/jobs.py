@@ -1,6 +1,7 @@
 """Input and output files of a colorize job."""
 
 from collections import Counter
+from os.path import splitext
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -46,7 +47,7 @@ def plan_jobs(source: Path, output: Path, form: Format = "same") -> tuple[list[J
         UsageError: If there are no images, or the output is not a valid target.
     """
     if source.is_file():
-        if _is_file_name(output):
+        if not output.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES:
             return [_named(source, output, form)], None
         return [Job(source, output / (source.stem + _suffix(source.name, form)))], output
     if not source.is_dir():
@@ -77,7 +78,7 @@ def _new_names(names: list[str], form: Format) -> list[tuple[str, str]]:
 
     All files whose new names clash keep their old suffix, so that names do not depend on the order.
     """
-    preferred = [_stem(name) + _suffix(name, form) for name in names]
+    preferred = [splitext(name)[0] + _suffix(name, form) for name in names]
     count = Counter(preferred)
     taken = {new for new in preferred if count[new] == 1}
     renamed = []
@@ -91,19 +92,11 @@ def _new_names(names: list[str], form: Format) -> list[tuple[str, str]]:
     return renamed
 
 
-def _stem(name: str) -> str:
-    return name.removesuffix(Path(name).suffix)
-
-
 def _suffix(name: str, form: Format) -> str:
     if form != "same":
         return f".{form}"
     own = Path(name).suffix
     return own if own.lower() in WRITABLE else ".png"
-
-
-def _is_file_name(output: Path) -> bool:
-    return not output.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _named(source: Path, output: Path, form: Format) -> Job:

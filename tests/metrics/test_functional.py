@@ -6,7 +6,6 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lightning_colorize.color import to_lab
 from lightning_colorize.metrics import per_image
-from lightning_colorize.metrics.formulas import rgb_colorfulness
 from lightning_colorize.metrics.functional import measure
 from lightning_colorize.metrics.spec import COLUMNS, METRICS
 
@@ -65,17 +64,6 @@ def test_mean_colours(images):
     for channel, name in enumerate(("mean_a", "mean_b")):
         np.testing.assert_allclose(values[name], ab_hat[:, channel].mean((1, 2)), atol=1e-4)
         np.testing.assert_allclose(values[f"true_{name}"], ab[:, channel].mean((1, 2)), atol=1e-4)
-
-
-def test_colorfulness_by_hand():
-    # Half red, half green: rg is +-255, yb is 127.5 everywhere.
-    rgb = torch.zeros(2, 3, 2, 2)
-    rgb[0, 0, 0], rgb[0, 1, 1] = 1.0, 1.0
-    # All blue: rg is 0, yb is -255.
-    rgb[1, 2] = 1.0
-    expected = [255 + 0.3 * 127.5, 0.3 * 255]
-    assert rgb_colorfulness(rgb).tolist() == pytest.approx(expected)
-    assert rgb_colorfulness(torch.full((1, 3, 4, 4), 0.3)).item() == 0
 
 
 def test_predictions_outside_srgb_are_clipped(images):

@@ -18,15 +18,6 @@ def test_ratio_and_correlation_are_those_of_validation(images, autocast):
         assert figures[name].item() == pytest.approx(expected[name].item(), rel=1e-4)
 
 
-def test_one_tint_for_everything(images):
-    L, _, ab = images
-    tint = torch.tensor([20.0, -5.0]).view(1, 2, 1, 1).expand_as(ab)
-    figures = batch_metrics(L, tint, ab)
-    assert figures["ab_corr"] == 0
-    assert figures["diversity"] == pytest.approx(0, abs=1e-5)
-    assert figures["colorfulness_ratio"] > 0.1
-
-
 def test_no_gradient_is_drawn(images):
     L, ab_hat, ab = images
     figures = batch_metrics(L, ab_hat.requires_grad_(), ab)

@@ -2,7 +2,6 @@
 
 import math
 from hashlib import blake2b
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +62,7 @@ def audit_image(images: ImageSet, index: int) -> tuple[np.ndarray, ImageError | 
         data = images.encoded(index)
         assert data is not None
         path = Path(images.name(index))
-        header = read_header(BytesIO(data), path)
+        header = read_header(data, path)
         rgb = limit_length(decode_image(data, path, _FEATURE_SIDE))
     except ImageError as error:
         return features, error

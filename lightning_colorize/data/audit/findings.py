@@ -84,18 +84,13 @@ class Audit:
         return find_duplicates(self.features, self.splits, faulty)
 
     @property
-    def split_names(self) -> tuple[str, ...]:
-        """The names of the splits, by index."""
-        return tuple(self.parts)
-
-    @property
     def leaks(self) -> list[Group]:
         """Duplicates in more than one split: groups, then pairs."""
         return [*(group for group in self.groups if group.leaks), *self.pairs]
 
     def split(self, index: int) -> str:
         """Return the name of an image's split."""
-        return self.split_names[int(self.splits[index])]
+        return list(self.parts)[self.splits[index]]
 
     @property
     def _whole(self) -> np.ndarray:

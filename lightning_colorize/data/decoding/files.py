@@ -148,33 +148,20 @@ class Header(NamedTuple):
     has_profile: bool
 
 
-def read_header(file: BinaryIO, path: Path) -> Header:
-    """Read the header of an image file.
+def read_header(data: bytes, path: Path) -> Header:
+    """Read the header from the bytes of an image file.
 
     Raises:
         ImageError: If the header cannot be read. Damage behind it is not detected.
     """
     try:
-        with _open(file) as image:
+        with _open(BytesIO(data)) as image:
             width, height = image.size
             # Pillow reports the upright size of a TIFF.
             if image.format != "TIFF" and orientation(image) >= 5:
                 width, height = height, width
             return Header(height, width, image.mode, bool(image.info.get("icc_profile")))
     except Exception as error:
-        raise ImageError(path, _reason(error)) from error
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) of the upright image, from the file's header alone.
-
-    Raises:
-        ImageError: If the header cannot be read. Damage behind it is not detected.
-    """
-    try:
-        with path.open("rb") as file:
-            return read_header(file, path)[:2]
-    except OSError as error:
         raise ImageError(path, _reason(error)) from error
 
 

@@ -68,8 +68,24 @@ class Decoder:
         self.replacement = replacement
 
     def batches(self, shipped: Iterator[JpegBatch]) -> Iterator[Received]:
-        """Yield decoded batches. The next one is decoded while the current one is used."""
-        return prefetched(shipped, self, self.device)
+        """Decode each batch in a thread, one batch ahead; on a GPU in a stream of its own."""
+        on_gpu = self.device.type == "cuda"
+        stream = torch.cuda.Stream(self.device) if on_gpu else None  # type: ignore[no-untyped-call]
+
+        def step() -> Received | None:
+            with nullcontext() if stream is None else torch.cuda.stream(stream):
+                batch = next(shipped, None)
+                return None if batch is None else self(batch)
+
+        with ThreadPoolExecutor(1, "decode") as thread:
+            pending = thread.submit(step)
+            while (decoded := pending.result()) is not None:
+                if stream is not None:
+                    user = torch.cuda.current_stream(self.device)
+                    user.wait_stream(stream)
+                    decoded[0].rgb.record_stream(user)
+                pending = thread.submit(step)
+                yield decoded
 
     def __call__(self, batch: JpegBatch) -> Received:
         """Return the images of a batch, and those that could not be read."""
@@ -139,26 +155,3 @@ def _pieces(jpegs: dict[int, Jpeg]) -> Iterator[list[int]]:
         taken += jpeg.pixels
     if rows:
         yield rows
-
-
-def prefetched(
-    shipped: Iterator[JpegBatch], decode: Callable[[JpegBatch], Received], device: torch.device
-) -> Iterator[Received]:
-    """Decode each batch in a thread, one batch ahead; on a GPU in a stream of its own."""
-    on_gpu = device.type == "cuda"
-    stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
-
-    def step() -> Received | None:
-        with nullcontext() if stream is None else torch.cuda.stream(stream):
-            batch = next(shipped, None)
-            return None if batch is None else decode(batch)
-
-    with ThreadPoolExecutor(1, "decode") as thread:
-        pending = thread.submit(step)
-        while (decoded := pending.result()) is not None:
-            if stream is not None:
-                user = torch.cuda.current_stream(device)
-                user.wait_stream(stream)
-                decoded[0].rgb.record_stream(user)
-            pending = thread.submit(step)
-            yield decoded

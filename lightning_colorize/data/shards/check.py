@@ -1,5 +1,6 @@
 """The shards of a split, each verified by its SHA-256 when it is first opened or fetched."""
 
+import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,11 +11,6 @@ from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.shards.layout import OpenShard
 from lightning_colorize.data.shards.manifest import Shard, sha256_of
 from lightning_colorize.data.shards.store import DamagedShard, Store, one_line
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where several processes may verify the same shard
-    fcntl = None  # type: ignore[assignment]
 
 _ADVICE = (
     "run pack again, or leave its images out with "
@@ -110,10 +106,10 @@ class CheckedShards:
 @contextmanager
 def _locked(descriptor: int) -> Iterator[None]:
     """Lock a file against other processes, if the file system supports locks."""
-    with suppress(OSError, AttributeError):
+    with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
         yield
     finally:
-        with suppress(OSError, AttributeError):
+        with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)

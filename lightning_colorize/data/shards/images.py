@@ -27,7 +27,7 @@ class ShardImages(ImageSet):
         encoding: How the images are stored.
         side: Pixels of the short side to which larger images were resized.
         window: Number of shards whose images are shuffled together; as many are prefetched.
-        selected: Sorted indices of the images in use; None for all.
+        selected: Sorted indices of the images in use, (N,).
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ShardImages(ImageSet):
         encoding: Encoding,
         side: int,
         window: int,
-        selected: np.ndarray | None = None,
+        selected: np.ndarray,
     ) -> None:
         self.shards = shards
         self.names = names
@@ -48,12 +48,11 @@ class ShardImages(ImageSet):
         self._ends = np.cumsum(lengths)
         self._starts = self._ends - lengths
         self._selected = selected
-        whole = ShardOrder(lengths, window)
-        self.order = whole if selected is None else whole.subset(selected)
+        self.order = ShardOrder(lengths, window).subset(selected)
         self._open = self._cached_open()
 
     def __len__(self) -> int:
-        return len(self.names) if self._selected is None else len(self._selected)
+        return len(self._selected)
 
     def __getstate__(self) -> dict[str, Any]:
         # Open files cannot be sent to a spawned process.
@@ -65,7 +64,7 @@ class ShardImages(ImageSet):
 
     def name(self, index: int) -> str:
         """Return the name of the image in the folder that was packed."""
-        return self.names[self._packed_index(index)]
+        return self.names[int(self._selected[index])]
 
     def read(self, index: int, min_side: int | None = None) -> Tensor:
         """Return the image: (3, H, W), uint8, sRGB."""
@@ -81,8 +80,7 @@ class ShardImages(ImageSet):
     @contextmanager
     def expecting(self, coming: Callable[[], np.ndarray]) -> Iterator[Callable[[int], None]]:
         """Prefetch the shards of the next images in a thread, `window` shards in advance."""
-        indices = coming() if self._selected is None else self._selected[coming()]
-        shards = np.searchsorted(self._ends, indices, side="right")
+        shards = np.searchsorted(self._ends, self._selected[coming()], side="right")
         used, first = np.unique(shards, return_index=True)
         order = np.argsort(first)
         prefetcher = Prefetcher(self.shards.open, used[order], first[order], self.window)
@@ -92,7 +90,7 @@ class ShardImages(ImageSet):
             prefetcher.stop()
 
     def _image(self, index: int) -> bytes:
-        packed = self._packed_index(index)
+        packed = int(self._selected[index])
         shard = int(np.searchsorted(self._ends, packed, side="right"))
         opened = self._open(shard)
         try:
@@ -103,10 +101,6 @@ class ShardImages(ImageSet):
     def _cached_open(self) -> Callable[[int], OpenShard]:
         # A limited number: an evicted file uses disk space until it is closed.
         return lru_cache(self.window)(self.shards.open)
-
-    def _packed_index(self, index: int) -> int:
-        index = range(len(self))[index]
-        return index if self._selected is None else int(self._selected[index])
 
 
 class Prefetcher:

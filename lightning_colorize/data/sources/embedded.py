@@ -20,6 +20,9 @@ PHOTOGRAPHS: dict[str, Callable[[], np.ndarray]] = {
 }
 """Functions that return (H, W, 3), uint8. Of the stereo pair only one: both show the same."""
 
+# Height and width in pixels of a training window and of a validation square.
+_WINDOW, _SQUARE = 112, 96
+
 
 class Region(NamedTuple):
     """A rectangle of a photograph, in pixels."""
@@ -65,31 +68,22 @@ class EmbeddedSource(Source):
     Args:
         held_out: The test photograph: astronaut, chelsea, coffee, motorcycle_left or rocket.
         windows: Number of training windows over all photographs; one epoch reads each once.
-        window: Height and width of a training window, in pixels.
-        region: Height and width of a validation square, in pixels.
     """
 
-    def __init__(
-        self, held_out: str = "chelsea", windows: int = 512, window: int = 112, region: int = 96
-    ) -> None:
+    def __init__(self, held_out: str = "chelsea", windows: int = 512) -> None:
         if held_out not in PHOTOGRAPHS:
             listed = ", ".join(PHOTOGRAPHS)
             raise SourceError(f"held_out is '{held_out}': it must be one of {listed}")
-        if min(windows // (len(PHOTOGRAPHS) - 1), window, region) < 1:
-            raise SourceError(
-                f"windows ({windows}), window ({window}) and region ({region}) must be positive, "
-                "windows at least 4"
-            )
+        if windows < len(PHOTOGRAPHS) - 1:
+            raise SourceError(f"windows is {windows}: it must be at least {len(PHOTOGRAPHS) - 1}")
         self.held_out = held_out
         self.windows = windows
-        self.window = window
-        self.region = region
 
     def splits(self, root: Root | None) -> Splits:
         """Return the windows ("train"), squares ("val") and the held-out photograph ("test").
 
         Raises:
-            SourceError: If `root` is set, or the sizes do not fit the photographs.
+            SourceError: If `root` is set, or the photographs have no room for so many windows.
         """
         if root is not None:
             raise SourceError(
@@ -107,10 +101,10 @@ class EmbeddedSource(Source):
         others = [name for name in photographs if name != self.held_out]
         for index, name in enumerate(others):
             height, width = photographs[name].shape[-2:]
-            squares = _squares(name, height, width, self.region, falling=index % 2 == 0)
+            squares = _squares(name, height, width, falling=index % 2 == 0)
             # If the windows do not divide evenly, the first photographs get one more.
             count = (self.windows + len(others) - 1 - index) // len(others)
-            train += _windows(name, height, width, self.window, squares, count)
+            train += _windows(name, height, width, squares, count)
             val += squares
         return {
             split: RegionImages(photographs, regions)
@@ -118,31 +112,26 @@ class EmbeddedSource(Source):
         }
 
 
-def _squares(name: str, height: int, width: int, side: int, falling: bool) -> list[Region]:
+def _squares(name: str, height: int, width: int, falling: bool) -> list[Region]:
     """Return two squares on the falling or the rising diagonal."""
-    if side > min(height, width) // 3:
-        raise SourceError(f"region is {side}: {name} has room for {min(height, width) // 3}")
+    side = _SQUARE
     return [
         Region(name, row * height // 3 - side // 2, column * width // 3 - side // 2, side, side)
         for row, column in zip((1, 2), (1, 2) if falling else (2, 1), strict=True)
     ]
 
 
-def _windows(
-    name: str, height: int, width: int, side: int, avoided: list[Region], count: int
-) -> list[Region]:
+def _windows(name: str, height: int, width: int, avoided: list[Region], count: int) -> list[Region]:
     """Draw windows that share no pixel with the regions to avoid, always the same ones."""
-    free = np.ones((max(0, height - side + 1), max(0, width - side + 1)), dtype=bool)
+    side = _WINDOW
+    free = np.ones((height - side + 1, width - side + 1), dtype=bool)
     for region in avoided:
         rows = slice(max(0, region.top - side + 1), region.top + region.height)
         columns = slice(max(0, region.left - side + 1), region.left + region.width)
         free[rows, columns] = False
     corners = np.flatnonzero(free)
     if len(corners) < count:
-        raise SourceError(
-            f"window is {side}: {name} has {len(corners)} positions for it outside the validation "
-            f"squares, {count} are needed"
-        )
+        raise SourceError(f"{name} has room for {len(corners):,} windows, {count:,} are needed")
     drawn = np.random.default_rng(0).choice(corners, size=count, replace=False)
     return [
         Region(name, int(corner) // free.shape[1], int(corner) % free.shape[1], side, side)

@@ -1,6 +1,7 @@
 """Several folders, sampled by weight."""
 
 from dataclasses import asdict, dataclass
+from itertools import permutations
 from pathlib import Path
 
 from lightning_colorize.data.images import ConcatImages, FileImages
@@ -117,16 +118,12 @@ class MixtureSource(Source):
 def _labels(roots: list[Path]) -> list[str]:
     """Return the folders' names, with as many parents as needed to make them unique."""
     parts = [root.resolve().parts for root in roots]
-    if len(set(parts)) < len(parts):
-        twice = next(root for i, root in enumerate(roots) if parts[i] in parts[:i])
-        raise SourceError(f"MixtureSource: {twice} is named twice: add its weights up")
-    for outer in parts:
-        for inner in parts:
-            if inner != outer and inner[: len(outer)] == outer:
-                # Each is split by itself: a test image of one could be trained on in the other.
-                raise SourceError(
-                    f"MixtureSource: {Path(*inner)} lies inside {Path(*outer)}: name one of them"
-                )
+    for outer, inner in permutations(parts, 2):
+        if inner[: len(outer)] == outer:
+            # Each is split by itself: a test image of one could be trained on in the other.
+            raise SourceError(
+                f"MixtureSource: {Path(*outer)} includes {Path(*inner)}: name one of them"
+            )
     depth = 1
     while len({own[-depth:] for own in parts}) < len(parts):
         depth += 1

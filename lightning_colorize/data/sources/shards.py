@@ -73,9 +73,9 @@ class ShardSource(Source):
         splits: Splits = {}
         for split, own in names.items():
             shards = [shard for shard in pack.splits[split].shards if shard.images]
-            selected = None
+            selected: np.ndarray = np.arange(len(own))
             if excluded:
-                selected = np.array([i for i, name in enumerate(own) if name not in excluded])
+                selected = selected[[name not in excluded for name in own]]
             images = ShardImages(
                 CheckedShards(store, shards, self.on_corrupt == "skip"),
                 own,

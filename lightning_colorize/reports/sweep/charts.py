@@ -164,7 +164,7 @@ def _effects(
             "marker": {"color": ACCENT, "size": 8, "opacity": 0.6},
         }
         if layout["xaxis"].get("type") == "log":
-            layout["xaxis"] |= log_axis(data[0]["x"])
+            layout["xaxis"] |= log_axis()
         layout["height"] = 290
         figures.append(make_figure(data, layout, f"{metric.name} by {name}"))
     text = "Each finished trial by one of its values; the other parameters vary."

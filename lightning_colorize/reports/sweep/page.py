@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,10 @@ from lightning_colorize.reports.sweep.charts import draw_charts
 from lightning_colorize.reports.sweep.images import best_trials, image_strips
 from lightning_colorize.reports.sweep.tables import SweepTables
 from lightning_colorize.runs.folder import CONFIG
-from lightning_colorize.sweeps.spec import Metric
 from lightning_colorize.sweeps.status import (
     CONFIDENCE,
     Labels,
-    LeaderboardEntry,
     TrialRow,
-    best,
     format_value,
     leaderboard,
     not_beaten,
@@ -29,7 +25,7 @@ from lightning_colorize.sweeps.status import (
     rows,
 )
 from lightning_colorize.sweeps.storage import silence
-from lightning_colorize.sweeps.study import SWEEP_FILE, Study
+from lightning_colorize.sweeps.study import Study
 from lightning_colorize.sweeps.trial import expand
 
 REPORT = "report.html"
@@ -74,7 +70,7 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         "winner": None,
         "others": tables.others(),
         "budgets": tables.budgets(),
-        "file": _sweep_file(study),
+        "file": yaml.safe_dump(sweep.source, sort_keys=False, allow_unicode=True),
         "made_with": tables.made_with(),
         "drawn_with": [f"{name} {version(name)}" for name in _DRAWN_WITH],
         "seed": study.seed,
@@ -87,7 +83,6 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         baselines = read_baselines(places[0], metric)
         page["results"] = tables.leaderboard(places, baselines)
         page["not_beaten"] = not_beaten(places[0], metric, baselines)
-        page["best_elsewhere"] = _best_elsewhere(places, table, metric)
         page["winner"] = _winner(study, places[0].trials[0])
         trials = best_trials(study)
         page["images"] = image_strips(trials, images)
@@ -99,16 +94,6 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         }
     page["columns"] = max((len(strip.tiles) for strip in page["images"]), default=1)
     return page
-
-
-def _best_elsewhere(
-    places: Sequence[LeaderboardEntry], table: Sequence[TrialRow], metric: Metric
-) -> int | None:
-    """Return the number of the best single trial unless it has the best configuration."""
-    first = best(table, metric.goal)
-    if first is None or first in [*places[0].trials, *places[0].repeats]:
-        return None
-    return first.number
 
 
 def _winner(study: Study, row: TrialRow) -> dict[str, Any]:
@@ -127,10 +112,3 @@ def _winner(study: Study, row: TrialRow) -> dict[str, Any]:
         "again": shlex.join(["lightning-colorize", "fit", "--config", str(config)]),
         "configuration": config.read_text(encoding="utf-8") if config.is_file() else None,
     }
-
-
-def _sweep_file(study: Study) -> str:
-    try:
-        return (study.folder / SWEEP_FILE).read_text(encoding="utf-8")
-    except OSError:
-        return yaml.safe_dump(study.sweep.source, sort_keys=False, allow_unicode=True)

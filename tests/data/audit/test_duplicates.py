@@ -103,26 +103,6 @@ def test_broken_images_are_not_duplicates():
         assert find_duplicates(features, splits, np.zeros(3, dtype=bool)) == ([], [])
 
 
-def pan(*splits, step=0.6):
-    """Return features and splits of images each of which is near the next, and near no other."""
-    features, splits = features_of(*((0, b"%d" % i, 9, split) for i, split in enumerate(splits)))
-    angles = step * RADIUS * np.arange(len(splits))
-    features["descriptor"] = 0
-    features["descriptor"][:, 0], features["descriptor"][:, 2] = np.cos(angles), np.sin(angles)
-    return features, splits
-
-
-def test_members_of_a_pan_are_near_their_representative():
-    features, splits = pan(*[TRAIN] * 200, step=0.1)
-    groups, _ = find_duplicates(features, splits, np.zeros(200, dtype=bool))
-    points = features["descriptor"].astype(float)
-    for group in groups:
-        distance = np.linalg.norm(points[group.members] - points[group.representative], axis=1)
-        assert distance.max() <= RADIUS
-    representatives = set(range(200)) - {int(index) for group in groups for index in group.copies}
-    assert 10 < len(representatives) <= 20
-
-
 def splits_of_near_pairs(points, splits):
     """Return the splits of all near pairs, by brute force."""
     close = distances(points) <= RADIUS

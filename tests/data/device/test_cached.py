@@ -99,7 +99,3 @@ def test_memory_in_use_is_not_available(monkeypatch):
     assert len(memory.take(100)) == 100
     with pytest.raises(UsageError, match="of which"):
         memory.take(101)
-    monkeypatch.setattr(cached, "_memory", lambda device: (1000, 1000))
-    memory.take(400)
-    with pytest.raises(UsageError):
-        memory.take(1)

@@ -12,7 +12,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.decoding import jpeg
 from lightning_colorize.data.device import decode
-from lightning_colorize.data.device.decode import Decoder, prefetched, require_decoder
+from lightning_colorize.data.device.decode import Decoder, require_decoder
 from lightning_colorize.data.device.jpegs import JpegDataset
 from lightning_colorize.data.images import ConcatImages, FileImages
 from lightning_colorize.data.module import ColorizationDataModule
@@ -135,10 +135,6 @@ def test_corrupt_training_images_are_replaced(folder):
     assert raw.names == expected.names == ["long", "long", "jpeg", "jpeg", "jpeg"]
     assert torch.equal(raw.rgb, expected.rgb)
     assert set(listed(broken)) == set(listed(missing))
-    # A batch of nothing else keeps its size too: of several processes none is a step behind.
-    one = JpegDataset(FileImages(folder, names), SIDE, **replaced)
-    raw, _ = Decoder(CPU, SIDE, usual.at)(one.collate([one[0, 0]]))
-    assert raw.names == ["long"]
 
 
 def test_training_batches_are_complete(folder, tmp_path_factory):
@@ -198,13 +194,14 @@ def test_batches_do_not_depend_on_the_decoder(photo_folder, workers):
 def test_exactly_one_batch_is_prefetched():
     begun = []
 
-    def decode(batch):
-        begun.append(batch)
-        if batch == 2:
-            raise RuntimeError("broken")
-        return batch
+    class Recording(Decoder):
+        def __call__(self, batch):
+            begun.append(batch)
+            if batch == 2:
+                raise RuntimeError("broken")
+            return batch
 
-    decoded = prefetched(iter(range(4)), decode, CPU)
+    decoded = Recording(CPU, SIDE).batches(iter(range(4)))
     assert next(decoded) == 0
     deadline = time.monotonic() + 5
     while len(begun) < 2 and time.monotonic() < deadline:

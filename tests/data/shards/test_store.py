@@ -220,23 +220,11 @@ def test_a_copy_evicted_while_it_is_opened_is_readable(url, tmp_path, monkeypatc
     assert source(tmp_path).splits(url)["train"].read(0).shape[0] == 3
 
 
-def test_other_threads_wait_while_a_damaged_copy_is_replaced(url, tmp_path, flaky):
+def test_a_damaged_copy_is_fetched_again(url, tmp_path, flaky):
     source(tmp_path).splits(url)["train"].read(0)
     (copy,) = cached(tmp_path)
     flip_byte(tmp_path / "cache" / copy)
-    images = source(tmp_path).splits(url)["train"]
-    began = threading.Event()
-
-    def wait(path):
-        began.set()
-        time.sleep(0.2)  # until the other waits
-
-    flaky.on_download = wait
-    with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(images.shards.open, 0)
-        assert began.wait(5)
-        second = threads.submit(images.shards.open, 0)
-        assert first.result().image(0) == second.result().image(0)
+    assert source(tmp_path).splits(url)["train"].read(0).shape[0] == 3
     assert flaky.fetched.count("chunk-0-0.bin") == 2
 
 
@@ -350,7 +338,5 @@ def test_other_sources_refuse_a_url(other):
 def test_wrong_roots_and_settings_are_one_line(tmp_path):
     with pytest.raises(UsageError, match=r"teapot://x: .*teapot"):
         source(tmp_path).splits("teapot://x")
-    with pytest.raises(UsageError, match=r"pack.json does not exist: ShardSource needs"):
-        ShardSource().splits(tmp_path)
     with pytest.raises(UsageError, match="window is 0: it must be at least 1"):
         ShardSource(window=0)

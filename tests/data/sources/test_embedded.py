@@ -30,12 +30,9 @@ def splits():
     return EmbeddedSource().splits(None)
 
 
-@pytest.mark.parametrize(
-    ("held_out", "window", "region"),
-    [("chelsea", 112, 96), ("rocket", 112, 96), ("coffee", 100, 64), ("astronaut", 64, 100)],
-)
-def test_no_validation_pixel_is_in_any_training_window(held_out, window, region):
-    splits = EmbeddedSource(held_out, windows=200, window=window, region=region).splits(None)
+@pytest.mark.parametrize("held_out", PHOTOGRAPHS)
+def test_no_validation_pixel_is_in_any_training_window(held_out):
+    splits = EmbeddedSource(held_out, windows=200).splits(None)
     train, val = masks(splits["train"]), masks(splits["val"])
     for name in PHOTOGRAPHS:
         assert not (train[name] & val[name]).any()
@@ -85,9 +82,7 @@ def test_wrong_settings_are_one_line(tmp_path):
         EmbeddedSource(held_out="cat")
     with pytest.raises(SourceError, match=r"leave out --data\.root, or choose FolderSource"):
         EmbeddedSource().splits(tmp_path)
-    with pytest.raises(SourceError, match="region is 150: coffee has room for 133"):
-        EmbeddedSource(region=150).splits(None)
-    with pytest.raises(SourceError, match="window is 400: astronaut has 0 positions"):
-        EmbeddedSource(window=400).splits(None)
-    with pytest.raises(SourceError, match="windows at least 4"):
+    with pytest.raises(SourceError, match=r"has room for .* windows, 250,000 are needed"):
+        EmbeddedSource(windows=1_000_000).splits(None)
+    with pytest.raises(SourceError, match="windows is 3: it must be at least 4"):
         EmbeddedSource(windows=3)

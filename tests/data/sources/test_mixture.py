@@ -84,10 +84,9 @@ def test_wrong_folders_are_one_line(tmp_path):
     with pytest.raises(SourceError, match="gone does not exist: folders must name"):
         MixtureSource({"a": 1, "gone": 1}).splits(tmp_path)
     touch(tmp_path, "a/faces/1.jpg")
-    with pytest.raises(SourceError, match=r"faces lies inside .*a: name one"):
-        MixtureSource({"a": 1, "a/faces": 1}).splits(tmp_path)
-    with pytest.raises(SourceError, match="named twice"):
-        MixtureSource({"a": 1, "./a": 1}).splits(tmp_path)
+    for folders in ({"a": 1, "a/faces": 1}, {"a/faces": 1, "a": 1}, {"a": 1, "./a": 1}):
+        with pytest.raises(SourceError, match=r"a includes .*: name one of them"):
+            MixtureSource(folders).splits(tmp_path)
 
 
 @pytest.mark.parametrize("folders", ["{a: 1, b: 2.5}", "[{root: a}, {root: b, weight: 2.5}]"])

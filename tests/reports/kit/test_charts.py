@@ -7,7 +7,6 @@ from lightning_colorize.reports.kit.charts import (
     Line,
     interval_figure,
     line_figure,
-    log_axis,
     shorten,
 )
 
@@ -44,20 +43,3 @@ def test_long_names_differ_at_their_ends():
     names = [shorten(f"experiment_long_{end}") for end in ("first", "second")]
     assert len(set(names)) == 2
     assert {len(name) for name in names} == {16}
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "ticks"),
-    [
-        (2e-5, 5e-3, ["0.0003", "0.003"]),
-        (1e-5, 1e-2, ["1e-05", "0.0001", "0.001", "0.01"]),
-        (1e-4, 1e-3, ["0.0001", "0.0003", "0.001"]),
-        (0.9, 5, ["1", "2", "5"]),
-        (0.0042, 0.0088, ["0.0042", "0.0061", "0.0088"]),
-        (1e-8, 1, ["1e-08", "1e-06", "0.0001", "0.01", "1"]),
-    ],
-)
-def test_log_axis(low, high, ticks):
-    labels = log_axis([high, low])["ticktext"]
-    assert set(ticks) <= set(labels)
-    assert 3 <= len(labels) <= 5
