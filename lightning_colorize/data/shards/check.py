@@ -1,6 +1,5 @@
 """The shards of a split, each verified by its SHA-256 when it is first opened or fetched."""
 
-import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +10,11 @@ from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.shards.layout import OpenShard
 from lightning_colorize.data.shards.manifest import Shard, sha256_of
 from lightning_colorize.data.shards.store import DamagedShard, Store, one_line
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where several processes may verify the same shard
+    fcntl = None  # type: ignore[assignment]
 
 _ADVICE = (
     "run pack again, or leave its images out with "
@@ -106,10 +110,10 @@ class CheckedShards:
 @contextmanager
 def _locked(descriptor: int) -> Iterator[None]:
     """Lock a file against other processes, if the file system supports locks."""
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
         yield
     finally:
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
