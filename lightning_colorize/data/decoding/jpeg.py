@@ -82,20 +82,19 @@ def orientation(image: Image.Image) -> int:
 # libjpeg prints warnings about damaged data ("Corrupt JPEG data: 65 extraneous bytes before marker
 # 0xd9") to C's `stderr`, and torchvision cannot turn that off. They would break progress bars.
 _active: list[None] = []
-_c = ctypes.CDLL(None)
-_c.fopen.restype = ctypes.c_void_p
-_stderr = ctypes.c_void_p.in_dll(_c, "__stderrp" if sys.platform == "darwin" else "stderr")
-_terminal = _stderr.value
-_devnull = _c.fopen(os.devnull.encode(), b"w")
+if os.name == "posix":
+    _c = ctypes.CDLL(None)
+    _c.fopen.restype = ctypes.c_void_p
+    _stderr = ctypes.c_void_p.in_dll(_c, "__stderrp" if sys.platform == "darwin" else "stderr")
+    _terminal = _stderr.value
+    _devnull = _c.fopen(os.devnull.encode(), b"w")
 
+    def _reset() -> None:
+        _active.clear()
+        _stderr.value = _terminal
 
-def _reset() -> None:
-    _active.clear()
-    _stderr.value = _terminal
-
-
-# Only the forking thread exists in the child; others may have been decoding.
-os.register_at_fork(after_in_child=_reset)
+    # Only the forking thread exists in the child; others may have been decoding.
+    os.register_at_fork(after_in_child=_reset)
 
 
 @contextmanager
@@ -106,6 +105,9 @@ def _silent_c_stderr() -> Iterator[None]:
     in other threads still reaches the terminal. There is no lock: list operations are atomic, and a
     lock held during a fork would block the child. At worst, concurrent threads let a line through.
     """
+    if os.name != "posix":
+        yield
+        return
     _active.append(None)
     _stderr.value = _devnull
     try:
