@@ -188,14 +188,14 @@ def conclusion(stages: list[Stage]) -> str:
     )
     names = {
         "the training step": next(s for s in stages if s.kind == "step"),
-        f"the loader ({last.detail})": loader,
+        "the cached loader" if last.detail == "memory" else f"the loader ({last.detail})": loader,
         "the conversion": next(s for s in stages if s.kind == "augment"),
     }
     limit, second, third = sorted(names, key=lambda name: names[name].rate)
     slowest = names[limit].rate
     return (
         f"{limit[0].upper()}{limit[1:]} limits: {slowest:.0f} images/s; "
-        f"{second} gives {names[second].rate / slowest:.1f} times that, "
+        f"{second} is {names[second].rate / slowest:.1f} times as fast, "
         f"{third} {names[third].rate / slowest:.1f} times; "
         f"all together {last.rate:.0f} images/s"
     )
