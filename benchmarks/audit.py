@@ -4,8 +4,8 @@
 
 Of every photograph below FOLDER, two copies are made in a temporary folder: one of its bytes, and
 one of half the size as JPEG of quality 70; the originals are training images, the copies
-validation and test. What is joined of different originals is named, for a look: it is false unless
-FOLDER itself holds an image twice.
+validation and test. Pairs of different originals are listed: they are false unless FOLDER itself
+holds an image twice.
 """
 
 import argparse

@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="measure the JPEGs of this folder instead")
     parser.add_argument("--max-images", type=int, default=100, help="of --data (default: 100)")
-    parser.add_argument("--side", type=int, default=256, help="short side wanted (default: 256)")
+    parser.add_argument("--side", type=int, default=256, help="resized short side (default: 256)")
     parser.add_argument("--repeats", type=int, default=5, help="rounds (default: 5)")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
     args = parser.parse_args()

@@ -4,7 +4,7 @@
 
 Trains ResNet-34 at 224 px and pix2pix's cGAN at 256 px by `fit`, fp32 and eager, with each switch
 alone and with all of them, and beside it the usual notebook's script: Pillow and scikit-image in
-the loader's workers, fp32. Then decoding on the device beside the CPU's cores, colour and compiled
+the loader's workers, fp32. Then decoding on the device beside the CPU's cores, color and compiled
 augmentation against the CPU, and a run that is stopped and resumed. Rates are of a run's steady
 state, as its result.json says them. What matters most comes first; a part for which no time is left
 is listed as such. Without --data it makes JPEGs of 500 x 375 and of 12 megapixels.
@@ -107,7 +107,7 @@ def measure(place: Place, sizes: Sizes, budget: Budget) -> dict[str, Any]:
     """All parts, those first without which the others say little."""
     plain, compiling = sizes.needed
     report: dict[str, Any] = {"systems": []}
-    report["colors"] = budget.run("colours", plain, lambda: check_colors(place.device))
+    report["colors"] = budget.run("colors", plain, lambda: check_colors(place.device))
     for system in sizes.systems:
         runs = {
             name: budget.run(

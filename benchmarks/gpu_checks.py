@@ -1,4 +1,4 @@
-"""What is to hold on a device, for benchmarks/gpu.py: colours, decoded pixels, a resumed run."""
+"""What is to hold on a device, for benchmarks/gpu.py: colors, decoded pixels, a resumed run."""
 
 import shutil
 import signal
@@ -37,7 +37,7 @@ def _far(found: Tensor, expected: Tensor) -> float:
 
 
 def check_colors(device: torch.device) -> dict[str, float]:
-    """How far the device's colours are from the CPU's, with TF32 and autocast on all around."""
+    """How far the device's colors are from the CPU's, with TF32 and autocast on all around."""
     generator = torch.Generator().manual_seed(0)
     rgb = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8, generator=generator)
     L, ab = to_lab(rgb)

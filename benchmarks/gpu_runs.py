@@ -197,7 +197,7 @@ def notebook(system: System, place: Place, seconds: float) -> dict[str, Any]:
         pin_memory=place.device.type == "cuda",
         persistent_workers=True,
     )
-    # What torch does unless told otherwise.
+    # torch's default.
     conv: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
     before, conv.fp32_precision = conv.fp32_precision, "tf32"
     images, batches, start = 0, 0, time.perf_counter()

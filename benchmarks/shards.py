@@ -29,7 +29,7 @@ QUICK_SIZES = ((800, 600, 4),)
 
 
 def training_loader(root: Path, size: int, count: int) -> ImageLoader:
-    """The data module's, in one batch; nothing kept in memory, no worker."""
+    """The data module's, in one batch; nothing cached, no worker."""
     data = ColorizationDataModule(
         root=str(root),
         size=size,

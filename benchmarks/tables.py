@@ -145,8 +145,8 @@ def gans(report: dict[str, Any]) -> str:
             low, mean, high = min(values), sum(values) / len(values), max(values)
             cells.append(f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
         accuracies = [run["d_accuracy"] for run in runs if run["d_accuracy"] is not None]
-        told = f"{min(accuracies):.2f} to {max(accuracies):.2f}" if accuracies else "-"
-        rows.append([name, *cells, told])
+        accuracy = f"{min(accuracies):.2f} to {max(accuracies):.2f}" if accuracies else "-"
+        rows.append([name, *cells, accuracy])
     for name in ("grey", "mean", "lut"):
         metrics = report["metrics"][name]
         rows.append([name, *(f"{metrics[c]:.{digits}f}" for c, digits in columns.items()), "-"])

@@ -244,7 +244,8 @@ def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     (tmp_path / "tuned.yaml").write_text("{}")
     example = (DOCS / "how-to/extend.md").read_text()
-    (tmp_path / "mynets.py").write_text(code_blocks(example, "python")[0])
+    (tmp_path / "mymodule.py").write_text(code_blocks(example, "python")[0])
+    (tmp_path / "mine.yaml").write_text(code_blocks(example, "yaml")[0])
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
 

@@ -183,14 +183,14 @@ def conclusion(stages: list[Stage]) -> str:
     )
     names = {
         "the training step": next(s for s in stages if s.kind == "step"),
-        f"the loader ({last.detail})": loader,
+        "the cached loader" if last.detail == "memory" else f"the loader ({last.detail})": loader,
         "the conversion": next(s for s in stages if s.kind == "augment"),
     }
     rates = {name: stage.timing.rate for name, stage in names.items()}
     limit, second, third = sorted(rates, key=rates.__getitem__)
     return (
         f"{limit[0].upper()}{limit[1:]} limits: {rates[limit]:.0f} images/s; "
-        f"{second} gives {rates[second] / rates[limit]:.1f} times that, "
+        f"{second} is {rates[second] / rates[limit]:.1f} times as fast, "
         f"{third} {rates[third] / rates[limit]:.1f} times; "
         f"all together {last.timing.rate:.0f} images/s"
     )

@@ -98,7 +98,7 @@ def executor(folder: Path, needed_by: str, python: str | None = None) -> "SlurmE
         from submitit import SlurmExecutor
     except ImportError:
         raise UsageError(
-            f"{needed_by} needs submitit: pip install 'lightning-colorize[cluster]'"
+            f"{needed_by} needs submitit: pip install '.[cluster]' in the clone"
         ) from None
 
     class Executor(SlurmExecutor):

@@ -89,7 +89,7 @@ def _serve_study(url: str, port: int) -> None:
         import optuna_dashboard  # type: ignore[import-untyped]
     except ImportError:
         raise UsageError(
-            "dashboard --study needs optuna-dashboard: pip install 'lightning-colorize[cluster]'"
+            "dashboard --study needs optuna-dashboard: pip install '.[cluster]' in the clone"
         ) from None
     app = _read_only(optuna_dashboard.wsgi(opened.storage))
     page = f"/studies/{studies[0]._study_id}" if len(studies) == 1 else ""

@@ -1,4 +1,4 @@
-"""`lightning-colorize sweep`: many trainings from one file, locally or through W&B."""
+"""`lightning-colorize sweep`: many runs from one file, locally or through W&B."""
 
 import argparse
 from collections.abc import Callable

@@ -114,7 +114,7 @@ def _open_database(given: str, create: bool) -> OpenStorage:
             database = connect()
     except ImportError:
         raise UsageError(
-            "PostgreSQL needs a driver: pip install 'lightning-colorize[cluster]'"
+            "PostgreSQL needs a driver: pip install '.[cluster]' in the clone"
         ) from None
     except (SQLAlchemyError, OptunaError) as error:
         raise UsageError(

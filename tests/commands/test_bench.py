@@ -74,7 +74,7 @@ def _stages(**rates):
 def test_the_slowest_part_limits():
     text = conclusion(_stages(loader=900, memory=320, lab=640, augment=640, step=64, together=55))
     assert text == (
-        "The training step limits: 64 images/s; the loader (memory) gives 5.0 times that, "
+        "The training step limits: 64 images/s; the cached loader is 5.0 times as fast, "
         "the conversion 10.0 times; all together 55 images/s"
     )
 
@@ -84,7 +84,7 @@ def test_images_that_do_not_fit_in_memory_come_from_files():
     stages.append(Stage("together", "files, 2 workers", Timing([95], [1.0])))
     text = conclusion(stages)
     assert text.startswith("The loader (files, 2 workers) limits: 100 images/s; the training ")
-    assert "step gives 4.0 times that, the conversion 8.0 times" in text
+    assert "step is 4.0 times as fast, the conversion 8.0 times" in text
 
 
 @pytest.mark.parametrize(

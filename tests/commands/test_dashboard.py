@@ -116,7 +116,7 @@ def test_a_study_that_cannot_be_shown(tmp_path, monkeypatch):
         dashboard.run(_parse("--study", tmp_path / "nowhere"))
     place = _study(tmp_path)
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
-    with pytest.raises(UsageError, match=r"needs optuna-dashboard: pip install '.*\[cluster\]'"):
+    with pytest.raises(UsageError, match=r"needs optuna-dashboard: pip install '\.\[cluster\]'"):
         dashboard.run(_parse("--study", place))
 
 

@@ -165,7 +165,7 @@ def test_without_slurm_or_submitit(command, words, capsys, monkeypatch, tmp_path
     monkeypatch.setitem(sys.modules, "submitit", None)
     assert command("launch", "--time", 240, *words("nowhere")) == 2
     err = capsys.readouterr().err
-    assert "launch needs submitit: pip install 'lightning-colorize[cluster]'" in err
+    assert "launch needs submitit: pip install '.[cluster]'" in err
     assert not command.root.exists()
 
 

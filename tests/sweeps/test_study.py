@@ -176,7 +176,7 @@ def test_an_unreachable_server_fails_in_seconds():
 
 def test_a_missing_driver_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(UsageError, match=r"pip install 'lightning-colorize\[cluster\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[cluster\]'"):
         open_study("postgresql://me@127.0.0.1/studies")
 
 

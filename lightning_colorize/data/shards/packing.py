@@ -132,7 +132,7 @@ def _require_litdata() -> None:
     try:
         importlib.import_module("litdata")
     except ImportError:
-        raise UsageError("pack needs litdata: pip install 'lightning-colorize[shards]'") from None
+        raise UsageError("pack needs litdata: pip install '.[shards]' in the clone") from None
 
 
 @contextmanager
