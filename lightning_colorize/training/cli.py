@@ -50,6 +50,9 @@ from lightning_colorize.training.launchers import (
 from lightning_colorize.training.loggers import build_loggers
 from lightning_colorize.training.options import RunOptions
 
+# Missing if the class takes no arguments.
+_ENCODER_ARGUMENTS = "model.init_args.encoder.init_args"
+
 
 class ColorizeCLI(LightningCLI):
     """LightningCLI for any `ColorizationTask`; adds the run folder, loggers and callbacks.
@@ -148,20 +151,21 @@ class ColorizeCLI(LightningCLI):
     def _complete(self) -> None:
         """Fill in values that follow from others or from the machine."""
         self._complete_paths()
-        model, trainer = self.config.model.init_args, self.config.trainer
+        trainer = self.config.trainer
         if trainer.precision is None and self.config.run.auto_resume:
             # Not this machine's default: the run may have started on other GPUs.
             trainer.precision = read_config(self.folder).get("trainer", {}).get("precision")
         trainer.precision = trainer.precision or default_precision(trainer.accelerator)
         # Only some encoders depend on the image size.
-        if "size" in model.encoder.init_args:
-            model.encoder.init_args.size = self.config.data.size
+        encoder = self.config.get(_ENCODER_ARGUMENTS, {})
+        if "size" in encoder:
+            encoder.size = self.config.data.size
 
     def _complete_paths(self) -> None:
         """Make paths absolute, as a run can be resumed from any folder."""
-        config, model = self.config, self.config.model.init_args
+        config, model = self.config, self.config.model.get("init_args", {})
         places = [(config.data, "root"), (config.run, "predict_dir")]
-        places += [(model, "generator_checkpoint"), (model.encoder.init_args, "weights")]
+        places += [(model, "generator_checkpoint"), (config.get(_ENCODER_ARGUMENTS, {}), "weights")]
         if config.data.source is not None:
             source = config.data.source.get("init_args", {})
             places += [(source, "exclude_list"), (source, "cache_dir")]
