@@ -205,8 +205,7 @@ class ColorizeCLI(LightningCLI):
                 self.datamodule.setup()
                 create_folder(self.folder)
                 self.claim(self.folder)
-                if not self.resumed:
-                    begin(self.folder, self.config_init.run.auto_resume)
+                begin(self.folder, self.resumed, self.config_init.run.auto_resume)
             if config.logger is None:
                 config.logger = self._loggers()
             if config.logger:
