@@ -59,6 +59,8 @@ class ImageFiles(FolderLogger):
         """
         folder = self._folder / BEST_IMAGES
         folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("*.png"):
+            path.unlink()
         for index, image in enumerate(images):
             info = PngInfo()
             info.add_itxt("Title", image.name)
