@@ -16,6 +16,7 @@ from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.networks import skip_weights
 from lightning_colorize.runs.folder import LAST, read_config
 from lightning_colorize.runs.naming import begin, new_run_folder
@@ -197,7 +198,6 @@ class ColorizeCLI(LightningCLI):
         # Lightning would add a progress bar off a terminal, too.
         config.enable_progress_bar = config.enable_progress_bar is not False and on_terminal()
         if self.is_run and not config.fast_dev_run:
-            self._check_monitor()
             callbacks += self._writing_callbacks(baselines)
             if is_first_process():
                 # Without data, no folder is created.
@@ -220,20 +220,33 @@ class ColorizeCLI(LightningCLI):
             refuse_sync_batchnorm(trainer)
         return trainer
 
-    def _check_monitor(self) -> None:
-        """Refuse a metric that is never logged, before the first epoch."""
-        monitor, names = self.config_init.run.monitor, self.model.metric_names()
-        if monitor is None and self.config_init.run.patience is not None:
+    def _mode(self) -> Goal:
+        """Return whether the monitored metric is maximized; refuse one that is never logged."""
+        options, names = self.config_init.run, self.model.metric_names()
+        monitor = options.monitor
+        if monitor is None:
+            if options.patience is None:
+                return "max"  # nothing is compared
             raise UsageError(
-                f"--run.patience: {self.config_init.run.patience}\n"
+                f"--run.patience: {options.patience}\n"
                 "accepted: null if --run.monitor is null: early stopping needs a metric"
             )
-        if monitor is not None and monitor not in names:
+        if monitor not in names:
             renamed = monitor.replace("hue_r", "ab_corr")
             hint = f"\nuse {renamed}, its new name" if renamed in names else ""
             raise UsageError(
                 f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}{hint}"
             )
+        # The loss has no row.
+        goals = {f"val/{metric.name}": metric.goal for metric in self.model.metric_rows}
+        goal: Goal | None = goals.get(monitor, "min")
+        mode: Goal | None = options.mode or goal
+        if mode is None or goal not in (None, mode):
+            raise UsageError(
+                f"--run.mode: {options.mode or 'null'}\n"
+                f"accepted: {goal or 'max, min'} for --run.monitor {monitor}"
+            )
+        return mode
 
     def _loggers(self) -> Any:
         step = checkpoint_step(self.folder / LAST) if self.resumed else None
@@ -242,12 +255,13 @@ class ColorizeCLI(LightningCLI):
     def _writing_callbacks(self, baselines: BaselineMetrics) -> list[Callback]:
         """Return the callbacks that write to the run folder or stop the run early."""
         options: RunOptions = self.config_init.run
+        mode = self._mode()
         callbacks: list[Callback] = []
         if options.monitor is not None and options.patience is not None:
             callbacks.append(
                 EarlyStopping(
                     options.monitor,
-                    mode=options.mode,
+                    mode=mode,
                     patience=options.patience,
                     # After validations only: an interrupted epoch has none.
                     check_on_train_epoch_end=False,
@@ -259,7 +273,7 @@ class ColorizeCLI(LightningCLI):
             callbacks.append(ImageGrids(options.grid_images, options.grid_every_n_epochs))
         if options.predict_dir is not None:
             callbacks.append(PredictFolder(Path(options.predict_dir), self.datamodule.size))
-        chosen_by = (options.monitor, options.mode)
+        chosen_by = (options.monitor, mode)
         self.best = BestCheckpoint(self.folder, *chosen_by)
         last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
         self.stop = GracefulStop(last)
