@@ -1,6 +1,5 @@
 """The environment of a benchmark, written to its report."""
 
-import json
 import os
 import platform
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.files import write_json
 from lightning_colorize.common.provenance import git_commit, versions
 
 
@@ -29,8 +28,7 @@ def environment() -> dict[str, Any]:
 
 def write_report(path: Path, command: str, report: dict[str, Any]) -> None:
     """Write a report as JSON, with its command and environment."""
-    full = {"command": command} | report | {"environment": environment()}
-    write_atomic(path, json.dumps(full, indent=2) + "\n")
+    write_json(path, {"command": command} | report | {"environment": environment()})
 
 
 def _cpu_name() -> str:

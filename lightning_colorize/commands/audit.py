@@ -1,14 +1,13 @@
 """`lightning-colorize audit`: finds faulty images and leaks, and lists what to leave out."""
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.common.arguments import expanded_path, require_positive
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable, write_atomic
+from lightning_colorize.common.files import require_writable, write_json
 
 if TYPE_CHECKING:
     from lightning_colorize.data.sources import Source
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     excluded = exclusion_list(found)
     seconds = time.perf_counter() - start
     if args.json is not None:
-        write_atomic(args.json, json.dumps(as_json(found, seconds, excluded), indent=2) + "\n")
+        write_json(args.json, as_json(found, seconds, excluded))
     if args.exclude_to is not None:
         # "x": another process may have created it meanwhile.
         with args.exclude_to.open("x", encoding="utf-8", errors="surrogateescape") as file:

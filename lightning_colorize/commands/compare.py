@@ -1,7 +1,6 @@
 """`lightning-colorize compare`: colorizers side by side on one page."""
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from lightning_colorize.common.arguments import (
     require_positive,
 )
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable, write_atomic
+from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
 from lightning_colorize.runs.listing import differences
 from lightning_colorize.runs.record import RunRecord
@@ -95,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     for page in (INDEX, *([STUDY] if plan.study else [])):
         print(plan.out / page)
     if args.json is not None:
-        write_atomic(args.json, json.dumps(_as_json(plan, report), indent=2) + "\n")
+        write_json(args.json, _as_json(plan, report))
     return 1 if unread else 0
 
 

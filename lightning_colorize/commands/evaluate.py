@@ -1,7 +1,6 @@
 """`lightning-colorize evaluate`: the metrics of a checkpoint beside its baselines."""
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from lightning_colorize.common.arguments import (
     require_positive,
 )
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable, write_atomic
+from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     for line in _remarks(args, loaded, trained, found):
         print(line, file=sys.stderr)
     if args.json is not None:
-        write_atomic(args.json, json.dumps(numbers, indent=2) + "\n")
+        write_json(args.json, numbers)
     return 1 if numbers["unreadable"] else 0
 
 

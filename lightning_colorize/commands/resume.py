@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.runs.folder import CONFIG, LAST, STOP
+from lightning_colorize.runs.folder import CONFIG, LAST
 from lightning_colorize.runs.result import RunResult
 
 HELP = "continue a run that was interrupted or killed, in the same folder and W&B run"
@@ -36,8 +36,6 @@ def run(args: argparse.Namespace) -> int:
             f"nothing to resume: {folder} is {result.status.replace('_', ' ')}; "
             "to train longer add for instance --trainer.max_epochs N"
         )
-    # A stop request of the previous process does not apply to this one.
-    (folder / STOP).unlink(missing_ok=True)
     from lightning_colorize.commands.fit import resume_run
 
     return resume_run(folder, args.overrides)

@@ -1,14 +1,13 @@
 """`lightning-colorize runs list`: a table of runs."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable, write_atomic
+from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.runs.folder import find_runs
 from lightning_colorize.runs.listing import (
     differences,
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     differing = differences(runs)
     _print_table(runs, metric, differing)
     if args.json is not None:
-        write_atomic(args.json, json.dumps(_as_json(runs, metric, differing), indent=2) + "\n")
+        write_json(args.json, _as_json(runs, metric, differing))
     return 0
 
 

@@ -1,14 +1,13 @@
 """`lightning-colorize study score`: scores the answers to a study page."""
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.common.arguments import expanded_path
-from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.files import require_writable, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the rates; return 1 if nobody's answers count."""
+    if args.json is not None:
+        require_writable(args.json, "--json")
     from rich.console import Console
 
     from lightning_colorize.evaluation import print_plain
@@ -67,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if people:
         print("intervals treat answers as independent, although each person gives several")
     if args.json is not None:
-        numbers = _as_json(answers, overall, categories)
-        write_atomic(args.json, json.dumps(numbers, indent=2) + "\n")
+        write_json(args.json, _as_json(answers, overall, categories))
     return 0 if answers.counted else 1
 
 

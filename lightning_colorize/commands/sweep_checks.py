@@ -31,8 +31,8 @@ def check(sweep: Sweep, file: Path) -> None:
         return
     _refuse_none(sweep, file)
     lines = [fit_words(expand(sweep, values)) or [] for values in (first, *others)]
-    models = [config.model.init_args for config in check_words(lines, f"{file}: ")]
-    own = {name for model in models for name in model.get("metrics") or {}}
+    configs = check_words(lines, f"{file}: ")
+    own = {name for config in configs for name in config.get("model.init_args.metrics") or {}}
     _refuse_metric(sweep, file, own)
 
 

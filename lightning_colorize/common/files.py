@@ -1,12 +1,14 @@
 """Atomic writing of files."""
 
+import json
+import math
 import os
 import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lightning_colorize.common.errors import UsageError
 
@@ -55,3 +57,16 @@ def write_atomic(path: Path, text: str) -> None:
     """Write a text file; a reader never sees half of it."""
     with atomic_file(path, temporary_beside(path)) as file:
         file.write(text.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file; null for nan and infinity, which JSON does not have."""
+    write_atomic(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,10 +10,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.common.class_paths import Trust, find_class_paths
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.decoding.files import from_pillow
 from lightning_colorize.data.sources import Source
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.runs.folder import checkpoint_of, run_of
@@ -47,17 +48,17 @@ class ColorizationModel:
         """Colorize one image; its lightness stays as it is, at full resolution.
 
         Args:
-            image: A PIL image of any mode, or RGB as a tensor: (3, H, W), uint8. Its own colors
-                are discarded.
+            image: A PIL image of any mode, converted as its file would be, or RGB as a tensor:
+                (3, H, W), uint8. Its own colors are discarded.
             size: Pixels of the short side that the network sees; as trained by default.
 
         Returns:
-            A PIL image in RGB, or a tensor on the CPU: (3, H, W), uint8.
+            An upright PIL image in RGB, or a tensor on the CPU: (3, H, W), uint8.
         """
         size = size or self.size
         if isinstance(image, Image.Image):
-            rgb = pil_to_tensor(image.convert("RGB"))
-            colored: Image.Image = to_pil_image(colorize_image(self.task, rgb, size))
+            rgb = colorize_image(self.task, from_pillow(image), size)
+            colored: Image.Image = to_pil_image(rgb)
             return colored
         return colorize_image(self.task, image, size)
 

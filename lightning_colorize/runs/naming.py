@@ -13,6 +13,7 @@ from lightning_colorize.runs.folder import (
     LAST,
     METRICS,
     RESULT,
+    STOP,
     TENSORBOARD,
     THROUGHPUT,
     TRIAL,
@@ -60,22 +61,26 @@ def begun_trial() -> Path | None:
     return trial if TRIAL in os.environ and (trial / LAST).is_file() else None
 
 
-def begin(folder: Path, auto_resume: bool = False) -> None:
-    """Prepare the folder of a new run, whose lock this process holds.
+def begin(folder: Path, resumed: bool, auto_resume: bool) -> None:
+    """Prepare the folder of a run, whose lock this process holds.
 
     A run that was killed before its first checkpoint cannot be resumed: with `auto_resume`, and in
-    a sweep's trial, its files are removed.
+    a sweep's trial, its files are removed. A request to stop the previous process is removed, but
+    a sweep's, which applies to the trial.
 
     Raises:
-        UsageError: If the folder contains another run.
+        UsageError: If the folder of a new run contains another run.
     """
-    if TRIAL not in os.environ and not auto_resume:
+    is_trial = TRIAL in os.environ
+    if not (resumed or is_trial or auto_resume):
         refuse_taken(folder)
-        return
-    for name in (CONFIG, METRICS, THROUGHPUT, RESULT, VALIDATIONS):
-        (folder / name).unlink(missing_ok=True)
-    for name in (CHECKPOINTS, IMAGES, TENSORBOARD):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    elif not resumed:
+        for name in (CONFIG, METRICS, THROUGHPUT, RESULT, VALIDATIONS):
+            (folder / name).unlink(missing_ok=True)
+        for name in (CHECKPOINTS, IMAGES, TENSORBOARD):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    if not is_trial:
+        (folder / STOP).unlink(missing_ok=True)
 
 
 def refuse_taken(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.files import write_json
 from lightning_colorize.runs.folder import RESULT
 
 Metrics = dict[str, float | None]
@@ -99,7 +99,7 @@ class RunResult:
 
     def write(self, folder: Path) -> None:
         """Write the file; a reader never meets half of it."""
-        write_atomic(folder / RESULT, json.dumps(_finite(asdict(self)), indent=2) + "\n")
+        write_json(folder / RESULT, asdict(self))
 
 
 def finite_number(value: Any) -> float | None:
@@ -144,10 +144,3 @@ _READ: dict[Any, Callable[[Any], Any]] = {
     dict[str, Metrics]: _baselines,
     dict[str, str]: _versions,
 }
-
-
-def _finite(value: Any) -> Any:
-    """Return nested values with None for numbers that JSON does not have."""
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

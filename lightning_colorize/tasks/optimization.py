@@ -88,7 +88,9 @@ def with_schedule(optimizer: Optimizer, factory: SchedulerFactory | None) -> Opt
         "lr_scheduler": {
             "scheduler": scheduler,
             "interval": _interval(scheduler),
-            "monitor": "val/loss",
+            # Lightning would look for a metric after each epoch, validated or not: the task steps
+            # ReduceLROnPlateau after validations.
+            "reduce_on_plateau": False,
         },
     }
 

@@ -16,6 +16,7 @@ from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.networks import skip_weights
 from lightning_colorize.runs.folder import LAST, read_config
 from lightning_colorize.runs.naming import begin, new_run_folder
@@ -49,6 +50,9 @@ from lightning_colorize.training.launchers import (
 )
 from lightning_colorize.training.loggers import build_loggers
 from lightning_colorize.training.options import RunOptions
+
+# Missing if the class takes no arguments.
+_ENCODER_ARGUMENTS = "model.init_args.encoder.init_args"
 
 
 class ColorizeCLI(LightningCLI):
@@ -148,20 +152,21 @@ class ColorizeCLI(LightningCLI):
     def _complete(self) -> None:
         """Fill in values that follow from others or from the machine."""
         self._complete_paths()
-        model, trainer = self.config.model.init_args, self.config.trainer
+        trainer = self.config.trainer
         if trainer.precision is None and self.config.run.auto_resume:
             # Not this machine's default: the run may have started on other GPUs.
             trainer.precision = read_config(self.folder).get("trainer", {}).get("precision")
         trainer.precision = trainer.precision or default_precision(trainer.accelerator)
         # Only some encoders depend on the image size.
-        if "size" in model.encoder.init_args:
-            model.encoder.init_args.size = self.config.data.size
+        encoder = self.config.get(_ENCODER_ARGUMENTS, {})
+        if "size" in encoder:
+            encoder.size = self.config.data.size
 
     def _complete_paths(self) -> None:
         """Make paths absolute, as a run can be resumed from any folder."""
-        config, model = self.config, self.config.model.init_args
+        config, model = self.config, self.config.model.get("init_args", {})
         places = [(config.data, "root"), (config.run, "predict_dir")]
-        places += [(model, "generator_checkpoint"), (model.encoder.init_args, "weights")]
+        places += [(model, "generator_checkpoint"), (config.get(_ENCODER_ARGUMENTS, {}), "weights")]
         if config.data.source is not None:
             source = config.data.source.get("init_args", {})
             places += [(source, "exclude_list"), (source, "cache_dir")]
@@ -193,7 +198,6 @@ class ColorizeCLI(LightningCLI):
         # Lightning would add a progress bar off a terminal, too.
         config.enable_progress_bar = config.enable_progress_bar is not False and on_terminal()
         if self.is_run and not config.fast_dev_run:
-            self._check_monitor()
             callbacks += self._writing_callbacks(baselines)
             if is_first_process():
                 # Without data, no folder is created.
@@ -201,8 +205,7 @@ class ColorizeCLI(LightningCLI):
                 self.datamodule.setup()
                 create_folder(self.folder)
                 self.claim(self.folder)
-                if not self.resumed:
-                    begin(self.folder, self.config_init.run.auto_resume)
+                begin(self.folder, self.resumed, self.config_init.run.auto_resume)
             if config.logger is None:
                 step = checkpoint_step(self.folder / LAST) if self.resumed else None
                 config.logger = build_loggers(self.folder, self.config_init.run.loggers, step)
@@ -218,31 +221,45 @@ class ColorizeCLI(LightningCLI):
             refuse_sync_batchnorm(trainer)
         return trainer
 
-    def _check_monitor(self) -> None:
-        """Refuse a metric that is never logged, before the first epoch."""
-        monitor, names = self.config_init.run.monitor, self.model.metric_names()
-        if monitor is None and self.config_init.run.patience is not None:
+    def _mode(self) -> Goal:
+        """Return whether the monitored metric is maximized; refuse one that is never logged."""
+        options, names = self.config_init.run, self.model.metric_names()
+        monitor = options.monitor
+        if monitor is None:
+            if options.patience is None:
+                return "max"  # nothing is compared
             raise UsageError(
-                f"--run.patience: {self.config_init.run.patience}\n"
+                f"--run.patience: {options.patience}\n"
                 "accepted: null if --run.monitor is null: early stopping needs a metric"
             )
-        if monitor is not None and monitor not in names:
+        if monitor not in names:
             renamed = monitor.replace("hue_r", "ab_corr")
             hint = f"\nuse {renamed}, its new name" if renamed in names else ""
             raise UsageError(
                 f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}{hint}"
             )
+        # The loss has no row.
+        goals = {f"val/{metric.name}": metric.goal for metric in self.model.metric_rows}
+        goal: Goal | None = goals.get(monitor, "min")
+        mode: Goal | None = options.mode or goal
+        if mode is None or goal not in (None, mode):
+            raise UsageError(
+                f"--run.mode: {options.mode or 'null'}\n"
+                f"accepted: {goal or 'max, min'} for --run.monitor {monitor}"
+            )
+        return mode
 
     def _writing_callbacks(self, baselines: BaselineMetrics) -> list[Callback]:
         """Return the callbacks that write to the run folder or stop the run early."""
         options: RunOptions = self.config_init.run
+        mode = self._mode()
         callbacks: list[Callback] = []
-        self.best = BestCheckpoint(self.folder, options.monitor, options.mode)
+        self.best = BestCheckpoint(self.folder, options.monitor, mode)
         if options.monitor is not None and options.patience is not None:
             callbacks.append(
                 EarlyStopping(
                     options.monitor,
-                    mode=options.mode,
+                    mode=mode,
                     patience=options.patience,
                     # After validations only: an interrupted epoch has none.
                     check_on_train_epoch_end=False,

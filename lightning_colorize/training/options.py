@@ -45,7 +45,7 @@ class RunOptions:
         auto_resume: Resume a run of this name and settings from its last checkpoint, so that the
             same command can be repeated after any interruption.
         monitor: Metric by which the best checkpoint is chosen; null: the last epoch is the best.
-        mode: Whether `monitor` is maximized or minimized.
+        mode: Whether `monitor` is maximized or minimized; null: whichever is better.
         patience: Stop after this many validations without an improvement; null: never.
         save_every_n_steps: Optimizer steps between updates of last.ckpt, besides each epoch's end.
         test: Evaluate the best checkpoint on the test split at the end.
@@ -61,7 +61,7 @@ class RunOptions:
     experiment: str | None = None
     auto_resume: bool = False
     monitor: str | None = "val/psnr"
-    mode: Literal["max", "min"] = "max"
+    mode: Literal["max", "min"] | None = None
     patience: int | None = None
     save_every_n_steps: int = 500
     test: bool = True

@@ -57,6 +57,19 @@ def test_training_ends_with_a_test_of_the_best_weights(command, photo_folder, tm
     assert numbers["metrics"]["model"]["psnr"] == pytest.approx(tested, rel=1e-4)
 
 
+def test_metrics_of_a_diverged_network_are_null(command, finished_run, photo_folder, tmp_path):
+    checkpoint = torch.load(finished_run / "checkpoints/best.ckpt", weights_only=True)
+    for name, value in checkpoint["state_dict"].items():
+        if name.startswith("net.") and value.is_floating_point():
+            value.fill_(torch.nan)
+    diverged = tmp_path / "diverged.ckpt"
+    torch.save(checkpoint, diverged)
+    code, numbers = _evaluate(command, tmp_path, diverged, "--data", photo_folder)
+    assert code == 0
+    assert numbers["metrics"]["model"]["psnr"] is None
+    assert numbers["metrics"]["grey"]["psnr"] is not None
+
+
 def test_a_plain_folder_is_evaluated_whole_or_by_fit_s_splits(
     command, finished_run, photo_folder, tmp_path
 ):

@@ -61,7 +61,12 @@ def test_nobody_left_is_said(command, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(("score", "nothing.json"), "No such file"), (("score",), "FILE"), (("rank",), "score")],
+    [
+        (("score", "nothing.json"), "No such file"),
+        (("score", "nothing.json", "--json", "."), "--json . is a folder"),
+        (("score",), "FILE"),
+        (("rank",), "score"),
+    ],
 )
 def test_wrong_use_is_one_line(command, capsys, words, message):
     assert command("study", *words) == 2

@@ -5,12 +5,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from pytorch_lightning import Trainer
 from torch import nn
 
 from lightning_colorize.cli import main
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.decoding.files import read_image
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import load_model
 from lightning_colorize.losses import L1, BCEAdversarial, WeightedSum
@@ -114,6 +115,25 @@ def test_a_model_colorizes_pil_images_and_tensors(trained, photo_folder):
     rgb = torch.from_numpy(np.array(image.convert("RGB"))).movedim(-1, 0)
     assert np.array_equal(np.array(colored), model.colorize(rgb).movedim(0, -1).numpy())
     assert model.colorize(image.convert("L")).mode == "RGB"
+
+
+@pytest.mark.parametrize("kind", ["deep", "float", "transparent", "rotated"])
+def test_a_pil_image_is_converted_as_its_file_is(trained, tmp_path, kind):
+    random = np.random.default_rng(0)
+    path = tmp_path / ("image.tiff" if kind == "float" else "image.png")
+    values = {
+        "deep": random.integers(0, 2**16, (24, 40), dtype=np.uint16),
+        "float": random.random((24, 40), dtype=np.float32),
+        "transparent": random.integers(0, 256, (24, 40, 4), dtype=np.uint8),
+        "rotated": random.integers(0, 256, (24, 40, 3), dtype=np.uint8),
+    }
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6 if kind == "rotated" else 1
+    Image.fromarray(values[kind]).save(path, exif=exif)
+    model = load_model(trained[3])
+    with Image.open(path) as image:
+        colored = np.array(model.colorize(image))
+    assert np.array_equal(colored, model.colorize(read_image(path)).movedim(0, -1).numpy())
 
 
 def test_an_imported_class_outside_the_package_needs_no_permission(photo_folder, tmp_path):

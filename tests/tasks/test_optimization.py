@@ -57,6 +57,15 @@ def test_interval_of_each_schedule(net):
     assert intervals == {WarmupCosine: "step", StepLR: "epoch", ReduceLROnPlateau: "epoch"}
 
 
+@pytest.mark.filterwarnings("error:.*ReduceLROnPlateau")
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_plateau_schedule_steps_once_per_validation(data, every):
+    task = regression(scheduler=ReduceLROnPlateau)
+    trainer = make_trainer(max_epochs=4, check_val_every_n_epoch=every)
+    trainer.fit(task, data)
+    assert trainer.lr_scheduler_configs[0].scheduler.last_epoch == 4 // every
+
+
 def test_one_rate_for_all_is_left_alone():
     weight = nn.Parameter(torch.zeros(1))
     optimizer = SGD([weight], lr=1.0)

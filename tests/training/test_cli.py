@@ -198,6 +198,8 @@ def test_number_of_processes(monkeypatch, devices, gpus, several):
         (["--data.root", "/nowhere"], "/nowhere"),
         (["--run.predict_dir", "/nowhere"], "/nowhere"),
         (["--run.monitor", "val/pnsr"], "val/psnr"),
+        (["--run.mode", "min"], "--run.mode: min\naccepted: max for --run.monitor val/psnr"),
+        (["--run.monitor", "val/colorfulness"], "--run.mode: null\naccepted: max, min for"),
         (["--run.root", __file__], "give another --run.root"),
     ],
 )

@@ -26,7 +26,9 @@ from lightning_colorize.networks import ConvEncoder, UpsampleDecoder
 
 
 class MyEncoder(ConvEncoder):
-    pass
+    # Without arguments.
+    def __init__(self) -> None:
+        super().__init__([4, 8])
 
 
 class MyDecoder(UpsampleDecoder):
@@ -81,6 +83,8 @@ def test_custom_classes_work_in_every_command(command, module, tmp_path):
         *("--trainer.callbacks", f"{module}.MyCallback"),
     )
     words[words.index("--model.encoder") + 1] = f"{module}.MyEncoder"
+    widths = words.index("--model.encoder.widths")
+    del words[widths : widths + 2]
     assert command("fit", *words) == 0
     run = command.root / "tiny" / "custom"
     assert command("resume", run, "--trainer.max_epochs", 2) == 0
@@ -105,7 +109,7 @@ def test_custom_classes_work_in_every_command(command, module, tmp_path):
 @pytest.mark.filterwarnings("error:checkpoints of this task do not record")
 def test_a_custom_metric_is_measured_by_every_command(command, module, tmp_path, capsys):
     own = {"error": {"class_path": f"{module}.MyMetric", "init_args": {"factor": 2.0}}}
-    words = ("--model.metrics", json.dumps(own), "--run.monitor", "val/error", "--run.mode", "min")
+    words = ("--model.metrics", json.dumps(own), "--run.monitor", "val/error")
     run = command.fit("measured", *words, "--trainer.max_epochs", 1)
     assert " error\n" in capsys.readouterr().out
     result = RunResult.read(run)

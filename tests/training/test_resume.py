@@ -224,6 +224,24 @@ def test_locked_run_is_not_resumed(command, capsys, monkeypatch):
     assert not is_running(run)
 
 
+@pytest.mark.parametrize("again", ["resume", "auto_resume"])
+def test_a_stop_request_applies_to_the_process_that_holds_the_lock(
+    command, stop_in, monkeypatch, again
+):
+    monkeypatch.setattr(run_folder, "_PATIENCE", 0.1)
+    fit = ["fit", *command.words("told", "--run.auto_resume", "true")]
+    stop_in(2)
+    assert command(*fit) == 130
+    run = command.root / "tiny" / "told"
+    (run / "stop").touch()
+    words = ["resume", run] if again == "resume" else fit
+    with lock(run):
+        assert command(*words) == 2
+    assert (run / "stop").exists()
+    assert command(*words) == 0
+    assert RunResult.read(run).status == "finished"
+
+
 @pytest.mark.parametrize("of", ["folder", "mixture"])
 def test_a_run_is_resumed_from_any_folder(command, stop_in, monkeypatch, tmp_path, of):
     monkeypatch.chdir(command.photos.parent)

@@ -175,11 +175,16 @@ def _decode(data: bytes, min_side: int | None) -> Tensor:
                 encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
                 with suppress(RuntimeError):  # then Pillow reads it, or raises the reason
                     return _upright(decode_jpegs([encoded])[0], orientation(image))
-        # Some formats store EXIF behind the pixels, and Pillow rotates a TIFF while it loads.
-        image.load()
-        exif = orientation(image)
-        pixels = torch.from_numpy(np.array(to_srgb(image))).permute(2, 0, 1)
-        return _upright(pixels, exif)
+        return from_pillow(image)
+
+
+def from_pillow(image: Image.Image) -> Tensor:
+    """Convert an image of any mode as `read_image` does: upright, (3, H, W), uint8, sRGB."""
+    # Some formats store EXIF behind the pixels, and Pillow rotates a TIFF while it loads.
+    image.load()
+    exif = orientation(image)
+    pixels = torch.from_numpy(np.array(to_srgb(image))).permute(2, 0, 1)
+    return _upright(pixels, exif)
 
 
 def _open(file: BinaryIO) -> Image.Image:

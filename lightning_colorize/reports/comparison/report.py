@@ -1,7 +1,6 @@
 """The numbers of a comparison: for the page, the terminal and JSON."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -55,17 +54,17 @@ class Report:
         return [*METRICS, *self.measured.own]
 
     @property
-    def rows(self) -> dict[str, dict[str, float | None]]:
-        """Metrics by row, None where not finite; empty without truth."""
+    def rows(self) -> dict[str, dict[str, float]]:
+        """Metrics by row; empty without truth."""
         if self.metrics is None:
             return {}
         return {
-            name: {m.name: _finite(value) for m, value in zip(self.columns, row, strict=True)}
+            name: {m.name: value for m, value in zip(self.columns, row, strict=True)}
             for name, row in zip(self.measured.rows, self.metrics.tolist(), strict=True)
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all numbers, unrounded, for JSON: None where not finite."""
+        """Return all numbers, unrounded, for JSON."""
         measured = self.measured
         distances = zip(measured.names, measured.disagreement.tolist(), strict=True)
         numbers: dict[str, Any] = {"disagreement": dict(distances)}
@@ -76,7 +75,7 @@ class Report:
             "metrics": self.rows,
             "differences": {
                 name: {
-                    metric.name: {"value": _finite(of.value), "low": of.low, "high": of.high}
+                    metric.name: {"value": of.value, "low": of.low, "high": of.high}
                     for metric, of in zip(self.columns, row, strict=True)
                 }
                 for name, row in zip(rows, self.differences, strict=True)
@@ -86,7 +85,7 @@ class Report:
                     "systems": [rows[i] for i in group.members],
                     "seeds": group.seeds,
                     "metrics": {
-                        metric.name: {"mean": _finite(mean), "spread": _finite(spread)}
+                        metric.name: {"mean": mean, "spread": spread}
                         for metric, (mean, spread) in zip(self.columns, spreads, strict=True)
                     },
                 }
@@ -94,7 +93,7 @@ class Report:
             ],
             "per_image": {
                 name: {
-                    image: dict(zip(COLUMNS, map(_finite, values), strict=True))
+                    image: dict(zip(COLUMNS, values, strict=True))
                     for image, values in zip(measured.names, table.T.tolist(), strict=True)
                 }
                 for name, table in zip(rows, measured.values, strict=True)
@@ -146,7 +145,3 @@ def group_seeds(systems: Sequence[System]) -> list[Group]:
         for members in found.values()
         if len(members) > 1
     ]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

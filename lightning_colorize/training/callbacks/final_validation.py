@@ -7,7 +7,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 
 class FinalValidation(Checkpoint):
-    """Ends a run with a validation, regardless of `check_val_every_n_epoch`.
+    """Ends a run with a validation, regardless of its interval in epochs, batches or time.
 
     Otherwise Lightning may skip the validation of the last epoch, of one that `max_time` stops, and
     of one that `max_steps` ends early, and best.ckpt could not contain the last weights. (It is a
@@ -15,8 +15,9 @@ class FinalValidation(Checkpoint):
     """
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Validate this epoch if it is the last one."""
-        if trainer.global_step == trainer.max_steps:
+        """Validate after the last batch of the run."""
+        is_last_epoch = trainer.current_epoch + 1 == trainer.max_epochs
+        if trainer.global_step == trainer.max_steps or (is_last_epoch and trainer.is_last_batch):
             trainer.should_stop = True  # Lightning validates before it stops
-        if trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
+        if trainer.should_stop and trainer.check_val_every_n_epoch is not None:
             trainer.check_val_every_n_epoch = 1

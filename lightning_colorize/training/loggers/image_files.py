@@ -49,6 +49,8 @@ def write_best_images(folder: Path, images: Sequence[BestImage]) -> None:
     """
     best = folder / BEST_IMAGES
     best.mkdir(parents=True, exist_ok=True)
+    for path in best.glob("*.png"):
+        path.unlink()
     for index, image in enumerate(images):
         info = PngInfo()
         info.add_itxt("Title", image.name)

@@ -28,7 +28,7 @@ DECODING: Rows = {
         "data/decoding/test_files.py",
     ),
     "truncated-jpeg-accepted": (
-        "data.decoding.files:_decode",
+        "data.decoding.files:from_pillow",
         swap(
             "image.load()",
             "setattr(__import__('PIL.ImageFile').ImageFile, 'LOAD_TRUNCATED_IMAGES', True)"

@@ -18,7 +18,7 @@ RUNS: Rows = {
         returns("None"),
         "runs/test_naming.py",
     ),
-    "nan-in-result": ("runs.result:_finite", returns("value"), "runs/test_record.py"),
+    "nan-in-result": ("common.files:_finite", returns("value"), "runs/test_record.py"),
     "two-processes-in-one-run": (
         "runs.folder:lock",
         calls("acquire", "None"),

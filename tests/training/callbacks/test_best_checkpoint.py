@@ -1,8 +1,10 @@
 import shutil
 
+import pytest
 import torch
 
 from lightning_colorize.runs.result import RunResult
+from tests.conftest import metric_rows
 
 
 def test_a_moved_run_keeps_its_best_score(command):
@@ -20,6 +22,16 @@ def test_a_moved_run_keeps_its_best_score(command):
     checkpoint = torch.load(moved / "checkpoints/best.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 3
     assert RunResult.read(moved).epochs == 4
+
+
+@pytest.mark.parametrize(
+    ("monitor", "best"), [("val/psnr", max), ("val/ciede2000", min), ("val/loss", min)]
+)
+def test_the_metric_decides_which_epoch_is_best(command, monitor, best):
+    run = command.fit("best", "--run.monitor", monitor, "--trainer.max_epochs", 3)
+    values = [float(row[monitor]) for row in metric_rows(run) if row[monitor]]
+    assert len(values) == 3
+    assert RunResult.read(run).best_metric == pytest.approx(best(values))
 
 
 def test_without_a_metric_the_last_weights_are_the_best(command):

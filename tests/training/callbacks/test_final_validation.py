@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from tests.conftest import metric_rows
 
 
@@ -20,3 +22,17 @@ def test_a_run_that_its_steps_end_in_mid_epoch_is_validated(command):
     validated = [int(row["step"]) for row in metric_rows(run) if row["val/psnr"]]
     # Three batches an epoch: after the first epoch, and after the last step.
     assert validated == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("every_n_epochs", "interval", "expected"),
+    [("null", 4, [3, 5]), ("1", 2, [1, 4, 5]), ("null", "00:01:00:00", [5])],
+)
+def test_a_run_is_validated_last_whatever_the_interval(command, every_n_epochs, interval, expected):
+    # Two epochs of three batches.
+    run = command.fit(
+        "interval",
+        *("--trainer.check_val_every_n_epoch", every_n_epochs),
+        *("--trainer.val_check_interval", interval, "--run.test", "false"),
+    )
+    assert [int(row["step"]) for row in metric_rows(run) if row["val/psnr"]] == expected

@@ -92,6 +92,9 @@ def test_best_images_replace_earlier_ones(tmp_path):
         assert np.array_equal(image.row, _image() + np.uint8(8))
         assert image.ciede2000 == 8.0
     assert len(list((tmp_path / "images" / "best").iterdir())) == 3
+    # A resumed run may show fewer images.
+    write_best_images(tmp_path, found[:1])
+    assert [image.name for image in read_best_images(tmp_path)] == names[:1]
 
 
 def _finished(folder, config, metrics):
