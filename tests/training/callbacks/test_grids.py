@@ -101,7 +101,7 @@ def test_grids_on_disk_show_whole_images_in_color(finished_run):
                 assert 20 < image.mean() < 240
         assert (grid[36:, 2 + 3 * 32 :] == 255).all()
     # The same images in each epoch, in other colors.
-    assert (grids[0][:, :38] == grids[1][:, :38]).all()
+    assert (grids[0][:, :34] == grids[1][:, :34]).all()
     assert (grids[0][:36, 38:74] != grids[1][:36, 38:74]).any()
 
 
