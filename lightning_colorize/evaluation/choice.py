@@ -22,9 +22,10 @@ from lightning_colorize.evaluation.data import (
 from lightning_colorize.evaluation.given import Given
 from lightning_colorize.evaluation.systems import Network, System
 from lightning_colorize.inference import load_model
+from lightning_colorize.metrics import BASELINES
 from lightning_colorize.runs.folder import CHECKPOINTS, CONFIG, is_run, run_of
 
-_RESERVED = ("grey", "mean", "lut", "truth", "broken")
+_RESERVED = (*BASELINES, "truth", "broken")
 """Names that the pages use for their own rows, columns and study images."""
 
 

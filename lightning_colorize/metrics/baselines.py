@@ -4,9 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_colorize.color import ColorBatch
-
-BASELINES = ("grey", "mean", "lut")
-"""Names of the baselines."""
+from lightning_colorize.metrics.spec import BASELINES
 
 _LEVELS = 12
 _BANDS = 8

@@ -1,4 +1,4 @@
-"""The table of metrics: what each is called, which way is better, how it is shown.
+"""The table of metrics: what each is called, which way is better, how it is shown. And baselines.
 
 A metric is a row here and a function of its name in `formulas`. A metric of a whole set, such as a
 correlation over images, lists the `columns` that it is computed from. Validation logs, `evaluate`,
@@ -98,6 +98,15 @@ GOALS: dict[str, Goal] = {
     **{metric.name: metric.goal for metric in METRICS if metric.goal is not None},
 }
 """Which way is better, of the loss too; a metric without a goal has no entry."""
+
+
+GREY = "grey"  # needs no training images
+BASELINES = {
+    GREY: "no color at all",
+    "mean": "the training images' mean color everywhere",
+    "lut": "the training images' median color for each lightness and image row",
+}
+"""What each baseline predicts, by its name."""
 
 
 def metric_goal(name: str) -> Goal | None:

@@ -27,13 +27,6 @@ SEED = "seed_everything"
 CONFIDENCE = 0.95
 UNKNOWN = "-"
 
-EXPLAINED = {
-    "grey": "no color at all",
-    "mean": "the training images' mean color everywhere",
-    "lut": "the training images' median color for each lightness and image row",
-}
-"""What the baselines predict, by name."""
-
 _STATES: dict[TrialState, State] = {
     TrialState.WAITING: "waiting",
     TrialState.RUNNING: "running",

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_colorize.metrics import BASELINES
 from lightning_colorize.sweeps.spec import Metric
 from lightning_colorize.sweeps.status import (
-    EXPLAINED,
     Labels,
     TrialRow,
     clock,
@@ -124,7 +122,6 @@ def test_baselines_of_the_metric(tmp_path):
     assert read_baselines(first, Metric(name="val/loss", goal="minimize")) == {}
     for none in ({"status": "finished"}, "no JSON"):
         assert read_baselines(written(tmp_path, none), PSNR) == {}
-    assert set(EXPLAINED) == set(BASELINES)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from lightning_colorize.metrics import BASELINES
 from lightning_colorize.reports.kit.table import (
     UNKNOWN,
     Cell,
@@ -17,7 +18,6 @@ from lightning_colorize.runs.result import RunResult
 from lightning_colorize.sweeps.spec import Metric
 from lightning_colorize.sweeps.status import (
     CONFIDENCE,
-    EXPLAINED,
     SEED,
     Labels,
     LeaderboardEntry,
@@ -71,7 +71,7 @@ class SweepTables:
             make_row(
                 name,
                 format_value(value),
-                Cell(f"baseline: {EXPLAINED.get(name, '')}", kind="text", span=len(columns) - 2),
+                Cell(f"baseline: {BASELINES.get(name, '')}", kind="text", span=len(columns) - 2),
             )
             for name, value in baselines.items()
         ]
