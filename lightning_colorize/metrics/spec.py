@@ -112,3 +112,8 @@ BASELINES = {
 def metric_goal(name: str) -> Goal | None:
     """Return which way a logged metric (`val/psnr`) is better; None where neither way is."""
     return GOALS.get(name.rpartition("/")[2])
+
+
+def cost(value: float, goal: Goal) -> float:
+    """Return a metric's value so that less is better; applied twice, it returns the value."""
+    return -value if goal == "max" else value

@@ -1,7 +1,7 @@
 """The tables of a sweep's report."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from lightning_colorize.metrics import BASELINES
 from lightning_colorize.reports.kit.table import (
@@ -28,7 +28,6 @@ from lightning_colorize.sweeps.status import (
 
 _MOST_LISTED = 12
 _STATES = ("finished", "pruned", "failed", "running", "waiting")
-_GOALS: dict[str, Literal["max", "min"]] = {"maximize": "max", "minimize": "min"}
 _COSTS = (Column("time"), Column("images seen"), Column("parameters"))
 
 
@@ -59,7 +58,7 @@ class SweepTables:
         interval = f"{100 * CONFIDENCE:g} % interval"
         columns = [
             Column("rank"),
-            Column(self.metric.name, goal=_GOALS[self.metric.goal]),
+            Column(self.metric.name, goal=self.metric.mode),
             *([Column("spread"), Column(interval), Column("n")] if has_seeds else []),
             *self._parameters,
             *([Column("seeds")] if SEED in self.labels.names else []),
