@@ -163,5 +163,5 @@ def colorless(images: ImageSet) -> bool:
 
 
 def is_grey(rgb: Tensor) -> bool:
-    """Return whether an image, (3, H, W), has no color anywhere."""
+    """Return whether an image, (3, H, W) in uint8, has no color anywhere."""
     return bool((rgb.amax(dim=0) == rgb.amin(dim=0)).all())
