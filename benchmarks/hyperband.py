@@ -18,15 +18,16 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.sweeps.hyperband import Hyperband, stop_reason
+from lightning_colorize.sweeps.spec import Metric
 
 RESULTS = Path(__file__).parent / "results"
-Goal = Literal["minimize", "maximize"]
 
 
 class Replay(NamedTuple):
@@ -55,6 +56,7 @@ def main() -> None:
     histories = [trial["history"] for trial in sweep["trials"] if trial["state"] == "finished"]
     if len({len(history) for history in histories}) != 1:
         sys.exit("the trials have not all validated as often; replay a grid without hyperband")
+    mode = Metric(**sweep["metric"]).mode
     rows = []
     for words in args.rule or ["1,2", "1,3", "2,3"]:
         min_iter, eta = (float(word) for word in words.split(","))
@@ -62,8 +64,7 @@ def main() -> None:
         rule = Hyperband(type="hyperband", min_iter=int(min_iter), eta=eta, strict=False)
         draw = random.Random(args.seed)
         replays = [
-            replay(draw.sample(histories, len(histories)), sweep["metric"]["goal"], rule)
-            for _ in range(args.orders)
+            replay(draw.sample(histories, len(histories)), mode, rule) for _ in range(args.orders)
         ]
         row = {"min_iter": int(min_iter), "eta": eta}
         row |= {name: spread([getattr(r, name) for r in replays]) for name in Replay._fields}
@@ -103,7 +104,7 @@ def replay(histories: Sequence[Sequence[float]], goal: Goal, rule: Hyperband) ->
         seen.append(history[:made])
         if made == len(history):
             ended.append(history)
-    best = max if goal == "maximize" else min
+    best = max if goal == "max" else min
     finals = [best(history) for history in histories]
     found = best(best(history) for history in ended)
     gap = abs(best(finals) - statistics.median(finals))

@@ -9,15 +9,15 @@ from torch import Tensor
 from lightning_colorize.color.lab import to_rgb
 
 _TOLERANCE = 1e-4
+_STEPS = 12  # of bisection; the relative error of the chroma is 2**-12
 
 
-def fit_gamut(L: Tensor, ab: Tensor, *, steps: int = 12) -> Tensor:
+def fit_gamut(L: Tensor, ab: Tensor) -> Tensor:
     """Reduce the chroma of colors outside sRGB, at constant L* and hue, until they fit.
 
     Args:
         L: (B, 1, H, W) in [0, 100].
         ab: (B, 2, H, W) in LAB units.
-        steps: Bisection steps; the relative error of the chroma is 2**-steps.
 
     Returns:
         ab: (B, 2, H, W) in LAB units, fp32; colors inside sRGB are unchanged.
@@ -31,7 +31,7 @@ def fit_gamut(L: Tensor, ab: Tensor, *, steps: int = 12) -> Tensor:
     lightness = L[:, 0][mask].view(1, 1, 1, -1)
     color = ab.movedim(1, -1)[mask].T.reshape(1, 2, 1, -1)
     low, high = torch.zeros_like(lightness), torch.ones_like(lightness)
-    for _ in range(steps):
+    for _ in range(_STEPS):
         middle = (low + high) / 2
         too_far = _outside(lightness, color * middle)
         low, high = torch.where(too_far, low, middle), torch.where(too_far, middle, high)

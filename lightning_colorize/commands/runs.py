@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Any
 from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.metrics.spec import MONITOR
 from lightning_colorize.runs.folder import find_runs
-from lightning_colorize.runs.listing import (
-    differences,
-    find_metric,
-    rank,
-)
+from lightning_colorize.runs.listing import differences, find_metric, rank
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.runs.result import RunResult
 
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 
 HELP = "list the runs by best metric, with their status and what differs in configuration"
 
-_METRIC = "val/psnr"
 _COLUMNS = 6  # settings that differ; more do not fit
 
 
@@ -34,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--root", type=expanded_path, default="runs", metavar="FOLDER", help="folder of the runs"
     )
     listing.add_argument(
-        "--sort", metavar="METRIC", help="metric to sort by, best first (default: val/psnr)"
+        "--sort", metavar="METRIC", help=f"metric to sort by, best first (default: {MONITOR})"
     )
     listing.add_argument("--experiment", metavar="NAME", help="only the runs of this experiment")
     listing.add_argument(
@@ -59,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"no runs in {args.root} yet; lightning-colorize fit starts one")
         return 0
     runs = [RunRecord(folder) for folder in folders]
-    metric = find_metric(runs, args.sort) if args.sort else _METRIC
+    metric = find_metric(runs, args.sort) if args.sort else MONITOR
     runs = rank(runs, metric)
     differing = differences(runs)
     _print_table(runs, metric, differing)

@@ -22,9 +22,10 @@ from lightning_colorize.evaluation.data import (
 from lightning_colorize.evaluation.given import Given
 from lightning_colorize.evaluation.systems import Network, System
 from lightning_colorize.inference import load_model
+from lightning_colorize.metrics import BASELINES
 from lightning_colorize.runs.folder import CHECKPOINTS, CONFIG, is_run, run_of
 
-_RESERVED = ("grey", "mean", "lut", "truth", "broken")
+_RESERVED = (*BASELINES, "truth", "broken")
 """Names that the pages use for their own rows, columns and study images."""
 
 
@@ -162,5 +163,5 @@ def colorless(images: ImageSet) -> bool:
 
 
 def is_grey(rgb: Tensor) -> bool:
-    """Return whether an image, (3, H, W), has no color anywhere."""
+    """Return whether an image, (3, H, W) in uint8, has no color anywhere."""
     return bool((rgb.amax(dim=0) == rgb.amin(dim=0)).all())

@@ -84,6 +84,9 @@ def evaluate_batches(
         baselines: On the task's device; None to measure the network alone.
         batches: On the task's device.
         group: An image's name to its category; None for no categories.
+
+    Raises:
+        RuntimeError: If the baselines were not fitted.
     """
     measured: dict[str | None, dict[str, MetricCollection]] = {}
     counts: Counter[str] = Counter()

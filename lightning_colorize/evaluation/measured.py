@@ -67,7 +67,7 @@ def measure_systems(
         truth: Whether the images' own colors are the truth.
     """
     baselines = _baselines(systems)
-    extra = ["grey"] if baselines is None else list(BASELINES)
+    extra = [spec.GREY] if baselines is None else list(BASELINES)
     result = Measured([s.name for s in systems], extra if truth else [])
     result.own, own = _own_metrics(systems, len(result.rows))
     values: list[Tensor] = []
@@ -84,7 +84,9 @@ def measure_systems(
         result.names += batch.names
         of_batch = None
         if truth:
-            rows = [*colored, *(replace(batch, ab=_baseline(n, baselines, batch)) for n in extra)]
+            grey = torch.zeros_like(batch.ab)
+            flat = [grey if baselines is None else baselines.predict(n, batch.L) for n in extra]
+            rows = [*colored, *(replace(batch, ab=ab) for ab in flat)]
             measured = [measure(batch.L, row.ab, batch.ab, row.L) for row in rows]
             of_batch = torch.stack(measured).cpu()
             values.append(of_batch)
@@ -113,16 +115,8 @@ def _own_metrics(
 
 def _baselines(systems: Sequence[System]) -> Baselines | None:
     """Return the baselines of the first network that has any."""
-    for system in systems:
-        if isinstance(system, Network) and system.loaded.baselines is not None:
-            return system.loaded.baselines
-    return None
-
-
-def _baseline(name: str, baselines: Baselines | None, batch: ColorBatch) -> Tensor:
-    if baselines is None or name == "grey":
-        return torch.zeros_like(batch.ab)
-    return baselines.predict(name, batch.L)
+    each = (system.loaded.baselines for system in systems if isinstance(system, Network))
+    return next(filter(None, each), None)
 
 
 def _readable(systems: Sequence[System], batch: ColorBatch, broken: list[ImageError]) -> ColorBatch:

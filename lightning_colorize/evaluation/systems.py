@@ -44,11 +44,7 @@ class System(ABC):
 
     @abstractmethod
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
-        """Color one whole image for display.
-
-        Returns:
-            (3, H, W), uint8.
-        """
+        """Color one whole image for display; `rgb` and the result are (3, H, W), uint8."""
 
 
 class Network(System):

@@ -7,8 +7,10 @@ first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lightning_colorize.metrics.spec import BASELINES
+
 if TYPE_CHECKING:
-    from lightning_colorize.metrics.baselines import BASELINES, Baselines
+    from lightning_colorize.metrics.baselines import Baselines
     from lightning_colorize.metrics.collection import colorization_metrics
     from lightning_colorize.metrics.functional import per_image
     from lightning_colorize.metrics.training import batch_metrics, diversity_ratio
@@ -23,7 +25,6 @@ __all__ = [
 ]
 
 _MODULES = {
-    "BASELINES": "baselines",
     "Baselines": "baselines",
     "batch_metrics": "training",
     "colorization_metrics": "collection",

@@ -4,9 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_colorize.color import ColorBatch
-
-BASELINES = ("grey", "mean", "lut")
-"""Names of the baselines."""
+from lightning_colorize.metrics.spec import BASELINES
 
 _LEVELS = 12
 _BANDS = 8
@@ -45,7 +43,7 @@ class Baselines(nn.Module):
         """Count the colors of a training batch without augmentation.
 
         Args:
-            batch: L in [0, 100] and true ab in LAB units.
+            batch: L, (B, 1, H, W) in [0, 100], and true ab, (B, 2, H, W) in LAB units.
         """
         bins = (batch.ab.clamp(-_REACH, _REACH) * _BINS_PER_UNIT).round_().int()
         cell = _cell(batch.L)[:, None]

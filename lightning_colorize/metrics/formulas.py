@@ -64,12 +64,12 @@ def mae_ab(images: ImagePair) -> Tensor:
 
 def colorfulness(images: ImagePair) -> Tensor:
     """Return the colorfulness of the predictions: (B,)."""
-    return rgb_colorfulness(images.rgb_hat)
+    return images.colorfulness[0]
 
 
 def colorfulness_ratio(images: ImagePair) -> Tensor:
     """Return the colorfulness of prediction and truth: (2, B)."""
-    return torch.stack([rgb_colorfulness(images.rgb_hat), rgb_colorfulness(images.rgb)])
+    return images.colorfulness
 
 
 def colorfulness_ratio_over_images(values: Tensor) -> Tensor:
@@ -99,24 +99,6 @@ def ab_corr_over_images(values: Tensor) -> Tensor:
     """
     mean_a, mean_b, true_a, true_b = values
     return torch.minimum(_correlation(mean_a, true_a), _correlation(mean_b, true_b))
-
-
-def rgb_colorfulness(rgb: Tensor) -> Tensor:
-    """Return how colorful each image is: 0 for grey, about 33 moderately, 80 and more very.
-
-    After Hasler & Suesstrunk, "Measuring colourfulness in natural images", 2003.
-
-    Args:
-        rgb: (B, 3, H, W) in [0, 1], floating point; it is measured on the scale of 0 to 255.
-
-    Returns:
-        (B,), fp32.
-    """
-    red, green, blue = (rgb.float() * 255).flatten(2).unbind(1)
-    opponents = torch.stack([red - green, (red + green) / 2 - blue])
-    spread: Tensor = opponents.std(dim=2, correction=0).norm(dim=0)
-    distance: Tensor = opponents.mean(dim=2).norm(dim=0)
-    return spread + 0.3 * distance
 
 
 def _correlation(first: Tensor, second: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The table of metrics: what each is called, which way is better, how it is shown.
+"""The table of metrics: what each is called, which way is better, how it is shown. And baselines.
 
 A metric is a row here and a function of its name in `formulas`. A metric of a whole set, such as a
 correlation over images, lists the `columns` that it is computed from. Validation logs, `evaluate`,
@@ -25,6 +25,7 @@ class Metric:
         needs_truth: Whether it compares with the true colors.
         columns: For a metric of a set of images, the names of the per-image values that it is
             computed from; empty for one that is averaged over images.
+        headline: Whether it is shown where there is room for a few metrics.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Metric:
     help: str
     needs_truth: bool = True
     columns: tuple[str, ...] = ()
+    headline: bool = False
 
     @property
     def per_image(self) -> bool:
@@ -58,9 +60,9 @@ class Metric:
 
 
 METRICS = (
-    Metric("psnr", "max", "{:.2f}", "peak signal-to-noise ratio of RGB, in dB"),
+    Metric("psnr", "max", "{:.2f}", "peak signal-to-noise ratio of RGB, in dB", headline=True),
     Metric("ssim", "max", "{:.4f}", "structural similarity of RGB"),
-    Metric("ciede2000", "min", "{:.2f}", "perceived color difference (ΔE)"),
+    Metric("ciede2000", "min", "{:.2f}", "perceived color difference (ΔE)", headline=True),
     Metric("mse_ab", "min", "{:.1f}", "mean squared error of a and b, in LAB units squared"),
     Metric("mae_ab", "min", "{:.2f}", "mean absolute error of a and b, in LAB units"),
     Metric(
@@ -76,6 +78,7 @@ METRICS = (
         "{:.3f}",
         "colorfulness as a share of the true images'; 1 is as colorful as these",
         columns=("colorfulness", "true_colorfulness"),
+        headline=True,
     ),
     Metric(
         "ab_corr",
@@ -86,6 +89,9 @@ METRICS = (
     ),
 )
 """All metrics, in the order of their columns."""
+
+MONITOR = "val/psnr"
+"""The metric by which runs are compared, unless another one is chosen."""
 
 NAMES = tuple(metric.name for metric in METRICS)
 """Their names."""
@@ -100,6 +106,20 @@ GOALS: dict[str, Goal] = {
 """Which way is better, of the loss too; a metric without a goal has no entry."""
 
 
+GREY = "grey"  # needs no training images
+BASELINES = {
+    GREY: "no color at all",
+    "mean": "the training images' mean color everywhere",
+    "lut": "the training images' median color for each lightness and image row",
+}
+"""What each baseline predicts, by its name."""
+
+
 def metric_goal(name: str) -> Goal | None:
     """Return which way a logged metric (`val/psnr`) is better; None where neither way is."""
     return GOALS.get(name.rpartition("/")[2])
+
+
+def cost(value: float, goal: Goal) -> float:
+    """Return a metric's value so that less is better; applied twice, it returns the value."""
+    return -value if goal == "max" else value

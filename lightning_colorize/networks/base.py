@@ -70,7 +70,7 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Return the decoded map: (B, out_channels, h, w)."""
+        """Return the decoded map, (B, out_channels, h, w), of an encoder's maps, finest first."""
 
 
 class Discriminator(Recorded, nn.Module, ABC):
@@ -96,7 +96,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the prediction at `size` (H, W), whatever the decoder's size was."""
+        """Return the prediction, (B, C, H, W) at `size`, for the map (B, out_channels, h, w)."""
 
     @abstractmethod
     def target(self, ab: Tensor) -> Tensor:

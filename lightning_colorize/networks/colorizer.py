@@ -21,7 +21,7 @@ class Colorizer(nn.Module):
         self.head = head
 
     def forward(self, L: Tensor) -> Tensor:
-        """Return the head's prediction for L, (B, 1, H, W) in [-1, 1]."""
+        """Return the head's prediction, (B, C, H, W), for L, (B, 1, H, W) in [-1, 1]."""
         height, width = L.shape[-2:]
         multiple = self.encoder.info.reductions[-1]
         below, right = -height % multiple, -width % multiple

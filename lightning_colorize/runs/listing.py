@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.metrics.spec import metric_goal
+from lightning_colorize.metrics.spec import cost, metric_goal
 from lightning_colorize.runs.record import RunRecord
 
 _MISSING = object()
@@ -14,9 +14,9 @@ _LOCATIONS = {"seed", "seed_everything", "name", "root", "path", "folder", "dirp
 
 def rank(runs: Sequence[RunRecord], metric: str) -> list[RunRecord]:
     """Return the runs best first; those without the metric last."""
-    sign = 1 if metric_goal(metric) == "min" else -1
+    goal = metric_goal(metric) or "max"
     measured = [run for run in runs if metric in run.metrics]
-    measured.sort(key=lambda run: sign * run.metrics[metric])
+    measured.sort(key=lambda run: cost(run.metrics[metric], goal))
     return measured + [run for run in runs if metric not in run.metrics]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.metrics.spec import metric_goal
+from lightning_colorize.metrics.spec import GREY, cost, metric_goal
 from lightning_colorize.runs.folder import METRICS, flatten, is_running, read_config
 from lightning_colorize.runs.result import RunResult
 
@@ -137,7 +137,7 @@ class RunRecord:
 
     def minus_grey(self, metric: str) -> float | None:
         """Return a metric less that of the grey baseline; None if one of them is unknown."""
-        grey = self.baselines.get("grey", {})
+        grey = self.baselines.get(GREY, {})
         if metric in self.metrics and metric in grey:
             return self.metrics[metric] - grey[metric]
         return None
@@ -168,4 +168,4 @@ def _better(name: str, old: float | None, new: float) -> float:
     goal = metric_goal(name)
     if old is None or goal is None:
         return new
-    return max(old, new) if goal == "max" else min(old, new)
+    return min(old, new, key=lambda value: cost(value, goal))

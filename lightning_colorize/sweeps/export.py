@@ -38,7 +38,7 @@ def export_winner(study: Study) -> Path | None:
         UsageError: If the sweep's folder is not writable.
     """
     metric = study.sweep.metric
-    first = winner(rows(study), study.sweep.goal)
+    first = winner(rows(study), study.sweep.mode)
     if metric is None or first is None or not (first.folder / CONFIG).is_file():
         return None
     said = f"# Trial {first.number} of the sweep {study.sweep.name}: {metric.name} "

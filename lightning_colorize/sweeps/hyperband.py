@@ -12,18 +12,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
+from lightning_colorize.metrics.spec import Goal, cost
 from lightning_colorize.sweeps.space import Number
 
-Goal = Literal["minimize", "maximize"]
 Count = Annotated[int, Field(strict=True, ge=1)]
 
 # W&B makes 100 bands upwards; no run logs this many values.
 _MOST_BANDS, _LAST_BAND = 100, 10**9
-
-
-def cost(value: float, goal: Goal) -> float:
-    """Return a metric's value so that less is better; applied twice, it returns the value."""
-    return -value if goal == "maximize" else value
 
 
 class Hyperband(BaseModel):

@@ -164,7 +164,7 @@ class TrialQueue:
             return None
         histories = [history_of(known) for known in self._retry(self._study.trials)]
         own = histories.pop(trial.number)
-        reason = stop_reason(own, histories, metric.goal, rule)
+        reason = stop_reason(own, histories, metric.mode, rule)
         return None if reason is None else f"hyperband: {metric.name} {reason}"
 
     @_locked

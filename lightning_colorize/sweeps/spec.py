@@ -25,8 +25,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.metrics.spec import metric_goal
-from lightning_colorize.sweeps.hyperband import Count, Goal, Hyperband
+from lightning_colorize.metrics.spec import Goal, metric_goal
+from lightning_colorize.sweeps.hyperband import Count, Hyperband
 from lightning_colorize.sweeps.space import (
     Categorical,
     CategoricalWithProbabilities,
@@ -67,7 +67,7 @@ class Metric(Section):
     """The metric that a sweep optimizes."""
 
     name: Text
-    goal: Goal = "minimize"
+    goal: Literal["minimize", "maximize"] = "minimize"
 
     @model_validator(mode="after")
     def _require_goal(self) -> "Metric":
@@ -76,6 +76,11 @@ class Metric(Section):
                 f"goal is missing, so minimize; for {self.name} write `goal: maximize`"
             )
         return self
+
+    @property
+    def mode(self) -> Goal:
+        """The goal in Lightning's words, not W&B's."""
+        return "max" if self.goal == "maximize" else "min"
 
 
 def _name(value: object, info: ValidationInfo) -> str:
@@ -248,9 +253,9 @@ class Sweep(Section):
         return self._source
 
     @property
-    def goal(self) -> Goal | None:
-        """The metric's goal; None without a metric."""
-        return None if self.metric is None else self.metric.goal
+    def mode(self) -> Goal | None:
+        """The metric's mode; None without a metric."""
+        return None if self.metric is None else self.metric.mode
 
     @property
     def trial_count(self) -> int | None:
@@ -261,10 +266,7 @@ class Sweep(Section):
         return size if self.run_cap is None else min(size, self.run_cap)
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "metric": Metric,
-    "early_terminate": Hyperband,
-}
+_SECTIONS: dict[str, type[BaseModel]] = {"metric": Metric, "early_terminate": Hyperband}
 
 
 def read_sweep(path: Path) -> Sweep:

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
+from lightning_colorize.metrics.spec import Goal, cost
 from lightning_colorize.runs.record import RunRecord
-from lightning_colorize.sweeps.hyperband import Goal, cost
 from lightning_colorize.sweeps.queue import STALE_AFTER, is_dead
 from lightning_colorize.sweeps.space import Constant, Parameter
 from lightning_colorize.sweeps.spec import Metric, Sweep
@@ -26,13 +26,6 @@ ENDED: tuple[State, ...] = ("finished", "pruned", "failed")
 SEED = "seed_everything"
 CONFIDENCE = 0.95
 UNKNOWN = "-"
-
-EXPLAINED = {
-    "grey": "no color at all",
-    "mean": "the training images' mean color everywhere",
-    "lut": "the training images' median color for each lightness and image row",
-}
-"""What the baselines predict, by name."""
 
 _STATES: dict[TrialState, State] = {
     TrialState.WAITING: "waiting",
@@ -210,8 +203,8 @@ def not_beaten(first: LeaderboardEntry, metric: Metric, baselines: dict[str, flo
     """Return a warning if the best configuration is no better than a baseline."""
     if not baselines:
         return None
-    name = min(baselines, key=lambda name: cost(baselines[name], metric.goal))
-    if cost(first.value, metric.goal) < cost(baselines[name], metric.goal):
+    name = min(baselines, key=lambda name: cost(baselines[name], metric.mode))
+    if cost(first.value, metric.mode) < cost(baselines[name], metric.mode):
         return None
     subject = "configuration" if len(first.trials) > 1 else "trial"
     return (

@@ -160,7 +160,7 @@ def _create(opened: OpenStorage, folder: Path, sweep: Sweep, seed: int) -> None:
         inner = optuna.create_study(
             study_name=sweep.name,
             storage=opened.storage,
-            direction=sweep.goal or "minimize",
+            direction="minimize" if sweep.metric is None else sweep.metric.goal,
             load_if_exists=True,
         )
         known = inner.user_attrs

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lightning_colorize.sweeps.hyperband import cost
+from lightning_colorize.metrics.spec import cost
 from lightning_colorize.sweeps.spec import Metric, Sweep
 from lightning_colorize.sweeps.status import (
     ENDED,
@@ -122,9 +122,11 @@ class LiveTable:
 
     def _ending(self, row: TrialRow, trials: Sequence[TrialRow]) -> str:
         metric = self._study.sweep.metric
-        words = _metric_words(metric, row.value)
+        words = []
+        if metric is not None and row.value is not None:
+            words.append(f"{metric.name} {format_value(row.value)}")
         known = [other for other in trials if other.number in self._printed]
-        if best(known, self._study.sweep.goal) is row:
+        if best(known, self._study.sweep.mode) is row:
             words[0] += " (best)"
         if row.reason is not None:
             words.append(row.reason)
@@ -146,7 +148,7 @@ def print_table(study: Study, console: Console | None = None) -> None:
     left = seconds_left(trials, study.sweep, running) if running else None
     height = console.height if console.is_terminal else None
     metric = study.sweep.metric
-    entries = leaderboard(trials, study.sweep.goal)
+    entries = leaderboard(trials, study.sweep.mode)
     baselines, remark = {}, None
     if metric is not None and entries:
         baselines = read_baselines(entries[0], metric)
@@ -170,7 +172,7 @@ def table_of(
     others = dict(baselines or {})
     most = None if height is None else max(1, height - _OTHER_LINES - len(others))
     shown = trials if most is None else _chosen(trials, sweep, most)
-    first = best(trials, sweep.goal)
+    first = best(trials, sweep.mode)
     labels = Labels(sweep)
     head = _line(f"{sweep.name}: {summary(trials, sweep, left)}")
     if not trials:
@@ -223,7 +225,7 @@ def _so_far(row: TrialRow, metric: Metric) -> float | None:
     """Return a trial's value, or its best one so far."""
     if row.value is not None or not row.history:
         return row.value
-    return min(row.history, key=lambda value: cost(value, metric.goal))
+    return min(row.history, key=lambda value: cost(value, metric.mode))
 
 
 def summary(trials: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str:
@@ -238,20 +240,16 @@ def summary(trials: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str
     if left is not None and round(left):
         words.append(f"about {clock(left)} left")
     words += [f"{count[state]:,} {state}" for state in ("running", "waiting") if count[state]]
-    first = best(trials, sweep.goal)
-    if first is not None:
-        (value,) = _metric_words(sweep.metric, first.value)
+    first = best(trials, sweep.mode)
+    if sweep.metric is not None and first is not None:
+        value = f"{sweep.metric.name} {format_value(first.value)}"
         words.append(f"best {value} (trial {first.number})")
     return ", ".join(words)
 
 
-def _metric_words(metric: Metric | None, value: float | None) -> list[str]:
-    return [] if metric is None or value is None else [f"{metric.name} {format_value(value)}"]
-
-
 def _chosen(trials: Sequence[TrialRow], sweep: Sweep, most: int) -> list[TrialRow]:
     """Return the running trials, the best and the last ended ones, by number."""
-    ranked = leaderboard(trials, sweep.goal)
+    ranked = leaderboard(trials, sweep.mode)
     by_state = [
         [row for row in trials if row.state == "running"],
         [row for entry in ranked for row in entry.trials][:_BEST_SHOWN],

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.metrics.spec import cost
 from lightning_colorize.runs.folder import OUTPUT, RESULT, STOP, SWEEP, TRIAL
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.runs.validations import ValidationReader
-from lightning_colorize.sweeps.hyperband import cost
 from lightning_colorize.sweeps.spec import VARIABLE, Metric, Sweep
 
 STUDY = "LIGHTNING_COLORIZE_STUDY"
@@ -284,7 +284,7 @@ class TrialRun:
     def _ended(self, result: RunResult) -> Outcome:
         value = None
         if self._metric is not None and self.values:
-            goal = self._metric.goal
+            goal = self._metric.mode
             value = min(self.values, key=lambda each: cost(each, goal))
         stop = self._folder / STOP
         # For programs other than `fit`, which do not report it, the file decides.

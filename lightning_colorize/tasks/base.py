@@ -298,7 +298,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
     def _log_metrics(self, metrics: MetricCollection) -> None:
         # Computed and reduced over processes once for all names.
         for name, value in metrics.compute().items():
-            self.log(name, value, prog_bar=name == "val/psnr")
+            self.log(name, value, prog_bar=name == spec.MONITOR)
         metrics.reset()
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.metrics.spec import MONITOR
 
 
 @dataclass
@@ -60,7 +61,7 @@ class RunOptions:
     name: str | None = None
     experiment: str | None = None
     auto_resume: bool = False
-    monitor: str | None = "val/psnr"
+    monitor: str | None = MONITOR
     mode: Literal["max", "min"] | None = None
     patience: int | None = None
     save_every_n_steps: int = 500

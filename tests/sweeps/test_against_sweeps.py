@@ -193,7 +193,7 @@ def test_hyperband_stops_the_same_runs_as_wandb(rule, goal):
         "parameters": {"x": {"value": 1}},
         "early_terminate": {"type": "hyperband", **rule},
     }
-    early = parse_sweep(mapping, "s.yaml").early_terminate
+    sweep = parse_sweep(mapping, "s.yaml")
     rng = random.Random(str((rule, goal)))
     stopped = judged = 0
     for _ in range(60):
@@ -215,7 +215,7 @@ def test_hyperband_stops_the_same_runs_as_wandb(rule, goal):
         theirs = {run.name for run in hyperband_stop_runs(runs, mapping)}
         for number, history in enumerate(histories):
             others = histories[:number] + histories[number + 1 :]
-            reason = stop_reason(history, others, goal, early)
+            reason = stop_reason(history, others, sweep.mode, sweep.early_terminate)
             assert (reason is not None) == (str(number) in theirs)
         stopped += len(theirs)
         judged += len(runs)

@@ -33,8 +33,8 @@ def test_a_worker_runs_a_grid_in_its_order(engine):
     ]
     assert list(table[0].values) == ["x", "flag", "epochs"]
     assert [row.history for row in table][:2] == [[1.0, 1.01], [3.0, 3.01]]
-    assert best(table, "maximize").number == 1
-    assert best(table, "minimize").number == 0
+    assert best(table, "max").number == 1
+    assert best(table, "min").number == 0
     assert table[0].folder == engine.folder / "runs/tiny/trial-0000"
     assert table[0].seconds > 0
     printed = (table[3].folder / "output.log").read_text()

@@ -107,7 +107,7 @@ class ImageCollector:
 
 
 def to_grey(rgb: Tensor) -> Tensor:
-    """Return a uint8 image (3, H, W) without color, at the same CIELAB lightness."""
+    """Return an image, (3, H, W) in uint8, without color, at the same CIELAB lightness."""
     L, ab = to_lab(rgb.unsqueeze(0))
     return (to_rgb(L, torch.zeros_like(ab))[0] * 255).round().to(torch.uint8)
 

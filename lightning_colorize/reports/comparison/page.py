@@ -12,6 +12,7 @@ from lightning_colorize.common.provenance import git_commit, versions
 from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.evaluation.statistics import CONFIDENCE
 from lightning_colorize.evaluation.systems import System
+from lightning_colorize.metrics.spec import Metric
 from lightning_colorize.reports.comparison.images import SHEETS, ComparedImage, ImageCollector
 from lightning_colorize.reports.comparison.plan import Plan, remarks
 from lightning_colorize.reports.comparison.report import Report, build_report
@@ -31,7 +32,6 @@ INDEX = "index.html"
 
 _MOST_DIFFERENT = 8  # images in the section of the largest differences
 _EXTREMES = 4  # best, and worst, images of each system
-_CURVES = ("val/psnr", "val/ciede2000", "val/colorfulness_ratio", "val/ab_corr")
 
 
 def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -> Report:
@@ -90,7 +90,7 @@ def render_page(
         "seeds": seeds_table(report),
         "differ": _most_different(images) if len(systems) > 1 else [],
         "extremes": _extremes(images, len(systems)) if plan.truth else [],
-        "curves": _curves(systems),
+        "curves": _curves(systems, report.columns),
         "budgets": budgets_table(systems),
         "settings": settings_table(settings, systems),
         "images": sorted(images, key=lambda image: image.name),
@@ -128,12 +128,12 @@ def _extremes(
     return extremes
 
 
-def _curves(systems: Sequence[System]) -> dict[str, list[Figure]]:
+def _curves(systems: Sequence[System], metrics: Sequence[Metric]) -> dict[str, list[Figure]]:
     """Return the charts of validations, over epochs and over images seen."""
     records = [(index, s.name, RunRecord(s.run)) for index, s in enumerate(systems) if s.run]
     axes: dict[str, list[Figure]] = {}
     for axis in ("epoch", "images seen"):
-        for metric in _CURVES:
+        for metric in (f"val/{row.name}" for row in metrics):
             lines = []
             for index, name, record in records:
                 curves = record.curves

@@ -37,15 +37,9 @@ def metrics_table(report: Report) -> Table | None:
             value = float(report.metrics[index, column])
             text = _rounded(metric, value)
             notes, verdict = _difference(report, index, column) if index else ([], "")
-            cells.append(
-                Cell(
-                    text,
-                    notes,
-                    "best" if text == best[column] else "",
-                    verdict,
-                    value if np.isfinite(value) else None,
-                )
-            )
+            kind = "best" if text == best[column] else ""
+            known = value if np.isfinite(value) else None
+            cells.append(Cell(text, notes, kind, verdict, known))
         if index < count:
             head = Cell(name, [] if index else ["reference"], style=style_class(index))
             rows.append(make_row(head, *cells))
@@ -60,7 +54,8 @@ def interval_figures(report: Report) -> list[tuple[str, Figure]]:
     figures = []
     first, *others = report.measured.systems
     for column, metric in enumerate(report.columns if report.metrics is not None else ()):
-        if metric.name == "colorfulness":  # the chart of the ratio is the same but for its scale
+        # The chart of its ratio, which is computed from it, is the same but for the scale.
+        if any(metric.name in other.columns for other in report.columns):
             continue
         rows = []
         for index, name in enumerate(others, start=1):

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
+
+from lightning_colorize.metrics.spec import Goal
 
 UNKNOWN = "-"
 _ARROWS = {"max": "↑", "min": "↓", None: ""}
@@ -20,7 +22,7 @@ class Column(NamedTuple):
 
     name: str
     help: str = ""
-    goal: Literal["min", "max"] | None = None
+    goal: Goal | None = None
     text: bool = False
 
     @property

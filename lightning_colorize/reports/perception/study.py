@@ -107,10 +107,9 @@ def balanced_subset(
 
 
 def wrong_colors(rgb: Tensor, seed: int) -> Tensor:
-    """Return a uint8 image (3, H, W) that nobody takes for a photograph: patches of strong colors.
+    """Return an image that nobody takes for a photograph: patches of strong colors.
 
-    Returns:
-        (3, H, W), uint8, with nearly the same lightness.
+    Its lightness is nearly that of `rgb`; both are (3, H, W), uint8.
     """
     L, _ = to_lab(rgb.unsqueeze(0))
     generator = torch.Generator().manual_seed(seed)

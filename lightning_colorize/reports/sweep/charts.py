@@ -9,6 +9,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 from plotly.colors import label_rgb, unlabel_rgb  # type: ignore[import-untyped]
 
+from lightning_colorize.metrics.spec import cost
 from lightning_colorize.reports.kit.charts import (
     ACCENT,
     MUTED,
@@ -18,7 +19,6 @@ from lightning_colorize.reports.kit.charts import (
     make_figure,
 )
 from lightning_colorize.reports.sweep.plain_study import plain_study
-from lightning_colorize.sweeps.hyperband import cost
 from lightning_colorize.sweeps.spec import Metric, Sweep
 from lightning_colorize.sweeps.status import Labels, TrialRow
 
@@ -106,7 +106,7 @@ def _importance(
         return Chart(title, _too_few_parameters(names))
     if len(done) < _MIN_FOR_IMPORTANCE:
         return Chart(title, _too_few(done, _MIN_FOR_IMPORTANCE))
-    costs = sorted(cost(trial.values[0], metric.goal) for trial in done)
+    costs = sorted(cost(trial.values[0], metric.mode) for trial in done)
     if costs[max(2, math.ceil(len(done) / 10)) - 1] == costs[-1]:
         return Chart(title, "Omitted: the best trials are no better than the rest.")
     # Optuna's own chart of these copies all trials once for each parameter.

@@ -13,9 +13,9 @@ _BEST = 5
 _PIXELS = 256**2
 
 
-def best_trials(study: Study, count: int = _BEST) -> list[TrialRow]:
+def best_trials(study: Study) -> list[TrialRow]:
     """Return the best trial of each of the best configurations; none without a metric."""
-    return [place.trials[0] for place in leaderboard(rows(study), study.sweep.goal)[:count]]
+    return [place.trials[0] for place in leaderboard(rows(study), study.sweep.mode)[:_BEST]]
 
 
 def image_strips(trials: Sequence[TrialRow], count: int) -> list[Strip]:

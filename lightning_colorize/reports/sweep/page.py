@@ -55,7 +55,7 @@ def _context(study: Study, images: int) -> dict[str, Any]:
     sweep, table = study.sweep, rows(study)
     metric, labels = sweep.metric, Labels(sweep)
     tables = SweepTables(table, labels, metric)
-    places = leaderboard(table, study.sweep.goal)
+    places = leaderboard(table, study.sweep.mode)
     page: dict[str, Any] = {
         "title": f"Sweep {sweep.name}",
         "count": len(table),

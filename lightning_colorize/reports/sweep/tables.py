@@ -1,8 +1,9 @@
 """The tables of a sweep's report."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
+from lightning_colorize.metrics import BASELINES
 from lightning_colorize.reports.kit.table import (
     UNKNOWN,
     Cell,
@@ -17,7 +18,6 @@ from lightning_colorize.runs.result import RunResult
 from lightning_colorize.sweeps.spec import Metric
 from lightning_colorize.sweeps.status import (
     CONFIDENCE,
-    EXPLAINED,
     SEED,
     Labels,
     LeaderboardEntry,
@@ -28,7 +28,6 @@ from lightning_colorize.sweeps.status import (
 
 _MOST_LISTED = 12
 _STATES = ("finished", "pruned", "failed", "running", "waiting")
-_GOALS: dict[str, Literal["max", "min"]] = {"maximize": "max", "minimize": "min"}
 _COSTS = (Column("time"), Column("images seen"), Column("parameters"))
 
 
@@ -59,7 +58,7 @@ class SweepTables:
         interval = f"{100 * CONFIDENCE:g} % interval"
         columns = [
             Column("rank"),
-            Column(self.metric.name, goal=_GOALS[self.metric.goal]),
+            Column(self.metric.name, goal=self.metric.mode),
             *([Column("spread"), Column(interval), Column("n")] if has_seeds else []),
             *self._parameters,
             *([Column("seeds")] if SEED in self.labels.names else []),
@@ -71,7 +70,7 @@ class SweepTables:
             make_row(
                 name,
                 format_value(value),
-                Cell(f"baseline: {EXPLAINED.get(name, '')}", kind="text", span=len(columns) - 2),
+                Cell(f"baseline: {BASELINES.get(name, '')}", kind="text", span=len(columns) - 2),
             )
             for name, value in baselines.items()
         ]

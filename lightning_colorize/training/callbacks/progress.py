@@ -7,8 +7,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 
 from lightning_colorize.common.progress import LineClock
+from lightning_colorize.metrics.spec import METRICS
 
-_SHOWN = ("train/loss", "val/loss", "val/psnr", "val/ciede2000", "val/colorfulness_ratio")
+_SHOWN = ("train/loss", "val/loss", *(f"val/{m.name}" for m in METRICS if m.headline))
 
 
 def on_terminal() -> bool:

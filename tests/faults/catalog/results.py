@@ -43,7 +43,7 @@ COMMANDS: Rows = {
     ),
     "worst-run-first": (
         "runs.listing:rank",
-        constant("min", "max"),
+        swap("cost(run.metrics[metric], goal)", "run.metrics[metric]"),
         "commands/test_runs.py::test_the_best_run_stands_first_and_the_unfinished_says_so",
     ),
     "leak-is-exit-0": (
@@ -90,7 +90,7 @@ SWEEPS_AND_REPORTS: Rows = {
         "sweeps/test_queue.py",
     ),
     "hyperband-ignores-the-goal": (
-        "sweeps.hyperband:cost",
+        "metrics.spec:cost",
         returns("value"),
         "sweeps/test_against_sweeps.py",
     ),

@@ -98,7 +98,7 @@ def test_unfinished_trials_have_their_reason(text):
 
 
 def test_the_winner_can_be_trained_again(study, text):
-    winner = best(rows(study), "maximize")
+    winner = best(rows(study), "max")
     shown = section(text, "winner")
     assert f"Trial {winner.number}," in shown
     assert f"number: {winner.number} # &lt;own&gt;" in shown
@@ -185,7 +185,7 @@ def test_no_line_is_so_pale_that_it_vanishes(text):
 
 def test_the_winners_curve_is_drawn_last_and_in_its_own_color(study, text):
     lines = figures(text)[1]["data"]
-    assert lines[-1]["name"] == f"trial {best(rows(study), 'maximize').number}"
+    assert lines[-1]["name"] == f"trial {best(rows(study), 'max').number}"
     assert lines[-1]["line"]["color"] not in {line["line"]["color"] for line in lines[:-1]}
 
 
