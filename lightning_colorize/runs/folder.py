@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import write_atomic
 
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
@@ -75,6 +76,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UsageError(f"{path} is not a YAML mapping")
     return config
+
+
+def write_config(folder: Path, text: str) -> None:
+    """Write a run's configuration, as YAML."""
+    write_atomic(folder / CONFIG, text)
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import metric_goal
-from lightning_colorize.runs.folder import METRICS, flatten, is_running, read_config
+from lightning_colorize.runs.folder import CONFIG, METRICS, flatten, is_running, read_config
 from lightning_colorize.runs.metrics_file import read_rows
 from lightning_colorize.runs.result import RunResult
 
@@ -54,6 +54,14 @@ class RunRecord:
             return read_config(self.folder)
         except (UsageError, OSError):
             return {}
+
+    @cached_property
+    def config_text(self) -> str | None:
+        """The configuration as the file has it; None if it cannot be read."""
+        try:
+            return (self.folder / CONFIG).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return None
 
     @cached_property
     def settings(self) -> dict[str, Any]:
