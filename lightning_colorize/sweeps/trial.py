@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.runs.folder import OUTPUT, RESULT, STOP, SWEEP, TRIAL
+from lightning_colorize.runs.folder import OUTPUT, SWEEP, TRIAL, is_stop_requested, stop_reason
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.runs.validations import ValidationReader
 from lightning_colorize.sweeps.hyperband import cost
@@ -243,7 +243,7 @@ class TrialRun:
 
     def mark_start(self) -> None:
         """From here on, only a result that is newer than the present one is the process's own."""
-        self._earlier_result = self._stamp()
+        self._earlier_result = RunResult.stamp(self._folder)
 
     def outcome(self, code: int | None = None, last_line: str = "") -> Outcome | None:
         """Return the outcome of the run; its result decides, not the exit code.
@@ -268,30 +268,21 @@ class TrialRun:
         return Outcome("failed", reason=reason)
 
     def _result(self) -> RunResult | None:
-        stamp = self._stamp()
+        stamp = RunResult.stamp(self._folder)
         if stamp is None or stamp == self._earlier_result:
             return None
         return RunResult.read(self._folder)
-
-    def _stamp(self) -> tuple[int, int] | None:
-        """Return a value that changes when a result is written; None without one."""
-        try:
-            status = os.stat(self._folder / RESULT)
-        except FileNotFoundError:
-            return None
-        return status.st_ino, status.st_mtime_ns
 
     def _ended(self, result: RunResult) -> Outcome:
         value = None
         if self._metric is not None and self.values:
             goal = self._metric.goal
             value = min(self.values, key=lambda each: cost(each, goal))
-        stop = self._folder / STOP
-        # For programs other than `fit`, which do not report it, the file decides.
-        told = stop.is_file() if result.told_to_stop is None else result.told_to_stop
+        told = result.told_to_stop
+        if told is None:  # programs other than `fit` do not report it
+            told = is_stop_requested(self._folder)
         if result.status == "stopped_early" and told:
-            reason = stop.read_text(encoding="utf-8").strip() if stop.is_file() else "stopped early"
-            return Outcome("pruned", value, reason)
+            return Outcome("pruned", value, stop_reason(self._folder))
         if self._metric is None:
             return Outcome("finished")
         name = self._metric.name
