@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-UNKNOWN = "-"
+from lightning_colorize.common.text import UNKNOWN
+
 _ARROWS = {"max": "↑", "min": "↓", None: ""}
 
 
