@@ -12,6 +12,7 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_colorize.common.text import UNKNOWN, short_names
+from lightning_colorize.metrics.spec import CONFIDENCE
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.hyperband import Goal, cost
 from lightning_colorize.sweeps.queue import STALE_AFTER, is_dead
@@ -25,7 +26,6 @@ ENDED: tuple[State, ...] = ("finished", "pruned", "failed")
 """States of trials that have ended."""
 
 SEED = "seed_everything"
-CONFIDENCE = 0.95
 
 EXPLAINED = {
     "grey": "no color at all",

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lightning_colorize.common.files import require_writable, write_atomic
+from lightning_colorize.metrics.spec import CONFIDENCE
 from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.sweep.charts import draw_charts
 from lightning_colorize.reports.sweep.images import best_trials, image_strips
@@ -16,7 +17,6 @@ from lightning_colorize.reports.sweep.tables import SweepTables
 from lightning_colorize.runs.folder import CONFIG
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.status import (
-    CONFIDENCE,
     Labels,
     TrialRow,
     format_value,

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from lightning_colorize.common.text import UNKNOWN
+from lightning_colorize.metrics.spec import CONFIDENCE
 from lightning_colorize.reports.kit.table import Cell, Column, Row, Table, format_count, make_row
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.sweeps.spec import Metric
 from lightning_colorize.sweeps.status import (
-    CONFIDENCE,
     EXPLAINED,
     SEED,
     Labels,
