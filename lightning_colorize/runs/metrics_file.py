@@ -12,11 +12,7 @@ from lightning_colorize.runs.folder import THROUGHPUT
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file as text by name, without empty cells and damaged rows.
-
-    Raises:
-        OSError: If the file cannot be read.
-    """
+    """Return the rows of a file as text by name, without empty cells and damaged rows."""
     text = path.read_text(encoding="utf-8", errors="replace")
     # A line without its end is being written, or was when the process or the machine went down.
     whole = io.StringIO(text[: text.rfind("\n") + 1])
@@ -48,20 +44,16 @@ class MetricsFile:
         if path.is_file():
             self._load(resume_step)
 
-    def update(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Add metrics to the row of a step."""
+    def update(self, step: int | None, metrics: Mapping[str, Any]) -> None:
+        """Add metrics to the row of a step; without a step, to the last row."""
         last = max(self._rows, default=-1)
+        step = max(last, 0) if step is None else step
         row = self._rows.setdefault(step, {"step": step})
         row |= metrics
         if step < last or not row.keys() <= set(self._columns) or not self._last_row_at:
             self._write_all()
         else:
             self._write_last(row, is_new=step > last)
-
-    @property
-    def last_step(self) -> int:
-        """The last step with a row; 0 before the first."""
-        return max(self._rows, default=0)
 
     def _load(self, resume_step: int | None) -> None:
         for row in read_rows(self.path):

@@ -256,7 +256,8 @@ class TrialRun:
         result = None
         reason = f"{ending(code)}: {last_line or 'no output'}"
         try:
-            result = self._result()
+            if RunResult.stamp(self._folder) != self._earlier_result:
+                result = RunResult.read(self._folder)
         except UsageError as error:
             reason = str(error).removeprefix(f"{self._folder}{os.sep}")
         if result is not None and result.ended:
@@ -266,12 +267,6 @@ class TrialRun:
         if (result is not None and result.status == "interrupted") or code in _INTERRUPTED:
             return Outcome("interrupted", reason="interrupted by another program")
         return Outcome("failed", reason=reason)
-
-    def _result(self) -> RunResult | None:
-        stamp = RunResult.stamp(self._folder)
-        if stamp is None or stamp == self._earlier_result:
-            return None
-        return RunResult.read(self._folder)
 
     def _ended(self, result: RunResult) -> Outcome:
         value = None

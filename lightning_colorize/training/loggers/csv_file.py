@@ -36,8 +36,7 @@ class CsvRun(FolderLogger):
         others = {name: value for name, value in values.items() if name not in rates}
         for name, part in ((THROUGHPUT, rates), (METRICS, others)):
             if part:
-                file = self._file(name)
-                file.update(file.last_step if step is None else step, part)
+                self._file(name).update(step, part)
 
     def _file(self, name: str) -> MetricsFile:
         if name not in self._files:
