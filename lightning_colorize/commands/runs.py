@@ -81,9 +81,8 @@ def _print_table(
         shown.pop()
         table = _table(runs, metric, differing, shown, boxed=console.is_terminal)
     console.print(table)
-    if len(differing) > len(shown):
+    if more := len(differing) - len(shown):
         hint = "a wider terminal shows more, --json FILE all of it"
-        more = len(differing) - len(shown)
         console.print(f"{more} more settings differ; {hint}", highlight=False)
 
 

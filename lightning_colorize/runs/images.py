@@ -30,13 +30,15 @@ class BestImage(NamedTuple):
     ciede2000: float
 
 
-def image_path(folder: Path, name: str, step: int) -> Path:
-    """Return the path of a logged image: `images/val_grid_00000050.png` of `val/grid` at step 50.
+def write_image(folder: Path, name: str, image: ImageArray, step: int) -> None:
+    """Write a logged image: `images/val_grid_00000050.png` of `val/grid` at step 50.
 
     All characters but letters, digits, dots and hyphens become underscores. The step is padded, so
     that images sort by it.
     """
-    return folder / IMAGES / f"{_safe(name)}_{step:08d}.png"
+    path = folder / IMAGES / f"{_safe(name)}_{step:08d}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
 
 
 def _safe(name: str) -> str:

@@ -253,10 +253,8 @@ class TrialQueue:
         is_first = monotonic() - self._failed_at > self._stale_after
         self._failed_at = monotonic()
         if is_first:
-            message = database_message(error)
-            print(
-                f"the study's database does not answer ({message}); trying again", file=sys.stderr
-            )
+            reason = f"the study's database does not answer ({database_message(error)})"
+            print(f"{reason}; trying again", file=sys.stderr)
 
 
 def is_dead(lease: Mapping[str, Any] | None) -> bool:

@@ -35,10 +35,7 @@ class CsvRun(FolderLogger):
         rates = {name: value for name, value in values.items() if name.startswith(_PREFIX)}
         others = {name: value for name, value in values.items() if name not in rates}
         for name, part in ((THROUGHPUT, rates), (METRICS, others)):
+            if part and name not in self._files:
+                self._files[name] = MetricsFile(self._folder / name, self._resume_step)
             if part:
-                self._file(name).update(step, part)
-
-    def _file(self, name: str) -> MetricsFile:
-        if name not in self._files:
-            self._files[name] = MetricsFile(self._folder / name, self._resume_step)
-        return self._files[name]
+                self._files[name].update(step, part)

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_colorize.runs.images import ImageArray, image_path
+from lightning_colorize.runs.images import ImageArray, write_image
 from lightning_colorize.training.loggers.base import FolderLogger
 
 
@@ -19,6 +18,4 @@ class ImageFiles(FolderLogger):
     @rank_zero_only
     def add_image(self, name: str, image: ImageArray, step: int) -> None:
         """Write a PNG file."""
-        path = image_path(self._folder, name, step)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
+        write_image(self._folder, name, image, step)
