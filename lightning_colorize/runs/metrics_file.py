@@ -19,7 +19,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     names = next(csv.reader(whole), [])
     rows = []
     for line in csv.DictReader(whole, names, quoting=csv.QUOTE_NONE):
-        row = {name: value for name, value in line.items() if value}
+        row: dict[str, Any] = {name: value for name, value in line.items() if value}
         with suppress(KeyError, TypeError, ValueError):
             int(row["step"])
             list(map(float, row.values()))
