@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.common.arguments import expanded_path, require_positive
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.common.files import require_writable
 
 if TYPE_CHECKING:
@@ -145,5 +145,4 @@ def _device(name: str | None) -> "torch.device":
     try:
         return torch.empty(1, device=name).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--device {name} cannot be used here: {reason}") from None
+        raise UsageError(f"--device {name} cannot be used here: {first_line(error)}") from None

@@ -2,12 +2,12 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.text import UNKNOWN, format_time, short_names
 from lightning_colorize.metrics.spec import MONITOR
 from lightning_colorize.runs.folder import find_runs
 from lightning_colorize.runs.listing import differences, find_metric, rank
@@ -80,9 +80,8 @@ def _print_table(
         shown.pop()
         table = _table(runs, metric, differing, shown, boxed=console.is_terminal)
     console.print(table)
-    if len(differing) > len(shown):
+    if more := len(differing) - len(shown):
         hint = "a wider terminal shows more, --json FILE all of it"
-        more = len(differing) - len(shown)
         console.print(f"{more} more settings differ; {hint}", highlight=False)
 
 
@@ -101,8 +100,8 @@ def _table(
     table = Table(box=SIMPLE if boxed else None, pad_edge=False)
     for heading in ("run", "status", metric, "- grey", "epochs", "time"):
         table.add_column(heading, justify="left" if heading in ("run", "status") else "right")
-    for name in shown:
-        table.add_column(_short(name, shown))
+    for name in short_names(shown).values():
+        table.add_column(name)
     for i, run_ in enumerate(runs):
         cells = [
             run_.name,
@@ -110,7 +109,7 @@ def _table(
             _number(run_.metrics.get(metric), "{:.3f}"),
             _number(run_.minus_grey(metric), "{:+.3f}"),
             _number(run_.epochs, "{}"),
-            _time(run_.result.seconds if run_.result else None),
+            format_time(run_.result.seconds if run_.result else None),
             *(_value(differing[name][i]) for name in shown),
         ]
         table.add_row(*map(Text, cells))
@@ -140,30 +139,12 @@ def _as_json(
     ]
 
 
-def _short(name: str, names: Sequence[str]) -> str:
-    """Return the last parts of a dotted name, as many as make it unique."""
-    parts = _parts(name)
-    for count in range(1, len(parts)):
-        if sum(_parts(other)[-count:] == parts[-count:] for other in names) == 1:
-            return ".".join(parts[-count:])
-    return ".".join(parts)
-
-
-def _parts(name: str) -> list[str]:
-    # These parts matter to jsonargparse alone.
-    return [part for part in name.split(".") if part not in ("init_args", "class_path")]
-
-
 def _value(value: str | None) -> str:
     if value is None:
-        return "-"
+        return UNKNOWN
     # A class path is shown by its last part; numbers and paths stay whole.
     return value.rpartition(".")[2] if value.startswith("lightning_colorize.") else value
 
 
 def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
-
-
-def _time(seconds: float | None) -> str:
-    return "-" if seconds is None else str(timedelta(seconds=round(seconds)))
+    return UNKNOWN if value is None else form.format(value)

@@ -12,4 +12,4 @@ class WorkError(RuntimeError):
 def first_line(error: BaseException) -> str:
     """Return the first non-empty line of an error message, shortened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:160] if lines else type(error).__name__
+    return lines[0][:200] if lines else type(error).__name__

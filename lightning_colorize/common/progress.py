@@ -3,13 +3,13 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
 
 from lightning_colorize.common.processes import is_first_process
+from lightning_colorize.common.text import format_time
 
 Item = TypeVar("Item")
 
@@ -53,6 +53,6 @@ def progress(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
             yield item
             if clock.is_due():
                 rate = done / (time.monotonic() - start)
-                left = timedelta(seconds=round((total - done) / rate))
+                left = format_time((total - done) / rate)
                 line = f"{doing}: {done:,}/{total:,}, {rate:.3g}/s, {left} left"
                 print(line, file=sys.stderr, flush=True)

@@ -1,11 +1,11 @@
 """The summary at the end of a training run."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
 
+from lightning_colorize.common.text import format_time
 from lightning_colorize.evaluation.measure import MODEL
 from lightning_colorize.evaluation.table import metrics_table, print_plain
 from lightning_colorize.metrics.spec import METRICS, Metric
@@ -49,7 +49,7 @@ def _lines(result: RunResult, folder: Path) -> list[tuple[str, str]]:
         (
             result.status.replace("_", " "),
             f"{epochs} epoch{'s' * (epochs != 1)}, {images:,} images"
-            f" in {timedelta(seconds=round(seconds))}{speed}",
+            f" in {format_time(seconds)}{speed}",
         ),
         ("compute", _compute(result)),
         ("images", str(folder / IMAGES)),

@@ -8,10 +8,9 @@ import torch
 from scipy import stats
 
 from lightning_colorize.metrics.functional import over_images
-from lightning_colorize.metrics.spec import METRICS
+from lightning_colorize.metrics.spec import CONFIDENCE, METRICS
 
 RESAMPLES = 5000
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)

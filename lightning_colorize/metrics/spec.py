@@ -12,6 +12,9 @@ from typing import Literal
 
 Goal = Literal["max", "min"]
 
+CONFIDENCE = 0.95
+"""Level of all intervals."""
+
 
 @dataclass(frozen=True)
 class Metric:

@@ -1,4 +1,4 @@
-"""The files of a run folder: their names, the configuration, the lock, the checkpoints.
+"""The files of a run folder: names, configuration, lock, stop request and checkpoints.
 
 A run folder is `<root>/<experiment>/<run name>/`. Sweeps, lists and scripts of users access a run
 only through these files.
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import write_atomic
 
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
@@ -77,6 +78,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def write_config(folder: Path, text: str) -> None:
+    """Write a run's configuration, as YAML."""
+    write_atomic(folder / CONFIG, text)
+
+
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested mappings as one with dotted names: `{"a": {"b": 1}}` gives `{"a.b": 1}`.
 
@@ -125,6 +131,23 @@ def is_running(folder: Path) -> bool:
         return True
     except OSError:
         return False  # the folder is read-only
+
+
+def request_stop(folder: Path, reason: str) -> None:
+    """End a run after its next validation; an earlier request stays."""
+    if not (folder / STOP).exists():
+        write_atomic(folder / STOP, f"{reason}\n")
+
+
+def is_stop_requested(folder: Path) -> bool:
+    """Return whether a process has written a request; any that sees the run folder can."""
+    return (folder / STOP).is_file()
+
+
+def stop_reason(folder: Path) -> str:
+    """Return the reason of the request; `stopped early` if its file is gone."""
+    stop = folder / STOP
+    return stop.read_text(encoding="utf-8").strip() if stop.is_file() else "stopped early"
 
 
 def is_run(folder: Path) -> bool:

@@ -1,7 +1,5 @@
 """The record of one run, as its folder has it."""
 
-import csv
-import io
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +8,8 @@ from typing import Any
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import GREY, cost, metric_goal
-from lightning_colorize.runs.folder import METRICS, flatten, is_running, read_config
+from lightning_colorize.runs.folder import CONFIG, METRICS, flatten, is_running, read_config
+from lightning_colorize.runs.metrics_file import read_rows
 from lightning_colorize.runs.result import RunResult
 
 RUNNING = "running"
@@ -55,6 +54,14 @@ class RunRecord:
             return read_config(self.folder)
         except (UsageError, OSError):
             return {}
+
+    @cached_property
+    def config_text(self) -> str | None:
+        """The configuration as the file has it; None if it cannot be read."""
+        try:
+            return (self.folder / CONFIG).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return None
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -105,19 +112,11 @@ class RunRecord:
     def rows(self) -> list[dict[str, float]]:
         """The rows of `metrics.csv`: finite values by name, without damaged rows."""
         try:
-            text = (self.folder / METRICS).read_text(encoding="utf-8", errors="replace")
+            rows = read_rows(self.folder / METRICS)
         except OSError:
             return []
-        # A line without its end is being written, or was when the machine went down.
-        whole = io.StringIO(text[: text.rfind("\n") + 1])
-        rows = []
-        for row in csv.DictReader(whole, quoting=csv.QUOTE_NONE):
-            try:
-                values = {name: float(value) for name, value in row.items() if value}
-            except (TypeError, ValueError):
-                continue
-            rows.append({name: value for name, value in values.items() if math.isfinite(value)})
-        return rows
+        values = [{name: float(value) for name, value in row.items()} for row in rows]
+        return [{name: v for name, v in row.items() if math.isfinite(v)} for row in values]
 
     @cached_property
     def curves(self) -> Curves:

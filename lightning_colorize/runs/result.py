@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -96,6 +97,15 @@ class RunResult:
         if not isinstance(content.get("status"), str):
             raise UsageError(f"{path} has no status")
         return cls(**{f.name: _READ[f.type](content.get(f.name)) for f in fields(cls)})
+
+    @staticmethod
+    def stamp(folder: Path) -> tuple[int, int] | None:
+        """Return a value that changes when a result is written; None without one."""
+        try:
+            status = os.stat(folder / RESULT)
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def write(self, folder: Path) -> None:
         """Write the file; a reader never meets half of it."""

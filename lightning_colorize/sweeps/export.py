@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.files import require_writable, write_atomic
-from lightning_colorize.runs.folder import CONFIG
+from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.status import TrialRow, format_value, rows, winner
 from lightning_colorize.sweeps.study import Study
 
@@ -39,10 +39,9 @@ def export_winner(study: Study) -> Path | None:
     """
     metric = study.sweep.metric
     first = winner(rows(study), study.sweep.mode)
-    if metric is None or first is None or not (first.folder / CONFIG).is_file():
+    if metric is None or first is None or (config := RunRecord(first.folder).config_text) is None:
         return None
     said = f"# Trial {first.number} of the sweep {study.sweep.name}: {metric.name} "
-    config = (first.folder / CONFIG).read_text(encoding="utf-8")
     return _write(study.folder / "winner.yaml", f"{said}{format_value(first.value)}\n{config}")
 
 

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lightning_colorize.sweeps.hyperband import stop_reason
 from lightning_colorize.sweeps.space import combination, sampler_of
-from lightning_colorize.sweeps.storage import answered, first_line
+from lightning_colorize.sweeps.storage import answered, database_message
 from lightning_colorize.sweeps.study import (
     EPOCH,
     INTERRUPTIONS,
@@ -253,10 +253,8 @@ class TrialQueue:
         is_first = monotonic() - self._failed_at > self._stale_after
         self._failed_at = monotonic()
         if is_first:
-            message = first_line(error)
-            print(
-                f"the study's database does not answer ({message}); trying again", file=sys.stderr
-            )
+            reason = f"the study's database does not answer ({database_message(error)})"
+            print(f"{reason}; trying again", file=sys.stderr)
 
 
 def is_dead(lease: Mapping[str, Any] | None) -> bool:

@@ -74,14 +74,14 @@ def _several(values: object) -> tuple[Any, ...]:
     if not isinstance(values, list | tuple) or not values:
         raise ValueError(f"{shown(values)} is not a list of values; write `[a, b]`")
     _value(values)
-    for key, count in Counter(map(_key, values)).items():
+    for key, count in Counter(map(as_key, values)).items():
         if count > 1:
             raise ValueError(f"{key} appears twice; keep one, or give probabilities")
     return tuple(values)
 
 
-def _key(value: object) -> str:
-    # As JSON, because 1, 1.0 and true are equal in Python but not on a command line.
+def as_key(value: object) -> str:
+    """Return a value as JSON: 1, 1.0 and true are equal in Python but not on a command line."""
     return json.dumps(value, sort_keys=True)
 
 
@@ -164,7 +164,7 @@ class Categorical(Parameter):
         scalar = all(isinstance(value, _SCALARS) for value in self.values)
         if scalar and len(set(self.values)) == len(self.values):
             return list(self.values)
-        return list(map(_key, self.values))
+        return list(map(as_key, self.values))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.metrics.spec import Goal, metric_goal
 from lightning_colorize.sweeps.hyperband import Count, Hyperband
 from lightning_colorize.sweeps.space import (
@@ -351,7 +351,7 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
         raise UsageError(f"{path}: {line}{error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
         # Characters that YAML does not allow, dates that do not exist, other encodings.
-        raise UsageError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from None
+        raise UsageError(f"{path}: is not YAML ({first_line(error)})") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path}: not a mapping; a sweep file has keys such as `method:`")
     return content

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from statistics import mean, stdev
@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
-from lightning_colorize.metrics.spec import Goal, cost
+from lightning_colorize.common.text import UNKNOWN, short_names
+from lightning_colorize.metrics.spec import CONFIDENCE, Goal, cost
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.queue import STALE_AFTER, is_dead
-from lightning_colorize.sweeps.space import Constant, Parameter
+from lightning_colorize.sweeps.space import Constant, Parameter, as_key
 from lightning_colorize.sweeps.spec import Metric, Sweep
 from lightning_colorize.sweeps.study import EPOCH, LEASE, REASON, Study, history_of, seconds_of
 
@@ -24,8 +25,6 @@ ENDED: tuple[State, ...] = ("finished", "pruned", "failed")
 """States of trials that have ended."""
 
 SEED = "seed_everything"
-CONFIDENCE = 0.95
-UNKNOWN = "-"
 
 _STATES: dict[TrialState, State] = {
     TrialState.WAITING: "waiting",
@@ -251,7 +250,7 @@ class Labels:
 
     def value(self, name: str, value: Any) -> str:
         """Return the label of a parameter's value."""
-        return self._choices[name].get(_key(value)) or _plain(value)
+        return self._choices[name].get(as_key(value)) or _plain(value)
 
     def choices(self, name: str) -> list[str]:
         """Return the labels of all values, in the file's order; empty if they are not listed."""
@@ -264,12 +263,6 @@ class Labels:
             for name, short in self.names.items()
             if name in values
         )
-
-
-def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Return the last part of each dotted name, or as many parts as make it unique."""
-    every = list(names)
-    return {name: _short(name, every) for name in every}
 
 
 def format_value(value: float | None) -> str:
@@ -286,15 +279,6 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
-def _short(name: str, every: list[str]) -> str:
-    parts = name.split(".")
-    for count in range(1, len(parts)):
-        tail = ".".join(parts[-count:])
-        if sum(f".{other}".endswith(f".{tail}") for other in every) == 1:
-            return tail
-    return name
-
-
 def _choices(parameter: Parameter) -> dict[str, str]:
     values = parameter.choices
     if not isinstance(values, tuple):
@@ -303,12 +287,8 @@ def _choices(parameter: Parameter) -> dict[str, str]:
     if len(set(written)) < len(values):
         # Fragments of one name in two folders, or 1 and "1".
         all_texts = all(isinstance(value, str) for value in values)
-        written = list(values) if all_texts else [_key(value) for value in values]
-    return dict(zip(map(_key, values), written, strict=True))
-
-
-def _key(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
+        written = list(values) if all_texts else [as_key(value) for value in values]
+    return dict(zip(map(as_key, values), written, strict=True))
 
 
 def _plain(value: Any) -> str:

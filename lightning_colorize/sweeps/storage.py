@@ -118,7 +118,7 @@ def _open_database(given: str, create: bool) -> OpenStorage:
         ) from None
     except (SQLAlchemyError, OptunaError) as error:
         raise UsageError(
-            f"{shown} contains no study, or is not usable: {first_line(error)}"
+            f"{shown} contains no study, or is not usable: {database_message(error)}"
         ) from None
 
     def lock(name: str) -> AbstractContextManager[Any]:
@@ -249,7 +249,7 @@ def is_transient(error: Exception) -> bool:
     return isinstance(cause, transient)
 
 
-def first_line(error: BaseException) -> str:
+def database_message(error: BaseException) -> str:
     """Return a database's message without the statement and the advice that follow."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     message = str(getattr(cause, "orig", None) or cause)
@@ -287,5 +287,5 @@ def answered(
             raise
         raise WorkError(
             f"the study's database has not answered for {patience():.0f} s "
-            f"({first_line(error)}); resume with sweep resume when it does"
+            f"({database_message(error)}); resume with sweep resume when it does"
         ) from None

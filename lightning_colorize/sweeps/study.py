@@ -19,7 +19,7 @@ from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.spec import Sweep, parse_sweep
-from lightning_colorize.sweeps.storage import OpenStorage, first_line, open_storage
+from lightning_colorize.sweeps.storage import OpenStorage, database_message, open_storage
 
 SWEEP_FILE = "sweep.yaml"
 
@@ -253,7 +253,7 @@ def _writing(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, OptunaError) as error:
-        raise UsageError(f"the sweep '{name}' is not writable: {first_line(error)}") from None
+        raise UsageError(f"the sweep '{name}' is not writable: {database_message(error)}") from None
 
 
 def _same(one: Any, other: Any) -> bool:

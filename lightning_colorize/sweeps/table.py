@@ -11,11 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lightning_colorize.common.text import UNKNOWN
 from lightning_colorize.metrics.spec import cost
 from lightning_colorize.sweeps.spec import Metric, Sweep
 from lightning_colorize.sweeps.status import (
     ENDED,
-    UNKNOWN,
     Labels,
     TrialRow,
     best,

@@ -16,7 +16,7 @@ from typing import IO, Any, Literal
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import cost
-from lightning_colorize.runs.folder import OUTPUT, RESULT, STOP, SWEEP, TRIAL
+from lightning_colorize.runs.folder import OUTPUT, SWEEP, TRIAL, is_stop_requested, stop_reason
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.runs.validations import ValidationReader
 from lightning_colorize.sweeps.spec import VARIABLE, Metric, Sweep
@@ -243,7 +243,7 @@ class TrialRun:
 
     def mark_start(self) -> None:
         """From here on, only a result that is newer than the present one is the process's own."""
-        self._earlier_result = self._stamp()
+        self._earlier_result = RunResult.stamp(self._folder)
 
     def outcome(self, code: int | None = None, last_line: str = "") -> Outcome | None:
         """Return the outcome of the run; its result decides, not the exit code.
@@ -256,7 +256,8 @@ class TrialRun:
         result = None
         reason = f"{ending(code)}: {last_line or 'no output'}"
         try:
-            result = self._result()
+            if RunResult.stamp(self._folder) != self._earlier_result:
+                result = RunResult.read(self._folder)
         except UsageError as error:
             reason = str(error).removeprefix(f"{self._folder}{os.sep}")
         if result is not None and result.ended:
@@ -267,31 +268,16 @@ class TrialRun:
             return Outcome("interrupted", reason="interrupted by another program")
         return Outcome("failed", reason=reason)
 
-    def _result(self) -> RunResult | None:
-        stamp = self._stamp()
-        if stamp is None or stamp == self._earlier_result:
-            return None
-        return RunResult.read(self._folder)
-
-    def _stamp(self) -> tuple[int, int] | None:
-        """Return a value that changes when a result is written; None without one."""
-        try:
-            status = os.stat(self._folder / RESULT)
-        except FileNotFoundError:
-            return None
-        return status.st_ino, status.st_mtime_ns
-
     def _ended(self, result: RunResult) -> Outcome:
         value = None
         if self._metric is not None and self.values:
             goal = self._metric.mode
             value = min(self.values, key=lambda each: cost(each, goal))
-        stop = self._folder / STOP
-        # For programs other than `fit`, which do not report it, the file decides.
-        told = stop.is_file() if result.told_to_stop is None else result.told_to_stop
+        told = result.told_to_stop
+        if told is None:  # programs other than `fit` do not report it
+            told = is_stop_requested(self._folder)
         if result.status == "stopped_early" and told:
-            reason = stop.read_text(encoding="utf-8").strip() if stop.is_file() else "stopped early"
-            return Outcome("pruned", value, reason)
+            return Outcome("pruned", value, stop_reason(self._folder))
         if self._metric is None:
             return Outcome("finished")
         name = self._metric.name

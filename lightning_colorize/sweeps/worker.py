@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.common.files import write_atomic
-from lightning_colorize.runs.folder import STOP, is_running
+from lightning_colorize.runs.folder import is_running, request_stop
 from lightning_colorize.sweeps.queue import STALE_AFTER, TakenTrial, TrialQueue
 from lightning_colorize.sweeps.study import Study, open_study
 from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun, expand
@@ -255,9 +254,8 @@ class TrialRunner:
 
     def _stop_if_behind(self) -> None:
         reason = self._queue.stop_reason(self._trial)
-        stop = self._trial.folder / STOP
-        if reason is not None and not stop.exists():
-            write_atomic(stop, f"{reason}\n")
+        if reason is not None:
+            request_stop(self._trial.folder, reason)
 
 
 def main() -> int:

@@ -123,3 +123,9 @@ def test_a_run_that_starts_over_drops_the_former_validations(tmp_path):
     assert reader.read()
     assert (reader.epoch, reader.records) == (None, [])
     assert not reader.read()
+
+
+def test_a_configuration_that_cannot_be_read_is_missing(tmp_path):
+    assert RunRecord(tmp_path).config_text is None
+    (tmp_path / "config.yaml").write_bytes(b"a: \xff")
+    assert RunRecord(tmp_path).config_text is None

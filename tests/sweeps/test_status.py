@@ -16,7 +16,6 @@ from lightning_colorize.sweeps.status import (
     not_beaten,
     read_baselines,
     seconds_left,
-    short_names,
     winner,
 )
 
@@ -184,23 +183,6 @@ def test_the_time_left_is_zero_or_unknown(engine):
     assert seconds_left(rows(*DONE), engine.sweep(UNIFORM, method="random"), 2) is None
     assert seconds_left(rows(("running", 5)), three, 2) is None
     assert seconds_left(rows(*DONE), engine.sweep({"x": [1, 2], "y": [1, 2]}), 1) == 10
-
-
-def test_short_names_are_unique():
-    assert short_names(["model.encoder", "model.loss", "model.loss.beta", "data.size"]) == {
-        "model.encoder": "encoder",
-        "model.loss": "loss",
-        "model.loss.beta": "beta",
-        "data.size": "size",
-    }
-    assert short_names(["model.generator.lr", "model.discriminator.lr", "lr", "seed"]) == {
-        "model.generator.lr": "generator.lr",
-        "model.discriminator.lr": "discriminator.lr",
-        "lr": "lr",
-        "seed": "seed",
-    }
-    # Not the whole part: "small_size" does not end in "size".
-    assert short_names(["a.size", "a.small_size"])["a.size"] == "size"
 
 
 def test_only_varied_parameters_are_labeled(engine):

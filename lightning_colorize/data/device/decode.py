@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_colorize.color import RawBatch
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.data.dataset import CorruptImage, Item, Jpeg, Resize, crop_square, resize
 from lightning_colorize.data.decoding.files import ImageError, decode_image
 from lightning_colorize.data.decoding.jpeg import decode_jpegs
@@ -34,10 +34,9 @@ def require_decoder(device: torch.device) -> None:
     try:
         decode_jpegs([torch.frombuffer(bytearray(image.getvalue()), dtype=torch.uint8)], device)
     except RuntimeError as error:
-        why = str(error).strip().splitlines()[0]
         raise UsageError(
             f"--data.decode: device\naccepted: cpu: torchvision {version('torchvision')} cannot "
-            f"decode JPEGs on {device} ({why})"
+            f"decode JPEGs on {device} ({first_line(error)})"
         ) from error
 
 

@@ -10,9 +10,8 @@ from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.progress import progress
 from lightning_colorize.common.provenance import git_commit, versions
 from lightning_colorize.evaluation.measured import measure_systems
-from lightning_colorize.evaluation.statistics import CONFIDENCE
 from lightning_colorize.evaluation.systems import System
-from lightning_colorize.metrics.spec import Metric
+from lightning_colorize.metrics.spec import CONFIDENCE, Metric
 from lightning_colorize.reports.comparison.images import SHEETS, ComparedImage, ImageCollector
 from lightning_colorize.reports.comparison.plan import Plan, remarks
 from lightning_colorize.reports.comparison.report import Report, build_report

@@ -1,24 +1,17 @@
 """The tables and interval charts of a comparison."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 import numpy as np
 
+from lightning_colorize.common.text import UNKNOWN, format_time
 from lightning_colorize.evaluation.given import Given
 from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics.spec import Metric
 from lightning_colorize.reports.comparison.report import Report
 from lightning_colorize.reports.kit.charts import Figure, Interval, interval_figure, style_class
-from lightning_colorize.reports.kit.table import (
-    UNKNOWN,
-    Cell,
-    Column,
-    Table,
-    format_count,
-    make_row,
-)
+from lightning_colorize.reports.kit.table import Cell, Column, Table, format_count, make_row
 from lightning_colorize.runs.record import RunRecord
 
 MINUS = "\N{MINUS SIGN}"
@@ -97,10 +90,9 @@ def budgets_table(systems: Sequence[System]) -> Table | None:
     for index, system in enumerate(systems):
         result = None if system.run is None else RunRecord(system.run).result
         if result is not None:
-            seconds = result.seconds
             cells = [
                 format_count(result.images_seen),
-                UNKNOWN if seconds is None else str(timedelta(seconds=round(seconds))),
+                format_time(result.seconds),
                 format_count(result.parameters),
                 format_count(result.epochs),
                 result.status.replace("_", " "),

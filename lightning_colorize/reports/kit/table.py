@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lightning_colorize.common.text import UNKNOWN
 from lightning_colorize.metrics.spec import Goal
 
-UNKNOWN = "-"
 _ARROWS = {"max": "↑", "min": "↓", None: ""}
 
 

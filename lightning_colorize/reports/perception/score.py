@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scipy.stats import binomtest
 
-from lightning_colorize.evaluation.statistics import CONFIDENCE
+from lightning_colorize.metrics.spec import CONFIDENCE
 from lightning_colorize.reports.perception.answers import Answers, Trial
 
 QUESTIONS: Mapping[str, str] = {"real": "fooling", "better": "preference"}

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from lightning_colorize.reports.kit.images import Strip, Tile, thumbnail
+from lightning_colorize.runs.images import read_best_images
 from lightning_colorize.sweeps.status import TrialRow, leaderboard, rows
 from lightning_colorize.sweeps.study import Study
 
@@ -26,9 +27,6 @@ def image_strips(trials: Sequence[TrialRow], count: int) -> list[Strip]:
     """
     if not count:
         return []
-    # Imports Lightning.
-    from lightning_colorize.training.loggers.image_files import read_best_images
-
     stored = {
         trial.number: {image.name: image for image in read_best_images(trial.folder)}
         for trial in trials

@@ -9,13 +9,14 @@ from typing import Any
 import yaml
 
 from lightning_colorize.common.files import require_writable, write_atomic
+from lightning_colorize.metrics.spec import CONFIDENCE
 from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.sweep.charts import draw_charts
 from lightning_colorize.reports.sweep.images import best_trials, image_strips
 from lightning_colorize.reports.sweep.tables import SweepTables
 from lightning_colorize.runs.folder import CONFIG
+from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.status import (
-    CONFIDENCE,
     Labels,
     TrialRow,
     format_value,
@@ -103,12 +104,11 @@ def _winner(study: Study, row: TrialRow) -> dict[str, Any]:
     # The path of this machine's interpreter is of no use elsewhere.
     here = Path(sys.executable).parent
     words = [Path(word).name if Path(word).parent == here else word for word in words]
-    config = row.folder / CONFIG
     return {
         "number": row.number,
         "value": format_value(row.value),
         "folder": str(row.folder),
         "command": shlex.join(words),
-        "again": shlex.join(["lightning-colorize", "fit", "--config", str(config)]),
-        "configuration": config.read_text(encoding="utf-8") if config.is_file() else None,
+        "again": shlex.join(["lightning-colorize", "fit", "--config", str(row.folder / CONFIG)]),
+        "configuration": RunRecord(row.folder).config_text,
     }

@@ -3,21 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_colorize.metrics import BASELINES
-from lightning_colorize.reports.kit.table import (
-    UNKNOWN,
-    Cell,
-    Column,
-    Row,
-    Table,
-    format_count,
-    make_row,
-)
+from lightning_colorize.common.text import UNKNOWN
+from lightning_colorize.metrics.spec import BASELINES, CONFIDENCE
+from lightning_colorize.reports.kit.table import Cell, Column, Row, Table, format_count, make_row
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.sweeps.spec import Metric
 from lightning_colorize.sweeps.status import (
-    CONFIDENCE,
     SEED,
     Labels,
     LeaderboardEntry,

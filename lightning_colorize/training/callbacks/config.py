@@ -7,8 +7,7 @@ import yaml
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 
-from lightning_colorize.common.files import write_atomic
-from lightning_colorize.runs.folder import CONFIG
+from lightning_colorize.runs.folder import write_config
 from lightning_colorize.training.loggers import log_config
 
 
@@ -35,5 +34,5 @@ class SaveConfig(SaveConfigCallback):
         config = self.config.clone()
         config["run.name"], config["run.auto_resume"] = None, False
         text = self.parser.dump(config, skip_unset=False, format="yaml")
-        write_atomic(Path(trainer.default_root_dir) / CONFIG, text)
+        write_config(Path(trainer.default_root_dir), text)
         log_config(trainer.loggers, yaml.safe_load(text))

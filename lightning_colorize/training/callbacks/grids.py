@@ -14,11 +14,11 @@ from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import ImageSet
 from lightning_colorize.metrics import per_image
+from lightning_colorize.runs.images import BestImage, ImageArray, write_best_images
 from lightning_colorize.tasks.prediction import seen_side
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
 from lightning_colorize.training.loggers import log_images
-from lightning_colorize.training.loggers.base import ImageArray, as_image
-from lightning_colorize.training.loggers.image_files import BestImage, write_best_images
+from lightning_colorize.training.loggers.base import as_image
 
 
 class ImageGrids(Callback):

@@ -5,14 +5,14 @@ from pathlib import Path
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
-from lightning_colorize.runs.folder import STOP
+from lightning_colorize.runs.folder import is_stop_requested
 from lightning_colorize.runs.validations import append_validation
 
 
 class Validations(Callback):
     """Appends each validation to `validations.jsonl`; ends the run if the file `stop` exists.
 
-    Any process that sees the run folder can write `stop`. Rank 0 reads it and tells the others.
+    Rank 0 reads it and tells the others.
 
     Attributes:
         stopped: Whether the file ended the run.
@@ -29,6 +29,6 @@ class Validations(Callback):
         if trainer.is_global_zero:
             values = {n: float(v) for n, v in trainer.callback_metrics.items() if n[:4] == "val/"}
             append_validation(self.folder, trainer.current_epoch, trainer.global_step, values)
-        found = trainer.is_global_zero and (self.folder / STOP).is_file()
+        found = trainer.is_global_zero and is_stop_requested(self.folder)
         if trainer.strategy.reduce_boolean_decision(found, all=False):
             trainer.should_stop = self.stopped = True

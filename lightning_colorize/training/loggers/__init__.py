@@ -8,10 +8,4 @@ from lightning_colorize.training.loggers.build import (
     log_images,
 )
 
-__all__ = [
-    "build_loggers",
-    "close_loggers",
-    "describe_loggers",
-    "log_config",
-    "log_images",
-]
+__all__ = ["build_loggers", "close_loggers", "describe_loggers", "log_config", "log_images"]

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
-ImageArray = npt.NDArray[np.uint8]
-"""(H, W, 3), uint8, sRGB in 0..255."""
+from lightning_colorize.runs.images import ImageArray
 
 
 class RunLogger(Logger):

@@ -1,7 +1,5 @@
-"""`metrics.csv` and `throughput.csv`: one row per step, in the run folder itself."""
+"""Metrics as CSV files in the run folder itself."""
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,74 +7,11 @@ from typing import Any
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from lightning_colorize.common.files import write_atomic
 from lightning_colorize.runs.folder import METRICS, THROUGHPUT
+from lightning_colorize.runs.metrics_file import MetricsFile
 from lightning_colorize.training.loggers.base import FolderLogger
 
 _PREFIX = "throughput/"
-
-
-class MetricsFile:
-    """A CSV file with one row per step, complete on disk after every update.
-
-    A value that is logged twice for a step, as by a killed and resumed run, is written once: the
-    later one. Columns have a fixed order, so that equal runs leave equal files.
-    """
-
-    def __init__(self, path: Path, resume_step: int | None = None) -> None:
-        self.path = path
-        # The first columns, which are always present.
-        self._first = ["step"] if path.name == THROUGHPUT else ["step", "epoch"]
-        self._rows: dict[int, dict[str, Any]] = {}
-        self._columns = self._first
-        self._last_row_at = 0
-        if path.is_file():
-            self._load(resume_step)
-
-    def update(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Add metrics to the row of a step."""
-        last = max(self._rows, default=-1)
-        row = self._rows.setdefault(step, {"step": step})
-        row |= metrics
-        if step < last or not row.keys() <= set(self._columns) or not self._last_row_at:
-            self._write_all()
-        else:
-            self._write_last(row, is_new=step > last)
-
-    @property
-    def last_step(self) -> int:
-        """The last step with a row; 0 before the first."""
-        return max(self._rows, default=0)
-
-    def _load(self, resume_step: int | None) -> None:
-        text = self.path.read_text(encoding="utf-8")
-        # A line without a newline is incomplete: the process died while writing it.
-        for line in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])):
-            row: dict[str, Any] = {name: value for name, value in line.items() if value}
-            step = int(row["step"])
-            if resume_step is None or step < resume_step:
-                self._rows[step] = row
-        self._write_all()
-
-    def _write_all(self) -> None:
-        names = {name for row in self._rows.values() for name in row}
-        self._columns = [*self._first, *sorted(names - set(self._first))]
-        rows = [self._line(self._rows[step]) for step in sorted(self._rows)]
-        text = self._line(dict(zip(self._columns, self._columns, strict=True))) + "".join(rows)
-        write_atomic(self.path, text)
-        self._last_row_at = len(text.encode()) - len(rows[-1].encode()) if rows else 0
-
-    def _write_last(self, row: dict[str, Any], *, is_new: bool) -> None:
-        with self.path.open("r+b") as file:
-            self._last_row_at = file.seek(0, io.SEEK_END) if is_new else self._last_row_at
-            file.seek(self._last_row_at)
-            file.write(self._line(row).encode())
-            file.truncate()
-
-    def _line(self, row: dict[str, Any]) -> str:
-        text = io.StringIO()
-        csv.DictWriter(text, self._columns, lineterminator="\n").writerow(row)
-        return text.getvalue()
 
 
 class CsvRun(FolderLogger):
@@ -100,11 +35,7 @@ class CsvRun(FolderLogger):
         rates = {name: value for name, value in values.items() if name.startswith(_PREFIX)}
         others = {name: value for name, value in values.items() if name not in rates}
         for name, part in ((THROUGHPUT, rates), (METRICS, others)):
+            if part and name not in self._files:
+                self._files[name] = MetricsFile(self._folder / name, self._resume_step)
             if part:
-                file = self._file(name)
-                file.update(file.last_step if step is None else step, part)
-
-    def _file(self, name: str) -> MetricsFile:
-        if name not in self._files:
-            self._files[name] = MetricsFile(self._folder / name, self._resume_step)
-        return self._files[name]
+                self._files[name].update(step, part)

@@ -1,73 +1,12 @@
 """Images as PNG files in the run folder."""
 
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_colorize.runs.folder import BEST_IMAGES, IMAGES
-from lightning_colorize.training.loggers.base import FolderLogger, ImageArray
-
-
-class BestImage(NamedTuple):
-    """A validation image, colored by the best weights of a run.
-
-    Attributes:
-        name: Of the image; equal in all runs on the same data.
-        row: (H, 3 W, 3), uint8: grey, prediction and truth side by side.
-        ciede2000: Mean color difference between prediction and truth.
-    """
-
-    name: str
-    row: ImageArray
-    ciede2000: float
-
-
-def image_path(folder: Path, name: str, step: int) -> Path:
-    """Return the path of a logged image: `images/val_grid_00000050.png` of `val/grid` at step 50.
-
-    All characters but letters, digits, dots and hyphens become underscores. The step is padded, so
-    that images sort by it.
-    """
-    return folder / IMAGES / f"{_safe(name)}_{step:08d}.png"
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)
-
-
-def write_best_images(folder: Path, images: Sequence[BestImage]) -> None:
-    """Write the images of a run's best epoch, replacing those of earlier epochs.
-
-    One PNG file each: `Title` has the image's name, `CIEDE2000` its mean color difference. W&B logs
-    them as a table at the end of the run.
-    """
-    best = folder / BEST_IMAGES
-    best.mkdir(parents=True, exist_ok=True)
-    for path in best.glob("*.png"):
-        path.unlink()
-    for index, image in enumerate(images):
-        info = PngInfo()
-        info.add_itxt("Title", image.name)
-        info.add_itxt("CIEDE2000", f"{image.ciede2000:.4f}")
-        # File names have a limit; the end of a long path is the distinctive part.
-        path = best / f"{index:03d}_{_safe(image.name)[-100:]}.png"
-        Image.fromarray(image.row).save(path, pnginfo=info)
-
-
-def read_best_images(folder: Path) -> list[BestImage]:
-    """Return the images of a run's best epoch, in order; an empty list before the first."""
-    images = []
-    for path in sorted((folder / BEST_IMAGES).glob("*.png")):
-        with Image.open(path) as file:
-            row = np.asarray(file.convert("RGB"))
-            images.append(BestImage(file.info["Title"], row, float(file.info["CIEDE2000"])))
-    return images
+from lightning_colorize.runs.images import ImageArray, write_image
+from lightning_colorize.training.loggers.base import FolderLogger
 
 
 class ImageFiles(FolderLogger):
@@ -79,6 +18,4 @@ class ImageFiles(FolderLogger):
     @rank_zero_only
     def add_image(self, name: str, image: ImageArray, step: int) -> None:
         """Write a PNG file."""
-        path = image_path(self._folder, name, step)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
+        write_image(self._folder, name, image, step)

@@ -9,8 +9,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.runs.folder import TENSORBOARD
+from lightning_colorize.runs.images import ImageArray
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.training.loggers.base import ImageArray, RunLogger
+from lightning_colorize.training.loggers.base import RunLogger
 
 HPARAMS = f"{TENSORBOARD}/hparams"
 """Events for TensorBoard's HPARAMS page, apart from the curves: the page has a column for every

@@ -18,8 +18,8 @@ from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.metrics.spec import GOALS
 from lightning_colorize.runs.folder import SWEEP, WANDB, WANDB_ID
-from lightning_colorize.training.loggers.base import ImageArray, RunLogger
-from lightning_colorize.training.loggers.image_files import read_best_images
+from lightning_colorize.runs.images import ImageArray, read_best_images
+from lightning_colorize.training.loggers.base import RunLogger
 from lightning_colorize.training.loggers.wandb_mode import WandbMode
 from lightning_colorize.training.options import LoggerOptions
 

@@ -14,7 +14,7 @@ COMMANDS: Rows = {
         "inference/test_jobs.py",
     ),
     "half-of-the-confidence": (
-        "evaluation.statistics:",
+        "metrics.spec:",
         swap("CONFIDENCE = 0.95", "CONFIDENCE = 0.5"),
         "evaluation/test_statistics.py",
     ),

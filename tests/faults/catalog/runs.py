@@ -65,9 +65,9 @@ RUNS: Rows = {
         "training/callbacks/test_gan_health.py",
     ),
     "csv-row-of-the-checkpoint-twice": (
-        "training.loggers.csv_file:MetricsFile._load",
+        "runs.metrics_file:MetricsFile._load",
         swap("step < resume_step", "step <= resume_step"),
-        "training/loggers/test_csv_file.py",
+        "runs/test_metrics_file.py",
     ),
     "resume-in-a-new-wandb-run": (
         "training.loggers.wandb_run:_run_id",

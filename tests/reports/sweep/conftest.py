@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from lightning_colorize.reports.sweep import best_trials, write_report
+from lightning_colorize.runs.images import BestImage, write_best_images
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.study import create_study
 from lightning_colorize.sweeps.trial import Outcome
-from lightning_colorize.training.loggers.image_files import BestImage, write_best_images
 from tests.sweeps.conftest import engine  # noqa: F401
 
 SOURCE = {

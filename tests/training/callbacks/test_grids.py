@@ -10,9 +10,9 @@ from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 from lightning_colorize.color import to_lab
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import ImageSet
+from lightning_colorize.runs.images import read_best_images
 from lightning_colorize.training.callbacks import BestCheckpoint
 from lightning_colorize.training.callbacks.grids import ImageGrids, grid_row
-from lightning_colorize.training.loggers.image_files import read_best_images
 from tests.conftest import metric_rows
 
 TINT = torch.tensor([12.0, -20.0]).view(1, 2, 1, 1)

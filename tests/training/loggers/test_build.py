@@ -22,11 +22,6 @@ from lightning_colorize.training.loggers import (
     log_config,
     log_images,
 )
-from lightning_colorize.training.loggers.image_files import (
-    BestImage,
-    read_best_images,
-    write_best_images,
-)
 from lightning_colorize.training.options import LoggerOptions
 
 _LOCAL = LoggerOptions(wandb="disabled")
@@ -78,23 +73,6 @@ def test_metrics_and_configuration_reach_tensorboard(tmp_path):
     assert shown.Tags()["tensors"] == ["config/text_summary"]
     assert {file.name for file in tmp_path.iterdir()} == {"metrics.csv", "tensorboard"}
     assert not list(tmp_path.rglob("hparams.yaml"))
-
-
-def test_best_images_replace_earlier_ones(tmp_path):
-    assert read_best_images(tmp_path) == []
-    names = ["ä/1.jpg", "x" * 300 + "/2.jpg", "ä_1.jpg"]
-    for value in (9.0, 8.0):
-        image = _image() + np.uint8(value)
-        write_best_images(tmp_path, [BestImage(name, image, value) for name in names])
-    found = read_best_images(tmp_path)
-    assert [image.name for image in found] == names
-    for image in found:
-        assert np.array_equal(image.row, _image() + np.uint8(8))
-        assert image.ciede2000 == 8.0
-    assert len(list((tmp_path / "images" / "best").iterdir())) == 3
-    # A resumed run may show fewer images.
-    write_best_images(tmp_path, found[:1])
-    assert [image.name for image in read_best_images(tmp_path)] == names[:1]
 
 
 def _finished(folder, config, metrics):

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from lightning_colorize.runs.images import BestImage, write_best_images
 from lightning_colorize.training.loggers import log_config, log_images
-from lightning_colorize.training.loggers.image_files import BestImage, write_best_images
 from lightning_colorize.training.loggers.wandb_mode import WandbMode
 from lightning_colorize.training.loggers.wandb_run import WandbRun
 from lightning_colorize.training.options import LoggerOptions

@@ -1,0 +1,28 @@
+"""Text of tables and reports."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+UNKNOWN = "-"
+
+# These parts of a setting's name matter to jsonargparse alone.
+_LEFT_OUT = ("init_args", "class_path")
+
+
+def format_time(seconds: float | None) -> str:
+    """Return a time as `0:01:20`."""
+    return UNKNOWN if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the last part of each setting's dotted name, or as many parts as make it unique."""
+    parts = {name: [part for part in name.split(".") if part not in _LEFT_OUT] for name in names}
+    every = list(parts.values())
+    return {name: _short(own, every) or name for name, own in parts.items()}
+
+
+def _short(parts: list[str], every: list[list[str]]) -> str:
+    for count in range(1, len(parts)):
+        if sum(other[-count:] == parts[-count:] for other in every) == 1:
+            return ".".join(parts[-count:])
+    return ".".join(parts) if every.count(parts) == 1 else ""

@@ -1,0 +1,25 @@
+from lightning_colorize.common.text import short_names
+
+
+def test_short_names_are_unique():
+    assert short_names(["model.encoder", "model.loss", "model.loss.beta", "data.size"]) == {
+        "model.encoder": "encoder",
+        "model.loss": "loss",
+        "model.loss.beta": "beta",
+        "data.size": "size",
+    }
+    assert short_names(["model.generator.lr", "model.discriminator.lr", "lr", "seed"]) == {
+        "model.generator.lr": "generator.lr",
+        "model.discriminator.lr": "discriminator.lr",
+        "lr": "lr",
+        "seed": "seed",
+    }
+    # Not the whole part: "small_size" does not end in "size".
+    assert short_names(["a.size", "a.small_size"])["a.size"] == "size"
+    # Without the parts of jsonargparse, unless nothing else tells two names apart.
+    assert short_names(["a.init_args.lr", "b.init_args.lr", "b.class_path"]) == {
+        "a.init_args.lr": "a.lr",
+        "b.init_args.lr": "b.lr",
+        "b.class_path": "b",
+    }
+    assert short_names(["a", "a.class_path"]) == {"a": "a", "a.class_path": "a.class_path"}
