@@ -26,7 +26,7 @@ from unittest import mock
 
 import torch
 from gpu_checks import check_colors, check_decoding, check_resume
-from gpu_runs import CGAN, RESNET, Place, System, fit, notebook
+from gpu_runs import CGAN, RESNET, Setup, System, fit, notebook
 
 from lightning_colorize.benchmarking import write_images, write_report
 from lightning_colorize.color import set_tf32
@@ -103,36 +103,36 @@ FULL = Sizes((RESNET, CGAN), 4.0, (15.0, 75.0), 256, (48, 4000, 3000))
 TOY = Sizes((RESNET.toy(), CGAN.toy()), 0.0, (0.0, 0.0), 2, (2, 320, 240))
 
 
-def measure(place: Place, sizes: Sizes, budget: Budget) -> dict[str, Any]:
+def measure(setup: Setup, sizes: Sizes, budget: Budget) -> dict[str, Any]:
     """All parts, those first without which the others say little."""
     plain, compiling = sizes.needed
     report: dict[str, Any] = {"systems": []}
-    report["colors"] = budget.run("colors", plain, lambda: check_colors(place.device))
+    report["colors"] = budget.run("colors", plain, lambda: check_colors(setup.device))
     for system in sizes.systems:
         runs = {
             name: budget.run(
                 f"{system.name}: {name}",
                 compiling if "all" in name else plain,
-                partial(fit, system, place, words, sizes.seconds),
+                partial(fit, system, setup, words, sizes.seconds),
             )
             for name, words in MAIN.items()
         }
         script = budget.run(
-            f"{system.name}: notebook", plain, partial(notebook, system, place, sizes.seconds)
+            f"{system.name}: notebook", plain, partial(notebook, system, setup, sizes.seconds)
         )
         report["systems"].append(system.described() | {"runs": runs, "notebook": script})
     report["decoding"] = budget.run(
-        "decoding", 3 * plain, lambda: check_decoding(place, sizes.seconds)
+        "decoding", 3 * plain, lambda: check_decoding(setup, sizes.seconds)
     )
     report["resume"] = budget.run(
-        "resume", compiling, lambda: check_resume(sizes.systems[0], place)
+        "resume", compiling, lambda: check_resume(sizes.systems[0], setup)
     )
     for system, found in zip(sizes.systems, report["systems"], strict=True):
         for name, words in SWITCHES.items():
             found["runs"][name] = budget.run(
                 f"{system.name}: {name}",
                 compiling if name == "compile" else plain,
-                partial(fit, system, place, words, sizes.seconds),
+                partial(fit, system, setup, words, sizes.seconds),
             )
     for found in report["systems"]:
         found["ratios"] = ratios(found["runs"], found["notebook"])
@@ -205,9 +205,9 @@ def main(argv: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder, uncompiled(args.toy):
             small, large = make_images(Path(folder), TOY if args.toy else FULL)
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            place = Place(args.data or small, large, Path(folder) / "runs", device, args.toy)
-            report = measure(place, sizes, budget)
-            images = len(list_images(place.photos))
+            setup = Setup(args.data or small, large, Path(folder) / "runs", device, args.toy)
+            report = measure(setup, sizes, budget)
+            images = len(list_images(setup.photos))
     finally:
         set_back()
     report |= {

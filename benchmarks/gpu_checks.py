@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_runs import Place, System
+from gpu_runs import Setup, System
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -81,42 +81,42 @@ class _On(TrainerView):
         return self._device
 
 
-def _loader(folder: Path, place: Place, decode: Decode) -> ImageLoader:
+def _loader(folder: Path, setup: Setup, decode: Decode) -> ImageLoader:
     images = FileImages(folder, list_images(folder))
-    side, batch_size = (24, 2) if place.toy else (_SIDE, min(_BATCH, len(images)))
+    side, batch_size = (24, 2) if setup.toy else (_SIDE, min(_BATCH, len(images)))
     reading = Reading(
-        batch_size, "crop", place.workers, place.device.type == "cuda", decode, seed=0
+        batch_size, "crop", setup.workers, setup.device.type == "cuda", decode, seed=0
     )
     broken = CorruptImages(len(images), max_share=1.0)
-    return reading.loader(images, side, broken, _On(place.device), shuffle=True)
+    return reading.loader(images, side, broken, _On(setup.device), shuffle=True)
 
 
-def check_decoding(place: Place, seconds: float) -> list[dict[str, Any]]:
+def check_decoding(setup: Setup, seconds: float) -> list[dict[str, Any]]:
     """Images per second of a loader up to the device, decoded by the cores and by the device."""
     rows = []
-    for folder in (place.photos, place.large):
+    for folder in (setup.photos, setup.large):
         loaders: dict[Decode, ImageLoader] = {
-            how: _loader(folder, place, how) for how in ("cpu", "device")
+            how: _loader(folder, setup, how) for how in ("cpu", "device")
         }
-        firsts = [next(endless(loader)).rgb.to(place.device).float() for loader in loaders.values()]
+        firsts = [next(endless(loader)).rgb.to(setup.device).float() for loader in loaders.values()]
         difference = (firsts[0] - firsts[1]).abs()
         row: dict[str, Any] = {
-            "images": "camera" if folder == place.large else "small",
+            "images": "camera" if folder == setup.large else "small",
             "bytes": round(sum(p.stat().st_size for p in folder.rglob("*.jp*g")) / _count(folder)),
-            "workers": place.workers,
+            "workers": setup.workers,
             "difference": {"mean": difference.mean().item(), "max": difference.max().item()},
         }
         for how, loader in loaders.items():
             batches = endless(loader)
 
             def work(batches: Any = batches) -> int:
-                return len(next(batches).rgb.to(place.device, non_blocking=True))
+                return len(next(batches).rgb.to(setup.device, non_blocking=True))
 
             timing = measure(
                 work,
                 seconds,
-                warm_up=1 if place.toy else 4 + loader.num_workers,
-                device=place.device,
+                warm_up=1 if setup.toy else 4 + loader.num_workers,
+                device=setup.device,
             )
             row[how] = timing.as_dict()["images_per_second"]
         rows.append(row)
@@ -145,20 +145,20 @@ class _Terminate(Callback):
             signal.raise_signal(signal.SIGTERM)
 
 
-def check_resume(system: System, place: Place) -> dict[str, float]:
+def check_resume(system: System, setup: Setup) -> dict[str, float]:
     """How far weights are apart after as many steps: resumed in mid-epoch, and of a second run.
 
     A GPU adds up in any order, so two runs of the same seed differ too.
     """
-    images = place.runs / "few"
+    images = setup.runs / "few"
     shutil.rmtree(images, ignore_errors=True)
     for split, count in (("train", 4 * system.batch_size), ("val", system.batch_size)):
         (images / split).mkdir(parents=True)
-        names = list_images(place.photos)
+        names = list_images(setup.photos)
         for number in range(count):
-            source = place.photos / names[number % len(names)]
+            source = setup.photos / names[number % len(names)]
             shutil.copy(source, images / split / f"{number}.jpg")
-    few = place._replace(photos=images)
+    few = setup._replace(photos=images)
     last = {}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for name, stop_in in (("whole", 0), ("again", 0), ("stopped", 3)):

@@ -39,7 +39,7 @@ _BETWEEN_EPOCHS = (BaselineMetrics, BestCheckpoint, FinalValidation, LastCheckpo
 WORKERS = 16
 
 
-class Place(NamedTuple):
+class Setup(NamedTuple):
     """Where it is measured.
 
     Attributes:
@@ -92,32 +92,32 @@ class System:
         """For JSON."""
         return {name: value for name, value in asdict(self).items() if name != "words"}
 
-    def arguments(self, place: Place, words: list[str]) -> list[str]:
+    def arguments(self, setup: Setup, words: list[str]) -> list[str]:
         """The words after `fit`.
 
         Args:
-            place: Where.
+            setup: Where.
             words: Names of fragments of experiments/gpu/, and settings.
         """
         experiments = bundled("experiments")
         fragments = [experiments / "gpu" / f"{w}.yaml" for w in words if w in _fragments()]
         settings = {
-            "trainer.accelerator": place.device.type,
+            "trainer.accelerator": setup.device.type,
             "trainer.devices": 1,
             "trainer.precision": "32-true",
             "trainer.max_epochs": -1,
             "trainer.max_steps": -1,
-            "data.root": place.photos,
+            "data.root": setup.photos,
             "data.size": self.size,
             "data.batch_size": self.batch_size,
-            "run.root": place.runs,
+            "run.root": setup.runs,
             "run.patience": "null",
             "run.test": "false",
             "run.loggers.wandb": "disabled",
             "run.loggers.tensorboard": "false",
         }
         if "never" in words:
-            settings["data.num_workers"] = place.workers
+            settings["data.num_workers"] = setup.workers
         return [
             *("--config", str(experiments / f"{self.experiment}.yaml")),
             *(word for name, value in settings.items() for word in (f"--{name}", str(value))),
@@ -158,12 +158,12 @@ class StopAfter(Callback):
             trainer.should_stop = True
 
 
-def fit(system: System, place: Place, words: list[str], seconds: float) -> dict[str, Any]:
+def fit(system: System, setup: Setup, words: list[str], seconds: float) -> dict[str, Any]:
     """Train for some seconds; returns rate, share of time waited for data, and memory."""
     torch.compiler.reset()
-    if place.device.type == "cuda":
+    if setup.device.type == "cuda":
         torch.cuda.empty_cache()
-    arguments = [*system.arguments(place, words), "--trainer.limit_val_batches", "0"]
+    arguments = [*system.arguments(setup, words), "--trainer.limit_val_batches", "0"]
     with session(arguments, PROGRAM) as cli:
         callbacks: list[Callback] = cli.trainer.callbacks
         kept = [one for one in callbacks if not isinstance(one, _BETWEEN_EPOCHS)]
@@ -181,20 +181,20 @@ def fit(system: System, place: Place, words: list[str], seconds: float) -> dict[
     }
 
 
-def notebook(system: System, place: Place, seconds: float) -> dict[str, Any]:
+def notebook(system: System, setup: Setup, seconds: float) -> dict[str, Any]:
     """Train the same networks by the usual script, with torch's own settings; returns the rate."""
-    with session(system.arguments(place, []), PROGRAM) as cli:
+    with session(system.arguments(setup, []), PROGRAM) as cli:
         task = copy.deepcopy(cli.model)
         shutil.rmtree(cli.folder)
-    training = (BareGAN if isinstance(task, CGANTask) else BareTraining)(task, place.device)
-    paths = [place.photos / name for name in list_images(place.photos)]
+    training = (BareGAN if isinstance(task, CGANTask) else BareTraining)(task, setup.device)
+    paths = [setup.photos / name for name in list_images(setup.photos)]
     loader = DataLoader(
         NotebookDataset(paths, system.size, InterpolationMode.BICUBIC),
         batch_size=system.batch_size,
         shuffle=True,
-        num_workers=place.workers,
+        num_workers=setup.workers,
         drop_last=True,
-        pin_memory=place.device.type == "cuda",
+        pin_memory=setup.device.type == "cuda",
         persistent_workers=True,
     )
     # torch's default.
@@ -203,22 +203,22 @@ def notebook(system: System, place: Place, seconds: float) -> dict[str, Any]:
     images, batches, start = 0, 0, time.perf_counter()
     while images == 0 or time.perf_counter() - start < seconds:
         for L, ab in loader:
-            on_device = (part.to(place.device, non_blocking=True) for part in (L, ab))
+            on_device = (part.to(setup.device, non_blocking=True) for part in (L, ab))
             training.step(ColorBatch(*on_device, names=[]))
             batches += 1
             if batches <= WARM_UP + 1:
-                synchronize(place.device)
+                synchronize(setup.device)
                 start = time.perf_counter()
                 continue
             images += len(L)
             if time.perf_counter() - start >= seconds:
                 break
-    synchronize(place.device)
+    synchronize(setup.device)
     elapsed = time.perf_counter() - start
     conv.fp32_precision = before
     return {
         "images_per_second": images / elapsed,
-        "workers": place.workers,
+        "workers": setup.workers,
         "images": images,
         "seconds": round(elapsed, 3),
     }

@@ -143,7 +143,7 @@ def _as_json(plan: "Plan", report: "Report") -> dict[str, Any]:
         "trained_on": plan.trained_on,
         "systems": {
             system.name: {
-                "place": str(system.place),
+                "path": str(system.path),
                 "run": None if system.run is None else str(system.run),
             }
             for system in plan.systems

@@ -44,17 +44,17 @@ def open_systems(
         UsageError: If a name is repeated or reserved, or a path does not exist.
     """
     named = [split_word(word) for word in words]
-    for name, place in named:
+    for name, path in named:
         if [other for other, _ in named].count(name) > 1:
             raise UsageError(f"two systems are named {name}; give each its own NAME=")
         if name in _RESERVED:
             raise UsageError(f"{name} is a reserved name of the page; choose another NAME")
-        if not place.exists():
+        if not path.exists():
             raise UsageError(
-                f"{place} does not exist; give NAME= and a run folder, a checkpoint, "
+                f"{path} does not exist; give NAME= and a run folder, a checkpoint, "
                 "or a folder of images colorized elsewhere"
             )
-    return [_open(name, place, data, allow, device) for name, place in named]
+    return [_open(name, path, data, allow, device) for name, path in named]
 
 
 def split_word(word: str) -> tuple[str, Path]:
@@ -62,23 +62,23 @@ def split_word(word: str) -> tuple[str, Path]:
     name, sign, rest = word.partition("=")
     if sign and name and not Path(word).exists():
         return name, Path(rest).expanduser()
-    place = Path(word).expanduser()
-    run = run_of(place)
+    path = Path(word).expanduser()
+    run = run_of(path)
     if run is not None:
-        return run.resolve().name, place
-    return place.resolve().name if place.is_dir() else place.stem, place
+        return run.resolve().name, path
+    return path.resolve().name if path.is_dir() else path.stem, path
 
 
-def _open(name: str, place: Path, data: Path, allow: Sequence[str], device: torch.device) -> System:
-    if place.is_file() or is_run(place):
-        return Network(name, place, load_model(place, allow, device))
+def _open(name: str, path: Path, data: Path, allow: Sequence[str], device: torch.device) -> System:
+    if path.is_file() or is_run(path):
+        return Network(name, path, load_model(path, allow, device))
     try:
-        files = list_images(place)
+        files = list_images(path)
     except SourceError:
         raise UsageError(
-            f"{place} is neither a run folder (with {CONFIG} or {CHECKPOINTS}/) nor an image folder"
+            f"{path} is neither a run folder (with {CONFIG} or {CHECKPOINTS}/) nor an image folder"
         ) from None
-    return Given(name, place, files, data)
+    return Given(name, path, files, data)
 
 
 def find_truth(
@@ -125,7 +125,7 @@ def choose_images(
             without = [name for name in names if system.find(name) is None]
             if len(without) == len(names):
                 raise UsageError(
-                    f"{system.place} contains none of the {len(names)} images; they are matched by "
+                    f"{system.path} contains none of the {len(names)} images; they are matched by "
                     f"their relative names without suffix, such as {names[0]}"
                 )
             if without:

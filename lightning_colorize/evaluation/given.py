@@ -30,9 +30,9 @@ class Given(System):
 
     kind = "images"
 
-    def __init__(self, name: str, place: Path, files: Sequence[str], data: Path) -> None:
+    def __init__(self, name: str, path: Path, files: Sequence[str], data: Path) -> None:
         self.name = name
-        self.place = place
+        self.path = path
         self.data = data
         self._exact: dict[str, list[str]] = {}
         self._stems: dict[str, list[str]] = {}
@@ -112,7 +112,7 @@ class Given(System):
     def _read(self, name: str, min_side: int) -> Tensor:
         file = self.find(name)
         assert file is not None, "only images that all systems have are compared"
-        return read_image(self.place / file, min_side)
+        return read_image(self.path / file, min_side)
 
 
 def _composed(name: str) -> str:

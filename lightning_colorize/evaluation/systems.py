@@ -20,7 +20,7 @@ class System(ABC):
 
     Attributes:
         name: Name on the page.
-        place: The path as given.
+        path: The path as given.
         kind: What it is, in a few words.
         run: The run folder around it, if any.
         trained: The data of that run; None if it is unknown.
@@ -28,7 +28,7 @@ class System(ABC):
     """
 
     name: str
-    place: Path
+    path: Path
     kind: str
     run: Path | None = None
     trained: TrainingData | None = None
@@ -50,9 +50,9 @@ class System(ABC):
 class Network(System):
     """A checkpoint of ours."""
 
-    def __init__(self, name: str, place: Path, loaded: ColorizationModel) -> None:
+    def __init__(self, name: str, path: Path, loaded: ColorizationModel) -> None:
         self.name = name
-        self.place = place
+        self.path = path
         self.loaded = loaded
         self.kind = loaded.path.name
         self.run = run_of(loaded.path)

@@ -25,7 +25,7 @@ class RunResult:
 
     Attributes:
         status: `finished`, `stopped_early`, `interrupted` or `failed`.
-        told_to_stop: Whether the file `stop` ended the run.
+        stop_requested: Whether the file `stop` ended the run.
         metrics: Of the best epoch, and of the test.
         baselines: The same metrics by baseline.
         best_checkpoint: Relative to the run folder.
@@ -48,7 +48,7 @@ class RunResult:
     """
 
     status: str
-    told_to_stop: bool | None = None
+    stop_requested: bool | None = None
     metrics: Metrics = field(default_factory=dict)
     baselines: dict[str, Metrics] = field(default_factory=dict)
     best_checkpoint: str | None = None

@@ -273,10 +273,10 @@ class TrialRun:
         if self._metric is not None and self.values:
             goal = self._metric.mode
             value = min(self.values, key=lambda each: cost(each, goal))
-        told = result.told_to_stop
-        if told is None:  # programs other than `fit` do not report it
-            told = is_stop_requested(self._folder)
-        if result.status == "stopped_early" and told:
+        requested = result.stop_requested
+        if requested is None:  # programs other than `fit` do not report it
+            requested = is_stop_requested(self._folder)
+        if result.status == "stopped_early" and requested:
             return Outcome("pruned", value, stop_reason(self._folder))
         if self._metric is None:
             return Outcome("finished")

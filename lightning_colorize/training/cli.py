@@ -165,16 +165,16 @@ class ColorizeCLI(LightningCLI):
     def _complete_paths(self) -> None:
         """Make paths absolute, as a run can be resumed from any folder."""
         config, model = self.config, self.config.model.get("init_args", {})
-        places = [(config.data, "root"), (config.run, "predict_dir")]
-        places += [(model, "generator_checkpoint"), (config.get(_ENCODER_ARGUMENTS, {}), "weights")]
+        paths = [(config.data, "root"), (config.run, "predict_dir")]
+        paths += [(model, "generator_checkpoint"), (config.get(_ENCODER_ARGUMENTS, {}), "weights")]
         if config.data.source is not None:
             source = config.data.source.get("init_args", {})
-            places += [(source, "exclude_list"), (source, "cache_dir")]
+            paths += [(source, "exclude_list"), (source, "cache_dir")]
             if "folders" in source:  # a mixture's folders are relative to it
                 config.data.root = config.data.root or "."
                 listed = source.folders if isinstance(source.folders, list) else []
-                places += [(folder, "exclude_list") for folder in listed]
-        for part, key in places:
+                paths += [(folder, "exclude_list") for folder in listed]
+        for part, key in paths:
             if key in part:
                 part[key] = absolute(part[key])
 

@@ -83,7 +83,7 @@ def test_beside_images_colored_elsewhere(compare, finished_run, colored_elsewher
     assert numbers["metrics"]["theirs"]["mse_ab"] == pytest.approx(
         numbers["metrics"]["grey"]["mse_ab"], rel=1e-3
     )
-    assert numbers["systems"]["theirs"] == {"place": str(colored_elsewhere), "run": None}
+    assert numbers["systems"]["theirs"] == {"path": str(colored_elsewhere), "run": None}
     assert numbers["systems"]["net"]["run"] == str(finished_run)
     assert numbers["size"] == 32
     assert len(list((out / "sheets").iterdir())) == 3

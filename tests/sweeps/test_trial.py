@@ -156,7 +156,7 @@ def test_stopped_early_by_the_run_or_by_the_engine(tmp_path):
     (tmp_path / "stop").write_text("behind\n")
     assert judged(tmp_path) == Outcome("pruned", 2.0, "behind")
     # Its own early stopping came first.
-    ends("stopped_early", told_to_stop=False)(tmp_path)
+    ends("stopped_early", stop_requested=False)(tmp_path)
     assert judged(tmp_path) == Outcome("finished", 2.0)
     # It had ended before it read that.
     ends("finished")(tmp_path)

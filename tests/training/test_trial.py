@@ -28,7 +28,7 @@ def test_each_validation_is_a_line(finished_run):
     assert (first["epoch"], first["step"]) == (0, 3)
     assert (second["epoch"], second["step"]) == (1, 6)
     assert first["time"] < second["time"]
-    assert RunResult.read(finished_run).told_to_stop is False
+    assert RunResult.read(finished_run).stop_requested is False
     result = RunResult.read(finished_run).metrics
     names = {name for name in result if name.startswith("val/")}
     assert first["metrics"].keys() == second["metrics"].keys() == names
@@ -46,7 +46,7 @@ def test_a_trial_trains_in_its_own_folder_and_ends_when_it_finds_the_file(comman
     assert command("fit", *command.words("elsewhere", "--trainer.max_epochs", 5)) == 0
     result = RunResult.read(trial)
     assert (result.status, result.epochs) == ("stopped_early", 1)
-    assert result.told_to_stop is True
+    assert result.stop_requested is True
     assert len(validations(trial)) == 1
     assert (trial / "output.log").read_text() == "what the process printed\n"
     assert not command.root.exists()

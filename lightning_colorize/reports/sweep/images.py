@@ -16,7 +16,7 @@ _PIXELS = 256**2
 
 def best_trials(study: Study) -> list[TrialRow]:
     """Return the best trial of each of the best configurations; none without a metric."""
-    return [place.trials[0] for place in leaderboard(rows(study), study.sweep.mode)[:_BEST]]
+    return [entry.trials[0] for entry in leaderboard(rows(study), study.sweep.mode)[:_BEST]]
 
 
 def image_strips(trials: Sequence[TrialRow], count: int) -> list[Strip]:

@@ -56,7 +56,7 @@ def _context(study: Study, images: int) -> dict[str, Any]:
     sweep, table = study.sweep, rows(study)
     metric, labels = sweep.metric, Labels(sweep)
     tables = SweepTables(table, labels, metric)
-    places = leaderboard(table, study.sweep.mode)
+    ranking = leaderboard(table, study.sweep.mode)
     page: dict[str, Any] = {
         "title": f"Sweep {sweep.name}",
         "count": len(table),
@@ -64,7 +64,7 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         "method": sweep.method,
         "metric": metric,
         "confidence": f"{100 * CONFIDENCE:g}",
-        "places": places,
+        "ranking": ranking,
         "results": tables.finished() if metric is None else None,
         "images": [],
         "charts": [],
@@ -78,13 +78,13 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         "storage": study.shown,
     }
     if metric is not None:
-        won = places[0].trials[0].number if places else None
+        won = ranking[0].trials[0].number if ranking else None
         page["charts"] = draw_charts(table, sweep, metric, labels, won)
-    if metric is not None and places:
-        baselines = read_baselines(places[0], metric)
-        page["results"] = tables.leaderboard(places, baselines)
-        page["not_beaten"] = not_beaten(places[0], metric, baselines)
-        page["winner"] = _winner(study, places[0].trials[0])
+    if metric is not None and ranking:
+        baselines = read_baselines(ranking[0], metric)
+        page["results"] = tables.leaderboard(ranking, baselines)
+        page["not_beaten"] = not_beaten(ranking[0], metric, baselines)
+        page["winner"] = _winner(study, ranking[0].trials[0])
         trials = best_trials(study)
         page["images"] = image_strips(trials, images)
         shown = {tile.who for strip in page["images"] for tile in strip.tiles}

@@ -42,11 +42,11 @@ class SweepTables:
         self._parameters = [Column(labels.names[name], name, text=True) for name in self._names]
 
     def leaderboard(
-        self, places: Sequence[LeaderboardEntry], baselines: Mapping[str, float]
+        self, ranking: Sequence[LeaderboardEntry], baselines: Mapping[str, float]
     ) -> Table:
         """Return the configurations, best first, above the baselines."""
         assert self.metric is not None
-        has_seeds = any(len(place.trials) + len(place.missing) > 1 for place in places)
+        has_seeds = any(len(entry.trials) + len(entry.missing) > 1 for entry in ranking)
         interval = f"{100 * CONFIDENCE:g} % interval"
         columns = [
             Column("rank"),
@@ -57,7 +57,7 @@ class SweepTables:
             Column("trial"),
             *_COSTS,
         ]
-        rows = [self._place(rank, place, has_seeds) for rank, place in enumerate(places, start=1)]
+        rows = [self._entry(rank, entry, has_seeds) for rank, entry in enumerate(ranking, start=1)]
         foot = [
             make_row(
                 name,
@@ -134,27 +134,27 @@ class SweepTables:
         listed = found | ({"commit": commits} if commits else {})
         return {name: ", ".join(versions) for name, versions in listed.items()}
 
-    def _place(self, rank: int, place: LeaderboardEntry, has_seeds: bool) -> Row:
-        numbers = _listed([row.number for row in place.trials])
-        repeats = [f"repeated: {_listed([row.number for row in place.repeats])}"]
-        seeds = _listed([row.values.get(SEED) for row in place.trials])
+    def _entry(self, rank: int, entry: LeaderboardEntry, has_seeds: bool) -> Row:
+        numbers = _listed([row.number for row in entry.trials])
+        repeats = [f"repeated: {_listed([row.number for row in entry.repeats])}"]
+        seeds = _listed([row.values.get(SEED) for row in entry.trials])
         over_seeds: list[Cell | str] = [
-            "" if place.spread is None else f"{place.spread:#.2g}",
-            "" if place.low is None else f"[{format_value(place.low)}, {format_value(place.high)}]",
+            "" if entry.spread is None else f"{entry.spread:#.2g}",
+            "" if entry.low is None else f"[{format_value(entry.low)}, {format_value(entry.high)}]",
             Cell(
-                str(len(place.trials)),
-                [f"{len(place.missing)} missing"] if place.missing else [],
+                str(len(entry.trials)),
+                [f"{len(entry.missing)} missing"] if entry.missing else [],
             ),
         ]
         return make_row(
             str(rank),
-            Cell(format_value(place.value), kind="best" if rank == 1 else ""),
+            Cell(format_value(entry.value), kind="best" if rank == 1 else ""),
             *(over_seeds if has_seeds else []),
-            *self._values(place.values),
+            *self._values(entry.values),
             *([Cell(seeds, kind="wrap")] if SEED in self.labels.names else []),
-            Cell(numbers, repeats if place.repeats else [], kind="wrap"),
-            clock(sum(row.seconds or 0.0 for row in place.trials)),
-            *self._costs(place.trials),
+            Cell(numbers, repeats if entry.repeats else [], kind="wrap"),
+            clock(sum(row.seconds or 0.0 for row in entry.trials)),
+            *self._costs(entry.trials),
             kind="first" if rank == 1 else "",
         )
 

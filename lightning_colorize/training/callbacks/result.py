@@ -143,7 +143,7 @@ class ResultWriter(Callback):
         trainable, frozen = parameter_count(cast(ColorizationTask, pl_module).net)
         RunResult(
             status=status,
-            told_to_stop=self._is_told_to_stop(trainer),
+            stop_requested=self._stop_requested(trainer),
             metrics=dict(self.metrics),
             baselines={name: dict(row) for name, row in self.baselines.table.items()},
             best_checkpoint=BEST if (self.folder / BEST).is_file() else None,
@@ -172,7 +172,7 @@ class ResultWriter(Callback):
         self._since = None if last else now
 
     @staticmethod
-    def _is_told_to_stop(trainer: Trainer) -> bool:
+    def _stop_requested(trainer: Trainer) -> bool:
         """Return whether the file `stop` ended the run."""
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         return any(isinstance(callback, Validations) and callback.stopped for callback in callbacks)

@@ -58,7 +58,7 @@ def _systems(count, size=32, run=None):
     def system(index):
         return SimpleNamespace(
             name=f"system {index}",
-            place=Path(f"runs/{index}"),
+            path=Path(f"runs/{index}"),
             kind="best.ckpt",
             run=run,
             color_one=lambda name, rgb, _: _image(100 * int(name.split("/")[1][0]) + index, size),
