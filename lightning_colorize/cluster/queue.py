@@ -31,7 +31,7 @@ class Queue:
         """Job IDs for `scancel`."""
         return sorted(self._logs)
 
-    def look(self) -> bool:
+    def check(self) -> bool:
         """Report changes; return whether any job is still in the queue."""
         done = _run(["squeue", "--me", "--noheader", "--format=%i|%T|%r|%N"])
         if done.returncode:

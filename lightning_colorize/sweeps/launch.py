@@ -321,7 +321,7 @@ def _follow(
             tick()
             if time.monotonic() - queried >= _QUERY_EVERY:
                 queried = time.monotonic()
-                are_jobs_left = queue.look()
+                are_jobs_left = queue.check()
                 if trials.all_ended():
                     queue.cancel_waiting()
                     tick()

@@ -67,7 +67,7 @@ class Decoder:
         self.replacement = replacement
 
     def batches(self, shipped: Iterator[JpegBatch]) -> Iterator[Received]:
-        """Decode each batch in a thread, one batch ahead; on a GPU in a stream of its own."""
+        """Decode in a thread and prefetch one batch; on a GPU in a stream of its own."""
         on_gpu = self.device.type == "cuda"
         stream = torch.cuda.Stream(self.device) if on_gpu else None  # type: ignore[no-untyped-call]
 

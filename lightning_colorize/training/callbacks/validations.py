@@ -12,7 +12,7 @@ from lightning_colorize.runs.validations import append_validation
 class Validations(Callback):
     """Appends each validation to `validations.jsonl`; ends the run if the file `stop` exists.
 
-    Rank 0 reads it and tells the others.
+    Rank 0 reads it and broadcasts it.
 
     Attributes:
         stopped: Whether the file ended the run.
