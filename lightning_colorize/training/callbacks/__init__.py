@@ -5,7 +5,6 @@ from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
 from lightning_colorize.training.callbacks.checkpoint_file import with_atomic_checkpoints
 from lightning_colorize.training.callbacks.config import SaveConfig
-from lightning_colorize.training.callbacks.final_validation import FinalValidation
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.grids import ImageGrids
 from lightning_colorize.training.callbacks.interrupt import GracefulStop, RunInterrupted
@@ -16,7 +15,7 @@ from lightning_colorize.training.callbacks.result import ResultWriter
 from lightning_colorize.training.callbacks.shared_folder import SharedFolder
 from lightning_colorize.training.callbacks.tf32 import TF32
 from lightning_colorize.training.callbacks.throughput import Throughput
-from lightning_colorize.training.callbacks.validations import Validations
+from lightning_colorize.training.callbacks.validations import FinalValidation, Validations
 
 __all__ = [
     "TF32",

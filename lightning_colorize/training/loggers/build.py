@@ -10,8 +10,7 @@ from torch import Tensor
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.folder import flatten
 from lightning_colorize.training.loggers.base import RunLogger, as_image
-from lightning_colorize.training.loggers.csv_file import CsvRun
-from lightning_colorize.training.loggers.image_files import ImageFiles
+from lightning_colorize.training.loggers.files import CsvRun, ImageFiles
 from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
 from lightning_colorize.training.loggers.wandb_mode import WandbMode, wandb_mode
 from lightning_colorize.training.loggers.wandb_run import WandbRun

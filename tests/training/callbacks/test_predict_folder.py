@@ -7,7 +7,7 @@ from skimage.color import rgb2lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.training.callbacks import PredictFolder, predict_folder
 from lightning_colorize.training.loggers import close_loggers, log_images
-from lightning_colorize.training.loggers.image_files import ImageFiles
+from lightning_colorize.training.loggers.files import ImageFiles
 from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
 
 

@@ -1,7 +1,7 @@
 import torch
 
 from lightning_colorize.runs.metrics_file import read_rows
-from lightning_colorize.training.loggers.csv_file import CsvRun
+from lightning_colorize.training.loggers.files import CsvRun
 
 
 def test_the_logger_writes_into_the_run_folder_itself(tmp_path):

@@ -1,4 +1,4 @@
-"""Metrics as CSV files in the run folder itself."""
+"""Metrics and images as files of the run folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from lightning_colorize.runs.folder import METRICS, THROUGHPUT
+from lightning_colorize.runs.images import ImageArray, write_image
 from lightning_colorize.runs.metrics_file import MetricsFile
 from lightning_colorize.training.loggers.base import FolderLogger
 
@@ -39,3 +40,15 @@ class CsvRun(FolderLogger):
                 self._files[name] = MetricsFile(self._folder / name, self._resume_step)
             if part:
                 self._files[name].update(step, part)
+
+
+class ImageFiles(FolderLogger):
+    """Writes images to `<run>/images/`; ignores metrics."""
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Do nothing."""
+
+    @rank_zero_only
+    def add_image(self, name: str, image: ImageArray, step: int) -> None:
+        """Write a PNG file."""
+        write_image(self._folder, name, image, step)
