@@ -90,7 +90,7 @@ class Audit:
 
     def split(self, index: int) -> str:
         """Return the name of an image's split."""
-        return list(self.parts)[self.splits[index]]
+        return tuple(self.parts)[int(self.splits[index])]
 
     @property
     def _whole(self) -> np.ndarray:

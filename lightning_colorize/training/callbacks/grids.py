@@ -75,7 +75,8 @@ def _spread(images: ImageSet, count: int, size: int) -> Iterator[tuple[str, Tens
             rgb = images.read(index, size)
         except ImageError:
             continue
-        yield images.name(index), resize_short_side(rgb, seen_side(*rgb.shape[1:], size))
+        height, width = rgb.shape[1:]
+        yield images.name(index), resize_short_side(rgb, seen_side(height, width, size))
 
 
 def _colored(task: LightningModule, name: str, rgb: Tensor) -> BestImage:
