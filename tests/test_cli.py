@@ -106,7 +106,7 @@ def test_the_help_of_fit_lists_the_common_options_with_text_and_default(capsys):
     assert any(line.startswith("  --data.size 128 ") for line in options)
 
 
-def test_the_full_help_of_fit_has_ours_before_the_trainers(capsys, monkeypatch):
+def test_the_full_help_of_fit_lists_our_options_before_the_trainers(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     assert cli.main(["fit", "--help", "all"]) == 0
     out = capsys.readouterr().out

@@ -76,7 +76,7 @@ def test_ci_runs_the_readmes_own_test_command():
     assert TESTS in [line.strip() for line in lines]
 
 
-def test_checks_before_a_commit_and_on_github_are_those_of_ci():
+def test_pre_commit_and_github_run_the_checks_of_ci():
     checks = re.findall(
         r"^uv run (?:ruff|mypy|lint-imports).*$", (ROOT / ".ci/run").read_text(), re.MULTILINE
     )
@@ -208,7 +208,7 @@ def test_documented_sources_are_accepted(block):
     "path", [p for p in DOCUMENTS if "\n```pycon\n" in p.read_text()], ids=name_of
 )
 def test_python_examples_run(path, monkeypatch, tmp_path):
-    """The pycon blocks are doctests; they use what the python blocks of the page define."""
+    """The pycon blocks are doctests; they use names of the page's python blocks."""
     monkeypatch.chdir(tmp_path)
     text = path.read_text()
     names = {"__name__": "example"}

@@ -18,7 +18,7 @@ def conftest(pytestconfig):
         (set(), ["browser"], "skipped"),
     ],
 )
-def test_skips_that_are_required_to_run_fail(conftest, monkeypatch, required, markers, outcome):
+def test_skipped_required_tests_fail(conftest, monkeypatch, required, markers, outcome):
     monkeypatch.setattr(conftest, "REQUIRED", required)
     item = SimpleNamespace(iter_markers=lambda: [SimpleNamespace(name=name) for name in markers])
     report = SimpleNamespace(skipped=True, outcome="skipped", longrepr="no Chromium")

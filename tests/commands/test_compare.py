@@ -36,7 +36,7 @@ def other_run(finished_run, tmp_path):
 
 @pytest.fixture
 def colored_elsewhere(photo_folder, tmp_path):
-    """The test images without color, as somebody else's PNG files."""
+    """The test images without color, as PNG files from elsewhere."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     for file in (photo_folder / "test").iterdir():
@@ -44,7 +44,7 @@ def colored_elsewhere(photo_folder, tmp_path):
     return folder
 
 
-def test_the_numbers_are_those_of_evaluate(command, compare, finished_run, tmp_path, capsys):
+def test_numbers_match_evaluate(command, compare, finished_run, tmp_path, capsys):
     code, numbers, out = compare(f"net={finished_run}")
     assert code == 0
     path = tmp_path / "evaluate.json"

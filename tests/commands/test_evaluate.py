@@ -17,9 +17,7 @@ def _evaluate(command, tmp_path, *words):
     return code, json.loads(path.read_text())
 
 
-def test_the_numbers_are_those_of_the_end_of_training(
-    command, finished_run, photo_folder, tmp_path, capsys
-):
+def test_numbers_match_the_end_of_training(command, finished_run, photo_folder, tmp_path, capsys):
     code, numbers = _evaluate(command, tmp_path, finished_run, "--data", photo_folder)
     assert code == 0
     result = json.loads((finished_run / "result.json").read_text())

@@ -154,6 +154,6 @@ def test_a_source_has_its_paths_and_the_settings_of_its_folders():
     assert (folder.root, folder.weight) == (Path("c"), 3.0)
 
 
-def test_a_class_that_is_no_source_is_refused():
+def test_a_class_that_is_not_a_source_is_refused():
     with pytest.raises(UsageError, match="is not a Source"):
         build_source({"class_path": "lightning_colorize.losses.L1"})

@@ -21,7 +21,7 @@ Rows = dict[str, tuple[str, Change, str]]
 
 @dataclass(frozen=True)
 class Fault:
-    """A mistake that somebody could make.
+    """A possible mistake in the package.
 
     Attributes:
         name: Of the fault, such as `ssim-wrong-range`.

@@ -169,7 +169,7 @@ DONE = (("finished", 8), ("pruned", 10), ("failed", 12))
         ([], 9, 10),
         # 6 and 7 s left of those that run, and three more.
         ([("running", 4), ("running", 3)], 2, (6 + 7 + 30) / 2),
-        # Later than the others, all of them: as late again.
+        # All have exceeded the mean by 4 s: 4 s more.
         ([("running", 14)] * 5, 5, 4),
         # 3 s of one that resumes from its checkpoint, and four more.
         ([("waiting", 7)], 1, 43),

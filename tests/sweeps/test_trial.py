@@ -31,7 +31,7 @@ def test_environment_of_a_trial(tmp_path, monkeypatch):
     assert "secret" not in str(environment)
 
 
-def test_output_is_appended_and_last_line_is_its_own(tmp_path):
+def test_output_is_appended_and_last_line_is_per_process(tmp_path):
     for word in ("one", "two"):
         words = [sys.executable, "-SEc", f"print('{word}\\n\\n')"]
         process = TrialProcess(words, tmp_path, tmp_path)
