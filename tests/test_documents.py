@@ -58,7 +58,7 @@ def example_files():
 
 
 def tracked_files():
-    """Return what git has or would add."""
+    """Return the files that git tracks or would add."""
     words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
     paths = [ROOT / name.decode() for name in done.stdout.split(b"\0") if name]
@@ -76,7 +76,7 @@ def test_ci_runs_the_readmes_own_test_command():
     assert TESTS in [line.strip() for line in lines]
 
 
-def test_checks_before_a_commit_and_on_github_are_those_of_ci():
+def test_pre_commit_and_github_run_the_checks_of_ci():
     checks = re.findall(
         r"^uv run (?:ruff|mypy|lint-imports).*$", (ROOT / ".ci/run").read_text(), re.MULTILINE
     )
@@ -90,21 +90,21 @@ def test_checks_before_a_commit_and_on_github_are_those_of_ci():
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
-def test_links_lead_somewhere(path):
+def test_links_resolve(path):
     for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
         if "://" in target:
             continue
         file, _, anchor = target.partition("#")
-        found = path.parent / file if file else path
-        assert found.is_file(), f"{target} is missing"
+        linked = path.parent / file if file else path
+        assert linked.is_file(), f"{target} is missing"
         if anchor:
-            headings = re.findall(r"^#+ (.+)$", found.read_text(), flags=re.MULTILINE)
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(), flags=re.MULTILINE)
             slugs = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings]
             assert anchor in slugs
 
 
 @pytest.mark.parametrize("path", WITH_COMMANDS, ids=name_of)
-def test_named_experiments_are_there(path):
+def test_named_experiments_exist(path):
     named = set(re.findall(r"experiments/[\w/]+\.yaml", path.read_text()))
     placeholders = {"experiments/X.yaml"}
     if path.name == "CONTRIBUTING.md":
@@ -114,7 +114,7 @@ def test_named_experiments_are_there(path):
 
 
 @pytest.mark.parametrize("path", WITH_COMMANDS, ids=name_of)
-def test_named_commands_are_there(path):
+def test_named_commands_exist(path):
     # In running text and in code: `lightning-colorize fit`, and in the image's entry point.
     words = re.findall(r"\blightning-colorize +([a-z]+)", path.read_text())
     assert set(words) <= set(COMMANDS)
@@ -140,12 +140,12 @@ def test_every_baseline_is_explained():
     assert all(f"- `{name}`: " in text for name in BASELINES)
 
 
-def test_documented_run_folder_is_what_a_run_leaves(finished_run):
+def test_documented_run_folder_matches_a_run(finished_run):
     tree = (DOCS / "concepts/runs.md").read_text().split("## The run folder")[1].split("##")[0]
     shown = set(re.findall(r"^ {6}([\w.]+)", tree, flags=re.MULTILINE))
-    left = {path.name for path in finished_run.iterdir()}
-    assert left <= shown
-    assert shown - left == {"wandb"}  # that run did without
+    actual = {path.name for path in finished_run.iterdir()}
+    assert actual <= shown
+    assert shown - actual == {"wandb"}  # disabled in that run
     for name in re.findall(r"^ {6}(checkpoints/\S+)", tree, flags=re.MULTILINE):
         assert (finished_run / name).is_file()
 
@@ -208,7 +208,7 @@ def test_documented_sources_are_accepted(block):
     "path", [p for p in DOCUMENTS if "\n```pycon\n" in p.read_text()], ids=name_of
 )
 def test_python_examples_run(path, monkeypatch, tmp_path):
-    """The pycon blocks are doctests; they use what the python blocks of the page define."""
+    """The pycon blocks are doctests; they use names of the page's python blocks."""
     monkeypatch.chdir(tmp_path)
     text = path.read_text()
     names = {"__name__": "example"}
@@ -222,7 +222,7 @@ def test_python_examples_run(path, monkeypatch, tmp_path):
 
 def shell_commands(text):
     """Return the words of each `lightning-colorize` command in the bash blocks of a page."""
-    found = []
+    commands = []
     for block in code_blocks(text, "bash"):
         variables = {}
         for line in block.replace("\\\n", " ").splitlines():
@@ -230,10 +230,10 @@ def shell_commands(text):
             if len(words) == 1 and (match := re.fullmatch(r"([A-Z]+)=(.+)", words[0])):
                 variables[match[1]] = match[2]
             for start in ("lightning-colorize", "lightning_colorize"):
-                # Not the name of an image of a container.
+                # Not the name of a container image.
                 if start in words and "docker" not in words and "-t" not in words:
-                    found.append(words[words.index(start) + 1 :])
-    return found
+                    commands.append(words[words.index(start) + 1 :])
+    return commands
 
 
 def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
@@ -338,8 +338,8 @@ def test_oldest_versions_are_the_lower_bounds():
         assert oldest[name].release[: len(bound.release)] == bound.release, name
 
 
-def test_image_holds_what_the_package_needs():
-    """The Dockerfile copies all that the wheel is made of, and the daemon is given it."""
+def test_image_contains_the_files_of_the_package():
+    """The Dockerfile and .dockerignore name the files of the wheel."""
     copied = set(re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     copied = {name for names in copied for name in names.split()}
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line[0] == "!"}
@@ -356,11 +356,11 @@ FORBIDDEN = {
 }
 
 
-@pytest.mark.parametrize("what", FORBIDDEN)
-def test_files_hold_no(what):
-    found = []
+@pytest.mark.parametrize("kind", FORBIDDEN)
+def test_tracked_files_contain_no(kind):
+    matches = []
     for path in tracked_files():
         text = path.read_bytes().decode("utf-8", "ignore")
-        if path != Path(__file__) and (match := re.search(FORBIDDEN[what], text)):
-            found.append(f"{name_of(path)}: {match.group()}")
-    assert not found
+        if path != Path(__file__) and (match := re.search(FORBIDDEN[kind], text)):
+            matches.append(f"{name_of(path)}: {match.group()}")
+    assert not matches

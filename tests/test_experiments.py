@@ -1,4 +1,4 @@
-"""Every YAML of experiments/: parsed, commented, run for a step, and fragments as they stand."""
+"""Every YAML of experiments/: parsed, commented and run for a step; fragments in combination."""
 
 import importlib
 import inspect
@@ -49,7 +49,7 @@ PUBLISHED = {
 }
 EVERY = sorted(EXPERIMENTS.rglob("*.yaml"))
 
-# What the encoders' fragments want to fetch is not there in a test.
+# Tests cannot download pretrained weights.
 OFFLINE = ["--model.encoder.pretrained", "false"]
 FROZEN = ["--model.encoder.frozen", "false"]
 
@@ -75,7 +75,7 @@ def in_turn(slot, number):
 
 
 def without_origin(value):
-    """Return a configuration without the note of the file that a part came from.
+    """Return a configuration without the files that its parts came from.
 
     A class that takes no arguments may have an empty mapping of them, or none.
     """
@@ -109,11 +109,11 @@ def marks_of(name):
     """Return the mark of each key that has a value, by its dotted path in the file."""
     marks, path = {}, []
     for line in (EXPERIMENTS / f"{name}.yaml").read_text().splitlines():
-        found = re.fullmatch(r"( *)(?:(- ))?(\w+):(?: (\S.*?))??(?: # (.*))?", line)
-        if found is None:
+        match = re.fullmatch(r"( *)(?:(- ))?(\w+):(?: (\S.*?))??(?: # (.*))?", line)
+        if match is None:
             assert not line.strip() or line.startswith("#"), f"not understood: {line}"
             continue
-        indent, item, key, value, comment = found.groups()
+        indent, item, key, value, comment = match.groups()
         depth = len(indent) + len(item or "")
         path = [(d, k) for d, k in path if d < depth and not (item and d >= len(indent))]
         path.append((depth, key))
@@ -126,7 +126,7 @@ def marks_of(name):
 
 
 def leaves(config, *path):
-    """Yield the dotted path and the value of each key of a file, lists of mappings looked into."""
+    """Yield the dotted path and the value of each key of a file, including mappings in lists."""
     for key, value in config.items():
         if isinstance(value, dict):
             yield from leaves(value, *path, key)
@@ -143,7 +143,7 @@ def test_every_key_is_commented_and_every_class_is_public(path):
         module, name = class_path.rsplit(".", 1)
         assert name in importlib.import_module(module).__all__
     lines = path.read_text().splitlines()
-    assert lines[0].startswith("# "), "the head says what it is"
+    assert lines[0].startswith("# "), "the first line describes the file"
     for above, line in itertools.pairwise(lines):
         if re.match(r"\s*[\w.]+: \S", line):  # a key with its value on the line
             assert re.search(r"\S # \S", line) or above.startswith("# "), f"no comment: {line}"
@@ -218,21 +218,21 @@ OPEN = {
     "cgan_pix2pix": ("lr", "l1_weight", "width", "layers", "betas", "batch_size", "ema_decay"),
     "cgan_faces_landscapes": ("size", "max_epochs", "ema_decay"),
 }
-# The same, of all of them.
+# The same, for all systems.
 OPEN_ALWAYS = ("flip", "crop_scale", "monitor")
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
-def test_what_the_source_states_has_its_value_and_nothing_else_is_marked_so(parser, name):
+def test_published_values_are_set_and_only_they_are_marked_published(parser, name):
     config = parse(parser, "--config", EXPERIMENTS / f"{name}.yaml")
     marks = {key.replace("init_args.", ""): mark for key, mark in marks_of(name).items()}
     for key, value in STATED[name].items():
         assert look_up(config, key) == value, key
         assert marks[key] == "source", key
     for last in (*OPEN[name], *OPEN_ALWAYS):
-        found = {mark for key, mark in marks.items() if key.rpartition(".")[2] == last}
-        assert found, last
-        assert "source" not in found, last
+        used = {mark for key, mark in marks.items() if key.rpartition(".")[2] == last}
+        assert used, last
+        assert "source" not in used, last
 
 
 def look_up(config, key):
@@ -262,7 +262,7 @@ def test_20_000_faces_and_the_color_half_of_pairs(parser, tmp_path):
 
 @pytest.mark.parametrize("slot", sorted(SLOTS.keys() - {"optimizer"}))
 def test_fragments_list_all_arguments(slot):
-    """One that is left out would keep the value of the class that the fragment replaces."""
+    """An argument left out would keep the value of the class that the fragment replaces."""
     for path in FRAGMENTS[slot]:
         fragment = yaml.safe_load(path.read_text())
         module, name = fragment["class_path"].rsplit(".", 1)
@@ -275,8 +275,8 @@ def test_fragments_list_all_arguments(slot):
 
 
 @pytest.mark.parametrize("path", all_but_these_slow(SYSTEMS, "cgan_pix2pix", "cnn_unet"))
-def test_fragments_resolve_as_they_do_alone(parser, path):
-    """Init_args of the class before must not survive in the class that replaces it."""
+def test_fragments_resolve_alike_over_any_experiment(parser, path):
+    """No init_args of the replaced class may survive."""
     alone = {
         fragment: without_origin(slot_config(parser, slot, fragment))
         for slot, fragments in FRAGMENTS.items()
@@ -289,15 +289,15 @@ def test_fragments_resolve_as_they_do_alone(parser, path):
         words = [w for slot, f in chosen.items() for w in (f"--{SLOTS[slot]}.{slot}", f)]
         config = parse(parser, "--config", path, *words)
         for slot, fragment in chosen.items():
-            where = config["model"]["init_args"] if SLOTS[slot] == "model" else config["data"]
-            assert without_origin(where[slot]) == alone[fragment], f"{path.stem} x {fragment}"
+            section = config["model"]["init_args"] if SLOTS[slot] == "model" else config["data"]
+            assert without_origin(section[slot]) == alone[fragment], f"{path.stem} x {fragment}"
 
 
 _alone = {}
 
 
 def slot_config(parser, slot, fragment):
-    """Return what a fragment is over a model that has nothing but defaults."""
+    """Return the configuration of a fragment over a model of defaults."""
     if fragment not in _alone:
         task = "CGANTask" if slot in BARE["CGANTask"] and slot != "encoder" else "RegressionTask"
         bare = BARE[task]
@@ -307,17 +307,17 @@ def slot_config(parser, slot, fragment):
         if slot not in bare:
             words += [f"--{SLOTS[slot]}.{slot}", fragment]
         config = parse(parser, *words)
-        where = config["model"]["init_args"] if SLOTS[slot] == "model" else config["data"]
-        _alone[fragment] = where[slot]
+        section = config["model"]["init_args"] if SLOTS[slot] == "model" else config["data"]
+        _alone[fragment] = section[slot]
     return _alone[fragment]
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=stem)
 def test_presets_parse_over_every_experiment(parser, preset):
-    wanted = yaml.safe_load(preset.read_text())["trainer"]
+    expected = yaml.safe_load(preset.read_text())["trainer"]
     for path in SYSTEMS:
         config = parse(parser, "--config", path, "--config", preset)
-        for key, value in wanted.items():
+        for key, value in expected.items():
             if not isinstance(value, dict):
                 assert config["trainer"][key] == value
 
@@ -433,7 +433,7 @@ def test_adversarial_and_discriminator_fragments_run_a_step(fit, number):
     assert fit(EXPERIMENTS / "cgan_pix2pix.yaml", *words, "--trainer.fast_dev_run", "1") == 0
 
 
-def test_the_combinations_leave_out_no_fragment():
+def test_combinations_cover_every_fragment():
     for slot in ("adversarial_loss", "discriminator"):
         assert len(FRAGMENTS[slot]) == 3
     numbers = [param.values[0] for param in COMBINED]
@@ -444,7 +444,7 @@ def test_the_combinations_leave_out_no_fragment():
 
 
 def lay_out(name, images, folder):
-    """Put images as the source of that name wants them; returns what `data.root` is then."""
+    """Lay out images for the source of that name; returns the value of `data.root`."""
     files = sorted(images.iterdir())
     if name == "folder":
         return images
@@ -503,8 +503,8 @@ def test_profile_preset_leaves_a_table(fit, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_quickstart_as_the_readme_says_it(tmp_path):
-    """Beats grey where it did not train, in color, within three minutes."""
+def test_quickstart_beats_grey(tmp_path):
+    """On validation images, in color, within three minutes."""
     command = [sys.executable, "-m", "lightning_colorize", "fit", "--run.name", "run"]
     command += ["--config", str(EXPERIMENTS / "quickstart.yaml")]
     command += ["--run.loggers.wandb", "disabled"]

@@ -18,7 +18,7 @@ def conftest(pytestconfig):
         (set(), ["browser"], "skipped"),
     ],
 )
-def test_skips_that_are_required_to_run_fail(conftest, monkeypatch, required, markers, outcome):
+def test_skipped_required_tests_fail(conftest, monkeypatch, required, markers, outcome):
     monkeypatch.setattr(conftest, "REQUIRED", required)
     item = SimpleNamespace(iter_markers=lambda: [SimpleNamespace(name=name) for name in markers])
     report = SimpleNamespace(skipped=True, outcome="skipped", longrepr="no Chromium")
@@ -30,7 +30,7 @@ def test_skips_that_are_required_to_run_fail(conftest, monkeypatch, required, ma
     assert "no Chromium" in report.longrepr
 
 
-def test_a_marker_that_there_is_not_is_refused(conftest, monkeypatch):
+def test_an_unknown_marker_is_refused(conftest, monkeypatch):
     monkeypatch.setattr(conftest, "REQUIRED", {"browzer"})
     config = SimpleNamespace(getini=lambda name: ["browser: needs Chromium"])
     with pytest.raises(pytest.UsageError, match=r"browzer.*browser"):

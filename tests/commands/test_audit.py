@@ -45,7 +45,7 @@ def test_without_findings_is_exit_0(clean, capsys):
 
 
 def test_leaks_are_exit_1_and_resolved_by_the_exclusion_list(leaking, tmp_path, capsys):
-    listed, report = tmp_path / "lists" / "out.txt", tmp_path / "found.json"
+    listed, report = tmp_path / "lists" / "out.txt", tmp_path / "report.json"
     words = ["audit", str(leaking)]
     assert main([*words, "--exclude-to", str(listed), "--json", str(report)]) == 1
     out = capsys.readouterr().out
@@ -67,12 +67,12 @@ def test_leaks_are_exit_1_and_resolved_by_the_exclusion_list(leaking, tmp_path, 
     excluded = ["train/grey.png", "train/0.jpg", "train/1.jpg", "train/two.jpg"]
     assert listed.read_text().splitlines()[1::2] == excluded
 
-    found = json.loads(report.read_text())
-    assert found["images"] == {"train": 7, "val": 4}
-    assert found["leaks"] == 2
-    assert [entry["name"] for entry in found["near_grey"]] == ["train/grey.png"]
-    assert found["near_grey"][0]["chroma"] == pytest.approx(0, abs=0.01)
-    assert found["duplicates"][0] == {
+    content = json.loads(report.read_text())
+    assert content["images"] == {"train": 7, "val": 4}
+    assert content["leaks"] == 2
+    assert [entry["name"] for entry in content["near_grey"]] == ["train/grey.png"]
+    assert content["near_grey"][0]["chroma"] == pytest.approx(0, abs=0.01)
+    assert content["duplicates"][0] == {
         "exact": True,
         "splits": ["train", "val"],
         "images": [
@@ -80,7 +80,7 @@ def test_leaks_are_exit_1_and_resolved_by_the_exclusion_list(leaking, tmp_path, 
             {"name": "train/0.jpg", "split": "train"},
         ],
     }
-    assert [entry["name"] for entry in found["excluded"]] == excluded
+    assert [entry["name"] for entry in content["excluded"]] == excluded
 
     source = tmp_path / "source.yaml"
     source.write_text(
@@ -164,7 +164,7 @@ def test_wrong_use_is_one_line(words, message, tmp_path, monkeypatch, capsys):
 def test_a_leak_across_groups_is_exit_1_and_named(tmp_path, capsys, monkeypatch, clean):
     """A pan: the second image belongs to the first; the third is near the second."""
     angles = {"test/0.jpg": 0.0, "test/1.jpg": 0.6, "train/2.jpg": 1.2, "val/3.jpg": 10.0}
-    folder, report = tmp_path / "photos", tmp_path / "found.json"
+    folder, report = tmp_path / "photos", tmp_path / "report.json"
     for number, name in enumerate(angles):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(clean / "train" / f"{number}.jpg", folder / name)
@@ -185,8 +185,8 @@ def test_a_leak_across_groups_is_exit_1_and_named(tmp_path, capsys, monkeypatch,
     assert main(["audit", str(folder), "--json", str(report)]) == 1
     out = capsys.readouterr().out
     assert "In more than one split: 1 (1 train and test)\n  test/1.jpg ~ train/2.jpg\n" in out
-    found = json.loads(report.read_text())
-    assert found["leaks"] == 1
+    content = json.loads(report.read_text())
+    assert content["leaks"] == 1
     pair = [{"name": "test/1.jpg", "split": "test"}, {"name": "train/2.jpg", "split": "train"}]
-    assert found["leaks_across_groups"] == [pair]
-    assert len(found["excluded"]) == 1
+    assert content["leaks_across_groups"] == [pair]
+    assert len(content["excluded"]) == 1

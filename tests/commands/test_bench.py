@@ -25,7 +25,7 @@ def photographs(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_stage_is_measured_and_one_line_says_what_limits(photographs, tmp_path, capsys):
+def test_every_stage_is_measured_and_the_slowest_is_named(photographs, tmp_path, capsys):
     path = tmp_path / "bench.json"
     words = ("--data", photographs, "--size", 32, "--batch-size", 4, "--seconds", 0.05)
     assert _bench(*words, "--workers", 1, 0, "--device", "cpu", "--json", path) == 0
@@ -49,7 +49,7 @@ def test_every_stage_is_measured_and_one_line_says_what_limits(photographs, tmp_
         assert len(rates) == 5
         assert stage["images_per_second"]["median"] == pytest.approx(np.median(rates))
         assert f" {np.median(rates):.0f} " in line
-    # No part of the way is slower than the whole way, but for noise.
+    # No stage is slower than all together, except for noise.
     assert stages[-1]["images_per_second"]["low"] < 1.5 * max(
         s["images_per_second"]["high"] for s in stages if s["stage"] == "step"
     )
@@ -58,7 +58,7 @@ def test_every_stage_is_measured_and_one_line_says_what_limits(photographs, tmp_
     assert "--batch-size 4 --workers 1 0 --seconds 0.05" in report["command"]
 
 
-def test_without_a_folder_it_makes_images_and_says_so(capsys, monkeypatch):
+def test_images_are_generated_without_a_folder(capsys, monkeypatch):
     monkeypatch.setattr(bench, "_COUNT", 4)
     assert _bench("--size", 32, "--batch-size", 2, "--seconds", 0.01, "--workers", 0) == 0
     assert capsys.readouterr().out.startswith("4 JPEGs of 500 x 375, made from scikit-image's")
@@ -96,7 +96,7 @@ def test_workers_are_tried_up_to_the_cores(monkeypatch, cores, expected):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--size", "0"], "--size 0: it must be above 0"),
         (["--batch-size", "-1"], "--batch-size -1"),
@@ -107,8 +107,8 @@ def test_workers_are_tried_up_to_the_cores(monkeypatch, cores, expected):
         (["--data", "nowhere", "--json", "."], "--json . is a folder"),
     ],
 )
-def test_wrong_use_is_one_line(words, said):
-    with pytest.raises(UsageError, match=said) as error:
+def test_wrong_use_is_one_line(words, message):
+    with pytest.raises(UsageError, match=message) as error:
         _bench(*words)
     assert "\n" not in str(error.value)
 

@@ -58,7 +58,7 @@ def test_one_image_to_one_file(command, finished_run, images, tmp_path):
     assert [path.name for path in target.parent.iterdir()] == ["colorized.webp"]
 
 
-def test_broken_images_are_named_and_the_rest_is_done(
+def test_broken_images_are_reported_and_the_rest_is_colorized(
     command, finished_run, images, tmp_path, capsys
 ):
     for number in range(7):
@@ -72,7 +72,7 @@ def test_broken_images_are_named_and_the_rest_is_done(
     assert f"not colorized: {images / 'broken0.jpg'}: not an image" in output.err
     assert "... and 2 more" in output.err
     assert [line["status"] for line in _lines(out)].count("failed") == 7
-    # Exit 2 is for what is found wrong before any work.
+    # Exit 2 is reserved for errors found before any work.
     target = tmp_path / "a.png"
     assert command("colorize", images / "broken0.jpg", target, "--checkpoint", finished_run) == 1
     assert not target.exists()

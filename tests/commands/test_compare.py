@@ -36,7 +36,7 @@ def other_run(finished_run, tmp_path):
 
 @pytest.fixture
 def colored_elsewhere(photo_folder, tmp_path):
-    """The test images without color, as somebody else's PNG files."""
+    """The test images without color, as PNG files from elsewhere."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     for file in (photo_folder / "test").iterdir():
@@ -44,7 +44,7 @@ def colored_elsewhere(photo_folder, tmp_path):
     return folder
 
 
-def test_the_numbers_are_those_of_evaluate(command, compare, finished_run, tmp_path, capsys):
+def test_numbers_match_evaluate(command, compare, finished_run, tmp_path, capsys):
     code, numbers, out = compare(f"net={finished_run}")
     assert code == 0
     path = tmp_path / "evaluate.json"
@@ -60,13 +60,13 @@ def test_the_numbers_are_those_of_evaluate(command, compare, finished_run, tmp_p
     assert np.mean(psnr) == pytest.approx(expected["model"]["psnr"], rel=1e-4)
 
 
-def test_a_run_against_itself_differs_by_nothing(compare, finished_run, recwarn):
+def test_a_run_does_not_differ_from_itself(compare, finished_run, recwarn):
     code, numbers, out = compare(f"a={finished_run}", f"b={finished_run}/checkpoints/best.ckpt")
     assert code == 0
     for row in ("a", "b"):
         assert set(numbers["differences"][row]) == METRICS
-        for of in numbers["differences"][row].values():
-            assert of == {"value": 0, "low": 0, "high": 0}
+        for difference in numbers["differences"][row].values():
+            assert difference == {"value": 0, "low": 0, "high": 0}
     assert set(numbers["disagreement"].values()) == {0}
     assert numbers["seeds"] == []
     assert not [str(w.message) for w in recwarn if "scipy" in str(w.filename)]
@@ -75,8 +75,8 @@ def test_a_run_against_itself_differs_by_nothing(compare, finished_run, recwarn)
     assert 'id="differ"' not in html
 
 
-def test_beside_images_colored_elsewhere(compare, finished_run, colored_elsewhere):
-    # Grey images in the place of somebody's: they are as good as the baseline without color.
+def test_comparison_with_images_colored_elsewhere(compare, finished_run, colored_elsewhere):
+    # Grey images score like the grey baseline.
     code, numbers, out = compare(f"theirs={colored_elsewhere}", f"net={finished_run}")
     assert code == 0
     assert numbers["metrics"]["theirs"]["colorfulness"] == pytest.approx(0, abs=0.05)
@@ -101,21 +101,21 @@ def test_the_truth_itself_is_perfect(compare, command):
     assert list(numbers["metrics"]) == ["truth itself", "grey"]
 
 
-def test_only_images_that_all_have_are_compared(compare, finished_run, colored_elsewhere, capsys):
-    gone = sorted(colored_elsewhere.iterdir())[1]
-    gone.unlink()
+def test_only_common_images_are_compared(compare, finished_run, colored_elsewhere, capsys):
+    removed = sorted(colored_elsewhere.iterdir())[1]
+    removed.unlink()
     code, numbers, out = compare(f"net={finished_run}", f"theirs={colored_elsewhere}")
     assert code == 0
     assert numbers["images"] == 2
     assert [name.partition(".")[0] for name in numbers["missing"]["theirs"]] == [
-        f"test/{gone.stem}"
+        f"test/{removed.stem}"
     ]
-    for said in (capsys.readouterr().err, (out / "index.html").read_text()):
-        assert f"theirs has no image for 1 of them (first: test/{gone.stem}" in said
-        assert "2 images are compared" in said
+    for text in (capsys.readouterr().err, (out / "index.html").read_text()):
+        assert f"theirs has no image for 1 of them (first: test/{removed.stem}" in text
+        assert "2 images are compared" in text
 
 
-def test_what_cannot_be_read_is_left_out_for_all(compare, finished_run, colored_elsewhere, capsys):
+def test_unreadable_images_are_left_out(compare, finished_run, colored_elsewhere, capsys):
     broken = sorted(colored_elsewhere.iterdir())[0]
     broken.write_bytes(b"no image")
     code, numbers, _ = compare(f"net={finished_run}", f"theirs={colored_elsewhere}")
@@ -132,13 +132,13 @@ def test_runs_of_several_seeds_are_one_row_with_a_spread(compare, finished_run, 
     (group,) = numbers["seeds"]
     assert group["systems"] == ["a", "b"]
     assert group["seeds"][1] == "1234"
-    # The same weights under another seed: the mean is that of both, and nothing is spread.
+    # The same weights under another seed: equal means and no spread.
     psnr = numbers["metrics"]["a"]["psnr"]
     assert group["metrics"]["psnr"] == {"mean": pytest.approx(psnr), "spread": pytest.approx(0)}
     assert 'id="seeds"' in (out / "index.html").read_text()
 
 
-def test_what_differs_in_configuration_is_on_the_page(compare, finished_run, other_run):
+def test_differences_in_configuration_are_on_the_page(compare, finished_run, other_run):
     config = other_run / "config.yaml"
     config.write_text(config.read_text().replace("losses.L1", "losses.MSE"))
     _, numbers, out = compare(f"a={finished_run}", f"b={other_run}")
@@ -148,15 +148,15 @@ def test_what_differs_in_configuration_is_on_the_page(compare, finished_run, oth
     assert "lightning_colorize.losses.MSE" in html
 
 
-def test_a_broken_configuration_is_named_and_no_obstacle(compare, finished_run, other_run, capsys):
+def test_a_broken_configuration_is_a_warning(compare, finished_run, other_run, capsys):
     (other_run / "config.yaml").write_text("[")
     code, numbers, out = compare(f"a={finished_run}", f"b={other_run}")
     assert code == 0
     assert numbers["metrics"]["b"]["psnr"] == numbers["metrics"]["a"]["psnr"]
-    said = (
+    message = (
         f"{other_run / 'config.yaml'} is not YAML: the training data and settings of b are unknown"
     )
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert "settings of b are unknown" in (out / "index.html").read_text()
 
 
@@ -170,12 +170,12 @@ def test_a_system_that_diverged_is_named(compare, finished_run, other_run, capsy
     code, numbers, out = compare(f"diverged={other_run}", f"net={finished_run}")
     assert code == 0
     assert numbers["metrics"]["diverged"]["psnr"] is None
-    said = "diverged predicted colors that are not finite (NaN) for 3 of 3 images"
-    assert said in capsys.readouterr().err
-    assert said in (out / "index.html").read_text()
+    message = "diverged predicted colors that are not finite (NaN) for 3 of 3 images"
+    assert message in capsys.readouterr().err
+    assert message in (out / "index.html").read_text()
 
 
-def test_training_images_among_them_are_said(compare, finished_run, command, capsys):
+def test_training_images_are_reported(compare, finished_run, command, capsys):
     _, numbers, _ = compare(f"net={finished_run}", data=command.photos / "train")
     assert numbers["trained_on"] == {"net": 12}
     assert "trained on some of these 12 images: net on 12" in capsys.readouterr().err
@@ -227,7 +227,7 @@ def _study(html):
     return json.loads(re.search(r'id="study">(.*?)</script>', html, re.DOTALL).group(1))
 
 
-def test_a_study_does_not_give_itself_away(compare, finished_run, colored_elsewhere):
+def test_files_of_a_study_do_not_reveal_their_system(compare, finished_run, colored_elsewhere):
     words = (f"net={finished_run}", f"theirs={colored_elsewhere}", "--study")
     code, _, out = compare(*words)
     assert code == 0
@@ -241,7 +241,7 @@ def test_a_study_does_not_give_itself_away(compare, finished_run, colored_elsewh
         shown = [image["truth"], image["broken"], *image["systems"]]
         files += shown
         images = [Image.open(out / file) for file in shown]
-        # Neither name nor form tells which is which.
+        # Neither name nor format reveals the system.
         assert len({(i.size, i.format, str(i.quantization), str(i.info)) for i in images}) == 1
         assert len(set(shown)) == 4
     assert all(re.fullmatch(r"study/[0-9a-f]{24}\.jpg", file) for file in files)
@@ -254,7 +254,7 @@ def test_a_study_does_not_give_itself_away(compare, finished_run, colored_elsewh
     assert 'href="study.html"' in (out / "index.html").read_text()
 
 
-def test_a_study_of_the_true_images_shows_them(compare, finished_run, photo_folder):
+def test_a_study_shows_the_true_images(compare, finished_run, photo_folder):
     _, _, out = compare(f"net={finished_run}", "--study")
     image = _study((out / "study.html").read_text())["images"][0]
     truth = np.asarray(Image.open(photo_folder / image["name"]).convert("RGB"), dtype=float)
@@ -267,7 +267,7 @@ def test_a_study_of_the_true_images_shows_them(compare, finished_run, photo_fold
     assert np.abs(colored @ grey - truth @ grey).mean() < 8
 
 
-def test_a_study_asks_about_no_photograph_in_grey(compare, finished_run, photo_folder, tmp_path):
+def test_a_study_leaves_out_grey_photographs(compare, finished_run, photo_folder, tmp_path):
     photos = tmp_path / "photos"
     shutil.copytree(photo_folder / "test", photos)
     first = sorted(photos.iterdir())[0]
@@ -279,7 +279,7 @@ def test_a_study_asks_about_no_photograph_in_grey(compare, finished_run, photo_f
     assert "grey.png" not in names
 
 
-def test_a_study_without_truth_asks_what_looks_better(compare, finished_run, colored_elsewhere):
+def test_a_study_without_truth_asks_only_for_preference(compare, finished_run, colored_elsewhere):
     words = (f"a={finished_run}", f"b={finished_run}", "--study")
     _, _, out = compare(*words, data=colored_elsewhere)
     study = _study((out / "study.html").read_text())
@@ -310,10 +310,10 @@ def test_wrong_use_is_one_line(
 ):
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
-    places = {"RUN": finished_run, "PHOTOS": photo_folder}
-    places |= {"FILE": tmp_path / "file", "EMPTY": tmp_path / "empty"}
-    for name, place in places.items():
-        words = [word.replace(name, str(place)) for word in words]
+    paths = {"RUN": finished_run, "PHOTOS": photo_folder}
+    paths |= {"FILE": tmp_path / "file", "EMPTY": tmp_path / "empty"}
+    for name, path in paths.items():
+        words = [word.replace(name, str(path)) for word in words]
     defaults = ["--data", photo_folder, "--out", tmp_path / "page"]
     assert command("compare", *defaults, *words) == 2
     output = capsys.readouterr()

@@ -99,8 +99,8 @@ def _study(folder, url=None):
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
 def test_serves_a_study_until_interrupted(tmp_path, kind):
     url = f"sqlite:///{tmp_path}/study.db" if kind == "sqlite" else None
-    place = _study(tmp_path, url)
-    with _dashboard("--study", place, "--port", 0) as process:
+    study = _study(tmp_path, url)
+    with _dashboard("--study", study, "--port", 0) as process:
         line = process.stdout.readline()
         url = re.search(r"optuna-dashboard on \S+: (http://127\.0\.0\.1:\d+/)dashboard/(\S+)", line)
         assert url is not None
@@ -114,10 +114,10 @@ def test_serves_a_study_until_interrupted(tmp_path, kind):
 def test_a_study_that_cannot_be_shown(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="does not exist"):
         dashboard.run(_parse("--study", tmp_path / "nowhere"))
-    place = _study(tmp_path)
+    study = _study(tmp_path)
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
     with pytest.raises(UsageError, match=r"needs optuna-dashboard: pip install '\.\[cluster\]'"):
-        dashboard.run(_parse("--study", place))
+        dashboard.run(_parse("--study", study))
 
 
 def test_a_password_is_not_shown(tmp_path, monkeypatch, capsys):
@@ -130,6 +130,6 @@ def test_a_password_is_not_shown(tmp_path, monkeypatch, capsys):
     fake = SimpleNamespace(wsgi=lambda storage: None)
     monkeypatch.setitem(sys.modules, "optuna_dashboard", fake)
     dashboard._serve_study(secret, 0)
-    said = capsys.readouterr().out
-    assert said.startswith(f"optuna-dashboard on {shown}: http://127.0.0.1:")
-    assert "secret" not in said
+    output = capsys.readouterr().out
+    assert output.startswith(f"optuna-dashboard on {shown}: http://127.0.0.1:")
+    assert "secret" not in output

@@ -17,9 +17,7 @@ def _evaluate(command, tmp_path, *words):
     return code, json.loads(path.read_text())
 
 
-def test_the_numbers_are_those_of_the_end_of_training(
-    command, finished_run, photo_folder, tmp_path, capsys
-):
+def test_numbers_match_the_end_of_training(command, finished_run, photo_folder, tmp_path, capsys):
     code, numbers = _evaluate(command, tmp_path, finished_run, "--data", photo_folder)
     assert code == 0
     result = json.loads((finished_run / "result.json").read_text())
@@ -70,7 +68,7 @@ def test_metrics_of_a_diverged_network_are_null(command, finished_run, photo_fol
     assert numbers["metrics"]["grey"]["psnr"] is not None
 
 
-def test_a_plain_folder_is_evaluated_whole_or_by_fit_s_splits(
+def test_a_plain_folder_is_evaluated_whole_or_by_the_splits_of_fit(
     command, finished_run, photo_folder, tmp_path
 ):
     for words, split, images in [
@@ -110,7 +108,7 @@ def test_groups_are_sub_folders_and_add_up(command, finished_run, photo_folder, 
     assert all(title in shown for title in (". (1)", "cats (5)", "dogs (7)", "all"))
 
 
-def test_categories_lie_below_the_folders_of_splits(command, finished_run, photo_folder, tmp_path):
+def test_categories_are_sub_folders_of_splits(command, finished_run, photo_folder, tmp_path):
     data = tmp_path / "data"
     for split in ("train", "val", "test"):
         for category in ("a", "b"):
@@ -122,7 +120,7 @@ def test_categories_lie_below_the_folders_of_splits(command, finished_run, photo
     assert {name: g["images"] for name, g in numbers["groups"].items()} == {"a": 9, "b": 9}
 
 
-def test_broken_images_are_left_out_and_said(
+def test_broken_images_are_left_out_and_reported(
     command, finished_run, photo_folder, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -132,9 +130,9 @@ def test_broken_images_are_left_out_and_said(
     code, numbers = _evaluate(command, tmp_path, finished_run, "--data", data)
     assert code == 1
     assert (numbers["images"], numbers["unreadable"]) == (3, 1)
-    said = capsys.readouterr()
-    assert "1 broken" in said.err
-    assert said.out.endswith("; 1 could not be read\n")
+    output = capsys.readouterr()
+    assert "1 broken" in output.err
+    assert output.out.endswith("; 1 could not be read\n")
     for file in data.iterdir():
         file.write_bytes(b"no image")
     assert command("evaluate", finished_run, "--data", data) == 2
@@ -156,8 +154,8 @@ def run_on(finished_run, tmp_path):
     return change
 
 
-def test_the_split_is_that_of_the_run_and_so_are_the_numbers(command, photo_folder, tmp_path):
-    """By counts, which fit's default division by shares knows nothing of."""
+def test_split_and_numbers_match_the_run(command, photo_folder, tmp_path):
+    """Splits given as counts, unlike the default shares of fit."""
     folder = photo_folder / "train"
     source = (
         "--data.source",
@@ -176,7 +174,7 @@ def test_the_split_is_that_of_the_run_and_so_are_the_numbers(command, photo_fold
 _SOURCES = "lightning_colorize.data.sources"
 
 
-def test_a_manifest_and_a_mixture_split_as_they_did(command, photo_folder, run_on, tmp_path):
+def test_manifests_and_mixtures_keep_their_splits(command, photo_folder, run_on, tmp_path):
     listed = tmp_path / "list.csv"
     files = sorted(photo_folder.glob("train/*"))[:5]
     rows = [f"{file},{'train' if i < 3 else 'test'}" for i, file in enumerate(files)]
@@ -201,10 +199,8 @@ def test_a_manifest_and_a_mixture_split_as_they_did(command, photo_folder, run_o
     assert counts == {"faces": 4, "hills": 1}
 
 
-def test_images_that_were_trained_on_are_counted(
-    command, finished_run, photo_folder, run_on, capsys
-):
-    def says(*words):
+def test_training_images_are_counted(command, finished_run, photo_folder, run_on, capsys):
+    def warning(*words):
         assert command("evaluate", *words) == 0
         return capsys.readouterr().err
 
@@ -218,10 +214,10 @@ def test_images_that_were_trained_on_are_counted(
         # The training images are elsewhere now, or on another machine.
         (run_on("/nowhere"), photo_folder, "all", ""),
     ]:
-        assert says(run, "--data", data, "--split", split) == remark
+        assert warning(run, "--data", data, "--split", split) == remark
 
 
-def test_a_checkpoint_by_itself_does_not_say_what_it_was_trained_on(
+def test_a_lone_checkpoint_warns_of_possible_training_images(
     command, finished_run, photo_folder, tmp_path, capsys
 ):
     alone = shutil.copy(finished_run / "checkpoints/best.ckpt", tmp_path / "best.ckpt")
@@ -236,7 +232,7 @@ def test_a_checkpoint_by_itself_does_not_say_what_it_was_trained_on(
     assert capsys.readouterr().err == ""
 
 
-def test_a_configuration_imports_no_class_of_others(command, photo_folder, run_on, capsys):
+def test_a_configuration_imports_no_foreign_class(command, photo_folder, run_on, capsys):
     run = run_on(photo_folder, {"class_path": "os.system", "init_args": {"command": "false"}})
     assert command("evaluate", run, "--data", photo_folder) == 2
     err = capsys.readouterr().err
@@ -246,8 +242,7 @@ def test_a_configuration_imports_no_class_of_others(command, photo_folder, run_o
     assert command("evaluate", run, "--data", photo_folder / "test") == 0
 
 
-def test_where_no_file_can_be_written_nothing_is_measured(command, tmp_path, capsys):
-    # Nor is the checkpoint looked for.
+def test_an_unwritable_json_file_is_refused_first(command, tmp_path, capsys):
     assert command("evaluate", "nowhere", "--data", tmp_path, "--json", tmp_path) == 2
     assert capsys.readouterr().err == (
         f"lightning-colorize: --json {tmp_path} is a folder; give a file\n"
@@ -275,8 +270,8 @@ def test_wrong_use_is_one_line(
         shutil.copytree(photo_folder / split, parts / split)
     (tmp_path / "one").mkdir()
     shutil.copy(photo_folder / "test/030.png", tmp_path / "one")
-    places = {"RUN": finished_run, "PHOTOS": photo_folder, "PARTS": parts, "ONE": tmp_path / "one"}
-    assert command("evaluate", *[places.get(word, word) for word in words]) == 2
+    paths = {"RUN": finished_run, "PHOTOS": photo_folder, "PARTS": parts, "ONE": tmp_path / "one"}
+    assert command("evaluate", *[paths.get(word, word) for word in words]) == 2
     output = capsys.readouterr()
     assert output.err.startswith("lightning-colorize: ")
     assert output.err.count("\n") == 1

@@ -34,7 +34,7 @@ def _files(folder):
     }
 
 
-def test_copies_everything_and_says_what_next(packaged, tmp_path, capsys):
+def test_copies_everything_and_prints_the_next_commands(packaged, tmp_path, capsys):
     assert _init(tmp_path / "mine") == 0
     assert _files(tmp_path / "mine") == _files(packaged)
     out = capsys.readouterr().out
@@ -42,14 +42,14 @@ def test_copies_everything_and_says_what_next(packaged, tmp_path, capsys):
     assert "fit --config experiments/quickstart.yaml" in out
 
 
-def test_a_second_time_is_fine_as_long_as_nothing_was_changed(packaged, tmp_path):
+def test_unchanged_files_may_be_copied_again(packaged, tmp_path):
     assert _init(tmp_path / "mine") == 0
     (tmp_path / "mine" / "sweeps" / "own.yaml").write_text("d: 4\n")
     assert _init(tmp_path / "mine") == 0
     assert _files(tmp_path / "mine") == _files(packaged) | {"sweeps/own.yaml": "d: 4\n"}
 
 
-def test_nothing_is_overwritten_in_silence(packaged, tmp_path, capsys):
+def test_changed_files_are_not_overwritten(packaged, tmp_path, capsys):
     changed = tmp_path / "mine" / "experiments" / "base.yaml"
     changed.parent.mkdir(parents=True)
     changed.write_text("a: mine\n")
@@ -61,7 +61,7 @@ def test_nothing_is_overwritten_in_silence(packaged, tmp_path, capsys):
     assert f"replaced {changed}\n" in capsys.readouterr().out
 
 
-def test_a_file_in_the_way_is_wrong_use(packaged, tmp_path):
+def test_a_file_instead_of_a_folder_is_wrong_use(packaged, tmp_path):
     (tmp_path / "mine").write_text("")
     with pytest.raises(UsageError, match="is a file"):
         _init(tmp_path / "mine")
@@ -79,9 +79,9 @@ def test_the_real_folders_are_found():
         bundled("nonsense")
 
 
-def test_an_installed_wheel_has_them_inside(tmp_path, monkeypatch):
+def test_an_installed_wheel_contains_the_folders(tmp_path, monkeypatch):
     inside = tmp_path / "package" / "_bundled" / "sweeps"
     inside.mkdir(parents=True)
-    (tmp_path / "sweeps").mkdir()  # of something else that is installed beside it
+    (tmp_path / "sweeps").mkdir()  # of another installed package
     monkeypatch.setattr("lightning_colorize.common.bundled._PACKAGE", tmp_path / "package")
     assert bundled("sweeps") == inside

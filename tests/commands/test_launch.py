@@ -29,7 +29,7 @@ echo "Submitted batch job 42"
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """The folder of a stub of sbatch, which keeps what it is given."""
+    """The folder of a stub of sbatch, which saves the submitted script."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, text in {"sbatch": SBATCH.format(folder=folder), "sinfo": "#!/bin/sh\n"}.items():
@@ -41,7 +41,7 @@ def slurm(tmp_path, monkeypatch):
 
 @pytest.fixture
 def words(command):
-    """Return the words after `fit` for a run of this name, but those that launch sets."""
+    """Return the words after `fit` for a run of this name, except those that launch sets."""
 
     def words(name, *more):
         all_words = command.words(name, *more)
@@ -53,10 +53,10 @@ def words(command):
 
 def test_the_batch_script(command, words, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "no Slurm here"))
-    asked = ["--nodes", 2, "--gpus", 4, "--time", "1-02:00:01", "--cpus", 8, "--mem", "64G"]
-    asked += ["--partition", "gpu", "--sbatch", "constraint=a100", "--notice", 300, "--dry-run"]
+    resources = ["--nodes", 2, "--gpus", 4, "--time", "1-02:00:01", "--cpus", 8, "--mem", "64G"]
+    resources += ["--partition", "gpu", "--sbatch", "constraint=a100", "--notice", 300, "--dry-run"]
     more = ["--data.crop_scale", "null", "--run.loggers.project", "a b"]
-    assert command("launch", *asked, *words("mine", *more)) == 0
+    assert command("launch", *resources, *words("mine", *more)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "#!/bin/bash"
     options = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
@@ -71,7 +71,7 @@ def test_the_batch_script(command, words, capsys, monkeypatch, tmp_path):
     program = [sys.executable, "-m", "lightning_colorize", "fit"]
     called = shlex.split(srun)
     at = called.index(sys.executable)
-    # One that leaves does not end those that still write; and a step forgets the cores of its job.
+    # An ended task does not kill those still writing; a step does not inherit its job's cores.
     assert called[1:at] == ["--kill-on-bad-exit=0", "--wait=300", "--cpus-per-task=8"]
     assert called[at : at + 4] == program
     assert called[at + 4 :] == [
@@ -84,8 +84,8 @@ def test_the_batch_script(command, words, capsys, monkeypatch, tmp_path):
     assert not command.root.exists()
 
 
-def test_a_job_is_submitted_and_said(command, words, slurm, capsys):
-    # Without a name, it is given one that its next start has too.
+def test_a_job_is_submitted_and_reported(command, words, slurm, capsys):
+    # A run without a name gets one, which its restarts share.
     unnamed = words("x")
     del unnamed[unnamed.index("--run.name") : unnamed.index("--run.name") + 2]
     assert command("launch", "--gpus", 0, "--time", 240, *unnamed) == 0
@@ -103,7 +103,7 @@ def test_a_job_is_submitted_and_said(command, words, slurm, capsys):
     assert (slurm / "export").read_text() == "ALL\n"
 
 
-def test_what_slurm_refuses_leaves_nothing(command, words, slurm, capfd):
+def test_a_refused_job_leaves_no_files(command, words, slurm, capfd):
     (slurm / "refuse").touch()
     assert command("launch", "--time", 240, *words("refused")) == 2
     assert capfd.readouterr().err == "lightning-colorize: Slurm refuses the job: Not today\n"
@@ -111,7 +111,7 @@ def test_what_slurm_refuses_leaves_nothing(command, words, slurm, capfd):
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("options", "message"),
     [
         ([], "--time LIMIT is needed"),
         (["--time", "4h"], "--time 4h is no time"),
@@ -126,15 +126,15 @@ def test_what_slurm_refuses_leaves_nothing(command, words, slurm, capfd):
         ),
     ],
 )
-def test_numbers_that_cannot_be(command, words, slurm, capsys, asked, says):
-    assert command("launch", *asked, *words("wrong")) == 2
+def test_invalid_options_are_one_line(command, words, slurm, capsys, options, message):
+    assert command("launch", *options, *words("wrong")) == 2
     err = capsys.readouterr().err
-    assert says in err
+    assert message in err
     assert err.count("\n") == 1
     assert not (slurm / "submitted").exists()
 
 
-def test_words_are_checked_before_anything_is_submitted(command, words, slurm, capsys):
+def test_arguments_are_checked_before_submission(command, words, slurm, capsys):
     assert command("launch", "--time", 240, *words("wrong", "--data.sise", 64)) == 2
     assert "did you mean data.size?" in capsys.readouterr().err
     assert command("launch", "--time", 240, *words("wrong", "--data.root", "/nowhere")) == 2
@@ -143,15 +143,15 @@ def test_words_are_checked_before_anything_is_submitted(command, words, slurm, c
     assert not (slurm / "submitted").exists()
 
 
-def test_what_has_begun_is_looked_at_first(command, words, slurm, capsys):
+def test_an_existing_run_is_checked_before_submission(command, words, slurm, capsys):
     quick = ("--trainer.max_epochs", 1, "--run.grid_images", 0)
-    # As a job of it would have left the run.
-    asked = ("--trainer.num_nodes", 1, "--trainer.devices", 1, "--trainer.accelerator", "cpu")
-    run = command.fit("begun", *quick, *asked)
+    # The settings that a job saves.
+    sizes = ("--trainer.num_nodes", 1, "--trainer.devices", 1, "--trainer.accelerator", "cpu")
+    run = command.fit("existing", *quick, *sizes)
     on_cpu = ("launch", "--gpus", 0, "--time", 240)
-    assert command(*on_cpu, *words("begun", *quick)) == 0
+    assert command(*on_cpu, *words("existing", *quick)) == 0
     assert f"nothing to do: {run} is finished" in capsys.readouterr().out
-    assert command(*on_cpu, *words("begun", *quick, "--data.size", 48)) == 2
+    assert command(*on_cpu, *words("existing", *quick, "--data.size", 48)) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "--data.size 48 (the run has 32)" in err
@@ -170,7 +170,7 @@ def test_without_slurm_or_submitit(command, words, capsys, monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_the_scripts_to_copy_are_what_launch_submits(parser, script):
+def test_example_scripts_match_launch(parser, script):
     text = script.read_text()
     options = dict(re.findall(r"^#SBATCH --([\w-]+)(?:=([^ \n]+))?", text, re.MULTILINE))
     assert options["ntasks-per-node"] == options["gpus-per-node"]
@@ -179,12 +179,12 @@ def test_the_scripts_to_copy_are_what_launch_submits(parser, script):
     command = re.search(r"^srun .*?(?=\ncode=)", text, re.MULTILINE | re.DOTALL)[0]
     called = shlex.split(command.replace("\\\n", " "))
     at = called.index("lightning-colorize")
-    # The same around it, word for word.
+    # The lines around the command are identical.
     flags = [flag for flag in called[1:at] if not flag.startswith("--cpus-per-task")]
     ours = step(["X"], None)
     assert shlex.split(ours.splitlines()[0]) == ["srun", *flags, "X"]
     assert text.endswith(ours.partition("\n")[2] + "\n")
-    # Its own words are fit's; the sizes are those of the job.
+    # The arguments are those of fit, with the sizes of the job.
     assert called[at + 1] == "fit"
     sizes = {"$SLURM_NNODES": options["nodes"], "$SLURM_NTASKS_PER_NODE": options["gpus-per-node"]}
     words = [sizes.get(word, word) for word in called[at + 2 :] if word != "$@"]

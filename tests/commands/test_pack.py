@@ -44,7 +44,7 @@ def test_options_reach_the_pack(photos, tmp_path):
     low, high = tmp_path / "low", tmp_path / "high"
     assert run(photos, low, "--quality", 5, "--workers", 1) == 0
     assert run(photos, high, "--quality", 100, "--workers", 1) == 0
-    lengths = [(place / "train" / "chunk-0-0.bin").stat().st_size for place in (low, high)]
+    lengths = [(folder / "train" / "chunk-0-0.bin").stat().st_size for folder in (low, high)]
     assert lengths[0] < lengths[1] / 2
 
 
@@ -52,16 +52,16 @@ def test_broken_images_are_exit_1_until_they_are_repaired(photos, tmp_path, caps
     readable = (photos / "train" / "000.png").read_bytes()
     (photos / "train" / "000.png").write_bytes(b"x")
     assert run(photos, tmp_path / "shards", "--workers", 1) == 1
-    said = capsys.readouterr()
-    assert "3 train, 2 val images" in said.out
-    assert f"1 broken image left out, listed in {tmp_path}/shards/broken.txt" in said.err
+    output = capsys.readouterr()
+    assert "3 train, 2 val images" in output.out
+    assert f"1 broken image left out, listed in {tmp_path}/shards/broken.txt" in output.err
     assert run(photos, tmp_path / "shards", "--workers", 1) == 1
     assert "2 of them reused" in capsys.readouterr().out
     (photos / "train" / "000.png").write_bytes(readable)
     assert run(photos, tmp_path / "shards", "--workers", 1) == 0
-    said = capsys.readouterr()
-    assert "4 train, 2 val images in 2 shards" in said.out
-    assert "MB, 1 of them reused)" in said.out
+    output = capsys.readouterr()
+    assert "4 train, 2 val images in 2 shards" in output.out
+    assert "MB, 1 of them reused)" in output.out
     assert not (tmp_path / "shards" / "broken.txt").exists()
 
 
@@ -87,9 +87,9 @@ def test_a_folder_without_images_is_wrong_use(tmp_path, capsys):
     assert "is empty: put images into it" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_take_shards_is_refused(photos, tmp_path, capsys):
+def test_unusable_target_folders_are_refused(photos, tmp_path, capsys):
     (tmp_path / "file").touch()
-    for target, says in (
+    for target, message in (
         (tmp_path / "file" / "shards", "cannot be created: Not a directory"),
         (tmp_path / "file", "cannot be created: File exists"),
         (photos / "shards", f"lies in {photos}: name a folder outside of it"),
@@ -97,6 +97,6 @@ def test_a_folder_that_cannot_take_shards_is_refused(photos, tmp_path, capsys):
     ):
         assert run(photos, target, "--workers", 1) == 2
         err = capsys.readouterr().err
-        assert says in err
+        assert message in err
         assert err.count("\n") == 1
     assert not (photos / "shards").exists()

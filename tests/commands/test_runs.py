@@ -49,7 +49,7 @@ def _rows(capsys):
     return [line.split() for line in lines]
 
 
-def test_the_best_run_stands_first_and_the_unfinished_says_so(tmp_path, capsys):
+def test_the_best_run_is_first_and_unfinished_runs_are_marked(tmp_path, capsys):
     _make(tmp_path, "a", "good", 23.25)
     nothing = {"val/psnr": None, "val/ciede2000": 20.5}
     _make(tmp_path, "a", "diverged", 0.0, status="failed", metrics=nothing)
@@ -71,7 +71,7 @@ def test_the_best_run_stands_first_and_the_unfinished_says_so(tmp_path, capsys):
     assert (diverged["value"], diverged["metrics"]) == (None, {"val/ciede2000": 20.5})
 
 
-def test_a_metric_for_which_less_is_better_is_sorted_the_other_way(tmp_path, capsys):
+def test_a_minimized_metric_is_sorted_in_ascending_order(tmp_path, capsys):
     for name, psnr in (("x", 22.0), ("z", 24.0), ("y", 23.0)):
         _make(tmp_path, "a", name, psnr)
     assert _list("--root", tmp_path, "--sort", "ciede2000") == 0
@@ -84,7 +84,7 @@ def test_a_metric_for_which_less_is_better_is_sorted_the_other_way(tmp_path, cap
     ]
 
 
-def test_what_differs_is_shown_but_names_paths_and_seeds_are_not(tmp_path, capsys):
+def test_different_settings_are_shown_except_names_paths_and_seeds(tmp_path, capsys):
     _make(tmp_path, "a", "one", 24.0, lr=0.001, encoder="ResNet", seed=1)
     _make(tmp_path, "a", "two", 23.0, lr=0.01, encoder="VGG16", seed=2)
     _make(tmp_path, "a", "three", 22.0, lr=0.1, encoder="VGG16", seed=3)
@@ -103,7 +103,7 @@ def test_what_differs_is_shown_but_names_paths_and_seeds_are_not(tmp_path, capsy
     }
 
 
-def test_equal_last_parts_are_told_apart(tmp_path, capsys):
+def test_equal_setting_names_are_qualified(tmp_path, capsys):
     for i in range(2):
         folder = tmp_path / "a" / str(i)
         folder.mkdir(parents=True)
@@ -173,7 +173,7 @@ def test_only_one_experiment(tmp_path, capsys):
     assert [row[0] for row in _rows(capsys)] == ["run", "a/one"]
 
 
-def test_two_hundred_runs_take_no_time(tmp_path, capsys):
+def test_listing_two_hundred_runs_is_fast(tmp_path, capsys):
     for i in range(200):
         folder = _make(tmp_path, f"e{i % 3}", f"run{i}", 20 + i / 100, lr=i % 7)
         with (folder / "config.yaml").open("a") as file:

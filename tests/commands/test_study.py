@@ -53,7 +53,7 @@ def test_rates_are_printed_and_written(command, tmp_path, capsys):
     assert numbers["categories"]["dogs"]["fooling"] == {}
 
 
-def test_nobody_left_is_said(command, tmp_path, capsys):
+def test_no_attentive_participant_is_exit_1(command, tmp_path, capsys):
     file = _answers(tmp_path / "a.json", "p1", "gan", passed=0)
     assert command("study", "score", file) == 1
     assert capsys.readouterr().out == "0 participants, 0 answers\n"

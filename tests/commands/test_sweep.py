@@ -1,4 +1,4 @@
-"""`sweep` through the command: a file in, trials, tables, exports and a page out."""
+"""The `sweep` command: trials, tables, exports and reports."""
 
 import csv
 import json
@@ -45,7 +45,7 @@ def run(command, tmp_path):
     return run
 
 
-def test_from_a_file_to_a_report(run, sweep, command, tmp_path, capsys):
+def test_run_status_export_and_report(run, sweep, command, tmp_path, capsys):
     file = sweep({"x": {"values": [1, 3, 2]}})
     assert run(file) == 0
     folder = tmp_path / "runs/mine"
@@ -147,11 +147,11 @@ def test_a_dry_run_prints_commands_and_leaves_nothing(run, sweep, tmp_path, caps
 
 @pytest.fixture
 def logged_in(monkeypatch):
-    """Pretend that W&B is available; returns the runs that it receives."""
-    asked = []
+    """Pretend that W&B is available; returns the calls of its engine."""
+    calls = []
     monkeypatch.setattr(wandb_mode, "wandb_mode", lambda _: SimpleNamespace(mode="online"))
-    monkeypatch.setattr(wandb, "run_wandb", lambda *words: asked.append(words) or 0)
-    return asked
+    monkeypatch.setattr(wandb, "run_wandb", lambda *words: calls.append(words) or 0)
+    return calls
 
 
 def test_wandb_runs_a_sweep_if_logged_in(sweep, command, tmp_path, monkeypatch, logged_in):
@@ -162,7 +162,7 @@ def test_wandb_runs_a_sweep_if_logged_in(sweep, command, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("engine", ["auto", "wandb"])
-def test_a_dry_run_is_dry_with_wandb_too(
+def test_a_dry_run_starts_nothing_with_wandb(
     sweep, command, tmp_path, capsys, monkeypatch, logged_in, engine
 ):
     monkeypatch.chdir(tmp_path)
@@ -189,17 +189,17 @@ def test_options_of_the_local_engine_select_it(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--workers", "0"], "--workers 0: it must be above 0"),
         (["--storage", "mysql://host/x"], "mysql"),
         (["--partition", "gpu"], "--partition is for --launcher slurm; give that too"),
     ],
 )
-def test_wrong_use_is_one_line(run, sweep, tmp_path, capsys, words, told):
+def test_wrong_use_is_one_line(run, sweep, tmp_path, capsys, words, message):
     assert run(sweep({"x": {"value": 1}}), *words) == 2
     err = capsys.readouterr().err.strip()
-    assert told in err
+    assert message in err
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.glob("runs/*/trial-*"))
 

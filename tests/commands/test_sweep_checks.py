@@ -40,8 +40,7 @@ def test_variations_contain_each_listed_value(tmp_path):
     file = write(
         tmp_path, {"a": {"values": [1, 2, 3]}, "b": {"value": 4}, "c": {"values": ["x", "y"]}}
     )
-    found = list(variations(read_sweep(file)))
-    assert found == [
+    assert list(variations(read_sweep(file))) == [
         {"a": 1, "b": 4, "c": "x"},
         {"a": 2, "b": 4, "c": "x"},
         {"a": 3, "b": 4, "c": "x"},
@@ -74,7 +73,7 @@ def test_other_programs_are_not_checked(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "more", "told"),
+    ("parameters", "more", "expected"),
     [
         ({"model.optimiser.lr": {"value": 0.1}}, {}, "model.optimiser"),
         ({"model.loss": {"values": ["experiments/loss/l1.yaml", "L7"]}}, {}, "L7"),
@@ -88,10 +87,10 @@ def test_other_programs_are_not_checked(tmp_path):
         ),
     ],
 )
-def test_errors_of_fit_are_reported_before_any_trial(tmp_path, parameters, more, told):
+def test_errors_of_fit_are_reported_before_any_trial(tmp_path, parameters, more, expected):
     message = refusal(write(tmp_path, parameters, **more))
     assert message.startswith(f"{tmp_path / 'mine.yaml'}: ")
-    assert told in message
+    assert expected in message
 
 
 def test_an_unset_variable_is_an_error(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from lightning_colorize.common.errors import UsageError
         ("init", ["~/a"], ["dir"]),
     ],
 )
-def test_every_path_has_its_home_folder(monkeypatch, name, words, names):
+def test_home_folders_are_expanded_in_every_path(monkeypatch, name, words, names):
     monkeypatch.setenv("HOME", "/people/one")
     parser = Parser()
     import_module(f"lightning_colorize.commands.{name}").add_arguments(parser)

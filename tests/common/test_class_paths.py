@@ -75,7 +75,7 @@ def test_builds_objects_factories_and_nested_specs():
     assert type(task.loss) is WeightedSum
     assert type(task.loss.losses["l1"]) is L1
     assert task.loss.weights == {"l1": 3.0}
-    # The default SchedulerFactory is optional, the optimiser's is not: both stay factories.
+    # The default SchedulerFactory is optional, the optimizer's is not: both stay factories.
     optimizer = task.optimizer([nn.Parameter(torch.zeros(1))])
     assert isinstance(task.scheduler, partial)
     assert type(optimizer) is torch.optim.SGD
@@ -84,7 +84,7 @@ def test_builds_objects_factories_and_nested_specs():
     assert task.encoder_lr_ratio == 0.5
 
 
-def test_all_class_paths_are_found_however_deep():
+def test_nested_class_paths_are_found():
     nested = {"_class_path": "a.A", "x": [{"y": ({"class_path": "b.B"},)}, {"class_path": "c.C"}]}
     assert list(find_class_paths(nested)) == ["a.A", "b.B", "c.C"]
 
@@ -100,21 +100,21 @@ def test_all_class_paths_are_found_however_deep():
     ],
 )
 def test_other_class_paths_are_refused_before_anything_is_imported(path, trap):
-    for place in (
+    for changes in (
         {"class_path": path},
         {"encoder": {"class_path": path}},
         {"loss": {"class_path": "lightning_colorize.losses.L1", "init_args": {"x": [[
             {"class_path": path}]]}}},
     ):  # fmt: skip
         with pytest.raises(UsageError, match=f"refused: {path};.*--allow-class {path}"):
-            build_task(_spec(**place))
+            build_task(_spec(**changes))
     assert not trap.exists()
     assert _TRAP not in sys.modules
 
 
 @pytest.mark.parametrize("text", [f"{_TRAP}.Trap", f'{{"class_path": "{_TRAP}.Trap"}}'])
 def test_a_string_is_never_taken_for_a_class(text, trap):
-    """jsonargparse, through which Lightning rebuilds checkpoints, imports what both name."""
+    """jsonargparse, with which Lightning rebuilds checkpoints, would import both."""
     with pytest.raises((AttributeError, TypeError)):
         build_task(_spec(encoder=text))
     assert not trap.exists()
@@ -139,7 +139,7 @@ def test_allowing_one_class_allows_no_other():
         check_class_paths({"class_path": "other.Class"}, Trust(["other.Cl", "another.Class"]))
 
 
-def test_a_class_that_is_gone_is_an_import_error():
+def test_a_removed_class_is_an_import_error():
     with pytest.raises(ImportError, match=r"networks\.Gone"):
         build_task(_spec(encoder={"class_path": "lightning_colorize.networks.Gone"}))
 
@@ -154,6 +154,6 @@ def test_a_source_has_its_paths_and_the_settings_of_its_folders():
     assert (folder.root, folder.weight) == (Path("c"), 3.0)
 
 
-def test_a_class_that_is_no_source_is_refused():
+def test_a_class_that_is_not_a_source_is_refused():
     with pytest.raises(UsageError, match="is not a Source"):
         build_source({"class_path": "lightning_colorize.losses.L1"})

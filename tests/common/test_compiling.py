@@ -1,4 +1,4 @@
-"""What is said where torch.compile does not work, or fails at work."""
+"""Errors of torch.compile, before and during a run."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ CPU = torch.device("cpu")
 
 
 class InductorError(RuntimeError):
-    """Looks as torch's own does."""
+    """With the name and module of torch's own error."""
 
 
 InductorError.__module__ = "torch._inductor.exc"
@@ -24,17 +24,17 @@ def failing(function, **options):
 
 
 @pytest.fixture(autouse=True)
-def unasked():
+def fresh_cache():
     require_compiler.cache_clear()
     yield
     require_compiler.cache_clear()
 
 
-def test_a_machine_without_a_compiler_is_refused_in_a_line(monkeypatch):
+def test_a_missing_compiler_is_refused(monkeypatch):
     monkeypatch.setattr(torch, "compile", failing)
-    with pytest.raises(UsageError) as refused:
+    with pytest.raises(UsageError) as error:
         require_compiler("model.compile", CPU)
-    assert str(refused.value).splitlines() == [
+    assert str(error.value).splitlines() == [
         "--model.compile: true",
         "accepted: false: torch.compile does not work here (InvalidCxxCompiler: No working C++ "
         "compiler found); for cpu it needs a C++ compiler",
@@ -42,12 +42,12 @@ def test_a_machine_without_a_compiler_is_refused_in_a_line(monkeypatch):
 
 
 @pytest.mark.slow
-def test_this_machine_has_one():
+def test_this_machine_has_a_compiler():
     require_compiler("model.compile", CPU)
 
 
 @pytest.mark.parametrize("option", ["model.compile", "data.compile"])
-def test_a_run_that_cannot_be_compiled_does_not_begin(command, monkeypatch, capsys, option):
+def test_a_run_that_cannot_be_compiled_does_not_start(command, monkeypatch, capsys, option):
     monkeypatch.setattr(torch, "compile", failing)
     assert command("fit", *command.words("run", f"--{option}", "true")) == 2
     error = capsys.readouterr().err
@@ -56,7 +56,7 @@ def test_a_run_that_cannot_be_compiled_does_not_begin(command, monkeypatch, caps
     assert "Traceback" not in error
 
 
-def test_a_compiler_that_fails_at_work_ends_the_run_in_a_line(command, monkeypatch, capsys):
+def test_a_compiler_failure_ends_the_run_without_traceback(command, monkeypatch, capsys):
     monkeypatch.setattr(torch, "compile", failing)
     monkeypatch.setattr("lightning_colorize.tasks.base.require_compiler", lambda *_: None)
     assert command("fit", *command.words("run", "--model.compile", "true")) == 1

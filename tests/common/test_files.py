@@ -29,7 +29,7 @@ def test_the_longest_file_name_can_be_written(tmp_path):
     assert path.read_text() == "text"
 
 
-def test_what_cannot_be_written_is_refused_before_it_is(tmp_path):
+def test_unwritable_paths_are_refused(tmp_path):
     files.require_writable(tmp_path / "new" / "a.json", "--json")
     assert list((tmp_path / "new").iterdir()) == []
     (tmp_path / "file").touch()

@@ -9,7 +9,7 @@ from lightning_colorize.common import provenance
 
 
 @pytest.fixture(autouse=True)
-def asked_again():
+def fresh_cache():
     provenance.git_commit.cache_clear()
     yield
     provenance.git_commit.cache_clear()
@@ -22,7 +22,7 @@ def test_versions_are_those_installed():
     assert versions["lightning-colorize"] == __version__
 
 
-def test_the_commit_is_the_working_directory_s_and_asked_for_once(tmp_path, monkeypatch):
+def test_the_commit_of_the_working_directory_is_cached(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "A")
@@ -35,7 +35,7 @@ def test_the_commit_is_the_working_directory_s_and_asked_for_once(tmp_path, monk
     assert provenance.git_commit() == head.strip()
 
 
-def test_outside_a_repository_or_without_git_there_is_none(tmp_path, monkeypatch):
+def test_no_commit_outside_a_repository_or_without_git(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", os.fspath(tmp_path.parent))
     assert provenance.git_commit() is None

@@ -29,7 +29,7 @@ def _given(folder, truth, *files):
 
 
 @pytest.mark.parametrize(
-    ("files", "name", "found"),
+    ("files", "name", "expected"),
     [
         (["cats/a.png"], "cats/a.jpg", "cats/a.png"),
         (["cats/a.jpg"], "cats/a.jpg", "cats/a.jpg"),
@@ -46,16 +46,16 @@ def _given(folder, truth, *files):
         (["cafe\u0301.png"], "caf\u00e9.jpg", "cafe\u0301.png"),
     ],
 )
-def test_found_by_relative_name(tmp_path, files, name, found):
-    assert _given(tmp_path, tmp_path, *files).find(name) == found
+def test_images_are_found_by_relative_name(tmp_path, files, name, expected):
+    assert _given(tmp_path, tmp_path, *files).find(name) == expected
 
 
-def test_two_that_could_be_meant_are_refused(tmp_path):
+def test_ambiguous_names_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"theirs has a.bmp and a.png for a.jpg; remove one"):
         _given(tmp_path, tmp_path, "a.bmp", "a.png").find("a.jpg")
 
 
-def test_the_truth_itself_comes_out_as_it_is(folders):
+def test_the_truth_is_unchanged(folders):
     truth, given = folders
     _image(61, 40).save(truth / "a.png")
     _image(61, 40).save(given / "a.png")
@@ -64,8 +64,8 @@ def test_the_truth_itself_comes_out_as_it_is(folders):
 
 
 @pytest.mark.parametrize("size", [(122, 80), (48, 48), (30, 20)])
-def test_other_sizes_and_shapes_are_brought_to_the_truths(folders, size):
-    # What a network gives whose input is squashed to a square shows the same scene.
+def test_other_sizes_are_resized_to_the_truth(folders, size):
+    # A network that stretches its input to a square returns the same scene.
     truth, given = folders
     _image(120, 80).save(truth / "a.png")
     _image(*size).save(given / "a.png")
@@ -75,7 +75,7 @@ def test_other_sizes_and_shapes_are_brought_to_the_truths(folders, size):
     assert (square.float() - expected.float()).abs().mean() < 6
 
 
-def test_what_cannot_be_read_is_said_and_left_out(folders):
+def test_unreadable_images_are_reported_and_left_out(folders):
     truth, given = folders
     for name in ("a.png", "b.png"):
         _image(40, 40).save(truth / name)
@@ -92,12 +92,12 @@ def test_what_cannot_be_read_is_said_and_left_out(folders):
 
 @pytest.mark.parametrize(
     ("word", "name"),
-    [("cgan=PLACE/x", "cgan"), ("PLACE/best.pth", "best"), ("PLACE/given", "given")],
+    [("cgan=FOLDER/x", "cgan"), ("FOLDER/best.pth", "best"), ("FOLDER/given", "given")],
 )
-def test_names_and_places(folders, word, name):
-    place = folders[1].parent
-    word = word.replace("PLACE", str(place))
-    assert split_word(word) == (name, place / word.rpartition("/")[2])
+def test_names_and_paths(folders, word, name):
+    folder = folders[1].parent
+    word = word.replace("FOLDER", str(folder))
+    assert split_word(word) == (name, folder / word.rpartition("/")[2])
 
 
 def test_a_checkpoint_in_a_run_goes_by_the_run(tmp_path):
@@ -107,7 +107,7 @@ def test_a_checkpoint_in_a_run_goes_by_the_run(tmp_path):
     assert split_word(str(checkpoint)) == ("unet", checkpoint)
 
 
-def test_a_path_with_an_equals_sign_is_a_path_where_it_exists(tmp_path, monkeypatch):
+def test_an_existing_path_may_contain_an_equals_sign(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lr=3").mkdir()
     assert split_word("lr=3")[0] == "lr=3"

@@ -10,8 +10,8 @@ from lightning_colorize.evaluation import evaluate, evaluate_batches
 from lightning_colorize.inference import load_model
 
 
-class HalfColour(nn.Module):
-    """Stands in for a task: half of the true ab, whatever it is shown."""
+class HalfColor(nn.Module):
+    """Stub of a task that predicts half of the true ab for any input."""
 
     device = torch.device("cpu")
     own_metrics = {}  # noqa: RUF012
@@ -35,7 +35,7 @@ def _batches(sizes):
 
 def test_groups_hold_their_own_images_only():
     batches = list(_batches([3, 2]))
-    result = evaluate_batches(HalfColour(batches), None, batches, lambda name: name[0])
+    result = evaluate_batches(HalfColor(batches), None, batches, lambda name: name[0])
     assert list(result.rows) == ["model"]
     assert result.counts == {"a": 3, "b": 2}
     for name, chosen in (("a", [(0, 0), (0, 2), (1, 0)]), ("b", [(0, 1), (1, 1)])):
@@ -43,8 +43,8 @@ def test_groups_hold_their_own_images_only():
         assert result.groups[name]["model"]["mse_ab"] == pytest.approx(mse, rel=1e-5)
 
 
-def test_no_image_no_rows():
-    assert evaluate_batches(HalfColour([]), None, []).rows == {}
+def test_without_images_there_are_no_rows():
+    assert evaluate_batches(HalfColor([]), None, []).rows == {}
 
 
 def test_a_model_is_evaluated_on_the_test_split_of_a_folder(finished_run, photo_folder):

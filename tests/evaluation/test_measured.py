@@ -20,7 +20,7 @@ def batch():
 
 
 class Stub:
-    """A system that gives what it is told to."""
+    """A system that returns the given colors."""
 
     def __init__(self, name, colored, broken=()):
         self.name = name
@@ -39,24 +39,24 @@ def _rgb(L, ab):
 
 
 def measured(batch, color):
-    """Return the values of one system's images, each by its name."""
+    """Return the values of one system's images by metric."""
     result = measure_systems([Stub("one", color)], [batch], lambda name, values: None)
     return dict(zip(COLUMNS, result.values[0], strict=True))
 
 
-def test_a_lightness_of_its_own_is_an_error_that_counts(batch):
+def test_a_changed_lightness_counts_as_error(batch):
     darker = replace(batch, L=batch.L - 10)
     values = measured(batch, lambda b: darker)
     assert values["mse_ab"].max() == 0
     for i in range(3):
-        seen, truth = _rgb(darker.L[i], darker.ab[i]), _rgb(batch.L[i], batch.ab[i])
-        psnr = peak_signal_noise_ratio(truth, seen, data_range=1)
+        predicted, truth = _rgb(darker.L[i], darker.ab[i]), _rgb(batch.L[i], batch.ab[i])
+        psnr = peak_signal_noise_ratio(truth, predicted, data_range=1)
         assert values["psnr"][i] == pytest.approx(psnr, abs=0.01)
-        delta = deltaE_ciede2000(rgb2lab(truth), rgb2lab(seen)).mean()
+        delta = deltaE_ciede2000(rgb2lab(truth), rgb2lab(predicted)).mean()
         assert values["ciede2000"][i] == pytest.approx(delta, abs=0.05)
 
 
-def test_rows_fields_and_images_are_in_their_order(batch):
+def test_rows_columns_and_images_keep_their_order(batch):
     systems = [
         Stub("half", lambda b: replace(b, ab=b.ab / 2)),
         Stub("truth", lambda b: replace(b, ab=b.ab)),
@@ -85,7 +85,7 @@ def test_disagreement_is_the_distance_from_the_mean_of_all(batch):
     assert alone.disagreement.max() == 0
 
 
-def test_colours_that_are_no_numbers_are_counted_and_stand_apart_from_the_others(batch):
+def test_nan_colors_are_counted_and_do_not_affect_other_systems(batch):
     def diverged(b):
         ab = b.ab.clone()
         ab[1, 0, 3, 4] = torch.nan

@@ -31,7 +31,7 @@ def _printed(result, folder):
     return file.getvalue()
 
 
-def test_what_a_run_came_to():
+def test_summary_of_a_run():
     text = _printed(_RESULT, Path("runs/experiment/name"))
     lines = [line.split() for line in text.splitlines()]
     assert ["validation,", "best", "epoch", "psnr"] in lines
@@ -51,14 +51,14 @@ def test_what_a_run_came_to():
     assert "lightning-colorize runs list\n" in text
 
 
-def test_a_run_whose_weights_are_no_numbers_has_its_table():
+def test_a_diverged_run_has_a_table():
     lost = {"val/psnr": None, "val/ab_corr": None}
     text = _printed(_RESULT | {"metrics": lost, "monitor": None}, Path("runs/e/n"))
     assert re.search(r"^validation, last epoch", text, re.MULTILINE)
     assert re.search(r"^model +- +-$", text, re.MULTILINE)
 
 
-def test_commands_name_another_root_and_long_paths_stay_whole():
+def test_commands_name_another_root_and_long_paths_are_not_wrapped():
     folder = Path("/a/rather/long/path/to/all/of/the/runs/that/there/are/[e]/name")
     text = _printed(_RESULT, folder)
     assert f"{folder}/images\n" in text

@@ -22,7 +22,7 @@ def _values(rows=2, images=40, seed=0):
     return values
 
 
-def test_a_system_differs_from_itself_by_exactly_nothing():
+def test_a_system_does_not_differ_from_itself():
     values = np.repeat(_values(rows=1), 3, axis=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -45,17 +45,17 @@ def test_every_row_is_compared_with_the_first():
     values = _values(rows=3)
     first, _, third = metrics_over(values)
     differences = differences_from_first(values, seed=0)
-    assert [of.value for of in differences[2]] == pytest.approx(list(third - first))
-    assert [of.value for of in differences[0]] == [0] * len(NAMES)
+    assert [each.value for each in differences[2]] == pytest.approx(list(third - first))
+    assert [each.value for each in differences[0]] == [0] * len(NAMES)
 
 
-def test_intervals_of_a_ratio_and_a_correlation_against_resampling_by_hand():
+def test_intervals_of_ratio_and_correlation_match_plain_resampling():
     values = _values(images=60, seed=5)
     random = np.random.default_rng(9)
     ratio, corr = [], []
     for _ in range(1500):
-        some = values[:, :, random.integers(0, 60, size=60)]
-        field = {name: some[:, i] for i, name in enumerate(COLUMNS)}
+        sample = values[:, :, random.integers(0, 60, size=60)]
+        field = {name: sample[:, i] for i, name in enumerate(COLUMNS)}
         ratio.append(np.diff(field["colorfulness"].mean(-1) / field["true_colorfulness"][0].mean()))
         r = [
             min(
@@ -68,17 +68,17 @@ def test_intervals_of_a_ratio_and_a_correlation_against_resampling_by_hand():
     ours = differences_from_first(values, seed=0)[1]
     for metric, draws in (("colorfulness_ratio", ratio), ("ab_corr", corr)):
         low, high = np.percentile(draws, (2.5, 97.5))
-        of = ours[NAMES.index(metric)]
-        assert (of.low, of.high) == pytest.approx((low, high), abs=0.12 * (high - low))
+        interval = ours[NAMES.index(metric)]
+        assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.12 * (high - low))
 
 
-def test_draws_follow_from_the_seed():
+def test_draws_depend_only_on_the_seed():
     values = _values()
     assert differences_from_first(values, seed=1) == differences_from_first(values, seed=1)
     assert differences_from_first(values, seed=1) != differences_from_first(values, seed=2)
 
 
-def test_a_row_that_is_no_number_has_no_verdict_and_leaves_the_others_alone():
+def test_a_nan_row_has_no_verdict_and_does_not_affect_others():
     values = _values(rows=3)
     expected = differences_from_first(values, seed=0)
     values[1] = np.nan
@@ -86,10 +86,10 @@ def test_a_row_that_is_no_number_has_no_verdict_and_leaves_the_others_alone():
         warnings.simplefilter("error")
         differences = differences_from_first(values, seed=0)
     assert differences[2] == expected[2]
-    for of in differences[1][:5]:
-        assert np.isnan(of.value)
-        assert (of.low, of.high) == (None, None)
-        assert not of.clear
+    for difference in differences[1][:5]:
+        assert np.isnan(difference.value)
+        assert (difference.low, difference.high) == (None, None)
+        assert not difference.clear
 
 
 def test_one_image_has_no_interval():

@@ -25,7 +25,7 @@ def _styles(table):
     }
 
 
-def test_rounding_order_and_the_best_in_bold_by_direction():
+def test_rounding_order_and_best_values_in_bold():
     table = metrics_table(_ROWS, "test")
     assert [c.header for c in table.columns] == [
         "test", "psnr", "ciede2000", "colorfulness", "ab_corr",
@@ -41,17 +41,17 @@ def test_rounding_order_and_the_best_in_bold_by_direction():
     styles = _styles(table)
     assert styles["psnr"] == ["bold", "", "bold"]
     assert styles["ciede2000"] == ["bold", "", ""]
-    # More colour is not always better.
+    # More color is not always better.
     assert styles["colorfulness"] == ["", "", ""]
     assert styles["ab_corr"] == ["bold", "", ""]
 
 
 @pytest.mark.parametrize("name", ["psnr", "ssim"])
-def test_a_metric_that_was_never_a_number_has_no_best(name):
+def test_a_nan_metric_has_no_best_value(name):
     assert _styles(metrics_table({"model": {name: float("nan")}}))[name] == [""]
 
 
-def test_off_a_terminal_it_is_plain_text_in_whole_lines(monkeypatch):
+def test_output_off_a_terminal_is_plain_text_in_whole_lines(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     file = io.StringIO()
     print_plain(Console(file=file), metrics_table(_ROWS))

@@ -1,1 +1,1 @@
-"""Named faults, each of which some test has to notice: `uv run python -m tests.faults`."""
+"""Named faults, each of which a test must detect: `uv run python -m tests.faults`."""

@@ -1,8 +1,8 @@
-"""Plants the faults of the catalog one at a time and says which of them no test notices.
+"""Plant the faults of the catalog one at a time and report those that no test detects.
 
     uv run python -m tests.faults                every fault
-    uv run python -m tests.faults --only ssim    those with this word in name or target
-    uv run python -m tests.faults --list         what is planted where
+    uv run python -m tests.faults --only ssim    those with this text in name or target
+    uv run python -m tests.faults --list         the faults and their targets
 
 Importing torch and Lightning takes seconds, so this is done once and each fault gets a fork.
 """
@@ -24,13 +24,13 @@ sys.path.insert(0, str(TESTS))
 from faults.catalog import FAULTS  # noqa: E402
 from faults.planting import Fault, install  # noqa: E402
 
-# What takes time to import, and nothing of the package itself.
+# Slow imports, but none of the package itself.
 _HEAVY = (
     *("pytest", "hypothesis.strategies", "torch.utils.tensorboard", "torchvision", "timm"),
     *("kornia.augmentation", "pytorch_lightning.cli", "torchmetrics.image", "skimage.data"),
     *("skimage.color", "skimage.metrics", "wandb", "rich.progress", "optuna"),
 )
-_FAILED = 1  # pytest's exit code where a test has failed
+_FAILED = 1  # pytest's exit code when a test has failed
 
 
 def run_tests(fault: Fault | None, tests: Sequence[str], log: Path) -> None:
@@ -68,15 +68,15 @@ def run_all(
             process.start()
             running[process.sentinel] = (process, fault, log, time.monotonic())
         for sentinel in wait(list(running)):
-            process, fault, log, begun = running.pop(sentinel)  # type: ignore[index]
+            process, fault, log, started = running.pop(sentinel)  # type: ignore[index]
             process.join()
-            yield fault, process.exitcode, time.monotonic() - begun, log
+            yield fault, process.exitcode, time.monotonic() - started, log
 
 
 def main() -> int:
-    """Plant the faults that are asked for; returns 1 if one survives."""
+    """Plant the selected faults; returns 1 if one survives."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="", help="a word of the fault's name or target")
+    parser.add_argument("--only", default="", help="part of the fault's name or target")
     parser.add_argument("--list", action="store_true", help="list the faults and end")
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
@@ -89,7 +89,7 @@ def main() -> int:
         return 0
     for name in _HEAVY:
         importlib.import_module(name)
-    begun = time.monotonic()
+    started = time.monotonic()
     survived = []
     with TemporaryDirectory(prefix="faults-") as folder:
         every = tuple(dict.fromkeys(test for fault in faults for test in fault.tests))
@@ -106,7 +106,7 @@ def main() -> int:
             if not caught:
                 survived.append(fault.name)
                 print(log.read_text()[-2000:])
-    minutes = (time.monotonic() - begun) / 60
+    minutes = (time.monotonic() - started) / 60
     print(f"{len(faults) - len(survived)} caught, {len(survived)} survived, {minutes:.0f} min")
     return int(bool(survived))
 

@@ -21,13 +21,13 @@ Rows = dict[str, tuple[str, Change, str]]
 
 @dataclass(frozen=True)
 class Fault:
-    """A mistake that somebody could make.
+    """A possible mistake in the package.
 
     Attributes:
         name: Of the fault, such as `ssim-wrong-range`.
         target: `package.module:function`, `:Class.method`, or `:` for the whole module.
-        change: What happens to the syntax tree.
-        tests: What is run, relative to tests/.
+        change: The change of the syntax tree.
+        tests: The tests to run, relative to tests/.
     """
 
     name: str
@@ -44,16 +44,16 @@ class Fault:
         """Return the module's syntax tree with the fault.
 
         Raises:
-            LookupError: If the function is not there, or the change does not apply.
+            LookupError: If the function does not exist, or the change does not apply.
         """
         tree = ast.parse(source)
         node: ast.AST = tree
         path = self.target.partition(":")[2]
         for name in filter(None, path.split(".")):
-            found = [child for child in getattr(node, "body", []) if _name(child) == name]
-            if not found:
-                raise LookupError(f"{self.name}: {self.target} is not there")
-            node = found[-1]
+            matches = [child for child in getattr(node, "body", []) if _name(child) == name]
+            if not matches:
+                raise LookupError(f"{self.name}: {self.target} does not exist")
+            node = matches[-1]
         if not self.change(node):
             raise LookupError(f"{self.name}: its change does not apply to {self.target}")
         return ast.fix_missing_locations(tree)

@@ -37,7 +37,7 @@ def visit(browser):
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: failures.append(str(error)))
-        page.on("console", lambda said: failures.append(f"{said.type}: {said.text}"))
+        page.on("console", lambda message: failures.append(f"{message.type}: {message.text}"))
         page.on("requestfailed", lambda request: failures.append(f"failed: {request.url[:80]}"))
         page.on(
             "request",

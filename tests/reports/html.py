@@ -1,11 +1,11 @@
-"""What tests read from a page."""
+"""Readers of a page's sections, tables and charts."""
 
 import json
 import re
 
 
 def content(html):
-    """Return a page without Plotly's script, which it contains once or never, and thumbnails."""
+    """Return a page without thumbnails and without Plotly's script, if it has one."""
     scripts = re.findall(r"<script>.*?</script>", html, re.DOTALL)
     plotly = [script for script in scripts if len(script) > 1_000_000]
     assert len(plotly) == ('class="figure"' in html)
@@ -19,9 +19,9 @@ def requests_another_site(text):
 
 
 def section(text, name):
-    """Return a section, or an empty text."""
-    found = re.search(rf'<section id="{name}">.*?</section>', text, re.DOTALL)
-    return found[0] if found else ""
+    """Return a section, or an empty string."""
+    match = re.search(rf'<section id="{name}">.*?</section>', text, re.DOTALL)
+    return match[0] if match else ""
 
 
 def table(text):
@@ -39,5 +39,5 @@ def headings(text):
 
 def figures(text):
     """Return Plotly's data and layout of each chart."""
-    found = re.findall(r'class="figure">(.*?)</script>', text, re.DOTALL)
-    return [json.loads(figure) for figure in found]
+    texts = re.findall(r'class="figure">(.*?)</script>', text, re.DOTALL)
+    return [json.loads(figure) for figure in texts]

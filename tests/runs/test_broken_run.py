@@ -1,4 +1,4 @@
-"""What a run does about images that it cannot read."""
+"""Runs on folders with broken images."""
 
 import shutil
 

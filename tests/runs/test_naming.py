@@ -17,18 +17,18 @@ def one_process(monkeypatch):
         monkeypatch.delenv(variable, raising=False)
 
 
-def test_a_run_lies_below_its_experiment(tmp_path):
+def test_a_run_is_in_the_folder_of_its_experiment(tmp_path):
     assert new_run_folder(tmp_path, "unet", "first") == tmp_path / "unet/first"
     unnamed = new_run_folder(tmp_path, "unet", None)
     assert unnamed.parent == tmp_path / "unet"
     assert unnamed.name.startswith(time.strftime("%Y%m%d-"))
 
 
-@pytest.mark.parametrize("left", ["config.yaml", "result.json"])
-def test_a_run_of_the_same_name_is_not_overwritten(tmp_path, left):
+@pytest.mark.parametrize("file", ["config.yaml", "result.json"])
+def test_a_run_of_the_same_name_is_not_overwritten(tmp_path, file):
     folder = tmp_path / "unet/first"
     folder.mkdir(parents=True)
-    (folder / left).touch()
+    (folder / file).touch()
     with pytest.raises(UsageError, match=r"holds a run already; .*--run\.name") as error:
         new_run_folder(tmp_path, "unet", "first")
     assert f"resume {folder}" in str(error.value)
@@ -40,7 +40,7 @@ def test_a_folder_without_a_run_may_be_used(tmp_path):
     assert new_run_folder(tmp_path, "unet", "first") == tmp_path / "unet/first"
 
 
-def test_the_other_processes_get_the_first_ones_folder(tmp_path, monkeypatch):
+def test_other_processes_get_the_folder_of_the_first(tmp_path, monkeypatch):
     folder = new_run_folder(tmp_path, "unet", None)
     folder.mkdir(parents=True)
     (folder / "config.yaml").touch()  # the first process may have written it by now
@@ -49,7 +49,7 @@ def test_the_other_processes_get_the_first_ones_folder(tmp_path, monkeypatch):
     assert new_run_folder(tmp_path, "unet", None) == folder
 
 
-def test_what_a_run_starts_beside_its_processes_has_its_own_folder(tmp_path, monkeypatch):
+def test_a_later_launch_has_its_own_folder(tmp_path, monkeypatch):
     # A program that has trained, and then starts torchrun.
     new_run_folder(tmp_path, "unet", "first")
     monkeypatch.setenv("RANK", "1")
@@ -63,7 +63,7 @@ def test_tasks_of_slurm_are_named_by_their_job(tmp_path, monkeypatch, rank):
     assert new_run_folder(tmp_path, "unet", None).name == "77"
 
 
-def test_the_processes_of_torchrun_agree_on_the_first_ones_time(tmp_path, monkeypatch):
+def test_torchrun_processes_share_the_time_of_rank_zero(tmp_path, monkeypatch):
     from torch.distributed import TCPStore
 
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)

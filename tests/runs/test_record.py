@@ -27,7 +27,7 @@ def test_a_result_is_read_as_it_was_written(tmp_path):
     assert RunResult.read(tmp_path) == result
 
 
-def test_numbers_that_json_does_not_have_are_null(tmp_path):
+def test_nan_is_written_as_null(tmp_path):
     RunResult("failed", metrics={"val/psnr": NAN}, best_metric=NAN).write(tmp_path)
     content = json.loads((tmp_path / "result.json").read_text())
     assert (content["metrics"], content["best_metric"]) == ({"val/psnr": None}, None)

@@ -47,7 +47,7 @@ class Cluster:
     """Slurm's daemons, with configuration, state and ports of their own.
 
     Attributes:
-        conf: What SLURM_CONF names for those who use it.
+        conf: Path of the configuration, for SLURM_CONF.
     """
 
     def __init__(self, folder):
@@ -56,14 +56,14 @@ class Cluster:
         (folder / "state").mkdir()
         (folder / "munge.key").write_bytes(os.urandom(128))
         (folder / "munge.key").chmod(0o400)
-        said = {"host": socket.gethostname().partition(".")[0], "user": getpass.getuser()}
-        self.conf.write_text(CONF.format(folder=folder, ports=free_ports(3), **said))
+        values = {"host": socket.gethostname().partition(".")[0], "user": getpass.getuser()}
+        self.conf.write_text(CONF.format(folder=folder, ports=free_ports(3), **values))
         self._daemons = []
 
     def start(self):
         files = [
-            f"--{what}={self._folder}/munge.{suffix}"
-            for what, suffix in [
+            f"--{option}={self._folder}/munge.{suffix}"
+            for option, suffix in [
                 *(("key-file", "key"), ("socket", "socket"), ("pid-file", "pid")),
                 *(("log-file", "log"), ("seed-file", "seed")),
             ]
@@ -85,7 +85,7 @@ class Cluster:
         return done.stdout.strip()
 
     def logs(self):
-        """Return the ends of what the daemons said."""
+        """Return the last output of each daemon."""
         return "\n".join(
             f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}"
             for path in sorted(self._folder.glob("*.log"))
@@ -105,7 +105,7 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
-        # What runs jobs has left the daemons' process groups.
+        # Processes of jobs are not in the daemons' process groups.
         for pid in belonging_to(self.conf):
             os.kill(pid, signal.SIGKILL)
 
@@ -134,7 +134,7 @@ def belonging_to(conf):
             if pid != os.getpid() and mark in environment.read_bytes().split(b"\0"):
                 pids.append(pid)
         except OSError:
-            continue  # ended meanwhile, or somebody else's
+            continue  # ended meanwhile, or of another user
     return pids
 
 
@@ -151,10 +151,10 @@ def find(program):
 
 
 def until(condition, seconds=30):
-    """Wait until something holds."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.2)
 
 
@@ -180,7 +180,7 @@ def running_cluster():
 
 @pytest.fixture
 def cluster(running_cluster, monkeypatch):
-    """The cluster, as the one that this process's commands talk to."""
+    """The cluster, selected for the commands of this process."""
     monkeypatch.setenv("SLURM_CONF", str(running_cluster.conf))
     # Otherwise gloo looks for this machine's address by its name.
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")

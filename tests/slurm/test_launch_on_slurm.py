@@ -19,25 +19,25 @@ PER_EPOCH = 3  # steps: twelve images in batches of two processes of two
 
 
 def words_of(command, name):
-    """Return what is trained: with processes of the loader, which Slurm signals too."""
+    """Return the words of a run with loader processes, which Slurm signals too."""
     words = command.words(
         name,
         *("--data.batch_size", 2, "--data.num_workers", 1, "--data.cache", "never"),
         *("--trainer.max_epochs", EPOCHS, "--run.grid_images", 0),
     )
     at = words.index("--trainer.accelerator")
-    return words[:at] + words[at + 2 :]  # launch says it
+    return words[:at] + words[at + 2 :]  # set by launch
 
 
 def test_a_requeued_run_on_two_nodes_resumes(command, cluster, capsys):
     resources = ["--partition", "two", "--time", "00:30:00", "--mem", "0", "--cpus", "2"]
     words = words_of(command, "launched")
     assert command("launch", "--nodes", 2, "--gpus", 0, *resources, *words) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     run = command.root / "tiny" / "launched"
-    job = re.search(r"^job +(\d+);", said, re.MULTILINE)[1]
-    log = Path(re.search(r"^log +(.+)$", said, re.MULTILINE)[1])
-    assert f"run       {run}\n" in said
+    job = re.search(r"^job +(\d+);", output, re.MULTILINE)[1]
+    log = Path(re.search(r"^log +(.+)$", output, re.MULTILINE)[1])
+    assert f"run       {run}\n" in output
 
     def restarts():
         return int(re.search(r"Restarts=(\d+)", cluster("scontrol", "show", "job", job))[1])
@@ -50,7 +50,7 @@ def test_a_requeued_run_on_two_nodes_resumes(command, cluster, capsys):
         before = len(steps_of(run))
         assert 5 < before < EPOCHS * PER_EPOCH
         assert json.loads((run / "result.json").read_text())["status"] == "interrupted"
-        # As pre-emption does: SIGTERM.
+        # As preemption does: SIGTERM.
         until(lambda: len(steps_of(run)) > before + 5, 300)
         cluster("scontrol", "requeue", job)
         until(lambda: restarts() == 2, 60)
@@ -81,14 +81,14 @@ def test_a_requeued_run_on_two_nodes_resumes(command, cluster, capsys):
     assert mine.keys() == theirs.keys()
     assert not [name for name in theirs if not torch.equal(mine[name], theirs[name])]
 
-    # The same again: there is nothing to do, and no job.
+    # A second launch submits no job.
     assert command("launch", "--nodes", 2, "--gpus", 0, *resources, *words) == 0
     assert f"nothing to do: {run} is finished" in capsys.readouterr().out
     assert cluster("squeue", "--noheader") == ""
 
 
 STUB = """#!/bin/bash
-echo "task $SLURM_PROCID of $SLURM_NTASKS, start $SLURM_RESTART_COUNT:" "$@" >> said
+echo "task $SLURM_PROCID of $SLURM_NTASKS, start $SLURM_RESTART_COUNT:" "$@" >> calls
 [ "$SLURM_PROCID" = 0 ] && [ ! -e second ] || exit 0
 touch second
 exit {code}
@@ -97,22 +97,20 @@ exit {code}
 
 @pytest.mark.parametrize(("code", "starts"), [(138, 2), (143, 1)])
 @pytest.mark.parametrize("script", ["one_node", "several_nodes"])
-def test_only_a_run_that_was_out_of_time_comes_back(
-    cluster, tmp_path, monkeypatch, script, code, starts
-):
+def test_only_a_run_out_of_time_is_requeued(cluster, tmp_path, monkeypatch, script, code, starts):
     (tmp_path / "lightning-colorize").write_text(STUB.format(code=code))
     (tmp_path / "lightning-colorize").chmod(0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     nodes = 2 if script == "several_nodes" else 1
-    # What these nodes have not; all else is as the file says it.
+    # Options that these nodes lack; the rest comes from the file.
     here = ["--partition=two", "--gpus-per-node=0", "--mem=0", "--cpus-per-task=1", "--time=10"]
     here += [f"--ntasks-per-node={2 // nodes}"]
     cluster("sbatch", *here, str(SCRIPTS / f"{script}.sbatch"), "--data.root", "my photos")
     until(lambda: not cluster("squeue", "--noheader"), 60)
-    said = (tmp_path / "said").read_text().splitlines()
-    assert len(said) == 2 * starts
-    assert {line.partition(",")[0] for line in said} == {"task 0 of 2", "task 1 of 2"}
-    for line in said:
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == 2 * starts
+    assert {line.partition(",")[0] for line in calls} == {"task 0 of 2", "task 1 of 2"}
+    for line in calls:
         assert f"--trainer.num_nodes {nodes} --trainer.devices {2 // nodes}" in line
         assert line.endswith("--run.auto_resume true --data.root my photos")

@@ -17,29 +17,29 @@ from tests.sweeps.conftest import engine, read_lines  # noqa: F401
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
-# The nodes know nothing of this machine's memory.
+# The nodes do not define this machine's memory.
 OPTIONS = {"partition": "two", "cpus": 2, "mem": "0", "time": "01:00:00"}
 EPOCHS = 40  # of a tenth of a second: a requeue must come before the end
 
 
 @pytest.fixture(autouse=True)
-def often(monkeypatch):
+def short_intervals(monkeypatch):
     monkeypatch.setattr(launch, "_QUERY_EVERY", 1.0)
 
 
 @pytest.fixture
-def say(cluster):
-    """What the launcher said, and Slurm's own words if the test fails."""
+def messages(cluster):
+    """The launcher's messages; printed with Slurm's logs after the test."""
     lines = []
     yield lines
     print(*lines, cluster.logs(), sep="\n")
 
 
-def jobs_of(said):
-    return said[0].removeprefix("submitted ").partition(";")[0].split(", ")
+def jobs_of(messages):
+    return messages[0].removeprefix("submitted ").partition(";")[0].split(", ")
 
 
-def test_a_trial_of_two_processes_resumes_after_a_requeue(command, cluster, say):
+def test_a_trial_of_two_processes_resumes_after_a_requeue(command, cluster, messages):
     fixed = command.words("unused", "--data.batch_size", 2, "--run.grid_images", 0)
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     epochs = ["--trainer.max_epochs", str(EPOCHS), "--run.patience", str(EPOCHS)]
@@ -58,10 +58,10 @@ def test_a_trial_of_two_processes_resumes_after_a_requeue(command, cluster, say)
     def tick():
         running = [row for row in rows(study) if row.state == "running"]
         if not requeued and len(running) == 2 and min(len(row.history) for row in running) > 1:
-            requeued.append(jobs_of(say)[0])
+            requeued.append(jobs_of(messages)[0])
             cluster("scontrol", "requeue", requeued[0])
 
-    assert launch_workers(study, 2, Resources(**OPTIONS), tick, say.append) == 0
+    assert launch_workers(study, 2, Resources(**OPTIONS), tick, messages.append) == 0
     table = rows(study)
     for row in table:
         print((row.folder / "output.log").read_text()[-2000:])
@@ -81,45 +81,45 @@ def test_a_trial_of_two_processes_resumes_after_a_requeue(command, cluster, say)
         assert result.batches == 3 * EPOCHS
     assert requeued
     assert (
-        say.count(f"job {requeued[0]}: running on n1")
-        + say.count(f"job {requeued[0]}: running on n2")
+        messages.count(f"job {requeued[0]}: running on n1")
+        + messages.count(f"job {requeued[0]}: running on n2")
         == 2
     )
     assert "Restarts=1" in cluster("scontrol", "show", "job", requeued[0])
 
 
-def test_a_worker_whose_time_is_up_is_requeued(engine, cluster, say):  # noqa: F811
+def test_a_worker_out_of_time_is_requeued(engine, cluster, messages):  # noqa: F811
     study = engine.study({"x": [1, 2, 3], "epochs": 80, "seconds": 0.05})
-    asked = []
+    requeued = []
 
     def tick():
-        if not asked and len(engine.validations(study, 0)) > 5:
-            asked.append(jobs_of(say)[0])
+        if not requeued and len(engine.validations(study, 0)) > 5:
+            requeued.append(jobs_of(messages)[0])
             # As Slurm does some time before the limit: to the batch script alone.
-            cluster("scancel", "--batch", "--signal=USR2", asked[0])
+            cluster("scancel", "--batch", "--signal=USR2", requeued[0])
 
     options = Resources(**OPTIONS)
-    assert launch_workers(study, 2, options, tick, say.append) == 0
+    assert launch_workers(study, 2, options, tick, messages.append) == 0
     assert [row.state for row in rows(study)] == ["finished"] * 3
     assert sorted(len(engine.starts(study, number)) for number in range(3)) == [1, 1, 2]
     for number in range(3):
         epochs = [line["epoch"] for line in engine.validations(study, number)]
         assert epochs == list(range(80))
-    assert "Restarts=1" in cluster("scontrol", "show", "job", asked[0])
-    assert f"job {asked[0]}: pending (BeginTime)" in say
+    assert "Restarts=1" in cluster("scontrol", "show", "job", requeued[0])
+    assert f"job {requeued[0]}: pending (BeginTime)" in messages
 
 
-def test_a_cancelled_job_gives_its_trial_back(engine, cluster, say):  # noqa: F811
+def test_a_canceled_job_returns_its_trial(engine, cluster, messages):  # noqa: F811
     study = engine.study({"x": 1, "epochs": 1000, "seconds": 0.05})
 
     def tick():
         if engine.validations(study, 0):
-            cluster("scancel", *jobs_of(say))
+            cluster("scancel", *jobs_of(messages))
 
-    assert launch_workers(study, 1, Resources(**OPTIONS), tick, say.append) == 1
+    assert launch_workers(study, 1, Resources(**OPTIONS), tick, messages.append) == 1
     assert [row.state for row in rows(study)] == ["waiting"]
     assert json.loads((study.folder_of(0) / "result.json").read_text())["status"] == "interrupted"
-    assert f"job {jobs_of(say)[0]} has ended; its log: " in "\n".join(say)
+    assert f"job {jobs_of(messages)[0]} has ended; its log: " in "\n".join(messages)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_cancelled_job_gives_its_trial_back(engine, cluster, say):  # noqa: F8
         ({"gpus": 1}, "Invalid generic resource"),
     ],
 )
-def test_what_slurm_refuses(engine, cluster, options, message):  # noqa: F811
+def test_refused_options_leave_no_job(engine, cluster, options, message):  # noqa: F811
     with pytest.raises(UsageError, match=message):
         launch_workers(engine.study({"x": 1}), 2, Resources(**OPTIONS | options))
     assert cluster("squeue", "--noheader") == ""

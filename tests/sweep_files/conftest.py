@@ -1,4 +1,4 @@
-"""What W&B makes of a sweep file, by its own code and without its server."""
+"""Sweep files read by W&B's own code, without its server."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,12 +21,12 @@ def at_root(monkeypatch, photo_folder):
 def sample(sweep, count=3):
     """Return the values of some trials, by name, as W&B's package chooses them.
 
-    Of a grid the first, the last and those evenly between; otherwise as drawn first.
+    Of a grid, evenly spaced combinations with both ends; otherwise the first draws.
     """
     package = pytest.importorskip("sweeps")
     np.random.seed(0)
-    wanted = 1000 if sweep["method"] == "grid" else count
-    runs = [run for run in package.next_runs(sweep, [], n=wanted) if run is not None]
+    limit = 1000 if sweep["method"] == "grid" else count
+    runs = [run for run in package.next_runs(sweep, [], n=limit) if run is not None]
     chosen = np.linspace(0, len(runs) - 1, count).round().astype(int)
     # NumPy's numbers as those of JSON, in which W&B's server sends them.
     return [
@@ -47,7 +47,7 @@ def trials():
 
 @pytest.fixture
 def agent(monkeypatch, tmp_path):
-    """W&B's agent, whose processes are not started: what it would start for a trial's values."""
+    """Return the process that W&B's agent would start for the values of a trial."""
     from wandb import wandb_agent
 
     started = []

@@ -1,4 +1,4 @@
-"""The YAML of sweeps/: W&B's schema, our own reading, and `fit` takes every combination."""
+"""The YAML of sweeps/: W&B's schema, our own parser, and `fit` accept every file."""
 
 import itertools
 import re
@@ -53,14 +53,14 @@ def test_a_trial_of_multi_gpu_is_a_ddp_run_that_a_gan_accepts():
 
 
 @every_file
-def test_wandbs_schema_has_nothing_against_it(path):
+def test_wandb_schema_accepts_every_file(path):
     config = pytest.importorskip("sweeps.config")
     assert config.schema_violations_from_proposed_config(read(path)) == []
 
 
 @pytest.mark.slow
 @every_file
-def test_fit_takes_every_combination(path, parser, trials, agent, at_root):
+def test_fit_accepts_every_combination(path, parser, trials, agent, at_root):
     """In the order of the file and, as W&B's server may send it, in that of the alphabet."""
     sweep = read(path)
     named = [(name, entry.get("values")) for name, entry in sweep["parameters"].items()]
@@ -78,18 +78,18 @@ def test_fit_takes_every_combination(path, parser, trials, agent, at_root):
         assert configs[0] == configs[1]
         for name, value in values.items():
             if name == "config":
-                wanted = read(ROOT / value)["model"]["class_path"]
-                assert configs[0]["model"]["class_path"] == wanted
+                expected = read(ROOT / value)["model"]["class_path"]
+                assert configs[0]["model"]["class_path"] == expected
             elif str(value).endswith(".yaml"):
-                wanted = read(ROOT / value)["class_path"]
-                assert look_up(configs[0], name)["class_path"] == wanted
+                expected = read(ROOT / value)["class_path"]
+                assert look_up(configs[0], name)["class_path"] == expected
             else:
-                wanted = None if value == "null" else value
-                assert str(look_up(configs[0], name)) == str(wanted), name
+                expected = None if value == "null" else value
+                assert str(look_up(configs[0], name)) == str(expected), name
 
 
-def test_none_bool_and_classes_arrive(parser, agent, at_root):
-    """W&B's form of what the shipped files have too little of."""
+def test_none_booleans_and_classes_are_parsed(parser, agent, at_root):
+    """Values that the shipped files rarely use, in W&B's form."""
     values = {
         "model.channels_last": False,
         "model.loss": "lightning_colorize.losses.Huber",
@@ -110,7 +110,7 @@ def test_none_bool_and_classes_arrive(parser, agent, at_root):
 
 
 @every_file
-def test_the_head_counts_its_trials(path):
+def test_the_header_states_the_trial_count(path):
     count = int(re.search(r"(\d+) trials", path.read_text())[1])
     assert count == read_sweep(path).trial_count
 

@@ -1,4 +1,4 @@
-"""Trials of every sweep file, by W&B's own choice of values and expansion of macros, in `fit`."""
+"""Trials of every sweep file, with values and macros expanded by W&B, in `fit`."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from lightning_colorize.runs.folder import read_config
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 
-# Smaller, and what cannot be fetched in a test is not.
+# Small runs that download nothing.
 SMALLER = {
     "data.batch_size": 2,
     "data.size": 64,

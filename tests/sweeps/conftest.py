@@ -17,8 +17,8 @@ from lightning_colorize.sweeps.study import create_study, open_study
 from lightning_colorize.sweeps.trial import Outcome
 from lightning_colorize.sweeps.worker import WorkerOptions, work
 
-# What `fit` does, as far as an engine can see: resumes from a checkpoint, validates, stops when
-# asked to, writes a checkpoint when terminated. `do` says what goes wrong.
+# Like `fit` for an engine: resumes from a checkpoint, validates, stops when asked to, writes a
+# checkpoint when terminated. `do` selects a failure.
 STUB = """
 import json, os, signal, sys, time
 
@@ -83,11 +83,11 @@ end("finished", 0, **{"test/psnr": 2 * x})
 
 
 class Worker:
-    """A worker in a forked process, where all that takes time is imported already."""
+    """A worker in a forked process, which skips the slow imports."""
 
     def __init__(self, *arguments):
         context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=be_worker, args=arguments)
+        self._process = context.Process(target=run_worker, args=arguments)
         self._process.start()
         self.pid = self._process.pid
 
@@ -104,7 +104,7 @@ class Worker:
         self._process.join()
 
 
-def be_worker(url, name, options, machine):
+def run_worker(url, name, options, machine):
     if machine is not None:
         queue._machine = lambda: machine
     sys.exit(work(open_study(url, name), options))
@@ -114,7 +114,7 @@ class Engine:
     """Sweeps over the stub, with leases of seconds.
 
     Attributes:
-        folder: Of everything.
+        folder: Root of all files.
     """
 
     def __init__(self, folder):
@@ -149,18 +149,18 @@ class Engine:
         return create_study(self.sweep(parameters, **changes), self.folder / "runs", url, seed)
 
     def work(self, study):
-        """Be a worker, in this process."""
+        """Run a worker in this process."""
         return work(study, WorkerOptions(renew_every=0.2, grace=5.0))
 
     def start(self, study, machine=None, **times):
-        """Start a worker in a process of its own, on a machine of that name."""
+        """Start a worker in its own process, on a machine of that name."""
         options = WorkerOptions(**{"renew_every": 0.2, "grace": 5.0} | times)
         worker = Worker(study.url, study.sweep.name, options, machine)
         self.workers.append(worker)
         return worker
 
     def starts(self, study, number):
-        """Return how a trial's process was started, one entry each time."""
+        """Return one entry for each start of a trial's process."""
         return read_lines(study.folder_of(number) / "starts")
 
     def finishes(self, study, number):
@@ -170,10 +170,10 @@ class Engine:
         return read_lines(study.folder_of(number) / "validations.jsonl")
 
     def until(self, condition, seconds=30):
-        """Wait until something holds."""
+        """Wait until a condition is true."""
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
+            assert time.monotonic() < deadline, "timed out"
             time.sleep(0.02)
 
 

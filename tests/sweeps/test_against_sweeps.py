@@ -1,4 +1,4 @@
-"""Held against W&B's own package `sweeps` and against its mapping of sweep files to Optuna."""
+"""Comparison with W&B's own package `sweeps`."""
 
 import random
 import warnings
@@ -73,24 +73,24 @@ def test_quantiles_and_draws_match_wandb(parameter):
     # No share at which a discrete distribution jumps.
     shares = (np.arange(997) + 0.5) / 997
     expected = wandbs(parameter, shares)
-    found = np.asarray([ours(parameter).quantile(share) for share in shares])
-    assert found.dtype.kind == expected.dtype.kind
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    actual = np.asarray([ours(parameter).quantile(share) for share in shares])
+    assert actual.dtype.kind == expected.dtype.kind
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)
     study = optuna.create_study(sampler=RandomSampler(seed=1))
     drawn = [ours(parameter).suggest(study.ask(), "x") for _ in range(600)]
     assert ks_2samp(drawn, expected).pvalue > 0.01
 
 
 def test_q_log_normal_is_as_documented():
-    # round(X / q) * q with X log-normal; `sweeps` 0.3 draws X normal, but its CDF knows better.
+    # round(X / q) * q with X log-normal; `sweeps` 0.3 draws X normal, but its CDF is correct.
     parameter = {"distribution": "q_log_normal", "mu": 1, "sigma": 0.5, "q": 0.001}
     shares = (np.arange(997) + 0.5) / 997
-    found = [ours(parameter).quantile(share) for share in shares]
-    np.testing.assert_allclose(HyperParameter("x", parameter).cdf(found), shares, atol=2e-3)
+    actual = [ours(parameter).quantile(share) for share in shares]
+    np.testing.assert_allclose(HyperParameter("x", parameter).cdf(actual), shares, atol=2e-3)
 
 
 def random_parameter(rng):
-    """Return a parameter that is sound about every third time."""
+    """Return a parameter that is valid about every third time."""
     numbers = [0, 1, 2, 3, 10, -1, 0.5, 0.001, 2.0, "1e-2", "a", None, True, 1e300, [1]]
     lists = [[], [1], [1, 2], ["a", "b"], [0.5, 0.5], [0.3, 0.3], [True, None], "ab", 3]
     pools = {
@@ -136,17 +136,17 @@ def wandb_refuses(mapping):
 
 def test_parameters_that_wandb_refuses_are_refused_and_few_others():
     rng = random.Random(5)
-    sound = 0
+    valid = 0
     for _ in range(300):
         parameter = random_parameter(rng)
         mapping = {"method": "random", "program": "x", "parameters": {"x": parameter}}
-        said = refuses(mapping)
+        error = refuses(mapping)
         if wandb_refuses(mapping):
-            assert said, parameter
+            assert error, parameter
         else:
-            sound += said is None
-            assert said is None or any(words in said for words in STRICTER), (parameter, said)
-    assert sound > 25
+            valid += error is None
+            assert error is None or any(words in error for words in STRICTER), (parameter, error)
+    assert valid > 25
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_grid_order_matches_wandb(parameters):
     assert end is None
     theirs = [{name: entry["value"] for name, entry in run.config.items()} for run in runs]
     trials = [FixedTrial(combination(sweep.parameters, k)) for k in range(sweep.trial_count)]
-    found = [{name: p.suggest(t, name) for name, p in sweep.parameters.items()} for t in trials]
+    actual = [{name: p.suggest(t, name) for name, p in sweep.parameters.items()} for t in trials]
     # In text, as on the command line, where 1 and 1.0 differ.
-    assert [sorted(map(str, each.items())) for each in found] == [
+    assert [sorted(map(str, each.items())) for each in actual] == [
         sorted(map(str, each.items())) for each in theirs
     ]
 

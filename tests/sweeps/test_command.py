@@ -1,4 +1,4 @@
-"""The command of a trial, held against what W&B's agent makes of the same file."""
+"""The command of a trial, compared with that of W&B's agent for the same file."""
 
 import os
 import sys
@@ -39,7 +39,7 @@ def sweep_of(command, **keys):
 
 @pytest.fixture
 def wandb_command(agent):  # noqa: F811
-    """What W&B's agent would start, arguments in the order in which its server sends them."""
+    """Return the command of W&B's agent, with arguments in its server's order."""
 
     def command(tokens, values, **more):
         sweep = {"command": tokens, **more}

@@ -1,4 +1,4 @@
-"""What the engine itself costs: time for each trial, and memory that grows with their number."""
+"""Overhead of the engine: time per trial, and memory that grows with their number."""
 
 import json
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-# A trial that is over at once, so that nearly all of the time is the engine's.
+# A trial that ends at once, so that nearly all of the time is the engine's.
 TRIAL = """
 cd "$LIGHTNING_COLORIZE_TRIAL"
 printf '{"status": "finished", "metrics": {"m": 1.0}}' > result.json

@@ -75,7 +75,7 @@ def test_no_winner(study, engine):
         assert not (each.folder / "winner.yaml").exists()
 
 
-def test_a_folder_in_the_place_of_a_file_is_one_line(study):
+def test_a_folder_instead_of_a_file_is_one_line(study):
     (study.folder / "trials.csv").mkdir()
     with pytest.raises(UsageError, match=r"trials\.csv is a folder"):
         export_trials(study)

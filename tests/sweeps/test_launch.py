@@ -61,16 +61,16 @@ def test_a_dead_worker_is_reported_and_its_trial_taken_over(engine, monkeypatch)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     monkeypatch.setattr("lightning_colorize.sweeps.launch._TICK_EVERY", 0.0)
     study = engine.study({"x": [1, 2, 3], "seconds": 0.6})
-    said, killed = [], []
+    messages, killed = [], []
 
     def tick():
         if not killed and engine.starts(study, 0):
             killed.append(engine.starts(study, 0)[0]["worker"])
             os.kill(killed[0], signal.SIGKILL)
 
-    assert run_workers(study, 2, 1, tick, said.append) == 0
-    assert len(said) == 1
-    assert said[0].startswith(("worker 1 (GPU 4) died (killed by ", "worker 2 (GPU 6) died ("))
+    assert run_workers(study, 2, 1, tick, messages.append) == 0
+    assert len(messages) == 1
+    assert messages[0].startswith(("worker 1 (GPU 4) died (killed by ", "worker 2 (GPU 6) died ("))
     assert [row.state for row in rows(study)] == ["finished"] * 3
     starts = [engine.starts(study, number) for number in range(3)]
     gpus = {(start["worker"], start["gpus"]) for of_one in starts for start in of_one}
@@ -94,10 +94,10 @@ def test_signals_are_forwarded(engine, monkeypatch):
     assert [row.state for row in rows(study)] == ["waiting"]
 
 
-def test_last_words_of_a_worker_are_printed(engine):
+def test_the_last_line_of_a_worker_is_printed(engine):
     study = engine.study({"x": 1}, name="-mine")  # which looks like an option
     (study.folder / "study.journal").write_text("")
-    said = []
-    assert run_workers(study, 1, None, say=said.append) == 1
-    assert said[0] == f"worker 1: {study.folder} contains no sweep; start one with sweep run"
-    assert said[1] == "worker 1 died (exit code 2); its trial is queued again"
+    messages = []
+    assert run_workers(study, 1, None, say=messages.append) == 1
+    assert messages[0] == f"worker 1: {study.folder} contains no sweep; start one with sweep run"
+    assert messages[1] == "worker 1 died (exit code 2); its trial is queued again"

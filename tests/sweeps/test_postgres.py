@@ -1,4 +1,4 @@
-"""Workers on a real PostgreSQL server, which is restarted under them."""
+"""Workers on a real PostgreSQL server, which restarts while they run."""
 
 import os
 import random
@@ -72,8 +72,8 @@ class Server:
 
 
 def find_programs():
-    if (found := shutil.which("initdb")) is not None:
-        return Path(found).parent
+    if (path := shutil.which("initdb")) is not None:
+        return Path(path).parent
     return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
 
@@ -94,7 +94,7 @@ def server():
     shutil.rmtree(folder)
 
 
-def disconnect_everybody(server):
+def disconnect_all(server):
     server.ask(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
@@ -119,15 +119,15 @@ def test_no_trial_is_lost_or_run_twice(engine, server):
         worker.end()
 
     chance = random.Random(7)
-    happens = [
+    events = [
         (chance.uniform(2, 10), lambda: kill_one_of(groups[0]), "killed"),
         (chance.uniform(2, 10), lambda: kill_one_of(groups[1]), "killed"),
         (chance.uniform(4, 8), lambda: (server.stop(), time.sleep(1), server.start()), "restarted"),
     ]
-    for at, do, what in sorted(happens, key=lambda event: event[0]):
+    for at, act, name in sorted(events, key=lambda event: event[0]):
         engine.until(lambda at=at: time.monotonic() - began >= at)
-        do()
-        print(f"{time.monotonic() - began:5.1f} s: {what}")
+        act()
+        print(f"{time.monotonic() - began:5.1f} s: {name}")
     codes = [worker.wait(120) for group in groups for worker in group]
     print(f"{time.monotonic() - began:5.1f} s: done, exit codes {codes}")
     assert sorted(codes) == [-9, -9, 0, 0]
@@ -139,9 +139,9 @@ def test_no_trial_is_lost_or_run_twice(engine, server):
     assert len({row.value for row in table}) == 60
     assert len(list(study.folder.glob("trial-*"))) == 60
     assert [len(engine.finishes(study, number)) for number in range(60)] == [1] * 60
-    again = sum(len(engine.starts(study, number)) - 1 for number in range(60))
-    print(f"{again} trials resumed after their worker was killed")
-    assert again <= 4
+    resumed = sum(len(engine.starts(study, number)) - 1 for number in range(60))
+    print(f"{resumed} trials resumed after their worker was killed")
+    assert resumed <= 4
 
 
 def is_busy(engine, study, worker):
@@ -154,10 +154,10 @@ def is_busy(engine, study, worker):
 
 
 def test_one_worker_at_a_time(engine, server):
-    study = engine.study({"x": [1, 2]}, server.url, name="turns")
-    other = open_study(server.url, "turns")
+    study = engine.study({"x": [1, 2]}, server.url, name="locks")
+    other = open_study(server.url, "locks")
     with study.lock:
-        # A name of its own.
+        # Each study has its own lock.
         with engine.study({"x": [1, 2]}, server.url, name="neighbor").lock:
             pass
         assert locks(server) == 1
@@ -175,7 +175,7 @@ def locks(server):
 def test_nothing_is_written_after_losing_the_lock(engine, server):
     study = engine.study({"x": [1, 2]}, server.url, name="lost")
     with study.lock:
-        disconnect_everybody(server)
+        disconnect_all(server)
         # Optuna tries once more, on a new connection.
         with pytest.raises(ConnectionLost):
             study.storage.create_new_trial(study.id)
@@ -193,8 +193,8 @@ def test_a_call_survives_a_restart(engine, server, capsys):
     one.report(trial, 0, 1.0)
     assert one.tell(trial, Outcome("finished", 1.0))
     assert [(row.value, row.history) for row in rows(study)] == [(1.0, [1.0])]
-    said = capsys.readouterr().err
-    assert said.count("the study's database does not answer (") == 1
+    output = capsys.readouterr().err
+    assert output.count("the study's database does not answer (") == 1
 
 
 def test_errors_of_the_server_are_one_line(server):

@@ -1,4 +1,4 @@
-"""Trials as workers hand them on, without any process: two of them in this one."""
+"""Trials handed over between two workers in this process."""
 
 import threading
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ def elsewhere(study, **options):
 
 
 class Clock:
-    """Goes only when it is told to."""
+    """A clock that tests set."""
 
     now = 0.0
 
@@ -38,7 +38,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The clock of those who look at others' leases."""
+    """The clock of workers that check the leases of others."""
     clock = Clock()
     monkeypatch.setattr(queue, "monotonic", clock)
     return clock
@@ -46,7 +46,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def on_other_machines(monkeypatch):
-    """Whether a holder lives cannot be asked; only clocks tell."""
+    """Only the clock shows that a worker on another machine is gone."""
     monkeypatch.setattr(queue, "_machine", lambda: None)
 
 
@@ -79,7 +79,7 @@ def test_a_grid_ends_with_its_last_combination_and_with_the_cap(engine):
         one = TrialQueue(study)
         taken = [one.take() for _ in range(count)]
         assert one.take() is None
-        # True and 1 are two values, though Python takes them for equal.
+        # True and 1 are two values, although equal in Python.
         assert [(t.values["x"], repr(t.values["y"])) for t in taken] == [
             *((1, "True"), (1, "1"), (2, "True"), (2, "1"))
         ][:count]
@@ -92,7 +92,7 @@ def test_a_returned_trial_is_taken_again_with_its_values(study):
     assert [row.state for row in rows(study)] == ["waiting"]
     again = other.take()
     assert (again.number, again.values, again.folder) == (first.number, first.values, first.folder)
-    # It is not the first one's any more.
+    # The first worker has lost it.
     assert not one.renew(first)
     assert not one.tell(first, FINISHED)
     assert not one.tell(first, RETURNED)
@@ -112,7 +112,7 @@ def test_a_stale_trial_is_taken_over(study, clock):
     assert not gone.tell(trial, FINISHED)
     assert other.tell(again, Outcome("failed", reason="boom"))
     assert rows(study)[0].state == "failed"
-    # Once it is closed, what the first still writes goes nowhere.
+    # Later reports of the first worker to the closed trial are dropped.
     gone.report(trial, 0, 5.0)
     gone.report_epoch(trial, 7)
     assert (rows(study)[0].history, rows(study)[0].epoch) == ([], None)

@@ -20,7 +20,7 @@ from lightning_colorize.sweeps.status import rows
 
 submitit = pytest.importorskip("submitit")
 
-# All of Slurm that the launcher meets. Jobs run at once, unless there is a file `busy`.
+# The part of Slurm that the launcher uses. Jobs run at once, unless there is a file `busy`.
 STUB = """
 import os, re, subprocess, sys
 from pathlib import Path
@@ -83,7 +83,7 @@ class Slurm:
     """Stubs of Slurm's commands.
 
     Attributes:
-        folder: Theirs.
+        folder: Folder of the stubs.
     """
 
     def __init__(self, folder):
@@ -94,9 +94,9 @@ class Slurm:
             program.write_text(f"#!{sys.executable} -SE\n{textwrap.dedent(STUB)}")
             program.chmod(program.stat().st_mode | stat.S_IXUSR)
 
-    def does(self, what):
+    def enable(self, flag):
         """Let the stubs behave differently: `busy`, `broken`, `refuse NUMBER`."""
-        (self.folder / what).touch()
+        (self.folder / flag).touch()
 
     def calls(self, name):
         """Return the words with which a command was called."""
@@ -122,18 +122,18 @@ def cluster(tmp_path, monkeypatch):
 
 
 def dry_run(study, workers=1, **options):
-    said = []
-    assert launch_workers(study, workers, Resources(**options), say=said.append, dry_run=True) == 0
-    (script,) = said
+    lines = []
+    assert launch_workers(study, workers, Resources(**options), say=lines.append, dry_run=True) == 0
+    (script,) = lines
     return script
 
 
 def test_the_batch_script(engine, monkeypatch):
     monkeypatch.setenv("PATH", str(engine.folder / "no Slurm here"))
     study = engine.study({"x": [1, 2]})
-    asked = {"partition": "long", "gpus": 2, "cpus": 8, "mem": "16G", "account": "us", "qos": "low"}
+    given = {"partition": "long", "gpus": 2, "cpus": 8, "mem": "16G", "account": "us", "qos": "low"}
     script = dry_run(
-        study, 3, time="1-02:00:01", extra={"exclusive": True, "mail_user": "me"}, **asked
+        study, 3, time="1-02:00:01", extra={"exclusive": True, "mail_user": "me"}, **given
     )
     lines = script.splitlines()
     assert lines[0] == "#!/bin/bash"
@@ -154,7 +154,7 @@ def test_the_batch_script(engine, monkeypatch):
     ("limit", "minutes"),
     [(240, 240), ("04:00:00", 240), ("0:05:01", 6), ("2-00:00:00", 2880)],
 )
-def test_time_limits_and_nothing_else_that_was_not_asked_for(engine, limit, minutes):
+def test_time_limits_without_options_that_were_not_given(engine, limit, minutes):
     script = dry_run(engine.study({"x": 1}), time=limit)
     assert f"#SBATCH --time={minutes}\n" in script
     for option in ("partition", "gpus", "cpus", "mem", "account", "qos", "wckey"):
@@ -167,8 +167,8 @@ def test_a_time_limit_that_leaves_no_time_is_refused(engine):
 
 
 def test_a_refused_job_cancels_the_others(engine, cluster, capfd):
-    cluster.does("busy")
-    cluster.does("refuse 13")
+    cluster.enable("busy")
+    cluster.enable("refuse 13")
     with pytest.raises(UsageError, match="Slurm refuses the job: Not today") as error:
         launch_workers(engine.study({"x": 1}), 3)
     assert "\n" not in str(error.value)
@@ -179,38 +179,38 @@ def test_a_refused_job_cancels_the_others(engine, cluster, capfd):
 
 def test_jobs_run_all_trials(engine, cluster):
     study = engine.study({"x": [1, 2, 3], "seconds": 0.2})
-    said, ticks = [], []
-    assert launch_workers(study, 2, None, lambda: ticks.append(1), said.append) == 0
+    messages, ticks = [], []
+    assert launch_workers(study, 2, None, lambda: ticks.append(1), messages.append) == 0
     assert [row.state for row in rows(study)] == ["finished"] * 3
     assert [len(engine.finishes(study, number)) for number in range(3)] == [1] * 3
-    assert said[0] == f"submitted 12, 13; logs in {study.folder}/slurm"
-    assert {"job 12: running on n1", "job 13: running on n1"} <= set(said)
+    assert messages[0] == f"submitted 12, 13; logs in {study.folder}/slurm"
+    assert {"job 12: running on n1", "job 13: running on n1"} <= set(messages)
     assert len(ticks) > 3
-    # What was only for them.
+    # Set only for the jobs.
     assert "LIGHTNING_COLORIZE_STUDY" not in os.environ
     assert os.environ["SBATCH_EXPORT"] == "NONE"
 
 
 def test_the_password_is_in_no_file_and_no_argument(engine, cluster, capfd):
-    cluster.does("busy")
+    cluster.enable("busy")
     study = replace(engine.study({"x": 1}), url="postgresql://me:hush@elsewhere/sweeps")
-    said = []
+    messages = []
 
     def tick():
         for job in cluster.folder.glob("*.job"):
             job.unlink()
 
-    assert launch_workers(study, 2, tick=tick, say=said.append) == 1
+    assert launch_workers(study, 2, tick=tick, say=messages.append) == 1
     assert (cluster.folder / "study_url").read_text() == study.url
-    everything = "".join([*said, *cluster.calls("sbatch"), *cluster.scripts(), *capfd.readouterr()])
-    assert "hush" not in everything
+    text = "".join([*messages, *cluster.calls("sbatch"), *cluster.scripts(), *capfd.readouterr()])
+    assert "hush" not in text
     pickles = list((study.folder / "slurm").glob("*.pkl"))
     assert len(pickles) == 2
     assert not any(b"elsewhere" in path.read_bytes() for path in pickles)
 
 
 def test_pending_jobs_are_canceled_when_all_trials_have_ended(engine, cluster):
-    cluster.does("busy")
+    cluster.enable("busy")
     study = engine.study({"x": [1, 2]})
     assert engine.work(study) == 0
     assert launch_workers(study, 2) == 0
@@ -219,25 +219,25 @@ def test_pending_jobs_are_canceled_when_all_trials_have_ended(engine, cluster):
 
 
 def test_a_stopped_sweep_is_followed_until_its_jobs_have_ended(engine, cluster):
-    cluster.does("busy")
+    cluster.enable("busy")
     study = engine.study({"x": [1, 2]})
-    said = []
-    assert launch_workers(study, 1, tick=study.stop, say=said.append) == 0
+    messages = []
+    assert launch_workers(study, 1, tick=study.stop, say=messages.append) == 0
     assert cluster.calls("scancel") == ["--state=PENDING 12"]
-    assert not any("no job is left" in line for line in said)
+    assert not any("no job is left" in line for line in messages)
 
 
 def test_jobs_that_end_early_are_reported(engine, cluster):
     study = engine.study({"x": 1})
-    cluster.does("busy")
-    said = []
+    cluster.enable("busy")
+    messages = []
 
     def tick():
-        if any("pending" in line for line in said):
+        if any("pending" in line for line in messages):
             (cluster.folder / "12.job").unlink(missing_ok=True)
 
-    assert launch_workers(study, 1, tick=tick, say=said.append) == 1
-    assert said[1:] == [
+    assert launch_workers(study, 1, tick=tick, say=messages.append) == 1
+    assert messages[1:] == [
         "job 12: pending (Priority)",
         f"job 12 has ended; its log: {study.folder}/slurm/12_0_log.out",
         "no job is left, but trials are; resume them with sweep resume",
@@ -245,49 +245,49 @@ def test_jobs_that_end_early_are_reported(engine, cluster):
 
 
 def test_an_outage_of_slurm_is_survived(engine, cluster):
-    cluster.does("busy")
+    cluster.enable("busy")
     study = engine.study({"x": 1})
     squeue = cluster.folder / "squeue"
-    said, ticks = [], []
+    messages, ticks = [], []
 
     def tick():
         ticks.append(1)
         if len(ticks) == 2:
-            squeue.rename(cluster.folder / "kept")
+            squeue.rename(cluster.folder / "saved")
             squeue.write_text("#!/bin/sh\necho 'squeue: error: down' >&2\nexit 1\n")
             squeue.chmod(0o755)
         if len(ticks) == 20:
-            (cluster.folder / "kept").rename(squeue)
+            (cluster.folder / "saved").rename(squeue)
             (cluster.folder / "12.job").unlink()
         if len(ticks) == 40:
             study.stop()
 
-    assert launch_workers(study, 2, tick=tick, say=said.append) == 0
-    assert said.count("Slurm does not answer (down); trying again") == 1
+    assert launch_workers(study, 2, tick=tick, say=messages.append) == 0
+    assert messages.count("Slurm does not answer (down); trying again") == 1
     # Not while Slurm did not answer.
-    assert [line for line in said if "has ended" in line] == [
+    assert [line for line in messages if "has ended" in line] == [
         f"job {job} has ended; its log: {study.folder}/slurm/{job}_0_log.out" for job in (12, 13)
     ]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_leaves_the_jobs(engine, cluster, number, code):
-    cluster.does("busy")
+    cluster.enable("busy")
     study = engine.study({"x": 1})
-    said = []
+    messages = []
 
     def tick():
-        if any("pending" in line for line in said):
+        if any("pending" in line for line in messages):
             threading.Thread(target=os.kill, args=(os.getpid(), number)).start()
 
-    assert launch_workers(study, 2, tick=tick, say=said.append) == code
+    assert launch_workers(study, 2, tick=tick, say=messages.append) == code
     assert not cluster.calls("scancel")
     assert len(list(cluster.folder.glob("*.job"))) == 2
-    assert f"sweep stop {study.folder} lets" in said[-1]
-    assert "scancel 12 13 interrupts" in said[-1]
+    assert f"sweep stop {study.folder} lets" in messages[-1]
+    assert "scancel 12 13 interrupts" in messages[-1]
 
 
-# What a job does, in a process of its own but without the cluster.
+# A job in its own process, without the cluster.
 
 
 class Job:
@@ -331,7 +331,7 @@ def test_a_terminated_job_returns_its_trial(
     engine, cluster, monkeypatch, capfd, number, requeued, fails
 ):
     if fails:
-        cluster.does("broken")
+        cluster.enable("broken")
     study = engine.study({"x": 1, "epochs": 200, "seconds": 0.05})
     with Job(study, monkeypatch) as job:
         engine.until(lambda: len(engine.validations(study, 0)) > 1)

@@ -1,4 +1,4 @@
-"""What Optuna is asked for; test_against_sweeps.py compares the distributions with W&B's own."""
+"""Parameters in Optuna; test_against_sweeps.py compares the distributions with W&B's own."""
 
 import warnings
 

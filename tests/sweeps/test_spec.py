@@ -1,4 +1,4 @@
-"""Sweep files: what is read from them, and the one line that refuses each mistake."""
+"""Sweep files: their content, and the one-line error of each mistake."""
 
 import pytest
 import yaml
@@ -7,9 +7,9 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.space import Categorical, Constant, LogUniform, Uniform
 from lightning_colorize.sweeps.spec import Metric, parse_sweep, read_sweep
 
-SOUND = """
+VALID = """
 name: encoders
-description: what W&B shows
+description: shown by W&B
 project: colorize
 method: bayes
 metric: {name: val/psnr, goal: maximize}
@@ -24,9 +24,9 @@ parameters:
 """
 
 
-def sound(**changes):
-    """Return the sound file's mapping with top-level keys changed, or left out (None)."""
-    mapping = yaml.safe_load(SOUND)
+def valid(**changes):
+    """Return the valid file's mapping with top-level keys changed, or left out (None)."""
+    mapping = yaml.safe_load(VALID)
     mapping.update(changes)
     return {key: value for key, value in mapping.items() if value is not None}
 
@@ -42,7 +42,7 @@ def refusal(mapping):
 
 def test_a_complete_file(tmp_path):
     path = tmp_path / "file.yaml"
-    path.write_text(SOUND)
+    path.write_text(VALID)
     sweep = read_sweep(path)
     assert sweep.name == "encoders"
     assert sweep.method == "bayes"
@@ -58,7 +58,7 @@ def test_a_complete_file(tmp_path):
         ("model.dropout", Uniform(0.0, 0.5)),
         ("trainer.max_epochs", Constant(4)),
     ]
-    assert sweep.source == yaml.safe_load(SOUND)
+    assert sweep.source == yaml.safe_load(VALID)
 
 
 def test_defaults_match_wandb():
@@ -78,7 +78,7 @@ def test_defaults_match_wandb():
 def test_random_and_grid_need_no_metric():
     listed = {"a": {"values": [1, 2]}}
     for method in ("grid", "random"):
-        mapping = sound(method=method, metric=None, early_terminate=None, parameters=listed)
+        mapping = valid(method=method, metric=None, early_terminate=None, parameters=listed)
         # The keys of W&B's own pages are accepted.
         mapping |= {"kind": "sweep", "apiVersion": "v1", "controller": {"type": "cloud"}}
         assert parse_sweep(mapping, "s.yaml").metric is None
@@ -89,7 +89,7 @@ def ending(**rule):
 
 
 @pytest.mark.parametrize(
-    ("changes", "key", "told"),
+    ("changes", "key", "expected"),
     [
         ({"metod": "grid"}, "metod", "did you mean method?"),
         ({"method": None}, "method", "missing"),
@@ -127,20 +127,20 @@ def ending(**rule):
         ({"command": ["${program}", "${args}"]}, "program", "missing"),
     ],
 )
-def test_an_error_names_the_key_in_one_line(changes, key, told):
-    mapping = {key: value for key, value in (sound() | changes).items() if value is not None}
+def test_an_error_names_the_key_in_one_line(changes, key, expected):
+    mapping = {key: value for key, value in (valid() | changes).items() if value is not None}
     message = refusal(mapping)
     assert message.startswith(f"{key}: ")
-    assert told in message
+    assert expected in message
 
 
 @pytest.mark.parametrize("token", ["--title=a b", "cd ${HOME} && x", "a b", "-5", "${envvar:A}"])
 def test_tokens_may_contain_spaces(token):
-    assert parse_sweep(sound(command=["x", token, "${args}"]), "s").command[1] == token
+    assert parse_sweep(valid(command=["x", token, "${args}"]), "s").command[1] == token
 
 
 @pytest.mark.parametrize(
-    ("parameter", "key", "told"),
+    ("parameter", "key", "expected"),
     [
         ({"min": 1, "max": 0}, "x", "min 1 is above max 0; swap them"),
         ({"min": 2.0, "max": 2.0}, "x", "write `value: 2.0` alone"),
@@ -164,10 +164,10 @@ def test_tokens_may_contain_spaces(token):
         ({"parameters": {"b": {"value": 1}}}, "x", "dotted names"),
     ],
 )
-def test_wrong_parameters_are_refused(parameter, key, told):
-    message = refusal(sound(parameters={"ok": {"value": 1}, "x": parameter}))
+def test_wrong_parameters_are_refused(parameter, key, expected):
+    message = refusal(valid(parameters={"ok": {"value": 1}, "x": parameter}))
     assert message.startswith(f"parameters.{key}: ")
-    assert told in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_wrong_parameters_are_refused(parameter, key, told):
     ],
 )
 def test_a_grid_needs_listed_values(parameter):
-    mapping = sound(method="grid", parameters={"x": parameter})
+    mapping = valid(method="grid", parameters={"x": parameter})
     assert refusal(mapping).startswith("parameters.x: ")
 
 
@@ -201,7 +201,7 @@ def test_each_wrong_key_has_a_line_of_its_own():
 
 def test_the_file_name_must_be_a_valid_folder_name():
     with pytest.raises(UsageError, match=r"name: .* becomes a folder's name"):
-        parse_sweep(sound(name=None), "folder/.hidden.yaml")
+        parse_sweep(valid(name=None), "folder/.hidden.yaml")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_files_that_are_not_sweep_files(tmp_path, text, message):
 def test_a_merged_key_may_be_given_again(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text(
-        SOUND + "  a: &a {min: 1, max: 5}\n  b: &b {<<: *a, max: 9}\n  c: {<<: *b, min: 0}\n"
+        VALID + "  a: &a {min: 1, max: 5}\n  b: &b {<<: *a, max: 9}\n  c: {<<: *b, min: 0}\n"
     )
     parameters = read_sweep(path).parameters
     assert (parameters["b"].max, parameters["c"].max) == (9, 9)

@@ -31,12 +31,12 @@ def seeds(number, values, **others):
     ]
 
 
-def numbers(places):
-    return [[row.number for row in place.trials] for place in places]
+def numbers(entries):
+    return [[row.number for row in entry.trials] for entry in entries]
 
 
 @pytest.mark.parametrize(("goal", "order"), [("max", [[1], [0], [2]]), ("min", [[2], [0], [1]])])
-def test_the_goal_is_the_order(goal, order):
+def test_the_goal_sets_the_order(goal, order):
     rows = [a_row(0, 2.0, x=1), a_row(1, 3.0, x=2), a_row(2, 1.0, x=3)]
     assert numbers(leaderboard(rows, goal)) == order
     assert winner(rows, goal).number == order[0][0]
@@ -70,9 +70,9 @@ def test_trials_that_differ_only_in_their_seed_are_one_entry():
 
 def test_a_repeated_seed_counts_once():
     rows = [*seeds(0, [22.0, 24.0], x=1), a_row(2, 99.0, x=1, seed_everything=0)]
-    (place,) = leaderboard(rows, "max")
-    assert place.value == 23
-    assert [row.number for row in place.repeats] == [2]
+    (entry,) = leaderboard(rows, "max")
+    assert entry.value == 23
+    assert [row.number for row in entry.repeats] == [2]
     (alone,) = leaderboard([a_row(0, 1.0, x=1), a_row(1, 2.0, x=1)], "max")
     assert (alone.value, alone.spread) == (1.0, None)
     # For a command line, 1 and true differ.
@@ -101,47 +101,47 @@ ERROR = Metric(name="val/ciede2000", goal="minimize")
 ROW = a_row(0, 22.0, x=1)
 
 
-def place(*rows, goal="max"):
+def entry(*rows, goal="max"):
     return leaderboard(rows, goal)[0]
 
 
-def written(folder, result):
+def entry_of(folder, result):
     text = result if isinstance(result, str) else json.dumps(result)
     (folder / "result.json").write_text(text)
-    return place(replace(ROW, folder=folder))
+    return entry(replace(ROW, folder=folder))
 
 
 def test_baselines_of_the_metric(tmp_path):
-    of = {"grey": {"val/psnr": 20.0, "test/psnr": 21.0}, "lut": {"val/psnr": 22.5}}
-    first = written(tmp_path, {"status": "finished", "baselines": of})
+    baselines = {"grey": {"val/psnr": 20.0, "test/psnr": 21.0}, "lut": {"val/psnr": 22.5}}
+    first = entry_of(tmp_path, {"status": "finished", "baselines": baselines})
     assert read_baselines(first, PSNR) == {"grey": 20.0, "lut": 22.5}
     assert read_baselines(first, Metric(name="test/psnr", goal="maximize")) == {"grey": 21.0}
     assert read_baselines(first, Metric(name="val/loss", goal="minimize")) == {}
     for none in ({"status": "finished"}, "no JSON"):
-        assert read_baselines(written(tmp_path, none), PSNR) == {}
+        assert read_baselines(entry_of(tmp_path, none), PSNR) == {}
 
 
 @pytest.mark.parametrize(
-    ("metric", "baselines", "said"),
+    ("metric", "baselines", "message"),
     [
         (PSNR, {}, None),
         (PSNR, {"grey": 20.0, "lut": 21.9}, None),
         (PSNR, {"grey": 22.5, "lut": 21.9}, "grey: val/psnr 22.00, grey 22.50"),
-        # As good is not better.
+        # A tie is not better.
         (PSNR, {"grey": 22.0}, "grey: val/psnr 22.00, grey 22.00"),
         (ERROR, {"grey": 23.0, "lut": 22.5}, None),
         (ERROR, {"grey": 23.0, "lut": 21.0}, "lut: val/ciede2000 22.00, lut 21.00"),
     ],
 )
-def test_not_beaten_names_the_best_baseline(metric, baselines, said):
-    first = place(ROW, goal=metric.mode)
-    expected = said and f"the best trial does not beat {said}"
+def test_not_beaten_names_the_best_baseline(metric, baselines, message):
+    first = entry(ROW, goal=metric.mode)
+    expected = message and f"the best trial does not beat {message}"
     assert not_beaten(first, metric, baselines) == expected
 
 
 def test_not_beaten_compares_the_mean_over_seeds():
-    said = not_beaten(place(*seeds(0, [22.0, 24.0], x=1)), PSNR, {"lut": 23.5})
-    assert said == "the best configuration does not beat lut: val/psnr 23.00, lut 23.50"
+    message = not_beaten(entry(*seeds(0, [22.0, 24.0], x=1)), PSNR, {"lut": 23.5})
+    assert message == "the best configuration does not beat lut: val/psnr 23.00, lut 23.50"
 
 
 def rows(*states):
@@ -163,7 +163,7 @@ DONE = (("finished", 8), ("pruned", 10), ("failed", 12))
         ([], 9, 10),
         # 6 and 7 s left of those that run, and three more.
         ([("running", 4), ("running", 3)], 2, (6 + 7 + 30) / 2),
-        # Later than the others, all of them: as late again.
+        # All have exceeded the mean by 4 s: 4 s more.
         ([("running", 14)] * 5, 5, 4),
         # 3 s of one that resumes from its checkpoint, and four more.
         ([("waiting", 7)], 1, 43),
@@ -216,7 +216,7 @@ def test_constants_count_for_names_and_long_ranges_are_no_constants(engine):
 
 
 @pytest.mark.parametrize(
-    ("values", "written"),
+    ("values", "expected"),
     [
         (["a/x.yaml", "b/x.yaml"], ["a/x.yaml", "b/x.yaml"]),
         ([1, "one", True, "True"], ["1", '"one"', "true", '"True"']),
@@ -224,23 +224,23 @@ def test_constants_count_for_names_and_long_ranges_are_no_constants(engine):
         ([[0.5, 0.9], [0.9, 0.999]], ["[0.5, 0.9]", "[0.9, 0.999]"]),
     ],
 )
-def test_different_values_have_different_labels(engine, values, written):
+def test_different_values_have_different_labels(engine, values, expected):
     labels = Labels(engine.sweep({"x": {"values": values}}))
-    assert labels.choices("x") == written
-    assert [labels.value("x", value) for value in values] == written
+    assert labels.choices("x") == expected
+    assert [labels.value("x", value) for value in values] == expected
 
 
 @pytest.mark.parametrize(
-    ("value", "written"),
+    ("value", "expected"),
     [(None, "-"), (23.1, "23.10"), (0.94567, "0.9457"), (1234.2, "1234"), (-0.5, "-0.5000")],
 )
-def test_numbers(value, written):
-    assert format_value(value) == written
+def test_numbers(value, expected):
+    assert format_value(value) == expected
 
 
 @pytest.mark.parametrize(
-    ("seconds", "written"),
+    ("seconds", "expected"),
     [(None, "-"), (0.4, "0:00"), (59.6, "1:00"), (80, "1:20"), (600, "10:00"), (90061, "25:01:01")],
 )
-def test_times(seconds, written):
-    assert clock(seconds) == written
+def test_times(seconds, expected):
+    assert clock(seconds) == expected

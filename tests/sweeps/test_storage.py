@@ -25,13 +25,13 @@ def wrapped(cause):
 
 
 def failing(*errors):
-    """Return a call that fails so often, and how often it was made."""
-    left, calls = list(errors), []
+    """Return a call that raises these errors before it answers, and the times of its calls."""
+    remaining, calls = list(errors), []
 
     def call():
         calls.append(time.monotonic())
-        if left:
-            raise left.pop(0)
+        if remaining:
+            raise remaining.pop(0)
         return "answer"
 
     return call, calls
@@ -39,9 +39,9 @@ def failing(*errors):
 
 def test_transient_errors_are_retried_with_longer_pauses():
     call, calls = failing(away(), wrapped(away()), ConnectionLost())
-    told = []
-    assert answered(call, lambda: 60, told.append) == "answer"
-    assert len(told) == 3
+    messages = []
+    assert answered(call, lambda: 60, messages.append) == "answer"
+    assert len(messages) == 3
     pauses = [later - sooner for sooner, later in pairwise(calls)]
     assert pauses[0] < 0.15 < pauses[2]
 

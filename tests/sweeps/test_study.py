@@ -20,17 +20,17 @@ X = {"x": [1, 2]}
 def test_another_machine_can_open_a_study(engine, kind, monkeypatch):
     url = f"sqlite:///{engine.folder}/new/study.db" if kind == "sqlite" else None
     here = Path.cwd()
-    made = engine.study(X, url, seed=7, early_terminate={"type": "hyperband", "min_iter": 1})
+    created = engine.study(X, url, seed=7, early_terminate={"type": "hyperband", "min_iter": 1})
     monkeypatch.chdir("/")
-    study = open_study(made.url)
-    assert study.sweep == made.sweep
+    study = open_study(created.url)
+    assert study.sweep == created.sweep
     assert study.sweep.name == "tiny"
     assert study.seed == 7
     assert study.start == here
     assert study.folder == engine.folder / "runs/tiny"
     assert study.folder_of(12) == engine.folder / "runs/tiny/trial-0012"
     assert study.inner.direction == optuna.study.StudyDirection.MAXIMIZE
-    assert open_study(made.url, "tiny").sweep == made.sweep
+    assert open_study(created.url, "tiny").sweep == created.sweep
 
 
 @pytest.mark.parametrize("given", ["given.yaml", "runs/tiny/sweep.yaml"])
@@ -48,7 +48,7 @@ def test_a_folder_with_another_studys_trials_is_refused(engine, taken):
     study.folder_of(taken).mkdir()
     if taken:
         TrialQueue(study).take()
-    # That of another program.
+    # A folder of another program.
     (study.folder / "trial-notes").mkdir()
     with pytest.raises(UsageError, match=rf"tiny contains trial-000{taken}, which .* does not"):
         engine.study(X)
@@ -76,9 +76,9 @@ def test_a_write_error_is_one_line(engine):
     (study.folder / ".study.journal.lock").unlink(missing_ok=True)
     (study.folder / ".study.journal.lock").mkdir()
     for act in (study.stop, study.resume, lambda: engine.study({"x": [3]})):
-        with pytest.raises(UsageError, match=r"the sweep 'tiny' is not writable: .*\.lock") as said:
+        with pytest.raises(UsageError, match=r"the sweep 'tiny' is not writable: .*\.lock") as info:
             act()
-        assert "\n" not in str(said.value)
+        assert "\n" not in str(info.value)
 
 
 def test_no_password_is_shown():
@@ -99,9 +99,9 @@ def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine, monkeypat
         ({"parameters": two, "seed": 3}, "seed"),
         ({"parameters": two, "run_cap": 1, "seed": 3}, "sweep and seed"),
     ):
-        with pytest.raises(UsageError, match=f"'tiny' with a different {different};") as said:
+        with pytest.raises(UsageError, match=f"'tiny' with a different {different};") as error:
             engine.study(**changes)
-        assert "\n" not in str(said.value)
+        assert "\n" not in str(error.value)
     monkeypatch.chdir(engine.folder)
     with pytest.raises(UsageError, match="a different start folder;"):
         engine.study(two)
@@ -111,7 +111,7 @@ def test_a_killed_creation_is_completed(engine):
     study = engine.study(X)
     journal = study.folder / "study.journal"
     lines = journal.read_text().splitlines(keepends=True)
-    assert len(lines) == 6  # the study, four attributes, what its values are called
+    assert len(lines) == 6  # the study, four attributes, the name of the metric
     journal.write_text("".join(lines[:2]))
     with pytest.raises(UsageError, match="contains no sweep"):
         open_study(study.url)
@@ -140,7 +140,7 @@ def test_one_of_several_studies_needs_a_name(engine):
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("nowhere", "nowhere/study.journal does not exist; give a sweep's folder, sqlite:///FILE"),
         ("sqlite:///nowhere.db", "nowhere.db does not exist"),
@@ -150,11 +150,11 @@ def test_one_of_several_studies_needs_a_name(engine):
         ("nonsense://", "studies cannot be stored in nonsense"),
     ],
 )
-def test_invalid_storages(url, said, tmp_path, monkeypatch):
+def test_invalid_storages(url, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as error:
         open_study(url)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -180,7 +180,7 @@ def test_a_missing_driver_says_what_to_install(monkeypatch):
         open_study("postgresql://me@127.0.0.1/studies")
 
 
-def test_half_a_line_in_the_journal_is_dropped(engine):
+def test_a_partial_line_in_the_journal_is_dropped(engine):
     study = engine.study(X)
     taken = TrialQueue(study).take()
     with (study.folder / "study.journal").open("ab") as journal:
@@ -188,7 +188,7 @@ def test_half_a_line_in_the_journal_is_dropped(engine):
     other = TrialQueue(open_study(study.url))
     assert other.take().number == 1
     assert len(open_study(study.url).inner.trials) == 2
-    assert TrialQueue(study).renew(taken) is False  # another worker's name; but it is read
+    assert TrialQueue(study).renew(taken) is False  # not its worker, but the journal is readable
 
 
 def test_the_metric_is_named_in_optuna(engine):

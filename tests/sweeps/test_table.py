@@ -56,8 +56,8 @@ def finished(value):
     return Outcome("finished", value)
 
 
-def is_seen(table):
-    """Have the next tick look, however short ago the last one was."""
+def refresh(table):
+    """Force an update by the next tick."""
     table._next_update = 0
     table.tick()
 
@@ -71,14 +71,14 @@ def test_a_line_when_a_trial_ends(study):
     console = off_terminal()
     run(study, finished(20.0))
     with LiveTable(study, 1, console) as table:
-        is_seen(table)
+        refresh(table)
         assert printed(console) == ""  # ended before
         run(study, finished(19.0))
-        is_seen(table)
+        refresh(table)
         run(study, finished(23.125))
         run(study, Outcome("pruned", 18.0, "hyperband: behind [all]"))
-        is_seen(table)
-        is_seen(table)
+        refresh(table)
+        refresh(table)
         run(study, Outcome("failed", reason="exit code 1: boom"))
     assert printed(console).splitlines() == [
         "trial 1 finished: val/psnr 19.00, 0:00; encoder=resnet18, x=2",
@@ -115,21 +115,21 @@ def test_a_line_every_30_seconds(study, monkeypatch):
 
 
 def test_updates_take_little_time(study, monkeypatch):
-    clock = SimpleNamespace(now=0.0, looks=0)
+    clock = SimpleNamespace(now=0.0, updates=0)
 
     def rows(study):
         clock.now += 0.2
-        clock.looks += 1
+        clock.updates += 1
         return []
 
     monkeypatch.setattr(table_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(table_module, "rows", rows)
     with LiveTable(study, 1, off_terminal()) as table:
-        clock.looks = 0
+        clock.updates = 0
         for _ in range(100):
             clock.now += 1
             table.tick()
-        assert 15 <= clock.looks <= 25
+        assert 15 <= clock.updates <= 25
 
 
 def test_a_restarting_database_is_survived(study, monkeypatch):
@@ -145,12 +145,12 @@ def test_a_restarting_database_is_survived(study, monkeypatch):
         run(study, finished(20.0))
         with monkeypatch.context() as patch:
             patch.setattr(table_module, "rows", away)
-            is_seen(table)
+            refresh(table)
             assert printed(console) == ""
             patch.setattr(table_module, "rows", broken)
             with pytest.raises(RuntimeError):
-                is_seen(table)
-        is_seen(table)
+                refresh(table)
+        refresh(table)
     assert "trial 0 finished" in printed(console)
 
 
@@ -167,7 +167,7 @@ def test_a_table_on_a_terminal(study):
     assert "trial state encoder x epoch val/psnr time" in lines
     assert "0 finished resnet18 1 2 20.00 0:00" in lines
     assert "1 finished resnet18 2 1 23.00 best 0:00" in lines
-    # The best so far, of one that runs, is no best of all.
+    # The best value of a running trial is not marked as the best of all.
     assert "2 running resnet18 3 3 21.50 0:00" in lines
 
 
@@ -199,19 +199,19 @@ def test_the_table_fits_the_terminal(engine):
 def test_hide_erases_the_live_table(study, monkeypatch, is_terminal):
     run(study, finished(20.0))
     monkeypatch.setattr(table_module.sys.stdout, "isatty", lambda: is_terminal, raising=False)
-    kept, hidden = on_terminal(), on_terminal()
-    with LiveTable(study, 1, kept):
+    shown, hidden = on_terminal(), on_terminal()
+    with LiveTable(study, 1, shown):
         pass
     with LiveTable(study, 1, hidden) as table:
         table.hide()
-    erased = [printed(console).count("\x1b[2K") for console in (kept, hidden)]
+    erased = [printed(console).count("\x1b[2K") for console in (shown, hidden)]
     # The summary, the heading between an empty line and a rule, a trial, and the empty last line.
     # Where the final table goes into a file, this one stays on the terminal.
     assert erased[1] - erased[0] == (6 if is_terminal else 0)
 
 
-def with_baselines(study, value, baselines):
-    """Have a trial finish whose run has measured baselines."""
+def finish_trial(study, value, baselines):
+    """Finish a trial whose run has baselines."""
     trials = TrialQueue(study)
     trial = trials.take()
     trial.folder.mkdir(parents=True)
@@ -222,8 +222,8 @@ def with_baselines(study, value, baselines):
 
 def test_the_final_table_has_the_baselines_of_the_best_trial(study):
     lut = {"val/psnr": 22.5, "val/ssim": 0.5}
-    with_baselines(study, 21.0, {"lut": {"val/psnr": 99.0}})
-    with_baselines(study, 22.0, {"grey": {"val/psnr": 20.0}, "mean": {"val/ssim": 1}, "lut": lut})
+    finish_trial(study, 21.0, {"lut": {"val/psnr": 99.0}})
+    finish_trial(study, 22.0, {"grey": {"val/psnr": 20.0}, "mean": {"val/ssim": 1}, "lut": lut})
     console = on_terminal(80)
     print_table(study, console)
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed(console))

@@ -14,35 +14,35 @@ from tests.sweeps.conftest import ends, is_alive, validates
 
 PSNR = Metric(name="val/psnr", goal="maximize")
 
-SAY = "import os; print('\\n'.join(f'{k}={v}' for k, v in sorted(os.environ.items())))"
+PRINT_ENV = "import os; print('\\n'.join(f'{k}={v}' for k, v in sorted(os.environ.items())))"
 
 
 def test_environment_of_a_trial(tmp_path, monkeypatch):
     monkeypatch.setenv(STUDY, "postgresql://user:secret@host/studies")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     monkeypatch.chdir(tmp_path)
-    words = [sys.executable, "-SEc", SAY]
+    words = [sys.executable, "-SEc", PRINT_ENV]
     assert TrialProcess(words, tmp_path / "a/b", Path("/"), "mine").wait(20) == 0
     lines = (tmp_path / "a/b/output.log").read_text().splitlines()
-    said = dict(line.split("=", 1) for line in lines if "=" in line)
-    assert said["LIGHTNING_COLORIZE_SWEEP"] == "mine"
-    assert said["LIGHTNING_COLORIZE_TRIAL"] == str(tmp_path / "a/b")
-    assert said["CUDA_VISIBLE_DEVICES"] == "2,3"
-    assert "secret" not in str(said)
+    environment = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert environment["LIGHTNING_COLORIZE_SWEEP"] == "mine"
+    assert environment["LIGHTNING_COLORIZE_TRIAL"] == str(tmp_path / "a/b")
+    assert environment["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert "secret" not in str(environment)
 
 
-def test_output_is_appended_and_last_line_is_its_own(tmp_path):
+def test_output_is_appended_and_last_line_is_per_process(tmp_path):
     for word in ("one", "two"):
         words = [sys.executable, "-SEc", f"print('{word}\\n\\n')"]
         process = TrialProcess(words, tmp_path, tmp_path)
         process.wait(20)
         assert process.last_line() == word
     assert (tmp_path / "output.log").read_text().split() == ["one", "two"]
-    told = ["lightning-colorize fit: --run.monitor: 'x' is never logged", "accepted: val/loss"]
-    words = [sys.executable, "-SEc", f"print({told[0]!r}); print({told[1]!r})"]
+    lines = ["lightning-colorize fit: --run.monitor: 'x' is never logged", "accepted: val/loss"]
+    words = [sys.executable, "-SEc", f"print({lines[0]!r}); print({lines[1]!r})"]
     process = TrialProcess(words, tmp_path, tmp_path)
     process.wait(20)
-    assert process.last_line() == told[0]
+    assert process.last_line() == lines[0]
     silent = TrialProcess(["/bin/sh", "-c", "true"], tmp_path, tmp_path)
     silent.wait(20)
     assert silent.last_line() == ""
@@ -118,7 +118,7 @@ def test_a_malformed_result_is_a_failure(tmp_path, text, reason):
     outcome = judged(tmp_path)
     assert outcome.state == "failed"
     assert outcome.reason.startswith(reason)
-    # Torn by the signal that ended it.
+    # Truncated by the signal that ended it.
     assert judged(tmp_path, 143).state == "interrupted"
     (tmp_path / "result.json").unlink()
     (tmp_path / "result.json").mkdir()
@@ -158,7 +158,7 @@ def test_stopped_early_by_the_run_or_by_the_engine(tmp_path):
     # Its own early stopping came first.
     ends("stopped_early", stop_requested=False)(tmp_path)
     assert judged(tmp_path) == Outcome("finished", 2.0)
-    # It had ended before it read that.
+    # It had finished before it read the stop file.
     ends("finished")(tmp_path)
     assert judged(tmp_path) == Outcome("finished", 2.0)
 

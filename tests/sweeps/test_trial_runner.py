@@ -13,10 +13,10 @@ from tests.sweeps.conftest import ends, validates
 
 
 class Process:
-    """Does a step each time that it is waited for; with the last one it has ended.
+    """Does one step at each wait, and ends with the last step.
 
     Attributes:
-        starts: How often one was started.
+        starts: Number of starts.
     """
 
     def __init__(self):
@@ -70,17 +70,17 @@ def test_a_run_that_ends_during_the_wait_is_not_started_again(engine, process, m
     study = engine.study({"x": 1})
     folder = study.folder_of(0)
     folder.mkdir()
-    looks = [None, None, together(validates(5.0), ends("stopped_early"))]
+    checks = [None, None, together(validates(5.0), ends("stopped_early"))]
 
     def is_running(_):
-        if looks and (step := looks.pop(0)):
+        if checks and (step := checks.pop(0)):
             step(folder)
-        return bool(looks)
+        return bool(checks)
 
     monkeypatch.setattr(worker, "is_running", is_running)
     row = run(study)
     assert (process.starts, row.state, row.value) == (0, "finished", 5.0)
-    assert not looks
+    assert not checks
 
 
 def test_a_running_run_is_not_started_twice(engine, process, monkeypatch):
@@ -101,10 +101,10 @@ def test_values_of_a_deleted_run_are_retracted(engine, process):
     one.tell(trial, Outcome("returned"))
     histories = []
 
-    def look(folder):
+    def record(folder):
         histories.append(rows(study)[0].history)
 
-    process.steps = [starts_over, look, validates(10.0), look, validates(11.0, first=1)]
+    process.steps = [starts_over, record, validates(10.0), record, validates(11.0, first=1)]
     process.steps.append(ends("finished"))
     row = run(study)
     assert histories == [[], [10.0]]

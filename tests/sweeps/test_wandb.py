@@ -1,4 +1,4 @@
-"""W&B's engine against a stand-in for its command; the real one's words are in the stand-in."""
+"""W&B's engine against a stand-in for its command, which prints the messages of the real one."""
 
 import json
 import os
@@ -24,13 +24,13 @@ SOURCE = {
     "command": ["${env}", "lightning-colorize", "fit", "${args}"],
 }
 
-# `python -m wandb` as it is used: writes down what it was given, says what W&B 0.31 says.
+# Stub of `python -m wandb`: records its arguments and prints the messages of W&B 0.31.
 STAND_IN = """
 import json, os, pathlib, signal, sys, time, yaml
 folder = pathlib.Path(os.environ["STAND_IN"])
 words = sys.argv[1:]
-def note(name, what):
-    (folder / name).write_text(json.dumps(what))
+def note(name, content):
+    (folder / name).write_text(json.dumps(content))
 if words[0] == "sweep":
     note("sweep.json", {"words": words[:-1], "file": yaml.safe_load(open(words[-1]))})
     assert sys.stdin.read() == ""
@@ -60,7 +60,7 @@ else:
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """Where the stand-in writes down what it was given."""
+    """The folder of the stand-in's notes."""
     package = tmp_path / "import" / "wandb"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -83,9 +83,9 @@ def notes_of(folder, kind):
 
 
 def test_wandb_receives_the_file_and_agents_start(stand_in, monkeypatch):
-    said = []
+    messages = []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
-    assert run_wandb(sweep(run_cap=7), workers=2, gpus_per_trial=2, say=said.append) == 0
+    assert run_wandb(sweep(run_cap=7), workers=2, gpus_per_trial=2, say=messages.append) == 0
     created = json.loads((stand_in / "sweep.json").read_text())
     assert created["file"] == {**SOURCE, "run_cap": 7, "name": "quick"}
     assert list(created["file"]["parameters"]) == list(SOURCE["parameters"])
@@ -98,8 +98,8 @@ def test_wandb_receives_the_file_and_agents_start(stand_in, monkeypatch):
         assert agent["environment"]["OMP_NUM_THREADS"] is not None
         first = agent["environment"]["PATH"].split(os.pathsep)[0]
         assert first == os.path.dirname(sys.executable)
-    assert any("https://wandb.ai/me/p/sweeps/abc123" in line for line in said)
-    assert any("me/p/abc123" in line.split() for line in said)
+    assert any("https://wandb.ai/me/p/sweeps/abc123" in line for line in messages)
+    assert any("me/p/abc123" in line.split() for line in messages)
 
 
 def test_the_files_project_and_an_agent_that_fails(stand_in, monkeypatch):
@@ -108,7 +108,7 @@ def test_the_files_project_and_an_agent_that_fails(stand_in, monkeypatch):
     created = json.loads((stand_in / "sweep.json").read_text())
     assert created["words"] == ["sweep", "--project", "mine"]
     (agent,) = notes_of(stand_in, "agent")
-    assert agent["words"] == ["agent", "me/p/abc123"]  # no run_cap: until the sweep is through
+    assert agent["words"] == ["agent", "me/p/abc123"]  # no run_cap: until the sweep ends
     assert agent["environment"]["OMP_NUM_THREADS"] is None
 
 

@@ -1,4 +1,4 @@
-"""Trials of a stub through real workers: what becomes of each, and what is left in its folder."""
+"""Trials of a stub run by real workers: their outcomes and their folders."""
 
 import os
 import re
@@ -140,7 +140,7 @@ def test_a_suspended_worker_loses_its_trial(engine):
     other = engine.start(study, renew_every=0.1, stale_after=0.7)
     engine.until(lambda: len(engine.starts(study, 0)) == 2)
     asleep.signal(signal.SIGCONT)
-    # It gives up its process, and waits for the other.
+    # It ends its process and waits for the other.
     engine.until(lambda: not is_alive(engine.starts(study, 0)[0]["pid"]), 5)
     assert [asleep.wait(20), other.wait(20)] == [0, 0]
     (row,) = rows(study)
@@ -174,7 +174,7 @@ def test_a_worker_stops_after_five_failures_at_the_start(engine):
     with pytest.raises(WorkError, match=r"5 trials in a row .*'exit code 1: boom'.*--retry-failed"):
         engine.work(study)
     assert states(study) == ["failed"] * 5
-    # What was missing is there.
+    # The cause of the failures is gone.
     engine.stub.write_text(engine.stub.read_text().replace('do == "fail"', "False"))
     assert TrialQueue(study).retry_failed() == 5
     assert engine.work(study) == 0
@@ -236,5 +236,5 @@ def test_stop_now(engine):
     assert worker.wait(10) == 0
     assert states(study) == ["waiting"]
     assert not is_alive(engine.starts(study, 0)[0]["pid"])
-    # Its own worker's doing, of which there may be any number.
+    # Interruptions by its own worker are not counted.
     assert "interruptions" not in study.inner.trials[0].user_attrs

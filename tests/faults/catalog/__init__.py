@@ -1,4 +1,4 @@
-"""The faults: what somebody could get wrong, and the tests that must notice."""
+"""The faults: possible mistakes, and the tests that must detect them."""
 
 from faults.catalog import data, models, results, runs
 from faults.planting import Fault

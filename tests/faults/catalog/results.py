@@ -34,17 +34,17 @@ COMMANDS: Rows = {
     "split-of-the-run-forgotten": (
         "inference.training_data:TrainingData.is_of",
         returns("False"),
-        "commands/test_evaluate.py::test_the_split_is_that_of_the_run_and_so_are_the_numbers",
+        "commands/test_evaluate.py::test_split_and_numbers_match_the_run",
     ),
     "broken-image-is-exit-0": (
         "commands.colorize:_report",
         constant(1, 0),
-        "commands/test_colorize.py::test_broken_images_are_named_and_the_rest_is_done",
+        "commands/test_colorize.py::test_broken_images_are_reported_and_the_rest_is_colorized",
     ),
     "worst-run-first": (
         "runs.listing:rank",
         swap("cost(run.metrics[metric], goal)", "run.metrics[metric]"),
-        "commands/test_runs.py::test_the_best_run_stands_first_and_the_unfinished_says_so",
+        "commands/test_runs.py::test_the_best_run_is_first_and_unfinished_runs_are_marked",
     ),
     "leak-is-exit-0": (
         "commands.audit:run",
@@ -64,12 +64,12 @@ COMMANDS: Rows = {
     "init-overwrites": (
         "commands.init:_copy",
         swap("changed and not force", "False"),
-        "commands/test_init.py::test_nothing_is_overwritten_in_silence",
+        "commands/test_init.py::test_changed_files_are_not_overwritten",
     ),
     "tuned-rate-not-written": (
         "commands.tune:write_fragment",
         calls("float", "1.0"),
-        "commands/test_tune.py::test_what_it_finds_is_taken_by_fit",
+        "commands/test_tune.py::test_fit_accepts_the_tuned_rate",
     ),
     "warm-up-measured": (
         "benchmarking.timing:measure",
@@ -122,7 +122,7 @@ SWEEPS_AND_REPORTS: Rows = {
     "names-become-markup": (
         "reports.kit.html:",
         constant(True, False),
-        "reports/comparison/test_page.py::test_names_are_text_and_not_tags",
+        "reports/comparison/test_page.py::test_names_are_escaped",
     ),
     "truth-always-on-one-side": (
         "reports.perception.plan:_orders",

@@ -82,7 +82,7 @@ RUNS: Rows = {
     "days-of-a-time-limit-ignored": (
         "cluster.batch:_minutes",
         swap("days * 24 + hours", "hours"),
-        "sweeps/test_slurm.py::test_time_limits_and_nothing_else_that_was_not_asked_for",
+        "sweeps/test_slurm.py::test_time_limits_without_options_that_were_not_given",
     ),
     "requeued-without-end": (
         "cluster.batch:",

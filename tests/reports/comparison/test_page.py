@@ -116,8 +116,8 @@ def test_the_page_has_the_metrics_and_their_intervals(tmp_path):
     assert "6 test images of <code>photos" in text
     for row in ("system 0", "system 1"):
         assert f"{report.rows[row]['psnr']:.2f}" in text
-    of = report.differences[1][0]
-    assert f"[{of.low:+.2f}, {of.high:+.2f}]".replace("-", "\N{MINUS SIGN}") in text
+    psnr = report.differences[1][0]
+    assert f"[{psnr.low:+.2f}, {psnr.high:+.2f}]".replace("-", "\N{MINUS SIGN}") in text
     for name in ("metrics", "differ", "extremes", "images", "method"):
         assert f'<li><a href="#{name}">' in text
         assert section(text, name)
@@ -136,7 +136,7 @@ def test_verdicts_follow_the_goal_of_the_metric(tmp_path):
     assert [cell.note_kind for cell in cells] == [verdicts[metric_goal(name)] for name in NAMES]
 
 
-def test_a_diverged_system_is_best_in_nothing(tmp_path):
+def test_a_diverged_system_is_never_best(tmp_path):
     report, _, html = _page(tmp_path, _systems(3), 6, undefined=1)
     cells = _cells(report)
     assert not any(cell.kind for cell in cells[1])
@@ -149,7 +149,7 @@ def test_a_diverged_system_is_best_in_nothing(tmp_path):
     assert "Best and worst" in html
 
 
-def test_the_page_requests_nothing_and_every_image_has_a_text(tmp_path):
+def test_the_page_requests_nothing_and_every_image_has_alt_text(tmp_path):
     _, images, html = _page(tmp_path, _systems(2), 6)
     text = content(html)
     assert not requests_another_site(text)
@@ -163,7 +163,7 @@ def test_the_page_requests_nothing_and_every_image_has_a_text(tmp_path):
     assert links - sheets <= {f"#{name}" for name in re.findall(' id="([^"]+)"', markup)}
 
 
-def test_names_are_text_and_not_tags(tmp_path):
+def test_names_are_escaped(tmp_path):
     _, _, html = _page(tmp_path, _systems(1), 2)
     assert "0<b>.jpg" not in html
     assert "0&lt;b&gt;.jpg" in html
@@ -184,7 +184,7 @@ def test_the_largest_differences_and_the_best_and_worst_come_first(tmp_path):
 
 
 def test_ten_systems_and_five_hundred_images_fit_into_25_megabytes(tmp_path):
-    # 40 images are made; thumbnails have the size of those of 500, and the rest is extrapolated.
+    # Extrapolated from 40 thumbnails of the size used for 500 images.
     pixels = thumbnail_pixels(500 * 12)
     assert pixels >= 64**2
     tiles = [len(thumbnail(to_pil_image(_image(seed)), pixels).src) for seed in range(40)]
@@ -207,19 +207,19 @@ def test_a_sheet_shows_all_images_whole_and_in_order(count, size):
     pixels = np.asarray(draw_sheet(images, labels, "a.jpg"))
     assert pixels.shape[1] < 2450
     factor = max(1, 128 // size[1])
-    found = {}
+    positions = {}
     for y, x in zip(*np.where((pixels[..., 2] == 128) & (pixels[..., 0] % 20 == 0)), strict=True):
-        found.setdefault(tuple(pixels[y, x].tolist()), []).append((y, x))
-    assert {color: len(found[color]) for color in colors} == dict.fromkeys(
+        positions.setdefault(tuple(pixels[y, x].tolist()), []).append((y, x))
+    assert {color: len(positions[color]) for color in colors} == dict.fromkeys(
         colors, size[0] * size[1] * factor**2
     )
-    assert sorted(colors, key=lambda color: found[color][0]) == colors
+    assert sorted(colors, key=lambda color: positions[color][0]) == colors
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [(("n" * 200, "t" * 200), ("n", "t")), (("n", "a\nb"), ("n", "a b"))]
 )
-def test_labels_stay_in_their_line(one, other):
+def test_labels_stay_on_one_line(one, other):
     sheets = [draw_sheet([Image.new("RGB", (64, 64))], [(n, "")], t) for n, t in (one, other)]
     assert sheets[0].size == sheets[1].size
 
@@ -245,8 +245,8 @@ def test_labels_of_a_sheet_are_in_the_order_of_its_images(tmp_path, monkeypatch,
 
 def test_the_default_size_is_that_of_the_first_network():
     def network(size):
-        place = Path("nowhere")
-        return Network("net", place, SimpleNamespace(path=place, size=size))
+        path = Path("nowhere")
+        return Network("net", path, SimpleNamespace(path=path, size=size))
 
     other = SimpleNamespace(loaded=SimpleNamespace(size=9))
     assert default_size([other, network(64), network(32)]) == 64

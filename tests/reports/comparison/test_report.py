@@ -35,7 +35,7 @@ def test_runs_that_differ_only_in_the_seed_are_one_group(tmp_path):
     assert group.seeds == ["0", "1", "2"]
 
 
-def test_the_seed_of_the_data_is_a_seed(tmp_path):
+def test_the_data_seed_counts_as_a_seed(tmp_path):
     systems = [_system(tmp_path / "a", 0), _system(tmp_path / "b", 0, data__seed=7)]
     (group,) = group_seeds(systems)
     assert group.seeds == ["0", "0, 7"]

@@ -30,17 +30,17 @@ def _part(page, name):
 
 
 def _shown(page, study):
-    """Return who stands left and right, by the files on the screen."""
-    who = {}
+    """Return the systems shown on the left and on the right."""
+    systems_of = {}
     for image in study["images"]:
-        who |= dict(zip(image["systems"], study["systems"], strict=True))
-        who |= {image[name]: name for name in ("truth", "broken")}
+        systems_of |= dict(zip(image["systems"], study["systems"], strict=True))
+        systems_of |= {image[name]: name for name in ("truth", "broken")}
     files = [_part(page, side).locator("img").get_attribute("src") for side in ("left", "right")]
-    return [who[file] for file in files]
+    return [systems_of[file] for file in files]
 
 
 def _answer_all(page, study, press, until=None):
-    """Answer as somebody does who always finds the truth, and else likes `theirs` best."""
+    """Answer like a participant who recognizes the truth and otherwise prefers `theirs`."""
     rank = ["truth", "theirs", "cnn", "gan", "broken"]
     while not _part(page, "save").is_visible() and until != 0:
         if _part(page, "go").is_visible():
@@ -72,7 +72,7 @@ def _key(page, side):
 
 
 @pytest.mark.parametrize(("device", "press"), [(PHONE, _tap), (DESK, _key)])
-def test_from_the_first_click_to_the_score(command, visit, pages, tmp_path, capsys, device, press):
+def test_participant_answers_and_is_scored(command, visit, pages, tmp_path, capsys, device, press):
     page = visit(pages / "study.html", **device)
     study = json.loads(page.locator("#study").text_content())
     assert "54 pairs" in page.locator("main").inner_text()

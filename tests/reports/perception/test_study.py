@@ -38,7 +38,7 @@ def test_systems_and_sides_are_balanced(systems, seed):
 
 @settings(max_examples=30, deadline=None)
 @given(systems=st.integers(1, 8), seed=st.integers(0, 10**6), categories=st.integers(1, 7))
-def test_categories_take_turns_and_images_do_not_come_twice(systems, seed, categories):
+def test_categories_alternate_and_images_are_not_repeated(systems, seed, categories):
     names = [f"c{i}" for i in range(categories)]
     plan = _plan(systems, names, images=20 * categories, seed=seed)
     counts = Counter(names[trial.image % categories] for trial in plan)
@@ -48,7 +48,7 @@ def test_categories_take_turns_and_images_do_not_come_twice(systems, seed, categ
     assert len(set(seen)) == min(len(seen), 20 * categories)
 
 
-def test_everybody_meets_everybody_on_both_sides():
+def test_each_pair_of_systems_appears_in_both_orders():
     plan = _plan(5)
     pairs = Counter((t.left, t.right) for t in plan if t.question == "better" and not t.check)
     assert set(pairs.values()) == {1}
@@ -56,7 +56,7 @@ def test_everybody_meets_everybody_on_both_sides():
     assert {frozenset(pair) for pair in pairs} == {frozenset(c) for c in combinations(range(5), 2)}
 
 
-def test_sides_do_not_hang_on_categories():
+def test_sides_are_independent_of_categories():
     # Two systems and two categories: each category has each order, over some participants.
     seen = {
         (trial.question, trial.image % 2, trial.left)
@@ -73,18 +73,18 @@ def test_sides_do_not_hang_on_categories():
 def test_attention_checks_are_spread_over_each_question():
     for seed in range(20):
         plan = _plan(3, seed=seed)
-        checks = [place for place, trial in enumerate(plan) if trial.check]
+        checks = [index for index, trial in enumerate(plan) if trial.check]
         assert len(checks) == 6
-        assert all(BROKEN in plan[place][3:] for place in checks)
+        assert all(BROKEN in plan[index][3:] for index in checks)
         assert {TRUTH in plan[p][3:] for p in checks if plan[p].question == "real"} == {True}
         for start in (0, 27):
-            inside = [place - start for place in checks if start <= place < start + 27]
+            inside = [index - start for index in checks if start <= index < start + 27]
             assert len(inside) == 3
             assert inside[0] < 10
             assert inside[-1] > 16
 
 
-def test_a_plan_follows_from_its_seed_and_begins_with_either_question():
+def test_a_plan_depends_on_its_seed_and_begins_with_either_question():
     assert _plan(4, seed=5) == _plan(4, seed=5)
     assert _plan(4, seed=5) != _plan(4, seed=6)
     assert {_plan(4, seed=seed)[0].question for seed in range(20)} == {"real", "better"}
@@ -127,7 +127,7 @@ def _write(path, trials=CHECKS, participant="p1", page="x", **changes):
     return path
 
 
-def test_rates_by_hand(tmp_path):
+def test_rates_match_counts_by_hand(tmp_path):
     first = [
         _trial("real", "cnn", "truth", "right"),
         _trial("real", "truth", "cnn", "right"),
@@ -142,8 +142,8 @@ def test_rates_by_hand(tmp_path):
     files = [_write(tmp_path / "1.json", first), _write(tmp_path / "2.json", second, "p2")]
     overall, categories = score(read_answers(files))
     rates = {
-        question: {system: (rate.chosen, rate.trials) for system, rate in of.items()}
-        for question, of in overall.items()
+        question: {system: (rate.chosen, rate.trials) for system, rate in rates.items()}
+        for question, rates in overall.items()
     }
     assert rates == {
         "real": {"cnn": (1, 3), "gan": (1, 1)},
@@ -156,7 +156,7 @@ def test_rates_by_hand(tmp_path):
     assert categories["dogs"]["better"]["gan"].value == 1
 
 
-def test_who_saw_no_check_is_not_known_to_attend(tmp_path):
+def test_a_participant_without_checks_is_inattentive(tmp_path):
     file = _write(tmp_path / "1.json", [_trial("real", "cnn", "truth", "left")])
     answers = read_answers([file])
     assert answers.counted == []
@@ -175,13 +175,13 @@ def test_who_saw_no_check_is_not_known_to_attend(tmp_path):
         ({"systems": "cnn"}, "is damaged"),
     ],
 )
-def test_files_that_are_none_of_a_study(tmp_path, changes, message):
+def test_other_files_are_refused(tmp_path, changes, message):
     file = _write(tmp_path / "a.json", **changes)
     with pytest.raises(UsageError, match=message):
         read_answers([file])
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_unreadable_files_are_refused(tmp_path):
     with pytest.raises(UsageError, match="No such file"):
         read_answers([tmp_path / "nothing.json"])
     (tmp_path / "broken.json").write_text("{")

@@ -1,4 +1,4 @@
-"""A study with a bit of everything, and its report."""
+"""A study with trials in every state, and its report."""
 
 import json
 import sys

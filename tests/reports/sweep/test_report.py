@@ -61,14 +61,14 @@ BASELINES = {"grey": {"val/psnr": 20.0}, "mean": {"val/psnr": None}, "lut": {"va
 
 
 @pytest.mark.parametrize(
-    ("parameters", "value", "said"),
+    ("parameters", "value", "message"),
     [
         ({"x": [1]}, 22.0, "The best trial does not beat lut: val/psnr 22.00, lut 22.25"),
         ({"x": [1]}, 23.0, None),
         ({"x": [1], "seed_everything": [1, 2]}, 22.0, "The best configuration does not beat lut"),
     ],
 )
-def test_baselines_are_below_the_leaderboard(engine, parameters, value, said):
+def test_baselines_are_below_the_leaderboard(engine, parameters, value, message):
     study = engine.study(parameters)
     trials = TrialQueue(study)
     result = json.dumps({"status": "finished", "baselines": BASELINES})
@@ -84,8 +84,8 @@ def test_baselines_are_below_the_leaderboard(engine, parameters, value, said):
     assert lines[0][2] == "baseline: no color at all"
     # They are as wide as the table.
     assert re.findall(r'colspan="(\d+)"', foot) == [str(len(headings(results)) - 2)] * 2
-    assert ("does not beat" in results) == (said is not None)
-    assert said is None or said in results
+    assert ("does not beat" in results) == (message is not None)
+    assert message is None or message in results
 
 
 def test_unfinished_trials_have_their_reason(text):
@@ -130,10 +130,10 @@ def test_images_are_side_by_side_in_the_order_of_the_leaderboard(study, text):
     best_five = sorted(finished, key=finished.get, reverse=True)[:5]
     shown = section(text, "images")
     assert shown.count("<h3>") == 2
-    who = re.findall(r'alt="beach.jpg, ([^"]*)"', shown)
-    assert who == ["grey", *(f"trial {n}" for n in best_five), "truth"]
-    who = re.findall(r'alt="street.jpg, ([^"]*)"', shown)
-    assert who == ["grey", f"trial {best_five[0]}", "truth"]
+    labels = re.findall(r'alt="beach.jpg, ([^"]*)"', shown)
+    assert labels == ["grey", *(f"trial {n}" for n in best_five), "truth"]
+    labels = re.findall(r'alt="street.jpg, ([^"]*)"', shown)
+    assert labels == ["grey", f"trial {best_five[0]}", "truth"]
     assert re.findall("ΔE 1[\\d.]+", shown) == [
         "ΔE 11.2",
         *(f"ΔE {11.2 + i}" for i in range(1, 5)),
@@ -151,7 +151,7 @@ def test_charts_show_the_real_values(study, text):
     history, curves, importance, coordinates, *effects = figures(text)
     table = [row for row in rows(study) if row.state == "finished"]
     assert history["data"][0]["x"] == [row.number for row in table]
-    assert len(curves["data"]) == 15 - 1  # but for the failed one
+    assert len(curves["data"]) == 15 - 1  # all but the failed one
     assert sorted(importance["data"][0]["y"]) == ["betas", "encoder", "evil", "lr", "noise"]
     assert sum(importance["data"][0]["x"]) == pytest.approx(1)
     by_name = {figure["layout"]["xaxis"]["title"]["text"]: figure for figure in effects}
@@ -174,7 +174,7 @@ def test_trials_and_validations_are_whole_numbers(text, engine):
     assert history["layout"]["xaxis"]["title"]["text"] == "trial"
 
 
-def test_no_line_is_so_pale_that_it_vanishes(text):
+def test_all_lines_are_dark_enough_to_see(text):
     lines = [trace for trace in figures(text)[3]["data"] if trace.get("line", {}).get("color")]
     assert len(lines) == 12
     for line in lines:
@@ -250,11 +250,11 @@ def test_a_sweep_without_a_metric(engine):
 
 
 @pytest.mark.slow
-def test_a_sweep_of_500_trials_gives_a_page_of_a_few_megabytes_in_seconds(engine):
+def test_a_page_of_500_trials_takes_seconds_and_a_few_megabytes(engine):
     names = "abcdefgh"
     parameters = {name: {"min": 0.0, "max": 1.0} for name in names}
     study = engine.study(parameters, method="random")
-    # In memory: to store as many takes minutes.
+    # In memory, because storing 500 trials takes minutes.
     memory = optuna.create_study(direction="maximize")
     memory.add_trials(
         [
