@@ -54,12 +54,12 @@ def test_rows_are_sorted_by_step(tmp_path):
 @pytest.mark.parametrize("killed_after", [4, 7])
 def test_resumed_file_equals_the_uninterrupted_one(tmp_path, killed_after, resume_step):
     resume_step = min(resume_step, killed_after)
-    _fill(MetricsFile(tmp_path / "undisturbed.csv"), range(9))
+    _fill(MetricsFile(tmp_path / "uninterrupted.csv"), range(9))
     _fill(MetricsFile(tmp_path / "killed.csv"), range(killed_after))
     _fill(MetricsFile(tmp_path / "killed.csv", resume_step), range(resume_step, 9))
-    undisturbed = (tmp_path / "undisturbed.csv").read_bytes()
-    assert (tmp_path / "killed.csv").read_bytes() == undisturbed
-    assert len(undisturbed.splitlines()) == 10
+    uninterrupted = (tmp_path / "uninterrupted.csv").read_bytes()
+    assert (tmp_path / "killed.csv").read_bytes() == uninterrupted
+    assert len(uninterrupted.splitlines()) == 10
 
 
 def test_incomplete_row_is_dropped(tmp_path):
@@ -69,7 +69,7 @@ def test_incomplete_row_is_dropped(tmp_path):
     assert path.read_text() == "step,epoch,loss\n49,0,0.5\n50,0,0.25\n51,,0.125\n"
 
 
-def test_the_logger_writes_into_the_run_folder_itself(tmp_path):
+def test_logger_writes_directly_into_the_run_folder(tmp_path):
     logger = CsvRun(tmp_path / "runs" / "experiment" / "name")
     assert not (tmp_path / "runs").exists()
     logger.log_metrics({"val/psnr": torch.tensor(21.5), "epoch": 0}, 7)
