@@ -1,4 +1,4 @@
-"""Whole fp32 for color, whatever is switched on around it."""
+"""Color in fp32 under autocast and TF32."""
 
 import pytest
 import torch
@@ -9,7 +9,6 @@ from lightning_colorize.data.augmentation import Augmentation
 
 
 def settings():
-    """What torch says of matrix products and of convolutions."""
     backends = torch.backends
     return backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision
 
@@ -19,20 +18,20 @@ ON, OFF = ("tf32", "tf32"), ("ieee", "ieee")
 
 @pytest.fixture
 def tf32():
-    set_back = set_tf32(True)
+    restore = set_tf32(True)
     yield
-    set_back()
+    restore()
 
 
 def test_set_tf32_and_restore():
     # Torch's own default: convolutions in TF32, products not.
     before = settings()
     assert before[1] == "tf32"
-    set_back = set_tf32(True)
+    restore = set_tf32(True)
     assert settings() == ON
     set_tf32(False)
     assert settings() == OFF
-    set_back()
+    restore()
     assert settings() == before
     # Lightning reads the older name, when a Trainer finds its GPU.
     assert torch.get_float32_matmul_precision() == "highest"
@@ -59,7 +58,7 @@ def test_full_precision_disables_autocast():
 
 
 class Operations(TorchDispatchMode):
-    """Keeps the names of what is called on tensors."""
+    """Records the names of the operations on tensors."""
 
     def __init__(self):
         super().__init__()
@@ -70,13 +69,13 @@ class Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-# What tensor cores do, and so autocast and TF32 lower.
+# Operations of tensor cores, which autocast and TF32 lower.
 PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "mv", "dot", "convolution", "cudnn_convolution"}
 PRODUCTS |= {"linear", "matmul", "einsum", "affine_grid_generator", "mkldnn_convolution"}
 
 
 def test_conversion_has_no_matrix_products():
-    """Kornia's is a convolution on GPUs, where a test on a CPU would not see what is lost."""
+    """Kornia's is a convolution, and a test on a CPU would not show its error on a GPU."""
     rgb = torch.randint(0, 256, (2, 3, 20, 20), dtype=torch.uint8)
     augmentation = Augmentation(16, rotation=5.0, grey_jitter=0.5)
     draw = augmentation.draw(rgb.shape)

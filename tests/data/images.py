@@ -1,7 +1,7 @@
 """Small images of every odd kind.
 
 `write(kind, path)` writes one file and returns what it shows: (H, W, 3), uint8, sRGB, upright,
-worked out from the numbers that went in. `path`'s suffix is not looked at.
+computed from the written values. The suffix of `path` is ignored.
 """
 
 import struct
@@ -17,7 +17,7 @@ JPEG = {"format": "JPEG", "quality": 97, "subsampling": 0}
 
 
 def sample(height: int = 48, width: int = 64) -> np.ndarray:
-    """A smooth image whose four corners all differ, so that no turn of it looks like another."""
+    """A smooth image whose four corners differ, so that no two orientations look alike."""
     y, x = np.mgrid[0:height, 0:width]
     red = 20 + 200 * x / max(width - 1, 1)
     green = 30 + 180 * y / max(height - 1, 1)
@@ -97,8 +97,8 @@ def write_grey16_pgm(path: Path) -> np.ndarray:
     return as_rgb(sample_grey())
 
 
-def turn_away(upright: np.ndarray, orientation: int) -> np.ndarray:
-    """Store an image the way a camera does that notes this EXIF orientation.
+def stored_pixels(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """Return the pixels that a camera stores with this EXIF orientation.
 
     From the table of the EXIF standard: where the stored row 0 and column 0 are on the image.
     """
@@ -123,7 +123,7 @@ def write_oriented(
     options = {"JPEG": JPEG, "WEBP": {"format": "WEBP", "lossless": True}}
     save(
         path,
-        turn_away(upright, orientation),
+        stored_pixels(upright, orientation),
         exif=exif,
         **options.get(format, {"format": format}),
     )
@@ -185,7 +185,6 @@ def saved(
 
 
 def tiff(values: np.ndarray, shows: np.ndarray, **options: object) -> Write:
-    """Return a function that saves values by tifffile."""
 
     def write(path: Path) -> np.ndarray:
         tifffile.imwrite(path, values, **options)
@@ -195,7 +194,6 @@ def tiff(values: np.ndarray, shows: np.ndarray, **options: object) -> Write:
 
 
 def palette(shows: np.ndarray, **options: object) -> Write:
-    """Return a function that saves `palette_image`."""
 
     def write(path: Path) -> np.ndarray:
         palette_image().save(path, **options)
@@ -321,7 +319,7 @@ def write_bomb_png(path: Path) -> None:
 
 
 def write_heic(path: Path) -> None:
-    """What an iPhone's file begins with."""
+    """The first bytes of an iPhone's file."""
     path.write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(200))
 
 

@@ -20,7 +20,7 @@ def raw(rgb):
 
 
 def none(size=24, **options):
-    """An augmentation that does nothing but what is asked for."""
+    """An augmentation with these options only."""
     return Augmentation(size, **{"flip": 0.0, "scale": None, **options})
 
 
@@ -87,7 +87,7 @@ def test_red_may_become_darker_or_lighter_than_blue():
     ids=str,
 )
 def test_augmentation_equals_kornia(options):
-    """By another arithmetic: kornia turns matrices into grids on the device."""
+    """Kornia computes its grids differently, from matrices on the device."""
     rgb = smooth(6, size=32) / 255
     steps = []
     if "flip" in options:
@@ -101,16 +101,16 @@ def test_augmentation_equals_kornia(options):
     expected = torch.nn.Sequential(*steps)(rgb)
     following = torch.rand(1)
     torch.manual_seed(5)
-    found = moved(ours, rgb)
+    actual = moved(ours, rgb)
     assert torch.rand(1) == following, "another number of draws"
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
 
 
 def test_no_crop_equals_the_loader_resize():
     rgb = smooth(2, size=60)
-    found = moved(none(24), rgb) * 255
+    actual = moved(none(24), rgb) * 255
     expected = torch.stack([resize_short_side(image, 24) for image in rgb])
-    assert (found - expected).abs().max() < 1.01
+    assert (actual - expected).abs().max() < 1.01
 
 
 def test_one_pixel_image():

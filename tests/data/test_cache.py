@@ -54,11 +54,11 @@ def test_many_blocks_equal_one_block(folder, monkeypatch):
 
 
 class Watched(ImageSet):
-    """Images of which it is known how many are alive beside the cache's own memory."""
+    """Counts its images that are alive outside the cache."""
 
     def __init__(self, count):
         self.count = count
-        self.given = []
+        self.refs = []
         self.most = 0
 
     def __len__(self):
@@ -70,8 +70,8 @@ class Watched(ImageSet):
     def read(self, index, min_side=None):
         time.sleep(0.002)
         pixels = np.full((3, 8, 8), index, dtype=np.uint8)
-        self.given.append(weakref.ref(pixels))
-        self.most = max(self.most, sum(ref() is not None for ref in self.given))
+        self.refs.append(weakref.ref(pixels))
+        self.most = max(self.most, sum(ref() is not None for ref in self.refs))
         return torch.from_numpy(pixels)
 
 

@@ -10,8 +10,6 @@ from lightning_colorize.data.images import ConcatImages, ImageSet, NameList
 
 
 class ConstantImages(ImageSet):
-    """Images whose value tells which they are."""
-
     def __init__(self, label, count, weights=None):
         self.label = label
         self.count = count
@@ -28,7 +26,7 @@ class ConstantImages(ImageSet):
 
 
 @given(st.lists(st.text()))
-def test_name_list_holds_what_a_list_holds(names):
+def test_name_list_equals_a_list(names):
     held = NameList(iter(names))
     assert list(held) == names
     assert [held[-i - 1] for i in range(len(names))] == names[::-1]

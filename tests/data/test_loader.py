@@ -69,7 +69,7 @@ def flat(batches):
 
 
 def delivered(loader):
-    """Everything that training could see: names, pixels, and what is drawn after the batch."""
+    """All that training can see: names, pixels, and random numbers drawn after the batch."""
     return [(b.names, b.rgb.tolist(), torch.rand(3).tolist()) for b in loader]
 
 
@@ -77,9 +77,9 @@ def test_incomplete_batch_is_dropped_at_random():
     loader = make_loader(10, 3)
     left_out = set()
     for _ in range(20):
-        seen = flat(loader)
-        assert len(seen) == len(set(seen)) == 9
-        left_out |= set(range(10)) - set(seen)
+        drawn = flat(loader)
+        assert len(drawn) == len(set(drawn)) == 9
+        left_out |= set(range(10)) - set(drawn)
     assert len(left_out) > 3
 
 
@@ -134,9 +134,9 @@ SHARDS = ShardOrder(np.array([4, 3, 5, 4, 4, 4]), window=2)
 @pytest.mark.parametrize("stop_at", [1, 2])
 def test_resume_in_mid_epoch_is_bit_exact(workers, order, stop_at):
     options = {"num_workers": workers, "persistent_workers": workers > 0, "order": order}
-    undisturbed = make_loader(12, 3, **options)
-    delivered(undisturbed)
-    second, third = delivered(undisturbed), delivered(undisturbed)
+    uninterrupted = make_loader(12, 3, **options)
+    delivered(uninterrupted)
+    second, third = delivered(uninterrupted), delivered(uninterrupted)
 
     stopped = make_loader(12, 3, **options)
     delivered(stopped)
@@ -178,8 +178,8 @@ def test_seeds_of_batches():
 
 
 def test_abandoned_epoch_is_followed_by_the_next():
-    undisturbed = make_loader(12, 3)
-    epochs = [numbers(undisturbed) for _ in range(2)]
+    uninterrupted = make_loader(12, 3)
+    epochs = [numbers(uninterrupted) for _ in range(2)]
     loader = make_loader(12, 3)
     assert numbers(islice(loader, 2)) == epochs[0][:2]
     assert numbers(loader) == epochs[1]
@@ -220,8 +220,8 @@ def test_resume_in_mid_epoch_with_other_batches_is_refused(other, message):
 
 def test_corrupt_images_are_replaced_in_training(tmp_path):
     report = tmp_path / "broken.txt"
-    seen = Counter(flat(make_loader(12, 3, broken=[4, 5], report=report)))
-    assert seen == Counter({n: 1 for n in range(12) if n not in (4, 5, 6)} | {6: 3})
+    counts = Counter(flat(make_loader(12, 3, broken=[4, 5], report=report)))
+    assert counts == Counter({n: 1 for n in range(12) if n not in (4, 5, 6)} | {6: 3})
     assert read_name_list(report) == {"4", "5"}
 
 
@@ -254,21 +254,21 @@ def test_shard_order_in_evaluation():
 
 
 def test_set_receives_upcoming_indices_and_progress():
-    heard = []
+    calls = []
 
-    class Told(Numbered):
+    class Recorder(Numbered):
         @contextmanager
         def expecting(self, coming):
-            heard.append(coming().tolist())
-            yield heard.append
+            calls.append(coming().tolist())
+            yield calls.append
 
     stopped = make_loader(12, 3, seed=5)
     expected = numbers(stopped)
     stopped_state = {**stopped.state_dict(), "epoch": 0, "position": 2}
-    loader = make_loader(12, 3, seed=5, images=Told(12))
+    loader = make_loader(12, 3, seed=5, images=Recorder(12))
     loader.load_state_dict(stopped_state)
     assert numbers(loader) == expected[2:]
-    assert heard == [joined(expected[2:]), 3, 6]
+    assert calls == [joined(expected[2:]), 3, 6]
 
 
 def test_waiting_time_is_recorded(monkeypatch):
@@ -283,7 +283,7 @@ def test_waiting_time_is_recorded(monkeypatch):
     monkeypatch.setattr(Numbered, "read", slow)
     loader = make_loader(10, 3)
     batches = iter(loader)
-    now[0] += 50  # nobody waits yet
+    now[0] += 50  # not waiting yet
     next(batches)
     assert (loader.asked, loader.waited) == (150, 6)
     now[0] += 20  # training

@@ -27,14 +27,13 @@ PIXEL = torch.zeros(3, 1, 1, dtype=torch.uint8)
 
 
 class IndexReads(ImageDataset):
-    """Looks an image's name up, and gives a pixel that costs nothing."""
+    """Looks up an image's name and returns a constant pixel."""
 
     def _item(self, index, position):
         return Item(PIXEL, self.images.name(index), [])
 
 
 def imagenet(count):
-    """Names as ImageNet has them."""
     return FileImages(Path("photos"), (f"train/n{i // 1300:08}/n{i:08}.JPEG" for i in range(count)))
 
 
@@ -56,7 +55,7 @@ def children(process):
 
 
 def measure(count, by_shards, output):
-    """Read an epoch's indices; write down memory at its end, and seconds to each first batch."""
+    """Read an epoch's indices; write its memory and the seconds to each first batch."""
     torch.set_num_threads(1)
     order = ShardOrder(np.full(count // 500, 500), 8) if by_shards else AnyOrder()
     images = imagenet(count)
@@ -67,7 +66,7 @@ def measure(count, by_shards, output):
         seed_batches=True,
         num_workers=WORKERS,
         persistent_workers=True,
-        multiprocessing_context="fork",  # what is usual, but not in a process that was spawned
+        multiprocessing_context="fork",  # not the default in a spawned process
     )
     begun = []
     seen = np.zeros(count, dtype=bool)
@@ -86,22 +85,22 @@ def measure(count, by_shards, output):
 
 @pytest.mark.parametrize("by_shards", [False, True])
 def test_million_names_take_little_memory_and_time(tmp_path, by_shards):
-    found = {}
+    results = {}
     for count in (1000, MANY):
         output = tmp_path / f"{count}.json"
-        # Spawned: what this process holds already would hide what is measured.
+        # Spawned, so that the memory of this process is not measured.
         process = multiprocessing.get_context("spawn").Process(
             target=measure, args=(count, by_shards, str(output))
         )
         process.start()
         process.join()
         assert process.exitcode == 0
-        found[count] = json.loads(output.read_text())
-    print(found)
-    assert found[MANY]["seen"] == MANY // BATCH * BATCH
-    growth = found[MANY]["memory"] - found[1000]["memory"]
+        results[count] = json.loads(output.read_text())
+    print(results)
+    assert results[MANY]["seen"] == MANY // BATCH * BATCH
+    growth = results[MANY]["memory"] - results[1000]["memory"]
     assert growth < 300e6, f"{growth / 1e6:.0f} MB"
-    first, second = found[MANY]["begun"]
+    first, second = results[MANY]["begun"]
     assert second < 2
-    # The first epoch starts eight processes too, which takes as long for few names.
-    assert first < 2 + found[1000]["begun"][0]
+    # The first epoch also starts eight processes, which takes as long for few names.
+    assert first < 2 + results[1000]["begun"][0]

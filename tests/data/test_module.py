@@ -23,8 +23,6 @@ def data(folder, **options):
 
 
 class Recorder(LightningModule):
-    """Keeps the batches that it is given."""
-
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
@@ -59,12 +57,12 @@ def run(datamodule, tmp_path, test=True, **options):
 def plain(datamodule, split):
     """The split's images as they are, without Trainer or loader: name to (L, ab)."""
     images = datamodule.images(split)
-    found = {}
+    pairs = {}
     for index in range(len(images)):
         rgb = crop_square(resize_short_side(images.read(index, 24), 24), 24)
         L, ab = to_lab(rgb.unsqueeze(0))
-        found[images.name(index)] = (L[0], ab[0])
-    return found
+        pairs[images.name(index)] = (L[0], ab[0])
+    return pairs
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -89,8 +87,8 @@ def test_training_augments_and_evaluation_does_not(photo_folder, tmp_path, preci
     batch = recorder.batches["train"][0]
     upright = {name: plain(datamodule, "train")[name] for name in batch.names}
     for name, *both in zip(batch.names, batch.L, batch.ab, strict=True):
-        for found, truth in zip(both, upright[name], strict=True):
-            assert (found.flip(-1) - truth).abs().mean() < (found - truth).abs().mean()
+        for augmented, truth in zip(both, upright[name], strict=True):
+            assert (augmented.flip(-1) - truth).abs().mean() < (augmented - truth).abs().mean()
 
 
 def stretched(datamodule, split, min_side=24):
@@ -117,12 +115,12 @@ def test_stretching_shows_whole_images_in_every_split(photo_folder, tmp_path, re
     recorder = run(datamodule, tmp_path)
     assert datamodule.hparams.resize == "stretch"
     batches = {**recorder.batches, "color": [*datamodule.color_batches("val")]}
-    for split, seen in batches.items():
+    for split, loaded in batches.items():
         # The device decodes at full resolution.
         min_side = None if "decode" in read and split != "color" else 24
         expected = stretched(datamodule, "val" if split == "color" else split, min_side)
-        assert sum(len(batch.names) for batch in seen) == len(expected)
-        for batch in seen:
+        assert sum(len(batch.names) for batch in loaded) == len(expected)
+        for batch in loaded:
             for name, L in zip(batch.names, batch.L, strict=True):
                 torch.testing.assert_close(L, expected[name], atol=1e-3, rtol=0)
     usual = data(photo_folder, cache="never")
@@ -169,7 +167,7 @@ def test_setup_reads_only_the_splits_of_its_stage(photo_folder, tmp_path):
 
 
 class Processes:
-    """As much of a Trainer of several processes as the data module asks for."""
+    """The Trainer attributes that the data module reads, for several processes."""
 
     fast_dev_run = overfit_batches = global_rank = 0
     limit_train_batches = limit_val_batches = limit_test_batches = 1.0
@@ -202,10 +200,10 @@ def test_processes_share_the_cores(photo_folder, tmp_path, monkeypatch, cache, p
 
 
 @pytest.mark.parametrize(
-    ("processes", "kept"), [(1, {"train", "val"}), (2, {"train"}), (3, {"val"})]
+    ("processes", "cached"), [(1, {"train", "val"}), (2, {"train"}), (3, {"val"})]
 )
 def test_memory_is_shared_by_processes_and_splits(
-    photo_folder, tmp_path, monkeypatch, processes, kept
+    photo_folder, tmp_path, monkeypatch, processes, cached
 ):
     # In each of two processes there is room for training alone, in each of three for validation.
     room = 4 * 2 * bytes_needed(12, 27)
@@ -214,7 +212,7 @@ def test_memory_is_shared_by_processes_and_splits(
     datamodule.setup("fit")
     assert {
         split for split in ("train", "val") if isinstance(datamodule.images(split), CachedImages)
-    } == kept
+    } == cached
 
 
 @pytest.mark.parametrize("stage", ["fit", "test"])

@@ -44,21 +44,21 @@ def test_shares_that_add_up_to_one_partition_the_names(names):
 
 
 @given(st.lists(st.integers(0, 10_000), unique=True, min_size=30, max_size=60), st.integers(1, 29))
-def test_added_files_do_not_move_others(numbers, kept):
+def test_added_files_do_not_move_others(numbers, count):
     names = [f"{number}.png" for number in numbers]
-    first, both = (split_names(part, {"train": 0.5, "val": 0.5}) for part in (names[:kept], names))
-    # A split that was empty was given its neighbor; apart from this nothing may move.
+    first, both = (split_names(part, {"train": 0.5, "val": 0.5}) for part in (names[:count], names))
+    # A split that was empty was given a name; no other name may move.
     natural = name_hashes(names) < 0.5
-    if natural[:kept].any() and not natural[:kept].all():
+    if natural[:count].any() and not natural[:count].all():
         for split, part in first.items():
             assert set(part) <= set(both[split])
 
 
 @given(st.tuples(*[st.floats(0.05, 0.3)] * 3))
 def test_split_sizes_are_near_their_shares(shares):
-    wanted = dict(zip(("train", "val", "test"), shares, strict=True))
-    parts = split_names(many, wanted)
-    for split, share in wanted.items():
+    requested = dict(zip(("train", "val", "test"), shares, strict=True))
+    parts = split_names(many, requested)
+    for split, share in requested.items():
         # Five standard deviations of a binomial of this many names.
         assert abs(len(parts[split]) / len(many) - share) < 5 * np.sqrt(0.25 / len(many))
     used = [name for part in parts.values() for name in part]

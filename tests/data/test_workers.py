@@ -24,16 +24,16 @@ def loader(photo_folder):
 
 
 def test_workers_survive_stop_signals(loader):
-    undisturbed = list(names_of(loader))
+    uninterrupted = list(names_of(loader))
     loader.batches.epoch, loader._position = -1, len(loader)  # the same epoch again
     batches = names_of(loader)
-    seen = [next(batches)]
+    names = [next(batches)]
     (worker,) = loader._iterator._workers
     for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
         os.kill(worker.pid, number)
-    seen += batches
-    assert seen == undisturbed
-    assert np.unique(seen).size == 12
+    names += batches
+    assert names == uninterrupted
+    assert np.unique(names).size == 12
     # A second SIGTERM is torch's own, to a worker that hangs; torch may notice its end first.
     with suppress(RuntimeError):
         os.kill(worker.pid, signal.SIGTERM)

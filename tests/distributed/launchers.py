@@ -1,4 +1,4 @@
-"""One process, two processes of one machine, and two torchrun nodes of one process each."""
+"""Launchers: one process, two processes, and two torchrun nodes of one process each."""
 
 import csv
 import os
@@ -12,21 +12,21 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-    # Both ends of every connection are on this machine, whatever its name resolves to.
+    # All connections are local, whatever the host name resolves to.
     "GLOO_SOCKET_IFNAME": "lo",
 }
 FIT = ["-m", "lightning_colorize", "fit"]
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens to."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Return an unused port."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
 
 
 def start(*words: object, **environment: str) -> subprocess.Popen[str]:
-    """Start Python with these words, in a process group of its own."""
+    """Start Python with these arguments, in its own process group."""
     return subprocess.Popen(
         [sys.executable, *map(str, words)],
         env={**os.environ, **ENVIRONMENT, **environment},
@@ -38,7 +38,7 @@ def start(*words: object, **environment: str) -> subprocess.Popen[str]:
 
 
 def end(*processes: subprocess.Popen[str], timeout: float = 240) -> None:
-    """Wait until all have ended with 0; none of them, nor of their children, is left behind."""
+    """Wait for all to exit with 0; kill those that remain, and their children."""
     try:
         for process in processes:
             _, err = process.communicate(timeout=timeout)
@@ -49,7 +49,7 @@ def end(*processes: subprocess.Popen[str], timeout: float = 240) -> None:
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:
-    """Kill what is left of a process and its children."""
+    """Kill a process and its children, if they are alive."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -58,7 +58,7 @@ def kill_group(process: subprocess.Popen[str]) -> None:
 
 
 def steps_of(run: Path) -> list[int]:
-    """Return the steps that a run's metrics.csv has, in its order."""
+    """Return the training steps in a run's metrics.csv, in its order."""
     try:
         with (run / "metrics.csv").open() as file:
             return [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
@@ -67,17 +67,15 @@ def steps_of(run: Path) -> list[int]:
 
 
 def one_process(words: list[str]) -> None:
-    """Train in one process."""
     end(start(*FIT, *words, "--trainer.devices", 1))
 
 
 def two_processes(words: list[str]) -> None:
-    """Train in two processes that Lightning starts."""
     end(start(*FIT, *words, "--trainer.devices", 2))
 
 
 def two_nodes(words: list[str]) -> None:
-    """Train on two nodes that torchrun makes of this machine, one process each."""
+    """Train on two torchrun nodes on this machine, one process each."""
     port = free_port()
     torchrun = ["-m", "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 1]
     torchrun += ["--master-addr", "127.0.0.1", "--master-port", port]

@@ -1,4 +1,4 @@
-"""Two processes (gloo, CPU) train and measure as one does."""
+"""Two processes (gloo, CPU) against one."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.distributed.launchers import FIT, end, start, steps_of
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
 
-# Group norm, no augmentation on the device: what is left is the same arithmetic in another order.
+# With group norm and no augmentation, only the order of the arithmetic differs.
 SETTINGS = [
     *("--model.encoder.norm", "group", "--model.decoder", "UpsampleDecoder"),
     *("--model.decoder.norm", "group", "--data.flip", 0, "--data.crop_scale", "null"),
@@ -25,14 +25,14 @@ SETTINGS = [
 
 @pytest.fixture(scope="module")
 def runs(photo_folder, tmp_path_factory):
-    """The folders of a run of one process and of one of two."""
+    """The run folders of one process and of two, and the output of the two."""
     command = Commands(photo_folder, tmp_path_factory.mktemp("runs"))
     one = command.fit("one", *SETTINGS, "--data.batch_size", 4)
     two = ["--data.batch_size", 2, "--trainer.devices", 2, "--trainer.strategy", "ddp"]
     words = command.words("two", *SETTINGS, *two)
-    # Without a name, the second process is told the first one's.
+    # Without a name, the second process receives the first one's.
     del words[words.index("--run.name") : words.index("--run.name") + 2]
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "lightning_colorize", "fit", *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -40,13 +40,13 @@ def runs(photo_folder, tmp_path_factory):
         timeout=600,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     folders = [folder for folder in (command.root / "tiny").iterdir() if folder != one]
-    assert len(folders) == 1, "each process made a run of its own"
-    return one, folders[0], done.stdout
+    assert len(folders) == 1, "each process has its own run folder"
+    return one, folders[0], completed.stdout
 
 
-def test_two_processes_leave_one_run_and_one_banner(runs):
+def test_two_processes_write_one_run_and_one_banner(runs):
     _, two, out = runs
     assert out.count("images    12 train") == 1
     assert "device    cpu x 2" in out
@@ -55,15 +55,15 @@ def test_two_processes_leave_one_run_and_one_banner(runs):
     assert (result.status, result.batches, result.images_seen) == ("finished", 6, 24)
 
 
-def test_two_processes_cost_twice_the_devices(runs):
+def test_device_hours_of_two_processes(runs):
     two = RunResult.read(runs[1])
     assert two.device_hours == pytest.approx(2 * two.seconds / 3600, abs=1e-5)
     assert two.steady_images_per_second > two.images_per_second
     assert 0 < two.data_wait_share < 1
 
 
-def test_two_processes_measure_what_one_does(runs):
-    # Five and three images over two processes: nothing is padded, nothing counted twice.
+def test_two_processes_have_the_metrics_of_one(runs):
+    # Five and three images over two processes: none is padded or counted twice.
     first, second = (RunResult.read(run) for run in runs[:2])
     for name, value in first.metrics.items():
         if not name.startswith("train/"):
@@ -84,20 +84,20 @@ def test_rows_are_written_once(runs):
 STATEFUL = ["--trainer.devices", 2, "--trainer.strategy", "ddp", "--data.batch_size", 2]
 
 
-def test_two_processes_that_are_terminated_go_on_where_they_were(photo_folder, tmp_path):
+def test_interrupted_ddp_run_resumes_in_mid_epoch(photo_folder, tmp_path):
     command = Commands(photo_folder, tmp_path)
     options = [*STATEFUL, "--trainer.max_epochs", 16]
     end(start(*FIT, *command.words("whole", *options)))
-    run = command.root / "tiny" / "told"
-    told = start(*FIT, *command.words("told", *options))
+    run = command.root / "tiny" / "interrupted"
+    process = start(*FIT, *command.words("interrupted", *options))
     deadline = time.monotonic() + 200
     while len(steps_of(run)) < 2:
-        assert told.poll() is None, told.stderr.read()
+        assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    told.send_signal(signal.SIGTERM)
-    _, err = told.communicate(timeout=120)
-    assert told.returncode == 143, err
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143, err
     result = RunResult.read(run)
     assert result.status == "interrupted"
     assert result.epochs < 16

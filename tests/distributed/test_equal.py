@@ -7,8 +7,8 @@ import torch
 
 from lightning_colorize.runs.result import RunResult
 from tests.conftest import TINY_NETWORK, Commands, write_images
-from tests.distributed.account import read_account
 from tests.distributed.launchers import one_process, two_nodes, two_processes
+from tests.distributed.recorder import read_records
 from tests.tasks.conftest import TINY_GAN
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
 STEPS = 20
 LAUNCHERS = {"one": one_process, "two": two_processes, "nodes": two_nodes}
 
-# What is left is the same arithmetic in another order: no statistics of a batch, no draws.
+# Only the order of the arithmetic differs: no batch statistics, no random numbers.
 EXACT = [
     *("--trainer.precision", "64-true", "--data.flip", "0", "--data.crop_scale", "null"),
     *("--trainer.max_epochs", "-1", "--trainer.max_steps", str(STEPS), "--run.test", "false"),
@@ -43,7 +43,7 @@ TASKS = {
 
 
 class Runs:
-    """Runs of one configuration, each by its launcher, with the account of each process."""
+    """Runs of one configuration, each by its launcher, with the records of each process."""
 
     def __init__(self, photos, root, options, batch):
         self.command = Commands(photos, root)
@@ -53,22 +53,20 @@ class Runs:
     def fit(self, name):
         """Train, and return the run's folder."""
         own = self.batch // (1 if name == "one" else 2)
-        account = self.command.root / f"account-{name}"
-        account.mkdir(parents=True)
+        records = self.command.root / f"records-{name}"
+        records.mkdir(parents=True)
         words = self.command.words(name, *self.options, "--data.batch_size", own)
-        words += ["--trainer.callbacks+", "tests.distributed.account.Account"]
-        words += ["--trainer.callbacks.folder", str(account)]
+        words += ["--trainer.callbacks+", "tests.distributed.recorder.BatchRecorder"]
+        words += ["--trainer.callbacks.folder", str(records)]
         LAUNCHERS[name](words)
         return self.command.root / "tiny" / name
 
     def weights(self, name):
-        """Return the last weights of each process, in the order of ranks."""
-        files = sorted((self.command.root / f"account-{name}").glob("*.pt"))
+        files = sorted((self.command.root / f"records-{name}").glob("*.pt"))
         return [torch.load(file, weights_only=True) for file in files]
 
-    def account(self, name):
-        """Return what each process wrote down, in the order of ranks."""
-        return read_account(self.command.root / f"account-{name}")
+    def records(self, name):
+        return read_records(self.command.root / f"records-{name}")
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -99,22 +97,22 @@ def test_weights_are_those_of_one_process(exact, name):
 
 @pytest.mark.parametrize("name", ["two", "nodes"])
 def test_global_batches_are_those_of_one_process(exact, name):
-    (expected,) = exact.account("one")
-    parts = exact.account(name)
+    (expected,) = exact.records("one")
+    parts = exact.records(name)
     assert [len(part) for part in parts] == [STEPS, STEPS]
     for whole, *halves in zip(expected, *parts, strict=True):
         assert sorted(whole["names"]) == sorted(halves[0]["names"] + halves[1]["names"])
         assert not set(halves[0]["names"]) & set(halves[1]["names"])
 
 
-def test_the_networks_have_learnt(exact):
-    """Equal weights would prove nothing of networks that stand still."""
-    (losses,) = ([line["loss"] for line in part] for part in exact.account("one"))
+def test_training_changes_the_loss(exact):
+    """Equal weights would prove nothing if they did not change."""
+    (losses,) = ([line["loss"] for line in part] for part in exact.records("one"))
     assert abs(losses[-1] - losses[0]) > 1e-3
 
 
-def test_with_batch_norm_and_adam_the_curve_is_that_of_one_process(tmp_path):
-    # Each process has the statistics of its own 64 images; with fewer the curves part further.
+def test_loss_curve_with_batch_norm_and_adam_is_that_of_one_process(tmp_path):
+    # Each process has the statistics of its own 64 images; with fewer the curves differ more.
     photos = tmp_path / "photos"
     write_images(photos / "train", 256)
     write_images(photos / "val", 4, first=500)
@@ -128,8 +126,8 @@ def test_with_batch_norm_and_adam_the_curve_is_that_of_one_process(tmp_path):
     for key, value in first.items():
         assert torch.equal(second[key], value), key
     one, two = (
-        [statistics.fmean(line["loss"] for line in lines) for lines in zip(*account, strict=True)]
-        for account in (runs.account("one"), runs.account("two"))
+        [statistics.fmean(line["loss"] for line in lines) for lines in zip(*records, strict=True)]
+        for records in (runs.records("one"), runs.records("two"))
     )
     assert len(one) == len(two) == STEPS
     assert two == pytest.approx(one, rel=0.01)

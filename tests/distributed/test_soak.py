@@ -1,4 +1,4 @@
-"""Runs over shards that are killed at random moments, by the process or with one of two ranks."""
+"""Runs over shards, killed at random: the only process, or one of two ranks."""
 
 import os
 import random
@@ -13,8 +13,8 @@ from lightning_colorize.cli import main
 from lightning_colorize.runs.folder import BEST, LAST
 from lightning_colorize.runs.result import RunResult
 from tests.conftest import Commands, metric_rows, write_images
-from tests.distributed.account import read_account
 from tests.distributed.launchers import FIT, end, kill_group, start
+from tests.distributed.recorder import read_records
 
 BATCH, STEPS_PER_EPOCH = 4, 5
 STEPS_PER_KILL = 12
@@ -43,49 +43,47 @@ def pids_of(process, processes):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("processes", "kills"), [(1, 6), (2, 1)])
-def test_a_run_that_is_killed_again_and_again_equals_one_left_alone(
-    shards, tmp_path, processes, kills
-):
-    moments = random.Random(0)
+def test_repeatedly_killed_run_equals_an_uninterrupted_one(shards, tmp_path, processes, kills):
+    rng = random.Random(0)
     epochs = max(2, kills * STEPS_PER_KILL // STEPS_PER_EPOCH)
     command = Commands(shards, tmp_path / "runs")
-    runs = {name: command.root / "tiny" / name for name in ("undisturbed", "killed")}
-    accounts = {name: tmp_path / f"account-{name}" for name in runs}
+    runs = {name: command.root / "tiny" / name for name in ("uninterrupted", "killed")}
+    folders = {name: tmp_path / f"records-{name}" for name in runs}
 
     def words(name):
-        accounts[name].mkdir(exist_ok=True)
+        folders[name].mkdir(exist_ok=True)
         return command.words(
             name,
             *("--data.batch_size", BATCH // processes, "--data.cache", "never"),
             *("--data.num_workers", 1, "--data.grey_jitter", 0.5, "--data.rotation", 5),
             *("--run.auto_resume", "true", "--run.save_every_n_steps", 3, "--run.grid_images", 0),
             *("--trainer.max_epochs", epochs, "--trainer.devices", processes),
-            *("--trainer.callbacks+", "tests.distributed.account.Account"),
-            *("--trainer.callbacks.folder", accounts[name]),
+            *("--trainer.callbacks+", "tests.distributed.recorder.BatchRecorder"),
+            *("--trainer.callbacks.folder", folders[name]),
         )
 
-    def trained():
-        return len(next(iter(read_account(accounts["killed"])), []))
+    def recorded_batches():
+        return len(next(iter(read_records(folders["killed"])), []))
 
-    end(start(*FIT, *words("undisturbed")))
+    end(start(*FIT, *words("uninterrupted")))
     resumed = 0
     for _ in range(kills):
-        wanted = trained() + moments.randint(1, STEPS_PER_KILL - 4)
-        attempt = start(*FIT, *words("killed"))
+        target = recorded_batches() + rng.randint(1, STEPS_PER_KILL - 4)
+        process = start(*FIT, *words("killed"))
         try:
             deadline = time.monotonic() + 400
-            while trained() < wanted:
-                assert attempt.poll() is None, attempt.communicate()[1]
+            while recorded_batches() < target:
+                assert process.poll() is None, process.communicate()[1]
                 assert time.monotonic() < deadline
                 time.sleep(0.002)
-            # Anywhere in a step, or in the writing of a checkpoint.
-            time.sleep(moments.uniform(0, 0.1))
+            # Anywhere in a step, or while a checkpoint is written.
+            time.sleep(rng.uniform(0, 0.1))
             stops = [signal.SIGKILL] if processes > 1 else [signal.SIGKILL, signal.SIGTERM]
-            os.kill(moments.choice(pids_of(attempt, processes)), moments.choice(stops))
-            _, err = attempt.communicate(timeout=400)
+            os.kill(rng.choice(pids_of(process, processes)), rng.choice(stops))
+            _, err = process.communicate(timeout=400)
         finally:
-            kill_group(attempt)
-        assert attempt.returncode != 0, f"the run was through before it could be killed: {err}"
+            kill_group(process)
+        assert process.returncode != 0, f"the run finished before it could be killed: {err}"
         for name in (LAST, BEST):
             if (runs["killed"] / name).is_file():
                 torch.load(runs["killed"] / name, weights_only=True)
@@ -98,14 +96,11 @@ def test_a_run_that_is_killed_again_and_again_equals_one_left_alone(
         assert torch.equal(second["state_dict"][key], value), key
     result = RunResult.read(runs["killed"])
     assert (result.status, result.restarts) == ("finished", resumed)
-    assert metric_rows(runs["killed"]) == metric_rows(runs["undisturbed"])
+    assert metric_rows(runs["killed"]) == metric_rows(runs["uninterrupted"])
     # Of batches that were trained twice, the later ones count.
     histories = [
-        [
-            {(line["epoch"], line["batch"]): line for line in lines}
-            for lines in read_account(account)
-        ]
-        for account in accounts.values()
+        [{(line["epoch"], line["batch"]): line for line in lines} for lines in read_records(folder)]
+        for folder in folders.values()
     ]
     assert histories[0] == histories[1]
     for epoch in range(epochs):

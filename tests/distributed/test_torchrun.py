@@ -1,4 +1,4 @@
-"""Two nodes that torchrun makes of this machine (gloo, CPU): a death, and folders not shared."""
+"""Two torchrun nodes on one machine (gloo, CPU): a killed process, and unshared folders."""
 
 import os
 import signal
@@ -36,10 +36,10 @@ def nodes(*words_of_each):
     torchrun = ["-m", "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 1]
     torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
     torchrun += ["--local-addr", "127.0.0.1", "--monitor-interval", 0.2]
-    several = ["--trainer.devices", 1, "--trainer.num_nodes", 2]
-    apart = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    trainer = ["--trainer.devices", 1, "--trainer.num_nodes", 2]
+    store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     return [
-        start(*torchrun, *options, *FIT, *words, *several, **apart)
+        start(*torchrun, *options, *FIT, *words, *trainer, **store)
         for options, words in words_of_each
     ]
 
@@ -67,25 +67,25 @@ def test_a_killed_process_is_restarted_and_the_run_resumes(command):
     assert (result.status, result.restarts) == ("finished", 1)
     assert result.batches == EPOCHS * PER_EPOCH
     assert steps_of(run) == list(range(EPOCHS * PER_EPOCH))
-    two_processes(command.words("undisturbed", *options))
-    mine, theirs = (
+    two_processes(command.words("uninterrupted", *options))
+    weights, expected = (
         torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-        for folder in (run, command.root / "tiny" / "undisturbed")
+        for folder in (run, command.root / "tiny" / "uninterrupted")
     )
-    assert mine.keys() == theirs.keys()
-    assert not [name for name in theirs if not torch.equal(mine[name], theirs[name])]
+    assert weights.keys() == expected.keys()
+    assert not [name for name in expected if not torch.equal(weights[name], expected[name])]
 
 
 def test_a_run_folder_that_is_not_shared_is_refused(command, tmp_path):
-    words = command.words("apart")
+    words = command.words("unshared")
     elsewhere = [*words, "--run.root", str(tmp_path / "of the other node")]
     agents = nodes(([], words), ([], elsewhere))
     try:
-        said = [agent.communicate(timeout=240)[1] for agent in agents]
+        errors = [agent.communicate(timeout=240)[1] for agent in agents]
     finally:
         for agent in agents:
             kill_group(agent)
-    print(*said, sep="\n---\n")
+    print(*errors, sep="\n---\n")
     assert all(agent.returncode for agent in agents)
-    assert all("--run.root must be a shared folder" in text for text in said)
-    assert not (command.root / "tiny" / "apart" / "config.yaml").exists()
+    assert all("--run.root must be a shared folder" in text for text in errors)
+    assert not (command.root / "tiny" / "unshared" / "config.yaml").exists()

@@ -1,4 +1,4 @@
-"""The fragments of experiments/gpu/: over every experiment, on a CPU, and what each switches on."""
+"""The fragments of experiments/gpu/ over every experiment, on a CPU."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def parsed(parser, *paths):
     return _parsed[paths]
 
 
-# Each over one of either kind; the one with everything over all of them.
+# Each fragment over one experiment; all other pairs are slow.
 PAIRS = [
     pytest.param(path, system, id=f"{path.stem}-{system.stem}", marks=marks)
     for path in FRAGMENTS
@@ -71,14 +71,14 @@ PAIRS = [
 @pytest.mark.parametrize(("path", "system"), PAIRS)
 def test_fragment_changes_only_its_switch(parser, path, system):
     before, after = parsed(parser, system), parsed(parser, system, path)
-    wanted = switched(path)
-    callbacks = wanted.pop("trainer.callbacks+", None)
+    expected = switched(path)
+    callbacks = expected.pop("trainer.callbacks+", None)
     names = [item["class_path"] for item in after["trainer.callbacks"] or []]
     assert names == ([item["class_path"] for item in callbacks] if callbacks else [])
-    assert {key: after[key] for key in wanted} == wanted
+    assert {key: after[key] for key in expected} == expected
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     changed = {name for name in changed if not name.startswith(("config", "trainer.callbacks"))}
-    assert changed == {key for key, value in wanted.items() if before.get(key) != value}
+    assert changed == {key for key, value in expected.items() if before.get(key) != value}
 
 
 def test_tf32_fragment_keeps_other_callbacks(parser):
@@ -92,14 +92,14 @@ def test_tf32_fragment_keeps_other_callbacks(parser):
     "kind", [Commands, pytest.param(GanCommands, marks=pytest.mark.slow)], ids=["cnn", "gan"]
 )
 def test_all_gpu_fragments_run_on_a_cpu(kind, photo_folder, tmp_path, monkeypatch):
-    # That compiled networks compute the same has its own tests.
+    # Compiled networks have their own tests.
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     command = kind(photo_folder, tmp_path)
     everything = ["--config", EXPERIMENTS / "gpu" / "all.yaml", "--trainer.precision", "32-true"]
-    kept = command.fit("kept", *everything)
+    cached = command.fit("cached", *everything)
     decoded = command.fit("decoded", *everything, "--data.cache", "never")
     usual = command.fit("usual", "--trainer.precision", "32-true")
-    results = [RunResult.read(run) for run in (kept, decoded, usual)]
+    results = [RunResult.read(run) for run in (cached, decoded, usual)]
     assert [result.status for result in results] == ["finished"] * 3
     # The same images in the same order.
     losses = [result.metrics["val/psnr"] for result in results]

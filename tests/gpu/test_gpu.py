@@ -1,7 +1,7 @@
-"""What only a CUDA device shows: same colors, fp32 metrics, checkpoints that travel, the fast way.
+"""Tests that need a CUDA device: colors, fp32 metrics, portable checkpoints, the GPU options.
 
-The fast way's logic is tested on a CPU, where the same code runs; here is what only nvJPEG,
-streams, Triton and tensor cores can get wrong.
+The logic of the GPU options is tested on a CPU, where the same code runs; these tests cover nvJPEG,
+streams, Triton and tensor cores.
 """
 
 import json
@@ -49,7 +49,6 @@ def gpu_run(photo_folder, tmp_path_factory):
 
 @pytest.fixture
 def tf32():
-    """Switched on, as by the callback."""
     set_back = set_tf32(True)
     yield
     set_back()
@@ -62,16 +61,16 @@ def test_lab_and_metrics_equal_the_cpus_under_autocast_and_tf32(autocast):
     rgb = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
     rgb[0], rgb[1] = 0, 255
     L, ab = to_lab(rgb)
-    here = measure(L, ab.flip(0), ab)
+    expected = measure(L, ab.flip(0), ab)
     with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
         L_gpu, ab_gpu = to_lab(rgb.cuda())
         back = to_rgb(L_gpu, ab_gpu)
-        there = measure(L.cuda(), ab.flip(0).cuda(), ab.cuda())
+        measured = measure(L.cuda(), ab.flip(0).cuda(), ab.cuda())
     assert L_gpu.device.type == ab_gpu.device.type == "cuda"
     torch.testing.assert_close(L_gpu.cpu(), L, atol=1e-3, rtol=0)
     torch.testing.assert_close(ab_gpu.cpu(), ab, atol=1e-3, rtol=0)
     torch.testing.assert_close(back.cpu(), rgb / 255, atol=1e-3, rtol=0)
-    torch.testing.assert_close(there.cpu(), here, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(measured.cpu(), expected, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.usefixtures("tf32")
@@ -103,7 +102,7 @@ def test_compiled_conversion_equals_cpu(augmented):
 
 @pytest.fixture(scope="module")
 def jpegs(tmp_path_factory):
-    """JPEGs of several sizes, one in CMYK, one turned, a PNG and one that is cut short."""
+    """JPEGs of several sizes, one in CMYK, one rotated by EXIF, a truncated one, and a PNG."""
     folder = tmp_path_factory.mktemp("jpegs")
     for number, size in enumerate(((300, 200), (200, 300), (300, 200), (180, 180), (500, 180))):
         make_image(number, *size).save(folder / f"{number}.jpg", quality=95)
@@ -126,11 +125,11 @@ def test_device_decoding_equals_cpu(jpegs):
     assert raw.rgb.device.type == "cuda"
     assert raw.names == expected.names
     assert [b.name for b in broken] == [b.name for b in missing] == ["cut.jpg"]
-    # Another decoder and another way to enlarge chroma: steps, not places.
-    far = (raw.rgb.cpu().int() - expected.rgb.int()).abs().float().mean(dim=(1, 2, 3))
-    assert far.max() < 2.0
-    decoded_by_workers = [place for place in range(8) if place not in shipped.jpegs]
-    assert far[decoded_by_workers].max() == 0
+    # Another decoder and chroma upsampling: other values, the same positions.
+    errors = (raw.rgb.cpu().int() - expected.rgb.int()).abs().float().mean(dim=(1, 2, 3))
+    assert errors.max() < 2.0
+    decoded_by_workers = [index for index in range(8) if index not in shipped.jpegs]
+    assert errors[decoded_by_workers].max() == 0
 
 
 def test_prefetched_batches_are_ready(photo_folder):
@@ -194,7 +193,7 @@ def test_run_with_every_switch(command, photo_folder, more):
 
 
 def test_metrics_of_a_run_in_bf16_are_computed_in_fp32(gpu_run, finished_run):
-    """Baselines have no network: theirs must be those of the run on the CPU, in fp32."""
+    """Baselines have no network: their metrics must equal those of the CPU run, in fp32."""
     result, on_cpu = RunResult.read(gpu_run), RunResult.read(finished_run)
     assert result.status == "finished"
     for name in ("grey", "mean"):
@@ -202,13 +201,13 @@ def test_metrics_of_a_run_in_bf16_are_computed_in_fp32(gpu_run, finished_run):
             assert result.baselines[name][metric] == pytest.approx(value, rel=1e-3, abs=1e-3)
 
 
-def test_a_checkpoint_of_the_gpu_works_on_the_cpu(gpu_run, photo_folder, command, tmp_path):
+def test_gpu_checkpoint_works_on_the_cpu(gpu_run, photo_folder, command, tmp_path):
     on_cpu, on_gpu = load_model(gpu_run), load_model(gpu_run, device="cuda")
     assert on_cpu.task.device.type == "cpu"
     L = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
     with torch.inference_mode():
         ab, ab_gpu = on_cpu.task(L), on_gpu.task(L.cuda())
-    # In LAB units: convolutions may be in TF32 there.
+    # In LAB units: convolutions on the GPU may be in TF32.
     torch.testing.assert_close(ab_gpu.cpu(), ab, atol=0.5, rtol=0)
 
     psnr = {}

@@ -13,7 +13,7 @@ from lightning_colorize.tasks import ColorizationTask
 
 @pytest.fixture
 def altered(finished_run, tmp_path):
-    """Writes the run's checkpoint with some of it changed."""
+    """Return a function that writes a changed copy of the run's checkpoint."""
 
     def alter(change):
         checkpoint = torch.load(finished_run / "checkpoints/best.ckpt", weights_only=True)
@@ -34,7 +34,7 @@ def test_a_run_reloads(finished_run, photo_folder):
     assert loaded.path == finished_run / "checkpoints/best.ckpt"
 
 
-def test_a_class_from_elsewhere_is_refused_in_one_line(altered):
+def test_class_outside_the_package_is_refused_in_one_line(altered):
     path = altered(lambda c: c["hyper_parameters"]["loss"].update(class_path="os.system"))
     with pytest.raises(UsageError, match=r"os\.system") as caught:
         load_model(path)
@@ -63,13 +63,13 @@ def test_a_class_from_elsewhere_is_refused_in_one_line(altered):
         (lambda c: c["state_dict"].update(more=torch.ones(1)), "Unexpected key"),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_line(altered, change, message):
+def test_mismatched_checkpoint_is_refused_in_one_line(altered, change, message):
     with pytest.raises(UsageError, match=message) as caught:
         load_model(altered(change))
     assert "\n" not in str(caught.value)
 
 
-def test_a_checkpoint_from_before_the_baselines_has_none(altered):
+def test_checkpoint_without_baselines(altered):
     assert load_model(altered(lambda c: c["callbacks"].pop("BaselineMetrics"))).baselines is None
 
 
@@ -126,7 +126,7 @@ def own_parts(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run_with(finished_run, tmp_path):
-    """Copies the run with other classes in its configuration and checkpoint."""
+    """Return a function that copies the run with other classes."""
 
     def make(encoder="own_parts.Encoder", loss="own_parts.Loss"):
         run = shutil.copytree(finished_run, tmp_path / "run")

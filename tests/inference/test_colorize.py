@@ -47,7 +47,7 @@ def test_color_and_grey_images_keep_their_lightness(loaded, tmp_path):
         assert np.ptp(colored, axis=2).max() > 2  # it is not grey
 
 
-def test_a_turned_photograph_comes_out_upright(loaded, tmp_path):
+def test_rotated_image_is_saved_upright(loaded, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(_pixels()).save(tmp_path / "a.jpg", exif=exif)
@@ -57,7 +57,7 @@ def test_a_turned_photograph_comes_out_upright(loaded, tmp_path):
     assert Image.open(tmp_path / "b.jpg").getexif().get(0x0112, 1) == 1
 
 
-def test_each_image_has_a_line_and_a_broken_one_stops_nothing(loaded, tmp_path):
+def test_manifest_has_a_line_per_image_and_broken_ones_are_skipped(loaded, tmp_path):
     Image.fromarray(_pixels()).save(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff not a photograph")
     Image.fromarray(_pixels(40, 4)).save(tmp_path / "c.png")
@@ -80,7 +80,7 @@ def test_each_image_has_a_line_and_a_broken_one_stops_nothing(loaded, tmp_path):
     assert (c["status"], c["fallbacks"]) == ("ok", ["seen at 12 px because of its aspect ratio"])
 
 
-def test_nothing_is_overwritten_unless_asked(loaded, tmp_path):
+def test_existing_files_are_not_overwritten_by_default(loaded, tmp_path):
     Image.fromarray(_pixels()).save(tmp_path / "a.png")
     target = tmp_path / "out.png"
     target.write_bytes(b"mine")
@@ -92,9 +92,7 @@ def test_nothing_is_overwritten_unless_asked(loaded, tmp_path):
     assert Image.open(target).size == (51, 37)
 
 
-def test_what_cannot_be_written_leaves_nothing_and_the_old_file_as_it_was(
-    loaded, tmp_path, monkeypatch
-):
+def test_failed_write_keeps_the_previous_file(loaded, tmp_path, monkeypatch):
     Image.fromarray(_pixels()).save(tmp_path / "a.png")
     target = tmp_path / "out" / "a.webp"
     target.parent.mkdir()
@@ -112,7 +110,7 @@ def test_what_cannot_be_written_leaves_nothing_and_the_old_file_as_it_was(
     assert target.read_bytes() == b"old"
 
 
-def test_out_of_memory_is_the_image_s_fault_any_other_error_is_ours(loaded, tmp_path, monkeypatch):
+def test_out_of_memory_fails_one_image_and_other_errors_raise(loaded, tmp_path, monkeypatch):
     Image.fromarray(_pixels()).save(tmp_path / "a.png")
     job = (tmp_path / "a.png", tmp_path / "b.png")
 
@@ -153,7 +151,7 @@ def test_the_longest_file_name_can_be_written(tmp_path):
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_an_image_with_more_pixels_than_its_format_has_room_for(loaded, tmp_path):
+def test_image_too_large_for_its_format(loaded, tmp_path):
     Image.fromarray(_pixels(1, 70000)).save(tmp_path / "a.png")
     (record,) = _colorize(loaded, (tmp_path / "a.png", tmp_path / "out/b.jpg"))
     assert record.status == "failed"
@@ -161,7 +159,7 @@ def test_an_image_with_more_pixels_than_its_format_has_room_for(loaded, tmp_path
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_manifest_continues_after_half_a_line(tmp_path):
+def test_manifest_continues_after_an_incomplete_line(tmp_path):
     for content, expected in [
         (None, "new\n"),
         ("", "new\n"),
@@ -185,7 +183,7 @@ def test_twelve_megapixels_take_little_memory(loaded, tmp_path):
     small.resize((4000, 3000), Image.Resampling.BICUBIC).save(tmp_path / "a.jpg")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (record,) = _colorize(loaded, (tmp_path / "a.jpg", tmp_path / "b.jpg"))
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert (record.status, record.width) == ("ok", 4000)
     # Some copies of 36 MB each, and strips; converted as a whole it takes more than 1 GB.
-    assert grown < 250 * 1024
+    assert growth < 250 * 1024

@@ -21,8 +21,6 @@ from lightning_colorize.tasks import CGANTask, RegressionTask
 
 
 class Narrow(ConvEncoder):
-    """An encoder outside the package."""
-
     def __init__(self, width: int = 4) -> None:
         super().__init__(widths=(width, 2 * width))
 
@@ -72,8 +70,8 @@ def test_a_task_is_rebuilt_from_its_checkpoint(trained):
 def test_a_rebuilt_task_trains_and_is_rebuilt_again(trained, photo_folder, tmp_path):
     task = RegressionTask.load_from_checkpoint(trained[3])
     trainer, _ = fit(task, photo_folder, tmp_path)
-    again = RegressionTask.load_from_checkpoint(trainer.checkpoint_callback.best_model_path)
-    assert same_weights(again, task)
+    rebuilt = RegressionTask.load_from_checkpoint(trainer.checkpoint_callback.best_model_path)
+    assert same_weights(rebuilt, task)
 
 
 def test_a_gan_is_rebuilt_from_its_checkpoint(photo_folder, tmp_path):
@@ -84,7 +82,7 @@ def test_a_gan_is_rebuilt_from_its_checkpoint(photo_folder, tmp_path):
     assert same_weights(task, model)
 
 
-def test_commands_take_a_plain_trainers_checkpoint(trained, photo_folder, tmp_path, capsys):
+def test_commands_accept_the_checkpoint_of_a_plain_trainer(trained, photo_folder, tmp_path, capsys):
     path = trained[3]
     assert main(["evaluate", path, "--data", str(photo_folder), "--device", "cpu"]) == 0
     assert "model" in capsys.readouterr().out

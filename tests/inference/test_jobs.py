@@ -33,7 +33,7 @@ def test_a_folder_keeps_its_structure(tmp_path):
     assert _targets(folder, tmp_path / "out", "png")["d.v2.webp"] == "d.v2.png"
 
 
-def test_no_two_images_get_one_name(tmp_path):
+def test_output_names_are_unique(tmp_path):
     folder = _touch(tmp_path / "in", "a.jpg", "a.tif", "a.png", "x/a.jpg", "b.jpg", "a.jpg.png")
     targets = _targets(folder, tmp_path / "out", "png")
     assert targets == {
@@ -46,18 +46,18 @@ def test_no_two_images_get_one_name(tmp_path):
     }
 
 
-def test_results_inside_the_input_are_not_coloured_again(tmp_path):
+def test_outputs_inside_the_input_are_not_colored_again(tmp_path):
     folder = _touch(tmp_path / "in", "a.jpg", "out/a.jpg", "out/x/b.jpg", "outside/c.jpg")
     assert set(_targets(folder, folder / "out")) == {"a.jpg", "outside/c.jpg"}
 
 
 def test_one_image(tmp_path, monkeypatch):
     image = _touch(tmp_path, "a.jpg") / "a.jpg"
-    (tmp_path / "there").mkdir()
+    (tmp_path / "existing").mkdir()
     monkeypatch.chdir(tmp_path)
     for output, form, target, manifest in [
         ("new", "same", "new/a.jpg", "new"),
-        ("there", "png", "there/a.png", "there"),
+        ("existing", "png", "existing/a.png", "existing"),
         ("v1.2", "same", "v1.2/a.jpg", "v1.2"),
         ("x/b.png", "same", "x/b.png", None),
         ("b.JPEG", "jpg", "b.JPEG", None),

@@ -11,7 +11,7 @@ from lightning_colorize.tasks.prediction import colorize_image, seen_side, upsam
 
 
 class Painter(nn.Module):
-    """Stands in for a task: colours that depend on lightness and place; notes what it saw."""
+    """A fake task: colors depend on lightness and position; records its input."""
 
     device = torch.device("cpu")
 
@@ -54,20 +54,20 @@ def test_strips_equal_the_whole_to_one_step_of_eight_bits(monkeypatch):
 
 
 @pytest.mark.parametrize(("height", "width"), [(97, 145), (33, 20), (64, 64), (5, 9), (1, 1)])
-def test_lightness_stays_and_colour_comes_in(height, width):
+def test_lightness_is_preserved_and_color_added(height, width):
     rgb = _image(height, width)
     colored = colorize_image(Painter(), rgb, 32)
     assert colored.shape == rgb.shape
     assert colored.dtype == torch.uint8
     before, after = (rgb2lab(x.permute(1, 2, 0).numpy()) for x in (rgb, colored))
-    # Rounding to eight bits alone moves L* by up to 0.6 where colours are dark and strong.
+    # Rounding to eight bits alone moves L* by up to 0.6 where colors are dark and strong.
     assert np.abs(before[..., 0] - after[..., 0]).max() < 1
     if min(height, width) > 1:
         assert np.hypot(after[..., 1], after[..., 2]).mean() > 10
 
 
-def test_the_network_sees_what_training_would_have_shown_it():
-    """A square at the training size comes through untouched: no other resize, the same L."""
+def test_input_of_the_network_equals_that_of_training():
+    """A square at the training size is not resized, and has the same L."""
     rgb = _image(32, 32)
     painter = Painter()
     colorize_image(painter, rgb, 32)
@@ -75,12 +75,12 @@ def test_the_network_sees_what_training_would_have_shown_it():
     np.testing.assert_allclose(painter.seen[0, 0].numpy(), expected, atol=1e-2)
 
 
-def test_the_input_s_colours_have_no_part_in_it():
+def test_prediction_does_not_depend_on_the_input_colors():
     rgb = _image(40, 40)
     L, _ = to_lab(rgb[None])
     grey = (to_rgb(L, torch.zeros(1, 2, 40, 40))[0] * 255).round().to(torch.uint8)
     difference = colorize_image(Painter(), rgb, 40).int() - colorize_image(Painter(), grey, 40)
-    # Only by the rounding of the grey image's lightness; the colours differ by up to 200.
+    # Only by the rounding of the grey image's lightness; the colors differ by up to 200.
     assert difference.abs().float().mean() < 0.5
     assert difference.abs().max() <= 6
 
@@ -88,7 +88,7 @@ def test_the_input_s_colours_have_no_part_in_it():
 @pytest.mark.parametrize(
     ("height", "width", "side"), [(480, 640, 128), (640, 160, 128), (100, 1000, 51), (1, 9000, 1)]
 )
-def test_very_long_images_are_seen_smaller(height, width, side):
+def test_very_long_images_are_predicted_smaller(height, width, side):
     assert seen_side(height, width, 128) == side
     painter = Painter()
     colored = colorize_image(painter, _image(height, width), 128)

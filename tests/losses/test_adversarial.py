@@ -10,7 +10,7 @@ from lightning_colorize.losses import LSGAN, AdversarialLoss, BCEAdversarial, Hi
 FRAGMENTS = sorted((Path(__file__).parents[2] / "experiments/adversarial_loss").glob("*.yaml"))
 LOSSES = AdversarialLoss.__subclasses__()
 
-# sigmoid(log 3) = 3/4, so the four are called real with 3/4, 1/4, 1/2 and 3/4.
+# sigmoid(log 3) = 3/4, so the probabilities of real are 3/4, 1/4, 1/2 and 3/4.
 LOG3 = math.log(3)
 LOGITS = torch.tensor([LOG3, -LOG3, 0.0, LOG3]).view(1, 1, 2, 2)
 LOG4 = math.log(4)
@@ -23,7 +23,7 @@ FAKE = (2 * LOG4 - math.log(3 / 4) + math.log(2)) / 4
     ("loss", "real", "fake", "generator"),
     [
         (BCEAdversarial(), REAL, FAKE, REAL),
-        # 0.8 of the label stays, 0.2 goes over; the generator still aims at 1.
+        # Real labels are 0.8; the generator still aims at 1.
         (BCEAdversarial(0.2), 0.8 * REAL + 0.2 * FAKE, FAKE, REAL),
     ],
 )
@@ -56,14 +56,14 @@ def test_least_squares_and_hinge_by_hand(loss, real, fake, generator):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradient_for_a_confident_discriminator(loss):
-    """Non-saturating: at a logit of -8 the fine for being false would have a gradient of 3e-4."""
+    """Non-saturating: at a logit of -8, log(1 - D) would have a gradient of 3e-4."""
     logits = torch.full((1, 1, 2, 2), -8.0, requires_grad=True)
     loss().generator(logits).backward()
     assert logits.grad.sum().abs() > 0.9
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_in_full_precision_whatever_the_autocast(loss):
+def test_losses_ignore_autocast(loss):
     loss = loss()
     logits = torch.randn(4, 1, 30, 30, generator=torch.Generator().manual_seed(0)).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
@@ -91,7 +91,7 @@ def test_chance_is_the_loss_of_guessing(loss, expected):
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 0.5, 1.0])
-def test_smoothing_stays_on_the_right_side(smoothing):
+def test_label_smoothing_of_one_half_or_more_is_refused(smoothing):
     with pytest.raises(ValueError, match=r"label_smoothing must be from 0 to below 0\.5, not"):
         BCEAdversarial(smoothing)
 

@@ -36,7 +36,7 @@ def test_by_hand(loss, expected):
 
 
 @pytest.mark.parametrize("loss", [L1(), MSE(), Huber()])
-def test_low_precision_is_summed_in_full(loss):
+def test_half_precision_is_summed_in_fp32(loss):
     prediction = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(0))
     low = prediction.bfloat16()
     truth = replace(batch(torch.zeros(2 * 64 * 64)), target=torch.zeros(1, 2, 64, 64))
@@ -45,7 +45,7 @@ def test_low_precision_is_summed_in_full(loss):
     assert value.item() == pytest.approx(loss(low.double(), truth).item(), rel=1e-5)
 
 
-def test_the_target_is_asked_for():
+def test_missing_target_is_refused():
     bare = ColorBatch(TRUTH.L, TRUTH.ab, ["a"])
     with pytest.raises(ValueError, match="target is None"):
         L1()(PREDICTION, bare)

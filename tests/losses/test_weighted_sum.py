@@ -8,7 +8,7 @@ PREDICTION = torch.full((1, 2, 2, 2), 0.5)
 TRUTH = ColorBatch(torch.zeros(1, 1, 2, 2), PREDICTION, ["a"], torch.zeros(1, 2, 2, 2))
 
 
-def test_it_adds_up_its_weighted_terms():
+def test_weighted_terms_add_up():
     loss = WeightedSum({"mse": MSE(), "l1": L1()}, {"mse": 10.0, "l1": 3.0})
     terms = loss.terms(PREDICTION, TRUTH)
     assert {name: term.item() for name, term in terms.items()} == {"mse": 2.5, "l1": 1.5}
@@ -21,12 +21,12 @@ def test_default_weight_is_one():
 
 
 def test_learnable_losses_are_found_by_the_optimizer():
-    class Learnt(L1):
+    class Learnable(L1):
         def __init__(self):
             super().__init__()
             self.weight = torch.nn.Parameter(torch.ones(()))
 
-    assert len(list(WeightedSum({"learnt": Learnt()}).parameters())) == 1
+    assert len(list(WeightedSum({"learnable": Learnable()}).parameters())) == 1
 
 
 def test_wrong_use_is_named():

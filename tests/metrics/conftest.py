@@ -6,10 +6,10 @@ from lightning_colorize.color import to_lab
 
 
 def smooth_images(count, height=24, width=20, seed=0):
-    """Coloured blobs, (count, 3, H, W) in 0..1: SSIM of pure noise says little."""
+    """Colored blobs, (count, 3, H, W) in 0..1: the SSIM of noise means little."""
     generator = torch.Generator().manual_seed(seed)
     blobs = torch.rand(count, 3, 5, 5, generator=generator)
-    # Each image has its own cast, so that mean colours differ.
+    # Each image has its own cast, so that mean colors differ.
     cast = torch.rand(count, 3, 1, 1, generator=generator)
     return F.interpolate((blobs + cast) / 2, size=(height, width), mode="bilinear")
 

@@ -25,7 +25,7 @@ def random_batch(count, height=16, width=6, seed=0, spread=15.0):
 
 
 def lut_by_hand(L, ab):
-    """Lower medians per lightness and row by numpy: (2, 12, 8), NaN where are no pixels."""
+    """Lower medians per lightness and row by numpy: (2, 12, 8), NaN where there are none."""
     height = L.shape[-2]
     rows = np.broadcast_to(np.arange(height)[:, None], L.shape[1:][-2:]) * 8 // height
     lut = np.full((2, 12, 8), np.nan)
@@ -73,8 +73,8 @@ def test_black_and_white_are_levels_too():
     ab = torch.tensor([5.0, -5.0]).expand(1, 2, 8, 2)
     baselines = fitted((L, ab))
     # Lightness computed from white may exceed 100 by rounding.
-    found = baselines.predict("lut", torch.tensor([0.0, 100.001]).expand(1, 1, 8, 2))
-    assert torch.equal(found, ab)
+    predicted = baselines.predict("lut", torch.tensor([0.0, 100.001]).expand(1, 1, 8, 2))
+    assert torch.equal(predicted, ab)
 
 
 def test_empty_cells_take_the_nearest_lightness_of_their_row():
@@ -103,7 +103,7 @@ def test_grey_photographs_give_exactly_grey():
     assert fitted((L, noise)).predict("lut", L).eq(0).all()
 
 
-def test_the_training_set_is_left_alone():
+def test_batches_are_not_modified():
     L, ab = random_batch(2)
     before = L.clone(), ab.clone()
     fitted((L, ab)).predict("lut", L)
@@ -111,7 +111,7 @@ def test_the_training_set_is_left_alone():
     assert torch.equal(ab, before[1])
 
 
-def test_baselines_that_were_not_fitted_say_so():
+def test_unfitted_baselines_raise():
     with pytest.raises(RuntimeError, match="not fitted"):
         Baselines().predict("lut", torch.zeros(1, 1, 4, 4))
     with pytest.raises(RuntimeError, match="training set"):

@@ -24,19 +24,19 @@ def in_batches(images, size):
 
 
 def flat(L=50.0, a=0.0, b=0.0, size=16):
-    """One image of one colour: L and ab."""
+    """One image of one color: L and ab."""
     ab = torch.tensor([float(a), float(b)]).view(1, 2, 1, 1).expand(1, 2, size, size)
     return torch.full((1, 1, size, size), L), ab
 
 
 def flats(*pairs, L=50.0):
-    """Images of one colour each, from ((a_hat, b_hat), (a, b)) pairs."""
+    """Images of one color each, from ((a_hat, b_hat), (a, b)) pairs."""
     predictions = torch.cat([flat(L, *predicted)[1] for predicted, _ in pairs])
     truths = torch.cat([flat(L, *true)[1] for _, true in pairs])
     return flat(L)[0].expand(len(pairs), -1, -1, -1), predictions, truths
 
 
-def test_the_names_of_the_contract(images):
+def test_metric_names(images):
     assert set(computed([images])) == set(NAMES)
     assert set(computed([images], "val/")) == {f"val/{name}" for name in NAMES}
     assert all(isinstance(name, str) for name in colorization_metrics("test/"))
@@ -55,7 +55,7 @@ def test_ab_corr_by_hand():
     # Mean a: predicted 0, 2, 4 of 0, 10, 20: r = 1. Mean b: 0, 6, 0 of 0, 6, 12: r = 0.
     images = flats(((0, 0), (0, 0)), ((2, 6), (10, 6)), ((4, 0), (20, 12)))
     assert computed([images])["ab_corr"] == pytest.approx(0, abs=1e-6)
-    # Mean b turned round: r = -1.
+    # Mean b reversed: r = -1.
     images = flats(((0, 12), (0, 0)), ((2, 6), (10, 6)), ((4, 0), (20, 12)))
     assert computed([images])["ab_corr"] == pytest.approx(-1, abs=1e-6)
 
@@ -99,11 +99,11 @@ def test_one_identical_image_does_not_spoil_the_average(images):
     assert computed([(L, ab_hat, ab)])["psnr"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_truth_without_colour_gives_a_finite_ratio():
+def test_grey_truth_gives_a_finite_ratio():
     grey = flats(((0, 0), (0, 0)), ((0, 0), (0, 0)))
     assert 0 <= computed([grey])["colorfulness_ratio"] < 0.1
-    coloured = flats(((30, 30), (0, 0)), ((30, 30), (0, 0)))
-    assert 10 < computed([coloured])["colorfulness_ratio"] < float("inf")
+    colored = flats(((30, 30), (0, 0)), ((30, 30), (0, 0)))
+    assert 10 < computed([colored])["colorfulness_ratio"] < float("inf")
 
 
 def test_each_batch_is_measured_once(images, monkeypatch):
@@ -130,7 +130,7 @@ def test_reset_and_a_second_epoch(images):
     metrics.reset()
     for batch in in_batches(images, 3):
         metrics.update(*batch)
-    # Looking at a single metric must not cut it off from the rows that are still to come.
+    # Computing a single metric must not detach it from later updates.
     assert metrics["val/ab_corr"].compute().isfinite()
     metrics.update(*(tensor[:1] for tensor in images))
     result = {name: value.item() for name, value in metrics.compute().items()}
@@ -170,7 +170,7 @@ def test_two_processes_equal_one(images, tmp_path):
         [[tensor[5:] for tensor in images]],
     ]
     address, other_result = f"file://{tmp_path / 'rendezvous'}", tmp_path / "result.json"
-    # This process is one of the two: starting one is slow enough.
+    # This process is rank 0, since starting processes is slow.
     other = multiprocessing.spawn(
         measure_and_save, args=(address, shares, other_result), nprocs=1, join=False
     )

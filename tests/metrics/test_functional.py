@@ -58,7 +58,7 @@ def test_every_value_against_scikit_image(images):
             ), name
 
 
-def test_mean_colours(images):
+def test_mean_colors(images):
     L, ab_hat, ab = images
     values = dict(zip(COLUMNS, measure(L, ab_hat, ab), strict=True))
     for channel, name in enumerate(("mean_a", "mean_b")):

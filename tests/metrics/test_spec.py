@@ -21,7 +21,7 @@ def test_metric_goal(name, goal):
     ("higher_is_better", "goal", "end"),
     [(True, "max", "; higher is better"), (False, "min", "; lower is better"), (None, None, "")],
 )
-def test_direction_of_an_own_metric(higher_is_better, goal, end):
+def test_goal_of_a_custom_metric(higher_is_better, goal, end):
     metric = spec.Metric.own("mine", higher_is_better)
     assert metric.goal == goal
     assert metric.full_help == f"{metric.help}{end}"

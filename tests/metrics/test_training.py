@@ -1,4 +1,4 @@
-"""The figures of a training batch."""
+"""Metrics of a training batch."""
 
 import pytest
 import torch
@@ -12,16 +12,16 @@ def test_ratio_and_correlation_are_those_of_validation(images, autocast):
     validation.update(*images)
     expected = validation.compute()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        figures = batch_metrics(*images)
-    assert set(figures) == {"colorfulness_ratio", "ab_corr", "diversity"}
+        metrics = batch_metrics(*images)
+    assert set(metrics) == {"colorfulness_ratio", "ab_corr", "diversity"}
     for name in ("colorfulness_ratio", "ab_corr"):
-        assert figures[name].item() == pytest.approx(expected[name].item(), rel=1e-4)
+        assert metrics[name].item() == pytest.approx(expected[name].item(), rel=1e-4)
 
 
-def test_no_gradient_is_drawn(images):
+def test_metrics_require_no_gradient(images):
     L, ab_hat, ab = images
-    figures = batch_metrics(L, ab_hat.requires_grad_(), ab)
-    assert not any(figure.requires_grad for figure in figures.values())
+    metrics = batch_metrics(L, ab_hat.requires_grad_(), ab)
+    assert not any(metric.requires_grad for metric in metrics.values())
 
 
 def tinted(means):
@@ -39,7 +39,7 @@ TRUTH = tinted([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
     ("means", "expected"),
     [
         ([[20.0, -5.0]] * 3, 0.0),  # one tint, however strong
-        ([[1.0, 1.0], [2.5, 1.0], [1.0, 3.0]], 0.5),  # half as far apart, elsewhere
+        ([[1.0, 1.0], [2.5, 1.0], [1.0, 3.0]], 0.5),  # half as far apart, other means
         ([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]], 1.0),
         ([[0.0, 0.0], [0.0, 0.0], [6.0, 0.0]], 1.0),  # 0, 6 and 6
         ([[0.0, 0.0], [9.0, 0.0], [0.0, 12.0]], 3.0),
@@ -60,5 +60,5 @@ def test_distances_are_averaged_over_pairs_of_images():
 @pytest.mark.parametrize(
     "truth", [TRUTH[:1], TRUTH[:1].repeat(3, 1, 1, 1), torch.zeros(3, 2, 4, 4)]
 )
-def test_a_truth_that_does_not_vary_says_nothing(truth):
+def test_constant_truth_gives_nan(truth):
     assert diversity_ratio(torch.randn(truth.shape), truth).isnan()

@@ -1,4 +1,4 @@
-"""Every encoder with every decoder, found by walking the registry."""
+"""Every encoder with every decoder, from the registry."""
 
 import inspect
 
@@ -20,12 +20,12 @@ from lightning_colorize.networks import (
 
 def concrete(base):
     """Return this package's classes below `base` that can be built."""
-    found = []
+    classes = []
     for cls in base.__subclasses__():
         if cls.__module__.startswith("lightning_colorize") and not inspect.isabstract(cls):
-            found.append(cls)
-        found += concrete(cls)
-    return [cls for cls in found if cls.__name__ != "PyramidDecoder"]
+            classes.append(cls)
+        classes += concrete(cls)
+    return [cls for cls in classes if cls.__name__ != "PyramidDecoder"]
 
 
 ARGUMENTS = {TimmEncoder: {"name": "test_convnext"}, UNetEncoder: {"width": 8}}
@@ -38,7 +38,7 @@ def has(decoder, argument):
 
 
 def build(encoder, decoder, steps=2, **arguments):
-    """Build a network whose decoder doubles `steps` times, if it can be told."""
+    """Build a network whose decoder doubles `steps` times, if that is an option."""
     torch.manual_seed(0)
     encoder = encoder(**ARGUMENTS.get(encoder, {}))
     if has(decoder, "out_reduction"):
@@ -73,7 +73,7 @@ def test_every_pair_trains_at_odd_sizes(encoder, decoder, arguments):
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_parts_work_at_odd_sizes_without_the_whole(encoder):
+def test_parts_work_alone_at_odd_sizes(encoder):
     network = build(encoder, UpsampleDecoder, steps=3, skips=True).eval()
     with torch.no_grad():
         features = network.encoder(torch.rand(1, 1, 97, 131))
@@ -83,14 +83,14 @@ def test_parts_work_at_odd_sizes_without_the_whole(encoder):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 17), (97, 131), (64, 96)])
-def test_any_size_is_filled_up_by_its_edge_and_cropped(size):
+def test_any_size_is_padded_and_cropped(size):
     torch.manual_seed(0)
     encoder = ConvEncoder([4, 8, 8, 8])  # multiples of 8
     network = Colorizer(encoder, UpsampleDecoder(encoder.info), AbHead(32)).eval()
     L = torch.rand(1, 1, *size) * 2 - 1
     below, right = (-size[0] % 8, -size[1] % 8)
-    filled = np.pad(L.numpy(), [(0, 0), (0, 0), (0, below), (0, right)], mode="edge")
+    padded = np.pad(L.numpy(), [(0, 0), (0, 0), (0, below), (0, right)], mode="edge")
     with torch.no_grad():
-        decoded = network.decoder(encoder(torch.from_numpy(filled)))
-        whole = network.head(decoded, (filled.shape[2], filled.shape[3]))
+        decoded = network.decoder(encoder(torch.from_numpy(padded)))
+        whole = network.head(decoded, (padded.shape[2], padded.shape[3]))
         torch.testing.assert_close(network(L), whole[..., : size[0], : size[1]])

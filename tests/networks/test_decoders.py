@@ -99,7 +99,7 @@ def test_default_widths_halve_down_to_32():
         ({"out_reduction": 8}, "out_reduction is 8"),
     ],
 )
-def test_numbers_that_do_not_fit(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         UpsampleDecoder(INFO, **arguments)
 

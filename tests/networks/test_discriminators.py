@@ -11,7 +11,7 @@ def image(side, batch=1):
     return torch.rand(batch, 1, side, side) * 2 - 1, torch.rand(batch, 2, side, side) * 2 - 1
 
 
-def test_as_many_parameters_as_the_published_one():
+def test_parameter_count_of_the_published_network():
     by_hand = 16 * 3 * 64 + 64  # first, with a bias and without a norm
     by_hand += 16 * (64 * 128 + 128 * 256 + 256 * 512) + 2 * (128 + 256 + 512)
     by_hand += 16 * 512 + 1
@@ -21,7 +21,7 @@ def test_as_many_parameters_as_the_published_one():
 
 @pytest.mark.parametrize("layers", FIELDS)
 def test_receptive_field_by_gradient(layers):
-    """How far the pixels lie apart that the middle logit depends on."""
+    """The extent of the pixels that the middle logit depends on."""
     torch.manual_seed(0)
     discriminator = PatchDiscriminator(layers, width=2).eval().double()
     side = 2 * FIELDS[layers]
@@ -69,7 +69,7 @@ def test_sizes_out_of_range(arguments, message):
     ("norm", "cls"),
     [("batch", nn.BatchNorm2d), ("instance", nn.InstanceNorm2d), ("group", nn.GroupNorm)],
 )
-def test_norms_lie_between_the_first_and_the_last(norm, cls):
+def test_first_and_last_convolution_have_no_norm(norm, cls):
     order = [
         "norm" if isinstance(m, cls) else "conv"
         for m in PatchDiscriminator(width=4, norm=norm).modules()

@@ -12,14 +12,14 @@ from lightning_colorize.networks.encoders import fetch
 
 @pytest.fixture
 def silent_server(monkeypatch):
-    """A port that takes connections and never answers, as behind some firewalls."""
+    """A server that accepts connections and never responds, as behind some firewalls."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(fetch, "SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_silence_ends_a_fetch_of_torchvisions(silent_server, tmp_path):
+def test_torchvision_download_from_a_silent_server_times_out(silent_server, tmp_path):
     class Published:
         def get_state_dict(self, progress, check_hash):
             url = f"{silent_server}/resnet18-f37072fd.pth"
@@ -34,7 +34,7 @@ def test_silence_ends_a_fetch_of_torchvisions(silent_server, tmp_path):
     assert socket.getdefaulttimeout() is None
 
 
-def test_whether_a_server_answers(silent_server, monkeypatch):
+def test_answers_detects_silent_servers(silent_server, monkeypatch):
     assert not fetch.answers(silent_server)
     assert not fetch.answers("http://no-such-host.invalid")
 
@@ -54,7 +54,7 @@ def test_hub_is_offline_where_its_server_is_silent(monkeypatch, answer):
     assert constants.HF_HUB_OFFLINE is False
 
 
-def test_timm_without_network_is_one_quick_line(monkeypatch, tmp_path):
+def test_timm_without_network_is_one_line_within_seconds(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(fetch, "answers", lambda url: False)
     start = time.monotonic()

@@ -94,7 +94,7 @@ def test_deconv_head_returns_the_requested_size(size):
     assert wide(torch.randn(1, 4, 5, 6), size).shape == (1, 2, *size)
 
 
-def test_deconv_head_leaves_the_decoders_map_and_half_precision():
+def test_deconv_head_is_fp32_and_does_not_modify_its_input():
     wide, _ = pair(DeconvHead)
     decoded = torch.randn(1, 4, 5, 6)
     before = decoded.clone()

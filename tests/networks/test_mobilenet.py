@@ -89,10 +89,10 @@ def test_fp32_depthwise_equals_the_convolution_it_replaces(size):
 
 def test_every_depthwise_convolution_of_stride_2_stays_in_fp32():
     encoder = MobileNetV2Encoder()
-    left = [
+    remaining = [
         m
         for m in encoder.modules()
         if isinstance(m, torch.nn.Conv2d) and m.groups > 1 and m.stride == (2, 2)
     ]
-    assert not left
+    assert not remaining
     assert sum(isinstance(m, Float32DepthwiseConv2d) for m in encoder.modules()) == 4

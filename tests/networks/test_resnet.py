@@ -58,7 +58,7 @@ def test_weights_file_gives_torchvisions_features(reference, tmp_path):
     assert encoder.weights_from == f"file {tmp_path / 'resnet18.pth'}"
 
 
-def test_pretrained_takes_what_torchvision_publishes(reference, monkeypatch):
+def test_pretrained_loads_the_weights_of_torchvision(reference, monkeypatch):
     def publish(self, *args, **kwargs):
         assert str(self) == "ResNet18_Weights.IMAGENET1K_V1"
         return reference.state_dict()
@@ -71,7 +71,7 @@ def test_pretrained_takes_what_torchvision_publishes(reference, monkeypatch):
     )
 
 
-def test_frozen_learns_nothing(reference, tmp_path):
+def test_frozen_encoder_does_not_change(reference, tmp_path):
     torch.save(reference.state_dict(), tmp_path / "w.pth")
     encoder = ResNetEncoder(weights=tmp_path / "w.pth", frozen=True, norm_eval=False)
     before = {k: v.clone() for k, v in encoder.state_dict().items()}

@@ -16,13 +16,13 @@ def renamed(state):
 
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize("size", [(64, 64), (97, 131)])
-def test_info_is_what_forward_gives(name, size):
+def test_info_matches_the_features(name, size):
     encoder = TimmEncoder(name)
     features = encoder(torch.zeros(2, 1, *size))
     assert tuple(f.shape[1] for f in features) == encoder.info.channels
     for feature, reduction in zip(features, encoder.info.reductions, strict=True):
-        for got, side in zip(feature.shape[-2:], size, strict=True):
-            assert side // reduction <= got <= -(-side // reduction)
+        for actual, side in zip(feature.shape[-2:], size, strict=True):
+            assert side // reduction <= actual <= -(-side // reduction)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext"])
@@ -58,7 +58,7 @@ def test_chosen_levels():
     assert [f.shape[-1] for f in encoder(torch.zeros(1, 1, 64, 64))] == [16, 4]
 
 
-def test_channels_last_models_are_turned():
+def test_channels_last_models_are_permuted():
     encoder = TimmEncoder(
         "swin_tiny_patch4_window7_224",
         model_args={"strict_img_size": False, "depths": (1, 1, 1, 1), "embed_dim": 12},
@@ -98,15 +98,15 @@ def test_weights_of_another_model_are_refused(tmp_path):
         TimmEncoder("test_resnet", weights=tmp_path / "w.pth")
 
 
-def test_pretrained_takes_what_timm_fetches(monkeypatch):
-    create, asked = timm.create_model, []
+def test_pretrained_loads_the_weights_of_timm(monkeypatch):
+    create, calls = timm.create_model, []
 
     def fetching(name, pretrained=False, **arguments):
-        asked.append(pretrained)
+        calls.append(pretrained)
         return create(name, **arguments)
 
     monkeypatch.setattr(timm, "create_model", fetching)
     monkeypatch.setattr(fetch, "answers", lambda url: True)
     encoder = TimmEncoder("test_resnet", pretrained=True, frozen=True)
-    assert asked == [True]
+    assert calls == [True]
     assert encoder.weights_from == "timm test_resnet"

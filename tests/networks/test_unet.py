@@ -47,13 +47,13 @@ class Level(nn.Module):
     def forward(self, x):
         y = nn.Sequential(*self.down)(x)
         if self.below is not None:
-            # The authors join the other way round, which only renumbers the channels.
+            # The authors concatenate in the other order, which only permutes the channels.
             y = torch.cat([self.below(y), y], dim=1)
         return nn.Sequential(*self.up)(y)
 
 
 def reference(depth, width, dropout):
-    """Return the levels of the published network, outermost first; that one is all of it."""
+    """Return the levels of the published network, outermost first; that one contains all others."""
     levels = [Level(8 * width, 8 * width, 8 * width, None)]
     for _ in range(depth - 5):
         levels.insert(0, Level(8 * width, 8 * width, 8 * width, levels[0], dropout))
@@ -65,8 +65,8 @@ def reference(depth, width, dropout):
 
 
 @pytest.mark.parametrize(("depth", "dropout"), [(6, 0.5), (7, 0.25), (8, 0.5), (7, 0.0)])
-def test_the_same_network_as_the_published_one(depth, dropout):
-    """In training and out of it; with the same seed even dropout's draws are the same."""
+def test_equals_the_published_network(depth, dropout):
+    """In training and in evaluation; the same seed gives the same dropout."""
     network = generator(2**depth, width=2, dropout=dropout)
     levels = reference(depth, width=2, dropout=dropout)
     convs, norms = (nn.Conv2d, nn.ConvTranspose2d), (nn.BatchNorm2d,)
@@ -107,7 +107,7 @@ def test_a_size_that_does_not_fit_is_refused(size, depth, message):
         UNetEncoder(size, depth)
 
 
-def test_instance_norm_has_the_places_of_batch_norm_and_biases():
+def test_instance_norm_replaces_batch_norm_and_adds_biases():
     network = generator(64, width=4, norm="instance")
     norm = nn.InstanceNorm2d
     assert [bool(kinds(stage, norm)) for stage in network.encoder.stages] == [0, 1, 1, 1, 1, 0]
@@ -129,16 +129,16 @@ def test_parts_take_any_size(norm, size):
     assert alone.isfinite().all()
 
 
-def test_tiny_maps_are_filled_up_by_their_edge():
+def test_tiny_maps_are_padded_by_their_edge():
     encoder = UNetEncoder(8, width=2).eval()
     L = torch.rand(1, 1, 2, 3)
-    filled = F.pad(L, (0, 1, 0, 2), mode="replicate")
+    padded = F.pad(L, (0, 1, 0, 2), mode="replicate")
     with torch.no_grad():
-        torch.testing.assert_close(encoder(L)[0], encoder(filled)[0])
+        torch.testing.assert_close(encoder(L)[0], encoder(padded)[0])
 
 
 @pytest.mark.parametrize("decoder", [UNetDecoder, UpsampleDecoder])
-def test_features_are_left_as_they_were(decoder):
+def test_features_are_not_modified(decoder):
     encoder = UNetEncoder(32, width=4)
     features = encoder(torch.rand(2, 1, 32, 32))
     before = [feature.clone() for feature in features]

@@ -21,7 +21,7 @@ def test_weights_file_gives_torchvisions_features(tmp_path):
     for parameter in features.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     state = {f"features.{k}": v.half() for k, v in features.state_dict().items()}
-    state["classifier.0.weight"] = torch.zeros(3, 2)  # of another shape, and not wanted
+    state["classifier.0.weight"] = torch.zeros(3, 2)  # of another shape, and ignored
     torch.save(state, tmp_path / "vgg16.pth")
     encoder = VGG16Encoder(weights=tmp_path / "vgg16.pth", frozen=True)
 
@@ -36,7 +36,7 @@ def test_weights_file_gives_torchvisions_features(tmp_path):
 
 
 def test_random_weights_keep_the_variance():
-    # Memory that nothing was written to would be zeros, or anything.
+    # Uninitialized weights would be zeros or arbitrary.
     with torch.no_grad():
         last = VGG16Encoder()(torch.rand(2, 1, 64, 64) * 2 - 1)[-1]
     assert 0.01 < last.std() < 100

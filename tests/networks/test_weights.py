@@ -34,11 +34,11 @@ def refusal(state, tmp_path):
 
 
 def test_accepted_forms(state, tmp_path):
-    wanted = state["conv1.weight"].sum(1, keepdim=True)
+    expected = state["conv1.weight"].sum(1, keepdim=True)
     no_counter = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     no_classifier = {k: v for k, v in state.items() if not k.startswith("fc.")}
     for form in (state, {"state_dict": state, "epoch": 3}, no_counter, no_classifier):
-        assert torch.equal(load(form, tmp_path).stages[0][0].weight, wanted)
+        assert torch.equal(load(form, tmp_path).stages[0][0].weight, expected)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_accepted_forms(state, tmp_path):
         (lambda s: s.update({"conv1.weight": torch.zeros(64, 1, 7, 7)}), "mismatch for conv1"),
     ],
 )
-def test_what_does_not_fit_is_named(state, tmp_path, change, message):
+def test_mismatched_weights_are_named(state, tmp_path, change, message):
     other = dict(state)
     change(other)
     assert message in refusal(other, tmp_path)
@@ -71,7 +71,7 @@ def test_other_files_are_refused_and_not_executed(tmp_path, capsys):
         ResNetEncoder(weights=tmp_path / "nothing.pth")
 
 
-def test_failed_fetch_names_both_ways_out(monkeypatch):
+def test_failed_download_names_both_alternatives(monkeypatch):
     def offline(published):
         raise OSError("Name or service\nnot known")
 
@@ -82,7 +82,7 @@ def test_failed_fetch_names_both_ways_out(monkeypatch):
     assert "pretrained: false" in str(caught.value)
 
 
-def test_a_file_goes_before_a_fetch(state, tmp_path, monkeypatch):
+def test_file_takes_precedence_over_a_download(state, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "fetch_torchvision", lambda published: pytest.fail("fetched"))
     torch.save(state, tmp_path / "w.pth")
     encoder = ResNetEncoder(pretrained=True, weights=tmp_path / "w.pth")
@@ -98,7 +98,7 @@ def test_a_file_goes_before_a_fetch(state, tmp_path, monkeypatch):
         (TimmEncoder, {"name": "test_resnet"}),
     ],
 )
-def test_skip_weights_rebuilds_without_any(cls, arguments, tmp_path, monkeypatch):
+def test_skip_weights_loads_no_weights(cls, arguments, tmp_path, monkeypatch):
     monkeypatch.setattr("socket.socket", lambda *a, **k: pytest.fail("went to the network"))
     with skip_weights():
         encoders = [
@@ -112,7 +112,7 @@ def test_skip_weights_rebuilds_without_any(cls, arguments, tmp_path, monkeypatch
         assert not any(module.training for module in encoder.modules())
 
 
-def test_skip_weights_keeps_the_mode_of_training(state, tmp_path):
+def test_skip_weights_keeps_the_training_mode(state, tmp_path):
     with_file = load(state, tmp_path)
     with skip_weights():
         rebuilt = ResNetEncoder(weights=tmp_path / "gone.pth")

@@ -46,12 +46,12 @@ def test_rows_are_sorted_by_step(tmp_path):
 @pytest.mark.parametrize("killed_after", [4, 7])
 def test_resumed_file_equals_the_uninterrupted_one(tmp_path, killed_after, resume_step):
     resume_step = min(resume_step, killed_after)
-    _fill(MetricsFile(tmp_path / "undisturbed.csv"), range(9))
+    _fill(MetricsFile(tmp_path / "uninterrupted.csv"), range(9))
     _fill(MetricsFile(tmp_path / "killed.csv"), range(killed_after))
     _fill(MetricsFile(tmp_path / "killed.csv", resume_step), range(resume_step, 9))
-    undisturbed = (tmp_path / "undisturbed.csv").read_bytes()
-    assert (tmp_path / "killed.csv").read_bytes() == undisturbed
-    assert len(undisturbed.splitlines()) == 10
+    uninterrupted = (tmp_path / "uninterrupted.csv").read_bytes()
+    assert (tmp_path / "killed.csv").read_bytes() == uninterrupted
+    assert len(uninterrupted.splitlines()) == 10
 
 
 @pytest.mark.parametrize("damaged", ["5", "\0\0\0\n", "\0\0,0,1\n", "52,0,\0\n", ",0,0.5\n"])

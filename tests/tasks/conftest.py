@@ -1,4 +1,4 @@
-"""A tiny GAN for the tests of its task, and an account of what each of its batches did."""
+"""A tiny GAN, and a callback that records its training."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +42,7 @@ def make_gan(*, discriminator=None, loss=None, **options):
 
 
 def paint(net, a, b):
-    """Make a generator give everything this color, in LAB units."""
+    """Make a generator predict this color everywhere, in LAB units."""
     net.head.conv.weight.data.zero_()
     net.head.conv.bias.data.copy_((torch.tensor([a, b]) / 110).atanh())
 
@@ -52,7 +52,7 @@ def state(module):
 
 
 def changed(before, after, prefix=""):
-    """Return the names, of those with a prefix, whose values differ."""
+    """Return the names with a prefix whose values differ."""
     return {
         name
         for name in before
@@ -62,7 +62,7 @@ def changed(before, after, prefix=""):
 
 @dataclass
 class Step:
-    """One step of one optimizer, and the weights on both sides of it."""
+    """One step of one optimizer, with the weights before and after."""
 
     batch: int
     network: str
@@ -70,8 +70,8 @@ class Step:
     after: dict | None = None
 
 
-class Diary(Callback):
-    """Keeps batches, what was logged in each, steps, and the state after each batch."""
+class History(Callback):
+    """Records batches, their logged values, optimizer steps, and the state after each batch."""
 
     def __init__(self):
         self.batches = []
@@ -103,7 +103,7 @@ class Diary(Callback):
         self.steps[-1].after = state(task)
 
     def batches_of(self, network):
-        """Return the numbers of the batches in which a network made a step."""
+        """Return the indices of the batches in which a network was updated."""
         return [step.batch for step in self.steps if step.network == network]
 
 
@@ -121,12 +121,12 @@ def make_trainer(**options):
 
 
 def train(task, data, **options):
-    """Train without validation; returns the diary, with its trainer."""
-    diary = Diary()
-    trainer = make_trainer(limit_val_batches=0, callbacks=[diary], **options)
+    """Train without validation; returns the history, with its trainer."""
+    history = History()
+    trainer = make_trainer(limit_val_batches=0, callbacks=[history], **options)
     trainer.fit(task, data)
-    diary.trainer = trainer
-    return diary
+    history.trainer = trainer
+    return history
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def data(photo_folder):
 
 
 class OneBatch(ColorizationDataModule):
-    """Gives its first batch again and again."""
+    """Repeats its first batch."""
 
     first = None
 
@@ -147,13 +147,11 @@ class OneBatch(ColorizationDataModule):
 
 @pytest.fixture
 def one_batch(photo_folder):
-    """The same batch of four images over and over."""
+    """One batch of four images, repeated."""
     return OneBatch(str(photo_folder), size=32, batch_size=4, num_workers=0, seed=0)
 
 
 class GanCommands(Commands):
-    """The command on the tiny GAN."""
-
     def words(self, name, *more):
         words = [word for pair in TINY_GAN.items() for word in pair]
         return words + super().words(name, *more)[2 * len(TINY_NETWORK) :]

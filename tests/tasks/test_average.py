@@ -1,4 +1,4 @@
-"""The generator's running average: what it holds, when it moves, where it is used."""
+"""The moving average of the generator's weights: values, updates, use."""
 
 from functools import partial
 
@@ -11,19 +11,19 @@ from lightning_colorize.tasks.average import AveragedNetwork
 from tests.tasks.conftest import changed, make_gan, make_trainer, paint, state, train
 
 # 2 / 11 and 3 / 12 are less than 0.9.
-KEPT = [0.0, 2 / 11, 3 / 12]
+DECAYS = [0.0, 2 / 11, 3 / 12]
 
 
 def averages(states, decay=None):
-    """Return the average after each of some states, by hand; the first is taken as it is."""
+    """Yield the average after each state, computed by hand; the first is a copy."""
     average = None
-    for number, current in enumerate(states):
-        kept = KEPT[number] if decay is None else decay
+    for index, current in enumerate(states):
+        effective = DECAYS[index] if decay is None else decay
         if average is None:
             average = {name: value.double() for name, value in current.items()}
         for name, value in current.items():
             if value.is_floating_point():
-                average[name] = kept * average[name] + (1 - kept) * value.double()
+                average[name] = effective * average[name] + (1 - effective) * value.double()
             else:
                 average[name] = value.clone()
         yield dict(average)
@@ -37,8 +37,7 @@ def assert_is(module, average):
             assert torch.equal(value, average[name]), name
 
 
-def disturb(network, seed):
-    """Give a network other weights, statistics and counters."""
+def randomize(network, seed):
     generator = torch.Generator().manual_seed(seed)
     for value in network.state_dict().values():
         if value.is_floating_point():
@@ -56,7 +55,7 @@ def test_three_updates_by_hand(network):
     averaged = AveragedNetwork(network, 0.9)
     states = []
     for seed in (1, 2, 3):
-        disturb(network, seed)
+        randomize(network, seed)
         states.append(state(network))
         averaged.update_parameters(network)
         *_, expected = averages(states)
@@ -64,14 +63,14 @@ def test_three_updates_by_hand(network):
     assert int(averaged.n_averaged) == 3
 
 
-@pytest.mark.parametrize(("decay", "kept"), [(0.9, 0.9), (0.0, 0.0), (0.9999, 1001 / 1010)])
-def test_decay_after_warm_up(network, decay, kept):
+@pytest.mark.parametrize(("decay", "effective"), [(0.9, 0.9), (0.0, 0.0), (0.9999, 1001 / 1010)])
+def test_decay_after_warm_up(network, decay, effective):
     averaged = AveragedNetwork(network, decay)
     averaged.n_averaged.fill_(1000)
     before = state(averaged.module)
-    disturb(network, 1)
+    randomize(network, 1)
     averaged.update_parameters(network)
-    *_, expected = averages([before, state(network)], decay=kept)
+    *_, expected = averages([before, state(network)], decay=effective)
     assert_is(averaged.module, expected)
 
 
@@ -84,22 +83,22 @@ def test_invalid_decays_are_refused(network, decay):
 FAST = partial(SGD, lr=0.01)
 
 
-def test_training_updates_it_once_a_batch(data):
+def test_training_updates_the_average_once_a_batch(data):
     task = make_gan(ema_decay=0.9, generator_optimizer=FAST)
-    diary = train(task, data, max_steps=3)
+    history = train(task, data, max_steps=3)
     nets = [
         {name.removeprefix("net."): v for name, v in after.items() if name.startswith("net.")}
-        for after in diary.states[1:]
+        for after in history.states[1:]
     ]
     *_, expected = averages(nets)
     assert_is(task.averaged.module, expected)
-    # It has moved, to somewhere else than the generator.
-    first = {name: v for name, v in diary.states[0].items() if name.startswith("averaged.module.")}
-    assert len(changed(first, diary.states[-1])) == len(first)
+    # It has changed, and differs from the generator.
+    first = {n: v for n, v in history.states[0].items() if n.startswith("averaged.module.")}
+    assert len(changed(first, history.states[-1])) == len(first)
     assert changed(state(task.net), state(task.averaged.module))
 
 
-def test_it_counts_the_generators_steps(data):
+def test_only_generator_steps_update_the_average(data):
     task = make_gan(ema_decay=0.9, generator_every_n_batches=2)
     train(task, data, max_steps=5)
     assert int(task.averaged.n_averaged) == 3
@@ -113,7 +112,7 @@ def test_no_average_without_a_decay(data):
     assert task.eval().inference_net is task.net
 
 
-def test_no_optimizer_has_its_weights():
+def test_average_is_in_no_optimizer():
     task = make_gan(ema_decay=0.9, encoder_lr_ratio=0.1)
     assert not any(p.requires_grad for p in task.averaged.parameters())
     averaged = {id(p) for p in task.averaged.parameters()}
@@ -122,32 +121,32 @@ def test_no_optimizer_has_its_weights():
 
 
 def mse_of(color, data, split):
-    """Return the mean squared error of one color for everything, over a split's images."""
+    """Return the mean squared error of one constant color over a split's images."""
     ab = torch.cat([batch.ab for batch in data.color_batches(split)])
     return (torch.tensor(color).view(1, 2, 1, 1) - ab).square().mean().item()
 
 
-@pytest.mark.parametrize(("decay", "shown"), [(0.9, (0.0, -20.0)), (None, (30.0, 10.0))])
-def test_it_is_validated_tested_and_used_for_coloring(data, decay, shown):
+@pytest.mark.parametrize(("decay", "color"), [(0.9, (0.0, -20.0)), (None, (30.0, 10.0))])
+def test_average_is_validated_tested_and_used_for_coloring(data, decay, color):
     task = make_gan(ema_decay=decay)
     paint(task.net, 30.0, 10.0)
     if decay is not None:
         paint(task.averaged.module, 0.0, -20.0)
     trainer = make_trainer()
     validated = trainer.validate(task, data, verbose=False)[0]
-    assert validated["val/mse_ab"] == pytest.approx(mse_of(shown, data, "val"), rel=1e-4)
+    assert validated["val/mse_ab"] == pytest.approx(mse_of(color, data, "val"), rel=1e-4)
     tested = trainer.test(task, data, verbose=False)[0]
-    assert tested["test/mse_ab"] == pytest.approx(mse_of(shown, data, "test"), rel=1e-4)
+    assert tested["test/mse_ab"] == pytest.approx(mse_of(color, data, "test"), rel=1e-4)
     L = torch.full((1, 1, 32, 32), 50.0)
     colored, trained = task.eval()(L), task.train()(L)
-    assert colored.mean(dim=(0, 2, 3)).tolist() == pytest.approx(shown, abs=1e-3)
+    assert colored.mean(dim=(0, 2, 3)).tolist() == pytest.approx(color, abs=1e-3)
     assert trained.mean(dim=(0, 2, 3)).tolist() == pytest.approx([30.0, 10.0], abs=1e-3)
 
 
 def test_validation_uses_the_average_and_training_the_generator(data):
     task = make_gan(ema_decay=0.9, generator_optimizer=FAST)
-    drawn = []
+    called = []
     for name, network in (("net", task.net), ("averaged", task.averaged.module)):
-        network.register_forward_hook(lambda *_, name=name: drawn.append(name))
+        network.register_forward_hook(lambda *_, name=name: called.append(name))
     make_trainer(max_epochs=2).fit(task, data)
-    assert drawn == (["net"] * 3 + ["averaged"] * 2) * 2
+    assert called == (["net"] * 3 + ["averaged"] * 2) * 2

@@ -1,4 +1,4 @@
-"""What both sides of a GAN pay, worked out by hand for a discriminator that is told its answers."""
+"""GAN losses against values computed by hand."""
 
 import pytest
 import torch
@@ -11,16 +11,16 @@ from tests.tasks.conftest import STILL, make_gan, paint, train
 # Both are exact in bf16.
 REAL, FAKE = 0.75, -0.5
 
-# log(1 + e^-0.75) + log(1 + e^-0.5), and so on; the generator pays for FAKE as if it were real.
-PAID = {
+# log(1 + e^-0.75) + log(1 + e^-0.5), and so on; the generator's loss takes FAKE as real.
+LOSSES = {
     "cross-entropy": (BCEAdversarial, 0.3868713 + 0.4740770, 0.9740770),
     "least squares": (LSGAN, 0.25**2 + 0.5**2, 1.5**2),
     "hinge": (Hinge, 0.25 + 0.5, 0.5),
 }
 
 
-class Told(Discriminator):
-    """Gives true colors one logit and a single color another, in the precision of autocast."""
+class FixedLogits(Discriminator):
+    """Returns one logit for true colors and another for a single color, in autocast's precision."""
 
     smallest = 1
 
@@ -35,9 +35,9 @@ class Told(Discriminator):
         return logits.bfloat16() if torch.is_autocast_enabled("cpu") else logits
 
 
-def told_gan(*, real=REAL, fake=FAKE, **options):
+def make_fixed_gan(*, real=REAL, fake=FAKE, **options):
     task = make_gan(
-        discriminator=Told(real, fake),
+        discriminator=FixedLogits(real, fake),
         generator_optimizer=STILL,
         discriminator_optimizer=STILL,
         **options,
@@ -47,15 +47,15 @@ def told_gan(*, real=REAL, fake=FAKE, **options):
 
 
 def first_batch(task, data, **options):
-    diary = train(task, data, max_steps=1, **options)
-    return diary.batches[0], diary.logged[0]
+    history = train(task, data, max_steps=1, **options)
+    return history.batches[0], history.logged[0]
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("loss", PAID)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_losses_by_hand(data, loss, precision):
-    adversarial, discriminator, generator = PAID[loss]
-    task = told_gan(loss=adversarial(), l1_weight=7.0)
+    adversarial, discriminator, generator = LOSSES[loss]
+    task = make_fixed_gan(loss=adversarial(), l1_weight=7.0)
     if precision == "bf16-mixed":
         # tanh is in fp32, so this color is exact too.
         task.net.head.conv.bias.data.copy_(torch.tensor([0.25, -0.125]))
@@ -68,10 +68,10 @@ def test_losses_by_hand(data, loss, precision):
     assert logged["train/loss"] == pytest.approx(generator + 7.0 * l1, rel=1e-5)
 
 
-def test_the_halved_loss_of_the_discriminator(data):
+def test_halved_discriminator_loss(data):
     for options, share in (({}, 1.0), ({"halve_discriminator_loss": True}, 0.5)):
-        _, logged = first_batch(told_gan(**options), data)
-        assert logged["train/d_loss"] == pytest.approx(share * PAID["cross-entropy"][1], rel=1e-6)
+        _, logged = first_batch(make_fixed_gan(**options), data)
+        assert logged["train/d_loss"] == pytest.approx(share * LOSSES["cross-entropy"][1], rel=1e-6)
         # The offset's derivative: sigmoid(FAKE) - sigmoid(-REAL).
         slope = share * (0.3775407 - 0.3208213)
         assert logged["train/d_grad_norm"] == pytest.approx(slope, rel=1e-4)
@@ -87,7 +87,7 @@ def test_the_halved_loss_of_the_discriminator(data):
     ],
 )
 def test_accuracy_and_scores_of_the_discriminator(data, loss, real, fake, accuracy, scores):
-    _, logged = first_batch(told_gan(loss=loss(), real=real, fake=fake), data)
+    _, logged = first_batch(make_fixed_gan(loss=loss(), real=real, fake=fake), data)
     assert logged["train/d_accuracy"] == accuracy
-    found = logged["train/d_real"], logged["train/d_fake"]
-    assert found == pytest.approx(scores, rel=1e-6)
+    means = logged["train/d_real"], logged["train/d_fake"]
+    assert means == pytest.approx(scores, rel=1e-6)

@@ -14,8 +14,8 @@ from tests.tasks.conftest import NETWORKS, PLAIN, make_gan, train
 LIMIT = 1e-3
 
 
-def length(step, prefix):
-    """Return how far a step went: with a rate of 1, the norm of the gradient that it saw."""
+def step_norm(step, prefix):
+    """Return the norm of a step: with a learning rate of 1, that of the gradient."""
     squares = [
         (step.after[name] - step.before[name]).double().square().sum()
         for name in step.before
@@ -24,7 +24,7 @@ def length(step, prefix):
     return math.sqrt(sum(squares))
 
 
-def test_each_networks_gradient_is_clipped_by_itself(data):
+def test_gradients_of_each_network_are_clipped_separately(data):
     plain = {"generator_optimizer": PLAIN, "discriminator_optimizer": PLAIN}
     free, clipped = (
         train(make_gan(**plain, gradient_clip_val=limit), data, max_steps=1)
@@ -34,13 +34,13 @@ def test_each_networks_gradient_is_clipped_by_itself(data):
     norm = free.logged[0]["train/d_grad_norm"]
     assert norm > 10 * LIMIT
     assert clipped.logged[0]["train/d_grad_norm"] == norm
-    assert length(free.steps[0], "discriminator.") == pytest.approx(norm, rel=1e-3)
-    assert length(clipped.steps[0], "discriminator.") == pytest.approx(LIMIT, rel=1e-2)
+    assert step_norm(free.steps[0], "discriminator.") == pytest.approx(norm, rel=1e-3)
+    assert step_norm(clipped.steps[0], "discriminator.") == pytest.approx(LIMIT, rel=1e-2)
     assert clipped.logged[0]["train/g_grad_norm"] > 10 * LIMIT
-    assert length(free.steps[1], "net.") == pytest.approx(
+    assert step_norm(free.steps[1], "net.") == pytest.approx(
         free.logged[0]["train/g_grad_norm"], rel=1e-3
     )
-    assert length(clipped.steps[1], "net.") == pytest.approx(LIMIT, rel=1e-2)
+    assert step_norm(clipped.steps[1], "net.") == pytest.approx(LIMIT, rel=1e-2)
 
 
 def test_the_encoder_has_its_own_rate(data):
@@ -49,17 +49,17 @@ def test_the_encoder_has_its_own_rate(data):
         for ratio in (1.0, 0.1)
     )
     for part, share in (("net.encoder.", 0.1), ("net.decoder.", 1.0), ("net.head.", 1.0)):
-        usual = length(same.steps[1], part)
+        usual = step_norm(same.steps[1], part)
         assert usual > 0
-        assert length(slower.steps[1], part) == pytest.approx(share * usual, rel=1e-3)
+        assert step_norm(slower.steps[1], part) == pytest.approx(share * usual, rel=1e-3)
 
 
-def rates(diary, network):
-    """Return the rate of each batch: how far a step went, by the norm of its gradient."""
+def rates(history, network):
+    """Return the learning rate of each batch: the norm of the step over that of the gradient."""
     prefix = {"generator": "net.", "discriminator": "discriminator."}[network]
     return [
-        length(step, prefix) / diary.logged[step.batch][f"train/{network[0]}_grad_norm"]
-        for step in diary.steps
+        step_norm(step, prefix) / history.logged[step.batch][f"train/{network[0]}_grad_norm"]
+        for step in history.steps
         if step.network == network
     ]
 
@@ -88,12 +88,12 @@ def test_schedules_are_stepped(data, generator, discriminator, expected):
         generator_scheduler=generator,
         discriminator_scheduler=discriminator,
     )
-    diary = train(task, data, max_epochs=2)
+    history = train(task, data, max_epochs=2)
     for network, shares in zip(NETWORKS, expected, strict=True):
-        assert rates(diary, network) == pytest.approx([0.01 * s for s in shares], rel=2e-2)
+        assert rates(history, network) == pytest.approx([0.01 * s for s in shares], rel=2e-2)
 
 
-def test_by_default_two_adams_as_published():
+def test_default_optimizers_are_the_published_ones():
     generator, discriminator = make_gan().configure_optimizers()[0]
     for optimizer in (generator, discriminator):
         assert type(optimizer) is torch.optim.Adam
@@ -112,9 +112,9 @@ def test_channels_last_is_only_a_layout(data):
 
 
 @pytest.mark.parametrize(("every", "logs"), [(3, [False, False, True]), (0, [False] * 3)])
-def test_figures_of_the_batch_are_logged_where_anything_is(data, every, logs):
+def test_batch_metrics_are_logged_every_n_steps(data, every, logs):
     logged = train(make_gan(), data, max_steps=3, log_every_n_steps=every).logged
     assert all("train/loss" in names for names in logged)
     assert [len(names) > 1 for names in logged] == logs
-    figures = {"train/colorfulness_ratio", "train/ab_corr", "train/diversity"}
-    assert [figures <= set(names) for names in logged] == logs
+    metrics = {"train/colorfulness_ratio", "train/ab_corr", "train/diversity"}
+    assert [metrics <= set(names) for names in logged] == logs

@@ -1,4 +1,4 @@
-"""A GAN through the command: its steps, stops and resumes, and two processes."""
+"""GAN runs of the command: counted steps, resuming, refused settings, two processes."""
 
 import hashlib
 import json
@@ -29,13 +29,12 @@ STAGED = [
 
 @pytest.fixture
 def command(photo_folder, tmp_path):
-    """The command on a tiny GAN."""
     return GanCommands(photo_folder, tmp_path / "runs")
 
 
 @pytest.fixture(scope="module")
 def staged_run(photo_folder, tmp_path_factory):
-    """The folder of a run through all stages, three batches each; read only."""
+    """The folder of a run of all stages, three batches each; read only."""
     command = GanCommands(photo_folder, tmp_path_factory.mktemp("staged"))
     return command.fit("all", *STAGED, "--model.ema_decay", 0.9)
 
@@ -45,10 +44,10 @@ def last(run):
 
 
 def assert_counted(run, batches):
-    """Result, checkpoint and the axes of the loggers know of so many batches."""
+    """Result, checkpoint and logger axes count this many batches."""
     assert RunResult.read(run).batches == batches
     assert last(run)["global_step"] == batches
-    # The test's own row comes after it, as in every run.
+    # The row of the test comes after it, as in every run.
     trained = [int(row["step"]) for row in metric_rows(run) if row["train/d_loss"]]
     assert trained[-1] == batches - 1
     curves = EventAccumulator(str(run / "tensorboard")).Reload()
@@ -67,7 +66,7 @@ def test_steps_are_batches_over_all_stages(staged_run):
 
 # Resume.
 
-REMEMBERS = [
+STATEFUL = [
     *STAGED,
     *("--data.grey_jitter", 0.5, "--data.rotation", 5, "--run.save_every_n_steps", 2),
     *("--model.generator_scheduler", "lightning_colorize.tasks.WarmupCosine"),
@@ -86,44 +85,44 @@ CASES = {
 }
 
 
-def same(mine, theirs):
+def same(first, second):
     """Return whether nested states are equal, bit for bit."""
-    if isinstance(mine, torch.Tensor):
-        return torch.equal(mine, theirs)
-    if isinstance(mine, dict):
-        return mine.keys() == theirs.keys() and all(same(mine[k], theirs[k]) for k in mine)
-    if isinstance(mine, list | tuple):
-        return len(mine) == len(theirs) and all(map(same, mine, theirs))
-    return mine == theirs
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second
 
 
 def check_resumes(command, stop_in, options, batches):
     """Stop in these batches and resume; weights, average, metrics, optimizers and rates agree."""
     check_all(command, stop_in, options, batches)
-    undisturbed, *resumed = (
+    uninterrupted, *resumed = (
         last(command.root / "tiny" / name)
-        for name in ["undisturbed", *(f"stopped-{batch}" for batch in batches)]
+        for name in ["uninterrupted", *(f"stopped-{batch}" for batch in batches)]
     )
-    assert any(name.startswith("averaged.") for name in undisturbed["state_dict"])
+    assert any(name.startswith("averaged.") for name in uninterrupted["state_dict"])
     for checkpoint in resumed:
         for part in ("optimizer_states", "lr_schedulers", "global_step", "epoch"):
-            assert same(checkpoint[part], undisturbed[part]), part
+            assert same(checkpoint[part], uninterrupted[part]), part
 
 
 def test_resume_is_bit_exact(command, stop_in):
-    # In the midst of the discriminator's stage, before the last one.
-    check_resumes(command, stop_in, REMEMBERS, [5])
+    # In the middle of the discriminator's stage.
+    check_resumes(command, stop_in, STATEFUL, [5])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", CASES)
-def test_resumed_equals_undisturbed_in_each_stage(command, stop_in, case):
+def test_resume_is_bit_exact_in_each_stage(command, stop_in, case):
     batches = [1, 2, 3, 4, 5, 6, 7, 8] if case == "stages" else [2, 5, 8]
-    check_resumes(command, stop_in, [*REMEMBERS, *CASES[case]], batches)
+    check_resumes(command, stop_in, [*STATEFUL, *CASES[case]], batches)
 
 
-# What two optimizers cannot take.
+# Refused settings.
 
 REFUSED = {
     "clipping": (["--trainer.gradient_clip_val", 1], "--model.gradient_clip_val NORM"),
@@ -135,7 +134,7 @@ REFUSED = {
         "3 or more with generator_epochs 1 and discriminator_epochs 1",
     ),
     "no channels": (["--model.encoder.width", 0], "width is 0"),
-    "too small to judge": (
+    "image too small": (
         ["--model.discriminator.layers", 4],
         "48 or more with this discriminator; or give it fewer --model.discriminator.layers",
     ),
@@ -143,19 +142,19 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_does_not_fit_is_refused_before_training(command, capsys, case):
-    words, instead = REFUSED[case]
+def test_unsupported_settings_are_refused_before_training(command, capsys, case):
+    words, message = REFUSED[case]
     assert command("fit", *command.words("refused", *words)) == 2
     err = capsys.readouterr().err.strip()
     assert len(err.splitlines()) <= 3, err
-    assert instead in err
+    assert message in err
     assert not (command.root / "tiny" / "refused").exists()
 
 
 # Two processes.
 
 
-def test_the_fragment_for_several_devices_names_the_tasks_own_strategy():
+def test_multi_gpu_fragment_has_the_strategy_of_the_task():
     strategy = yaml.safe_load(MULTI_GPU.read_text())["trainer"]["strategy"]
     assert strategy in ("auto", CGANTask.distributed_strategy)
 
@@ -169,7 +168,7 @@ from pytorch_lightning import Callback
 
 
 class Checksums(Callback):
-    """Writes down what each process has at the end of the training."""
+    """Writes checksums of each process's last weights."""
 
     def on_train_end(self, trainer, pl_module):
         sums = {
@@ -183,7 +182,7 @@ class Checksums(Callback):
 
 @pytest.fixture(scope="module")
 def two_processes(photo_folder, tmp_path_factory):
-    """The folder of a run of two processes through all stages, and each one's checksums."""
+    """The folder of a run of all stages in two processes, and the checksums of each process."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "checksums.py").write_text(CHECKSUMS)
     command = GanCommands(photo_folder, folder)
@@ -192,7 +191,7 @@ def two_processes(photo_folder, tmp_path_factory):
     options = [*STAGED, "--trainer.devices", 2, *strategy, "--data.batch_size", 2]
     options += ["--model.ema_decay", 0.9, "--trainer.callbacks+", "checksums.Checksums"]
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "lightning_colorize", "fit", *command.words("two", *options)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
         capture_output=True,
@@ -200,7 +199,7 @@ def two_processes(photo_folder, tmp_path_factory):
         timeout=800,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     sums = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
     return command.root / "tiny" / "two", sums
 
@@ -228,7 +227,7 @@ def test_two_processes_count_batches(two_processes):
 
 @pytest.mark.ddp
 @pytest.mark.timeout(900)
-def test_two_processes_measure_a_checkpoint_as_one_does(two_processes, photo_folder):
+def test_two_processes_have_the_metrics_of_one(two_processes, photo_folder):
     run, _ = two_processes
     data = ColorizationDataModule(str(photo_folder), size=32, batch_size=4, num_workers=0)
     task = load_model(run).task

@@ -1,4 +1,4 @@
-"""`compile: true`: which networks, under which names, and that nothing else changes."""
+"""`compile: true`: the compiled networks, and results equal to eager ones."""
 
 from functools import partial
 from pathlib import Path
@@ -19,21 +19,21 @@ COMMANDS = {"regression": Commands, "gan": GanCommands}
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """Torch.compile that returns what it is given; yields the modules that it was given."""
+    """Replace torch.compile by a wrapper that counts calls; yields the compiled modules."""
     modules = []
 
     def compile_(function, **options):
         owner = getattr(function, "__self__", None)
         modules.append(owner)
 
-        def called(*args, **kwargs):
-            called.calls += 1
+        def wrapper(*args, **kwargs):
+            wrapper.calls += 1
             return function(*args, **kwargs)
 
-        called.calls = 0
+        wrapper.calls = 0
         if owner is not None:
-            owner.compiled_for_test = called
-        return called
+            owner.compiled_for_test = wrapper
+        return wrapper
 
     monkeypatch.setattr(torch, "compile", compile_)
     require_compiler.cache_clear()
@@ -51,13 +51,13 @@ def networks(task):
 
 
 @pytest.mark.parametrize("make", [make_regression, partial(make_gan, ema_decay=0.9)])
-def test_the_trained_network_is_compiled(make, compiled, data):
+def test_trained_networks_are_compiled(make, compiled, data):
     task, usual = make(compile=True), make()
     names = set(usual.state_dict())
-    logged = [make_trainer(max_steps=3) for _ in range(2)]
-    for one, trainer in zip((task, usual), logged, strict=True):
+    trainers = [make_trainer(max_steps=3) for _ in range(2)]
+    for one, trainer in zip((task, usual), trainers, strict=True):
         trainer.fit(one, data)
-    # The first is the line that shows whether compiling works here at all.
+    # The first call checks whether a compiler is available.
     assert compiled[0] is None
     assert [id(module) for module in compiled[1:]] == [id(network) for network in networks(task)]
     assert all(network.compiled_for_test.calls >= 3 for network in networks(task))
@@ -66,7 +66,7 @@ def test_the_trained_network_is_compiled(make, compiled, data):
         assert torch.equal(task.state_dict()[name], value), name
 
 
-def test_measuring_alone_compiles_nothing(compiled, data):
+def test_validation_alone_compiles_nothing(compiled, data):
     task = make_regression(compile=True)
     make_trainer().validate(task, data, verbose=False)
     assert compiled == []
@@ -74,10 +74,10 @@ def test_measuring_alone_compiles_nothing(compiled, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", COMMANDS)
-def test_compiled_training_learns_the_same_and_resumes_exactly(
+def test_compiled_training_equals_eager_and_resumes_exactly(
     kind, monkeypatch, photo_folder, tmp_path
 ):
-    """Graphs of Dynamo and AOTAutograd, run by PyTorch: what inductor makes of them is its own."""
+    """With the graphs of Dynamo and AOTAutograd; Inductor is not tested."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     command = COMMANDS[kind](photo_folder, tmp_path / "runs")
     compiled = ["--model.compile", "true", "--data.compile", "true"]
@@ -99,8 +99,8 @@ def test_compiled_training_learns_the_same_and_resumes_exactly(
 @pytest.mark.parametrize(
     "experiment", ["resnet34_upsample", "cnn_unet", "photos_cpu", "vgg16_upsample", "cgan_pix2pix"]
 )
-def test_networks_are_whole_graphs(experiment, parser):
-    """Where a graph breaks, its pieces are compiled, and part of the gain is lost in silence."""
+def test_networks_compile_without_graph_breaks(experiment, parser):
+    """A graph break loses part of the speedup without an error."""
     words = ["--config", str(EXPERIMENTS / f"{experiment}.yaml"), "--trainer.accelerator", "cpu"]
     if experiment == "cgan_pix2pix":
         words += ["--model.encoder.size", "64", "--model.encoder.width", "4"]

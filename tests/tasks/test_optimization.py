@@ -27,7 +27,7 @@ def test_the_encoder_has_its_own_rate(net):
     assert {by_parameter[id(p)] for p in net["decoder"].parameters()} == {0.5}
 
 
-def test_at_the_same_rate_there_is_one_group(net):
+def test_equal_rates_make_one_parameter_group(net):
     optimizer = build_optimizer(partial(SGD, lr=0.5), net["encoder"], net)
     assert len(optimizer.param_groups) == 1
     assert len(optimizer.param_groups[0]["params"]) == 4
@@ -66,7 +66,7 @@ def test_a_plateau_schedule_steps_once_per_validation(data, every):
     assert trainer.lr_scheduler_configs[0].scheduler.last_epoch == 4 // every
 
 
-def test_one_rate_for_all_is_left_alone():
+def test_single_parameter_group_keeps_its_rate():
     weight = nn.Parameter(torch.zeros(1))
     optimizer = SGD([weight], lr=1.0)
     keep_encoder_rate(optimizer, 0.1)
@@ -95,7 +95,7 @@ def test_a_fused_optimizer_takes_the_same_steps(data):
         torch.testing.assert_close(fused.state_dict()[name], value, atol=1e-6, rtol=1e-4)
 
 
-def test_both_optimizers_of_a_gan_are_fused_with_rates_and_clipping_as_usual(data):
+def test_fused_optimizers_of_a_gan_keep_rates_and_clipping(data):
     options = {"gradient_clip_val": 1e-3, "encoder_lr_ratio": 0.5}
     usual, fused = (fitted(make_gan(fused=on, **options), data) for on in (False, True))
     for optimizer in fused.optimizers():
@@ -106,7 +106,7 @@ def test_both_optimizers_of_a_gan_are_fused_with_rates_and_clipping_as_usual(dat
 
 @pytest.mark.parametrize("algorithm", [None, "value"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_trainer_clips_fused_optimizers_too(data, precision, algorithm):
+def test_trainer_clips_fused_optimizers(data, precision, algorithm):
     """Lightning alone refuses them under bf16-mixed."""
     options = {"precision": precision, "gradient_clip_val": 1e-4}
     options["gradient_clip_algorithm"] = algorithm
@@ -122,12 +122,12 @@ def test_a_trainer_clips_fused_optimizers_too(data, precision, algorithm):
         assert norm == pytest.approx(1e-4, rel=1e-2)
 
 
-def test_an_optimizer_that_cannot_be_fused_is_refused_in_a_line(data):
+def test_optimizer_without_fused_implementation_is_refused(data):
     task = regression(fused=True, optimizer=partial(torch.optim.RMSprop, lr=0.1))
     with pytest.raises(UsageError) as refused:
         fitted(task, data)
-    given, accepted = str(refused.value).splitlines()
-    assert given == "--model.fused: true"
+    option, accepted = str(refused.value).splitlines()
+    assert option == "--model.fused: true"
     assert accepted.startswith("accepted: false: this optimizer cannot do it here (")
     assert "fused" in accepted
 

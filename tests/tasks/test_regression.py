@@ -39,7 +39,7 @@ def test_the_loss_is_in_the_targets_range(target_range, scale):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_the_forward_takes_and_gives_lab_units():
+def test_forward_is_in_lab_units():
     task = make_task().eval()
     task.net.head.conv.weight.data.zero_()
     task.net.head.conv.bias.data.copy_(torch.tensor([0.3, -0.2]).atanh())
@@ -68,7 +68,7 @@ def test_channels_last_is_only_a_layout():
 
 
 class FixedAb(RegressionTask):
-    """Predicts the same ab whatever the precision: L's own structure, colored."""
+    """Predicts the same ab in any precision: linear functions of L."""
 
     def validation_step(self, batch, batch_idx):
         self.val_loss.update(batch.L.mean(), len(batch))
@@ -77,35 +77,35 @@ class FixedAb(RegressionTask):
 
 def test_metrics_of_the_same_colors_do_not_depend_on_the_precision(data):
     task = FixedAb(ConvEncoder(widths=[4, 8]), MSE())
-    found = [
+    metrics = [
         make_trainer(precision=precision).validate(task, data, verbose=False)[0]
         for precision in ("32-true", "bf16-mixed")
     ]
-    assert found[0]["val/ssim"] < 0.99
+    assert metrics[0]["val/ssim"] < 0.99
     for name in ("mse_ab", "psnr", "ssim", "ciede2000", "colorfulness", "ab_corr"):
-        assert found[1][f"val/{name}"] == found[0][f"val/{name}"], name
+        assert metrics[1][f"val/{name}"] == metrics[0][f"val/{name}"], name
 
 
 def test_metrics_are_means_over_images_not_batches(data):
     # Five images in batches of 4 and 1.
     task = FixedAb(ConvEncoder(widths=[4, 8]), MSE())
-    found = make_trainer().validate(task, data, verbose=False)[0]
+    metrics = make_trainer().validate(task, data, verbose=False)[0]
     batches = list(data.color_batches("val"))
     assert [len(batch) for batch in batches] == [4, 1]
     L, ab = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("L", "ab"))
     ab_hat = torch.cat([0.3 * L, 10 - 0.2 * L], dim=1)
     by_hand = (ab_hat - ab).square().mean(dim=(1, 2, 3)).mean()
-    assert found["val/mse_ab"] == pytest.approx(by_hand.item(), rel=1e-5)
-    assert found["val/loss"] == pytest.approx(L.mean().item(), rel=1e-5)
+    assert metrics["val/mse_ab"] == pytest.approx(by_hand.item(), rel=1e-5)
+    assert metrics["val/loss"] == pytest.approx(L.mean().item(), rel=1e-5)
 
 
-def test_each_validation_is_measured_alone(data):
+def test_validations_are_independent(data):
     task, fresh = make_task(), make_task()
     make_trainer().validate(task, data, verbose=False)
     for one in (task, fresh):
         one.net.head.conv.weight.data.mul_(1000)
-    again, alone = (make_trainer().validate(one, data, verbose=False)[0] for one in (task, fresh))
-    assert again == alone
+    second, first = (make_trainer().validate(one, data, verbose=False)[0] for one in (task, fresh))
+    assert second == first
 
 
 def test_training_learns_a_constant_color():

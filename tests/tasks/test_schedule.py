@@ -9,8 +9,6 @@ from lightning_colorize.tasks.optimization import WarmupCosine, run_progress
 
 
 class FakeTrainer:
-    """What the schedule looks at."""
-
     def __init__(self, step=0, *, max_steps=-1, max_epochs=None, batches=10, accumulate=1):
         self.global_step = step
         self.max_steps = max_steps
@@ -33,7 +31,7 @@ def rates(schedule):
 @pytest.mark.parametrize(
     ("progress", "factor"),
     [
-        (0.0, 0.01),  # not zero: the first step should do something
+        (0.0, 0.01),  # not zero: the first step must have an effect
         (0.05, 0.5),
         (0.1, 1.0),
         (0.325, 0.01 + 0.99 * (1 + math.cos(math.pi / 4)) / 2),
@@ -42,16 +40,16 @@ def rates(schedule):
         (1.5, 0.01),
     ],
 )
-def test_it_is_a_ramp_and_half_a_cosine(progress, factor):
+def test_linear_warmup_and_cosine_decay(progress, factor):
     assert make().factor(progress) == pytest.approx(factor)
 
 
-def test_without_warm_up_it_begins_at_the_top():
+def test_schedule_without_warmup_starts_at_the_full_rate():
     assert make(warmup=0.0).factor(0.0) == 1.0
     assert make(warmup=1.0).factor(1.0) == 1.0
 
 
-def test_each_group_keeps_its_share():
+def test_parameter_groups_keep_their_ratio():
     schedule = make(rates=(0.1, 1.0))
     for step in range(21):
         schedule.follow(FakeTrainer(step, max_steps=20))
@@ -71,7 +69,7 @@ def test_each_group_keeps_its_share():
         (FakeTrainer(50, max_steps=20), 1.0),
     ],
 )
-def test_the_progress_is_that_of_the_budget_used_up_most(trainer, progress):
+def test_progress_is_that_of_the_most_used_budget(trainer, progress):
     assert run_progress(trainer) == pytest.approx(progress)
 
 
@@ -84,13 +82,13 @@ def test_time_is_a_budget_too(monkeypatch):
 
 
 def test_resumed_schedule_continues():
-    undisturbed, stopped = make(), make()
-    for schedule in (undisturbed, stopped):
+    uninterrupted, stopped = make(), make()
+    for schedule in (uninterrupted, stopped):
         schedule.follow(FakeTrainer(3, max_steps=20))
     resumed = make()
     resumed.optimizer.load_state_dict(stopped.optimizer.state_dict())
     resumed.load_state_dict(stopped.state_dict())
-    assert rates(resumed) == rates(undisturbed)
-    for schedule in (undisturbed, resumed):
+    assert rates(resumed) == rates(uninterrupted)
+    for schedule in (uninterrupted, resumed):
         schedule.follow(FakeTrainer(4, max_steps=20))
-    assert rates(resumed) == rates(undisturbed) == [pytest.approx(undisturbed.factor(0.2))]
+    assert rates(resumed) == rates(uninterrupted) == [pytest.approx(uninterrupted.factor(0.2))]

@@ -1,4 +1,4 @@
-"""A trained network as the generator's start."""
+"""A GAN whose generator starts from a trained network."""
 
 import shutil
 
@@ -38,13 +38,13 @@ def network(run):
 
 
 @pytest.mark.parametrize("file", ["", "checkpoints/best.ckpt"])
-def test_a_regression_is_where_the_generator_starts(regression_run, file):
+def test_generator_starts_from_a_regression(regression_run, file):
     trained = network(regression_run)
     task = make_gan(generator_checkpoint=str(regression_run / file), ema_decay=0.9)
     for module in (task.net, task.averaged.module):
-        found = state(module)
-        assert found.keys() == trained.keys()
-        assert all(torch.equal(found[name], value) for name, value in trained.items())
+        loaded = state(module)
+        assert loaded.keys() == trained.keys()
+        assert all(torch.equal(loaded[name], value) for name, value in trained.items())
     assert not torch.equal(make_gan().net.head.conv.weight, trained["head.conv.weight"])
 
 
@@ -57,12 +57,12 @@ def test_another_network_is_refused_in_one_line(gan_command, finished_run, capsy
     assert not (gan_command.root / "tiny" / "other").exists()
 
 
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+def test_missing_checkpoint_is_refused(tmp_path):
     with pytest.raises(UsageError, match="nothing"):
         make_gan(generator_checkpoint=str(tmp_path / "nothing"))
 
 
-def test_resumed_and_loaded_runs_do_without_the_file(
+def test_resuming_and_loading_do_not_need_the_file(
     gan_command,
     stop_in,
     regression_run,

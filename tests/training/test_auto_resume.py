@@ -1,4 +1,4 @@
-"""`--run.auto_resume true`: the same command resumes the run, or says that it is done."""
+"""`--run.auto_resume true`: the same command resumes the run, or reports that it is finished."""
 
 import signal
 
@@ -26,7 +26,7 @@ def words_of(command, name, *more):
     return command.words(name, "--run.auto_resume", "true", *more)
 
 
-def test_the_same_command_resumes_a_run_that_was_out_of_time(command, stop_in, capsys):
+def test_same_command_resumes_a_run_stopped_by_sigusr1(command, stop_in, capsys):
     words = words_of(command, "again", "--run.save_every_n_steps", 50)
     stop_in(5, signal.SIGUSR1)
     assert command("fit", *words) == 128 + signal.SIGUSR1
@@ -37,15 +37,15 @@ def test_the_same_command_resumes_a_run_that_was_out_of_time(command, stop_in, c
     assert command("fit", *words) == 0
     assert f"resuming {run} from step 5\n" in capsys.readouterr().out
     assert RunResult.read(run).restarts == 1
-    assert_same_run(run, command.fit("undisturbed", "--run.save_every_n_steps", 50))
-    # And once more: there is nothing left to do, and nothing is done.
+    assert_same_run(run, command.fit("uninterrupted", "--run.save_every_n_steps", 50))
+    # A finished run is left unchanged.
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert command("fit", *words) == 0
     assert capsys.readouterr().out.endswith(f"nothing to do: {run} is finished\n")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_other_settings_are_refused_in_a_line_that_names_them(command, stop_in, capsys):
+def test_changed_settings_are_refused_by_name(command, stop_in, capsys):
     stop_in(2, signal.SIGUSR1)
     assert command("fit", *words_of(command, "other", "--trainer.max_epochs", 7)) == 138
     run = command.root / "tiny" / "other"
@@ -60,13 +60,13 @@ def test_other_settings_are_refused_in_a_line_that_names_them(command, stop_in, 
     assert (run / "config.yaml").read_bytes() == before
 
 
-def test_the_same_setting_from_yaml_and_from_the_command_line(command, stop_in, tmp_path):
-    given = tmp_path / "devices.yaml"
-    given.write_text("trainer: {devices: 1}\n")
+def test_equal_settings_from_yaml_and_the_command_line(command, stop_in, tmp_path):
+    config = tmp_path / "devices.yaml"
+    config.write_text("trainer: {devices: 1}\n")
     stop_in(2, signal.SIGUSR1)
     words = words_of(command, "typed")
-    assert command("fit", "--config", given, *words) == 138
-    assert command("fit", "--config", given, *words, "--trainer.devices", "1") == 0
+    assert command("fit", "--config", config, *words) == 138
+    assert command("fit", "--config", config, *words, "--trainer.devices", "1") == 0
 
 
 def test_run_without_checkpoint_starts_over(command):
@@ -88,7 +88,7 @@ def test_saved_configuration_does_not_auto_resume(command):
     run = command.root / "tiny" / "saved"
     saved = read_config(run)["run"]
     assert (saved["name"], saved["auto_resume"]) == (None, False)
-    # Not only by name: a whole run without the option is never overwritten.
+    # Without the option, a finished run is never overwritten.
     assert command("fit", *command.words("saved", *QUICK)) == 2
 
 
@@ -98,7 +98,7 @@ def test_auto_resume_uses_the_default_precision_of_the_run(command, monkeypatch)
     words = words_of(command, "moved", *QUICK)
     assert command("fit", *words) == 0
     (command.root / "tiny/moved/result.json").unlink()
-    # A node with other GPUs: its own choice would be refused as another setting.
+    # On another GPU, whose default would be refused as a changed setting.
     monkeypatch.setattr(training, "default_precision", lambda accelerator: "bf16-mixed")
     assert command("fit", *words) == 0
     assert read_config(command.root / "tiny/moved")["trainer"]["precision"] == "32-true"
@@ -111,7 +111,7 @@ def test_auto_resume_needs_a_name(command, capsys, monkeypatch):
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "--run.auto_resume: true needs --run.name" in err
-    # The number of a job stays the same when it is requeued.
+    # A requeued job keeps its ID.
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     assert command("fit", *words) == 0
     assert RunResult.read(command.root / "tiny" / "4711").status == "finished"

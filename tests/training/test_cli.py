@@ -1,4 +1,4 @@
-"""What the command leaves and says when it trains, on tiny runs."""
+"""Run folders, settings, messages and exit codes of `fit`, on tiny runs."""
 
 import json
 
@@ -19,7 +19,7 @@ from tests.conftest import metric_rows
 VAL = ("psnr", "ssim", "ciede2000", "mse_ab", "colorfulness", "colorfulness_ratio", "ab_corr")
 
 
-def test_a_run_leaves_its_files(finished_run):
+def test_files_of_a_run(finished_run):
     checkpoints = {path.name for path in (finished_run / "checkpoints").iterdir()}
     assert checkpoints == {"best.ckpt", "last.ckpt"}
     assert list(finished_run.glob("tensorboard/events*"))
@@ -43,7 +43,7 @@ def test_checkpoints_load_safely_and_hold_the_scale(finished_run):
     assert checkpoint["global_step"] == checkpoint_step(finished_run / "checkpoints/last.ckpt") == 6
 
 
-def test_config_yaml_repeats_a_run(command, finished_run):
+def test_config_yaml_reproduces_a_run(command, finished_run):
     words = ["--config", finished_run / "config.yaml", "--run.root", command.root]
     assert command("fit", *words, "--run.name", "again") == 0
     again = command.root / "tiny" / "again"
@@ -79,9 +79,9 @@ def test_runs_are_not_overwritten(command, capsys):
         (["--data.size", "3"], None),
     ],
 )
-def test_the_first_configuration_names_the_experiment(words, expected):
-    found = config_path(words)
-    assert (None if found is None else str(found)) == expected
+def test_first_configuration_names_the_experiment(words, expected):
+    path = config_path(words)
+    assert (None if path is None else str(path)) == expected
 
 
 def test_experiment_uses_base_yaml_beside_it(tmp_path):
@@ -96,7 +96,7 @@ def test_configuration_files_and_options_are_merged(command, tmp_path):
     experiment = {"data": {"rotation": 4.0}, "trainer": {"max_steps": 2}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(experiment))
     words = command.words("joined", "--run.test", "false")
-    for name in ("--data.size", "--run.experiment"):  # what the files are to decide
+    for name in ("--data.size", "--run.experiment"):  # set by the files
         at = words.index(name)
         del words[at : at + 2]
     assert command("fit", "--config", tmp_path / "mine.yaml", *words) == 0
@@ -119,7 +119,7 @@ def test_averaged_weights_are_validated_saved_and_tested(command):
     name = "net.head.conv.weight"
     averaged, current = checkpoint["state_dict"][name], checkpoint["current_model_state"][name]
     assert not torch.equal(averaged, current)
-    # The weights that are kept give the metrics that were logged.
+    # The saved weights reproduce the logged metrics.
     result = RunResult.read(run)
     plain = command.fit(
         *("plain", "--trainer.max_epochs", 1),
@@ -134,19 +134,19 @@ def test_averaged_weights_are_validated_saved_and_tested(command):
     assert again["psnr"] == pytest.approx(result.metrics["val/psnr"], rel=1e-5)
 
 
-def test_a_dry_run_writes_nothing(command):
+def test_fast_dev_run_writes_nothing(command):
     words = command.words("dry", "--trainer.fast_dev_run", "true")
     assert command("fit", *words) == 0
     assert not (command.root / "tiny" / "dry").exists()
 
 
-@pytest.mark.parametrize(("precision", "within"), [("bf16-true", 2.0), ("64-true", 0.01)])
-def test_metrics_are_fp32_in_any_precision(command, finished_run, precision, within):
+@pytest.mark.parametrize(("precision", "atol"), [("bf16-true", 2.0), ("64-true", 0.01)])
+def test_metrics_are_fp32_in_any_precision(command, finished_run, precision, atol):
     run = command.fit(precision, "--trainer.precision", precision)
     expected = RunResult.read(finished_run)
     measured = RunResult.read(run)
     assert measured.baselines == expected.baselines
-    assert measured.metrics["test/psnr"] == pytest.approx(expected.metrics["test/psnr"], abs=within)
+    assert measured.metrics["test/psnr"] == pytest.approx(expected.metrics["test/psnr"], abs=atol)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_number_of_processes(monkeypatch, devices, gpus, several):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["--run.patience", -1], "--run.patience: -1"),
         (["--run.name", "a/b"], "--run.name: 'a/b'"),
@@ -203,9 +203,9 @@ def test_number_of_processes(monkeypatch, devices, gpus, several):
         (["--run.root", __file__], "give another --run.root"),
     ],
 )
-def test_wrong_use_leaves_nothing_behind(command, capsys, words, says):
+def test_wrong_use_creates_no_run_folder(command, capsys, words, message):
     assert command("fit", *command.words("wrong", *words)) == 2
-    assert says in capsys.readouterr().err.lower()
+    assert message in capsys.readouterr().err.lower()
     assert not list(command.root.glob("*/*"))
 
 
@@ -215,17 +215,17 @@ def test_concurrent_run_is_not_overwritten(command, monkeypatch, capsys):
     from lightning_colorize.training import session
 
     @contextmanager
-    def late(folder):
+    def lock_late(folder):
         (folder / "config.yaml").write_text("of another run")
         yield
 
-    monkeypatch.setattr(session, "lock", late)
+    monkeypatch.setattr(session, "lock", lock_late)
     assert command("fit", *command.words("same")) == 2
     assert "holds a run already" in capsys.readouterr().err
     assert (command.root / "tiny/same/config.yaml").read_text() == "of another run"
 
 
-def test_progress_without_a_terminal_is_lines(command, capsys):
+def test_progress_without_a_terminal_is_plain_lines(command, capsys):
     command.fit("lines", "--trainer.max_epochs", 1)
     out = capsys.readouterr().out
     assert out.startswith("device ")
@@ -243,7 +243,7 @@ def test_progress_without_a_terminal_is_lines(command, capsys):
         MemoryError(),
     ],
 )
-def test_out_of_memory_is_one_line_that_says_what_to_try(command, capsys, monkeypatch, error):
+def test_out_of_memory_suggests_a_smaller_batch(command, capsys, monkeypatch, error):
     from lightning_colorize.tasks import RegressionTask
 
     def training_step(self, batch, batch_idx):
@@ -263,7 +263,7 @@ def test_out_of_memory_is_one_line_that_says_what_to_try(command, capsys, monkey
     "error",
     ["[a/gloo/transport/pair.cc:545] Connection reset by peer", "NCCL: remote process exited"],
 )
-def test_a_lost_process_is_one_line_that_says_how_to_resume(command, capsys, monkeypatch, error):
+def test_lost_process_is_one_line_with_the_resume_command(command, capsys, monkeypatch, error):
     from pytorch_lightning import Trainer
 
     from lightning_colorize.tasks import RegressionTask
@@ -273,10 +273,10 @@ def test_a_lost_process_is_one_line_that_says_how_to_resume(command, capsys, mon
         raise RuntimeError(error)
 
     monkeypatch.setattr(RegressionTask, "training_step", training_step)
-    assert command("fit", *command.words("alone")) == 1
+    assert command("fit", *command.words("lost")) == 1
     err = capsys.readouterr().err.strip().splitlines()
     assert f"ended or is unreachable ({error})" in err[-1]
-    assert f"lightning-colorize resume {command.root / 'tiny' / 'alone'}" in err[-1]
+    assert f"lightning-colorize resume {command.root / 'tiny' / 'lost'}" in err[-1]
     assert "Traceback" not in "".join(err)
 
 
@@ -292,7 +292,7 @@ def test_other_errors_keep_their_traceback(command, monkeypatch):
     assert RunResult.read(command.root / "tiny" / "bug").status == "failed"
 
 
-def test_a_run_without_loggers_leaves_its_result(command):
+def test_run_without_loggers_writes_its_result(command):
     run = command.fit("silent", "--trainer.logger", "false", "--trainer.max_epochs", 1)
     assert (run / "result.json").is_file()
     assert not (run / "metrics.csv").exists()
@@ -317,6 +317,6 @@ def test_resume_needs_no_pretrained_weights(command, tmp_path):
 
 
 def test_last_epoch_is_always_validated(command):
-    run = command.fit("turns", "--trainer.max_epochs", 3, "--trainer.check_val_every_n_epoch", 2)
+    run = command.fit("seldom", "--trainer.max_epochs", 3, "--trainer.check_val_every_n_epoch", 2)
     validated = [row["epoch"] for row in metric_rows(run) if row.get("val/psnr")]
     assert validated == ["1", "2"]

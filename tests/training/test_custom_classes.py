@@ -1,4 +1,4 @@
-"""Classes outside the package: named once, in the configuration."""
+"""Classes outside the package, named in the configuration."""
 
 import json
 import shutil
@@ -131,8 +131,8 @@ def test_a_custom_metric_is_measured_by_every_command(command, module, tmp_path,
     numbers = json.loads((tmp_path / "numbers.json").read_text())
     assert numbers["metrics"]["ours"]["error"] == pytest.approx(rows["model"]["error"], rel=1e-4)
     assert numbers["metrics"]["images"]["error"] == pytest.approx(0, abs=0.1)
-    gained = numbers["metrics"]["images"]["error"] - numbers["metrics"]["ours"]["error"]
-    assert numbers["differences"]["images"]["error"]["value"] == pytest.approx(gained, rel=1e-4)
+    difference = numbers["metrics"]["images"]["error"] - numbers["metrics"]["ours"]["error"]
+    assert numbers["differences"]["images"]["error"]["value"] == pytest.approx(difference, rel=1e-4)
     page = (tmp_path / "page/index.html").read_text()
     assert "a metric of the configuration; lower is better" in page
 
@@ -157,7 +157,7 @@ def test_a_sweep_can_have_a_custom_metric(command, module, tmp_path):
         check("val/errors")
 
 
-def test_a_custom_metric_may_not_take_the_name_of_ours(command, module, capsys):
+def test_custom_metric_with_a_known_name_is_refused(command, module, capsys):
     own = {"psnr": {"class_path": f"{module}.MyMetric", "init_args": {"factor": 2.0}}}
     assert command("fit", *command.words("taken", "--model.metrics", json.dumps(own))) == 2
     assert "psnr" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Processes that Slurm or torchrun has started, or has not."""
+"""Processes started by Slurm or torchrun."""
 
 from contextlib import nullcontext
 
@@ -16,75 +16,75 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "0", "LOCA
 
 
 @pytest.fixture
-def started(monkeypatch):
-    """Return a function that makes this process one that somebody started."""
+def launched_by(monkeypatch):
+    """Return a function that sets the environment variables of a launcher."""
 
-    def started(variables):
+    def launched_by(variables):
         for name in {*TWO, *TORCHRUN}:
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
-    return started
+    return launched_by
 
 
-def test_lightning_does_not_requeue_a_task_of_slurm(started):
-    started(TWO)
-    given = object()
-    *kept, environment = with_slurm([given])
-    assert kept == [given]
+def test_lightning_does_not_requeue_slurm_tasks(launched_by):
+    launched_by(TWO)
+    plugin = object()
+    *others, environment = with_slurm([plugin])
+    assert others == [plugin]
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue
-    # Who knows better says so.
+    # An environment given explicitly is left alone.
     own = [LightningEnvironment()]
     assert with_slurm(own) is own
 
 
 @pytest.mark.parametrize("variables", [{}, TWO | TORCHRUN])
-def test_other_processes_are_left_to_lightning(started, variables):
-    started(variables)
+def test_other_processes_are_left_to_lightning(launched_by, variables):
+    launched_by(variables)
     assert with_slurm([]) == []
 
 
 @pytest.mark.parametrize(
-    ("missing", "says"),
+    ("missing", "message"),
     [
         ("SLURM_NTASKS_PER_NODE", "give sbatch --nodes and --ntasks-per-node rather than --ntasks"),
         ("SLURM_STEP_ID", "no process starts the others: call srun lightning-colorize fit"),
     ],
 )
-def test_tasks_that_nobody_starts(started, missing, says):
-    started({name: value for name, value in TWO.items() if name != missing})
-    with pytest.raises(UsageError, match=says):
+def test_incomplete_slurm_jobs_are_refused(launched_by, missing, message):
+    launched_by({name: value for name, value in TWO.items() if name != missing})
+    with pytest.raises(UsageError, match=message):
         with_slurm([])
-    # One process needs neither.
-    started({name: value for name, value in ONE.items() if name != missing})
+    # A single process needs neither.
+    launched_by({name: value for name, value in ONE.items() if name != missing})
     assert with_slurm([])
 
 
 @pytest.mark.parametrize(
-    ("variables", "says"),
+    ("variables", "message"),
     [
         (TWO, "sbatch --nodes=1 --ntasks-per-node=1, or the Trainer the same numbers"),
         (TORCHRUN, "torchrun starts 2 processes, but --trainer.num_nodes 1 with --trainer.dev"),
     ],
 )
-def test_more_processes_than_the_trainer_sets(started, command, capsys, variables, says):
-    started(variables)
+def test_more_processes_than_the_trainer_expects(launched_by, command, capsys, variables, message):
+    launched_by(variables)
     assert command("fit", *command.words("two", "--trainer.devices", 1)) == 2
     err = capsys.readouterr().err
-    assert says in err
+    assert message in err
     assert err.count("\n") == 1
     assert not list(command.root.glob("*/*"))
 
 
-def test_one_task_of_slurm_trains_as_one_process_does(started, command):
-    started(ONE)
+def test_one_slurm_task_trains_as_a_single_process(launched_by, command):
+    launched_by(ONE)
     run = command.fit("one", "--trainer.max_epochs", 1, "--run.grid_images", 0)
     assert not list(run.glob("hpc_ckpt*"))
 
 
-def test_batch_norm_over_processes_is_not_for_cpus(command, capsys):
+def test_sync_batchnorm_on_cpus_is_refused(command, capsys):
     words = command.words("synced", "--config", "experiments/trainer/sync_batchnorm.yaml")
     assert command("fit", *words, "--trainer.devices", 2) == 2
     err = capsys.readouterr().err
@@ -101,9 +101,9 @@ def test_batch_norm_over_processes_is_not_for_cpus(command, capsys):
         ({"WORLD_SIZE": "1"}, False),
     ],
 )
-def test_restarts_by_a_store_that_remembers_the_dead(started, variables, refused):
+def test_torchrun_restarts_over_one_store_are_refused(launched_by, variables, refused):
     restarted = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "2"}
-    started(TORCHRUN | restarted | variables)
-    says = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
-    with pytest.raises(UsageError, match=says) if refused else nullcontext():
+    launched_by(TORCHRUN | restarted | variables)
+    message = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
+    with pytest.raises(UsageError, match=message) if refused else nullcontext():
         refuse_restarts_by_one_store()

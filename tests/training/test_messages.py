@@ -26,7 +26,7 @@ model:
 
 @pytest.fixture
 def fit(tmp_path, monkeypatch, capsys):
-    """Run `fit` with words that it must refuse; return the lines it says."""
+    """Run `fit` with arguments that it must refuse; return its message."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
@@ -45,12 +45,12 @@ def fit(tmp_path, monkeypatch, capsys):
     return refused
 
 
-def says(text, *parts):
+def assert_in(text, *parts):
     for part in parts:
         assert part in text, f"{part!r} is not in:\n{text}"
 
 
-# Each: words after the experiment, and what must be said.
+# Each: arguments after the experiment, and parts of the message.
 ON_THE_COMMAND_LINE = {
     "unknown group": (
         ["--dta.size", "3"],
@@ -92,7 +92,7 @@ ON_THE_COMMAND_LINE = {
         ["--model.optimiser.lr", "0.1"],
         ["--model.optimiser.lr: model has no 'optimiser'", "did you mean model.optimizer.lr?"],
     ),
-    "unknown argument of what a factory makes": (
+    "unknown argument of a factory's class": (
         ["--model.decoder.skps", "true"],
         ["--model.decoder.skps", "widths, convs", "did you mean model.decoder.skips?"],
     ),
@@ -108,7 +108,7 @@ ON_THE_COMMAND_LINE = {
         ["--data.source.max_images", "9"],
         ["--data.source", "needs a class", "FolderSource"],
     ),
-    "fragment that is not there": (
+    "missing fragment": (
         ["--model.loss", LOSSES / "hubr.yaml"],
         ["--model.loss", "hubr.yaml' does not exist", "did you mean"],
     ),
@@ -116,7 +116,7 @@ ON_THE_COMMAND_LINE = {
     "no value": (["--data.size"], ["--data.size", "expected one argument"]),
     "old name": (["--run.go_on", "true"], ["--run.go_on", "use --run.auto_resume"]),
     "old metric": (["--run.monitor", "val/hue_r"], ["--run.monitor", "use val/ab_corr"]),
-    # Those of constructors, in their own words.
+    # Errors of constructors, with their own messages.
     "constructor of Lightning": (["--trainer.max_time", "soon"], ["'soon'", "DD:HH:MM:SS"]),
     "TypeError of Lightning": (["--trainer.devices", "many"], ["devices", "an int > 0"]),
     "constructor of a part": (["--model.decoder.widths", "[8,8]"], ["widths", "there are 3 steps"]),
@@ -126,22 +126,24 @@ ON_THE_COMMAND_LINE = {
 @pytest.mark.parametrize("case", ON_THE_COMMAND_LINE)
 def test_refused_on_the_command_line(fit, case):
     words, parts = ON_THE_COMMAND_LINE[case]
-    says(fit("--config", QUICKSTART, *words), *parts)
+    assert_in(fit("--config", QUICKSTART, *words), *parts)
 
 
 @pytest.mark.parametrize("words", [(), ("--data.size", "64")])
 def test_settings_without_a_model(fit, words):
-    says(fit(*words), "there is no model", "--config experiments/quickstart.yaml")
+    assert_in(fit(*words), "there is no model", "--config experiments/quickstart.yaml")
 
 
-def test_config_that_is_not_there(fit, tmp_path):
-    says(fit("--config", "nowhere/my.yaml"), "--config: ", "my.yaml", "lightning-colorize init")
+def test_missing_config(fit, tmp_path):
+    assert_in(
+        fit("--config", "nowhere/my.yaml"), "--config: ", "my.yaml", "lightning-colorize init"
+    )
     missing = EXPERIMENTS / "quickstat.yaml"
-    says(fit("--config", missing), "quickstat.yaml", f"did you mean {QUICKSTART}?")
-    says(fit("--config", tmp_path), "--config: ", str(tmp_path))
+    assert_in(fit("--config", missing), "quickstat.yaml", f"did you mean {QUICKSTART}?")
+    assert_in(fit("--config", tmp_path), "--config: ", str(tmp_path))
 
 
-# Each: content of my.yaml, and what must be said.
+# Each: content of my.yaml, and parts of the message.
 IN_A_FILE = {
     "not YAML": ("model: [unclosed\n  a: b: c\n", ["line 1, column 8"]),
     "unknown group": ("dta:\n  size: 64\n", ["--dta.size", "did you mean data.size?"]),
@@ -164,10 +166,10 @@ IN_A_FILE = {
 def test_refused_in_a_file(fit, tmp_path, case):
     text, parts = IN_A_FILE[case]
     (tmp_path / "my.yaml").write_text(text)
-    says(fit("--config", "my.yaml"), *parts)
+    assert_in(fit("--config", "my.yaml"), *parts)
 
 
-def test_a_fault_in_a_program_keeps_its_traceback():
+def test_programming_errors_keep_their_traceback():
     assert is_bad_input(ValueError("levels is 9"))
     assert not is_bad_input(RuntimeError("shapes do not fit"))
     with pytest.raises(TypeError) as caught:
@@ -175,5 +177,5 @@ def test_a_fault_in_a_program_keeps_its_traceback():
     assert not is_bad_input(caught.value)
 
 
-def test_unknown_form_of_a_message_is_shortened():
+def test_unknown_messages_are_shortened():
     assert explain(ArgumentError(None, "one\n\n  two\nthree\nfour")) == "one\ntwo\nthree"

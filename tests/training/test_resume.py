@@ -1,4 +1,4 @@
-"""A run that was stopped and resumed equals one that never was, bit for bit."""
+"""A resumed run equals an uninterrupted one, bit for bit."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from lightning_colorize.runs.result import RunResult
 from tests.conftest import metric_rows
 from tests.distributed.launchers import FIT, kill_group, start, steps_of
 
-# Everything that draws or remembers: crops, flips, grey jitter, momentum, a schedule.
+# Everything random or stateful: crops, flips, grey jitter, momentum, a schedule.
 STATEFUL = [
     *("--data.grey_jitter", "0.5", "--data.rotation", "5"),
     *("--model.scheduler", "lightning_colorize.tasks.WarmupCosine"),
@@ -46,11 +46,11 @@ NOT_COMPARED |= {"steady_images_per_second", "data_wait_share"}
 
 
 @pytest.fixture
-def interrupts():
-    """Ctrl-C means the same after the test as before."""
-    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def restored_handlers():
+    """Restore the signal handlers after the test."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    for number, handler in former.items():
+    for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
@@ -58,23 +58,23 @@ def weights(run):
     return torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
 
-def assert_same_run(resumed, undisturbed):
+def assert_same_run(resumed, uninterrupted):
     """Weights, metrics and result are equal but for times."""
-    mine, theirs = weights(resumed), weights(undisturbed)
-    assert mine.keys() == theirs.keys()
-    assert not [name for name in mine if not torch.equal(mine[name], theirs[name])]
-    assert metric_rows(resumed) == metric_rows(undisturbed)
+    first, second = weights(resumed), weights(uninterrupted)
+    assert first.keys() == second.keys()
+    assert not [name for name in first if not torch.equal(first[name], second[name])]
+    assert metric_rows(resumed) == metric_rows(uninterrupted)
     first, second = (
         {n: v for n, v in vars(RunResult.read(run)).items() if n not in NOT_COMPARED}
-        for run in (resumed, undisturbed)
+        for run in (resumed, uninterrupted)
     )
     assert first == second
 
 
 def check_all(command, stop_in, options, batches, stops=(signal.SIGINT,)):
-    """Stop runs in each of these batches, resume them, compare them with one never stopped."""
-    undisturbed = command.fit("undisturbed", *options)
-    last = RunResult.read(undisturbed).batches
+    """Stop runs in each of these batches, resume them, compare them with an uninterrupted one."""
+    uninterrupted = command.fit("uninterrupted", *options)
+    last = RunResult.read(uninterrupted).batches
     for batch in batches or range(1, last + 1):
         stop_in(batch, *stops)
         run = command.root / "tiny" / f"stopped-{batch}"
@@ -85,7 +85,7 @@ def check_all(command, stop_in, options, batches, stops=(signal.SIGINT,)):
             assert RunResult.read(run).status == "interrupted"
             assert command("resume", run) == 0
             assert RunResult.read(run).restarts == 1
-        assert_same_run(run, undisturbed)
+        assert_same_run(run, uninterrupted)
 
 
 def test_resume_is_bit_exact(command, stop_in):
@@ -111,7 +111,7 @@ def test_resume_is_bit_exact_in_any_setting(command, stop_in, monkeypatch, case)
     check_all(command, stop_in, [*STATEFUL, *CASES[case]], batches=None)
 
 
-def test_a_signal_in_the_last_batch_leaves_the_test_to_resume(command, stop_in, capsys):
+def test_signal_in_the_last_batch_leaves_the_test_to_resume(command, stop_in, capsys):
     stop_in(6, signal.SIGTERM)
     assert command("fit", *command.words("late")) == 143
     run = command.root / "tiny" / "late"
@@ -122,12 +122,12 @@ def test_a_signal_in_the_last_batch_leaves_the_test_to_resume(command, stop_in, 
     assert "test/psnr" in RunResult.read(run).metrics
 
 
-def test_a_signal_in_the_last_batch_without_a_test_lets_the_run_finish(command, stop_in):
+def test_signal_in_the_last_batch_of_a_run_without_test_is_ignored(command, stop_in):
     stop_in(6)
     assert RunResult.read(command.fit("late", "--run.test", "false")).status == "finished"
 
 
-def test_a_signal_ends_the_test(command, monkeypatch):
+def test_signal_interrupts_the_test(command, monkeypatch):
     from lightning_colorize.tasks import RegressionTask
 
     tested = []
@@ -137,18 +137,18 @@ def test_a_signal_ends_the_test(command, monkeypatch):
         signal.raise_signal(signal.SIGTERM)
         return self(batch.L)
 
-    words = command.words("told", "--data.batch_size", 1, "--trainer.limit_train_batches", 2)
+    words = command.words("testing", "--data.batch_size", 1, "--trainer.limit_train_batches", 2)
     with monkeypatch.context() as patched:
         patched.setattr(RegressionTask, "test_step", test_step)
         assert command("fit", *words) == 143
     assert tested == [0]
-    run = command.root / "tiny" / "told"
+    run = command.root / "tiny" / "testing"
     assert RunResult.read(run).status == "interrupted"
     assert command("resume", run) == 0
     assert "test/psnr" in RunResult.read(run).metrics
 
 
-def test_a_restart_that_was_killed_before_its_checkpoint_counts(command, stop_in, monkeypatch):
+def test_restart_killed_before_its_checkpoint_counts(command, stop_in, monkeypatch):
     from lightning_colorize.training import cli as training
 
     class PowerCut(Callback):
@@ -168,10 +168,10 @@ def test_a_restart_that_was_killed_before_its_checkpoint_counts(command, stop_in
     assert RunResult.read(run).restarts == 2
 
 
-def test_a_resume_that_is_refused_changes_nothing(command, stop_in, capsys):
+def test_refused_resume_changes_nothing(command, stop_in, capsys):
     stop_in(5)
-    assert command("fit", *command.words("kept", *STATEFUL)) == 130
-    run = command.root / "tiny" / "kept"
+    assert command("fit", *command.words("refused", *STATEFUL)) == 130
+    run = command.root / "tiny" / "refused"
     before = (run / "config.yaml").read_bytes()
     assert command("resume", run, "--trainer.max_epochs", 0) == 2
     assert command("resume", run, "--data.batch_size", 3) == 2
@@ -180,7 +180,7 @@ def test_a_resume_that_is_refused_changes_nothing(command, stop_in, capsys):
     assert command("resume", run) == 0
 
 
-def test_a_second_ctrl_c_stops_at_once(command, stop_in, interrupts, capsys):
+def test_a_second_ctrl_c_stops_at_once(command, stop_in, restored_handlers, capsys):
     stop_in(2, signal.SIGINT, signal.SIGINT)
     assert command("fit", *command.words("twice")) == 130
     run = command.root / "tiny" / "twice"
@@ -212,29 +212,29 @@ def test_resume_refusals(command, finished_run, tmp_path, capsys):
 
 
 def test_locked_run_is_not_resumed(command, capsys, monkeypatch):
-    stop_at = command.root / "tiny" / "busy"
-    stop_at.mkdir(parents=True)
+    folder = command.root / "tiny" / "busy"
+    folder.mkdir(parents=True)
     monkeypatch.setattr(run_folder, "_PATIENCE", 0.1)
-    with lock(stop_at):
-        assert is_running(stop_at)
+    with lock(folder):
+        assert is_running(folder)
         assert command("fit", *command.words("busy")) == 2
-    assert f"another process is writing into {stop_at} now" in capsys.readouterr().err
-    assert not is_running(stop_at)
+    assert f"another process is writing into {folder} now" in capsys.readouterr().err
+    assert not is_running(folder)
     run = command.fit("busy")
     assert not is_running(run)
 
 
-@pytest.mark.parametrize("again", ["resume", "auto_resume"])
-def test_a_stop_request_applies_to_the_process_that_holds_the_lock(
-    command, stop_in, monkeypatch, again
+@pytest.mark.parametrize("method", ["resume", "auto_resume"])
+def test_stop_request_applies_to_the_process_that_holds_the_lock(
+    command, stop_in, monkeypatch, method
 ):
     monkeypatch.setattr(run_folder, "_PATIENCE", 0.1)
-    fit = ["fit", *command.words("told", "--run.auto_resume", "true")]
+    fit = ["fit", *command.words("stopped", "--run.auto_resume", "true")]
     stop_in(2)
     assert command(*fit) == 130
-    run = command.root / "tiny" / "told"
+    run = command.root / "tiny" / "stopped"
     (run / "stop").touch()
-    words = ["resume", run] if again == "resume" else fit
+    words = ["resume", run] if method == "resume" else fit
     with lock(run):
         assert command(*words) == 2
     assert (run / "stop").exists()
@@ -242,12 +242,12 @@ def test_a_stop_request_applies_to_the_process_that_holds_the_lock(
     assert RunResult.read(run).status == "finished"
 
 
-@pytest.mark.parametrize("of", ["folder", "mixture"])
-def test_a_run_is_resumed_from_any_folder(command, stop_in, monkeypatch, tmp_path, of):
+@pytest.mark.parametrize("source", ["folder", "mixture"])
+def test_a_run_is_resumed_from_any_folder(command, stop_in, monkeypatch, tmp_path, source):
     monkeypatch.chdir(command.photos.parent)
     stop_in(2)
     data = ["--data.root", command.photos.name]
-    if of == "mixture":
+    if source == "mixture":
         excluded = tmp_path / "excluded.txt"
         excluded.write_text(f"train/{next((command.photos / 'train').iterdir()).name}\n")
         folder = {"root": command.photos.name, "exclude_list": os.path.relpath(excluded)}
@@ -276,7 +276,7 @@ def test_a_finished_run_can_be_trained_longer(command):
     assert ours == theirs
 
 
-def test_a_run_that_was_killed_before_its_test_is_completed(command, monkeypatch):
+def test_run_killed_before_its_test_is_completed(command, monkeypatch):
     from pytorch_lightning import Trainer
 
     def killed(*args, **kwargs):
@@ -297,8 +297,8 @@ def test_a_run_that_was_killed_before_its_test_is_completed(command, monkeypatch
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_from_outside_end_a_process_with_a_checkpoint(command, number, code):
-    run = command.root / "tiny" / "told"
+def test_external_signals_write_a_checkpoint(command, number, code):
+    run = command.root / "tiny" / "signaled"
     words = command.words(run.name, *STATEFUL, "--trainer.max_epochs", 10_000)
     process = start(*FIT, *words)
     try:

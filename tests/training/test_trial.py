@@ -1,4 +1,4 @@
-"""A run that a sweep starts: its folder, its validations, its end by a file, its second start."""
+"""Runs of a sweep: trial folder, validations.jsonl, the stop file, resuming."""
 
 import json
 
@@ -15,10 +15,10 @@ def validations(run):
 
 @pytest.fixture
 def trial(tmp_path, monkeypatch):
-    """The folder that the sweep has chosen for the next run, with what it has written there."""
+    """The folder of the next trial, with the log that the sweep has written."""
     folder = tmp_path / "sweep" / "trial-0003"
     folder.mkdir(parents=True)
-    (folder / "output.log").write_text("what the process printed\n")
+    (folder / "output.log").write_text("output of the process\n")
     monkeypatch.setenv("LIGHTNING_COLORIZE_TRIAL", str(folder))
     return folder
 
@@ -41,18 +41,18 @@ def test_nan_metric_is_null(command):
     assert validations(run)[-1]["metrics"]["val/loss"] is None
 
 
-def test_a_trial_trains_in_its_own_folder_and_ends_when_it_finds_the_file(command, trial):
+def test_trial_trains_in_its_own_folder_until_the_stop_file(command, trial):
     (trial / "stop").write_text("behind the others\n")
     assert command("fit", *command.words("elsewhere", "--trainer.max_epochs", 5)) == 0
     result = RunResult.read(trial)
     assert (result.status, result.epochs) == ("stopped_early", 1)
     assert result.stop_requested is True
     assert len(validations(trial)) == 1
-    assert (trial / "output.log").read_text() == "what the process printed\n"
+    assert (trial / "output.log").read_text() == "output of the process\n"
     assert not command.root.exists()
 
 
-def test_a_run_that_a_file_has_ended_can_be_trained_longer(command, trial, monkeypatch):
+def test_stopped_trial_can_be_trained_longer(command, trial, monkeypatch):
     (trial / "stop").write_text("behind the others\n")
     assert command("fit", *command.words("run", "--trainer.max_epochs", 5)) == 0
     monkeypatch.delenv("LIGHTNING_COLORIZE_TRIAL")

@@ -21,11 +21,11 @@ TRAIN, VAL, TEST = range(3)
 def features_of(*images):
     """Return features and splits of (content, bytes, side, split)."""
     features = np.zeros(len(images), dtype=FEATURES)
-    for row, (shown, digest, side, _) in zip(features, images, strict=True):
+    for row, (content, digest, side, _) in zip(features, images, strict=True):
         row["digest"] = digest
         row["bytes"] = side * 10
         row["height"] = row["width"] = side
-        row["descriptor"] = np.eye(LENGTH)[shown]
+        row["descriptor"] = np.eye(LENGTH)[content]
     return features, np.array([image[3] for image in images], dtype=np.uint8)
 
 
@@ -120,8 +120,8 @@ def test_representatives_are_distinct_and_no_leak_is_lost(seed, count, spread):
     centers /= np.linalg.norm(centers, axis=1, keepdims=True)
     steps = random.normal(size=(count, LENGTH)) * random.choice([1, 0], (count, 1), p=[0.8, 0.2])
     steps *= spread * RADIUS / np.sqrt(LENGTH)
-    turned = np.where(random.integers(0, 2, (count, 1)), MIRRORED, 1)
-    features["descriptor"] = (centers[random.integers(0, 3, count)] + steps) * turned
+    orientations = np.where(random.integers(0, 2, (count, 1)), MIRRORED, 1)
+    features["descriptor"] = (centers[random.integers(0, 3, count)] + steps) * orientations
     features["digest"] = np.arange(count).astype("S16")
     features["bytes"] = features["height"] = features["width"] = random.integers(1, 4, count)
     splits = random.choice(3, count, p=[0.9, 0.05, 0.05]).astype(np.uint8)
@@ -152,11 +152,11 @@ def distances(points):
 
 
 def clouds(seed):
-    """Points of which some are near each other, some far, some connected through others."""
+    """Points, some near each other, some far, some connected by others."""
     random = np.random.default_rng(seed)
     steps = directions(300, seed=seed + 1) * random.uniform(0, 1.2 * RADIUS, (300, 1))
-    turned = np.where(random.integers(0, 2, (300, 1)), MIRRORED, 1)
-    return (directions(60, seed)[random.integers(0, 60, 300)] + steps) * turned
+    orientations = np.where(random.integers(0, 2, (300, 1)), MIRRORED, 1)
+    return (directions(60, seed)[random.integers(0, 60, 300)] + steps) * orientations
 
 
 def test_representatives_match_brute_force():
@@ -177,10 +177,10 @@ def test_match_equals_brute_force(monkeypatch, chunk):
     points = clouds(3)
     first, second = points[:200], points[200:]
     close = distances(points)[:200, 200:] <= RADIUS
-    numbers, found = match(first, second)
+    numbers, matches = match(first, second)
     assert numbers.tolist() == np.flatnonzero(close.any(axis=1)).tolist()
     assert 20 < len(numbers) < 200
-    assert close[numbers, found].all()
+    assert close[numbers, matches].all()
 
 
 def test_only_representatives_query_the_tree(monkeypatch):

@@ -35,8 +35,8 @@ def folder(tmp_path, photographs):
     return tmp_path / "photos"
 
 
-def names(found, indices):
-    return [found.images.name(int(index)).removeprefix("train/") for index in indices]
+def names(result, indices):
+    return [result.images.name(int(index)).removeprefix("train/") for index in indices]
 
 
 def audited(root, **source):
@@ -44,32 +44,32 @@ def audited(root, **source):
 
 
 def test_faults_are_found(folder):
-    found = audited(folder)
-    assert sorted(names(found, found.broken)) == ["text.jpg", "truncated.jpg"]
-    reasons = {error.path.name: error.reason for error in found.broken.values()}
+    result = audited(folder)
+    assert sorted(names(result, result.broken)) == ["text.jpg", "truncated.jpg"]
+    reasons = {error.path.name: error.reason for error in result.broken.values()}
     assert reasons == {"text.jpg": "not an image", "truncated.jpg": "truncated"}
-    assert names(found, found.near_grey) == ["grey.png"]
-    assert names(found, found.tiny) == ["tiny.png"]
-    assert sorted(names(found, found.cmyk)) == ["ink.jpg", "profiled.jpg"]
-    assert names(found, found.cmyk_without_profile) == ["ink.jpg"]
-    assert found.groups == []
+    assert names(result, result.near_grey) == ["grey.png"]
+    assert names(result, result.tiny) == ["tiny.png"]
+    assert sorted(names(result, result.cmyk)) == ["ink.jpg", "profiled.jpg"]
+    assert names(result, result.cmyk_without_profile) == ["ink.jpg"]
+    assert result.groups == []
 
 
 def test_min_side_is_the_short_side_of_the_upright_image(folder, photographs):
     exif = Image.Exif()
     exif[0x0112] = 6
-    save(photographs[6], folder / "train" / "turned.jpg", size=(63, 128), exif=exif)
+    save(photographs[6], folder / "train" / "rotated.jpg", size=(63, 128), exif=exif)
     save(photographs[6], folder / "train" / "wide.jpg", size=(1000, 64))
-    found = audited(folder)
-    assert sorted(names(found, found.tiny)) == ["tiny.png", "turned.jpg"]
-    index = found.tiny[names(found, found.tiny).index("turned.jpg")]
-    assert (found.features["height"][index], found.features["width"][index]) == (63, 128)
+    result = audited(folder)
+    assert sorted(names(result, result.tiny)) == ["rotated.jpg", "tiny.png"]
+    index = result.tiny[names(result, result.tiny).index("rotated.jpg")]
+    assert (result.features["height"][index], result.features["width"][index]) == (63, 128)
     assert audit(FolderSource().splits(folder), 40).tiny.size == 0
     # The size is not that of the reduced decoding.
     save(photographs[6], folder / "train" / "large.jpg", size=(400, 300))
-    found = audit(FolderSource().splits(folder), 200)
-    assert "large.jpg" not in names(found, found.tiny)
-    assert "0.jpg" in names(found, found.tiny)
+    result = audit(FolderSource().splits(folder), 200)
+    assert "large.jpg" not in names(result, result.tiny)
+    assert "0.jpg" in names(result, result.tiny)
 
 
 def test_worker_processes_return_the_same_features(folder, monkeypatch):
@@ -102,9 +102,9 @@ def test_exclusion_list_holds_each_image_once_and_is_readable(folder, photograph
     shutil.copy(train / "1.jpg", train / "a\\nother.jpg")
     shutil.copy(train / "truncated.jpg", train / "truncated too.jpg")
     save(np.repeat(photographs[4][..., :1], 3, axis=-1), train / "grey_tiny.png", size=(50, 50))
-    found = audited(folder)
+    result = audited(folder)
     listed = tmp_path / "out.txt"
-    listed.write_text(as_text(found, exclusion_list(found)))
+    listed.write_text(as_text(result, exclusion_list(result)))
     excluded = {
         *("text.jpg", "truncated.jpg", "truncated too.jpg", "tiny.png", "grey_tiny.png"),
         *("ink.jpg", "grey.png", "0.jpg", "a\\nother.jpg"),
@@ -114,9 +114,9 @@ def test_exclusion_list_holds_each_image_once_and_is_readable(folder, photograph
     assert "# copy of train/1.jpg (train)\ntrain/a\\\\nother.jpg\n" in text
     assert "# near duplicate of test/#1 \\ \u00e9.jpg (test)\ntrain/0.jpg\n" in text
     assert text.count("grey_tiny.png") == 1
-    again = audited(folder, exclude_list=listed)
-    assert not exclusion_list(again)
-    assert sorted(names(again, range(3))) == ["1.jpg", "2.jpg", "profiled.jpg"]
+    rest = audited(folder, exclude_list=listed)
+    assert not exclusion_list(rest)
+    assert sorted(names(rest, range(3))) == ["1.jpg", "2.jpg", "profiled.jpg"]
 
 
 def test_names_of_a_mixture_begin_with_the_folder(tmp_path, photographs):
@@ -124,9 +124,9 @@ def test_names_of_a_mixture_begin_with_the_folder(tmp_path, photographs):
     save(photographs[1], tmp_path / "b" / "val" / "1.png")
     save(photographs[0], tmp_path / "b" / "val" / "2.png")
     folders = {str(tmp_path / "a"): 1.0, str(tmp_path / "b"): 1.0}
-    found = audit(MixtureSource(folders).splits(None), 64)
+    result = audit(MixtureSource(folders).splits(None), 64)
     listed = tmp_path / "out.txt"
-    listed.write_text(as_text(found, exclusion_list(found)))
+    listed.write_text(as_text(result, exclusion_list(result)))
     assert read_name_list(listed) == {"a/train/1.png"}
 
 

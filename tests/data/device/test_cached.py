@@ -86,8 +86,8 @@ def test_images_that_do_not_fit_are_refused(photo_folder, monkeypatch):
     data = ColorizationDataModule(str(photo_folder), size=24, cache="device", num_workers=0)
     with pytest.raises(UsageError) as refused:
         data.setup("fit")
-    given, accepted = str(refused.value).splitlines()
-    assert given == "--data.cache: device"
+    option, accepted = str(refused.value).splitlines()
+    assert option == "--data.cache: device"
     assert "may take 50% of the" in accepted
     assert "lower --data.size" in accepted
     assert list(data._images) == ["train"]

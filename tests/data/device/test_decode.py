@@ -1,4 +1,4 @@
-"""JPEGs decoded where the run trains; here on the CPU, which the same code takes for a device."""
+"""JPEGs decoded on the training device; here on the CPU, by the same code."""
 
 import shutil
 import time
@@ -40,7 +40,7 @@ def folder(tmp_path, images):
 
 
 def both(folder, names, draws=None, **options):
-    """A batch as workers ship it whole, and as the device makes it of files."""
+    """A batch decoded by workers, and one shipped as files for the device."""
     files = FileImages(folder, names)
     draws = draws or [0] * len(names)
     batches = []
@@ -86,7 +86,7 @@ def test_batch_without_files_or_pixels(folder):
 
 
 def test_fallback_to_cpu_decoding(folder, monkeypatch):
-    """Nvjpeg gives none of a batch of which one fails; the first of these it does not know."""
+    """Nvjpeg decodes no image of a batch if one fails; it does not support the first of these."""
     (expected, _), shipped = both(folder, ["progressive_jpeg", "jpeg", "png"])
     unknown = shipped.files()[0]
 
@@ -99,13 +99,13 @@ def test_fallback_to_cpu_decoding(folder, monkeypatch):
     raw, broken = Decoder(CPU, SIDE)(shipped)
     assert broken == []
     assert raw.names == expected.names
-    # The first is Pillow's now, which decodes as torchvision does, but for rounding.
+    # Pillow decodes the first; it differs from torchvision by rounding only.
     assert (raw.rgb.int() - expected.rgb.int()).abs().max() <= 1
     assert torch.equal(raw.rgb[1:], expected.rgb[1:])
 
 
-def write_nonsense(path, whole):
-    """Write a JPEG of which the header says nothing: a table that codes pixels makes no sense."""
+def write_corrupt(path, whole):
+    """Write a JPEG with a valid header and an invalid Huffman table."""
     content = bytearray(whole.read_bytes())
     table = content.index(b"\xff\xc4") + 5
     content[table : table + 16] = b"\xff" * 16
@@ -113,21 +113,21 @@ def write_nonsense(path, whole):
 
 
 def test_corrupt_images_are_reported_and_left_out(folder):
-    write_nonsense(folder / "nonsense", folder / "jpeg")
+    write_corrupt(folder / "corrupt", folder / "jpeg")
     (expected, _), _ = both(folder, ["long", "jpeg"])
-    _, shipped = both(folder, ["long", "nonsense", "jpeg"])
+    _, shipped = both(folder, ["long", "corrupt", "jpeg"])
     assert len(shipped.jpegs) == 3
     raw, broken = Decoder(CPU, SIDE)(shipped)
     assert raw.names == ["long", "jpeg"]
     assert torch.equal(raw.rgb, expected.rgb)
-    assert [b.name for b in broken] == ["nonsense"]
-    assert broken[0].error.path.name == "nonsense"
+    assert [b.name for b in broken] == ["corrupt"]
+    assert broken[0].error.path.name == "corrupt"
 
 
 def test_corrupt_training_images_are_replaced(folder):
-    for name in ("nonsense", "more_nonsense"):
-        write_nonsense(folder / name, folder / "jpeg")
-    names = ["nonsense", "long", "more_nonsense", "text", "jpeg"]
+    for name in ("corrupt", "more_corrupt"):
+        write_corrupt(folder / name, folder / "jpeg")
+    names = ["corrupt", "long", "more_corrupt", "text", "jpeg"]
     replaced = {"random_crop": True, "replace_corrupt": True}
     (expected, missing), shipped = both(folder, names, [2**31] * 5, **replaced)
     usual = ImageDataset(FileImages(folder, names), SIDE, **replaced)
@@ -142,7 +142,7 @@ def test_training_batches_are_complete(folder, tmp_path_factory):
     for split in ("train", "val"):
         (root / split).mkdir()
         shutil.copy(folder / "jpeg", root / split / "jpeg.jpg")
-    write_nonsense(root / "train" / "nonsense.jpg", folder / "jpeg")
+    write_corrupt(root / "train" / "nonsense.jpg", folder / "jpeg")
     _, trained, _ = epochs(root, "device", 0, cache="never", batch_size=1)
     assert [names for epoch in trained for names, _ in epoch] == [["train/jpeg.jpg"]] * 4
 
@@ -237,7 +237,7 @@ def test_abandoned_epoch_does_not_leak_into_the_next(photo_folder, workers):
     loader = data.train_dataloader()
     batches = iter(loader)
     next(batches)
-    # As Lightning does: the new iterator is there before the old one is let go.
+    # As in Lightning: the new iterator exists before the old one is released.
     batches = iter(loader)
     second = [(batch.names, batch.rgb) for batch in batches]
     assert [names for names, _ in second] == [names for names, _ in usual[1]]
@@ -252,19 +252,19 @@ def test_images_of_several_folders_are_shipped_encoded(folder):
     assert list(dataset.collate([dataset[n, 0] for n in range(3)]).jpegs) == [1, 2]
 
 
-@pytest.mark.parametrize("why", ["torchvision no longer has it", "nvJPEG is missing"])
-def test_device_without_decoder_is_refused(photo_folder, monkeypatch, why):
+@pytest.mark.parametrize("reason", ["torchvision no longer has it", "nvJPEG is missing"])
+def test_device_without_decoder_is_refused(photo_folder, monkeypatch, reason):
     def without_nvjpeg(files, mode, device):
         raise RuntimeError("decode_jpegs_cuda: torchvision not compiled with nvJPEG\nmore")
 
-    gone = why.startswith("torchvision")
+    gone = reason.startswith("torchvision")
     monkeypatch.setattr(jpeg, "decode_jpeg", None if gone else without_nvjpeg)
     require_decoder.cache_clear()
     data = data_module(photo_folder, "device", 0, cache="never")
     with pytest.raises(UsageError) as refused:
         data.train_dataloader()
     require_decoder.cache_clear()
-    given, accepted = str(refused.value).splitlines()
-    assert given == "--data.decode: device"
+    option, accepted = str(refused.value).splitlines()
+    assert option == "--data.decode: device"
     assert accepted.startswith("accepted: cpu: torchvision ")
     assert ("it has no decode_jpeg" if gone else "not compiled with nvJPEG") in accepted

@@ -1,4 +1,4 @@
-"""Packs of the small images, and what shows what is in them."""
+"""Packs of the small images, and helpers that read and damage them."""
 
 import shutil
 
@@ -16,7 +16,6 @@ def plan_of(folder, size=32, encoding="jpeg", each=3):
 
 
 def pack_folder(folder, target, size=32, encoding="jpeg", each=3, workers=0):
-    """Pack the images of a folder."""
     return pack(plan_of(folder, size, encoding, each), target, workers)
 
 
@@ -30,7 +29,6 @@ def files(folder):
 
 
 def flip_byte(path, position=-5):
-    """Change one byte of a file."""
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Verification of shards and manifests, and what a run does about damaged ones."""
+"""Verification of shards and manifests, and runs over damaged ones."""
 
 import json
 import multiprocessing

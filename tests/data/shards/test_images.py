@@ -21,19 +21,19 @@ def all_of(images):
 
 
 def open_shards():
-    found = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
-    return [path for path in map(os.path.realpath, found) if path.endswith(".bin")]
+    links = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    return [path for path in map(os.path.realpath, links) if path.endswith(".bin")]
 
 
 def test_threads_read_the_same_images(packed):
-    # Files are opened and closed all the time.
+    # With a window of one shard, files are opened and closed often.
     train = ShardSource(window=1).splits(packed)["train"]
-    alone = all_of(train)
-    again = pickle.loads(pickle.dumps(train))
+    expected = all_of(train)
+    copy = pickle.loads(pickle.dumps(train))
     numbers = [n for _ in range(20) for n in range(12)]
     with ThreadPoolExecutor(8) as threads:
-        for number, rgb in zip(numbers, threads.map(again.read, numbers), strict=True):
-            assert torch.equal(rgb, alone[number])
+        for number, rgb in zip(numbers, threads.map(copy.read, numbers), strict=True):
+            assert torch.equal(rgb, expected[number])
 
 
 def test_open_files_are_limited_to_the_window_and_closed_with_the_images(packed):

@@ -42,11 +42,11 @@ def resized_by_torch(path, size):
 def test_uint8_shards_hold_the_resized_images(photo_folder, packed_uint8):
     folder = FolderSource().splits(photo_folder)
     shards = by_name(ShardSource().splits(packed_uint8))
-    assert {s: sorted(found) for s, found in shards.items()} == {
-        s: sorted(found.names) for s, found in folder.items()
+    assert {s: sorted(images) for s, images in shards.items()} == {
+        s: sorted(images.names) for s, images in folder.items()
     }
-    for found in shards.values():
-        for name, rgb in found.items():
+    for images in shards.values():
+        for name, rgb in images.items():
             assert rgb.dtype == torch.uint8
             assert min(rgb.shape[-2:]) == 32
             expected = resized_by_torch(photo_folder / name, 32)
@@ -71,10 +71,10 @@ def test_small_images_are_not_enlarged_and_long_ones_are_cropped(tmp_path):
     for number, (name, size) in enumerate(shapes.items()):
         make_image(number, *size).save(folder / f"{name}.png")
     pack_folder(folder, tmp_path / "shards", size=40, encoding="uint8")
-    found = {}
+    packed = {}
     for images in by_name(ShardSource().splits(tmp_path / "shards")).values():
-        found |= {name: tuple(rgb.shape) for name, rgb in images.items()}
-    assert found == {
+        packed |= {name: tuple(rgb.shape) for name, rgb in images.items()}
+    assert packed == {
         "small.png": (3, 20, 30),
         "fits.png": (3, 40, 60),
         "large.png": (3, 40, 45),
@@ -120,7 +120,7 @@ class Stopped(Exception):
 
 
 def stop_after(monkeypatch, shards):
-    """Stop after so many shards, when the next one is written and not moved to its place."""
+    """Stop after so many shards, when the next one is written but not yet renamed."""
     written = []
     replace = os.replace
 

@@ -1,4 +1,4 @@
-"""Training over shards, by the real command."""
+"""Training over shards by the command."""
 
 import csv
 import signal
@@ -57,7 +57,7 @@ def options(shards, *more):
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_resume_over_shards_is_bit_exact(command, shards, recorded, workers):
     words = options(shards, "--data.num_workers", workers)
-    undisturbed = command.fit("undisturbed", *words)
+    uninterrupted = command.fit("uninterrupted", *words)
     expected = recorded.names
     epochs = [
         sorted(name for epoch, _, names in expected if epoch == number for name in names)
@@ -71,9 +71,9 @@ def test_resume_over_shards_is_bit_exact(command, shards, recorded, workers):
     before, RecordImages.names = recorded.names, ()
     assert command("resume", run) == 0
     assert before + recorded.names == expected
-    mine, theirs = weights(run), weights(undisturbed)
-    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
-    rows = [list(csv.DictReader((r / "metrics.csv").open())) for r in (run, undisturbed)]
+    first, second = weights(run), weights(uninterrupted)
+    assert all(torch.equal(first[name], second[name]) for name in second)
+    rows = [list(csv.DictReader((r / "metrics.csv").open())) for r in (run, uninterrupted)]
     assert rows[0] == rows[1]
 
 

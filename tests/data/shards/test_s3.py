@@ -20,7 +20,7 @@ class Server:
 
     Attributes:
         refusals: How often each object is refused before it is served.
-        refused: How often that has happened, by key.
+        refused: The number of refusals so far, by key.
         served: How often each was served.
     """
 
@@ -99,16 +99,16 @@ def epochs(root, source, workers):
 def test_batches_equal_those_of_the_folder(server, bucket, packed, tmp_path, workers):
     expected = epochs(str(packed), ShardSource(), workers)
     server.refusals = 7
-    found = epochs(bucket, ShardSource(cache_dir=tmp_path / "cache"), workers)
-    assert len(found) == len(expected) == 3 + 2 + 3 + 1
+    batches = epochs(bucket, ShardSource(cache_dir=tmp_path / "cache"), workers)
+    assert len(batches) == len(expected) == 3 + 2 + 3 + 1
     for (split, names, rgb), (same_split, same_names, same_rgb) in zip(
-        found, expected, strict=True
+        batches, expected, strict=True
     ):
         assert (split, names) == (same_split, same_names)
         assert torch.equal(rgb, same_rgb)
     # Each shard was refused, and then fetched by one process.
     refused = [times for key, times in server.refused.items() if key.endswith(".bin")]
-    served = [n for (way, key), n in server.served.items() if way == "GET" and ".bin" in key]
+    served = [n for (method, key), n in server.served.items() if method == "GET" and ".bin" in key]
     assert refused == [7] * 7
     assert served == [1] * 7
 

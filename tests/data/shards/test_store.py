@@ -97,12 +97,12 @@ def cached(tmp_path):
 
 
 def test_a_url_gives_the_same_images_as_the_folder(url, packed, tmp_path):
-    there, here = source(tmp_path).splits(url), ShardSource().splits(packed)
-    assert {s: len(p) for s, p in there.items()} == {s: len(p) for s, p in here.items()}
-    for split, images in here.items():
+    remote, local = source(tmp_path).splits(url), ShardSource().splits(packed)
+    assert {s: len(p) for s, p in remote.items()} == {s: len(p) for s, p in local.items()}
+    for split, images in local.items():
         for index in range(len(images)):
-            assert there[split].name(index) == images.name(index)
-            assert torch.equal(there[split].read(index), images.read(index))
+            assert remote[split].name(index) == images.name(index)
+            assert torch.equal(remote[split].read(index), images.read(index))
     assert len(cached(tmp_path)) == 7
     assert not list((tmp_path / "cache").glob("*.part"))
 
@@ -289,9 +289,9 @@ def test_a_cache_smaller_than_the_pack(url, packed, tmp_path):
     with pytest.raises(UsageError, match=r"max_cache_bytes is .*: a window of 1 shards needs"):
         source(tmp_path, window=1, max_cache_bytes=3 * largest - 1).splits(url)
     images = source(tmp_path, window=1, max_cache_bytes=3 * largest).splits(url)["train"]
-    here = ShardSource().splits(packed)["train"]
+    local = ShardSource().splits(packed)["train"]
     for index in (0, 4, 8, 11, 0, 4, 8, 11):
-        assert torch.equal(images.read(index), here.read(index))
+        assert torch.equal(images.read(index), local.read(index))
     size = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.shard"))
     assert size <= 3 * largest
 

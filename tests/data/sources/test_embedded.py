@@ -8,7 +8,7 @@ from lightning_colorize.data.sources.embedded import PHOTOGRAPHS
 
 
 def region(name):
-    """Photograph, rows and columns that an image's name tells."""
+    """Photograph, rows and columns from an image's name."""
     photograph, box = name.split("/")
     size, left, top = box.split("+")
     width, height = map(int, size.split("x"))

@@ -94,8 +94,8 @@ def test_test_folder_is_a_split_alone_but_not_beside_other_folders(tmp_path):
 
 def test_counts(tmp_path):
     touch(tmp_path, *FLAT)
-    wanted = {"train": 60, "val": 30, "test": 10}
-    assert counts(FolderSource(splits=wanted).splits(tmp_path)) == wanted
+    expected = {"train": 60, "val": 30, "test": 10}
+    assert counts(FolderSource(splits=expected).splits(tmp_path)) == expected
     with pytest.raises(SourceError, match=f"{tmp_path}: .*101 images.*100 found"):
         FolderSource(splits={"train": 101}).splits(tmp_path)
 

@@ -19,7 +19,7 @@ def share_of(images, start):
     return images.weights[first].sum() / images.weights.sum()
 
 
-def test_folders_are_sampled_by_weight_whatever_their_size(tmp_path):
+def test_folders_are_sampled_by_weight_and_not_by_size(tmp_path):
     touch(tmp_path / "faces", *(f"train/{i}.jpg" for i in range(90)), "val/1.jpg", "test/1.jpg")
     touch(tmp_path / "hills", *(f"train/{i}.jpg" for i in range(10)), "val/1.jpg", "val/2.jpg")
     splits = MixtureSource({"faces": 1, "hills": 3}).splits(tmp_path)

@@ -82,17 +82,17 @@ def test_exclude_list_keeps_the_splits_of_the_others(tmp_path):
         OxfordPetSource("beagle", exclude_list=listed).splits(tmp_path)
 
 
-def test_missing_data_set_says_what_to_put_where(tmp_path):
-    wanted = f"put images.tar.gz from {oxford_pet.PAGE} into {tmp_path / 'oxford-iiit-pet'}"
+def test_missing_data_set_names_the_download(tmp_path):
+    message = f"put images.tar.gz from {oxford_pet.PAGE} into {tmp_path / 'oxford-iiit-pet'}"
     source = OxfordPetSource(download=False)
     source.prepare(tmp_path)
-    with pytest.raises(SourceError, match=wanted):
+    with pytest.raises(SourceError, match=message):
         source.splits(tmp_path)
     with pytest.raises(SourceError, match=r"pass --data\.root"):
         source.splits(None)
 
 
-def test_a_server_that_does_not_respond_times_out(tmp_path, monkeypatch):
+def test_silent_server_times_out(tmp_path, monkeypatch):
     timeout = socket.setdefaulttimeout
     monkeypatch.setattr(socket, "setdefaulttimeout", lambda seconds: timeout(seconds and 0.3))
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -104,7 +104,7 @@ def test_a_server_that_does_not_respond_times_out(tmp_path, monkeypatch):
 
 @pytest.fixture
 def downloaded(monkeypatch):
-    """Ten beagles instead of torchvision's download, which raises the errors in this list."""
+    """Ten beagles instead of torchvision's download, and a list of the errors that it raises."""
     errors = []
 
     def download(root, download):

@@ -6,7 +6,7 @@ COMMANDS: Rows = {
     "outputs-overwritten": (
         "inference.colorize:colorize_files",
         calls("exists", "False"),
-        "inference/test_colorize.py::test_nothing_is_overwritten_unless_asked",
+        "inference/test_colorize.py::test_existing_files_are_not_overwritten_by_default",
     ),
     "two-inputs-one-output": (
         "inference.jobs:_new_names",

@@ -27,7 +27,7 @@ RUNS: Rows = {
     "config-not-restored-after-refused-resume": (
         "training.callbacks.config:SaveConfig.setup",
         returns("self.on_train_start(trainer, pl_module)"),
-        "training/test_resume.py::test_a_resume_that_is_refused_changes_nothing",
+        "training/test_resume.py::test_refused_resume_changes_nothing",
     ),
     "best-is-worst": (
         "training.callbacks.best_checkpoint:BestCheckpoint.__init__",

@@ -55,7 +55,7 @@ def test_effective_batch_size(processes, accumulated, batch):
     assert dict(banner_rows(*make_run(processes, accumulated)))["batch"] == batch
 
 
-def test_the_rates_are_the_full_ones_and_the_encoders_share():
+def test_rates_are_those_after_the_warmup():
     trainer, module = make_run(processes=8)
     encoder, rest = nn.Linear(1, 1), nn.Linear(1, 1)
     groups = [{"params": encoder.parameters(), "lr": 1e-4}, {"params": rest.parameters()}]
@@ -76,7 +76,7 @@ def test_a_gan_has_two_rates():
     assert dict(banner_rows(trainer, gan))["rate"] == rate
 
 
-def test_only_the_first_process_prints(capsys):
+def test_only_rank_zero_prints(capsys):
     trainer, module = make_run()
     trainer.is_global_zero = False
     Banner().on_fit_start(trainer, module)

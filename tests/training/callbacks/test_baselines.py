@@ -9,7 +9,7 @@ from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks import BaselineMetrics
 
 
-def test_they_are_measured_on_the_images_that_the_network_is(finished_run, photo_folder):
+def test_baselines_are_measured_on_the_same_images_as_the_network(finished_run, photo_folder):
     table = RunResult.read(finished_run).baselines["grey"]
     data = ColorizationDataModule(str(photo_folder), size=32, batch_size=1, num_workers=0)
     data.setup("validate")
@@ -20,24 +20,24 @@ def test_they_are_measured_on_the_images_that_the_network_is(finished_run, photo
     assert table["val/mse_ab"] == pytest.approx(np.mean(by_hand), rel=1e-3)
 
 
-def test_they_are_fitted_on_training_images_and_travel_in_checkpoints(finished_run, photo_folder):
+def test_baselines_are_fitted_on_training_images_and_saved(finished_run, photo_folder):
     callbacks = torch.load(finished_run / "checkpoints/last.ckpt", weights_only=True)["callbacks"]
     state = callbacks["BaselineMetrics"]
     data = ColorizationDataModule(str(photo_folder), size=32, batch_size=12, num_workers=0)
     data.setup("fit")
     batch = next(iter(data.color_batches("train")))
     mean = batch.ab.mean(dim=(0, 2, 3))
-    # Training images are kept a little larger than what is cropped: not quite the same pixels.
+    # Training images are cached a little larger than the crop: not quite the same pixels.
     torch.testing.assert_close(state["baselines"]["mean_ab"], mean, atol=1.5, rtol=0.05)
-    again = BaselineMetrics()
-    again.load_state_dict(state)
+    loaded = BaselineMetrics()
+    loaded.load_state_dict(state)
     assert (
-        again.table["lut"]["val/psnr"] == RunResult.read(finished_run).baselines["lut"]["val/psnr"]
+        loaded.table["lut"]["val/psnr"] == RunResult.read(finished_run).baselines["lut"]["val/psnr"]
     )
-    again.on_fit_start(None, None)  # fitted already: the training images are not asked for
+    loaded.on_fit_start(None, None)  # fitted already: does not read the training images
 
 
-def test_they_do_not_depend_on_the_number_of_epochs(command, finished_run):
+def test_baselines_do_not_depend_on_the_number_of_epochs(command, finished_run):
     run = command.fit("short", "--trainer.max_epochs", 1, "--seed_everything", 1)
     assert RunResult.read(run).baselines == RunResult.read(finished_run).baselines
 
@@ -49,6 +49,6 @@ def test_few_images_are_enough(tmp_path, command):
         Image.new("RGB", (40, 40), (200, 90, 60)).save(folder / split / "a.png")
     run = command.fit("one", "--data.root", folder, "--trainer.max_epochs", 1)
     result = RunResult.read(run)
-    # One colour everywhere: the mean is the truth.
+    # Images of one color: the mean is the truth.
     assert result.baselines["mean"]["val/mse_ab"] < 1e-3
     assert "test/psnr" not in result.metrics

@@ -8,7 +8,7 @@ from tests.conftest import metric_rows
 
 
 def test_a_moved_run_keeps_its_best_score(command):
-    # A rate that grows far too large: the epochs after the first are worse.
+    # The growing learning rate makes the epochs after the first worse.
     schedule = "torch.optim.lr_scheduler.ExponentialLR"
     run = command.fit(
         *("worse", "--model.optimizer.lr", 0.003),

@@ -11,7 +11,7 @@ from lightning_colorize.tasks import CGANTask
 from lightning_colorize.tasks.gan_settings import Stage
 from lightning_colorize.training.callbacks import GANHealth
 
-SOUND = {"d_loss": 0.9, "d_accuracy": 0.8, "colorfulness_ratio": 0.8, "diversity": 0.7}
+HEALTHY = {"d_loss": 0.9, "d_accuracy": 0.8, "colorfulness_ratio": 0.8, "diversity": 0.7}
 FAILURES = {
     "collapsed": {"d_loss": 1.5, "d_accuracy": 0.5},
     "winning": {"d_loss": 0.1, "d_accuracy": 0.99},
@@ -21,7 +21,7 @@ FAILURES = {
 
 
 class Trainer(SimpleNamespace):
-    """What the callback asks of Lightning's."""
+    """The Trainer attributes that the callback uses."""
 
     def __init__(self):
         strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
@@ -38,9 +38,9 @@ def task():
     return CGANTask(UNetEncoder(16, width=1), PatchDiscriminator(1, width=1), BCEAdversarial())
 
 
-def let_pass(health, trainer, task, batches, every=10, **figures):
-    """Colours are measured in every tenth batch only, by default."""
-    figures = {name: torch.tensor(float(value)) for name, value in {**SOUND, **figures}.items()}
+def run_batches(health, trainer, task, batches, every=10, **figures):
+    """Run the callback; colors are measured in every tenth batch by default."""
+    figures = {name: torch.tensor(float(value)) for name, value in {**HEALTHY, **figures}.items()}
     for _ in range(batches):
         trainer.global_step += 1
         names = figures if trainer.global_step % every == 0 else ("d_loss", "d_accuracy")
@@ -50,7 +50,7 @@ def let_pass(health, trainer, task, batches, every=10, **figures):
 
 def test_healthy_training_has_no_warning(task, capsys):
     health, trainer = GANHealth(stop=True), Trainer()
-    let_pass(health, trainer, task, 500)
+    run_batches(health, trainer, task, 500)
     assert health.warnings == {}
     assert not trainer.should_stop
     assert capsys.readouterr() == ("", "")
@@ -60,59 +60,59 @@ def test_healthy_training_has_no_warning(task, capsys):
 @pytest.mark.parametrize("stop", [False, True])
 def test_each_failure_is_reported_once_and_may_stop_the_run(task, capsys, kind, stop):
     health, trainer = GANHealth(stop=stop), Trainer()
-    let_pass(health, trainer, task, 100)
-    let_pass(health, trainer, task, 200, **FAILURES[kind])
+    run_batches(health, trainer, task, 100)
+    run_batches(health, trainer, task, 200, **FAILURES[kind])
     assert set(health.warnings) == {kind}
     err = capsys.readouterr().err
-    # Colours must be wrong in two windows of 50 batches in a row.
+    # Colors must be wrong in two windows of 50 batches in a row.
     assert f"Health, batch {150 if 'd_loss' in FAILURES[kind] else 200}: " in err
     assert err.count("\n") == 1
     assert trainer.should_stop == health.stopped == stop
 
 
-def test_single_batches_may_vary(task):
+def test_single_batches_do_not_warn(task):
     health, trainer = GANHealth(), Trainer()
     for _ in range(20):
-        let_pass(health, trainer, task, 10, d_loss=3.0, d_accuracy=0.4)
-        let_pass(health, trainer, task, 40, d_loss=0.2, d_accuracy=1.0)
+        run_batches(health, trainer, task, 10, d_loss=3.0, d_accuracy=0.4)
+        run_batches(health, trainer, task, 40, d_loss=0.2, d_accuracy=1.0)
     for _ in range(5):
-        let_pass(health, trainer, task, 50, colorfulness_ratio=3.0)
-        let_pass(health, trainer, task, 50)
+        run_batches(health, trainer, task, 50, colorfulness_ratio=3.0)
+        run_batches(health, trainer, task, 50)
     assert health.warnings == {}
 
 
-def test_pale_images_have_no_tint_and_equal_truths_say_nothing(task):
+def test_pale_images_and_equal_truths_do_not_warn(task):
     health, trainer = GANHealth(), Trainer()
-    let_pass(health, trainer, task, 200, diversity=0.0, colorfulness_ratio=0.2)
-    let_pass(health, trainer, task, 200, diversity=math.nan)
+    run_batches(health, trainer, task, 200, diversity=0.0, colorfulness_ratio=0.2)
+    run_batches(health, trainer, task, 200, diversity=math.nan)
     assert health.warnings == {}
 
 
-def test_a_loss_that_is_no_number_is_a_collapse(task):
+def test_infinite_loss_is_a_collapse(task):
     health, trainer = GANHealth(), Trainer()
-    let_pass(health, trainer, task, 50, d_loss=math.inf)
+    run_batches(health, trainer, task, 50, d_loss=math.inf)
     assert "collapsed" in health.warnings
 
 
-def test_a_loss_about_that_of_guessing_is_left_alone(task):
-    # A sound discriminator of spectral norm and hinge loss comes as near.
+def test_loss_just_above_chance_is_tolerated(task):
+    # A healthy discriminator with spectral norm and hinge loss comes as close.
     health, trainer = GANHealth(), Trainer()
-    let_pass(health, trainer, task, 200, d_loss=1.04 * 2 * math.log(2))
+    run_batches(health, trainer, task, 200, d_loss=1.04 * 2 * math.log(2))
     assert health.warnings == {}
-    let_pass(health, trainer, task, 50, d_loss=1.06 * 2 * math.log(2))
+    run_batches(health, trainer, task, 50, d_loss=1.06 * 2 * math.log(2))
     assert set(health.warnings) == {"collapsed"}
 
 
 def test_rarely_measured_colors_are_checked(task):
     health, trainer = GANHealth(), Trainer()
-    let_pass(health, trainer, task, 400, every=100, colorfulness_ratio=3.0)
+    run_batches(health, trainer, task, 400, every=100, colorfulness_ratio=3.0)
     assert set(health.warnings) == {"saturated"}
 
 
-def test_only_while_both_are_trained(task, monkeypatch):
+def test_other_stages_are_not_checked(task, monkeypatch):
     monkeypatch.setattr(CGANTask, "stage", Stage.DISCRIMINATOR)
     health, trainer = GANHealth(), Trainer()
-    let_pass(health, trainer, task, 500, d_loss=9.0)
+    run_batches(health, trainer, task, 500, d_loss=9.0)
     assert health.warnings == {}
 
 
@@ -155,7 +155,7 @@ GAN = {
 
 
 class Blind(UNetEncoder):
-    """Sees nothing of its images, so that all get the same colours."""
+    """Ignores its images, so that all predictions are the same."""
 
     def forward(self, grey):
         return [0 * level for level in super().forward(grey)]
@@ -165,8 +165,8 @@ STOP = {"--run.health": "stop"}
 NEAR_CHANCE = {"--model.adversarial_loss": "Hinge", "--model.discriminator.norm": "spectral"}
 WITHOUT_L1 = {"--model.l1_weight": "0"}
 REAL_FITS = {
-    "sound": (STOP, None),
-    "sound, near chance": (STOP | NEAR_CHANCE, None),
+    "healthy": (STOP, None),
+    "healthy, near chance": (STOP | NEAR_CHANCE, None),
     "discriminator's rate x 100": (
         STOP | {"--model.discriminator_optimizer.lr": "0.02"},
         "has collapsed",
@@ -186,7 +186,7 @@ REAL_FITS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("case", REAL_FITS)
 def test_real_fits(command, tmp_path, capsys, case):
-    """On the photographs that scikit-image brings along."""
+    """On the photographs of scikit-image."""
     change, warning = REAL_FITS[case]
     words = {**GAN, "--run.root": tmp_path, **change}
     assert command("fit", *[word for pair in words.items() for word in pair]) == 0

@@ -37,7 +37,7 @@ class Photos(ImageSet):
 
 
 def fake_trainer(count, **more):
-    """Return what the callback uses of a Trainer, with a number of validation images."""
+    """Return the used part of a Trainer with `count` validation images."""
     data = SimpleNamespace(originals=lambda split: Photos(count), size=6)
     defaults = {"current_epoch": 0, "should_stop": False, "is_global_zero": True, "loggers": []}
     defaults |= {"sanity_checking": False, "global_step": 1, "max_epochs": 1, "datamodule": data}
@@ -46,8 +46,6 @@ def fake_trainer(count, **more):
 
 
 class Tint(torch.nn.Module):
-    """Predicts one color."""
-
     device = torch.device("cpu")
 
     def forward(self, L):
@@ -79,7 +77,7 @@ def test_row_is_grey_prediction_truth():
 
 
 def saturation(image):
-    """Largest less smallest channel, mean over pixels, of 0..255."""
+    """Mean over pixels of the largest minus the smallest channel, in 0..255."""
     pixels = np.asarray(image).astype(int)
     return (pixels.max(axis=2) - pixels.min(axis=2)).mean()
 
@@ -106,17 +104,17 @@ def test_grids_on_disk_show_whole_images_in_color(finished_run):
 
 
 @pytest.mark.parametrize(
-    ("every", "shown"), [(1, [1, 2, 3, 4, 5, 6, 7]), (3, [3, 6, 7]), (10, [7])]
+    ("every", "expected"), [(1, [1, 2, 3, 4, 5, 6, 7]), (3, [3, 6, 7]), (10, [7])]
 )
-def test_grids_are_logged_every_n_epochs_and_at_the_end(logged, tmp_path, every, shown):
+def test_grids_are_logged_every_n_epochs_and_at_the_end(logged, tmp_path, every, expected):
     grids = ImageGrids(BestCheckpoint(tmp_path, None, "max"), count=3, every_n_epochs=every)
     for epoch in range(7):
         trainer = fake_trainer(6, current_epoch=epoch, max_epochs=7, global_step=epoch + 1)
         grids.on_validation_epoch_end(trainer, Tint())
-    assert [step for step, _ in logged] == shown
+    assert [step for step, _ in logged] == expected
 
 
-def test_images_are_spread_over_the_split_and_corrupt_ones_left_out(logged, tmp_path):
+def test_images_are_spread_over_the_split_without_corrupt_ones(logged, tmp_path):
     grids = ImageGrids(BestCheckpoint(tmp_path, None, "max"), count=3)
     grids.on_validation_epoch_end(fake_trainer(10), Tint())
     ((_, grid),) = logged
@@ -131,10 +129,10 @@ def test_images_are_spread_over_the_split_and_corrupt_ones_left_out(logged, tmp_
 
 
 @pytest.mark.parametrize(
-    ("mode", "monitor", "kept"),
+    ("mode", "monitor", "expected"),
     [("max", "val/psnr", [0, 1, 3]), ("min", "val/psnr", [0, 2]), ("max", None, [0, 1, 2, 3])],
 )
-def test_grids_of_the_best_epoch_are_not_deleted(monkeypatch, tmp_path, mode, monitor, kept):
+def test_grids_of_the_best_epoch_are_not_deleted(monkeypatch, tmp_path, mode, monitor, expected):
     logged = []
     monkeypatch.setattr(
         "lightning_colorize.training.callbacks.grids.write_best_images",
@@ -150,21 +148,21 @@ def test_grids_of_the_best_epoch_are_not_deleted(monkeypatch, tmp_path, mode, mo
         trainer = fake_trainer(2, callback_metrics=metrics, strategy=strategy, max_epochs=-1)
         grids.on_validation_epoch_end(trainer, Tint())
         grids.on_validation_end(trainer, Tint())
-        # As ModelCheckpoint does after it.
+        # ModelCheckpoint updates these after the callback.
         better = max(scores_so_far) if mode == "max" else min(scores_so_far)
         best.best_k_models = {"best.ckpt": torch.tensor(better)}
         best.kth_best_model_path = "best.ckpt"
-    assert [epoch for epoch, _ in logged] == kept
+    assert [epoch for epoch, _ in logged] == expected
     assert all([image.name for image in best] == ["0.jpg", "1.jpg"] for _, best in logged)
 
 
 def test_the_best_images_are_on_disk_with_names_and_differences(finished_run):
-    found = read_best_images(finished_run)
-    assert len(found) == 2
+    images = read_best_images(finished_run)
+    assert len(images) == 2
     rows = [row for row in metric_rows(finished_run) if row["val/psnr"]]
     best = max(rows, key=lambda row: float(row["val/psnr"]))
     grid = np.asarray(Image.open(finished_run / f"images/val_grid_{int(best['step']) + 1:08d}.png"))
-    for index, image in enumerate(found):
+    for index, image in enumerate(images):
         top = 2 + 36 * index
         assert (image.row == grid[top : top + 32, 2 : 2 + image.row.shape[1]]).all()
         assert image.name.startswith(("02", "val/02"))
@@ -174,6 +172,6 @@ def test_the_best_images_are_on_disk_with_names_and_differences(finished_run):
         assert image.ciede2000 == pytest.approx(expected, abs=0.3)
 
 
-def test_no_images_are_no_grids(command):
+def test_zero_grid_images_write_no_grids(command):
     run = command.fit("none", "--run.grid_images", 0, "--trainer.max_epochs", 1)
     assert not list(run.glob("images/*"))

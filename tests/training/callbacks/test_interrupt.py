@@ -1,4 +1,4 @@
-"""When several processes ask one another whether a signal came to one of them."""
+"""A signal to one of several processes stops all of them."""
 
 import signal
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from lightning_colorize.training.callbacks.interrupt import GracefulStop, RunInt
 
 
 class Strategy:
-    """Of a process whose neighbor received a signal."""
+    """The strategy of two processes, of which the other receives a signal."""
 
     root_device = torch.device("cpu")
     signaled = False
@@ -40,18 +40,18 @@ def trainer(validates_every, accumulate, processes=2):
 
 
 @pytest.mark.parametrize(
-    ("validates_every", "accumulate", "within"),
+    ("validates_every", "accumulate", "limit"),
     [(None, 1, 16), (8, 1, 17), (16, 1, 17), (48, 3, 18), (None, 7, 21), (4, 2, 18)],
 )
-def test_signal_to_one_rank_reaches_all_soon(validates_every, accumulate, within):
+def test_signal_to_one_rank_reaches_all_soon(validates_every, accumulate, limit):
     stop = GracefulStop(Last())
     process = trainer(validates_every, accumulate)
-    for batch in range(100):  # nothing comes
+    for batch in range(100):  # no signal
         stop.on_train_batch_end(process, None, None, None, batch)
         stop.on_train_batch_start(process, None, None, batch)
     assert not stop.last.saved
     process.strategy.signaled = True
-    for batch in range(100, 100 + within):
+    for batch in range(100, 100 + limit):
         stop.on_train_batch_start(process, None, None, batch)
         stop.on_train_batch_end(process, None, None, None, batch)
         if stop.last.saved:
@@ -65,8 +65,8 @@ def test_signal_to_one_rank_reaches_all_soon(validates_every, accumulate, within
 def test_ranks_synchronize_rarely(monkeypatch):
     stop = GracefulStop(Last())
     process = trainer(None, 1)
-    asked = []
-    monkeypatch.setattr(stop, "_is_signaled", asked.append)
+    checks = []
+    monkeypatch.setattr(stop, "_is_signaled", checks.append)
     for batch in range(160):
         stop.on_train_batch_end(process, None, None, None, batch)
-    assert len(asked) == 10
+    assert len(checks) == 10

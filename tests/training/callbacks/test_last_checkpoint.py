@@ -5,7 +5,7 @@ import pytest
 from lightning_colorize.training.callbacks.last_checkpoint import LastCheckpoint, resumable
 
 
-def at(batch_idx, **options):
+def trainer_at(batch_idx, **options):
     """A trainer at the end of a batch of an epoch of ten."""
     defaults = {"accumulate_grad_batches": 1, "val_check_batch": 10, "check_val_every_n_epoch": 1}
     trainer = SimpleNamespace(**{**defaults, **options})
@@ -26,16 +26,16 @@ def at(batch_idx, **options):
         ({"val_check_batch": None}, list(range(9))),
     ],
 )
-def test_where_a_checkpoint_resumes_exactly(options, expected):
-    assert [b for b in range(10) if resumable(at(b, **options), b)] == expected
+def test_batches_after_which_a_run_resumes_exactly(options, expected):
+    assert [b for b in range(10) if resumable(trainer_at(b, **options), b)] == expected
 
 
-def test_it_is_written_at_the_first_chance_after_so_many_steps(tmp_path):
+def test_checkpoint_is_written_at_the_first_resumable_batch(tmp_path):
     last = LastCheckpoint(tmp_path / "last.ckpt", every_n_steps=3)
     saved = []
 
     def run(step):
-        trainer = at(step, val_check_batch=3)
+        trainer = trainer_at(step, val_check_batch=3)
         trainer.global_step = step + 1
         trainer.is_global_zero = True
         trainer.save_checkpoint = lambda path: path.write_text(str(step + 1))
@@ -54,17 +54,17 @@ def test_it_is_written_at_the_first_chance_after_so_many_steps(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_an_epoch_that_is_over_is_so_in_its_checkpoint(tmp_path):
-    done = []
+def test_checkpoint_of_an_epoch_is_saved_after_the_loader_ends_it(tmp_path):
+    calls = []
 
     def save(path):
-        done.append("saved")
+        calls.append("saved")
         path.touch()
 
-    loader = SimpleNamespace(end_epoch=lambda: done.append("closed"))
+    loader = SimpleNamespace(end_epoch=lambda: calls.append("closed"))
     trainer = SimpleNamespace(
         train_dataloader=loader, save_checkpoint=save, is_global_zero=True, global_step=2
     )
     LastCheckpoint(tmp_path / "last.ckpt", every_n_steps=100).on_train_epoch_end(trainer, None)
-    assert done == ["closed", "saved"]
+    assert calls == ["closed", "saved"]
     assert (tmp_path / "last.ckpt").exists()

@@ -27,14 +27,14 @@ def test_images_are_colored_after_each_validation(command, folder, capsys):
     run = command.fit("old", "--run.predict_dir", folder)
     names = sorted(path.name for path in (run / "images").glob("predict_0*"))
     assert names == [f"predict_{n}_{step:08d}.png" for n in ("00_a", "01_b") for step in (3, 6)]
-    # The best weights colour them once more.
+    # The best weights color them again.
     best = sorted(path.name for path in (run / "images").glob("predict_best_*"))
     assert best == [f"predict_best_{n}_00000006.png" for n in ("00_a", "01_b")]
-    coloured = np.asarray(Image.open(run / "images" / names[1])).astype(int)
-    assert coloured.shape == (60, 80, 3)
-    assert (coloured.max(axis=2) - coloured.min(axis=2)).mean() > 3
+    colored = np.asarray(Image.open(run / "images" / names[1])).astype(int)
+    assert colored.shape == (60, 80, 3)
+    assert (colored.max(axis=2) - colored.min(axis=2)).mean() > 3
     grey = np.asarray(Image.open(folder / "a.png").convert("RGB"))
-    lightness = [rgb2lab(image.astype(np.uint8))[..., 0] for image in (coloured, grey)]
+    lightness = [rgb2lab(image.astype(np.uint8))[..., 0] for image in (colored, grey)]
     assert np.abs(lightness[0] - lightness[1]).max() < 1
     assert "Not colored during training" in capsys.readouterr().out
 

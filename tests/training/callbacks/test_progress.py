@@ -28,7 +28,7 @@ def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch):
     assert [type(callback) for callback in progress_callbacks()] == [LineProgress]
 
 
-def test_lines_say_where_the_run_is_every_30_s(monkeypatch, trainer, capsys):
+def test_progress_line_every_30_s(monkeypatch, trainer, capsys):
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     lines = LineProgress()

@@ -41,7 +41,7 @@ def test_result_of_a_finished_run(finished_run):
     assert result.metrics.keys() == names | {"train/loss", "val/loss"}
 
 
-def test_the_baselines_have_the_networks_names(finished_run):
+def test_baselines_have_the_metrics_of_the_network(finished_run):
     result = RunResult.read(finished_run)
     assert result.baselines.keys() == {"grey", "mean", "lut"}
     for table in result.baselines.values():
@@ -52,7 +52,7 @@ def test_the_baselines_have_the_networks_names(finished_run):
 
 
 def test_validation_metrics_are_the_best_epochs(command):
-    # A rate that grows far too large: the best epoch is not the last.
+    # The growing learning rate makes the last epoch worse than the best.
     schedule = "torch.optim.lr_scheduler.ExponentialLR"
     run = command.fit(
         *("worse", "--trainer.max_epochs", 4, "--model.optimizer.lr", 0.003),
@@ -136,16 +136,16 @@ def test_device_hours_of_a_killed_process_count(tmp_path, monkeypatch):
     killed.on_train_start(fake_trainer({}), MODULE)
     now += 3600
     checkpoint = killed.state_dict()
-    for _ in range(3):  # trained in vain
+    for _ in range(3):  # lost when it is killed
         now += 3600
         killed.on_train_batch_end(fake_trainer({}), MODULE, None, "four", 0)
     written = json.loads((tmp_path / "result.json").read_text())
     assert (written["status"], written["device_hours"]) == ("interrupted", 4)
-    again = make_writer(tmp_path)
-    again.load_state_dict(checkpoint)
-    again.on_train_start(fake_trainer({}), MODULE)
+    resumed = make_writer(tmp_path)
+    resumed.load_state_dict(checkpoint)
+    resumed.on_train_start(fake_trainer({}), MODULE)
     now += 3600
-    again.on_validation_end(fake_trainer({}), MODULE)
+    resumed.on_validation_end(fake_trainer({}), MODULE)
     written = json.loads((tmp_path / "result.json").read_text())
     assert (written["device_hours"], written["seconds"]) == (5, 2 * 3600)
 

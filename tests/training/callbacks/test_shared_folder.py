@@ -1,4 +1,4 @@
-"""Nodes that do not see the same run folder, without the nodes; tests/test_torchrun.py has them."""
+"""Run folders that not all nodes share, on fake nodes (real ones: distributed/test_torchrun.py)."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from lightning_colorize.training.callbacks import SharedFolder
 
 
 def trainer(others, nodes=2):
-    """A trainer of this process and another one, which answers so: the folder seen, resumed."""
+    """A trainer of two processes; `others` says whether the other sees the folder and resumes."""
     answers = iter([others[0], others[1], others[1]])
 
     def decide(mine, all=True):
@@ -22,7 +22,7 @@ def trainer(others, nodes=2):
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_the_folder_and_its_checkpoint_are_seen_by_all_or_none(tmp_path, resumed):
+def test_folder_and_checkpoint_must_be_seen_by_all_nodes(tmp_path, resumed):
     callback = SharedFolder(tmp_path, resumed)
     with pytest.raises(UsageError, match=r"--run\.root must be a shared folder"):
         callback.setup(trainer((True, resumed)), None, "fit")
@@ -31,6 +31,6 @@ def test_the_folder_and_its_checkpoint_are_seen_by_all_or_none(tmp_path, resumed
     for others in ((False, resumed), (True, not resumed)):
         with pytest.raises(UsageError, match="not all nodes see"):
             callback.setup(trainer(others), None, "fit")
-        # One node has one file system, and nothing is asked at the test.
+        # Neither a single node nor the test stage is checked.
         callback.setup(trainer(others, nodes=1), None, "fit")
         callback.setup(trainer(others), None, "test")

@@ -21,13 +21,13 @@ def test_tf32_is_on_during_training_except_for_color():
     assert precision() == before
 
 
-def test_a_run_takes_it_from_its_configuration_and_leaves_nothing_behind(command):
+def test_configured_callback_restores_the_precision_after_the_run(command):
     before = precision()
-    seen = []
+    settings = []
     update = torch.optim.Adam.step
 
     def step(self, *args, **kwargs):
-        seen.append(precision())
+        settings.append(precision())
         return update(self, *args, **kwargs)
 
     words = [
@@ -40,5 +40,5 @@ def test_a_run_takes_it_from_its_configuration_and_leaves_nothing_behind(command
         command.fit("tf32", *words)
     finally:
         torch.optim.Adam.step = update
-    assert set(seen) == {("tf32", "tf32")}
+    assert set(settings) == {("tf32", "tf32")}
     assert precision() == before

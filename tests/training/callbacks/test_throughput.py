@@ -15,11 +15,11 @@ WAIT, WORK, HOOKS = 1.0, 3.0, 0.5
 
 
 class Run:
-    """Plays a Trainer to a callback, by a clock that only it moves.
+    """A fake Trainer that drives a callback on a simulated clock.
 
     Attributes:
         throughput: The callback.
-        logged: (step, metrics) of each time that something was logged.
+        logged: (step, metrics) of each call of the logger.
     """
 
     def __init__(self, monkeypatch, callback, every=2, processes=1, others=None, device="cpu"):
@@ -29,7 +29,7 @@ class Run:
         self.task = SimpleNamespace(device=torch.device(device))
         self.loader = SimpleNamespace(asked=0.0, waited=0.0)
         self.logged = []
-        logger = SimpleNamespace(log_metrics=lambda *given: self.logged.append(given[::-1]))
+        logger = SimpleNamespace(log_metrics=lambda *args: self.logged.append(args[::-1]))
         self.trainer = SimpleNamespace(
             train_dataloader=self.loader,
             world_size=processes,
@@ -62,7 +62,7 @@ class Run:
 
 @pytest.fixture
 def run(monkeypatch):
-    """A run that is warm."""
+    """A run after the warm-up."""
     run = Run(monkeypatch, Throughput())
     run.batches(throughput.WARM_UP, wait=50.0, work=60.0)
     return run
@@ -76,12 +76,12 @@ def test_warm_up_is_not_counted(run):
     run.batches(2)
     run.throughput.on_train_epoch_end(run.trainer, run.task)
     assert run.throughput.totals.images == 8
-    # From when the first of them was asked for, hooks and logging included.
+    # From the request for the first of them, hooks and logging included.
     assert run.throughput.totals.seconds == 2 * (WAIT + WORK + HOOKS)
     assert run.throughput.totals.waited == 2 * WAIT
 
 
-def test_validations_checkpoints_and_ends_of_epochs_are_left_out(run):
+def test_validations_checkpoints_and_epoch_ends_are_excluded(run):
     run.batches(3)
     run.validate()
     run.batches(2)
@@ -99,7 +99,7 @@ def test_validations_checkpoints_and_ends_of_epochs_are_left_out(run):
     assert result["steady_images_per_second"] == round(4 / (WAIT + WORK + HOOKS), 2)
 
 
-def test_rates_are_logged_with_the_batchs_metrics_since_the_last_time(run):
+def test_rates_are_logged_every_n_steps(run):
     # Every second of 10 batches: of 4, 6, 8 and 10, the first three being the warm-up.
     run.batches(3)
     run.batches(2, wait=WORK, work=WAIT)
@@ -107,7 +107,7 @@ def test_rates_are_logged_with_the_batchs_metrics_since_the_last_time(run):
     run.batches(2, wait=0.0, work=4.0)
     assert [step for step, _ in run.logged] == [3, 5, 7, 9]
     assert run.logged[1][1] == {
-        # The hooks after the batch come into the next account.
+        # The hooks after the batch count in the next interval.
         "throughput/images_per_second": 2 * 4 / (2 * (WAIT + WORK + HOOKS)),
         "throughput/data_wait": WAIT / (WAIT + WORK + HOOKS),
     }
@@ -117,14 +117,14 @@ def test_rates_are_logged_with_the_batchs_metrics_since_the_last_time(run):
     assert last["throughput/images_per_second"] == 8 / (8 + 2 * HOOKS)
 
 
-def test_gathered_batches_are_logged_once(run):
+def test_accumulated_batches_are_logged_once(run):
     run.batches(1)
-    run.trainer.global_step -= 1  # the optimiser has not stepped
+    run.trainer.global_step -= 1  # no optimizer step
     run.batches(1)
     assert [step for step, _ in run.logged] == [3]
 
 
-def test_nothing_is_logged_where_nothing_is_to_be(monkeypatch):
+def test_log_every_0_steps_logs_nothing(monkeypatch):
     run = Run(monkeypatch, Throughput(), every=0)
     run.batches(9)
     assert run.logged == []
@@ -179,28 +179,28 @@ def test_device_is_synchronized_only_when_logging(monkeypatch):
     assert len(waits) == 2
 
 
-def test_the_most_memory_that_training_took(monkeypatch):
-    most = 9 * 2**30  # of an earlier run of this process
+def test_peak_memory_of_training(monkeypatch):
+    peak = 9 * 2**30  # of an earlier run of this process
 
     def reset(device):
-        nonlocal most
-        most = 0
+        nonlocal peak
+        peak = 0
 
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: most)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peak)
     monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: None)
     run = Run(monkeypatch, Throughput(), device="cuda")
     run.batches(throughput.WARM_UP)
     assert run.throughput.state_dict()["memory"] == 0
-    most = 3 * 2**30
+    peak = 3 * 2**30
     run.batches(1)
     assert run.logged[0][1]["throughput/peak_memory"] == 3
-    most = 2 * 2**30
+    peak = 2 * 2**30
     run.validate()
     assert run.throughput.result()["peak_device_memory"] == 3 * 2**30
 
 
-def test_a_run_leaves_its_throughput(finished_run):
+def test_throughput_in_the_result_of_a_run(finished_run):
     result = RunResult.read(finished_run)
     assert result.steady_images_per_second > result.images_per_second
     assert 0 < result.data_wait_share < 1

@@ -5,7 +5,7 @@ import pytest
 from tests.conftest import metric_rows
 
 
-def test_a_run_that_its_time_ends_is_validated(command):
+def test_run_ended_by_max_time_is_validated(command):
     run = command.fit(
         "timed",
         *("--trainer.max_time", "00:00:00:02", "--trainer.max_epochs", "-1"),
@@ -17,7 +17,7 @@ def test_a_run_that_its_time_ends_is_validated(command):
     assert (run / result["best_checkpoint"]).is_file()
 
 
-def test_a_run_that_its_steps_end_in_mid_epoch_is_validated(command):
+def test_run_ended_by_max_steps_in_mid_epoch_is_validated(command):
     run = command.fit("steps", "--trainer.max_steps", 5, "--trainer.max_epochs", "-1")
     validated = [int(row["step"]) for row in metric_rows(run) if row["val/psnr"]]
     # Three batches an epoch: after the first epoch, and after the last step.
@@ -28,7 +28,7 @@ def test_a_run_that_its_steps_end_in_mid_epoch_is_validated(command):
     ("every_n_epochs", "interval", "expected"),
     [("null", 4, [3, 5]), ("1", 2, [1, 4, 5]), ("null", "00:01:00:00", [5])],
 )
-def test_a_run_is_validated_last_whatever_the_interval(command, every_n_epochs, interval, expected):
+def test_last_step_is_validated_at_any_interval(command, every_n_epochs, interval, expected):
     # Two epochs of three batches.
     run = command.fit(
         "interval",

@@ -51,7 +51,7 @@ def test_an_image_reaches_tensorboard_and_the_disk_unchanged(tmp_path):
     assert np.array_equal(np.asarray(decoded), _image())
 
 
-def test_an_image_that_is_not_uint8_is_refused(tmp_path):
+def test_images_must_be_uint8(tmp_path):
     with pytest.raises(TypeError, match="uint8"):
         log_images(build_loggers(tmp_path, _LOCAL), "grid", torch.ones(3, 8, 12), 0)
     assert not (tmp_path / "images").exists()
@@ -65,17 +65,17 @@ def test_metrics_and_configuration_reach_tensorboard(tmp_path):
         logger.log_hyperparams({"lr": 0.1})
         logger.save()
     close_loggers(loggers)
-    shown = _events(tmp_path)
-    (event,) = shown.Scalars("val/psnr")
+    events = _events(tmp_path)
+    (event,) = events.Scalars("val/psnr")
     assert (event.step, event.value) == (3, 21.5)
-    (text,) = shown.Tensors("config/text_summary")
+    (text,) = events.Tensors("config/text_summary")
     assert text.tensor_proto.string_val[0].decode() == "    model.lr: 0.1\n    model.loss: None"
-    assert shown.Tags()["tensors"] == ["config/text_summary"]
+    assert events.Tags()["tensors"] == ["config/text_summary"]
     assert {file.name for file in tmp_path.iterdir()} == {"metrics.csv", "tensorboard"}
     assert not list(tmp_path.rglob("hparams.yaml"))
 
 
-def _finished(folder, config, metrics):
+def _finish_run(folder, config, metrics):
     (folder / "result.json").parent.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps({"status": "finished", "metrics": metrics}))
     loggers = build_loggers(folder, _LOCAL)
@@ -84,16 +84,16 @@ def _finished(folder, config, metrics):
 
 
 def test_tensorboard_hparams_of_several_runs(tmp_path):
-    """Read as TensorBoard does: its page's columns are those of all runs, not of the first."""
+    """Read as TensorBoard does: its columns are those of all runs, not of the first."""
     encoder = {"class_path": "ResNetEncoder", "init_args": {"depth": 18, "frozen": False}}
     first = {"model": {"init_args": {"encoder": encoder}}, "run": {"root": "runs"}}
     encoder = {"class_path": "ConvEncoder", "init_args": {"widths": [4, 8], "skip": None}}
     second = {"model": {"init_args": {"encoder": encoder}}, "seed_everything": 3}
-    _finished(tmp_path / "e" / "one", first, {"val/psnr": 21.5, "test/psnr": None})
-    _finished(tmp_path / "e" / "two", second, {"val/psnr": 22.5})
-    _finished_again = build_loggers(tmp_path / "e" / "two", _LOCAL, resume_step=5)
-    log_config(_finished_again, second)
-    close_loggers(_finished_again)
+    _finish_run(tmp_path / "e" / "one", first, {"val/psnr": 21.5, "test/psnr": None})
+    _finish_run(tmp_path / "e" / "two", second, {"val/psnr": 22.5})
+    resumed = build_loggers(tmp_path / "e" / "two", _LOCAL, resume_step=5)
+    log_config(resumed, second)
+    close_loggers(resumed)
 
     events = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
     provider = MultiplexerDataProvider(events, str(tmp_path))
@@ -126,7 +126,7 @@ def test_foreign_loggers_are_skipped():
     assert describe_loggers([DummyLogger()]) == "none"
 
 
-def test_an_unreachable_server_costs_one_line_and_a_few_seconds(tmp_path, monkeypatch, caplog):
+def test_unreachable_server_is_one_warning_within_seconds(tmp_path, monkeypatch, caplog):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
@@ -140,12 +140,12 @@ def test_an_unreachable_server_costs_one_line_and_a_few_seconds(tmp_path, monkey
     assert describe_loggers(loggers).startswith("CSV, TensorBoard, W&B offline (127.0.0.1")
 
 
-def test_tensorboard_drops_the_steps_that_are_trained_again(tmp_path):
+def test_tensorboard_drops_repeated_steps(tmp_path):
     for resume_step, steps in ((None, range(7)), (3, range(3, 8))):
         loggers = build_loggers(tmp_path, _LOCAL, resume_step)
         for step in steps:
             loggers[1].log_metrics({"train/loss": step + (resume_step or 0)}, step)
         close_loggers(loggers)
         time.sleep(1.1)  # TensorBoard orders its files by the second
-    shown = [(event.step, event.value) for event in _events(tmp_path).Scalars("train/loss")]
-    assert shown == [(0, 0), (1, 1), (2, 2), (3, 6), (4, 7), (5, 8), (6, 9), (7, 10)]
+    logged = [(event.step, event.value) for event in _events(tmp_path).Scalars("train/loss")]
+    assert logged == [(0, 0), (1, 1), (2, 2), (3, 6), (4, 7), (5, 8), (6, 9), (7, 10)]

@@ -9,7 +9,7 @@ from lightning_colorize.training.loggers.wandb_mode import WandbMode, wandb_mode
 
 @pytest.fixture
 def server():
-    """The address of something that answers."""
+    """The URL of a listening socket."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -18,16 +18,16 @@ def server():
 
 @pytest.fixture
 def closed():
-    """The address of a port on which nothing answers."""
+    """The URL of a closed port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_without_credentials_it_is_offline_whatever_was_asked(server, monkeypatch):
+def test_every_mode_is_offline_without_credentials(server, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", server)
-    for asked in ("auto", "online"):
-        mode, reason = wandb_mode(asked)
+    for option in ("auto", "online"):
+        mode, reason = wandb_mode(option)
         assert mode == "offline"
         assert "not logged in" in reason
 
@@ -56,13 +56,13 @@ def test_proxy_is_checked_instead_of_the_server(server, closed, monkeypatch):
     assert wandb_mode("auto").mode == "online"
 
 
-@pytest.mark.parametrize("place", ["home", "NETRC"])
-def test_netrc_login(place, logged_out, server, monkeypatch, tmp_path):
+@pytest.mark.parametrize("location", ["home", "NETRC"])
+def test_netrc_login(location, logged_out, server, monkeypatch, tmp_path):
     host = server.removeprefix("http://")
-    file = logged_out / ".netrc" if place == "home" else tmp_path / "elsewhere"
+    file = logged_out / ".netrc" if location == "home" else tmp_path / "elsewhere"
     file.write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
     file.chmod(0o600)
-    if place == "NETRC":
+    if location == "NETRC":
         monkeypatch.setenv("NETRC", str(file))
     assert "not logged in" in wandb_mode("auto").reason
     monkeypatch.setenv("WANDB_BASE_URL", server)
@@ -70,8 +70,8 @@ def test_netrc_login(place, logged_out, server, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", module._SERVERS)
-def test_a_key_counts_under_either_name_of_the_server(name, logged_out, monkeypatch):
-    """W&B 0.31 keeps it under another name than those before, and answers under both."""
+def test_login_under_either_host_name(name, logged_out, monkeypatch):
+    """W&B 0.31 stores the key under another host name than earlier releases."""
     host = name.removeprefix("https://")
     (logged_out / ".netrc").write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
     (logged_out / ".netrc").chmod(0o600)
@@ -88,12 +88,12 @@ def test_a_key_counts_under_either_name_of_the_server(name, logged_out, monkeypa
     assert (host, 443) in tried
 
 
-def test_the_names_are_those_of_wandb():
+def test_default_servers_of_wandb():
     urls = pytest.importorskip("wandb.sdk.lib.urls", reason="not in older W&B")
     assert urls.DEFAULT_BASE_URL in module._SERVERS
 
 
-def test_a_broken_netrc_is_no_login(logged_out):
+def test_broken_netrc_is_no_login(logged_out):
     (logged_out / ".netrc").write_text("machine")
     assert "not logged in" in wandb_mode("auto").reason
 

@@ -23,7 +23,7 @@ _PIXELS = torch.from_numpy(_IMAGE).permute(2, 0, 1)
 
 
 def _written(record):
-    """Return what W&B wrote; its own process is done a moment after `finish` has returned."""
+    """Return the record of a run; W&B completes it a moment after `finish` has returned."""
     for _ in range(100):
         if len(written := record.read_bytes()) > 100:
             return written
@@ -40,7 +40,7 @@ def logger(tmp_path):
     logger.close(failed=False)
 
 
-def test_an_offline_run_lies_in_the_run_folder(logger, capfd):
+def test_offline_run_is_saved_in_the_run_folder(logger, capfd):
     start = time.monotonic()
     for step, psnr in enumerate((21.0, 23.0, 22.0)):
         logger.log_metrics(
@@ -76,22 +76,22 @@ def test_an_offline_run_lies_in_the_run_folder(logger, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_resumed_run_has_the_same_id_and_a_new_folder_another(logger, tmp_path):
+def test_resumed_run_keeps_its_id(logger, tmp_path):
     first = logger.experiment.id
     logger.close(failed=True)
-    again = WandbRun(logger._folder, LoggerOptions(), WandbMode("offline"))
-    assert again.version == first
+    resumed = WandbRun(logger._folder, LoggerOptions(), WandbMode("offline"))
+    assert resumed.version == first
     other = WandbRun(tmp_path / "other", LoggerOptions(), WandbMode("offline"))
     assert other.version != first
     chosen = WandbRun(logger._folder, LoggerOptions(wandb_id="chosen"), WandbMode("offline"))
     assert chosen.version == "chosen"
 
 
-@pytest.mark.parametrize(("asked", "group"), [(None, "encoders" * 9), ("mine", "mine")])
-def test_a_trial_is_of_its_sweeps_group(tmp_path, monkeypatch, asked, group):
+@pytest.mark.parametrize(("option", "group"), [(None, "encoders" * 9), ("mine", "mine")])
+def test_trials_are_grouped_by_sweep(tmp_path, monkeypatch, option, group):
     """W&B refuses tags of more than 64 characters, and groups of more than 128."""
     monkeypatch.setenv("LIGHTNING_COLORIZE_SWEEP", "encoders" * 9)
-    logger = WandbRun(tmp_path, LoggerOptions(group=asked, tags=["t"]), WandbMode("offline"))
+    logger = WandbRun(tmp_path, LoggerOptions(group=option, tags=["t"]), WandbMode("offline"))
     run = logger.experiment
     assert (run.group, run.tags) == (group, ("t", "encoders" * 8))
     logger.close(failed=False)
@@ -105,19 +105,19 @@ def test_the_best_epochs_images_are_a_table(logger):
     write_best_images(logger._folder, images)
     logger.log_metrics({"val/psnr": 20.0}, 0)
     logger.close(failed=False)
-    # In the run folder too, so that `wandb sync` finds it there.
+    # In the run folder too, for `wandb sync`.
     staged = [path.read_bytes() for path in logger._folder.glob("wandb/artifacts/staging/*")]
     table = json.loads(next(content for content in staged if content.startswith(b"{")))
     files = {hashlib.sha256(content).hexdigest(): content for content in staged}
     assert table["columns"] == ["image", "grey", "prediction", "truth", "ciede2000"]
-    for number, (name, *parts, ciede2000) in enumerate(table["data"]):
-        assert (name, ciede2000) == (images[number].name, 7.5 + number)
-        for place, part in enumerate(parts):
-            shown = np.asarray(Image.open(io.BytesIO(files[part["sha256"]])))
-            assert np.array_equal(shown, images[number].row[:, 4 * place : 4 * place + 4])
+    for index, (name, *parts, ciede2000) in enumerate(table["data"]):
+        assert (name, ciede2000) == (images[index].name, 7.5 + index)
+        for column, part in enumerate(parts):
+            pixels = np.asarray(Image.open(io.BytesIO(files[part["sha256"]])))
+            assert np.array_equal(pixels, images[index].row[:, 4 * column : 4 * column + 4])
 
 
-def test_a_table_that_cannot_be_logged_does_not_keep_the_run_open(logger, monkeypatch, caplog):
+def test_failed_table_does_not_keep_the_run_open(logger, monkeypatch, caplog):
     run = _Run()
     monkeypatch.setattr(wandb, "init", lambda **_: run)
     write_best_images(logger._folder, [BestImage("a", _IMAGE, 1.0)])
@@ -129,8 +129,8 @@ def test_a_table_that_cannot_be_logged_does_not_keep_the_run_open(logger, monkey
     assert "division by zero" in line
 
 
-def test_a_trial_of_wandbs_agent_has_one_run_with_the_sweeps_parameters(tmp_path, monkeypatch):
-    """What the agent sets for a trial; its parameters are in the run's configuration already."""
+def test_trial_of_the_wandb_agent_is_one_run_with_its_parameters(tmp_path, monkeypatch):
+    """The agent sets these variables; the run's configuration has the parameters already."""
     wandb.teardown()  # the environment is read once, at W&B's first use
     parameters = tmp_path / "parameters.yaml"
     parameters.write_text(
@@ -159,7 +159,7 @@ def _warnings(caplog):
 
 
 class _Run:
-    """What `wandb.init` gives, as far as it is used; it has logged up to step 4 before."""
+    """The used part of a W&B run, which has logged up to step 4."""
 
     id = "abc"
     summary = {"trainer/global_step": 4}  # noqa: RUF012
@@ -178,7 +178,7 @@ class _Run:
         self.exit_code = exit_code
 
 
-def test_what_the_run_has_already_is_not_logged_twice(logger, monkeypatch):
+def test_steps_are_not_logged_twice(logger, monkeypatch):
     run = _Run()
     monkeypatch.setattr(wandb, "init", lambda **_: run)
     for step in range(3, 7):
@@ -189,7 +189,7 @@ def test_what_the_run_has_already_is_not_logged_twice(logger, monkeypatch):
     assert run.exit_code == 1
 
 
-def test_an_online_run_that_cannot_start_is_saved_offline(tmp_path, monkeypatch, caplog):
+def test_online_run_that_cannot_start_is_saved_offline(tmp_path, monkeypatch, caplog):
     real = wandb.init
 
     def init(**arguments):
@@ -230,7 +230,7 @@ def test_training_continues_without_any_wandb_run(logger, monkeypatch, caplog):
     assert "continues without it (disk full)" in line
 
 
-def test_an_error_while_logging_is_one_line(logger, monkeypatch, caplog):
+def test_error_while_logging_is_one_warning(logger, monkeypatch, caplog):
     run = _Run()
     monkeypatch.setattr(wandb, "init", lambda **_: run)
 

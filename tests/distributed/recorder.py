@@ -1,4 +1,4 @@
-"""A callback for runs of several processes: what each of them saw, paid and ended with."""
+"""A callback that records the batches, losses and last weights of each process."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,11 @@ import torch
 from pytorch_lightning import Callback
 
 
-class Account(Callback):
-    """Writes down, for each process, the names of every batch, its loss, and the last weights.
+class BatchRecorder(Callback):
+    """Records, for each process, the image names and loss of each batch, and the last weights.
 
     Args:
-        folder: Takes `<rank>.jsonl`, a line per batch, and `<rank>.pt`.
+        folder: Contains `<rank>.jsonl`, a line per batch, and `<rank>.pt`.
     """
 
     def __init__(self, folder: str) -> None:
@@ -31,7 +31,7 @@ class Account(Callback):
         torch.save(pl_module.state_dict(), self.folder / f"{trainer.global_rank}.pt")
 
 
-def read_account(folder: Path) -> list[list[dict]]:
-    """Return each process's lines, in the order of ranks."""
+def read_records(folder: Path) -> list[list[dict]]:
+    """Return each process's lines, by rank."""
     files = sorted(folder.glob("*.jsonl"))
     return [[json.loads(line) for line in file.read_text().splitlines()] for file in files]

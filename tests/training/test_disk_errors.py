@@ -1,4 +1,4 @@
-"""A disk that is full, a folder that takes nothing any more, a server that is gone."""
+"""A full disk, and a folder that becomes read-only."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ STEPS = ["--run.save_every_n_steps", 1, "--trainer.max_epochs", 3]
 
 @pytest.fixture
 def disk():
-    """A small file system of its own, where others than root can look for it."""
+    """A file system of 8 MB that is not restricted to root."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
@@ -32,22 +32,21 @@ def disk():
 
 
 def fill(folder):
-    """Leave less room on a disk than a checkpoint takes."""
+    """Leave less free space than a checkpoint needs."""
     statistics = os.statvfs(folder)
     free = statistics.f_bavail * statistics.f_frsize
     with (folder / "ballast").open("wb") as file:
         file.write(b"\0" * (free - 2 * statistics.f_frsize))
 
 
-def lock_up(folder):
-    """Take away the right to write, from root too (who reads no more of what is others')."""
+def make_read_only(folder):
+    """Remove write permission and root's privileges, which would bypass it."""
     for path in [folder, *folder.rglob("*")]:
         path.chmod(path.stat().st_mode & ~0o222 | 0o444)
     os.seteuid(65534)
 
 
-def unlock(folder):
-    """Give it back."""
+def make_writable(folder):
     os.seteuid(os.getuid())
     for path in [folder, *folder.rglob("*")]:
         path.chmod(path.stat().st_mode | 0o200)
@@ -57,27 +56,27 @@ def words(command, root, name):
     return command.words(name, *STEPS, "--run.root", root, "--data.grey_jitter", 0.5)
 
 
-@pytest.mark.parametrize("wrong", ["full", "read-only"])
-def test_disk_error_is_one_line_and_the_checkpoint_resumes(command, disk, at_batch, capsys, wrong):
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+def test_disk_error_is_one_line_and_the_checkpoint_resumes(command, disk, at_batch, capsys, fault):
     run = disk / "tiny" / "run"
-    act, said = {
+    break_disk, message = {
         "full": (fill, "No space left on device"),
-        "read-only": (lock_up, "Permission denied"),
-    }[wrong]
-    at_batch(6, lambda: act(disk))
+        "read-only": (make_read_only, "Permission denied"),
+    }[fault]
+    at_batch(6, lambda: break_disk(disk))
     capsys.readouterr()
     assert command("fit", *words(command, disk, "run")) == 1
     err = capsys.readouterr().err.strip().splitlines()
     assert len(err) == 1, err
-    assert said in err[-1]
+    assert message in err[-1]
     assert "the checkpoint of step 5 is intact" in err[-1]
     assert f"lightning-colorize resume {run}" in err[-1]
     for name in (LAST, BEST):
         torch.load(run / name, weights_only=True)
     assert not list((run / "checkpoints").glob(".*"))
 
-    unlock(disk)
+    make_writable(disk)
     (disk / "ballast").unlink(missing_ok=True)
     assert command("resume", run) == 0
-    whole = command.fit("undisturbed", *STEPS, "--data.grey_jitter", 0.5)
-    assert_same_run(run, whole)
+    uninterrupted = command.fit("uninterrupted", *STEPS, "--data.grey_jitter", 0.5)
+    assert_same_run(run, uninterrupted)
