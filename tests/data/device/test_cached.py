@@ -40,7 +40,6 @@ def gathered(images, keys, side, **options):
 @pytest.mark.parametrize("random_crop", [True, False])
 @pytest.mark.parametrize("block", [100_000, 3000])
 def test_gathered_squares_equal_those_of_image_dataset(folder, monkeypatch, random_crop, block):
-    """From one block, and from several."""
     monkeypatch.setattr(cached, "bytes_needed", lambda count, side: block)
     images = DeviceImages(FileImages(folder, NAMES), 16, DeviceMemory(CPU))
     assert len(images._blocks) == (1 if block == 100_000 else 4)

@@ -186,7 +186,6 @@ REAL_FITS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("case", REAL_FITS)
 def test_real_fits(command, tmp_path, capsys, case):
-    """On the photographs of scikit-image."""
     change, warning = REAL_FITS[case]
     words = {**GAN, "--run.root": tmp_path, **change}
     assert command("fit", *[word for pair in words.items() for word in pair]) == 0
