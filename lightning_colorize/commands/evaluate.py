@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_measuring_options(
         parser,
         "split of the folder: as in training if the checkpoint was trained on it, else as fit "
-        "would split it (default: test if it was trained on or has train, val and test, else all)",
+        "would split it (default: test if it was trained on or contains train/, else all)",
     )
 
 

@@ -1,4 +1,4 @@
-"""The images to evaluate, read exactly as `fit` reads its test images."""
+"""The images to evaluate: center crops, as `fit` reads its test images unless it stretches."""
 
 import os
 from collections.abc import Iterator, Sequence
