@@ -53,8 +53,7 @@ def write_best_images(folder: Path, images: Sequence[BestImage]) -> None:
     """
     best = folder / BEST_IMAGES
     best.mkdir(parents=True, exist_ok=True)
-    for path in best.glob("*.png"):
-        path.unlink()
+    surplus = set(best.glob("*.png"))
     for index, image in enumerate(images):
         info = PngInfo()
         info.add_itxt("Title", image.name)
@@ -62,6 +61,9 @@ def write_best_images(folder: Path, images: Sequence[BestImage]) -> None:
         # File names have a limit; the end of a long path is the distinctive part.
         path = best / f"{index:03d}_{_safe(image.name)[-100:]}.png"
         Image.fromarray(image.row).save(path, pnginfo=info)
+        surplus.discard(path)
+    for path in surplus:
+        path.unlink()
 
 
 def read_best_images(folder: Path) -> list[BestImage]:

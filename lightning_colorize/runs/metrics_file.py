@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in csv.DictReader(whole, names, quoting=csv.QUOTE_NONE):
         row: dict[str, Any] = {name: value for name, value in line.items() if value}
-        with suppress(KeyError, TypeError, ValueError):
-            int(row["step"])
-            list(map(float, row.values()))
+        # Surplus cells have no name; a power loss leaves NULs.
+        if (
+            None not in row
+            and row.get("step", "").isdecimal()
+            and "\0" not in "".join(row.values())
+        ):
             rows.append(row)
     return rows
 

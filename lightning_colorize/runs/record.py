@@ -1,6 +1,6 @@
 """The record of one run, as its folder has it."""
 
-import math
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,9 @@ from lightning_colorize.runs.result import RunResult
 RUNNING = "running"
 KILLED = "killed"
 UNREADABLE = "unreadable"
+
+# Not `nan`, nor the text that a user's own callback may log.
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,7 @@ class RunRecord:
             rows = read_rows(self.folder / METRICS)
         except OSError:
             return []
-        values = [{name: float(value) for name, value in row.items()} for row in rows]
-        return [{name: v for name, v in row.items() if math.isfinite(v)} for row in values]
+        return [{n: float(v) for n, v in row.items() if _NUMBER.fullmatch(v)} for row in rows]
 
     @cached_property
     def curves(self) -> Curves:

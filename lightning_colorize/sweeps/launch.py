@@ -116,7 +116,8 @@ def run_workers(
 def environments(workers: int, gpus_per_trial: int | None) -> list[dict[str, str]]:
     """Return the environment of each of some workers, with its share of the GPUs and the cores.
 
-    By default all GPUs are divided. A number of threads that this environment sets is kept.
+    By default all GPUs are divided; if torch sees none, trials may still be other programs. A
+    number of threads that this environment sets is kept.
 
     Raises:
         UsageError: If there are not enough GPUs.
@@ -124,8 +125,10 @@ def environments(workers: int, gpus_per_trial: int | None) -> list[dict[str, str
     environment = dict(os.environ)
     if workers > 1 and not any(name in environment for name in _THREADS):
         environment[_THREADS[0]] = str(max(1, cores() // workers))
-    shares = share(visible_gpus(), workers, gpus_per_trial)
-    return [{**environment, _DEVICES: ",".join(gpus)} for gpus in shares]
+    if not (gpus := visible_gpus()) and gpus_per_trial is None:
+        return [environment] * workers
+    shares = share(gpus, workers, gpus_per_trial)
+    return [{**environment, _DEVICES: ",".join(names)} for names in shares]
 
 
 def visible_gpus() -> list[str]:
@@ -164,7 +167,7 @@ class _WorkerProcess:
     """A worker's process, which ends with this one."""
 
     def __init__(self, study: Study, index: int, environment: Mapping[str, str]) -> None:
-        gpus = environment[_DEVICES]
+        gpus = environment.get(_DEVICES)
         self.name = f"worker {index} (GPU {gpus})" if gpus else f"worker {index}"
         words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", study.sweep.name]
         self._output = TemporaryFile()  # noqa: SIM115, closed by __exit__

@@ -57,6 +57,6 @@ def test_resumed_file_equals_the_uninterrupted_one(tmp_path, killed_after, resum
 @pytest.mark.parametrize("damaged", ["5", "\0\0\0\n", "\0\0,0,1\n", "52,0,\0\n", ",0,0.5\n"])
 def test_damaged_row_is_dropped(tmp_path, damaged):
     path = tmp_path / "metrics.csv"
-    path.write_text(f"step,epoch,loss\n49,0,0.5\n50,0,0.25\n{damaged}")
-    MetricsFile(path).update(51, {"loss": 0.125})
-    assert path.read_text() == "step,epoch,loss\n49,0,0.5\n50,0,0.25\n51,,0.125\n"
+    path.write_text(f"step,epoch,note\n49,0,0.5\n50,0,late\n{damaged}")
+    MetricsFile(path).update(51, {"note": 0.125})
+    assert path.read_text() == "step,epoch,note\n49,0,0.5\n50,0,late\n51,,0.125\n"

@@ -1,6 +1,7 @@
 """Validation images of each epoch, and those of the best epoch."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 
 import torch
@@ -46,7 +47,8 @@ class ImageGrids(Callback):
             return
         if self._images is None:
             data: ColorizationDataModule = trainer.datamodule  # type: ignore[attr-defined]
-            self._images = list(_spread(data.originals("val"), self.count, data.size))
+            # A copy: packed shards that it opens are closed with it.
+            self._images = list(_spread(copy(data.originals("val")), self.count, data.size))
         # A compiled network would be compiled again for each shape.
         with torch.compiler.set_stance("force_eager"):
             self._colored = [_colored(pl_module, name, rgb) for name, rgb in self._images]

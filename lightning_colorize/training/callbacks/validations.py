@@ -39,9 +39,8 @@ class Validations(Callback):
 class FinalValidation(Checkpoint):
     """Ends a run with a validation, regardless of its interval in epochs, batches or time.
 
-    Otherwise Lightning may skip the validation of the last epoch, of one that `max_time` stops, and
-    of one that `max_steps` ends early, and best.ckpt could not contain the last weights. (It is a
-    `Checkpoint`, because Lightning calls those after all other callbacks, such as the timer.)
+    Otherwise Lightning may skip it, and best.ckpt could not contain the last weights. (Lightning
+    calls a `Checkpoint` after all other callbacks, such as the timer of `max_time`.)
     """
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
