@@ -6,6 +6,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lightning_colorize.common.class_paths import Trust, build
 from lightning_colorize.common.errors import UsageError
@@ -27,7 +28,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     """Return the content of a checkpoint of a task, on the CPU; nothing in it is executed.
 
     Raises:
-        UsageError: If the file is damaged, or not a checkpoint of a task.
+        UsageError: If the file is damaged, not a checkpoint of a task, or has weights that are not
+            finite.
     """
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
@@ -44,7 +46,16 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     except (KeyError, TypeError, IndexError):
         raise UsageError(f"{file} is not {_OURS}") from None
     whole: dict[str, Any] = checkpoint
+    if (name := first_not_finite(whole["state_dict"])) is not None:
+        raise UsageError(
+            f"{file} has weights that are not finite ({name}), as a diverged training leaves them"
+        )
     return whole
+
+
+def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor with nan or infinity; None if there is none."""
+    return next((name for name, value in state.items() if not value.isfinite().all()), None)
 
 
 def rebuild_task(

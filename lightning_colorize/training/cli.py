@@ -27,6 +27,7 @@ from lightning_colorize.training.callbacks import (
     BaselineMetrics,
     BestCheckpoint,
     FinalValidation,
+    FiniteTraining,
     GANHealth,
     GracefulStop,
     ImageGrids,
@@ -277,6 +278,7 @@ class ColorizeCLI(LightningCLI):
         throughput = Throughput()
         return [
             SharedFolder(self.folder, self.resumed),
+            FiniteTraining(),  # before those that make images of predictions
             *callbacks,
             throughput,
             Validations(self.folder),

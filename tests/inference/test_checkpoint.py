@@ -59,6 +59,10 @@ def test_class_outside_the_package_is_refused_in_one_line(altered):
             ),
             "does not fit this version.*losses.Gone",
         ),
+        (
+            lambda c: c["state_dict"]["net.head.conv.bias"].fill_(torch.nan),
+            r"weights that are not finite \(net\.head\.conv\.bias\)",
+        ),
         (lambda c: c["state_dict"].popitem(), "does not fit this version.*Missing key"),
         (lambda c: c["state_dict"].update(more=torch.ones(1)), "Unexpected key"),
     ],
