@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.common.class_paths import Trust, build
+from lightning_colorize.common.digest import has_digest_of_others
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.networks import Colorizer, skip_weights
 from lightning_colorize.networks.encoders.weights import weights_skipped
@@ -32,7 +33,11 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             finite.
     """
     try:
+        if has_digest_of_others(file):
+            raise UsageError(f"{file} is damaged: it has changed since it was written")
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except UsageError:
+        raise
     except FileNotFoundError:
         raise UsageError(f"{file} does not exist") from None
     except UnpicklingError:

@@ -1,10 +1,12 @@
 import pickle
 import shutil
 import sys
+import zipfile
 
 import pytest
 import torch
 import yaml
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import choose_device, load_model
@@ -102,6 +104,37 @@ def test_files_that_are_no_checkpoint(finished_run, tmp_path, capsys):
     with pytest.raises(UsageError, match="not loaded for safety"):
         load_model(tmp_path / "unsafe.ckpt")
     assert capsys.readouterr().out == ""
+
+
+def test_a_flipped_bit_is_found(finished_run, tmp_path):
+    path = tmp_path / "flipped.ckpt"
+    whole = (finished_run / "checkpoints/best.ckpt").read_bytes()
+    for position in range(100, len(whole) - 100, len(whole) // 30):
+        damaged = bytearray(whole)
+        damaged[position] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises(UsageError, match=r"flipped\.ckpt is damaged: it has changed"):
+            load_model(path)
+
+
+def test_a_replaced_record_is_found(finished_run, tmp_path):
+    path = tmp_path / "replaced.ckpt"
+    whole = (finished_run / "checkpoints/best.ckpt").read_bytes()
+    with zipfile.ZipFile(finished_run / "checkpoints/best.ckpt") as archive:
+        records = [archive.read(name) for name in archive.namelist() if "/data/" in name]
+    first = max(records, key=len)
+    second = next(other for other in records if len(other) == len(first) and other != first)
+    path.write_bytes(whole.replace(first, second))
+    with pytest.raises(UsageError, match=r"replaced\.ckpt is damaged"):
+        load_model(path)
+
+
+def test_checkpoint_with_a_digest_is_one_of_torch_and_lightning(finished_run):
+    path = finished_run / "checkpoints/best.ckpt"
+    assert zipfile.ZipFile(path).comment
+    for mapped in (True, False):
+        assert torch.load(path, weights_only=True, mmap=mapped)["global_step"] > 0
+    assert TorchCheckpointIO().load_checkpoint(path, weights_only=True)["global_step"] > 0
 
 
 def test_devices(monkeypatch):
