@@ -1,5 +1,6 @@
 """A task or its network from a checkpoint, which is read without executing code."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -11,6 +12,7 @@ from torch import Tensor
 from lightning_colorize.common.class_paths import Trust, build
 from lightning_colorize.common.digest import has_digest_of_others
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.networks import Colorizer, skip_weights
 from lightning_colorize.networks.encoders.weights import weights_skipped
 from lightning_colorize.runs.folder import checkpoint_of
@@ -56,6 +58,32 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             f"{file} has weights that are not finite ({name}), as a diverged training leaves them"
         )
     return whole
+
+
+def read_intact(folder: Path, *names: str) -> tuple[Path, dict[str, Any]]:
+    """Return the first checkpoint of a run that is intact, and its content; warn of those before.
+
+    Args:
+        folder: The run folder.
+        names: Relative to it, the preferred first.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    faults = []
+    for file in (folder / name for name in names if (folder / name).is_file()):
+        try:
+            checkpoint = read_checkpoint(file)
+        except UsageError as error:
+            faults.append(str(error))
+            continue
+        if faults and is_first_process():
+            instead = f"{file} of step {checkpoint['global_step']} is used instead"
+            print(f"{'; '.join(faults)}; {instead}", file=sys.stderr)
+        return file, checkpoint
+    raise UsageError(
+        f"no checkpoint of the run is intact: {'; '.join(faults)}; start over with fit"
+    )
 
 
 def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
