@@ -49,13 +49,18 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged file makes torch raise nearly any class
         raise UsageError(f"{file} is damaged, or not {_OURS}") from error
     try:
-        checkpoint["hyper_parameters"][CLASS_PATH], checkpoint["state_dict"]
-    except (KeyError, TypeError, IndexError):
-        raise UsageError(f"{file} is not {_OURS}") from None
+        hyperparameters, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+        names = [hyperparameters[CLASS_PATH], *hyperparameters.get(UNRECORDED, []), *state]
+        is_ours = all(isinstance(name, str) for name in names)
+        broken = first_not_finite(state)
+    except Exception:  # other types than those of a checkpoint
+        is_ours = False
+    if not is_ours:
+        raise UsageError(f"{file} is not {_OURS}")
     whole: dict[str, Any] = checkpoint
-    if (name := first_not_finite(whole["state_dict"])) is not None:
+    if broken is not None:
         raise UsageError(
-            f"{file} has weights that are not finite ({name}), as a diverged training leaves them"
+            f"{file} has weights that are not finite ({broken}), as a diverged training leaves them"
         )
     return whole
 
@@ -114,15 +119,12 @@ def rebuild_task(
     try:
         with skip_weights():
             task: Any = build(spec, base, trust, overrides)
+        task.on_load_checkpoint(checkpoint)
+        task.load_state_dict(checkpoint["state_dict"], strict=True)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
-    except (ImportError, TypeError, ValueError) as error:
+    except Exception as error:  # classes raise nearly any for arguments of others
         raise UsageError(_unfit(file, error)) from error
-    task.on_load_checkpoint(checkpoint)
-    try:
-        task.load_state_dict(checkpoint["state_dict"], strict=True)
-    except RuntimeError as error:
-        raise UsageError(_unfit(file, error)) from None
     return task
 
 

@@ -1,4 +1,5 @@
 import pickle
+import re
 import shutil
 import sys
 import zipfile
@@ -54,6 +55,26 @@ def test_class_outside_the_package_is_refused_in_one_line(altered):
             lambda c: c["hyper_parameters"].update(_class_path="torch.nn.Identity"),
             "torch.nn.Identity is not a ColorizationTask",
         ),
+        (lambda c: c.update(state_dict=[1]), "is not a checkpoint of"),
+        (lambda c: c.update(state_dict={"net": 1}), "is not a checkpoint of"),
+        (lambda c: c["hyper_parameters"].update(_class_path=3), "is not a checkpoint of"),
+        (lambda c: c.update(callbacks=[1]), "its baselines are not"),
+        (lambda c: c["callbacks"]["BaselineMetrics"].clear(), "its baselines are not"),
+        *(
+            (
+                lambda c, size=size: c["datamodule_hyper_parameters"].update(size=size),
+                f"its image size is {re.escape(repr(size))}, not 1 to 16384",
+            )
+            for size in ("abc", -5, 0, 10**9, 1.5, None)
+        ),
+        (
+            lambda c: c["hyper_parameters"].update(
+                encoder={"class_path": "lightning_colorize.losses.L1"}
+            ),
+            "does not fit this version.*'L1' object has no attribute 'info'",
+        ),
+        (lambda c: c["hyper_parameters"]["encoder"].update(class_path=3), "refused: 3"),
+        (lambda c: c["hyper_parameters"]["encoder"].update(init_args=[3]), "does not fit this"),
         (lambda c: c["hyper_parameters"].update(gone=1), "does not fit this version.*gone"),
         (
             lambda c: c["hyper_parameters"]["loss"].update(
