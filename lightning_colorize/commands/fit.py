@@ -93,6 +93,7 @@ def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
 def train(cli: "ColorizeCLI") -> None:
     """Fit, test the best checkpoint, and print the result."""
     from lightning_colorize.evaluation import print_result
+    from lightning_colorize.inference.checkpoint import classes_to_allow
     from lightning_colorize.runs.folder import BEST, LAST
     from lightning_colorize.runs.result import RunResult
     from lightning_colorize.tasks.checkpoint import read_intact
@@ -112,4 +113,4 @@ def train(cli: "ColorizeCLI") -> None:
         cli.trainer.test(cli.model, cli.datamodule, verbose=False)
     result = RunResult.read(cli.folder)
     if cli.trainer.is_global_zero and result is not None:
-        print_result(result, cli.folder, cli.model.metric_rows)
+        print_result(result, cli.folder, cli.model.metric_rows, allow=classes_to_allow(cli.folder))

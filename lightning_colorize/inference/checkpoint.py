@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchvision.transforms.v2.functional import to_pil_image
 
-from lightning_colorize.common.class_paths import Trust, find_class_paths
+from lightning_colorize.common.class_paths import Trust, find_class_paths, untrusted_classes
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import from_pillow
 from lightning_colorize.data.sources import Source
@@ -123,6 +123,18 @@ def trust_of(file: Path, allow: Sequence[str]) -> Trust:
     config = {} if run is None else RunRecord(run).config
     listed = set(find_class_paths([config.get("model"), config.get("data")]))
     return Trust(allow, listed, bases=(nn.Module, Source, Optimizer, LRScheduler))
+
+
+def classes_to_allow(run: Path) -> list[str]:
+    """Return the classes of a run's model that need `--allow-class` even in its folder.
+
+    These are own classes that are no network, loss, optimizer or schedule, such as an argument of
+    an encoder.
+    """
+    try:
+        return untrusted_classes(RunRecord(run).config.get("model"), trust_of(run, ()))
+    except (ImportError, UsageError):
+        return []  # of a function, which no option allows
 
 
 def _baselines(file: Path, checkpoint: dict[str, Any], device: torch.device) -> Baselines | None:

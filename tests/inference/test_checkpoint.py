@@ -211,11 +211,25 @@ def test_outside_its_run_folder_all_refused_classes_are_named(run_with, tmp_path
     assert type(load_model(path, allow=["own_parts"]).task.loss).__module__ == "own_parts"
 
 
-def test_a_listed_class_that_is_no_part_of_a_task_is_refused(run_with):
-    with pytest.raises(UsageError, match=r"subprocess\.Popen, a class of subprocess, is refused"):
-        load_model(run_with("lightning_colorize.networks.ConvEncoder", "subprocess.Popen"))
+def test_all_listed_classes_that_are_no_part_of_a_task_are_refused(run_with):
+    options = "--allow-class subprocess.Popen --allow-class fractions.Fraction"
+    message = f"refused: subprocess.Popen, fractions.Fraction; if you trust them, add {options}"
+    with pytest.raises(UsageError, match=f"{message}$"):
+        load_model(run_with("subprocess.Popen", "fractions.Fraction"))
 
 
 def test_a_listed_class_that_is_not_installed_is_named(run_with):
-    with pytest.raises(UsageError, match="install own_parts's package or set PYTHONPATH"):
+    message = (
+        "ckpt: own_parts.Encoder cannot be imported: No module named 'own_parts': "
+        "install own_parts's package or set PYTHONPATH$"
+    )
+    with pytest.raises(UsageError, match=message) as caught:
         load_model(run_with())
+    assert "version" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_a_listed_class_that_its_module_lacks_is_named(run_with, tmp_path):
+    message = rf"own_parts\.Gone cannot be imported: {tmp_path}/own_parts\.py has no class Gone$"
+    with pytest.raises(UsageError, match=message):
+        load_model(run_with("own_parts.Gone"))
