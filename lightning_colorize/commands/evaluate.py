@@ -1,6 +1,7 @@
 """`lightning-colorize evaluate`: the metrics of a checkpoint beside its baselines."""
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -43,13 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; returns 1 if some of the images could not be read."""
+    """Measure and print; returns 1 if images could not be read, or predictions are not finite."""
     require_positive(args, "size", "batch_size")
     if args.json is not None:
         require_writable(args.json, "--json")
     from rich.console import Console
 
     from lightning_colorize.evaluation import evaluate, find_images
+    from lightning_colorize.evaluation.measure import MODEL
     from lightning_colorize.inference import choose_device, load_model, training_data
 
     device = choose_device(args.device)
@@ -90,9 +92,12 @@ def run(args: argparse.Namespace) -> int:
     _print(Console(), numbers, loaded.task.metric_rows)
     for line in _remarks(args, loaded, trained, found):
         print(line, file=sys.stderr)
+    diverged = not math.isfinite(result.rows[MODEL]["mse_ab"])
+    if diverged:
+        print("the network predicts colors that are not finite: no metrics", file=sys.stderr)
     if args.json is not None:
         write_json(args.json, numbers)
-    return 1 if numbers["unreadable"] else 0
+    return 1 if diverged or numbers["unreadable"] else 0
 
 
 def _print(console: "Console", numbers: Mapping[str, Any], metrics: "Sequence[Metric]") -> None:

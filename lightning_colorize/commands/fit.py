@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.common.bundled import bundled
+from lightning_colorize.common.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
     from lightning_colorize.training.cli import ColorizeCLI
@@ -44,7 +45,6 @@ def main(words: list[str]) -> int:
             return 0
         words = ["--help"]
     from lightning_colorize.common.processes import is_first_process
-    from lightning_colorize.runs.folder import LAST
     from lightning_colorize.runs.naming import begun_trial
     from lightning_colorize.runs.resuming import RunEnded
     from lightning_colorize.training.session import quiet, session
@@ -54,7 +54,7 @@ def main(words: list[str]) -> int:
     quiet()
     try:
         with session(words, PROGRAM) as cli:
-            train(cli, cli.folder / LAST if cli.resumed else None)
+            train(cli)
     except RunEnded as ended:
         if is_first_process():
             print(f"nothing to do: {ended}")
@@ -78,37 +78,39 @@ def common_options() -> list[str]:
 
 
 def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
-    """Resume a run from its last checkpoint; return the exit code."""
-    from lightning_colorize.runs.folder import CONFIG, LAST
+    """Resume a run from its last intact checkpoint; return the exit code."""
+    from lightning_colorize.runs.folder import CONFIG
     from lightning_colorize.training.session import quiet, session
 
     quiet()
     with session(
         ["--config", str(folder / CONFIG), *overrides], "lightning-colorize resume", folder
     ) as cli:
-        train(cli, folder / LAST)
+        train(cli)
     return 0
 
 
-def train(cli: "ColorizeCLI", resume_from: Path | None = None) -> None:
+def train(cli: "ColorizeCLI") -> None:
     """Fit, test the best checkpoint, and print the result."""
-    import torch
-
     from lightning_colorize.evaluation import print_result
-    from lightning_colorize.runs.folder import BEST
+    from lightning_colorize.inference.checkpoint import classes_to_allow
+    from lightning_colorize.runs.folder import BEST, LAST
     from lightning_colorize.runs.result import RunResult
+    from lightning_colorize.tasks.checkpoint import read_intact
 
-    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resume_from, weights_only=True)
+    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from, weights_only=True)
     if cli.best is None:
         return
     if cli.config_init.run.test and cli.datamodule.has("test"):
         cli.stop.stop_if_signaled()
         # `ckpt_path` would also restore the callbacks of that epoch.
-        best = cli.folder / BEST
-        if best.is_file():
-            checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+        if (cli.folder / BEST).is_file():
+            try:
+                _, checkpoint = read_intact(cli.folder, BEST, LAST)
+            except UsageError as error:
+                raise WorkError(f"there is no test: {error}") from None
             cli.model.load_state_dict(checkpoint["state_dict"])
         cli.trainer.test(cli.model, cli.datamodule, verbose=False)
     result = RunResult.read(cli.folder)
     if cli.trainer.is_global_zero and result is not None:
-        print_result(result, cli.folder, cli.model.metric_rows)
+        print_result(result, cli.folder, cli.model.metric_rows, allow=classes_to_allow(cli.folder))

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, first_line
 
 ROOTS = (
     "lightning_colorize.tasks",
@@ -77,14 +77,19 @@ def build(
         overrides: Objects for arguments of the outermost class.
 
     Raises:
-        UsageError: If class paths are refused (the message names all of them), or the outermost
-            does not derive from `base`.
-        ImportError: If a class path cannot be imported.
+        UsageError: If class paths are refused (the message names all of them), one outside of
+            `ROOTS` cannot be imported, or the outermost does not derive from `base`.
+        ImportError: If there is no such class in `ROOTS`.
     """
     check_class_paths(spec, trust)
-    if not issubclass(_import_class(spec["class_path"], trust), base):
+    if refused := untrusted_classes(spec, trust):
+        raise UsageError(
+            f"no network, loss, optimizer, schedule or source, so refused: {', '.join(refused)}; "
+            f"if you trust them, add {allow_options(refused)}"
+        )
+    if not issubclass(_import_class(spec["class_path"]), base):
         raise UsageError(f"{spec['class_path']} is not a {base.__name__}")
-    return _build(spec, trust)(**overrides or {})
+    return _build(spec)(**overrides or {})
 
 
 def check_class_paths(spec: Any, trust: Trust) -> None:
@@ -95,11 +100,25 @@ def check_class_paths(spec: Any, trust: Trust) -> None:
     """
     refused = [p for p in dict.fromkeys(find_class_paths(spec)) if not trust.accepts(p)]
     if refused:
-        options = " ".join(f"--allow-class {path}" for path in refused)
         raise UsageError(
-            f"classes outside lightning_colorize are refused: {', '.join(refused)}; "
-            f"if you trust them, add {options}, or load the checkpoint from its run folder"
+            f"classes outside lightning_colorize are refused: {', '.join(refused)}; if you trust "
+            f"them, add {allow_options(refused)}, or load the checkpoint from its run folder"
         )
+
+
+def allow_options(paths: Sequence[str]) -> str:
+    """Return the options that allow classes."""
+    return " ".join(f"--allow-class {path}" for path in paths)
+
+
+def untrusted_classes(spec: Any, trust: Trust) -> list[str]:
+    """Return the class paths that need `--allow-class`, without repetition; imports the others.
+
+    Raises:
+        UsageError: If one outside of `ROOTS` cannot be imported.
+        ImportError: If there is no such class in `ROOTS`.
+    """
+    return [p for p in dict.fromkeys(find_class_paths(spec)) if not _is_trusted(p, trust)]
 
 
 def describe(value: Any) -> Any:
@@ -149,15 +168,15 @@ def path_of(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _build(spec: dict[str, Any], trust: Trust) -> "partial[Any]":
-    """Return the class of a spec with its arguments, not yet called."""
-    cls = _import_class(spec["class_path"], trust)
+def _build(spec: dict[str, Any]) -> "partial[Any]":
+    """Return the class of a spec, which is trusted, with its arguments, not yet called."""
+    cls = _import_class(spec["class_path"])
     hints = _hints(cls)
     arguments = {**spec.get("init_args", {}), **spec.get("dict_kwargs", {})}
-    return partial(cls, **{k: _value(v, hints.get(k), trust) for k, v in arguments.items()})
+    return partial(cls, **{k: _value(v, hints.get(k)) for k, v in arguments.items()})
 
 
-def _value(value: Any, hint: Any, trust: Trust) -> Any:
+def _value(value: Any, hint: Any) -> Any:
     """Return an argument as its hint asks for it, with the specs in it built.
 
     A spec is a factory where the hint asks for one; a path is text in YAML, and a dataclass a
@@ -165,7 +184,7 @@ def _value(value: Any, hint: Any, trust: Trust) -> Any:
     """
     options = _options(hint)
     if isinstance(value, dict) and "class_path" in value:
-        factory = _build(value, trust)
+        factory = _build(value)
         if any(get_origin(o) is Callable for o in options):
             return factory
         made = factory()
@@ -175,29 +194,39 @@ def _value(value: Any, hint: Any, trust: Trust) -> Any:
     if isinstance(value, dict):
         cls: Any = next(filter(dataclasses.is_dataclass, options), None)
         hints = {} if cls is None else get_type_hints(cls)
-        fields = {k: _value(v, hints.get(k), trust) for k, v in value.items()}
+        fields = {k: _value(v, hints.get(k)) for k, v in value.items()}
         return fields if cls is None else cls(**fields)
     if isinstance(value, list):
         of = next((get_args(o)[0] for o in options if get_origin(o) is list), None)
-        return [_value(v, of, trust) for v in value]
+        return [_value(v, of) for v in value]
     return Path(value) if isinstance(value, str) and Path in options else value
 
 
-def _import_class(path: str, trust: Trust) -> type:
+def _is_trusted(path: str, trust: Trust) -> bool:
+    if not trust.accepts(path):
+        return False
+    cls = _import_class(path)
+    # Names that our modules import from elsewhere are not ours.
+    is_ours = _within(path, ROOTS) and _within(cls.__module__, ROOTS)
+    return is_ours or _within(path, trust.allow) or issubclass(cls, trust.bases)
+
+
+def _import_class(path: str) -> type:
     module, _, name = path.rpartition(".")
     try:
         cls = getattr(import_module(module), name, None)
-    except ModuleNotFoundError as error:
-        raise ImportError(f"{error}: install {module}'s package or set PYTHONPATH") from None
-    if not isinstance(cls, type):
-        raise ImportError(f"there is no class {path}")
-    if _within(path, trust.allow):
+    except Exception as error:  # importing a module runs it
+        if _within(path, ROOTS):
+            raise ImportError(f"there is no class {path}: {error}") from error
+        missing = isinstance(error, ModuleNotFoundError)
+        hint = f": install {module}'s package or set PYTHONPATH" if missing else ""
+        raise UsageError(f"{path} cannot be imported: {first_line(error)}{hint}") from error
+    if isinstance(cls, type):
         return cls
-    # Names that our modules import from elsewhere are not ours.
-    is_ours = _within(path, ROOTS) and _within(cls.__module__, ROOTS)
-    if not is_ours and not (trust.accepts(path) and issubclass(cls, trust.bases)):
-        raise UsageError(f"{path}, a class of {cls.__module__}, is refused")
-    return cls
+    if _within(path, ROOTS):
+        raise ImportError(f"there is no class {path}")
+    where = getattr(sys.modules[module], "__file__", None)
+    raise UsageError(f"{path} cannot be imported: {where or module} has no class {name}")
 
 
 def _within(path: str, roots: Sequence[str]) -> bool:

@@ -6,6 +6,7 @@ Imports nothing heavy.
 import subprocess
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 PACKAGES = ("lightning-colorize", "torch", "torchvision", "pytorch-lightning", "kornia")
 """The distributions on which a result depends."""
@@ -18,14 +19,17 @@ def versions(*more: str) -> dict[str, str]:
 
 @cache
 def git_commit() -> str | None:
-    """Return the commit of the working directory, or None outside a repository.
+    """Return the commit of this package's source, or None if no repository has it.
 
     Read once per process: a commit made during training is not the code that trains.
     """
+    source = Path(__file__)
+    # The second name fails in a repository that only surrounds the environment of the package.
+    words = ["git", "rev-parse", "HEAD", f"HEAD:./{source.name}"]
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+            words, cwd=source.parent, capture_output=True, text=True, timeout=5, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.split()[0]

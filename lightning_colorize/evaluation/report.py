@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lightning_colorize.common.class_paths import allow_options
 from lightning_colorize.common.text import format_time
 from lightning_colorize.evaluation.measure import MODEL
 from lightning_colorize.evaluation.table import metrics_table, print_plain
@@ -18,8 +19,12 @@ def print_result(
     folder: Path,
     metrics: Sequence[Metric] = METRICS,
     console: Console | None = None,
+    allow: Sequence[str] = (),
 ) -> None:
-    """Print a run's metrics beside its baselines, its use of compute, and the next commands."""
+    """Print a run's metrics beside its baselines, its use of compute, and the next commands.
+
+    `allow` are the classes that `colorize` needs to be allowed.
+    """
     console = console or Console()
     epoch = "last epoch" if result.monitor is None else "best epoch"
     for split, title in {"val": f"validation, {epoch}", "test": "test"}.items():
@@ -29,7 +34,7 @@ def print_result(
         }
         if rows[MODEL]:
             print_plain(console, metrics_table(rows, title, metrics))
-    for name, value in _lines(result, folder):
+    for name, value in _lines(result, folder, allow):
         console.print(f"[bold]{name:<9}[/] ", end="", highlight=False)
         console.print(value, markup=False, highlight=False, soft_wrap=True)
 
@@ -39,7 +44,7 @@ def _of_split(metrics: Mapping[str, float | None], split: str) -> dict[str, floa
     return {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
 
 
-def _lines(result: RunResult, folder: Path) -> list[tuple[str, str]]:
+def _lines(result: RunResult, folder: Path, allow: Sequence[str]) -> list[tuple[str, str]]:
     root = folder.parent.parent
     option = "" if root == Path("runs") else f" --root {root}"
     epochs, images, seconds = result.epochs or 0, result.images_seen or 0, result.seconds or 0.0
@@ -55,9 +60,10 @@ def _lines(result: RunResult, folder: Path) -> list[tuple[str, str]]:
         ("images", str(folder / IMAGES)),
     ]
     if result.best_checkpoint:
+        words = f"lightning-colorize colorize INPUT OUTPUT --checkpoint {folder}"
         lines += [
             ("best", str(folder / result.best_checkpoint)),
-            ("color", f"lightning-colorize colorize INPUT OUTPUT --checkpoint {folder}"),
+            ("color", " ".join(filter(None, [words, allow_options(allow)]))),
         ]
     return [
         *lines,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from lightning_colorize.color import ColorBatch
@@ -66,5 +67,8 @@ class Network(System):
         return replace(batch, ab=self.loaded.task(batch.L))
 
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
-        """Return the image as `colorize` writes it."""
-        return colorize_image(self.loaded.task, rgb, size)
+        """Return the image as `colorize` writes it; black if its colors are not finite."""
+        try:
+            return colorize_image(self.loaded.task, rgb, size)
+        except FloatingPointError:  # counted where it is measured
+            return torch.zeros_like(rgb)

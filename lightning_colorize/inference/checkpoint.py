@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchvision.transforms.v2.functional import to_pil_image
 
-from lightning_colorize.common.class_paths import Trust, find_class_paths
+from lightning_colorize.common.class_paths import Trust, find_class_paths, untrusted_classes
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import from_pillow
 from lightning_colorize.data.sources import Source
@@ -24,6 +24,8 @@ from lightning_colorize.tasks.checkpoint import read_checkpoint, rebuild_task
 from lightning_colorize.tasks.prediction import colorize_image
 
 AnyImage = TypeVar("AnyImage", Tensor, Image.Image)
+
+_LARGEST = 2**14  # pixels
 
 
 @dataclass(frozen=True)
@@ -97,19 +99,20 @@ def load_model(
     file = checkpoint_of(Path(path))
     checkpoint = read_checkpoint(file)
     data = checkpoint.get("datamodule_hyper_parameters")
-    if not isinstance(data, dict) or "size" not in data:
+    size = data.get("size") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(size, int) or not 1 <= size <= _LARGEST:
         raise UsageError(
-            f"{file} is not a checkpoint of lightning-colorize: it has no image size; "
-            "train with ColorizationDataModule"
+            f"{file} is not a checkpoint of lightning-colorize: its image size is {size!r:.40}, "
+            f"not 1 to {_LARGEST}; train with ColorizationDataModule"
         )
     task = rebuild_task(file, checkpoint, ColorizationTask, trust_of(file, allow))
     if isinstance(device, str):
         device = choose_device(device)
     return ColorizationModel(
         task.eval().to(device),
-        int(data["size"]),
-        _baselines(checkpoint, device),
-        data.get("root"),
+        size,
+        _baselines(file, checkpoint, device),
+        root if isinstance(root := data.get("root"), str) else None,
         file,
     )
 
@@ -122,11 +125,28 @@ def trust_of(file: Path, allow: Sequence[str]) -> Trust:
     return Trust(allow, listed, bases=(nn.Module, Source, Optimizer, LRScheduler))
 
 
-def _baselines(checkpoint: dict[str, Any], device: torch.device) -> Baselines | None:
+def classes_to_allow(run: Path) -> list[str]:
+    """Return the classes of a run's model that need `--allow-class` even in its folder.
+
+    These are own classes that are no network, loss, optimizer or schedule, such as an argument of
+    an encoder.
+    """
+    try:
+        return untrusted_classes(RunRecord(run).config.get("model"), trust_of(run, ()))
+    except (ImportError, UsageError):
+        return []  # of a function, which no option allows
+
+
+def _baselines(file: Path, checkpoint: dict[str, Any], device: torch.device) -> Baselines | None:
     """Return the state of the callback `BaselineMetrics`, which is not imported here."""
-    for key, state in checkpoint.get("callbacks", {}).items():
-        if key.partition("{")[0].endswith("BaselineMetrics"):
-            baselines = Baselines()
-            baselines.load_state_dict(state["baselines"])
-            return baselines.to(device) if baselines.pixels else None
+    try:
+        for key, state in checkpoint.get("callbacks", {}).items():
+            if key.partition("{")[0].endswith("BaselineMetrics"):
+                baselines = Baselines()
+                baselines.load_state_dict(state["baselines"])
+                return baselines.to(device) if baselines.pixels else None
+    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+        raise UsageError(
+            f"{file} is not a checkpoint of lightning-colorize: its baselines are not"
+        ) from error
     return None

@@ -118,6 +118,8 @@ def _colorize(loaded: ColorizationModel, job: Job, size: int, record: Record) ->
         record.status = "ok"
     except ImageError as error:
         record.reason = error.reason
+    except FloatingPointError as error:
+        record.reason = str(error)
     except (MemoryError, RuntimeError) as error:
         # On the CPU torch raises a mere RuntimeError: "can't allocate memory".
         if not isinstance(error, MemoryError) and "memory" not in str(error):

@@ -36,7 +36,11 @@ def psnr(images: ImagePair) -> Tensor:
 
 
 def ssim(images: ImagePair) -> Tensor:
-    """Return the SSIM of RGB, mean over pixels and channels: (B,)."""
+    """Return the SSIM of RGB, mean over all pixels and channels: (B,).
+
+    torchmetrics' definition: a Gaussian window of 11 pixels (sigma 1.5) with population variances,
+    and edges that are mirrored, so that the border counts.
+    """
     # The window does not fit into smaller images: their last row and column are repeated.
     height, width = images.rgb.shape[-2:]
     missing = (0, max(_WINDOW - width, 0), 0, max(_WINDOW - height, 0))
@@ -73,7 +77,16 @@ def colorfulness_ratio(images: ImagePair) -> Tensor:
 
 
 def colorfulness_ratio_over_images(values: Tensor) -> Tensor:
-    """Return the ratio of the means: (2, ..., images) to (...); a grey truth counts as 0.1."""
+    """Return the ratio of the means over images, not the mean of the ratios.
+
+    A grey truth counts as 0.1.
+
+    Args:
+        values: (2, ..., images): colorfulness of prediction and truth.
+
+    Returns:
+        (...).
+    """
     predicted, true = values.mean(-1)
     ratio: Tensor = predicted / true.clamp(min=_COLORLESS)
     return ratio

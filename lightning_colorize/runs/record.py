@@ -10,9 +10,8 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import GREY, cost, metric_goal
 from lightning_colorize.runs.folder import CONFIG, METRICS, flatten, is_running, read_config
 from lightning_colorize.runs.metrics_file import read_rows
-from lightning_colorize.runs.result import RunResult
+from lightning_colorize.runs.result import RUNNING, RunResult
 
-RUNNING = "running"
 KILLED = "killed"
 UNREADABLE = "unreadable"
 
@@ -78,13 +77,13 @@ class RunRecord:
 
     @cached_property
     def status(self) -> str:
-        """As in the result; or `running`, `killed` (no result), `unreadable` (a broken one)."""
+        """As in the result; or `killed`, `unreadable` (a broken result)."""
         result, is_broken = self._result
         if is_broken:
             return UNREADABLE
         if is_running(self.folder):
             return RUNNING
-        return KILLED if result is None else result.status
+        return KILLED if result is None or result.status == RUNNING else result.status
 
     @cached_property
     def metrics(self) -> dict[str, float]:

@@ -15,6 +15,9 @@ from lightning_colorize.runs.folder import RESULT
 Metrics = dict[str, float | None]
 """Values by name (`val/psnr`); None for one that was not a finite number."""
 
+RUNNING = "running"
+"""Status until the process ends; one that was killed leaves it in the file."""
+
 ENDED = ("finished", "stopped_early")
 """Status of a run that has nothing left to do."""
 
@@ -24,7 +27,7 @@ class RunResult:
     """The content of `result.json`; a number that the file does not have is None.
 
     Attributes:
-        status: `finished`, `stopped_early`, `interrupted` or `failed`.
+        status: `running`, `finished`, `stopped_early`, `interrupted` or `failed`.
         stop_requested: Whether the file `stop` ended the run.
         metrics: Of the best epoch, and of the test.
         baselines: The same metrics by baseline.

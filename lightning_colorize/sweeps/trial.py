@@ -17,7 +17,7 @@ from typing import IO, Any, Literal
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import cost
 from lightning_colorize.runs.folder import OUTPUT, SWEEP, TRIAL, is_stop_requested, stop_reason
-from lightning_colorize.runs.result import RunResult
+from lightning_colorize.runs.result import RUNNING, RunResult
 from lightning_colorize.runs.validations import ValidationReader
 from lightning_colorize.sweeps.spec import VARIABLE, Metric, Sweep
 
@@ -264,7 +264,8 @@ class TrialRun:
             return self._ended(result)
         if code is None:
             return None
-        if (result is not None and result.status == "interrupted") or code in _INTERRUPTED:
+        status = None if result is None else result.status
+        if status in ("interrupted", RUNNING) or code in _INTERRUPTED:
             return Outcome("interrupted", reason="interrupted by another program")
         return Outcome("failed", reason=reason)
 

@@ -1,14 +1,18 @@
 """A task or its network from a checkpoint, which is read without executing code."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lightning_colorize.common.class_paths import Trust, build
+from lightning_colorize.common.digest import has_digest_of_others
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.networks import Colorizer, skip_weights
 from lightning_colorize.networks.encoders.weights import weights_skipped
 from lightning_colorize.runs.folder import checkpoint_of
@@ -27,10 +31,15 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     """Return the content of a checkpoint of a task, on the CPU; nothing in it is executed.
 
     Raises:
-        UsageError: If the file is damaged, or not a checkpoint of a task.
+        UsageError: If the file is damaged, not a checkpoint of a task, or has weights that are not
+            finite.
     """
     try:
+        if has_digest_of_others(file):
+            raise UsageError(f"{file} is damaged: it has changed since it was written")
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except UsageError:
+        raise
     except FileNotFoundError:
         raise UsageError(f"{file} does not exist") from None
     except UnpicklingError:
@@ -40,11 +49,51 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged file makes torch raise nearly any class
         raise UsageError(f"{file} is damaged, or not {_OURS}") from error
     try:
-        checkpoint["hyper_parameters"][CLASS_PATH], checkpoint["state_dict"]
-    except (KeyError, TypeError, IndexError):
-        raise UsageError(f"{file} is not {_OURS}") from None
+        hyperparameters, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+        names = [hyperparameters[CLASS_PATH], *hyperparameters.get(UNRECORDED, []), *state]
+        is_ours = all(isinstance(name, str) for name in names)
+        broken = first_not_finite(state)
+    except Exception:  # other types than those of a checkpoint
+        is_ours = False
+    if not is_ours:
+        raise UsageError(f"{file} is not {_OURS}")
     whole: dict[str, Any] = checkpoint
+    if broken is not None:
+        raise UsageError(
+            f"{file} has weights that are not finite ({broken}), as a diverged training leaves them"
+        )
     return whole
+
+
+def read_intact(folder: Path, *names: str) -> tuple[Path, dict[str, Any]]:
+    """Return the first checkpoint of a run that is intact, and its content; warn of those before.
+
+    Args:
+        folder: The run folder.
+        names: Relative to it, the preferred first.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    faults = []
+    for file in (folder / name for name in names if (folder / name).is_file()):
+        try:
+            checkpoint = read_checkpoint(file)
+        except UsageError as error:
+            faults.append(str(error))
+            continue
+        if faults and is_first_process():
+            instead = f"{file} of step {checkpoint['global_step']} is used instead"
+            print(f"{'; '.join(faults)}; {instead}", file=sys.stderr)
+        return file, checkpoint
+    raise UsageError(
+        f"no checkpoint of the run is intact: {'; '.join(faults)}; start over with fit"
+    )
+
+
+def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor with nan or infinity; None if there is none."""
+    return next((name for name, value in state.items() if not value.isfinite().all()), None)
 
 
 def rebuild_task(
@@ -70,15 +119,12 @@ def rebuild_task(
     try:
         with skip_weights():
             task: Any = build(spec, base, trust, overrides)
+        task.on_load_checkpoint(checkpoint)
+        task.load_state_dict(checkpoint["state_dict"], strict=True)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
-    except (ImportError, TypeError, ValueError) as error:
+    except Exception as error:  # classes raise nearly any for arguments of others
         raise UsageError(_unfit(file, error)) from error
-    task.on_load_checkpoint(checkpoint)
-    try:
-        task.load_state_dict(checkpoint["state_dict"], strict=True)
-    except RuntimeError as error:
-        raise UsageError(_unfit(file, error)) from None
     return task
 
 

@@ -26,11 +26,16 @@ def colorize_image(task: ColorizationTask, rgb: Tensor, size: int) -> Tensor:
 
     Returns:
         (3, H, W), uint8, on the CPU.
+
+    Raises:
+        FloatingPointError: If the predicted colors are not finite.
     """
     height, width = rgb.shape[-2:]
     seen = resize_short_side(rgb, seen_side(height, width, size))
     L, _ = to_lab(seen.unsqueeze(0).to(task.device))
     ab = task(L)
+    if not ab.isfinite().all():
+        raise FloatingPointError("the network predicts colors that are not finite")
     colored = torch.empty((3, height, width), dtype=torch.uint8)
     for rows, ab_rows in upsampled_strips(ab, height, width, max(1, _STRIP_PIXELS // width)):
         L_rows, _ = to_lab(rgb[:, rows].unsqueeze(0).to(task.device))

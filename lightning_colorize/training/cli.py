@@ -18,15 +18,17 @@ from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.networks import skip_weights
-from lightning_colorize.runs.folder import LAST, read_config
+from lightning_colorize.runs.folder import BEST, LAST, read_config
 from lightning_colorize.runs.naming import begin, new_run_folder
 from lightning_colorize.runs.resuming import refuse_ended, refuse_other_settings
 from lightning_colorize.tasks import CGANTask, ColorizationTask
+from lightning_colorize.tasks.checkpoint import read_intact
 from lightning_colorize.training.callbacks import (
     Banner,
     BaselineMetrics,
     BestCheckpoint,
     FinalValidation,
+    FiniteTraining,
     GANHealth,
     GracefulStop,
     ImageGrids,
@@ -68,6 +70,7 @@ class ColorizeCLI(LightningCLI):
     Attributes:
         folder: The run folder, or `scratch`.
         resumed: Whether a run is resumed.
+        resume_from: The checkpoint that it is resumed from.
         best: Saves the best checkpoint; None if nothing is saved (`fast_dev_run`).
         stop: Ends the run on a signal; set only if something is saved.
     """
@@ -86,6 +89,8 @@ class ColorizeCLI(LightningCLI):
         self.words = words
         self.claim = claim
         self.resumed = resumed is not None
+        self.resume_from: Path | None = None
+        self._resume_step: int | None = None
         self.is_run = scratch is None
         self.folder = resumed or scratch or Path()
         super().__init__(
@@ -127,6 +132,8 @@ class ColorizeCLI(LightningCLI):
             given = config_path(self.words)
             options.experiment = "fit" if given is None else given.stem
         is_new = self.is_run and not self.resumed
+        if self.resumed:
+            self._choose_checkpoint()
         if is_new:
             root = Path(options.root).expanduser()
             self.folder = new_run_folder(
@@ -146,8 +153,15 @@ class ColorizeCLI(LightningCLI):
         refuse_other_settings(self.folder, yaml.safe_load(text))
         refuse_ended(self.folder)
         self.resumed = (self.folder / LAST).is_file()
-        if self.resumed and is_first_process():
-            print(f"resuming {self.folder} from step {checkpoint_step(self.folder / LAST):,}")
+        if self.resumed:
+            self._choose_checkpoint()
+            if is_first_process():
+                print(f"resuming {self.folder} from step {self._resume_step:,}")
+
+    def _choose_checkpoint(self) -> None:
+        """Resume from the last checkpoint, or from the best one if that is damaged."""
+        self.resume_from, checkpoint = read_intact(self.folder, LAST, BEST)
+        self._resume_step = int(checkpoint["global_step"])
 
     def _complete(self) -> None:
         """Fill in values that follow from others or from the machine."""
@@ -207,8 +221,8 @@ class ColorizeCLI(LightningCLI):
                 self.claim(self.folder)
                 begin(self.folder, self.resumed, self.config_init.run.auto_resume)
             if config.logger is None:
-                step = checkpoint_step(self.folder / LAST) if self.resumed else None
-                config.logger = build_loggers(self.folder, self.config_init.run.loggers, step)
+                options = self.config_init.run.loggers
+                config.logger = build_loggers(self.folder, options, self._resume_step)
             if config.logger:
                 callbacks.insert(2, LearningRateMonitor())
         # Ours first: they run while averaged weights are still in place after a validation.
@@ -277,6 +291,7 @@ class ColorizeCLI(LightningCLI):
         throughput = Throughput()
         return [
             SharedFolder(self.folder, self.resumed),
+            FiniteTraining(),  # before those that make images of predictions
             *callbacks,
             throughput,
             Validations(self.folder),

@@ -131,7 +131,7 @@ def _parsing(text: str) -> list[str]:
     hint = next((hints[name] for hints in map(_options, owners) if name in hints), top)
     if "is abstract" in fault:
         return _refusal(f"--{key} needs a class and its init_args", _accepted(hint))
-    absent = re.search(r"No module named .*", fault)
+    absent = re.search(r"No module named .*|module '.*' has no attribute .*", fault)
     reason = f"cannot be imported: {absent[0]}" if absent else "is not accepted"
     return _refusal(f"--{key}: {value!r} {reason}", _accepted(hint), value.rpartition(".")[2])
 

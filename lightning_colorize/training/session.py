@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.runs.folder import LAST, LOCK, lock
-from lightning_colorize.training.callbacks import RunInterrupted
+from lightning_colorize.training.callbacks import RunInterrupted, TrainingDiverged
 from lightning_colorize.training.cli import ColorizeCLI, checkpoint_step
 from lightning_colorize.training.loggers import close_loggers
 from lightning_colorize.training.messages import explain, explained
@@ -81,6 +81,10 @@ def session(
         # Rank 0's code is the run's. If another rank exited with an error, Lightning, which started
         # it, would kill rank 0 before it has closed its loggers.
         raise SystemExit(128 + error.signal if cli.trainer.is_global_zero else 0) from None
+    except TrainingDiverged:
+        if not cli.trainer.is_global_zero:
+            raise SystemExit(0) from None  # all processes raise it together
+        raise
     except SystemExit as exit_:
         # Lightning exits itself after a second Ctrl-C, or one before training starts.
         if cli.trainer.state.status == TrainerStatus.INTERRUPTED:

@@ -55,15 +55,18 @@ def test_training_ends_with_a_test_of_the_best_weights(command, photo_folder, tm
     assert numbers["metrics"]["model"]["psnr"] == pytest.approx(tested, rel=1e-4)
 
 
-def test_metrics_of_a_diverged_network_are_null(command, finished_run, photo_folder, tmp_path):
+def test_predictions_that_are_not_finite_have_no_metrics(
+    command, finished_run, photo_folder, tmp_path, capsys
+):
     checkpoint = torch.load(finished_run / "checkpoints/best.ckpt", weights_only=True)
     for name, value in checkpoint["state_dict"].items():
-        if name.startswith("net.") and value.is_floating_point():
-            value.fill_(torch.nan)
+        if name.endswith("running_var"):
+            value.fill_(-1.0)
     diverged = tmp_path / "diverged.ckpt"
     torch.save(checkpoint, diverged)
     code, numbers = _evaluate(command, tmp_path, diverged, "--data", photo_folder)
-    assert code == 0
+    assert code == 1
+    assert "predicts colors that are not finite" in capsys.readouterr().err
     assert numbers["metrics"]["model"]["psnr"] is None
     assert numbers["metrics"]["grey"]["psnr"] is not None
 

@@ -9,10 +9,25 @@ from lightning_colorize.common import provenance
 
 
 @pytest.fixture(autouse=True)
-def fresh_cache():
+def source(tmp_path, monkeypatch):
+    """A folder in which the package's source stands."""
+    folder = tmp_path / "package"
+    folder.mkdir()
+    file = folder / "provenance.py"
+    file.touch()
+    monkeypatch.setattr(provenance, "__file__", str(file))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", os.fspath(tmp_path))
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "A")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "a@b.c")
     provenance.git_commit.cache_clear()
-    yield
+    yield folder
     provenance.git_commit.cache_clear()
+
+
+def git(folder, *words):
+    done = subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def test_versions_are_those_installed():
@@ -22,22 +37,27 @@ def test_versions_are_those_installed():
     assert versions["lightning-colorize"] == __version__
 
 
-def test_the_commit_of_the_working_directory_is_cached(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{name}_NAME", "A")
-        monkeypatch.setenv(f"GIT_{name}_EMAIL", "a@b.c")
-    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
-        subprocess.run(["git", *words], check=True)
-    head = (tmp_path / ".git" / (tmp_path / ".git/HEAD").read_text().split()[1]).read_text()
-    assert provenance.git_commit() == head.strip()
-    subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "second"], check=True)
-    assert provenance.git_commit() == head.strip()
+def test_the_commit_is_that_of_the_source_and_is_cached(source, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for folder in (source, elsewhere):
+        git(folder, "init", "-q")
+        git(folder, "add", ".")
+        git(folder, "commit", "-q", "--allow-empty", "-m", folder.name)
+    monkeypatch.chdir(elsewhere)
+    head = git(source, "rev-parse", "HEAD")
+    assert provenance.git_commit() == head != git(elsewhere, "rev-parse", "HEAD")
+    git(source, "commit", "-q", "--allow-empty", "-m", "second")
+    assert provenance.git_commit() == head
 
 
-def test_no_commit_outside_a_repository_or_without_git(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", os.fspath(tmp_path.parent))
+def test_no_commit_of_a_repository_without_the_source(source):
+    git(source, "init", "-q")
+    git(source, "commit", "-q", "--allow-empty", "-m", "another project, the source is ignored")
+    assert provenance.git_commit() is None
+
+
+def test_no_commit_outside_a_repository_or_without_git(monkeypatch):
     assert provenance.git_commit() is None
     provenance.git_commit.cache_clear()
     monkeypatch.setenv("PATH", "")

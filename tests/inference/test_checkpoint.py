@@ -1,10 +1,13 @@
 import pickle
+import re
 import shutil
 import sys
+import zipfile
 
 import pytest
 import torch
 import yaml
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import choose_device, load_model
@@ -52,12 +55,36 @@ def test_class_outside_the_package_is_refused_in_one_line(altered):
             lambda c: c["hyper_parameters"].update(_class_path="torch.nn.Identity"),
             "torch.nn.Identity is not a ColorizationTask",
         ),
+        (lambda c: c.update(state_dict=[1]), "is not a checkpoint of"),
+        (lambda c: c.update(state_dict={"net": 1}), "is not a checkpoint of"),
+        (lambda c: c["hyper_parameters"].update(_class_path=3), "is not a checkpoint of"),
+        (lambda c: c.update(callbacks=[1]), "its baselines are not"),
+        (lambda c: c["callbacks"]["BaselineMetrics"].clear(), "its baselines are not"),
+        *(
+            (
+                lambda c, size=size: c["datamodule_hyper_parameters"].update(size=size),
+                f"its image size is {re.escape(repr(size))}, not 1 to 16384",
+            )
+            for size in ("abc", -5, 0, 10**9, 1.5, None)
+        ),
+        (
+            lambda c: c["hyper_parameters"].update(
+                encoder={"class_path": "lightning_colorize.losses.L1"}
+            ),
+            "does not fit this version.*'L1' object has no attribute 'info'",
+        ),
+        (lambda c: c["hyper_parameters"]["encoder"].update(class_path=3), "refused: 3"),
+        (lambda c: c["hyper_parameters"]["encoder"].update(init_args=[3]), "does not fit this"),
         (lambda c: c["hyper_parameters"].update(gone=1), "does not fit this version.*gone"),
         (
             lambda c: c["hyper_parameters"]["loss"].update(
                 class_path="lightning_colorize.losses.Gone"
             ),
             "does not fit this version.*losses.Gone",
+        ),
+        (
+            lambda c: c["state_dict"]["net.head.conv.bias"].fill_(torch.nan),
+            r"weights that are not finite \(net\.head\.conv\.bias\)",
         ),
         (lambda c: c["state_dict"].popitem(), "does not fit this version.*Missing key"),
         (lambda c: c["state_dict"].update(more=torch.ones(1)), "Unexpected key"),
@@ -98,6 +125,37 @@ def test_files_that_are_no_checkpoint(finished_run, tmp_path, capsys):
     with pytest.raises(UsageError, match="not loaded for safety"):
         load_model(tmp_path / "unsafe.ckpt")
     assert capsys.readouterr().out == ""
+
+
+def test_a_flipped_bit_is_found(finished_run, tmp_path):
+    path = tmp_path / "flipped.ckpt"
+    whole = (finished_run / "checkpoints/best.ckpt").read_bytes()
+    for position in range(100, len(whole) - 100, len(whole) // 30):
+        damaged = bytearray(whole)
+        damaged[position] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises(UsageError, match=r"flipped\.ckpt is damaged: it has changed"):
+            load_model(path)
+
+
+def test_a_replaced_record_is_found(finished_run, tmp_path):
+    path = tmp_path / "replaced.ckpt"
+    whole = (finished_run / "checkpoints/best.ckpt").read_bytes()
+    with zipfile.ZipFile(finished_run / "checkpoints/best.ckpt") as archive:
+        records = [archive.read(name) for name in archive.namelist() if "/data/" in name]
+    first = max(records, key=len)
+    second = next(other for other in records if len(other) == len(first) and other != first)
+    path.write_bytes(whole.replace(first, second))
+    with pytest.raises(UsageError, match=r"replaced\.ckpt is damaged"):
+        load_model(path)
+
+
+def test_checkpoint_with_a_digest_is_one_of_torch_and_lightning(finished_run):
+    path = finished_run / "checkpoints/best.ckpt"
+    assert zipfile.ZipFile(path).comment
+    for mapped in (True, False):
+        assert torch.load(path, weights_only=True, mmap=mapped)["global_step"] > 0
+    assert TorchCheckpointIO().load_checkpoint(path, weights_only=True)["global_step"] > 0
 
 
 def test_devices(monkeypatch):
@@ -153,11 +211,25 @@ def test_outside_its_run_folder_all_refused_classes_are_named(run_with, tmp_path
     assert type(load_model(path, allow=["own_parts"]).task.loss).__module__ == "own_parts"
 
 
-def test_a_listed_class_that_is_no_part_of_a_task_is_refused(run_with):
-    with pytest.raises(UsageError, match=r"subprocess\.Popen, a class of subprocess, is refused"):
-        load_model(run_with("lightning_colorize.networks.ConvEncoder", "subprocess.Popen"))
+def test_all_listed_classes_that_are_no_part_of_a_task_are_refused(run_with):
+    options = "--allow-class subprocess.Popen --allow-class fractions.Fraction"
+    message = f"refused: subprocess.Popen, fractions.Fraction; if you trust them, add {options}"
+    with pytest.raises(UsageError, match=f"{message}$"):
+        load_model(run_with("subprocess.Popen", "fractions.Fraction"))
 
 
 def test_a_listed_class_that_is_not_installed_is_named(run_with):
-    with pytest.raises(UsageError, match="install own_parts's package or set PYTHONPATH"):
+    message = (
+        "ckpt: own_parts.Encoder cannot be imported: No module named 'own_parts': "
+        "install own_parts's package or set PYTHONPATH$"
+    )
+    with pytest.raises(UsageError, match=message) as caught:
         load_model(run_with())
+    assert "version" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_a_listed_class_that_its_module_lacks_is_named(run_with, tmp_path):
+    message = rf"own_parts\.Gone cannot be imported: {tmp_path}/own_parts\.py has no class Gone$"
+    with pytest.raises(UsageError, match=message):
+        load_model(run_with("own_parts.Gone"))

@@ -110,6 +110,17 @@ def test_failed_write_keeps_the_previous_file(loaded, tmp_path, monkeypatch):
     assert target.read_bytes() == b"old"
 
 
+def test_prediction_that_is_not_finite_is_no_image(loaded, tmp_path, monkeypatch):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+    monkeypatch.setattr(type(loaded.task), "decode", lambda self, prediction: prediction / 0)
+    (record,) = _colorize(loaded, (tmp_path / "a.png", tmp_path / "b.png"))
+    assert (record.status, record.reason) == (
+        "failed",
+        "the network predicts colors that are not finite",
+    )
+    assert not (tmp_path / "b.png").exists()
+
+
 def test_out_of_memory_fails_one_image_and_other_errors_raise(loaded, tmp_path, monkeypatch):
     Image.fromarray(_pixels()).save(tmp_path / "a.png")
     job = (tmp_path / "a.png", tmp_path / "b.png")

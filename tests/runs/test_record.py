@@ -57,6 +57,8 @@ def test_status_follows_the_files_and_the_lock(tmp_path):
     assert RunRecord(tmp_path).status == "stopped_early"
     with lock(tmp_path):
         assert RunRecord(tmp_path).status == "running"
+    RunResult("running").write(tmp_path)
+    assert RunRecord(tmp_path).status == "killed"
 
 
 def test_metrics_of_a_run_without_result_are_the_best_so_far(tmp_path):

@@ -168,6 +168,12 @@ def test_sigterm_and_sigint_are_interruptions(tmp_path, code):
     assert judged(tmp_path, code, has_result=False).state == "interrupted"
 
 
+def test_a_process_that_is_killed_while_it_trains_is_interrupted(tmp_path):
+    ends("running")(tmp_path)
+    assert run_of(tmp_path).outcome() is None
+    assert judged(tmp_path, -signal.SIGKILL).state == "interrupted"
+
+
 @pytest.mark.parametrize(
     ("code", "last_line", "reason"),
     [

@@ -31,6 +31,18 @@ class MyEncoder(ConvEncoder):
         super().__init__([4, 8])
 
 
+class Widths:
+    # No part of a network.
+    def __init__(self, first: int = 4) -> None:
+        self.init_arguments = ((), {"first": first})
+        self.widths = [first, 2 * first]
+
+
+class WithWidths(ConvEncoder):
+    def __init__(self, widths: Widths) -> None:
+        super().__init__(widths.widths)
+
+
 class MyDecoder(UpsampleDecoder):
     pass
 
@@ -104,6 +116,25 @@ def test_custom_classes_work_in_every_command(command, module, tmp_path):
     shutil.copyfile(run / "checkpoints/best.ckpt", copy)
     assert command("evaluate", copy, *words) == 2
     assert command("evaluate", copy, *words, "--allow-class", module) == 0
+
+
+def test_hint_after_fit_allows_classes_that_are_no_modules(command, module, tmp_path, capsys):
+    words = command.words("hint", "--trainer.max_epochs", 1, "--run.test", "false")
+    words[words.index("--model.encoder") + 1] = f"{module}.WithWidths"
+    at = words.index("--model.encoder.widths")
+    words[at : at + 2] = ["--model.encoder.widths", f"{module}.Widths"]
+    assert command("fit", *words) == 0
+    run = command.root / "tiny" / "hint"
+    (line,) = (row for row in capsys.readouterr().out.splitlines() if row.startswith("color "))
+    hint = line.split("lightning-colorize ")[1].split()
+    assert hint[-2:] == ["--allow-class", f"{module}.Widths"]
+    hint[1:3] = [command.photos / "test", tmp_path / "out"]
+    assert command(*hint[:-2]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"refused: {module}.Widths; if you trust them, add --allow-class {module}.Widths" in err
+    assert command(*hint) == 0
+    assert run.is_dir()
 
 
 @pytest.mark.filterwarnings("error:checkpoints of this task do not record")

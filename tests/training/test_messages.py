@@ -84,6 +84,10 @@ ON_THE_COMMAND_LINE = {
         ["--model.loss", "no.such.Thing"],
         ["--model.loss", "'no.such.Thing'", "No module named 'no'", "Huber, L1, MSE"],
     ),
+    "unknown class of a module": (
+        ["--model.encoder", "torch.optim.Encoder"],
+        ["--model.encoder: 'torch.optim.Encoder' cannot be imported", "no attribute 'Encoder'"],
+    ),
     "unknown argument of a class": (
         ["--model.init_args.encoder.init_args.widhts", "[8]"],
         ["--model.encoder.widhts", "widths, convs, norm", "did you mean model.encoder.widths?"],

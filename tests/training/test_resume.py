@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.runs import folder as run_folder
-from lightning_colorize.runs.folder import is_running, lock
+from lightning_colorize.runs.folder import BEST, LAST, is_running, lock
 from lightning_colorize.runs.result import RunResult
+from lightning_colorize.training.callbacks import GracefulStop
 from tests.conftest import metric_rows
 from tests.distributed.launchers import FIT, kill_group, start, steps_of
 
@@ -209,6 +210,83 @@ def test_resume_refusals(command, finished_run, tmp_path, capsys):
     (tmp_path / "config.yaml").touch()
     assert "has no checkpoints/last.ckpt; start over with fit" in refusal(tmp_path)
     assert "required: RUN" in refusal()
+
+
+DAMAGES = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "garbled": lambda content: b"epoch: 3\n" + content[9:],
+    "flipped bit": lambda content: content[:5000] + bytes([content[5000] ^ 1]) + content[5001:],
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "damage"),
+    [
+        ("resume", "truncated"),
+        ("resume", "empty"),
+        ("resume", "flipped bit"),
+        ("auto_resume", "garbled"),
+    ],
+)
+def test_a_damaged_last_checkpoint_is_replaced_by_the_best(
+    command, stop_in, capsys, method, damage
+):
+    fit = ["fit", *command.words("damaged", *STATEFUL, "--run.auto_resume", "true")]
+    stop_in(5)
+    assert command(*fit) == 130
+    run = command.root / "tiny" / "damaged"
+    last, best = run / LAST, run / BEST
+    last.write_bytes(DAMAGES[damage](last.read_bytes()))
+    capsys.readouterr()
+    assert command(*(["resume", run] if method == "resume" else fit)) == 0
+    err = capsys.readouterr().err
+    assert err.startswith(f"{last} is damaged")
+    assert err.endswith(f"; {best} of step 3 is used instead\n")
+    assert err.count("\n") == 1
+    result = RunResult.read(run)
+    assert (result.status, result.epochs, result.batches) == ("finished", 2, 6)
+    steps = [int(row["step"]) for row in metric_rows(run) if row["train/loss"]]
+    assert steps == list(range(6))
+    assert torch.load(last, weights_only=True)["global_step"] == 6
+
+
+def test_a_run_without_an_intact_checkpoint_is_refused(command, stop_in, capsys):
+    stop_in(2)
+    assert command("fit", *command.words("damaged")) == 130
+    run = command.root / "tiny" / "damaged"
+    (run / LAST).write_bytes(b"")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert command("resume", run) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"no checkpoint of the run is intact: {run / LAST} is damaged" in err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_the_last_weights_are_tested_if_the_best_are_damaged(command, monkeypatch, capsys):
+    run = command.root / "tiny" / "damaged"
+
+    def damage(self):
+        (run / BEST).write_bytes(b"")
+
+    # Called between the training and its test.
+    monkeypatch.setattr(GracefulStop, "stop_if_signaled", damage)
+    assert command("fit", *command.words("damaged")) == 0
+    err = capsys.readouterr().err
+    assert f"{run / BEST} is damaged" in err
+    assert f"{run / LAST} of step 6 is used instead" in err
+    assert "test/psnr" in RunResult.read(run).metrics
+    (run / "result.json").unlink()
+
+    def damage_both(self):
+        damage(self)
+        (run / LAST).write_bytes(b"PK")
+
+    monkeypatch.setattr(GracefulStop, "stop_if_signaled", damage_both)
+    assert command("resume", run, "--trainer.max_epochs", 3) == 1
+    assert "there is no test: no checkpoint of the run is intact" in capsys.readouterr().err
 
 
 def test_locked_run_is_not_resumed(command, capsys, monkeypatch):

@@ -36,11 +36,6 @@ def test_each_validation_is_a_line(finished_run):
     assert best["metrics"]["val/psnr"] == pytest.approx(result["val/psnr"])
 
 
-def test_nan_metric_is_null(command):
-    run = command.fit("diverged", "--model.optimizer.lr", "1e30", "--run.monitor", "val/psnr")
-    assert validations(run)[-1]["metrics"]["val/loss"] is None
-
-
 def test_trial_trains_in_its_own_folder_until_the_stop_file(command, trial):
     (trial / "stop").write_text("behind the others\n")
     assert command("fit", *command.words("elsewhere", "--trainer.max_epochs", 5)) == 0

@@ -5,6 +5,7 @@ from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
 from lightning_colorize.training.callbacks.checkpoint_file import with_atomic_checkpoints
 from lightning_colorize.training.callbacks.config import SaveConfig
+from lightning_colorize.training.callbacks.finite import FiniteTraining, TrainingDiverged
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.grids import ImageGrids
 from lightning_colorize.training.callbacks.interrupt import GracefulStop, RunInterrupted
@@ -23,6 +24,7 @@ __all__ = [
     "BaselineMetrics",
     "BestCheckpoint",
     "FinalValidation",
+    "FiniteTraining",
     "GANHealth",
     "GracefulStop",
     "ImageGrids",
@@ -33,6 +35,7 @@ __all__ = [
     "SaveConfig",
     "SharedFolder",
     "Throughput",
+    "TrainingDiverged",
     "Validations",
     "on_terminal",
     "progress_callbacks",

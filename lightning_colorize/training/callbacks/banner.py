@@ -19,10 +19,24 @@ class Banner(Callback):
         """Print."""
         if not trainer.is_global_zero:
             return
-        console = Console()
         for name, value in banner_rows(trainer, pl_module):
-            # No wrapping: users copy paths from here.
-            console.print(Text.assemble((f"{name:<10}", "bold"), value), soft_wrap=True)
+            _print_row(name, value)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn of training curves with a single point, that of the last step."""
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        steps = trainer.estimated_stepping_batches
+        if trainer.is_global_zero and trainer.loggers and 1 < every >= steps:
+            _print_row(
+                "curves",
+                f"a single point of the training: it has {steps} steps, and one in {every} is "
+                "logged; lower --trainer.log_every_n_steps",
+            )
+
+
+def _print_row(name: str, value: str) -> None:
+    # No wrapping: users copy paths from here.
+    Console().print(Text.assemble((f"{name:<10}", "bold"), value), soft_wrap=True)
 
 
 def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str, str]]:

@@ -7,11 +7,12 @@ import torch
 from lightning_fabric.utilities.types import _PATH
 from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO
 
+from lightning_colorize.common.digest import append_digest
 from lightning_colorize.common.files import atomic_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints to a temporary file in the same folder, then renames it.
+    """Writes checkpoints with a digest to a temporary file in the same folder, then renames it.
 
     Lightning's is in the system's temporary folder: a kill or a full disk may leave half of it.
     """
@@ -24,6 +25,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         # One name, so that what a killed process leaves is overwritten.
         with atomic_file(target, target.with_name(f".{target.name}.tmp")) as file:
             torch.save(checkpoint, file)
+            append_digest(file)
 
 
 def with_atomic_checkpoints(plugins: Any) -> list[Any]:

@@ -64,7 +64,11 @@ class PredictFolder(Callback):
             return
         assert isinstance(pl_module, ColorizationTask)
         for name, rgb in self.images.items():
-            colored = colorize_image(pl_module, rgb, self.size)
+            try:
+                colored = colorize_image(pl_module, rgb, self.size)
+            except FloatingPointError as error:
+                print(f"Not colored during training: {name}: {error}")
+                continue
             log_images(trainer.loggers, f"{kind}/{name}", colored, trainer.global_step)
 
 

@@ -11,7 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from lightning_colorize.common.provenance import git_commit, versions
 from lightning_colorize.networks import parameter_count
 from lightning_colorize.runs.folder import BEST
-from lightning_colorize.runs.result import RunResult
+from lightning_colorize.runs.result import RUNNING, RunResult
 from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
@@ -28,7 +28,7 @@ class ResultWriter(Callback):
     """Writes `result.json`, and counts batches, images and time over all restarts.
 
     The file is written every few seconds, after each validation and at the end, so that a killed
-    run has one too (status `interrupted`). A run with a test ends only after the test. Batches,
+    run has one too (status `running`). A run with a test ends only after the test. Batches,
     images and seconds count what the weights were trained on; device hours also count work that a
     kill lost.
 
@@ -69,7 +69,7 @@ class ResultWriter(Callback):
         self._devices = trainer.world_size
         self._since = time.monotonic()
         if self.restarts:
-            self.write(trainer, pl_module, "interrupted")
+            self.write(trainer, pl_module, RUNNING)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -79,7 +79,7 @@ class ResultWriter(Callback):
         self.images += len(batch) * trainer.world_size
         if self._since is not None and time.monotonic() - self._since > _UPDATE_EVERY:
             self._stop_clock()
-            self.write(trainer, pl_module, "interrupted")
+            self.write(trainer, pl_module, RUNNING)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the metrics of the best epoch so far."""
@@ -88,7 +88,7 @@ class ResultWriter(Callback):
         if self.best.is_best(trainer):
             self.metrics |= _logged(trainer, "val/")
         self._stop_clock()
-        self.write(trainer, pl_module, "interrupted")
+        self.write(trainer, pl_module, RUNNING)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the outcome, even if a resumed run had nothing left to train."""
@@ -96,6 +96,11 @@ class ResultWriter(Callback):
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         untested = self.test and datamodule.has("test")
         self.write(trainer, pl_module, "interrupted" if untested else self._status(trainer))
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write that the run continues, even if nothing was left to train."""
+        self._begun = True
+        self.write(trainer, pl_module, RUNNING)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the test metrics."""

@@ -9,6 +9,7 @@ from torch.optim import SGD, Adam
 from lightning_colorize.tasks import WarmupCosine
 from lightning_colorize.training.callbacks import Banner
 from lightning_colorize.training.callbacks.banner import banner_rows
+from tests.conftest import metric_rows
 from tests.tasks.conftest import make_gan
 
 
@@ -86,6 +87,15 @@ def test_only_rank_zero_prints(capsys):
     out = capsys.readouterr().out
     assert "2,000 parameters trainable" in out
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(("every", "points"), [(5, 2), (6, 1), (50, 1)])
+def test_training_curves_of_a_single_point_are_announced(command, capsys, every, points):
+    words = ("--run.test", "false", "--trainer.log_every_n_steps", every)
+    run = command.fit("seldom", *words)
+    assert sum(bool(row["train/loss"]) for row in metric_rows(run)) == points
+    message = f"a single point of the training: it has 6 steps, and one in {every} is logged; lower"
+    assert (message in capsys.readouterr().out) == (points == 1)
 
 
 def test_long_path_is_not_wrapped(capsys, monkeypatch):

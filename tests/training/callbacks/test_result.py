@@ -1,4 +1,6 @@
 import json
+import math
+import shutil
 import signal
 import time
 from types import SimpleNamespace
@@ -8,6 +10,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.metrics.spec import NAMES
+from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks import (
     BaselineMetrics,
@@ -49,6 +52,35 @@ def test_baselines_have_the_metrics_of_the_network(finished_run):
     grey = result.baselines["grey"]
     assert grey["val/colorfulness"] < 0.1
     assert grey["val/psnr"] != grey["test/psnr"]
+
+
+def test_correlation_of_a_single_test_image_is_undefined(command, photo_folder, tmp_path):
+    photos = shutil.copytree(photo_folder, tmp_path / "photos")
+    for path in sorted((photos / "test").iterdir())[1:]:
+        path.unlink()
+    run = command.fit("single", "--data.root", photos, "--trainer.max_epochs", 1)
+    assert math.isnan(float(metric_rows(run)[-1]["test/ab_corr"]))
+    result = RunResult.read(run)
+    for metrics in (result.metrics, *result.baselines.values()):
+        assert metrics["test/ab_corr"] is None
+        assert metrics["test/psnr"] is not None
+
+
+def test_a_run_is_running_until_it_ends(command, monkeypatch):
+    written = []
+    write = RunResult.write
+
+    def record(self, folder):
+        written.append(self.status)
+        write(self, folder)
+
+    monkeypatch.setattr(RunResult, "write", record)
+    run = command.fit("whole")
+    # Two validations; between the training and its test no callback could report a signal.
+    assert written == ["running", "running", "interrupted", "running", "finished"]
+    written.clear()
+    assert command("resume", run, "--trainer.max_epochs", 3, "--run.test", "false") == 0
+    assert written == ["running", "running", "finished"]
 
 
 def test_validation_metrics_are_the_best_epochs(command):
@@ -140,7 +172,8 @@ def test_device_hours_of_a_killed_process_count(tmp_path, monkeypatch):
         now += 3600
         killed.on_train_batch_end(fake_trainer({}), MODULE, None, "four", 0)
     written = json.loads((tmp_path / "result.json").read_text())
-    assert (written["status"], written["device_hours"]) == ("interrupted", 4)
+    assert (written["status"], written["device_hours"]) == ("running", 4)
+    assert RunRecord(tmp_path).status == "killed"
     resumed = make_writer(tmp_path)
     resumed.load_state_dict(checkpoint)
     resumed.on_train_start(fake_trainer({}), MODULE)

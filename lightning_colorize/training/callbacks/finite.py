@@ -1,0 +1,86 @@
+"""Ends a run that diverges."""
+
+import math
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from lightning_colorize.common.errors import WorkError
+from lightning_colorize.tasks.checkpoint import first_not_finite
+
+_EVERY = 50  # batches between two checks, as each waits for the device
+
+
+class TrainingDiverged(WorkError):
+    """A loss, prediction or weight is not finite."""
+
+
+class FiniteTraining(Callback):
+    """Ends a run whose losses, predictions or weights are not finite.
+
+    Losses are checked every few batches, predictions in each validation, and weights before they
+    are saved: a checkpoint is never replaced by one that is not finite. A single loss does not
+    matter, such as that of a step which 16-mixed precision skips.
+    """
+
+    def __init__(self) -> None:
+        self._losses: list[tuple[int, Tensor]] = []
+        self._last = "none"
+        self._predicted: list[Tensor] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the loss; check if it is time."""
+        loss = (outputs or {}).get("loss")
+        if loss is None:  # a step of the discriminator alone
+            return
+        # Lightning has divided it by their number.
+        self._losses.append((trainer.global_step, loss * trainer.accumulate_grad_batches))
+        if len(self._losses) == _EVERY:
+            self._check(trainer)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        """Keep whether the predictions are finite."""
+        self._predicted.append(outputs.isfinite().all())
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check before anything is made of the predictions."""
+        finite = not self._predicted or bool(torch.stack(self._predicted).all())
+        self._predicted = []
+        self._check(trainer, None if finite else "predictions are")
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Check the weights."""
+        name = first_not_finite(checkpoint["state_dict"])
+        self._check(trainer, None if name is None else f"{name} is")
+
+    def _check(self, trainer: Trainer, what: str | None = None) -> None:
+        """End the run if the last loss, or something else, is not finite in any process.
+
+        Raises:
+            TrainingDiverged: If so.
+        """
+        fault = None if what is None else f"{what} not finite after step {trainer.global_step}"
+        steps = [step for step, _ in self._losses]
+        losses = [loss for _, loss in self._losses]
+        values = torch.stack(losses).flatten().tolist() if losses else []
+        self._losses = []
+        diverged = None
+        for step, value in zip(steps, values, strict=True):
+            if math.isfinite(value):
+                self._last, diverged = f"{value:.4g} at step {step}", None
+            else:
+                diverged = diverged or f"the loss is {value} at step {step}"
+        fault = diverged or fault
+        if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):
+            raise TrainingDiverged(
+                f"the training diverged: {fault or 'in another process'} (last finite loss: "
+                f"{self._last}); earlier checkpoints are kept; lower the learning rate"
+            )

@@ -1,0 +1,90 @@
+"""A run that diverges fails, and leaves no weights that are not finite."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightning_colorize.runs.folder import BEST, LAST
+from lightning_colorize.runs.result import RunResult
+from lightning_colorize.tasks.checkpoint import first_not_finite
+from lightning_colorize.training.callbacks import FiniteTraining, TrainingDiverged
+
+# Of the second epoch.
+EXPLODES = [
+    *("--model.scheduler", "torch.optim.lr_scheduler.ExponentialLR"),
+    *("--model.scheduler.gamma", "1e30"),
+]
+
+
+def assert_one_line(err, *parts):
+    assert err.count("\n") == 1, err
+    assert err.startswith("lightning-colorize: the training diverged: the loss is nan at step ")
+    for part in parts:
+        assert part in err
+
+
+def test_a_learning_rate_far_too_high_fails_without_a_checkpoint(command, capsys):
+    assert command("fit", *command.words("high", "--model.optimizer.lr", "1e30")) == 1
+    run = command.root / "tiny" / "high"
+    assert_one_line(capsys.readouterr().err, "(last finite loss: 0.", "lower the learning rate")
+    result = RunResult.read(run)
+    assert (result.status, result.best_checkpoint) == ("failed", None)
+    assert not list(run.glob("checkpoints/*"))
+    assert not list(run.glob("images/*"))
+
+
+def test_the_last_finite_checkpoint_stays_the_best(command, capsys, tmp_path):
+    assert command("fit", *command.words("late", *EXPLODES)) == 1
+    run = command.root / "tiny" / "late"
+    assert_one_line(capsys.readouterr().err, "at step 5 (last finite loss: 0.")
+    assert RunResult.read(run).status == "failed"
+    for name in (BEST, LAST):
+        checkpoint = torch.load(run / name, weights_only=True)
+        assert checkpoint["global_step"] == 3
+        assert first_not_finite(checkpoint["state_dict"]) is None
+    assert command("colorize", command.photos / "test", tmp_path / "out", "--checkpoint", run) == 0
+
+
+def make_trainer(**more):
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
+    return SimpleNamespace(global_step=0, accumulate_grad_batches=1, strategy=strategy, **more)
+
+
+def train(callback, trainer, *losses):
+    for loss in losses:
+        trainer.global_step += 1
+        outputs = {} if loss is None else {"loss": torch.tensor(float(loss))}
+        callback.on_train_batch_end(trainer, None, outputs, None, 0)
+
+
+def test_training_that_recovers_goes_on():
+    callback, trainer = FiniteTraining(), make_trainer()
+    train(callback, trainer, 1, "inf", "nan", None, 2)
+    callback.on_validation_epoch_end(trainer, None)
+
+
+def test_the_loss_is_checked_between_validations():
+    callback, trainer = FiniteTraining(), make_trainer()
+    with pytest.raises(TrainingDiverged, match=r"inf at step 4 .last finite loss: 0.5 at step 3"):
+        train(callback, trainer, 1, "nan", 0.5, *["inf"] * 100)
+    assert trainer.global_step <= 100
+
+
+def test_predictions_and_weights_are_checked():
+    callback, trainer = FiniteTraining(), make_trainer()
+    for value in (0.0, torch.nan, 0.0):
+        callback.on_validation_batch_end(trainer, None, torch.full((2, 2), value), None, 0)
+    with pytest.raises(TrainingDiverged, match="predictions are not finite after step 0"):
+        callback.on_validation_epoch_end(trainer, None)
+    callback.on_validation_epoch_end(trainer, None)
+    state = {"count": torch.tensor(1), "net.weight": torch.tensor([0.0, torch.inf])}
+    with pytest.raises(TrainingDiverged, match=r"net\.weight is not finite"):
+        callback.on_save_checkpoint(trainer, None, {"state_dict": state})
+
+
+def test_all_processes_end_together():
+    callback, trainer = FiniteTraining(), make_trainer()
+    trainer.strategy.reduce_boolean_decision = lambda decision, all: True
+    with pytest.raises(TrainingDiverged, match="in another process"):
+        callback.on_validation_epoch_end(trainer, None)
