@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.space import Parameter
-from lightning_colorize.sweeps.spec import Sweep
+from lightning_colorize.sweeps.spec import ARGUMENTS, Sweep
 from lightning_colorize.sweeps.trial import expand, unset_variables
 from lightning_colorize.training.checking import check_words
 
@@ -30,6 +30,7 @@ def check(sweep: Sweep, file: Path) -> None:
     if fit_words(expand(sweep, first)) is None:
         return
     _refuse_none(sweep, file)
+    _refuse_overridden(sweep, file)
     lines = [fit_words(expand(sweep, values)) or [] for values in (first, *others)]
     configs = check_words(lines, f"{file}: ")
     own = {name for config in configs for name in config.get("model.init_args.metrics") or {}}
@@ -70,6 +71,28 @@ def _refuse_none(sweep: Sweep, file: Path) -> None:
                 f"{file}: parameters.{name}: null would reach fit as the text None; "
                 'write "null", with the quotes'
             )
+
+
+def _refuse_overridden(sweep: Sweep, file: Path) -> None:
+    """Refuse a parameter that a later option sets again: trials with other labels would be alike.
+
+    `fit` accepts names without `init_args`, and a class without `class_path`.
+    """
+    macro = next(at for at, token in enumerate(sweep.command) if token in ARGUMENTS)
+    later = [token[2:] for token in sweep.command[macro + 1 :] if token.startswith("--")]
+    seen: dict[str, str] = {}
+    for name in [*sorted(sweep.parameters), *(option.partition("=")[0] for option in later)]:
+        short = name.replace(".init_args.", ".")
+        key = short.removesuffix(".class_path")
+        for earlier_key, earlier in seen.items():
+            if earlier_key == key or earlier_key.startswith(f"{short}."):
+                remedy = "keep one" if earlier_key == key else f"write {earlier_key}"
+                raise UsageError(
+                    f"{file}: parameters.{earlier}: {name}, which comes later on the command "
+                    f"line, overrides it; {remedy}"
+                )
+        if name in sweep.parameters and name != "config":  # a later file adds to the former
+            seen[key] = name
 
 
 def _refuse_metric(sweep: Sweep, file: Path, own: set[str]) -> None:
