@@ -34,7 +34,7 @@ def check(sweep: Sweep, file: Path) -> None:
     lines = [fit_words(expand(sweep, values)) or [] for values in (first, *others)]
     configs = check_words(lines, f"{file}: ")
     own = {name for config in configs for name in config.get("model.init_args.metrics") or {}}
-    _refuse_metric(sweep, file, own)
+    _refuse_metric(sweep, file, own, tests=all(config.run.test for config in configs))
 
 
 def fit_words(words: list[str]) -> list[str] | None:
@@ -95,13 +95,20 @@ def _refuse_overridden(sweep: Sweep, file: Path) -> None:
             seen[key] = name
 
 
-def _refuse_metric(sweep: Sweep, file: Path, own: set[str]) -> None:
+def _refuse_metric(sweep: Sweep, file: Path, own: set[str], tests: bool) -> None:
     from lightning_colorize.metrics.spec import NAMES
 
-    logged = (*NAMES, *sorted(own))
-    names = ["val/loss", *(f"{split}/{name}" for split in ("val", "test") for name in logged)]
-    if sweep.metric is not None and sweep.metric.name not in names:
+    if sweep.metric is None:
+        return
+    name, logged = sweep.metric.name, (*NAMES, *sorted(own))
+    names = ["val/loss", *(f"{split}/{each}" for split in ("val", "test") for each in logged)]
+    if name not in names:
         raise UsageError(
-            f"{file}: metric.name: '{sweep.metric.name}' is never logged; "
+            f"{file}: metric.name: '{name}' is not a metric of validations or tests; "
             f"accepted: {', '.join(names)}"
+        )
+    if name.startswith("test/") and not tests:
+        raise UsageError(
+            f"{file}: metric.name: '{name}' needs the test, but run.test is false; set it to true, "
+            f"or write val/{name.removeprefix('test/')}"
         )

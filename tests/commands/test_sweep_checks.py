@@ -83,7 +83,25 @@ def test_other_programs_are_not_checked(tmp_path):
         (
             {"data.size": {"value": 64}},
             {"metric": {"name": "val/accuracy", "goal": "maximize"}},
-            "'val/accuracy' is never logged; accepted: val/loss, val/",
+            "'val/accuracy' is not a metric of validations or tests; accepted: val/loss, val/",
+        ),
+        (
+            {"data.size": {"value": 64}},
+            {"metric": {"name": "train/loss", "goal": "minimize"}},
+            "'train/loss' is not a metric of validations or tests",
+        ),
+        (
+            {"data.size": {"value": 64}, "run.test": {"value": False}},
+            {"metric": {"name": "test/psnr", "goal": "maximize"}},
+            "metric.name: 'test/psnr' needs the test, but run.test is false; set it to true",
+        ),
+        (
+            {"data.size": {"value": 64}},
+            {
+                "metric": {"name": "test/psnr", "goal": "maximize"},
+                "command": [*FIT, "--run.test", "false"],
+            },
+            "or write val/psnr",
         ),
     ],
 )
