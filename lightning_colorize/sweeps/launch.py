@@ -36,6 +36,7 @@ from lightning_colorize.cluster.queue import Queue, cancel, require_slurm
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.storage import patiently
 from lightning_colorize.sweeps.study import Study, open_study
 from lightning_colorize.sweeps.trial import STUDY, ending, start_process
 from lightning_colorize.sweeps.worker import caught_signals, work
@@ -48,7 +49,7 @@ SIGNAL = "B:USR2@90"
 
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGTERM)
 _POLL_EVERY = 0.2
 _TICK_EVERY = 1.0
 _MOST_READ = 1 << 16
@@ -226,7 +227,7 @@ class AllocatedWorker:
             os.environ.pop(name, None)
         if not self.sees_gpus:
             os.environ[_DEVICES] = ""
-        code = work(open_study(os.environ[STUDY], self.name))
+        code = work(patiently(lambda: open_study(os.environ[STUDY], self.name)))
         if time_is_up:
             _requeue(os.environ["SLURM_JOB_ID"])
         if code:

@@ -17,6 +17,7 @@ from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.queue import STALE_AFTER, is_dead
 from lightning_colorize.sweeps.space import Constant, Parameter, as_key
 from lightning_colorize.sweeps.spec import Metric, Sweep
+from lightning_colorize.sweeps.storage import patiently
 from lightning_colorize.sweeps.study import EPOCH, LEASE, REASON, Study, history_of, seconds_of
 
 State = Literal["waiting", "running", "finished", "pruned", "failed"]
@@ -63,7 +64,16 @@ class TrialRow:
 
 
 def rows(study: Study) -> list[TrialRow]:
-    """Return all trials, by number."""
+    """Return all trials, by number; wait for a database that restarts.
+
+    Raises:
+        WorkError: If it is unreachable for minutes.
+    """
+    return patiently(lambda: current_rows(study))
+
+
+def current_rows(study: Study) -> list[TrialRow]:
+    """Return all trials, by number; fail if the database does not answer."""
     return [_row(study, number, trial) for number, trial in enumerate(study.trials())]
 
 
