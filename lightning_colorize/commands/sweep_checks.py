@@ -1,5 +1,6 @@
 """Checks a sweep file's commands with `fit`'s own parser, before the first trial."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,21 @@ def check(sweep: Sweep, file: Path) -> None:
     configs = check_words(lines, f"{file}: ")
     own = {name for config in configs for name in config.get("model.init_args.metrics") or {}}
     _refuse_metric(sweep, file, own, tests=all(config.run.test for config in configs))
+
+
+def remarks(sweep: Sweep) -> Iterator[str]:
+    """Yield what a sweep file means, where something else is often intended."""
+    if sweep.trial_count is None:
+        never = f"run_cap: missing, so method: {sweep.method} never ends"
+        yield f"{never}; write one, such as run_cap: 20"
+    for name, content in sweep.source["parameters"].items():
+        distribution = content.get("distribution")
+        if distribution in ("log_uniform", "q_log_uniform"):
+            low, high = (f"{math.exp(content[key]):.4g}" for key in ("min", "max"))
+            yield (
+                f"parameters.{name}: {distribution} draws from {low} to {high}, as min and max are "
+                f"exponents of e; {distribution}_values takes the limits themselves"
+            )
 
 
 def fit_words(words: list[str]) -> list[str] | None:

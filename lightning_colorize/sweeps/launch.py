@@ -24,6 +24,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ SIGNAL = "B:USR2@90"
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGTERM)
+_MOST_REPLACEMENTS = 5  # of one worker: a trial may be what kills it
 _POLL_EVERY = 0.2
 _TICK_EVERY = 1.0
 _MOST_READ = 1 << 16
@@ -70,8 +72,8 @@ def run_workers(
     """Run a study's trials in several processes until none is left or the sweep is stopped.
 
     SIGINT and SIGTERM are forwarded: trials write their checkpoints and are queued again; a second
-    signal kills them. By default all GPUs are divided among the workers. `tick` is called about
-    every second. Call it in the main thread.
+    signal kills them. A worker that is killed is replaced, up to five times. By default all GPUs
+    are divided among the workers. `tick` is called about every second. Call it in the main thread.
 
     Returns:
         0 if a worker completed, 1 if all died, 130 or 143 after a signal.
@@ -83,10 +85,12 @@ def run_workers(
     signals: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(caught_signals(signals.append))
-        running = [
-            stack.enter_context(_WorkerProcess(study, index, environment))
-            for index, environment in enumerate(shares, start=1)
-        ]
+
+        def start(index: int) -> _WorkerProcess:
+            return stack.enter_context(_WorkerProcess(study, index, shares[index - 1]))
+
+        running = [start(index) for index in range(1, workers + 1)]
+        replacements: Counter[int] = Counter()
         codes: list[int] = []
         forwarded, ticked = 0, float("-inf")
         while running:
@@ -101,8 +105,16 @@ def run_workers(
                 if code is not None:
                     running.remove(worker)
                     codes.append(code)
-                    if code not in (0, *_INTERRUPTED) and len(signals) < 2:
-                        say(f"{worker.name} died ({ending(code)}); its trial is queued again")
+                    if code in (0, *_INTERRUPTED) or len(signals) > 1:
+                        continue
+                    line = f"{worker.name} died ({ending(code)}); its trial is queued again"
+                    if code < 0 and not signals and replacements[worker.index] < _MOST_REPLACEMENTS:
+                        replacements[worker.index] += 1
+                        running.append(start(worker.index))
+                        line += ", and another worker starts"
+                    elif not running:
+                        line += ", but no worker is left here"
+                    say(line)
             forwarded = len(signals)
             if time.monotonic() - ticked >= _TICK_EVERY:
                 tick()
@@ -166,6 +178,7 @@ class _WorkerProcess:
 
     def __init__(self, study: Study, index: int, environment: Mapping[str, str]) -> None:
         gpus = environment[_DEVICES]
+        self.index = index
         self.name = f"worker {index} (GPU {gpus})" if gpus else f"worker {index}"
         words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", study.sweep.name]
         self._output = TemporaryFile()  # noqa: SIM115, closed by __exit__

@@ -223,13 +223,14 @@ def not_beaten(first: LeaderboardEntry, metric: Metric, baselines: dict[str, flo
 
 
 def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> float | None:
-    """Estimate when the last trial will end: each takes as long as those that have ended.
+    """Estimate when the last trial will end: each takes as long as those that did not fail.
 
     Returns:
-        Seconds; None before any trial has ended, or without a limit to their number.
+        Seconds; None before any of these has ended, or without a limit to their number.
     """
     total = sweep.trial_count
-    taken = [row.seconds for row in all_rows if row.state in ENDED and row.seconds is not None]
+    ended = (row for row in all_rows if row.state in ("finished", "pruned"))
+    taken = [row.seconds for row in ended if row.seconds is not None]
     if total is None or not taken:
         return None
     each = mean(taken)
