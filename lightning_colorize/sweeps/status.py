@@ -309,6 +309,4 @@ def _plain(value: Any) -> str:
             return path.stem if path.suffix in (".yaml", ".yml") else value
         case float():
             return f"{value:.4g}"
-        case bool() | int() | None:
-            return str(value)
     return json.dumps(value)
