@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 HELP = "show all runs in TensorBoard, or a sweep's study, on this machine only"
 
 _HOST = "127.0.0.1"
+# Another site's name could resolve to 127.0.0.1, and its pages would read what is served.
+_NAMES = (_HOST, "localhost")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +66,12 @@ def _serve(root: Path, port: int) -> None:
     # TensorBoard warns on every start that TensorFlow is missing, which it does not need.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
-    from tensorboard.program import TensorBoard  # type: ignore[import-untyped]
+    from tensorboard.program import (  # type: ignore[import-untyped]
+        TensorBoard,
+        WerkzeugServer,
+    )
 
-    board = TensorBoard()
+    board = TensorBoard(server_class=lambda app, flags: WerkzeugServer(_local(app), flags))
     # TensorBoard's faster loader is a process of its own, and experimental.
     words = ("--logdir", str(root), "--host", _HOST, "--port", str(port), "--load_fast", "false")
     board.configure(("", *words))
@@ -91,12 +96,25 @@ def _serve_study(url: str, port: int) -> None:
         raise UsageError(
             "dashboard --study needs optuna-dashboard: pip install '.[cluster]' in the clone"
         ) from None
-    app = _read_only(optuna_dashboard.wsgi(opened.storage))
+    app = _local(_read_only(optuna_dashboard.wsgi(opened.storage)))
     page = f"/studies/{studies[0]._study_id}" if len(studies) == 1 else ""
     with make_server(_HOST, port, app, _Server, _SilentHandler) as server:
         shown = f"http://{_HOST}:{server.server_port}/dashboard{page}"
         print(f"optuna-dashboard on {opened.shown}: {shown} (Ctrl-C stops it)", flush=True)
         server.serve_forever()
+
+
+def _local(app: "WSGIApplication") -> "WSGIApplication":
+    """Refuse requests to another host name than this machine's own."""
+
+    def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        if environ.get("HTTP_HOST", _HOST).partition(":")[0].lower() in _NAMES:
+            return app(environ, start)
+        text = f"Open http://{_HOST} or http://localhost with this port.\n".encode()
+        start("403 Forbidden", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
+        return [text]
+
+    return answer
 
 
 def _read_only(app: "WSGIApplication") -> "WSGIApplication":

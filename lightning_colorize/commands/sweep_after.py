@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.sweep import IMAGES
@@ -32,12 +33,14 @@ def stop(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     """Write files for other programs and for `fit`."""
-    from lightning_colorize.sweeps.export import export_trials, export_winner
+    from lightning_colorize.sweeps.export import NoWinner, export_trials, export_winner
 
     study = _open(args)
     print(*export_trials(study), sep="\n")
-    if winner := export_winner(study):
-        print(winner)
+    try:
+        print(export_winner(study))
+    except NoWinner as reason:
+        print(f"no winner.yaml: {reason}", file=sys.stderr)
     return 0
 
 
@@ -53,15 +56,16 @@ def report(args: argparse.Namespace) -> int:
 def finish(study: "Study", failed: bool) -> int:
     """Print and write the results of a sweep; returns the exit code, 1 if workers `failed`."""
     from lightning_colorize.reports.sweep import write_report
-    from lightning_colorize.sweeps.export import export_winner
+    from lightning_colorize.sweeps.export import NoWinner, export_winner
     from lightning_colorize.sweeps.queue import TrialQueue
     from lightning_colorize.sweeps.status import rows
     from lightning_colorize.sweeps.table import print_table
 
     print_table(study)
     print(f"report    {write_report(study, IMAGES)}")
-    if winner := export_winner(study):
-        print(f"winner    {shlex.join(['lightning-colorize', 'fit', '--config', str(winner)])}")
+    with suppress(NoWinner):
+        words = ["lightning-colorize", "fit", "--config", str(export_winner(study))]
+        print(f"winner    {shlex.join(words)}")
     lost = [row for row in rows(study) if row.state == "failed"]
     for row in lost:
         print(f"trial {row.number} failed: {row.reason}", file=sys.stderr)

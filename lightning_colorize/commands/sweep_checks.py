@@ -1,12 +1,13 @@
 """Checks a sweep file's commands with `fit`'s own parser, before the first trial."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.space import Parameter
-from lightning_colorize.sweeps.spec import Sweep
+from lightning_colorize.sweeps.spec import ARGUMENTS, Sweep
 from lightning_colorize.sweeps.trial import expand, unset_variables
 from lightning_colorize.training.checking import check_words
 
@@ -30,10 +31,26 @@ def check(sweep: Sweep, file: Path) -> None:
     if fit_words(expand(sweep, first)) is None:
         return
     _refuse_none(sweep, file)
+    _refuse_overridden(sweep, file)
     lines = [fit_words(expand(sweep, values)) or [] for values in (first, *others)]
     configs = check_words(lines, f"{file}: ")
     own = {name for config in configs for name in config.get("model.init_args.metrics") or {}}
-    _refuse_metric(sweep, file, own)
+    _refuse_metric(sweep, file, own, tests=all(config.run.test for config in configs))
+
+
+def remarks(sweep: Sweep) -> Iterator[str]:
+    """Yield what a sweep file means, where something else is often intended."""
+    if sweep.trial_count is None:
+        never = f"run_cap: missing, so method: {sweep.method} never ends"
+        yield f"{never}; write one, such as run_cap: 20"
+    for name, content in sweep.source["parameters"].items():
+        distribution = content.get("distribution")
+        if distribution in ("log_uniform", "q_log_uniform"):
+            low, high = (f"{math.exp(content[key]):.4g}" for key in ("min", "max"))
+            yield (
+                f"parameters.{name}: {distribution} draws from {low} to {high}, as min and max are "
+                f"exponents of e; {distribution}_values takes the limits themselves"
+            )
 
 
 def fit_words(words: list[str]) -> list[str] | None:
@@ -72,13 +89,42 @@ def _refuse_none(sweep: Sweep, file: Path) -> None:
             )
 
 
-def _refuse_metric(sweep: Sweep, file: Path, own: set[str]) -> None:
+def _refuse_overridden(sweep: Sweep, file: Path) -> None:
+    """Refuse a parameter that a later option sets again: trials with other labels would be alike.
+
+    `fit` accepts names without `init_args`, and a class without `class_path`.
+    """
+    macro = next(at for at, token in enumerate(sweep.command) if token in ARGUMENTS)
+    later = [token[2:] for token in sweep.command[macro + 1 :] if token.startswith("--")]
+    seen: dict[str, str] = {}
+    for name in [*sorted(sweep.parameters), *(option.partition("=")[0] for option in later)]:
+        short = name.replace(".init_args.", ".")
+        key = short.removesuffix(".class_path")
+        for earlier_key, earlier in seen.items():
+            if earlier_key == key or earlier_key.startswith(f"{short}."):
+                remedy = "keep one" if earlier_key == key else f"write {earlier_key}"
+                raise UsageError(
+                    f"{file}: parameters.{earlier}: {name}, which comes later on the command "
+                    f"line, overrides it; {remedy}"
+                )
+        if name in sweep.parameters and name != "config":  # a later file adds to the former
+            seen[key] = name
+
+
+def _refuse_metric(sweep: Sweep, file: Path, own: set[str], tests: bool) -> None:
     from lightning_colorize.metrics.spec import NAMES
 
-    logged = (*NAMES, *sorted(own))
-    names = ["val/loss", *(f"{split}/{name}" for split in ("val", "test") for name in logged)]
-    if sweep.metric is not None and sweep.metric.name not in names:
+    if sweep.metric is None:
+        return
+    name, logged = sweep.metric.name, (*NAMES, *sorted(own))
+    names = ["val/loss", *(f"{split}/{each}" for split in ("val", "test") for each in logged)]
+    if name not in names:
         raise UsageError(
-            f"{file}: metric.name: '{sweep.metric.name}' is never logged; "
+            f"{file}: metric.name: '{name}' is not a metric of validations or tests; "
             f"accepted: {', '.join(names)}"
+        )
+    if name.startswith("test/") and not tests:
+        raise UsageError(
+            f"{file}: metric.name: '{name}' needs the test, but run.test is false; set it to true, "
+            f"or write val/{name.removeprefix('test/')}"
         )

@@ -35,9 +35,11 @@ def run(args: argparse.Namespace) -> int:
     sweep = read_sweep(args.file)
     engine = _engine(args)
 
-    from lightning_colorize.commands.sweep_checks import check
+    from lightning_colorize.commands.sweep_checks import check, remarks
 
     check(sweep, args.file)
+    for remark in remarks(sweep):
+        print(f"{args.file}: {remark}", file=sys.stderr)
     if args.dry_run and args.launcher == "local":
         return _dry_run(sweep)
     if engine == "wandb":

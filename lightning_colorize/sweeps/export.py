@@ -16,6 +16,10 @@ from lightning_colorize.sweeps.study import Study
 _COLUMNS = ("number", "state", "value", "epoch", "seconds", "reason", "folder")
 
 
+class NoWinner(Exception):
+    """No trial has won, or its configuration is not known."""
+
+
 def export_trials(study: Study) -> list[Path]:
     """Write `trials.csv` and `trials.json`; existing ones are overwritten.
 
@@ -27,20 +31,23 @@ def export_trials(study: Study) -> list[Path]:
     return [_write(study.folder / name, text) for name, text in texts.items()]
 
 
-def export_winner(study: Study) -> Path | None:
+def export_winner(study: Study) -> Path:
     """Write `winner.yaml`, for `fit --config`; an existing one is overwritten.
 
-    Returns:
-        None, and nothing is written, without a metric, before a trial has finished, and if the
-        winner has no configuration: programs other than `fit` write none.
-
     Raises:
+        NoWinner: Without a metric, before a trial has finished, and if the winner has no
+            configuration: programs other than `fit` write none.
         UsageError: If the sweep's folder is not writable.
     """
     metric = study.sweep.metric
+    if metric is None:
+        raise NoWinner("the sweep has no metric")
     first = winner(rows(study), study.sweep.mode)
-    if metric is None or first is None or (config := RunRecord(first.folder).config_text) is None:
-        return None
+    if first is None:
+        raise NoWinner("no trial has finished")
+    config = RunRecord(first.folder).config_text
+    if config is None:
+        raise NoWinner(f"trial {first.number} is the best, but its folder has no config.yaml")
     said = f"# Trial {first.number} of the sweep {study.sweep.name}: {metric.name} "
     return _write(study.folder / "winner.yaml", f"{said}{format_value(first.value)}\n{config}")
 

@@ -24,6 +24,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from lightning_colorize.cluster.queue import Queue, cancel, require_slurm
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.storage import patiently
 from lightning_colorize.sweeps.study import Study, open_study
 from lightning_colorize.sweeps.trial import STUDY, ending, start_process
 from lightning_colorize.sweeps.worker import caught_signals, work
@@ -48,7 +50,8 @@ SIGNAL = "B:USR2@90"
 
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGTERM)
+_MOST_REPLACEMENTS = 5  # of one worker: a trial may be what kills it
 _POLL_EVERY = 0.2
 _TICK_EVERY = 1.0
 _MOST_READ = 1 << 16
@@ -69,8 +72,8 @@ def run_workers(
     """Run a study's trials in several processes until none is left or the sweep is stopped.
 
     SIGINT and SIGTERM are forwarded: trials write their checkpoints and are queued again; a second
-    signal kills them. By default all GPUs are divided among the workers. `tick` is called about
-    every second. Call it in the main thread.
+    signal kills them. A worker that is killed is replaced, up to five times. By default all GPUs
+    are divided among the workers. `tick` is called about every second. Call it in the main thread.
 
     Returns:
         0 if a worker completed, 1 if all died, 130 or 143 after a signal.
@@ -82,10 +85,12 @@ def run_workers(
     signals: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(caught_signals(signals.append))
-        running = [
-            stack.enter_context(_WorkerProcess(study, index, environment))
-            for index, environment in enumerate(shares, start=1)
-        ]
+
+        def start(index: int) -> _WorkerProcess:
+            return stack.enter_context(_WorkerProcess(study, index, shares[index - 1]))
+
+        running = [start(index) for index in range(1, workers + 1)]
+        replacements: Counter[int] = Counter()
         codes: list[int] = []
         forwarded, ticked = 0, float("-inf")
         while running:
@@ -100,8 +105,16 @@ def run_workers(
                 if code is not None:
                     running.remove(worker)
                     codes.append(code)
-                    if code not in (0, *_INTERRUPTED) and len(signals) < 2:
-                        say(f"{worker.name} died ({ending(code)}); its trial is queued again")
+                    if code in (0, *_INTERRUPTED) or len(signals) > 1:
+                        continue
+                    line = f"{worker.name} died ({ending(code)}); its trial is queued again"
+                    if code < 0 and not signals and replacements[worker.index] < _MOST_REPLACEMENTS:
+                        replacements[worker.index] += 1
+                        running.append(start(worker.index))
+                        line += ", and another worker starts"
+                    elif not running:
+                        line += ", but no worker is left here"
+                    say(line)
             forwarded = len(signals)
             if time.monotonic() - ticked >= _TICK_EVERY:
                 tick()
@@ -168,6 +181,7 @@ class _WorkerProcess:
 
     def __init__(self, study: Study, index: int, environment: Mapping[str, str]) -> None:
         gpus = environment.get(_DEVICES)
+        self.index = index
         self.name = f"worker {index} (GPU {gpus})" if gpus else f"worker {index}"
         words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", study.sweep.name]
         self._output = TemporaryFile()  # noqa: SIM115, closed by __exit__
@@ -229,7 +243,7 @@ class AllocatedWorker:
             os.environ.pop(name, None)
         if not self.sees_gpus:
             os.environ[_DEVICES] = ""
-        code = work(open_study(os.environ[STUDY], self.name))
+        code = work(patiently(lambda: open_study(os.environ[STUDY], self.name)))
         if time_is_up:
             _requeue(os.environ["SLURM_JOB_ID"])
         if code:

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lightning_colorize.sweeps.hyperband import stop_reason
 from lightning_colorize.sweeps.space import combination, sampler_of
-from lightning_colorize.sweeps.storage import answered, database_message
+from lightning_colorize.sweeps.storage import PATIENCE, answered, warn_of_silence
 from lightning_colorize.sweeps.study import (
     EPOCH,
     INTERRUPTIONS,
@@ -45,7 +44,6 @@ _STATES = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-_PATIENCE = 300.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class TrialQueue:
     """
 
     def __init__(self, study: Study, stale_after: float = STALE_AFTER) -> None:
-        self.patience = _PATIENCE
+        self.patience = PATIENCE
         self._study = study
         self._storage = study.storage
         self._stale_after = stale_after
@@ -253,8 +251,7 @@ class TrialQueue:
         is_first = monotonic() - self._failed_at > self._stale_after
         self._failed_at = monotonic()
         if is_first:
-            reason = f"the study's database does not answer ({database_message(error)})"
-            print(f"{reason}; trying again", file=sys.stderr)
+            warn_of_silence(error)
 
 
 def is_dead(lease: Mapping[str, Any] | None) -> bool:

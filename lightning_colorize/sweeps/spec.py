@@ -171,10 +171,7 @@ def _inferred(given: Mapping[str, Any]) -> str:
     if "values" in given:
         return "categorical_w_probabilities" if "probabilities" in given else "categorical"
     if not {"min", "max"} & given.keys():
-        raise ValueError(
-            "has no values; write value, values, min and max, or distribution "
-            "(of nested parameters, the dotted names)"
-        )
+        raise ValueError("has no values; write value, values, min and max, or distribution")
     return "int_uniform" if type(given.get("min")) is type(given.get("max")) is int else "uniform"
 
 
@@ -249,7 +246,7 @@ class Sweep(Section):
 
     @property
     def source(self) -> dict[str, Any]:
-        """The file's mapping, unchanged."""
+        """The file's mapping, nested parameters under dotted names."""
         return self._source
 
     @property
@@ -289,12 +286,29 @@ def parse_sweep(source: Mapping[str, Any], where: str) -> Sweep:
     Raises:
         UsageError: As `read_sweep`.
     """
+    if isinstance(source.get("parameters"), dict):
+        source = {**source, "parameters": _flat(source["parameters"], where)}
     try:
         sweep = Sweep.model_validate(source, context=where)
     except ValidationError as error:
         raise UsageError("\n".join(_line(where, details) for details in error.errors())) from None
     sweep._source = deepcopy(dict(source))
     return sweep
+
+
+def _flat(parameters: Mapping[Any, Any], where: str) -> dict[Any, Any]:
+    """Return parameters with those of nested `parameters:` under dotted names."""
+    flat: dict[Any, Any] = {}
+    for name, content in parameters.items():
+        match content:
+            case {"parameters": dict(inner), **others} if inner and not others:
+                own = {f"{name}.{key}": value for key, value in _flat(inner, where).items()}
+            case _:
+                own = {name: content}
+        for twice in flat.keys() & own.keys():
+            raise UsageError(f"{where}: parameters.{twice}: appears twice; keep one")
+        flat |= own
+    return flat
 
 
 def _line(where: str, error: ErrorDetails) -> str:

@@ -17,6 +17,7 @@ from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.queue import STALE_AFTER, is_dead
 from lightning_colorize.sweeps.space import Constant, Parameter, as_key
 from lightning_colorize.sweeps.spec import Metric, Sweep
+from lightning_colorize.sweeps.storage import patiently
 from lightning_colorize.sweeps.study import EPOCH, LEASE, REASON, Study, history_of, seconds_of
 
 State = Literal["waiting", "running", "finished", "pruned", "failed"]
@@ -63,7 +64,16 @@ class TrialRow:
 
 
 def rows(study: Study) -> list[TrialRow]:
-    """Return all trials, by number."""
+    """Return all trials, by number; wait for a database that restarts.
+
+    Raises:
+        WorkError: If it is unreachable for minutes.
+    """
+    return patiently(lambda: current_rows(study))
+
+
+def current_rows(study: Study) -> list[TrialRow]:
+    """Return all trials, by number; fail if the database does not answer."""
     return [_row(study, number, trial) for number, trial in enumerate(study.trials())]
 
 
@@ -213,13 +223,14 @@ def not_beaten(first: LeaderboardEntry, metric: Metric, baselines: dict[str, flo
 
 
 def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> float | None:
-    """Estimate when the last trial will end: each takes as long as those that have ended.
+    """Estimate when the last trial will end: each takes as long as those that did not fail.
 
     Returns:
-        Seconds; None before any trial has ended, or without a limit to their number.
+        Seconds; None before any of these has ended, or without a limit to their number.
     """
     total = sweep.trial_count
-    taken = [row.seconds for row in all_rows if row.state in ENDED and row.seconds is not None]
+    ended = (row for row in all_rows if row.state in ("finished", "pruned"))
+    taken = [row.seconds for row in ended if row.seconds is not None]
     if total is None or not taken:
         return None
     each = mean(taken)
@@ -298,6 +309,4 @@ def _plain(value: Any) -> str:
             return path.stem if path.suffix in (".yaml", ".yml") else value
         case float():
             return f"{value:.4g}"
-        case bool() | int() | None:
-            return str(value)
     return json.dumps(value)

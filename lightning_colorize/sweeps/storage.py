@@ -1,6 +1,7 @@
 """The storage of studies: a journal file, SQLite or PostgreSQL, with locks that outlive nobody."""
 
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 JOURNAL = "study.journal"
+
+PATIENCE = 300.0
+"""Seconds for which a database may be unreachable."""
 
 _SECRETS = ("password", "sslpassword")
 _ACCEPTED = "give a sweep's folder, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
@@ -119,7 +123,7 @@ def _open_database(given: str, create: bool) -> OpenStorage:
     except (SQLAlchemyError, OptunaError) as error:
         raise UsageError(
             f"{shown} contains no study, or is not usable: {database_message(error)}"
-        ) from None
+        ) from error
 
     def lock(name: str) -> AbstractContextManager[Any]:
         return _file_lock(file) if is_sqlite else _PostgresLock(database.engine, name)
@@ -240,7 +244,7 @@ def is_transient(error: Exception) -> bool:
     """Return whether a later call may succeed: the server restarts, a file is locked."""
     if isinstance(error, ConnectionLost | Timeout):
         return True
-    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    cause = _cause(error)
     if not type(cause).__module__.startswith("sqlalchemy"):
         return False
     from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, PendingRollbackError
@@ -249,9 +253,16 @@ def is_transient(error: Exception) -> bool:
     return isinstance(cause, transient)
 
 
+def _cause(error: BaseException) -> BaseException:
+    """Return the database's own error."""
+    while isinstance(error, StorageInternalError | UsageError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def database_message(error: BaseException) -> str:
     """Return a database's message without the statement and the advice that follow."""
-    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    cause = _cause(error)
     message = str(getattr(cause, "orig", None) or cause)
     return message.strip().partition("\n")[0]
 
@@ -289,3 +300,29 @@ def answered(
             f"the study's database has not answered for {patience():.0f} s "
             f"({database_message(error)}); resume with sweep resume when it does"
         ) from None
+
+
+def patiently(call: Callable[[], Result]) -> Result:
+    """Return what the database answers; if it does not, say so once and wait for minutes.
+
+    Args:
+        call: Must be idempotent.
+
+    Raises:
+        WorkError: If the patience is exhausted.
+    """
+    warned = False
+
+    def failed(error: Exception) -> None:
+        nonlocal warned
+        if not warned:
+            warn_of_silence(error)
+        warned = True
+
+    return answered(call, lambda: PATIENCE, failed)
+
+
+def warn_of_silence(error: Exception) -> None:
+    """Print that a database does not answer."""
+    reason = f"the study's database does not answer ({database_message(error)})"
+    print(f"{reason}; trying again", file=sys.stderr)

@@ -20,6 +20,7 @@ from lightning_colorize.sweeps.status import (
     TrialRow,
     best,
     clock,
+    current_rows,
     format_value,
     leaderboard,
     not_beaten,
@@ -99,7 +100,7 @@ class LiveTable:
     def _update(self) -> None:
         start = time.monotonic()
         try:
-            self._show(rows(self._study))
+            self._show(current_rows(self._study))
         except Exception as error:
             # The workers wait for a database that restarts, and report it.
             if not is_transient(error):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.runs.folder import is_running, request_stop
 from lightning_colorize.sweeps.queue import STALE_AFTER, TakenTrial, TrialQueue
+from lightning_colorize.sweeps.storage import patiently
 from lightning_colorize.sweeps.study import Study, open_study
 from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun, expand
 
@@ -261,7 +262,9 @@ class TrialRunner:
 def main() -> int:
     """Run a worker of the study in the environment and the sweep named by the first argument."""
     try:
-        return work(open_study(os.environ[STUDY], sys.argv[1]))
+        return work(patiently(lambda: open_study(os.environ[STUDY], sys.argv[1])))
+    except KeyboardInterrupt:  # while it waits for the database
+        return 128 + signal.SIGINT
     except (UsageError, WorkError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

@@ -236,7 +236,7 @@ class ColorizeCLI(LightningCLI):
         return trainer
 
     def _mode(self) -> Goal:
-        """Return whether the monitored metric is maximized; refuse one that is never logged."""
+        """Return whether the monitored metric is maximized; refuse one of no validation."""
         options, names = self.config_init.run, self.model.metric_names()
         monitor = options.monitor
         if monitor is None:
@@ -250,7 +250,8 @@ class ColorizeCLI(LightningCLI):
             renamed = monitor.replace("hue_r", "ab_corr")
             hint = f"\nuse {renamed}, its new name" if renamed in names else ""
             raise UsageError(
-                f"--run.monitor: '{monitor}' is never logged\naccepted: {', '.join(names)}{hint}"
+                f"--run.monitor: '{monitor}' is not a metric of validations\n"
+                f"accepted: {', '.join(names)}{hint}"
             )
         # The loss has no row.
         goals = {f"val/{metric.name}": metric.goal for metric in self.model.metric_rows}

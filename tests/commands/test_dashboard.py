@@ -65,6 +65,16 @@ def _shown_runs(url):
     return []
 
 
+def _status(url, host):
+    """Return the status of a request to another host name, as a browser sends it."""
+    request = urllib.request.Request(url, headers={"Host": host})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def test_serves_the_runs_on_this_machine_only_until_interrupted(tmp_path):
     writer = EventFileWriter(str(tmp_path / "experiment" / "run" / "tensorboard"))
     value = Summary.Value(tag="val/psnr", simple_value=22.0)
@@ -80,6 +90,9 @@ def test_serves_the_runs_on_this_machine_only_until_interrupted(tmp_path):
             assert url is not None
             assert int(url[1]) != port
             assert _shown_runs(url[0]) == ["experiment/run/tensorboard"]
+            runs = f"{url[0]}data/runs"
+            assert _status(runs, f"localhost:{url[1]}") == 200
+            assert _status(runs, f"elsewhere.example:{url[1]}") == 403
 
 
 def test_wrong_use(tmp_path):
@@ -104,6 +117,7 @@ def test_serves_a_study_until_interrupted(tmp_path, kind):
         line = process.stdout.readline()
         url = re.search(r"optuna-dashboard on \S+: (http://127\.0\.0\.1:\d+/)dashboard/(\S+)", line)
         assert url is not None
+        assert _status(url[1], "elsewhere.example") == 403
         with urllib.request.urlopen(f"{url[1]}api/{url[2]}", timeout=30) as answer:
             assert json.load(answer)["trials"][0]["values"] == [23.0]
         delete = urllib.request.Request(f"{url[1]}api/{url[2]}", method="DELETE")

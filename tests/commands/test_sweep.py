@@ -57,10 +57,10 @@ def test_run_status_export_and_report(run, sweep, command, tmp_path, capsys):
     assert "3 of 3 trials ended" in capsys.readouterr().out
 
     assert command("sweep", "export", folder) == 0
-    assert capsys.readouterr().out.split() == [
-        str(folder / "trials.csv"),
-        str(folder / "trials.json"),
-    ]
+    shown = capsys.readouterr()
+    assert shown.out.split() == [str(folder / "trials.csv"), str(folder / "trials.json")]
+    expected = "no winner.yaml: trial 1 is the best, but its folder has no config.yaml\n"
+    assert expected in shown.err
     with (folder / "trials.csv").open() as lines:
         values = {row["x"]: float(row["value"]) for row in csv.DictReader(lines)}
     assert values == {"1": 1, "3": 3, "2": 2}
@@ -143,6 +143,20 @@ def test_a_dry_run_prints_commands_and_leaves_nothing(run, sweep, tmp_path, caps
     lines = capsys.readouterr().out.splitlines()
     assert [shlex.split(line)[-1] for line in lines] == ["--x=1", "--x=2", "--x=3"]
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_often_not_intended_is_remarked(run, sweep, tmp_path, capsys):
+    exponents = {"distribution": "log_uniform", "min": 0.0001, "max": 0.01}
+    parameters = {"x": exponents, "y": {**exponents, "distribution": "log_uniform_values"}}
+    file = sweep(parameters, method="random")
+    assert run(file, "--dry-run") == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"{file}: run_cap: missing, so method: random never ends; write one, such as run_cap: 20",
+        f"{file}: parameters.x: log_uniform draws from 1 to 1.01, as min and max are exponents of "
+        "e; log_uniform_values takes the limits themselves",
+    ]
+    assert run(sweep({"x": {"values": [1, 2]}}), "--dry-run") == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.fixture

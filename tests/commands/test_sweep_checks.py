@@ -83,7 +83,25 @@ def test_other_programs_are_not_checked(tmp_path):
         (
             {"data.size": {"value": 64}},
             {"metric": {"name": "val/accuracy", "goal": "maximize"}},
-            "'val/accuracy' is never logged; accepted: val/loss, val/",
+            "'val/accuracy' is not a metric of validations or tests; accepted: val/loss, val/",
+        ),
+        (
+            {"data.size": {"value": 64}},
+            {"metric": {"name": "train/loss", "goal": "minimize"}},
+            "'train/loss' is not a metric of validations or tests",
+        ),
+        (
+            {"data.size": {"value": 64}, "run.test": {"value": False}},
+            {"metric": {"name": "test/psnr", "goal": "maximize"}},
+            "metric.name: 'test/psnr' needs the test, but run.test is false; set it to true",
+        ),
+        (
+            {"data.size": {"value": 64}},
+            {
+                "metric": {"name": "test/psnr", "goal": "maximize"},
+                "command": [*FIT, "--run.test", "false"],
+            },
+            "or write val/psnr",
         ),
     ],
 )
@@ -91,6 +109,39 @@ def test_errors_of_fit_are_reported_before_any_trial(tmp_path, parameters, more,
     message = refusal(write(tmp_path, parameters, **more))
     assert message.startswith(f"{tmp_path / 'mine.yaml'}: ")
     assert expected in message
+
+
+LONG = "model.init_args.optimizer.init_args.lr"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "more", "expected"),
+    [
+        ([LONG, "model.optimizer.lr"], [], f"{LONG}: model.optimizer.lr, which comes later"),
+        (["model.loss", "model.loss.class_path"], [], "overrides it; keep one"),
+        # A fragment replaces the class with all of its arguments.
+        ([LONG, "model.optimizer"], [], "overrides it; write model.optimizer.lr"),
+        (["data.size"], ["--data.size=64"], "data.size: data.size, which comes later"),
+        (["model.optimizer.lr"], [f"--{LONG}", "0.1"], f"model.optimizer.lr: {LONG}, which"),
+    ],
+)
+def test_a_parameter_that_is_overridden_is_refused(tmp_path, parameters, more, expected):
+    values = {name: {"values": ["1", "2"]} for name in parameters}
+    message = refusal(write(tmp_path, values, command=[*FIT, *more]))
+    assert message.startswith(f"{tmp_path / 'mine.yaml'}: parameters.")
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_an_argument_after_its_class_and_a_default_before_the_parameters_pass(tmp_path):
+    parameters = {
+        "model.optimizer": {"values": ["experiments/optimizer/adam.yaml"]},
+        "model.optimizer.init_args.lr": {"values": [0.1, 0.2]},
+        "model.init_args.encoder_lr_ratio": {"value": 0.1},
+        "data.size": {"values": [64, 96]},
+    }
+    file = write(tmp_path, parameters, command=[*FIT[:-1], "--data.size", "32", FIT[-1]])
+    check(read_sweep(file), file)
 
 
 def test_an_unset_variable_is_an_error(tmp_path, monkeypatch):

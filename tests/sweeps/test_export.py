@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.export import export_trials, export_winner
+from lightning_colorize.sweeps.export import NoWinner, export_trials, export_winner
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.trial import Outcome
 
@@ -69,9 +69,13 @@ def test_yaml_is_the_winners_configuration(study):
 def test_no_winner(study, engine):
     empty = engine.study({"x": 1}, name="empty")
     blind = engine.study({"x": 1}, name="blind", metric=None)
-    # The winner of the first has no configuration.
+    reasons = {
+        "tiny": "trial 3 is the best, but .* no config.yaml",
+        "empty": "no trial has finished",
+    }
     for each in (study, empty, blind):
-        assert export_winner(each) is None
+        with pytest.raises(NoWinner, match=reasons.get(each.sweep.name, "has no metric")):
+            export_winner(each)
         assert not (each.folder / "winner.yaml").exists()
 
 

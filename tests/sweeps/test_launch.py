@@ -6,6 +6,7 @@ import time
 import pytest
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps import launch
 from lightning_colorize.sweeps.launch import environments, run_workers, share, visible_gpus
 from lightning_colorize.sweeps.status import rows
 
@@ -74,8 +75,56 @@ def test_a_dead_worker_is_reported_and_its_trial_taken_over(engine, monkeypatch)
     assert [row.state for row in rows(study)] == ["finished"] * 3
     starts = [engine.starts(study, number) for number in range(3)]
     gpus = {(start["worker"], start["gpus"]) for of_one in starts for start in of_one}
-    assert sorted(gpu for _, gpu in gpus) == ["4", "6"]
+    assert {gpu for _, gpu in gpus} == {"4", "6"}
     assert len(starts[0]) == 2
+
+
+def kills(engine, study):
+    """Return a tick that kills each worker as soon as it has started the first trial."""
+    killed = []
+
+    def tick():
+        for start in engine.starts(study, 0):
+            if start["worker"] not in killed:
+                killed.append(start["worker"])
+                os.kill(start["worker"], signal.SIGKILL)
+
+    return tick
+
+
+KILLED = "worker 1 (GPU 4) died (killed by SIGKILL (out of memory?)); its trial is queued again"
+
+
+def test_a_killed_worker_is_replaced(engine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
+    monkeypatch.setattr(launch, "_TICK_EVERY", 0.0)
+    study = engine.study({"x": [1, 2], "seconds": 0.6})
+    messages, tick = [], kills(engine, study)
+
+    def kill_once():
+        if not messages:
+            tick()
+
+    assert run_workers(study, 1, 1, kill_once, messages.append) == 0
+    assert messages == [f"{KILLED}, and another worker starts"]
+    assert [row.state for row in rows(study)] == ["finished"] * 2
+    first, second = engine.starts(study, 0)
+    assert first["worker"] != second["worker"]
+    assert (first["gpus"], second["gpus"]) == ("4", "4")
+
+
+def test_a_worker_that_is_killed_again_and_again_is_not_replaced_forever(engine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
+    monkeypatch.setattr(launch, "_TICK_EVERY", 0.0)
+    monkeypatch.setattr(launch, "_MOST_REPLACEMENTS", 1)
+    study = engine.study({"x": [1], "seconds": 60})
+    messages = []
+    assert run_workers(study, 1, 1, kills(engine, study), messages.append) == 1
+    assert messages == [
+        f"{KILLED}, and another worker starts",
+        f"{KILLED}, but no worker is left here",
+    ]
+    assert [row.state for row in rows(study)] == ["waiting"]
 
 
 def test_signals_are_forwarded(engine, monkeypatch):
@@ -100,4 +149,5 @@ def test_the_last_line_of_a_worker_is_printed(engine):
     messages = []
     assert run_workers(study, 1, None, say=messages.append) == 1
     assert messages[0] == f"worker 1: {study.folder} contains no sweep; start one with sweep run"
-    assert messages[1] == "worker 1 died (exit code 2); its trial is queued again"
+    expected = "its trial is queued again, but no worker is left here"
+    assert messages[1] == f"worker 1 died (exit code 2); {expected}"

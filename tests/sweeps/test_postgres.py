@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import yaml
 from sqlalchemy import create_engine, text
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps.launch import run_workers
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.storage import ConnectionLost
@@ -195,6 +197,20 @@ def test_a_call_survives_a_restart(engine, server, capsys):
     assert [(row.value, row.history) for row in rows(study)] == [(1.0, [1.0])]
     output = capsys.readouterr().err
     assert output.count("the study's database does not answer (") == 1
+
+
+def test_workers_wait_for_a_server_that_is_away_when_they_start(engine, server, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    study = engine.study({"x": [1, 2]}, server.url, name="away")
+    server.stop()
+    back = threading.Timer(12, server.start)
+    back.start()
+    lines = []
+    assert run_workers(study, 2, say=lines.append) == 0
+    back.join()
+    assert [row.state for row in rows(study)] == ["finished", "finished"]
+    assert lines
+    assert all("database does not answer (" in line for line in lines)
 
 
 def test_errors_of_the_server_are_one_line(server):

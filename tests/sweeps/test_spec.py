@@ -161,7 +161,9 @@ def test_tokens_may_contain_spaces(token):
         ({"distribution": "beta"}, "x", "distribution 'beta' is not known; write one of const"),
         ({"distribution": "log_uniform", "min": 1, "max": 1000}, "x", "write `log_uniform_values`"),
         ({"mu": 1, "sigma": 1}, "x", "has no values"),
-        ({"parameters": {"b": {"value": 1}}}, "x", "dotted names"),
+        ({"parameters": {}}, "x", "has no values"),
+        ({"parameters": {"b": {"value": 1}}, "min": 1}, "x", "leave out parameters"),
+        ({"parameters": {"b": {"values": []}}}, "x.b.values", "[] is not a list of values"),
     ],
 )
 def test_wrong_parameters_are_refused(parameter, key, expected):
@@ -197,6 +199,30 @@ def test_each_wrong_key_has_a_line_of_its_own():
         *("method", "metric.name", "metric.nam", "parameters.a", "parameters.b.values"),
         *("parameters.b.probabilities", "parameters.c", "run_cap"),
     ]
+
+
+def test_nested_parameters_have_dotted_names():
+    optimizer = {"lr": {"values": [0.1, 0.2]}, "init_args.betas": {"value": [0.9, 0.999]}}
+    nested = {"optimizer": {"parameters": optimizer}, "loss": {"value": "l1.yaml"}}
+    sweep = parse_sweep(
+        valid(parameters={"model": {"parameters": nested}, "data.size": {"value": 64}}), "s.yaml"
+    )
+    expected = {
+        "model.optimizer.lr": optimizer["lr"],
+        "model.optimizer.init_args.betas": optimizer["init_args.betas"],
+        "model.loss": nested["loss"],
+        "data.size": {"value": 64},
+    }
+    # Also W&B receives these: its agent would write a dictionary on the command line.
+    assert sweep.source["parameters"] == expected
+    assert list(sweep.parameters) == list(expected)
+    assert sweep.parameters["model.optimizer.lr"] == Categorical((0.1, 0.2))
+
+
+def test_a_nested_parameter_that_is_also_dotted_is_refused():
+    lr = {"value": 0.1}
+    parameters = {"model.lr": lr, "model": {"parameters": {"lr": lr}}}
+    assert refusal(valid(parameters=parameters)) == "parameters.model.lr: appears twice; keep one"
 
 
 def test_the_file_name_must_be_a_valid_folder_name():

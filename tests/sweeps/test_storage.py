@@ -1,5 +1,6 @@
 """The storage: its locks, and calls that outlive a restart of the database."""
 
+import sys
 import time
 from itertools import pairwise
 
@@ -10,8 +11,11 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.sweeps import storage
 from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.storage import ConnectionLost, answered
-from lightning_colorize.sweeps.study import open_study
+from lightning_colorize.sweeps.study import Study, open_study
+from lightning_colorize.sweeps.trial import STUDY
+from lightning_colorize.sweeps.worker import main
 
 
 def away():
@@ -65,6 +69,37 @@ def test_exhausted_patience_is_a_one_line_error():
     assert time.monotonic() - began < 2
     assert "server closed the connection)" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_worker_waits_for_a_database_that_is_away_when_it_starts(engine, monkeypatch, capsys):
+    study = engine.study({"x": 1}, f"sqlite:///{engine.folder}/study.db")
+    connect, errors = storage.RDBStorage, [away(), wrapped(away())]
+
+    def restarting(*words, **options):
+        if errors:
+            raise errors.pop()
+        return connect(*words, **options)
+
+    monkeypatch.setattr(storage, "RDBStorage", restarting)
+    monkeypatch.setenv(STUDY, study.url)
+    monkeypatch.setattr(sys, "argv", ["worker", study.sweep.name])
+    assert main() == 0
+    assert [row.state for row in rows(study)] == ["finished"]
+    said = "the study's database does not answer (server closed the connection); trying again\n"
+    assert capsys.readouterr().err == said
+
+
+def test_results_wait_for_a_database_that_restarts(engine, monkeypatch, capsys):
+    study, errors, trials = engine.study({"x": 1}), [wrapped(away())], Study.trials
+
+    def restarting(study):
+        if errors:
+            raise errors.pop()
+        return trials(study)
+
+    monkeypatch.setattr(Study, "trials", restarting)
+    assert rows(study) == []
+    assert capsys.readouterr().err.count("trying again") == 1
 
 
 def test_waiting_for_a_lock_times_out(engine, monkeypatch, capsys):

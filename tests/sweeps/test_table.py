@@ -144,10 +144,10 @@ def test_a_restarting_database_is_survived(study, monkeypatch):
     with LiveTable(study, 1, console) as table:
         run(study, finished(20.0))
         with monkeypatch.context() as patch:
-            patch.setattr(table_module, "rows", away)
+            patch.setattr(table_module, "current_rows", away)
             refresh(table)
             assert printed(console) == ""
-            patch.setattr(table_module, "rows", broken)
+            patch.setattr(table_module, "current_rows", broken)
             with pytest.raises(RuntimeError):
                 refresh(table)
         refresh(table)

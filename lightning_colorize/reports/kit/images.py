@@ -31,6 +31,11 @@ class Strip(NamedTuple):
     name: str
     tiles: Sequence[Tile]
 
+    @property
+    def narrow(self) -> int:
+        """The number of columns on a phone; the last image, the truth, is not alone in its row."""
+        return next((n for n in (3, 2, 4, 5) if len(self.tiles) % n != 1), 3)
+
 
 def thumbnail(image: Image.Image, pixels: int) -> Thumbnail:
     """Return a copy of at most so many pixels, in its own aspect ratio, never enlarged."""

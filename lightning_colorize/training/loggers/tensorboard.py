@@ -1,6 +1,5 @@
 """TensorBoard events in the run folder."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.runs.folder import TENSORBOARD
 from lightning_colorize.runs.images import ImageArray
-from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.loggers.base import RunLogger
-
-HPARAMS = f"{TENSORBOARD}/hparams"
-"""Events for TensorBoard's HPARAMS page, apart from the curves: the page has a column for every
-scalar in the same folder."""
 
 _NO_HPARAMS = "run."  # where a run is stored is not a hyperparameter
 
@@ -33,16 +27,14 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
             default_hp_metric=False,
             purge_step=resume_step,
         )
-        self._folder = folder
-        self._config: dict[str, Any] = {}
 
     @rank_zero_only
     def log_config(self, config: Mapping[str, Any]) -> None:
-        """Log the configuration to the TEXT page, one line per name."""
+        """Log the configuration to the TEXT page, one line per name, and to the HPARAMS page."""
         # Four spaces: Markdown would interpret the underscores of names.
         lines = [f"    {name}: {value}" for name, value in config.items()]
         self.experiment.add_text("config", "\n".join(lines), global_step=0)
-        self._config = dict(config)
+        self._log_hparams(config)
 
     @rank_zero_only
     def add_image(self, name: str, image: ImageArray, step: int) -> None:
@@ -56,18 +48,14 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
-        """Close the files, and write the configuration with the best metrics."""
+        """Close the files."""
         self.experiment.close()
-        if (result := RunResult.read(self._folder)) and self._config:
-            values = {name: value for name, value in result.metrics.items() if value is not None}
-            self._write_hparams(values)
 
-    def _write_hparams(self, metrics: Mapping[str, float]) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    def _log_hparams(self, config: Mapping[str, Any]) -> None:
+        """Log hyperparameters beside the curves: in a folder of their own they would be a run."""
         from torch.utils.tensorboard.summary import hparams
 
-        shutil.rmtree(self._folder / HPARAMS, ignore_errors=True)
-        named = {name.replace(".init_args", ""): value for name, value in self._config.items()}
+        named = {name.replace(".init_args", ""): value for name, value in config.items()}
         shown = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in named.items()
@@ -75,9 +63,5 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
         }
         # Without the experiment's summary: TensorBoard would use that of one run for all runs, and
         # hide the arguments that only other runs have.
-        _, start, end = hparams(shown, dict(metrics))  # type: ignore[no-untyped-call]
-        with SummaryWriter(str(self._folder / HPARAMS)) as writer:
-            writer._get_file_writer().add_summary(start)
-            for name, value in metrics.items():
-                writer.add_scalar(f"best/{name}", value)
-            writer._get_file_writer().add_summary(end)
+        _, start, _ = hparams(shown, {})  # type: ignore[no-untyped-call]
+        self.experiment._get_file_writer().add_summary(start)

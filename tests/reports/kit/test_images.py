@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_colorize.reports.kit.images import thumbnail
+from lightning_colorize.reports.kit.images import Strip, thumbnail
 from tests.conftest import make_image
 
 
@@ -22,3 +22,10 @@ def test_a_thumbnail_is_the_whole_image(width, height, size):
 
 def test_a_thumbnail_is_not_enlarged():
     assert thumbnail(make_image(1, 20, 10), 10_000)[1:] == (20, 10)
+
+
+@pytest.mark.parametrize(
+    ("count", "columns"), [(2, 3), (3, 3), (4, 2), (5, 3), (7, 4), (10, 2), (12, 3), (13, 5)]
+)
+def test_the_last_image_of_a_strip_is_not_alone_on_a_phone(count, columns):
+    assert Strip("beach.jpg", [None] * count).narrow == columns

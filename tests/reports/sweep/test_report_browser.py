@@ -25,6 +25,10 @@ def test_the_report_draws_its_charts_and_requests_nothing(visit, report, device)
     if device is PHONE:
         for hidden in (".scroll", "nav ul"):
             assert_is_shaded_until_scrolled(page, page.locator(hidden).first)
+        tops = "strip => [...strip.children].slice(-2).map((tile) => tile.offsetTop)"
+        for strip in page.locator(".strips .tiles").all():
+            before, truth = strip.evaluate(tops)
+            assert truth == before
     assert page.locator("h1").count() == 1
     assert page.locator("nav a").count() == page.locator("main > section").count()
 

@@ -11,7 +11,7 @@ document.addEventListener("change", (event) => {
 });
 
 const hints = new ResizeObserver((entries) => {
-  for (const { target } of entries) target.nextElementSibling.hidden = target.scrollWidth <= target.clientWidth;
+  for (const { target } of entries) target.previousElementSibling.hidden = target.scrollWidth <= target.clientWidth;
 });
 document.querySelectorAll("div.scroll").forEach((box) => hints.observe(box));
 
@@ -24,14 +24,13 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.type = "button";
     button.append(...head.childNodes);
     head.append(button);
-    head.ariaSort = "none";
+    head.setAttribute("aria-sort", "none"); // some browsers do not reflect the property
     button.addEventListener("click", () => {
       // First click: best first, or the largest without a goal; second: reversed; third: original.
       const orders = head.dataset.goal === "min" ? ["ascending", "descending"] : ["descending", "ascending"];
-      const order = orders[orders.indexOf(head.ariaSort) + 1] ?? "none";
+      const order = orders[orders.indexOf(head.getAttribute("aria-sort")) + 1] ?? "none";
       const sign = order === "ascending" ? 1 : -1;
-      heads.forEach((other) => { other.ariaSort = "none"; });
-      head.ariaSort = order;
+      heads.forEach((other) => other.setAttribute("aria-sort", other === head ? order : "none"));
       const value = (row) => row.cells[i + 1].dataset.value;
       // Cells without a number are last in both orders.
       const compare = (a, b) => (a && b ? sign * (a - b) : Boolean(b) - Boolean(a));

@@ -90,6 +90,7 @@ async function ask() {
     return image;
   });
   part("pair").classList.add("waiting");
+  part("early").textContent = "";
   screen("trial");
   await Promise.allSettled(images.map((image) => image.decode()));
   if (number !== done()) return;
@@ -100,7 +101,12 @@ async function ask() {
 }
 
 function answer(side) {
-  if (shownAt === null || performance.now() - shownAt < MIN_DELAY) return;
+  if (part("pair").querySelector(".chosen")) return;
+  if (shownAt === null || performance.now() - shownAt < MIN_DELAY) {
+    part("early").textContent = "Too fast to count: please look at both images, then choose again.";
+    return;
+  }
+  part("early").textContent = "";
   const milliseconds = Math.round(performance.now() - shownAt);
   shownAt = null;
   const { question, check, image, left, right } = plan[done()];
@@ -161,6 +167,12 @@ part("again").addEventListener("click", () => {
   location.reload();
 });
 document.addEventListener("keydown", (event) => {
+  // A heading has the focus, so that it is read aloud; without this, buttons would need Tab.
+  if (["Enter", " "].includes(event.key) && !event.target.closest("a, button, summary, textarea")) {
+    if (event.repeat) return;
+    event.preventDefault();
+    document.querySelector("[data-screen]:not([hidden]) .actions > :not([hidden])")?.click();
+  }
   const side = { ArrowLeft: "left", ArrowRight: "right" }[event.key];
   if (!side || event.repeat || part("pair").closest("[data-screen]").hidden) return;
   event.preventDefault();
