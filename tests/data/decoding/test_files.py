@@ -123,6 +123,13 @@ def test_grey_profile_of_transparent_images(images, tmp_path):
     assert difference(read_image(path), expected) <= 2
 
 
+def test_profiles_are_converted_by_the_colorimetric_intent(images, tmp_path):
+    path = tmp_path / "image.png"
+    grey = images.sample_grey()
+    images.save(path, grey, format="PNG", icc_profile=images.profile_of_two_intents())
+    assert difference(read_image(path), images.lightness_shows(grey)) <= 4
+
+
 def test_srgb_profiles_are_decoded_by_torchvision(images, tmp_path, monkeypatch):
     profile = images.srgb_profile()
     assert srgb_transform(profile, "RGB") is None
