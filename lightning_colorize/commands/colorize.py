@@ -13,6 +13,7 @@ from lightning_colorize.common.arguments import (
     require_positive,
 )
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.text import printable
 
 if TYPE_CHECKING:
     from lightning_colorize.inference import Record
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace, count: Counter[str], failures: "list[Record]") -> int:
     for record in failures[:_SHOWN_FAILURES]:
-        print(f"not colorized: {record.input}: {record.reason}", file=sys.stderr)
+        print(printable(f"not colorized: {record.input}: {record.reason}"), file=sys.stderr)
     if len(failures) > _SHOWN_FAILURES:
         print(f"... and {len(failures) - _SHOWN_FAILURES} more: see the manifest", file=sys.stderr)
     done = f"{count['ok']} colorized, {count['skipped']} skipped, {count['failed']} failed"

@@ -61,7 +61,7 @@ def test_one_image_to_one_file(command, finished_run, images, tmp_path):
 def test_broken_images_are_reported_and_the_rest_is_colorized(
     command, finished_run, images, tmp_path, capsys
 ):
-    for number in range(7):
+    for number in (*range(6), "\x1b[2J"):
         (images / f"broken{number}.jpg").write_bytes(b"no image")
     out = tmp_path / "out"
     words = ("--checkpoint", finished_run, "--format", "png")
@@ -70,6 +70,7 @@ def test_broken_images_are_reported_and_the_rest_is_colorized(
     output = capsys.readouterr()
     assert "2 colorized, 0 skipped, 7 failed" in output.out
     assert f"not colorized: {images / 'broken0.jpg'}: not an image" in output.err
+    assert r"broken\x1b[2J.jpg: not an image" in output.err
     assert "... and 2 more" in output.err
     assert [line["status"] for line in _lines(out)].count("failed") == 7
     # Exit 2 is reserved for errors found before any work.

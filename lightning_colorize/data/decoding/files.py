@@ -20,6 +20,7 @@ import torch
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
+from lightning_colorize.common.text import printable
 from lightning_colorize.data.decoding.jpeg import decode_jpegs, is_srgb, orientation
 from lightning_colorize.data.decoding.pillow_modes import scale_to_eight_bits, to_srgb
 
@@ -73,7 +74,7 @@ class ImageError(Exception):
     leap = 1
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+        super().__init__(printable(f"{path}: {reason}"))
         self.path = path
         self.reason = reason
 
