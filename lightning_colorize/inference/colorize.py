@@ -12,7 +12,12 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.common.files import temporary_beside
-from lightning_colorize.data.decoding.files import ImageError, read_image
+from lightning_colorize.data.decoding.files import (
+    ImageError,
+    conversions,
+    decode_image,
+    read_bytes,
+)
 from lightning_colorize.inference.checkpoint import ColorizationModel
 from lightning_colorize.inference.jobs import WRITABLE, Job
 from lightning_colorize.tasks.prediction import colorize_image, seen_side
@@ -109,7 +114,9 @@ def open_manifest(folder: Path) -> TextIO:
 
 def _colorize(loaded: ColorizationModel, job: Job, size: int, record: Record) -> None:
     try:
-        rgb = read_image(job.source)
+        data = read_bytes(job.source)
+        rgb = decode_image(data, job.source)
+        record.fallbacks += conversions(data)
         record.height, record.width = rgb.shape[-2:]
         side = seen_side(record.height, record.width, size)
         if side < size:

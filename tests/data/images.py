@@ -184,6 +184,35 @@ def _grey_profile(connection: bytes, more: dict[bytes, bytes]) -> bytes:
     return head.ljust(128, b"\0") + table + body
 
 
+def write_png(path: Path, pixels: np.ndarray, missing: int = 0, interlaced: bool = False) -> None:
+    """Write RGB of 8 or 16 bits by hand, with valid checksums, without its last rows.
+
+    If it is interlaced, these are the last rows of the last pass.
+    """
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    height, width, _ = pixels.shape
+    depth = 8 * pixels.dtype.itemsize
+    passes = [(0, 0, 1, 1)]
+    if interlaced:
+        passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4)]
+        passes += [(2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    parts = [pixels[y::down, x::across] for y, x, down, across in passes]
+    rows = [row.astype(f">u{depth // 8}").tobytes() for part in parts for row in part]
+    packed = zlib.compress(b"".join(b"\0" + row for row in rows[: len(rows) - missing]))
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, interlaced)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+def write_rgb16_png(path: Path) -> np.ndarray:
+    write_png(path, DEEP)
+    return RGB
+
+
 Write = Callable[[Path], np.ndarray]
 RGB, GREY, ALPHA = sample(), sample_grey(), sample_alpha()
 GREY_JPEG = {"format": "JPEG", "quality": 97}
@@ -265,6 +294,7 @@ KINDS: dict[str, Write] = {
         transparency=COLOR_ALPHA.tobytes(),
     ),
     "swapped_profile_png": saved(RGB, RGB[..., ::-1], icc_profile=swapped_profile(), format="PNG"),
+    "rgb16_png": write_rgb16_png,
     "grey16_png": saved(DEEP_GREY, GREY, format="PNG"),
     "bmp": saved(RGB, format="BMP"),
     "grey16_pgm": write_grey16_pgm,

@@ -80,6 +80,15 @@ def test_manifest_has_a_line_per_image_and_broken_ones_are_skipped(loaded, tmp_p
     assert (c["status"], c["fallbacks"]) == ("ok", ["seen at 12 px because of its aspect ratio"])
 
 
+def test_conversions_to_8_bit_rgb_are_fallbacks(loaded, tmp_path):
+    deep = _pixels(channels=1)[..., 0].astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    Image.fromarray(_pixels(channels=4)).save(tmp_path / "rgba.png")
+    jobs = [(tmp_path / name, tmp_path / "out" / name) for name in ("deep.png", "rgba.png")]
+    fallbacks = [record.fallbacks for record in _colorize(loaded, *jobs)]
+    assert fallbacks == [["reduced to 8 bits"], ["transparency composited over white"]]
+
+
 def test_existing_files_are_not_overwritten_by_default(loaded, tmp_path):
     Image.fromarray(_pixels()).save(tmp_path / "a.png")
     target = tmp_path / "out.png"

@@ -23,6 +23,7 @@ from torch import Tensor
 from lightning_colorize.common.text import printable
 from lightning_colorize.data.decoding.jpeg import decode_jpegs, is_srgb, orientation
 from lightning_colorize.data.decoding.pillow_modes import scale_to_eight_bits, to_srgb
+from lightning_colorize.data.decoding.png import ends_early
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -100,7 +101,7 @@ def read_image(path: Path, min_side: int | None = None) -> Tensor:
 
     Raises:
         ImageError: If the file cannot be read, is not an image, is damaged (including truncated
-            JPEGs, which viewers show half grey), or has more than `MAX_PIXELS`.
+            JPEGs and PNGs, which viewers show half grey or black), or has more than `MAX_PIXELS`.
     """
     return decode_image(read_bytes(path), path, min_side)
 
@@ -131,6 +132,23 @@ def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor
     except Exception as error:
         # Readers raise nearly any class when bytes are damaged: struct.error, SyntaxError, ...
         raise ImageError(path, _reason(error)) from error
+
+
+def conversions(data: bytes) -> list[str]:
+    """Return what `decode_image` gives up of a file that it can decode, in words."""
+    given_up = []
+    with _open(BytesIO(data)) as image:
+        # A color image of 16 bits has a mode of 8. tifffile's images have no format and are deep.
+        stored = str(getattr(image, "tile", "")) if image.format in ("PNG", "TIFF") else ""
+        if image.mode.startswith(("I", "F")) or ";16" in stored or image.format is None:
+            given_up.append("reduced to 8 bits")
+        if image.has_transparency_data:
+            given_up.append("transparency composited over white")
+        with suppress(Exception):  # the next image may be damaged
+            # The others of an MPO are previews and gain maps of the same photograph.
+            if image.format != "MPO" and getattr(image, "is_animated", False):
+                given_up.append("the first of several images")
+    return given_up
 
 
 class Header(NamedTuple):
@@ -176,7 +194,10 @@ def _decode(data: bytes, min_side: int | None) -> Tensor:
                 encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
                 with suppress(RuntimeError):  # then Pillow reads it, or raises the reason
                     return _upright(decode_jpegs([encoded])[0], orientation(image))
-        return from_pillow(image)
+        pixels = from_pillow(image)
+        if image.format == "PNG" and ends_early(image, data):
+            raise ValueError("truncated")
+        return pixels
 
 
 def from_pillow(image: Image.Image) -> Tensor:

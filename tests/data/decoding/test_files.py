@@ -12,13 +12,19 @@ from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as F
 
 from lightning_colorize.data.decoding import files, jpeg
-from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
+from lightning_colorize.data.decoding.files import (
+    ImageError,
+    conversions,
+    read_bytes,
+    read_header,
+    read_image,
+)
 from lightning_colorize.data.decoding.pillow_modes import scale_to_eight_bits, srgb_transform
 
 EXACT = [
     *("png", "bmp", "webp", "tiff", "grey_png", "one_bit_png", "one_pixel_png"),
     *("palette_png", "animated_gif"),
-    *("grey16_png", "grey16_pgm", "grey16_tiff", "grey16_big_endian_tiff"),
+    *("grey16_png", "rgb16_png", "grey16_pgm", "grey16_tiff", "grey16_big_endian_tiff"),
     *("grey16_white_is_zero_tiff", "rgb16_tiff", "rgb16_planar_tiff"),
     *("rgb_float_tiff", "float_tiff", "float255_tiff", "int32_tiff"),
 ]
@@ -160,6 +166,49 @@ def test_truncated_files_are_broken(images, tmp_path, kind, share):
     images.write_truncated(path, kind, share)
     with pytest.raises(ImageError):
         read_image(path)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_pngs_whose_pixels_end_early_are_truncated(images, tmp_path, interlaced):
+    path = tmp_path / "image.png"
+    for missing in (1, 20):
+        images.write_png(path, images.sample(), missing, interlaced)
+        with pytest.raises(ImageError, match=r"image\.png: truncated$"):
+            read_image(path)
+    black_below = images.sample()
+    black_below[-5:] = 0
+    images.write_png(path, black_below, 0, interlaced)
+    assert difference(read_image(path), black_below) == 0
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "LA", "RGB", "RGBA"])
+def test_black_pngs_are_not_truncated(tmp_path, mode):
+    path = tmp_path / "image.png"
+    Image.new(mode, (13, 9)).save(path)
+    assert read_image(path).shape == (3, 9, 13)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (["jpeg", "png", "palette_png", "tiff", "webp", "cmyk_tiff"], []),
+        (
+            [
+                *("grey16_png", "rgb16_png", "grey16_pgm", "grey16_tiff", "rgb16_tiff"),
+                *("rgb16_planar_tiff", "float_tiff", "rgb_float_tiff"),
+            ],
+            ["reduced to 8 bits"],
+        ),
+        (
+            ["rgba_png", "la_png", "palette_alpha_png", "rgba_webp"],
+            ["transparency composited over white"],
+        ),
+        (["animated_gif"], ["the first of several images"]),
+    ],
+)
+def test_what_8_bit_rgb_does_not_hold_is_named(images, tmp_path, kinds, expected):
+    for kind in kinds:
+        assert conversions(images.encoded(kind, tmp_path / "image")) == expected, kind
 
 
 @pytest.mark.parametrize("min_side", [None, 8])
