@@ -47,11 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace existing results; otherwise they are skipped",
     )
+    parser.add_argument(
+        "--max-density",
+        metavar="N",
+        type=int,
+        default=100,
+        help="reject images above 33 megapixels with more than N pixels for each byte of the file, "
+        "which take minutes and gigabytes and are hardly photographs (default: 100)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Colorize; returns 1 if any image failed."""
-    require_positive(args, "size")
+    require_positive(args, "size", "max_density")
     from lightning_colorize.common.progress import progress
     from lightning_colorize.inference import (
         choose_device,
@@ -71,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"OUTPUT {args.output}: {error.strerror}") from None
     with opened as manifest:
         size = args.size or loaded.size
-        records = colorize_files(loaded, jobs, size, manifest, args.overwrite)
+        records = colorize_files(loaded, jobs, size, manifest, args.overwrite, args.max_density)
         for record in progress(records, len(jobs), "colorizing"):
             count[record.status] += 1
             if record.status == "failed":

@@ -13,6 +13,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.common.files import temporary_beside
 from lightning_colorize.data.decoding.files import (
+    MAX_DENSITY,
     ImageError,
     conversions,
     decode_image,
@@ -69,6 +70,7 @@ def colorize_files(
     size: int,
     manifest: TextIO | None = None,
     overwrite: bool = False,
+    max_density: int = MAX_DENSITY,
 ) -> Iterator[Record]:
     """Colorize images one by one; an image that fails does not stop the others.
 
@@ -80,6 +82,7 @@ def colorize_files(
         size: Pixels of the short side that the network sees.
         manifest: Receives a line for each image.
         overwrite: Replace existing results; otherwise they are skipped.
+        max_density: Most pixels for each byte of the file of a large image.
     """
     for job in jobs:
         start = time.perf_counter()
@@ -89,7 +92,7 @@ def colorize_files(
         if job.target.exists() and not overwrite:
             record.status, record.reason = "skipped", "the output exists"
         else:
-            _colorize(loaded, job, size, record)
+            _colorize(loaded, job, size, max_density, record)
         record.seconds = round(time.perf_counter() - start, 4)
         if manifest is not None:
             manifest.write(json.dumps(asdict(record)) + "\n")
@@ -112,10 +115,12 @@ def open_manifest(folder: Path) -> TextIO:
     return file
 
 
-def _colorize(loaded: ColorizationModel, job: Job, size: int, record: Record) -> None:
+def _colorize(
+    loaded: ColorizationModel, job: Job, size: int, max_density: int, record: Record
+) -> None:
     try:
         data = read_bytes(job.source)
-        rgb = decode_image(data, job.source)
+        rgb = decode_image(data, job.source, max_density=max_density)
         record.fallbacks += conversions(data)
         record.height, record.width = rgb.shape[-2:]
         side = seen_side(record.height, record.width, size)

@@ -85,6 +85,7 @@ def test_broken_images_are_reported_and_the_rest_is_colorized(
         (("IN", "out", "--checkpoint", "nowhere"), "nowhere does not exist"),
         (("IN", "out", "--checkpoint", "IN/a.jpg"), "not a checkpoint"),
         (("IN", "out", "--checkpoint", "RUN", "--size", "0"), "--size 0"),
+        (("IN", "out", "--checkpoint", "RUN", "--max-density", "0"), "--max-density 0"),
         (("IN", "out"), "--checkpoint"),
     ],
 )

@@ -142,6 +142,22 @@ def test_out_of_memory_fails_one_image_and_other_errors_raise(loaded, tmp_path, 
         _colorize(loaded, job)
 
 
+def test_large_images_in_tiny_files_are_rejected(loaded, tmp_path, monkeypatch):
+    Image.new("1", (6000, 6000)).save(tmp_path / "a.png")
+    job = (tmp_path / "a.png", tmp_path / "b.png")
+    bytes_ = (tmp_path / "a.png").stat().st_size
+    (record,) = _colorize(loaded, job)
+    assert record.status == "failed"
+    assert record.reason == (
+        f"36,000,000 pixels in {bytes_:,} bytes, more than 100 for each: "
+        "save it without compression"
+    )
+    black = torch.zeros(3, 2, 2, dtype=torch.uint8)
+    monkeypatch.setattr(module, "colorize_image", lambda *_: black)
+    (record,) = _colorize(loaded, job, max_density=10**5)
+    assert (record.status, record.width) == ("ok", 6000)
+
+
 @pytest.mark.parametrize("suffix", sorted(module.WRITABLE))
 def test_every_format_holds_the_image(tmp_path, suffix):
     y, x, c = np.mgrid[:37, :51, :3]

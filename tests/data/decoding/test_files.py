@@ -8,13 +8,14 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from torchvision.transforms.v2 import functional as F
 
 from lightning_colorize.data.decoding import files, jpeg
 from lightning_colorize.data.decoding.files import (
     ImageError,
     conversions,
+    decode_image,
     read_bytes,
     read_header,
     read_image,
@@ -240,6 +241,26 @@ def test_broken_files_have_a_reason(images, tmp_path, kind, reason, call):
         call(path)
     assert (caught.value.path, caught.value.reason) == (path, reason)
     assert str(caught.value) == f"{path}: {reason}"
+
+
+def test_large_images_in_tiny_files_are_rejected_before_they_are_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "image.png"
+    Image.new("1", (6000, 6000)).save(path)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    for call in (read_image, header_size):
+        with pytest.raises(ImageError, match=r"36,000,000 pixels in .* bytes, more than 100 for"):
+            call(path)
+
+
+@pytest.mark.parametrize("kind", ["png", "rgb_float_tiff", "rgb16_planar_tiff"])
+def test_both_limits_hold_for_every_reader(images, tmp_path, monkeypatch, kind):
+    data = images.encoded(kind, tmp_path / "image")
+    monkeypatch.setattr(files, "_LARGE", 1000)
+    with pytest.raises(ImageError, match=r"3,072 pixels in .* bytes, more than 0 for each"):
+        decode_image(data, tmp_path / "image", max_density=0)
+    monkeypatch.setattr(files, "MAX_PIXELS", 1000)
+    with pytest.raises(ImageError, match="more than 1,000 pixels"):
+        decode_image(data, tmp_path / "image")
 
 
 def test_missing_files_and_folders(tmp_path):
