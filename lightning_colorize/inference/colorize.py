@@ -11,7 +11,7 @@ from typing import Any, Literal, TextIO
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from lightning_colorize.common.files import temporary_beside
+from lightning_colorize.common.files import remove_leftovers, replacement
 from lightning_colorize.data.decoding.files import (
     MAX_DENSITY,
     ImageError,
@@ -74,7 +74,8 @@ def colorize_files(
 ) -> Iterator[Record]:
     """Colorize images one by one; an image that fails does not stop the others.
 
-    Results are written under a temporary name and renamed, so that none is incomplete.
+    Results are written under a temporary name and renamed, so that none is incomplete. Those of
+    killed processes are removed first.
 
     Args:
         loaded: The model.
@@ -84,6 +85,9 @@ def colorize_files(
         overwrite: Replace existing results; otherwise they are skipped.
         max_density: Most pixels for each byte of the file of a large image.
     """
+    jobs = list(jobs)
+    for folder in {job.target.parent for job in jobs}:
+        remove_leftovers(folder)
     for job in jobs:
         start = time.perf_counter()
         record = Record(
@@ -151,11 +155,5 @@ def save_image(rgb: Tensor, path: Path) -> None:
         ValueError: If the format does not allow so many pixels.
     """
     form = WRITABLE[path.suffix.lower()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
-        image = to_pil_image(rgb)
-        image.save(temporary, format=form, **_OPTIONS.get(form, {}))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacement(path) as file:
+        to_pil_image(rgb).save(file, format=form, **_OPTIONS.get(form, {}))

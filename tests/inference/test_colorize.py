@@ -1,6 +1,8 @@
 import io
 import json
+import multiprocessing
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -107,8 +109,8 @@ def test_failed_write_keeps_the_previous_file(loaded, tmp_path, monkeypatch):
     target.parent.mkdir()
     target.write_bytes(b"old")
 
-    def full(self, path, **options):
-        path.write_bytes(b"half")
+    def full(self, file, **options):
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
@@ -117,6 +119,24 @@ def test_failed_write_keeps_the_previous_file(loaded, tmp_path, monkeypatch):
     assert record.reason == "cannot be written: No space left on device"
     assert [path.name for path in target.parent.iterdir()] == ["a.webp"]
     assert target.read_bytes() == b"old"
+
+
+def test_what_a_killed_process_left_is_removed(loaded, tmp_path, monkeypatch):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+    target = tmp_path / "out" / "a.png"
+    black = torch.zeros(3, 2, 2, dtype=torch.uint8)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+        process = multiprocessing.get_context("fork").Process(
+            target=save_image, args=(black, target)
+        )
+        process.start()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(os.listdir(target.parent)) == 1
+    (record,) = _colorize(loaded, (tmp_path / "a.png", target))
+    assert record.status == "ok"
+    assert os.listdir(target.parent) == ["a.png"]
 
 
 def test_out_of_memory_fails_one_image_and_other_errors_raise(loaded, tmp_path, monkeypatch):
