@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections import Counter
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from lightning_colorize.common.arguments import (
@@ -74,16 +73,16 @@ def run(args: argparse.Namespace) -> int:
     failures: list[Record] = []
     count: Counter[str] = Counter()
     try:
-        opened = nullcontext() if folder is None else open_manifest(folder)
+        if folder is not None:
+            open_manifest(folder).close()
     except OSError as error:
         raise UsageError(f"OUTPUT {args.output}: {error.strerror}") from None
-    with opened as manifest:
-        size = args.size or loaded.size
-        records = colorize_files(loaded, jobs, size, manifest, args.overwrite, args.max_density)
-        for record in progress(records, len(jobs), "colorizing"):
-            count[record.status] += 1
-            if record.status == "failed":
-                failures.append(record)
+    size = args.size or loaded.size
+    records = colorize_files(loaded, jobs, size, folder, args.overwrite, args.max_density)
+    for record in progress(records, len(jobs), "colorizing"):
+        count[record.status] += 1
+        if record.status == "failed":
+            failures.append(record)
     return _report(args, count, failures)
 
 

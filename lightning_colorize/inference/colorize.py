@@ -1,16 +1,19 @@
 """Image files to colorized image files, with a manifest."""
 
+import errno
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
+from lightning_colorize.common.errors import WorkError
 from lightning_colorize.common.files import remove_leftovers, replacement
 from lightning_colorize.data.decoding.files import (
     MAX_DENSITY,
@@ -68,7 +71,7 @@ def colorize_files(
     loaded: ColorizationModel,
     jobs: Iterable[Job],
     size: int,
-    manifest: TextIO | None = None,
+    manifest: Path | None = None,
     overwrite: bool = False,
     max_density: int = MAX_DENSITY,
 ) -> Iterator[Record]:
@@ -81,9 +84,12 @@ def colorize_files(
         loaded: The model.
         jobs: Files to read and to write; folders are created.
         size: Pixels of the short side that the network sees.
-        manifest: Receives a line for each image.
+        manifest: Folder whose manifest receives a line for each image.
         overwrite: Replace existing results; otherwise they are skipped.
         max_density: Most pixels for each byte of the file of a large image.
+
+    Raises:
+        WorkError: If the disk is full, or the manifest cannot be written.
     """
     jobs = list(jobs)
     for folder in {job.target.parent for job in jobs}:
@@ -99,8 +105,7 @@ def colorize_files(
             _colorize(loaded, job, size, max_density, record)
         record.seconds = round(time.perf_counter() - start, 4)
         if manifest is not None:
-            manifest.write(json.dumps(asdict(record)) + "\n")
-            manifest.flush()
+            _append(manifest, record)
         yield record
 
 
@@ -117,6 +122,22 @@ def open_manifest(folder: Path) -> TextIO:
     file = path.open("a", encoding="utf-8")
     file.write("\n" * torn)
     return file
+
+
+def _append(folder: Path, record: Record) -> None:
+    """Append a line to a folder's manifest, which is created again if it was removed."""
+    try:
+        with open_manifest(folder) as file:
+            file.write(json.dumps(asdict(record)) + "\n")
+    except OSError as error:
+        raise _stopped(folder / MANIFEST, error) from None
+
+
+def _stopped(path: Path, error: OSError) -> WorkError:
+    return WorkError(
+        f"{path} cannot be written: {error.strerror}; free space or make it writable, "
+        "then the same command continues"
+    )
 
 
 def _colorize(
@@ -140,6 +161,8 @@ def _colorize(
             raise
         record.reason = f"out of memory at {record.width} x {record.height} pixels"
     except (OSError, ValueError) as error:  # Pillow, for more pixels than a format allows
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _stopped(job.target, error) from None
         record.reason = f"cannot be written: {getattr(error, 'strerror', None) or error}"
 
 
@@ -155,5 +178,8 @@ def save_image(rgb: Tensor, path: Path) -> None:
         ValueError: If the format does not allow so many pixels.
     """
     form = WRITABLE[path.suffix.lower()]
+    # In memory first: written to a full disk by Pillow, some formats are a mere "encoder error".
+    encoded = BytesIO()
+    to_pil_image(rgb).save(encoded, format=form, **_OPTIONS.get(form, {}))
     with replacement(path) as file:
-        to_pil_image(rgb).save(file, format=form, **_OPTIONS.get(form, {}))
+        file.write(encoded.getbuffer())

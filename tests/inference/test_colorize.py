@@ -1,8 +1,10 @@
-import io
+import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from PIL import Image
 from skimage.color import rgb2lab
 
+from lightning_colorize.common.errors import WorkError
 from lightning_colorize.inference import Job, colorize_files, load_model
 from lightning_colorize.inference import colorize as module
 from lightning_colorize.inference.colorize import open_manifest, save_image
@@ -63,10 +66,9 @@ def test_manifest_has_a_line_per_image_and_broken_ones_are_skipped(loaded, tmp_p
     Image.fromarray(_pixels()).save(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff not a photograph")
     Image.fromarray(_pixels(40, 4)).save(tmp_path / "c.png")
-    manifest = io.StringIO()
     jobs = [(tmp_path / name, tmp_path / "out" / name) for name in ("a.png", "b.jpg", "c.png")]
-    _colorize(loaded, *jobs, manifest=manifest)
-    a, b, c = map(json.loads, manifest.getvalue().splitlines())
+    _colorize(loaded, *jobs, manifest=tmp_path / "out")
+    a, b, c = map(json.loads, (tmp_path / "out/manifest.jsonl").read_text().splitlines())
     assert list(a) == [
         "input", "output", "status", "reason", "width", "height",
         "model", "size", "seconds", "fallbacks",
@@ -109,14 +111,19 @@ def test_failed_write_keeps_the_previous_file(loaded, tmp_path, monkeypatch):
     target.parent.mkdir()
     target.write_bytes(b"old")
 
-    def full(self, file, **options):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Image.Image, "save", full)
-    (record,) = _colorize(loaded, (tmp_path / "a.png", target), overwrite=True)
+    monkeypatch.setattr(os, "replace", fail)
+    job = (tmp_path / "a.png", target)
+    number = errno.EIO
+    (record,) = _colorize(loaded, job, overwrite=True)
     assert record.status == "failed"
-    assert record.reason == "cannot be written: No space left on device"
+    assert record.reason == "cannot be written: Input/output error"
+    number = errno.ENOSPC  # the next images would fail as well
+    message = r"a\.webp cannot be written: No space left on device; .* the same command continues$"
+    with pytest.raises(WorkError, match=message):
+        _colorize(loaded, job, overwrite=True)
     assert [path.name for path in target.parent.iterdir()] == ["a.webp"]
     assert target.read_bytes() == b"old"
 
@@ -126,7 +133,7 @@ def test_what_a_killed_process_left_is_removed(loaded, tmp_path, monkeypatch):
     target = tmp_path / "out" / "a.png"
     black = torch.zeros(3, 2, 2, dtype=torch.uint8)
     with monkeypatch.context() as patch:
-        patch.setattr(Image.Image, "save", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+        patch.setattr(os, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         process = multiprocessing.get_context("fork").Process(
             target=save_image, args=(black, target)
         )
@@ -202,6 +209,31 @@ def test_image_too_large_for_its_format(loaded, tmp_path):
     assert record.status == "failed"
     assert record.reason.startswith("cannot be written: ")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_manifest_that_is_removed_is_begun_again(loaded, tmp_path):
+    out = tmp_path / "out"
+    jobs = []
+    for name in ("a.png", "b.png"):
+        Image.fromarray(_pixels()).save(tmp_path / name)
+        jobs.append(Job(tmp_path / name, out / name))
+    records = colorize_files(loaded, jobs, 32, manifest=out)
+    next(records)
+    shutil.rmtree(out)
+    assert next(records).status == "ok"
+    (line,) = (out / "manifest.jsonl").read_text().splitlines()
+    assert json.loads(line)["input"] == str(tmp_path / "b.png")
+    assert sorted(os.listdir(out)) == ["b.png", "manifest.jsonl"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_manifest_on_a_full_disk_stops_the_work(loaded, tmp_path):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/manifest.jsonl").symlink_to("/dev/full")
+    with pytest.raises(WorkError, match=r"manifest\.jsonl cannot be written: No space left on"):
+        _colorize(loaded, (tmp_path / "a.png", tmp_path / "out/a.png"), manifest=tmp_path / "out")
+    assert (tmp_path / "out/a.png").exists()
 
 
 def test_manifest_continues_after_an_incomplete_line(tmp_path):
