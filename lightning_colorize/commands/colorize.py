@@ -68,7 +68,10 @@ def run(args: argparse.Namespace) -> int:
         plan_jobs,
     )
 
-    jobs, folder = plan_jobs(args.input, args.output, args.format)
+    try:
+        jobs, folder = plan_jobs(args.input, args.output, args.format)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from None
     loaded = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
     failures: list[Record] = []
     count: Counter[str] = Counter()

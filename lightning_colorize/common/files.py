@@ -7,6 +7,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import glob
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,10 +81,10 @@ def replacement(path: Path) -> Iterator[BinaryIO]:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes have left of replacements in a folder."""
-    for path in folder.glob(f".{16 * '[0-9a-f]'}{_PART}"):
-        with suppress(OSError, AttributeError), path.open("r+b") as file:
+    for name in glob(f".{16 * '[0-9a-f]'}{_PART}", root_dir=folder):
+        with suppress(OSError, AttributeError), (folder / name).open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            (folder / name).unlink()
 
 
 @contextmanager

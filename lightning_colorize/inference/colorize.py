@@ -99,7 +99,8 @@ def colorize_files(
         record = Record(
             str(job.source), str(job.target), "failed", "", None, None, str(loaded.path), size
         )
-        if job.target.exists() and not overwrite:
+        # Not `is_file`, which raises an error for a name that is too long. A folder is no result.
+        if os.path.isfile(job.target) and not overwrite:
             record.status, record.reason = "skipped", "the output exists"
         else:
             _colorize(loaded, job, size, max_density, record)

@@ -27,12 +27,14 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     """Return the content of a checkpoint of a task, on the CPU; nothing in it is executed.
 
     Raises:
-        UsageError: If the file is damaged, or not a checkpoint of a task.
+        UsageError: If the file cannot be read, is damaged, or is not a checkpoint of a task.
     """
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise UsageError(f"{file} does not exist") from None
+    except PermissionError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
     except UnpicklingError:
         raise UsageError(
             f"{file} is not {_OURS}: it holds Python objects, which are not loaded for safety"
