@@ -10,6 +10,7 @@ from importlib import import_module
 from lightning_colorize import __version__
 from lightning_colorize.common.arguments import PROGRAM, Parser
 from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.text import printable
 
 COMMANDS = (
     "fit",
@@ -45,12 +46,11 @@ def main(argv: list[str] | None = None) -> int:
         return _run(words)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else FAILED
-    except UsageError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return WRONG_USE
-    except WorkError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return FAILED
+    except (UsageError, WorkError) as error:
+        # The lines are ours; names in them may contain anything.
+        lines = f"{PROGRAM}: {error}".split("\n")
+        print(*map(printable, lines), sep="\n", file=sys.stderr)
+        return WRONG_USE if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED

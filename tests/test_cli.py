@@ -9,7 +9,7 @@ import pytest
 
 from lightning_colorize import __version__, cli
 from lightning_colorize.commands.fit import common_options
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, WorkError
 
 
 @pytest.fixture
@@ -55,6 +55,7 @@ def test_unknown_command(capsys):
     ("error", "code", "message"),
     [
         (UsageError("no such thing; give another"), 2, "lightning-colorize: no such thing; give"),
+        (WorkError("odd \x1b[2J name"), 1, "lightning-colorize: odd \\x1b[2J name\n"),
         (KeyboardInterrupt(), 130, "lightning-colorize: interrupted\n"),
         (SystemExit(143), 143, ""),
         (SystemExit("text"), 1, ""),

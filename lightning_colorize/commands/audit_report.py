@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_colorize.common.provenance import versions
+from lightning_colorize.common.text import printable
 from lightning_colorize.evaluation import print_plain
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def _rows(found: "Audit") -> dict[str, Sequence[str]]:
             seen.add(features["digest"][index])
             (copies if same else near).append(f"{name(index)} of {name(group.representative)}")
     return {
-        "broken": [f"{name(index)} ({error.reason})" for index, error in found.broken.items()],
+        "broken": [
+            f"{name(index)} ({printable(error.reason)})" for index, error in found.broken.items()
+        ],
         "near-grey": [name(index) for index in found.near_grey],
         f"tiny (below {found.min_side} px)": [name(index) for index in found.tiny],
         "CMYK": [name(index) for index in found.cmyk],
@@ -139,7 +142,7 @@ def _splits(found: "Audit", group: "Group") -> list[str]:
 
 
 def _shown(found: "Audit", index: int) -> str:
-    """Return an image's name and split, with undecodable characters escaped."""
-    name = found.images.name(int(index)).encode("utf-8", "backslashreplace").decode()
+    """Return an image's name and split, for a terminal."""
+    name = printable(found.images.name(int(index)))
     split = found.split(index)
     return name if name.startswith(f"{split}/") else f"{name} ({split})"

@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections import Counter
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from lightning_colorize.common.arguments import (
@@ -13,6 +12,7 @@ from lightning_colorize.common.arguments import (
     require_positive,
 )
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.text import printable
 
 if TYPE_CHECKING:
     from lightning_colorize.inference import Record
@@ -46,11 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace existing results; otherwise they are skipped",
     )
+    parser.add_argument(
+        "--max-density",
+        metavar="N",
+        type=int,
+        default=100,
+        help="reject images above 33 megapixels with more than N pixels for each byte of the file, "
+        "which take minutes and gigabytes and are hardly photographs (default: 100)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Colorize; returns 1 if any image failed."""
-    require_positive(args, "size")
+    require_positive(args, "size", "max_density")
     from lightning_colorize.common.progress import progress
     from lightning_colorize.inference import (
         choose_device,
@@ -60,27 +68,30 @@ def run(args: argparse.Namespace) -> int:
         plan_jobs,
     )
 
-    jobs, folder = plan_jobs(args.input, args.output, args.format)
+    try:
+        jobs, folder = plan_jobs(args.input, args.output, args.format)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from None
     loaded = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
     failures: list[Record] = []
     count: Counter[str] = Counter()
     try:
-        opened = nullcontext() if folder is None else open_manifest(folder)
+        if folder is not None:
+            open_manifest(folder).close()
     except OSError as error:
         raise UsageError(f"OUTPUT {args.output}: {error.strerror}") from None
-    with opened as manifest:
-        size = args.size or loaded.size
-        records = colorize_files(loaded, jobs, size, manifest, args.overwrite)
-        for record in progress(records, len(jobs), "colorizing"):
-            count[record.status] += 1
-            if record.status == "failed":
-                failures.append(record)
+    size = args.size or loaded.size
+    records = colorize_files(loaded, jobs, size, folder, args.overwrite, args.max_density)
+    for record in progress(records, len(jobs), "colorizing"):
+        count[record.status] += 1
+        if record.status == "failed":
+            failures.append(record)
     return _report(args, count, failures)
 
 
 def _report(args: argparse.Namespace, count: Counter[str], failures: "list[Record]") -> int:
     for record in failures[:_SHOWN_FAILURES]:
-        print(f"not colorized: {record.input}: {record.reason}", file=sys.stderr)
+        print(printable(f"not colorized: {record.input}: {record.reason}"), file=sys.stderr)
     if len(failures) > _SHOWN_FAILURES:
         print(f"... and {len(failures) - _SHOWN_FAILURES} more: see the manifest", file=sys.stderr)
     done = f"{count['ok']} colorized, {count['skipped']} skipped, {count['failed']} failed"

@@ -6,11 +6,19 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import glob
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lightning_colorize.common.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where the files of killed processes stay
+    fcntl = None  # type: ignore[assignment]
+
+_PART = ".part"
 
 
 def temporary_beside(path: Path) -> Path:
@@ -51,6 +59,44 @@ def atomic_file(path: Path, temporary: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that replaces another when it is complete; not synchronized with the disk.
+
+    Args:
+        path: The file to replace; its folder is created.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}{_PART}")
+    try:
+        with _in_use(temporary):
+            with temporary.open("wb") as file:
+                yield file
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes have left of replacements in a folder."""
+    for name in glob(f".{16 * '[0-9a-f]'}{_PART}", root_dir=folder):
+        with suppress(OSError, AttributeError), (folder / name).open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (folder / name).unlink()
+
+
+@contextmanager
+def _in_use(path: Path) -> Iterator[None]:
+    """Create a file and lock it; the lock ends with the process at the latest."""
+    if fcntl is None:  # Windows renames no open file
+        yield
+        return
+    with path.open("xb") as file:
+        with suppress(OSError):  # not all file systems have locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -14,6 +14,12 @@ def format_time(seconds: float | None) -> str:
     return UNKNOWN if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
+def printable(text: str) -> str:
+    """Return a line with control characters and undecodable bytes escaped, for a terminal."""
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(escaped)
+
+
 def short_names(names: Iterable[str]) -> dict[str, str]:
     """Return the last part of each setting's dotted name, or as many parts as make it unique."""
     parts = {name: [part for part in name.split(".") if part not in _LEFT_OUT] for name in names}

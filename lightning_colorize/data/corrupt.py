@@ -35,7 +35,7 @@ class CorruptImages:
         self.max_share = max_share
         self.report = report
         self._found: dict[str, ImageError] = {}
-        self._shards: set[str] = set()
+        self._shards: dict[str, int] = {}
 
     def add(
         self,
@@ -56,18 +56,18 @@ class CorruptImages:
         """
         for _, error in corrupt:
             if isinstance(error, ShardError) and error.location not in self._shards:
-                self._shards.add(error.location)
-                if error.advice is not None:
-                    raise WorkError(f"{error}: {error.advice}")
+                require_skipped(error)
+                self._shards[error.location] = error.leap
                 _say(f"Skipping the {error.leap:,} images of {error}")
         new = dict(item for item in corrupt if item.name not in self._found)
         if not new:
             return
-        before = len(self._found)
+        before = len(_single(self._found))
         self._found |= new
         if self.report is not None and not reported_by_rank_zero:
             _append(self.report, new)
-        found = len(self._found)
+        # All images of a shard are lost at once; those that were read have names so far.
+        found = len(_single(self._found)) + sum(self._shards.values())
         if found > max(1, self.max_share * self.total):
             all_in = "" if self.report is None else f"; all in {self.report}"
             raise failure(
@@ -76,15 +76,31 @@ class CorruptImages:
                 f"repair or remove them, or allow more with data.max_broken_share "
                 f"(now {self.max_share:g})"
             )
-        if reported_by_rank_zero:
+        single = _single(new)
+        if reported_by_rank_zero or not single:
             return
-        images = "image" if len(new) == 1 else "images"
+        images = "image" if len(single) == 1 else "images"
         if self.report is None and before < _NAMED:
-            named = [str(error) for error in new.values()][: _NAMED - before]
-            more = f" and {len(new) - len(named)} more" if len(new) > len(named) else ""
-            _say(f"Skipping {len(new)} broken {images}: {', '.join(named)}{more}")
+            named = [str(error) for error in single[: _NAMED - before]]
+            more = f" and {len(single) - len(named)} more" if len(single) > len(named) else ""
+            _say(f"Skipping {len(single)} broken {images}: {', '.join(named)}{more}")
         elif self.report is not None and not before:
-            _say(f"Skipping {len(new)} broken {images}, listed in {self.report}")
+            _say(f"Skipping {len(single)} broken {images}, listed in {self.report}")
+
+
+def require_skipped(error: ImageError) -> None:
+    """Refuse to continue without the images of a shard that is not to be skipped.
+
+    Raises:
+        WorkError: If the error is of such a shard.
+    """
+    if isinstance(error, ShardError) and error.advice is not None:
+        raise WorkError(f"{error}: {error.advice}")
+
+
+def _single(found: dict[str, ImageError]) -> list[ImageError]:
+    """Return the errors of images whose shard can be read, or which are in none."""
+    return [error for error in found.values() if not isinstance(error, ShardError)]
 
 
 def _append(report: Path, new: dict[str, ImageError]) -> None:

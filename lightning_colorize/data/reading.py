@@ -6,7 +6,7 @@ import torch
 
 from lightning_colorize.common.processes import cores
 from lightning_colorize.data.cache import CachedImages, bytes_needed, fits_in_memory
-from lightning_colorize.data.corrupt import CorruptImages
+from lightning_colorize.data.corrupt import CorruptImages, require_skipped
 from lightning_colorize.data.dataset import ImageDataset, Resize
 from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages, DeviceMemory
 from lightning_colorize.data.device.decode import Decoder, require_decoder
@@ -45,6 +45,7 @@ class ImageCache:
         Raises:
             SourceError: If none of them can be read.
             UsageError: If they do not fit on the device.
+            WorkError: If none can be read because of a shard that is not to be skipped.
         """
         if self.cache == "device":
             self._device = self._device or DeviceMemory(device)
@@ -52,6 +53,8 @@ class ImageCache:
         else:
             cached = CachedImages(images, side, self.resize)
         if not len(cached):
+            for _, error in cached.corrupt:
+                require_skipped(error)
             raise SourceError(
                 f"none of {len(images)} images for {split} can be read "
                 f"(first: {cached.corrupt[0].error})"

@@ -1,18 +1,27 @@
 """Image files to colorized image files, with a manifest."""
 
+import errno
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from lightning_colorize.common.files import temporary_beside
-from lightning_colorize.data.decoding.files import ImageError, read_image
+from lightning_colorize.common.errors import WorkError
+from lightning_colorize.common.files import remove_leftovers, replacement
+from lightning_colorize.data.decoding.files import (
+    MAX_DENSITY,
+    ImageError,
+    conversions,
+    decode_image,
+    read_bytes,
+)
 from lightning_colorize.inference.checkpoint import ColorizationModel
 from lightning_colorize.inference.jobs import WRITABLE, Job
 from lightning_colorize.tasks.prediction import colorize_image, seen_side
@@ -62,33 +71,42 @@ def colorize_files(
     loaded: ColorizationModel,
     jobs: Iterable[Job],
     size: int,
-    manifest: TextIO | None = None,
+    manifest: Path | None = None,
     overwrite: bool = False,
+    max_density: int = MAX_DENSITY,
 ) -> Iterator[Record]:
     """Colorize images one by one; an image that fails does not stop the others.
 
-    Results are written under a temporary name and renamed, so that none is incomplete.
+    Results are written under a temporary name and renamed, so that none is incomplete. Those of
+    killed processes are removed first.
 
     Args:
         loaded: The model.
         jobs: Files to read and to write; folders are created.
         size: Pixels of the short side that the network sees.
-        manifest: Receives a line for each image.
+        manifest: Folder whose manifest receives a line for each image.
         overwrite: Replace existing results; otherwise they are skipped.
+        max_density: Most pixels for each byte of the file of a large image.
+
+    Raises:
+        WorkError: If the disk is full, or the manifest cannot be written.
     """
+    jobs = list(jobs)
+    for folder in {job.target.parent for job in jobs}:
+        remove_leftovers(folder)
     for job in jobs:
         start = time.perf_counter()
         record = Record(
             str(job.source), str(job.target), "failed", "", None, None, str(loaded.path), size
         )
-        if job.target.exists() and not overwrite:
+        # Not `is_file`, which raises an error for a name that is too long. A folder is no result.
+        if os.path.isfile(job.target) and not overwrite:
             record.status, record.reason = "skipped", "the output exists"
         else:
-            _colorize(loaded, job, size, record)
+            _colorize(loaded, job, size, max_density, record)
         record.seconds = round(time.perf_counter() - start, 4)
         if manifest is not None:
-            manifest.write(json.dumps(asdict(record)) + "\n")
-            manifest.flush()
+            _append(manifest, record)
         yield record
 
 
@@ -107,9 +125,29 @@ def open_manifest(folder: Path) -> TextIO:
     return file
 
 
-def _colorize(loaded: ColorizationModel, job: Job, size: int, record: Record) -> None:
+def _append(folder: Path, record: Record) -> None:
+    """Append a line to a folder's manifest, which is created again if it was removed."""
     try:
-        rgb = read_image(job.source)
+        with open_manifest(folder) as file:
+            file.write(json.dumps(asdict(record)) + "\n")
+    except OSError as error:
+        raise _stopped(folder / MANIFEST, error) from None
+
+
+def _stopped(path: Path, error: OSError) -> WorkError:
+    return WorkError(
+        f"{path} cannot be written: {error.strerror}; free space or make it writable, "
+        "then the same command continues"
+    )
+
+
+def _colorize(
+    loaded: ColorizationModel, job: Job, size: int, max_density: int, record: Record
+) -> None:
+    try:
+        data = read_bytes(job.source)
+        rgb = decode_image(data, job.source, max_density=max_density)
+        record.fallbacks += conversions(data)
         record.height, record.width = rgb.shape[-2:]
         side = seen_side(record.height, record.width, size)
         if side < size:
@@ -126,6 +164,8 @@ def _colorize(loaded: ColorizationModel, job: Job, size: int, record: Record) ->
             raise
         record.reason = f"out of memory at {record.width} x {record.height} pixels"
     except (OSError, ValueError) as error:  # Pillow, for more pixels than a format allows
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _stopped(job.target, error) from None
         record.reason = f"cannot be written: {getattr(error, 'strerror', None) or error}"
 
 
@@ -141,11 +181,8 @@ def save_image(rgb: Tensor, path: Path) -> None:
         ValueError: If the format does not allow so many pixels.
     """
     form = WRITABLE[path.suffix.lower()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
-        image = to_pil_image(rgb)
-        image.save(temporary, format=form, **_OPTIONS.get(form, {}))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # In memory first: written to a full disk by Pillow, some formats are a mere "encoder error".
+    encoded = BytesIO()
+    to_pil_image(rgb).save(encoded, format=form, **_OPTIONS.get(form, {}))
+    with replacement(path) as file:
+        file.write(encoded.getbuffer())

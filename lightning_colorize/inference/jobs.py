@@ -41,7 +41,8 @@ def plan_jobs(source: Path, output: Path, form: Format = "same") -> tuple[list[J
         form: Write PNG, JPEG, or the format of the image (PNG if that cannot be written).
 
     Returns:
-        The jobs, and the folder of their manifest: None for a single file name.
+        The jobs, one for each folder that cannot be opened as well; and the folder of their
+        manifest, None for a single file name.
 
     Raises:
         UsageError: If there are no images, or the output is not a valid target.
@@ -54,13 +55,17 @@ def plan_jobs(source: Path, output: Path, form: Format = "same") -> tuple[list[J
         raise UsageError(f"{source} does not exist; give an image or a folder of images")
     if output.resolve() == source.resolve():
         raise UsageError(f"OUTPUT is INPUT ({source}); give another folder")
-    names = _names(source, output)
-    return [Job(source / name, output / new) for name, new in _new_names(names, form)], output
+    names, unreadable = _names(source, output)
+    jobs = [Job(source / name, output / new) for name, new in _new_names(names, form)]
+    # Reading such a folder fails with the reason.
+    return [*jobs, *(Job(source / name, output / name) for name in unreadable)], output
 
 
-def _names(source: Path, output: Path) -> list[str]:
+def _names(source: Path, output: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the images, and of the folders that cannot be opened."""
+    unreadable: list[str] = []
     try:
-        names = list_images(source)
+        names = list_images(source, unreadable)
     except SourceError as error:
         if error.__cause__ is not None:
             raise
@@ -68,9 +73,9 @@ def _names(source: Path, output: Path) -> list[str]:
     if output.resolve().is_relative_to(source.resolve()):
         own = output.resolve().relative_to(source.resolve()).as_posix() + "/"
         names = [name for name in names if not name.startswith(own)]
-    if not names:
+    if not names and not unreadable:
         raise UsageError(f"{source} contains no images; give an image or a folder of images")
-    return names
+    return names, unreadable
 
 
 def _new_names(names: list[str], form: Format) -> list[tuple[str, str]]:

@@ -149,6 +149,9 @@ def _engine_options(given: str) -> tuple["URL", dict[str, Any]]:
         return url, {"connect_args": {"timeout": 60}}
     if backend != "postgresql":
         raise UsageError(f"studies cannot be stored in {backend}; {_ACCEPTED}")
+    if "@" in given.partition("://")[2].partition(":")[2].partition("@")[2]:
+        # It would be read as the end of the password, and the rest be shown as the host.
+        raise UsageError("the URL of the study contains a second @: write %40 in its password")
     url = url.set(drivername="postgresql+psycopg")
     arguments: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT, **_KEEPALIVES}
     server = {f"tcp_{name}": seconds for name, seconds in _KEEPALIVES.items()}

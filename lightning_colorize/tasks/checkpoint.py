@@ -31,8 +31,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     """Return the content of a checkpoint of a task, on the CPU; nothing in it is executed.
 
     Raises:
-        UsageError: If the file is damaged, not a checkpoint of a task, or has weights that are not
-            finite.
+        UsageError: If the file cannot be read, is damaged, is not a checkpoint of a task, or has weights
+            that are not finite.
     """
     try:
         if has_digest_of_others(file):
@@ -42,6 +42,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         raise
     except FileNotFoundError:
         raise UsageError(f"{file} does not exist") from None
+    except PermissionError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
     except UnpicklingError:
         raise UsageError(
             f"{file} is not {_OURS}: it holds Python objects, which are not loaded for safety"

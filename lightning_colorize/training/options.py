@@ -7,6 +7,8 @@ from typing import Literal
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import MONITOR
 
+_LONGEST_NAME = 255  # bytes, on nearly all file systems
+
 
 @dataclass
 class LoggerOptions:
@@ -81,5 +83,13 @@ class RunOptions:
                 raise UsageError(f"--run.{name}: {value}\naccepted: {smallest} or more")
         for name in ("name", "experiment"):
             value = getattr(self, name)
-            if value is not None and (Path(value).name != value or value == ".."):
-                raise UsageError(f"--run.{name}: '{value}'\naccepted: the name of one folder")
+            if value is not None and not _is_folder_name(value):
+                raise UsageError(
+                    f"--run.{name}: {value!r}\n"
+                    "accepted: the name of one folder, printable, at most 255 bytes"
+                )
+
+
+def _is_folder_name(text: str) -> bool:
+    is_one = Path(text).name == text and text != ".."
+    return is_one and text.isprintable() and len(text.encode()) <= _LONGEST_NAME

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -112,10 +113,13 @@ def test_names_in_a_folder_without_splits_show_their_split(tmp_path, clean, caps
     assert ".jpg (train)" in out
 
 
-def test_names_that_are_not_utf8_are_shown_and_listed(clean, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"odd\xff.jpg", r"odd\udcff.jpg"), (b"odd\x1b[2J.jpg", r"odd\x1b[2J.jpg")]
+)
+def test_odd_names_are_shown_escaped_and_listed(clean, tmp_path, capsys, name, shown):
     folder = tmp_path / "photos"
     shutil.copytree(clean, folder)
-    odd = b"odd\xff.jpg".decode("utf-8", "surrogateescape")
+    odd = os.fsdecode(name)
     try:
         shutil.copy(folder / "train" / "0.jpg", folder / "train" / odd)
     except OSError:
@@ -125,8 +129,8 @@ def test_names_that_are_not_utf8_are_shown_and_listed(clean, tmp_path, capsys):
         image.resize((64, 64)).save(folder / "train" / "0.jpg")
         image.convert("L").save(folder / "train" / odd)
     assert main(["audit", str(folder), "--exclude-to", str(listed)]) == 0
-    assert "odd\\udcff.jpg" in capsys.readouterr().out
-    assert b"train/odd\xff.jpg\n" in listed.read_bytes()
+    assert shown in capsys.readouterr().out
+    assert b"train/" + name + b"\n" in listed.read_bytes()
 
 
 def test_an_existing_list_is_not_overwritten(clean, tmp_path, capsys):

@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +64,7 @@ def test_one_image_to_one_file(command, finished_run, images, tmp_path):
 def test_broken_images_are_reported_and_the_rest_is_colorized(
     command, finished_run, images, tmp_path, capsys
 ):
-    for number in range(7):
+    for number in (*range(6), "\x1b[2J"):
         (images / f"broken{number}.jpg").write_bytes(b"no image")
     out = tmp_path / "out"
     words = ("--checkpoint", finished_run, "--format", "png")
@@ -70,6 +73,7 @@ def test_broken_images_are_reported_and_the_rest_is_colorized(
     output = capsys.readouterr()
     assert "2 colorized, 0 skipped, 7 failed" in output.out
     assert f"not colorized: {images / 'broken0.jpg'}: not an image" in output.err
+    assert r"broken\x1b[2J.jpg: not an image" in output.err
     assert "... and 2 more" in output.err
     assert [line["status"] for line in _lines(out)].count("failed") == 7
     # Exit 2 is reserved for errors found before any work.
@@ -78,13 +82,37 @@ def test_broken_images_are_reported_and_the_rest_is_colorized(
     assert not target.exists()
 
 
+def test_a_folder_that_cannot_be_opened_fails_alone(
+    command, finished_run, images, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "out"
+    words = ("colorize", images, out, "--checkpoint", finished_run)
+    assert command(*words) == 0
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path) == images / "sub":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert command(*words, "--overwrite") == 1
+    output = capsys.readouterr()
+    assert "1 colorized, 0 skipped, 1 failed" in output.out
+    assert f"not colorized: {images / 'sub'}: " in output.err
+    assert command(*words) == 1
+    assert "0 colorized, 1 skipped, 1 failed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("IN", "out", "--checkpoint", "nowhere"), "nowhere does not exist"),
         (("IN", "out", "--checkpoint", "IN/a.jpg"), "not a checkpoint"),
         (("IN", "out", "--checkpoint", "RUN", "--size", "0"), "--size 0"),
+        (("IN", "out", "--checkpoint", "RUN", "--max-density", "0"), "--max-density 0"),
         (("IN", "out"), "--checkpoint"),
+        (("IN/a.jpg", 300 * "x", "--checkpoint", "RUN"), "File name too long"),
     ],
 )
 def test_wrong_use_is_one_line(

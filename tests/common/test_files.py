@@ -47,3 +47,16 @@ def test_a_written_file_has_the_usual_permissions(tmp_path):
     files.write_atomic(tmp_path / "atomic", "")
     (tmp_path / "plain").write_text("")
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_leftovers_are_removed_but_files_in_use_are_not(tmp_path):
+    leftover, other = tmp_path / ".0123456789abcdef.part", tmp_path / ".film.part"
+    for path in (leftover, other):
+        path.write_bytes(b"half")
+    with files.replacement(tmp_path / "new.png") as file:
+        file.write(b"whole")
+        files.remove_leftovers(tmp_path)
+        assert not leftover.exists()
+    assert sorted(os.listdir(tmp_path)) == [".film.part", "new.png"]
+    assert (tmp_path / "new.png").read_bytes() == b"whole"
+    files.remove_leftovers(tmp_path / "nowhere")

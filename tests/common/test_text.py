@@ -1,4 +1,9 @@
-from lightning_colorize.common.text import short_names
+from lightning_colorize.common.text import printable, short_names
+
+
+def test_lines_for_a_terminal_contain_no_control_characters():
+    assert printable("Äpfel und 蘋果.jpg") == "Äpfel und 蘋果.jpg"
+    assert printable("a\x1b[2J\n\udcff\u202e") == r"a\x1b[2J\n\udcff\u202e"
 
 
 def test_short_names_are_unique():

@@ -80,6 +80,11 @@ def write_lab_tiff(path: Path) -> np.ndarray:
     lightness = np.broadcast_to(np.linspace(0, 255, 64).round().astype(np.uint8), (48, 64))
     neutral = np.zeros_like(lightness)
     save(path, np.dstack([lightness, neutral, neutral]), "LAB", format="TIFF")
+    return lightness_shows(lightness)
+
+
+def lightness_shows(lightness: np.ndarray) -> np.ndarray:
+    """Return the greys of L*, 0 to 255."""
     level = lightness / 2.55
     linear = np.where(level > 8, ((level + 16) / 116) ** 3, level / 903.3)
     return as_rgb(srgb_encode(linear))
@@ -143,22 +148,69 @@ def swapped_profile() -> bytes:
 
 
 def grey_profile(gamma: float) -> bytes:
+    """The profile of a grey display with this gamma."""
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    return _grey_profile(b"XYZ ", {b"kTRC": curve})
+
+
+def profile_of_two_intents() -> bytes:
+    """The profile of a grey display that shows L*, and its negative by the perceptual intent."""
+
+    def table(dark: int, light: int) -> bytes:
+        identity = struct.pack(">9i", *[65536, 0, 0, 0] * 2, 65536)
+        ramp = bytes(range(256))
+        colors = bytes([dark, 128, 128, light, 128, 128])
+        return b"mft1\0\0\0\0" + bytes([1, 3, 2, 0]) + identity + ramp + colors + 3 * ramp
+
+    return _grey_profile(b"Lab ", {b"A2B0": table(255, 0), b"A2B1": table(0, 255)})
+
+
+def _grey_profile(connection: bytes, more: dict[bytes, bytes]) -> bytes:
     """A minimal ICC 2.1 profile of a grey display."""
     tags = {
         b"desc": b"desc\0\0\0\0\0\0\0\x05test\0" + bytes(79),
         b"cprt": b"text\0\0\0\0none\0\0\0\0",
         b"wtpt": b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061),  # D50
-        b"kTRC": b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0",
+        **more,
     }
     table, body = struct.pack(">I", len(tags)), b""
     start = 128 + 4 + 12 * len(tags)
     for name, value in tags.items():
         table += name + struct.pack(">II", start + len(body), len(value))
         body += value + bytes(-len(value) % 4)
-    words = (start + len(body), b"none", 0x02100000, b"mntr", b"GRAY", b"XYZ ")
+    words = (start + len(body), b"none", 0x02100000, b"mntr", b"GRAY", connection)
     head = struct.pack(">I4sI4s4s4s", *words)
     head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
     return head.ljust(128, b"\0") + table + body
+
+
+def write_png(path: Path, pixels: np.ndarray, missing: int = 0, interlaced: bool = False) -> None:
+    """Write RGB of 8 or 16 bits by hand, with valid checksums, without its last rows.
+
+    If it is interlaced, these are the last rows of the last pass.
+    """
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    height, width, _ = pixels.shape
+    depth = 8 * pixels.dtype.itemsize
+    passes = [(0, 0, 1, 1)]
+    if interlaced:
+        passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4)]
+        passes += [(2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    parts = [pixels[y::down, x::across] for y, x, down, across in passes]
+    rows = [row.astype(f">u{depth // 8}").tobytes() for part in parts for row in part]
+    packed = zlib.compress(b"".join(b"\0" + row for row in rows[: len(rows) - missing]))
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, interlaced)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+def write_rgb16_png(path: Path) -> np.ndarray:
+    write_png(path, DEEP)
+    return RGB
 
 
 Write = Callable[[Path], np.ndarray]
@@ -242,6 +294,7 @@ KINDS: dict[str, Write] = {
         transparency=COLOR_ALPHA.tobytes(),
     ),
     "swapped_profile_png": saved(RGB, RGB[..., ::-1], icc_profile=swapped_profile(), format="PNG"),
+    "rgb16_png": write_rgb16_png,
     "grey16_png": saved(DEEP_GREY, GREY, format="PNG"),
     "bmp": saved(RGB, format="BMP"),
     "grey16_pgm": write_grey16_pgm,

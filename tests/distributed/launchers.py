@@ -25,24 +25,33 @@ def free_port() -> int:
         return int(unused.getsockname()[1])
 
 
-def start(*words: object, **environment: str) -> subprocess.Popen[str]:
+def start(
+    *words: object, stdout: int = subprocess.DEVNULL, **environment: str
+) -> subprocess.Popen[str]:
     """Start Python with these arguments, in its own process group."""
     return subprocess.Popen(
         [sys.executable, *map(str, words)],
         env={**os.environ, **ENVIRONMENT, **environment},
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
 
 
-def end(*processes: subprocess.Popen[str], timeout: float = 240) -> None:
-    """Wait for all to exit with 0; kill those that remain, and their children."""
+def end(*processes: subprocess.Popen[str], timeout: float = 240) -> list[str | None]:
+    """Wait for all to exit with 0; kill those that remain, and their children.
+
+    Returns:
+        What each has printed, if it was started with a pipe.
+    """
+    printed = []
     try:
         for process in processes:
-            _, err = process.communicate(timeout=timeout)
+            out, err = process.communicate(timeout=timeout)
             assert process.returncode == 0, err[-3000:]
+            printed.append(out)
+        return printed
     finally:
         for process in processes:
             kill_group(process)

@@ -1,9 +1,7 @@
 """Two processes (gloo, CPU) against one."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -32,18 +30,10 @@ def runs(photo_folder, tmp_path_factory):
     words = command.words("two", *SETTINGS, *two)
     # Without a name, the second process receives the first one's.
     del words[words.index("--run.name") : words.index("--run.name") + 2]
-    completed = subprocess.run(
-        [sys.executable, "-m", "lightning_colorize", "fit", *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert completed.returncode == 0, completed.stderr
+    (out,) = end(start(*FIT, *words, stdout=subprocess.PIPE))
     folders = [folder for folder in (command.root / "tiny").iterdir() if folder != one]
     assert len(folders) == 1, "each process has its own run folder"
-    return one, folders[0], completed.stdout
+    return one, folders[0], out
 
 
 def test_two_processes_write_one_run_and_one_banner(runs):

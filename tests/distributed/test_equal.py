@@ -111,6 +111,17 @@ def test_training_changes_the_loss(exact):
     assert abs(losses[-1] - losses[0]) > 1e-3
 
 
+def test_validated_buffers_of_a_gan_are_those_of_rank_zero(photo_folder, tmp_path):
+    # In manual optimization DDP does not broadcast the statistics of batch norm itself.
+    options = [word.replace("group", "batch") for word in TASKS["cgan"]]
+    runs = Runs(photo_folder, tmp_path, options, batch=4)
+    runs.fit("two")
+    first, second = runs.weights("two")
+    assert any("running_mean" in key for key in first)
+    for key, value in first.items():
+        assert torch.equal(second[key], value), key
+
+
 def test_loss_curve_with_batch_norm_and_adam_is_that_of_one_process(tmp_path):
     # Each process has the statistics of its own 64 images; with fewer the curves differ more.
     photos = tmp_path / "photos"

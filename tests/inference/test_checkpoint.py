@@ -1,3 +1,4 @@
+import errno
 import pickle
 import re
 import shutil
@@ -35,6 +36,16 @@ def test_a_run_reloads(finished_run, photo_folder):
     assert loaded.size == 32
     assert loaded.data_root == str(photo_folder)
     assert loaded.path == finished_run / "checkpoints/best.ckpt"
+
+
+def test_a_checkpoint_without_permission_is_not_damaged(finished_run, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(torch, "load", refuse)
+    file = finished_run / "checkpoints/best.ckpt"
+    with pytest.raises(UsageError, match=f"^{file} cannot be read: Permission denied$"):
+        load_model(finished_run)
 
 
 def test_class_outside_the_package_is_refused_in_one_line(altered):

@@ -1,6 +1,10 @@
-import io
+import errno
 import json
+import multiprocessing
 import os
+import shutil
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ import torch
 from PIL import Image
 from skimage.color import rgb2lab
 
+from lightning_colorize.common.errors import WorkError
 from lightning_colorize.inference import Job, colorize_files, load_model
 from lightning_colorize.inference import colorize as module
 from lightning_colorize.inference.colorize import open_manifest, save_image
@@ -61,10 +66,9 @@ def test_manifest_has_a_line_per_image_and_broken_ones_are_skipped(loaded, tmp_p
     Image.fromarray(_pixels()).save(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff not a photograph")
     Image.fromarray(_pixels(40, 4)).save(tmp_path / "c.png")
-    manifest = io.StringIO()
     jobs = [(tmp_path / name, tmp_path / "out" / name) for name in ("a.png", "b.jpg", "c.png")]
-    _colorize(loaded, *jobs, manifest=manifest)
-    a, b, c = map(json.loads, manifest.getvalue().splitlines())
+    _colorize(loaded, *jobs, manifest=tmp_path / "out")
+    a, b, c = map(json.loads, (tmp_path / "out/manifest.jsonl").read_text().splitlines())
     assert list(a) == [
         "input", "output", "status", "reason", "width", "height",
         "model", "size", "seconds", "fallbacks",
@@ -78,6 +82,15 @@ def test_manifest_has_a_line_per_image_and_broken_ones_are_skipped(loaded, tmp_p
     assert b["reason"]
     assert not (tmp_path / "out/b.jpg").exists()
     assert (c["status"], c["fallbacks"]) == ("ok", ["seen at 12 px because of its aspect ratio"])
+
+
+def test_conversions_to_8_bit_rgb_are_fallbacks(loaded, tmp_path):
+    deep = _pixels(channels=1)[..., 0].astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    Image.fromarray(_pixels(channels=4)).save(tmp_path / "rgba.png")
+    jobs = [(tmp_path / name, tmp_path / "out" / name) for name in ("deep.png", "rgba.png")]
+    fallbacks = [record.fallbacks for record in _colorize(loaded, *jobs)]
+    assert fallbacks == [["reduced to 8 bits"], ["transparency composited over white"]]
 
 
 def test_existing_files_are_not_overwritten_by_default(loaded, tmp_path):
@@ -98,14 +111,19 @@ def test_failed_write_keeps_the_previous_file(loaded, tmp_path, monkeypatch):
     target.parent.mkdir()
     target.write_bytes(b"old")
 
-    def full(self, path, **options):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Image.Image, "save", full)
-    (record,) = _colorize(loaded, (tmp_path / "a.png", target), overwrite=True)
+    monkeypatch.setattr(os, "replace", fail)
+    job = (tmp_path / "a.png", target)
+    number = errno.EIO
+    (record,) = _colorize(loaded, job, overwrite=True)
     assert record.status == "failed"
-    assert record.reason == "cannot be written: No space left on device"
+    assert record.reason == "cannot be written: Input/output error"
+    number = errno.ENOSPC  # the next images would fail as well
+    message = r"a\.webp cannot be written: No space left on device; .* the same command continues$"
+    with pytest.raises(WorkError, match=message):
+        _colorize(loaded, job, overwrite=True)
     assert [path.name for path in target.parent.iterdir()] == ["a.webp"]
     assert target.read_bytes() == b"old"
 
@@ -119,6 +137,24 @@ def test_prediction_that_is_not_finite_is_no_image(loaded, tmp_path, monkeypatch
         "the network predicts colors that are not finite",
     )
     assert not (tmp_path / "b.png").exists()
+
+
+def test_what_a_killed_process_left_is_removed(loaded, tmp_path, monkeypatch):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+    target = tmp_path / "out" / "a.png"
+    black = torch.zeros(3, 2, 2, dtype=torch.uint8)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        process = multiprocessing.get_context("fork").Process(
+            target=save_image, args=(black, target)
+        )
+        process.start()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(os.listdir(target.parent)) == 1
+    (record,) = _colorize(loaded, (tmp_path / "a.png", target))
+    assert record.status == "ok"
+    assert os.listdir(target.parent) == ["a.png"]
 
 
 def test_out_of_memory_fails_one_image_and_other_errors_raise(loaded, tmp_path, monkeypatch):
@@ -142,6 +178,22 @@ def test_out_of_memory_fails_one_image_and_other_errors_raise(loaded, tmp_path, 
     fail(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1"):
         _colorize(loaded, job)
+
+
+def test_large_images_in_tiny_files_are_rejected(loaded, tmp_path, monkeypatch):
+    Image.new("1", (6000, 6000)).save(tmp_path / "a.png")
+    job = (tmp_path / "a.png", tmp_path / "b.png")
+    bytes_ = (tmp_path / "a.png").stat().st_size
+    (record,) = _colorize(loaded, job)
+    assert record.status == "failed"
+    assert record.reason == (
+        f"36,000,000 pixels in {bytes_:,} bytes, more than 100 for each: "
+        "save it without compression"
+    )
+    black = torch.zeros(3, 2, 2, dtype=torch.uint8)
+    monkeypatch.setattr(module, "colorize_image", lambda *_: black)
+    (record,) = _colorize(loaded, job, max_density=10**5)
+    assert (record.status, record.width) == ("ok", 6000)
 
 
 @pytest.mark.parametrize("suffix", sorted(module.WRITABLE))
@@ -168,6 +220,31 @@ def test_image_too_large_for_its_format(loaded, tmp_path):
     assert record.status == "failed"
     assert record.reason.startswith("cannot be written: ")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_manifest_that_is_removed_is_begun_again(loaded, tmp_path):
+    out = tmp_path / "out"
+    jobs = []
+    for name in ("a.png", "b.png"):
+        Image.fromarray(_pixels()).save(tmp_path / name)
+        jobs.append(Job(tmp_path / name, out / name))
+    records = colorize_files(loaded, jobs, 32, manifest=out)
+    next(records)
+    shutil.rmtree(out)
+    assert next(records).status == "ok"
+    (line,) = (out / "manifest.jsonl").read_text().splitlines()
+    assert json.loads(line)["input"] == str(tmp_path / "b.png")
+    assert sorted(os.listdir(out)) == ["b.png", "manifest.jsonl"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_manifest_on_a_full_disk_stops_the_work(loaded, tmp_path):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/manifest.jsonl").symlink_to("/dev/full")
+    with pytest.raises(WorkError, match=r"manifest\.jsonl cannot be written: No space left on"):
+        _colorize(loaded, (tmp_path / "a.png", tmp_path / "out/a.png"), manifest=tmp_path / "out")
+    assert (tmp_path / "out/a.png").exists()
 
 
 def test_manifest_continues_after_an_incomplete_line(tmp_path):

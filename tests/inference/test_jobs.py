@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,23 @@ def test_output_names_are_unique(tmp_path):
         "x/a.jpg": "x/a.png",
         "b.jpg": "b.png",
     }
+
+
+def test_only_folders_that_cannot_be_opened(tmp_path, monkeypatch):
+    folder = _touch(tmp_path / "in", "locked/a.jpg")
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name in refused:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    refused = ["locked"]
+    assert _targets(folder, tmp_path / "out") == {"locked": "locked"}
+    refused.append("in")
+    with pytest.raises(UsageError, match="in cannot be listed: Permission denied"):
+        plan_jobs(folder, tmp_path / "out")
 
 
 def test_outputs_inside_the_input_are_not_colored_again(tmp_path):

@@ -87,6 +87,9 @@ def test_no_password_is_shown():
         open_study(url)
     assert "secret" not in str(error.value)
     assert "127.0.0.1/studies?a=b" in str(error.value)
+    with pytest.raises(UsageError, match="write %40 in its password") as error:
+        open_study("postgresql://me:two@parts@127.0.0.1/studies")
+    assert "parts" not in str(error.value)
 
 
 def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine, monkeypatch):

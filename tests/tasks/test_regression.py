@@ -9,7 +9,7 @@ from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.losses import L1, MSE, WeightedSum
 from lightning_colorize.networks import AbHead, ConvEncoder
 from lightning_colorize.tasks import RegressionTask
-from tests.tasks.conftest import make_trainer
+from tests.tasks.conftest import make_gan, make_trainer
 
 
 def make_task(loss=None, seed=0, **options):
@@ -96,7 +96,21 @@ def test_metrics_are_means_over_images_not_batches(data):
     ab_hat = torch.cat([0.3 * L, 10 - 0.2 * L], dim=1)
     by_hand = (ab_hat - ab).square().mean(dim=(1, 2, 3)).mean()
     assert metrics["val/mse_ab"] == pytest.approx(by_hand.item(), rel=1e-5)
-    assert metrics["val/loss"] == pytest.approx(L.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [make_task, make_gan])
+def test_validation_loss_is_a_mean_over_images_not_batches(data, make):
+    task = make().eval()
+    metrics = make_trainer().validate(task, data, verbose=False)[0]
+    batches = list(data.color_batches("val"))
+    with torch.no_grad():
+        losses = [
+            task.validation_loss(task.predict(batch.L), task.with_target(batch)).item()
+            for batch in batches
+        ]
+    assert [len(batch) for batch in batches] == [4, 1]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+    assert metrics["val/loss"] == pytest.approx((4 * losses[0] + losses[1]) / 5, rel=1e-5)
 
 
 def test_validations_are_independent(data):

@@ -195,6 +195,8 @@ def test_number_of_processes(monkeypatch, devices, gpus, several):
     [
         (["--run.patience", -1], "--run.patience: -1"),
         (["--run.name", "a/b"], "--run.name: 'a/b'"),
+        (["--run.name", "a\nb"], r"--run.name: 'a\nb'"),
+        (["--run.name", "x" * 300], "at most 255 bytes"),
         (["--data.root", "/nowhere"], "/nowhere"),
         (["--run.predict_dir", "/nowhere"], "/nowhere"),
         (["--run.monitor", "val/pnsr"], "val/psnr"),

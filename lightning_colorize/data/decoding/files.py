@@ -9,19 +9,22 @@ and `resize`, and one of 12 megapixels a fifth (`python benchmarks/decode.py`).
 """
 
 import logging
+import math
 import warnings
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
+from lightning_colorize.common.text import printable
 from lightning_colorize.data.decoding.jpeg import decode_jpegs, is_srgb, orientation
 from lightning_colorize.data.decoding.pillow_modes import scale_to_eight_bits, to_srgb
+from lightning_colorize.data.decoding.png import ends_early
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -38,6 +41,13 @@ HEIC is not supported but listed, so that such files are reported instead of ign
 
 MAX_PIXELS = 2**28
 """Larger images are rejected as decompression bombs; cameras reach 2e8 pixels."""
+
+MAX_DENSITY = 100
+"""Large images with more pixels for each byte of their file are rejected; JPEG photographs have
+about 5. A few kilobytes of a single color could take minutes and gigabytes otherwise."""
+
+# Smaller images take little time and memory, whatever they contain.
+_LARGE = 2**25
 
 # Pillow raises an error at twice its limit. Only image formats of photographs are enabled: other
 # readers start programs (PostScript) or have no signature and accept text.
@@ -73,7 +83,7 @@ class ImageError(Exception):
     leap = 1
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+        super().__init__(printable(f"{path}: {reason}"))
         self.path = path
         self.reason = reason
 
@@ -99,7 +109,8 @@ def read_image(path: Path, min_side: int | None = None) -> Tensor:
 
     Raises:
         ImageError: If the file cannot be read, is not an image, is damaged (including truncated
-            JPEGs, which viewers show half grey), or has more than `MAX_PIXELS`.
+            JPEGs and PNGs, which viewers show half grey or black), has more than `MAX_PIXELS`, or
+            many pixels for each byte (`MAX_DENSITY`).
     """
     return decode_image(read_bytes(path), path, min_side)
 
@@ -116,8 +127,16 @@ def read_bytes(path: Path) -> bytes:
         raise ImageError(path, _reason(error)) from error
 
 
-def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor:
+def decode_image(
+    data: bytes, path: Path, min_side: int | None = None, max_density: int = MAX_DENSITY
+) -> Tensor:
     """Decode the bytes of an image file of any kind, as `read_image` does.
+
+    Args:
+        data: The content of the file.
+        path: The file, for messages.
+        min_side: As of `read_image`.
+        max_density: Most pixels for each byte of a large image.
 
     Returns:
         (3, H, W), uint8, sRGB.
@@ -126,10 +145,27 @@ def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor
         ImageError: If they are not an image, or a damaged one.
     """
     try:
-        return _decode(data, min_side)
+        return _decode(data, min_side, max_density)
     except Exception as error:
         # Readers raise nearly any class when bytes are damaged: struct.error, SyntaxError, ...
         raise ImageError(path, _reason(error)) from error
+
+
+def conversions(data: bytes) -> list[str]:
+    """Return what `decode_image` gives up of a file that it can decode, in words."""
+    given_up = []
+    with _open(data) as image:
+        # A color image of 16 bits has a mode of 8. tifffile's images have no format and are deep.
+        stored = str(getattr(image, "tile", "")) if image.format in ("PNG", "TIFF") else ""
+        if image.mode.startswith(("I", "F")) or ";16" in stored or image.format is None:
+            given_up.append("reduced to 8 bits")
+        if image.has_transparency_data:
+            given_up.append("transparency composited over white")
+        with suppress(Exception):  # the next image may be damaged
+            # The others of an MPO are previews and gain maps of the same photograph.
+            if image.format != "MPO" and getattr(image, "is_animated", False):
+                given_up.append("the first of several images")
+    return given_up
 
 
 class Header(NamedTuple):
@@ -155,7 +191,7 @@ def read_header(data: bytes, path: Path) -> Header:
         ImageError: If the header cannot be read. Damage behind it is not detected.
     """
     try:
-        with _open(BytesIO(data)) as image:
+        with _open(data, MAX_DENSITY) as image:
             width, height = image.size
             # Pillow reports the upright size of a TIFF.
             if image.format != "TIFF" and orientation(image) >= 5:
@@ -165,8 +201,8 @@ def read_header(data: bytes, path: Path) -> Header:
         raise ImageError(path, _reason(error)) from error
 
 
-def _decode(data: bytes, min_side: int | None) -> Tensor:
-    with _open(BytesIO(data)) as image:
+def _decode(data: bytes, min_side: int | None, max_density: int) -> Tensor:
+    with _open(data, max_density) as image:
         size = image.size
         if image.format in ("JPEG", "MPO"):
             if min_side is not None:
@@ -175,7 +211,10 @@ def _decode(data: bytes, min_side: int | None) -> Tensor:
                 encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
                 with suppress(RuntimeError):  # then Pillow reads it, or raises the reason
                     return _upright(decode_jpegs([encoded])[0], orientation(image))
-        return from_pillow(image)
+        pixels = from_pillow(image)
+        if image.format == "PNG" and ends_early(image, data):
+            raise ValueError("truncated")
+        return pixels
 
 
 def from_pillow(image: Image.Image) -> Tensor:
@@ -187,21 +226,21 @@ def from_pillow(image: Image.Image) -> Tensor:
     return _upright(pixels, exif)
 
 
-def _open(file: BinaryIO) -> Image.Image:
-    if not file.read(1):
+def _open(data: bytes, max_density: float = math.inf) -> Image.Image:
+    if not data:
         raise ValueError("empty file")
-    file.seek(0)
     try:
-        image = Image.open(file, formats=_FORMATS)
-        return _open_unusual_tiff(file) if _pillow_misreads(image) else image
+        image = Image.open(BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
-        file.seek(0)
-        head = file.read(12)
-        if head.startswith(_TIFF_SIGNATURES):
-            return _open_unusual_tiff(file)
-        if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
+        if data.startswith(_TIFF_SIGNATURES):
+            return _open_unusual_tiff(data, max_density)
+        if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
             raise ValueError("HEIC is not supported, convert it to JPEG") from None
         raise ValueError("not an image") from None
+    if _pillow_misreads(image):
+        return _open_unusual_tiff(data, max_density)
+    _require_few(image.width * image.height, data, max_density)
+    return image
 
 
 def _pillow_misreads(image: Image.Image) -> bool:
@@ -215,13 +254,13 @@ def _pillow_misreads(image: Image.Image) -> bool:
     return (bits > 8 and planes_apart) or (bits == 32 and unsigned)
 
 
-def _open_unusual_tiff(file: BinaryIO) -> Image.Image:
+def _open_unusual_tiff(data: bytes, max_density: float) -> Image.Image:
     """Read a TIFF that Pillow has no mode for: float RGB, 64 bits, planes of 16 bits, ..."""
     import tifffile  # slow to import, and seldom needed
 
-    file.seek(0)
-    with tifffile.TiffFile(file) as tiff:
+    with tifffile.TiffFile(BytesIO(data)) as tiff:
         page = tiff.pages.first
+        _require_few(page.imagewidth * page.imagelength, data, max_density)
         values = page.asarray()
         if page.axes == "SYX":
             values = np.moveaxis(values, 0, -1)
@@ -230,6 +269,17 @@ def _open_unusual_tiff(file: BinaryIO) -> Image.Image:
     if exif is not None:
         image.getexif()[ExifTags.Base.Orientation] = exif.value
     return image
+
+
+def _require_few(pixels: int, data: bytes, max_density: float) -> None:
+    """Reject an image by its header, before its pixels take memory and time."""
+    if pixels > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    if pixels > max(_LARGE, max_density * len(data)):
+        raise ValueError(
+            f"{pixels:,} pixels in {len(data):,} bytes, more than {max_density} for each: "
+            "save it without compression"
+        )
 
 
 def _upright(pixels: Tensor, exif: int) -> Tensor:

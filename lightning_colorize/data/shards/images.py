@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_colorize.data.decoding.files import ImageError, decode_image
 from lightning_colorize.data.images import ImageSet, NameList
 from lightning_colorize.data.order import ShardOrder
-from lightning_colorize.data.shards.check import CheckedShards
+from lightning_colorize.data.shards.check import CheckedShards, ShardError
 from lightning_colorize.data.shards.layout import OpenShard, tensor_of
 from lightning_colorize.data.shards.manifest import Encoding
 
@@ -48,6 +48,7 @@ class ShardImages(ImageSet):
         self._ends = np.cumsum(lengths)
         self._starts = self._ends - lengths
         self._selected = selected
+        self._used = np.diff(np.searchsorted(selected, [0, *self._ends]))
         self.order = ShardOrder(lengths, window).subset(selected)
         self._open = self._cached_open()
 
@@ -92,7 +93,11 @@ class ShardImages(ImageSet):
     def _image(self, index: int) -> bytes:
         packed = int(self._selected[index])
         shard = int(np.searchsorted(self._ends, packed, side="right"))
-        opened = self._open(shard)
+        try:
+            opened = self._open(shard)
+        except ShardError as error:
+            error.leap = int(self._used[shard])  # excluded images are not lost
+            raise
         try:
             return opened.image(packed - int(self._starts[shard]))
         except OSError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.text import printable
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import (
@@ -143,6 +144,6 @@ class FolderSource(Source):
 def _report_unused(folder: Path, names: list[str], tops: list[str]) -> None:
     count = f"{len(names):,} image{'s' * (len(names) > 1)}"
     print(
-        f"{folder}: {count} outside of {', '.join(tops)} not used (first: {names[0]})",
+        f"{folder}: {count} outside of {', '.join(tops)} not used (first: {printable(names[0])})",
         file=sys.stderr,
     )

@@ -35,12 +35,17 @@ def require_folder(root: Root | None, reader: str, option: str = "--data.root") 
     raise SourceError(f"{folder} is a file, {reader} needs an image folder: {hint}")
 
 
-def list_images(folder: Path) -> list[str]:
+def list_images(folder: Path, unreadable: list[str] | None = None) -> list[str]:
     """Return the names of all image files below a folder, sorted.
 
     Hidden files and folders and `__MACOSX` are left out. Links are followed, and a folder that is
     reached twice is listed once, preferably under its own path. A dangling link with an image
     suffix is listed, so that it is reported as a broken image.
+
+    Args:
+        folder: The folder.
+        unreadable: Receives the names of sub-folders that cannot be opened; otherwise each is an
+            error.
 
     Returns:
         Names relative to the folder, with forward slashes.
@@ -77,8 +82,11 @@ def list_images(folder: Path) -> list[str]:
                     else:
                         others[suffix or "no suffix"] += 1
         except OSError as error:
-            raise SourceError(f"{folder / prefix} cannot be listed: {error.strerror}") from error
-    if not names:
+            if unreadable is None or not prefix:
+                reason = f"cannot be listed: {error.strerror}"
+                raise SourceError(f"{folder / prefix} {reason}") from error
+            unreadable.append(prefix.removesuffix("/"))
+    if not names and not unreadable:
         raise SourceError(_nothing_found(folder, others))
     names.sort()
     return names

@@ -53,12 +53,11 @@ class GracefulStop(Checkpoint):
         self._unsynchronized = 0
         self._saved = False
         self.received: signal.Signals | None = None
-        self._previous: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the handlers, after Lightning has set its own."""
+        """Set the handlers, after Lightning has set its own; it restores all at the end."""
         for number in _SIGNALS:
-            self._previous[number] = signal.signal(number, self._handle)
+            signal.signal(number, self._handle)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Share a signal that came too late to end the training."""
@@ -106,12 +105,6 @@ class GracefulStop(Checkpoint):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop."""
         self._stop_if_saved()
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore the handlers."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
 
     def _is_signaled(self, trainer: Trainer) -> bool:
         if trainer.world_size > 1:

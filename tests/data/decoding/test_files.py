@@ -8,17 +8,24 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from torchvision.transforms.v2 import functional as F
 
 from lightning_colorize.data.decoding import files, jpeg
-from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
+from lightning_colorize.data.decoding.files import (
+    ImageError,
+    conversions,
+    decode_image,
+    read_bytes,
+    read_header,
+    read_image,
+)
 from lightning_colorize.data.decoding.pillow_modes import scale_to_eight_bits, srgb_transform
 
 EXACT = [
     *("png", "bmp", "webp", "tiff", "grey_png", "one_bit_png", "one_pixel_png"),
     *("palette_png", "animated_gif"),
-    *("grey16_png", "grey16_pgm", "grey16_tiff", "grey16_big_endian_tiff"),
+    *("grey16_png", "rgb16_png", "grey16_pgm", "grey16_tiff", "grey16_big_endian_tiff"),
     *("grey16_white_is_zero_tiff", "rgb16_tiff", "rgb16_planar_tiff"),
     *("rgb_float_tiff", "float_tiff", "float255_tiff", "int32_tiff"),
 ]
@@ -123,6 +130,13 @@ def test_grey_profile_of_transparent_images(images, tmp_path):
     assert difference(read_image(path), expected) <= 2
 
 
+def test_profiles_are_converted_by_the_colorimetric_intent(images, tmp_path):
+    path = tmp_path / "image.png"
+    grey = images.sample_grey()
+    images.save(path, grey, format="PNG", icc_profile=images.profile_of_two_intents())
+    assert difference(read_image(path), images.lightness_shows(grey)) <= 4
+
+
 def test_srgb_profiles_are_decoded_by_torchvision(images, tmp_path, monkeypatch):
     profile = images.srgb_profile()
     assert srgb_transform(profile, "RGB") is None
@@ -155,6 +169,49 @@ def test_truncated_files_are_broken(images, tmp_path, kind, share):
         read_image(path)
 
 
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_pngs_whose_pixels_end_early_are_truncated(images, tmp_path, interlaced):
+    path = tmp_path / "image.png"
+    for missing in (1, 20):
+        images.write_png(path, images.sample(), missing, interlaced)
+        with pytest.raises(ImageError, match=r"image\.png: truncated$"):
+            read_image(path)
+    black_below = images.sample()
+    black_below[-5:] = 0
+    images.write_png(path, black_below, 0, interlaced)
+    assert difference(read_image(path), black_below) == 0
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "LA", "RGB", "RGBA"])
+def test_black_pngs_are_not_truncated(tmp_path, mode):
+    path = tmp_path / "image.png"
+    Image.new(mode, (13, 9)).save(path)
+    assert read_image(path).shape == (3, 9, 13)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (["jpeg", "png", "palette_png", "tiff", "webp", "cmyk_tiff"], []),
+        (
+            [
+                *("grey16_png", "rgb16_png", "grey16_pgm", "grey16_tiff", "rgb16_tiff"),
+                *("rgb16_planar_tiff", "float_tiff", "rgb_float_tiff"),
+            ],
+            ["reduced to 8 bits"],
+        ),
+        (
+            ["rgba_png", "la_png", "palette_alpha_png", "rgba_webp"],
+            ["transparency composited over white"],
+        ),
+        (["animated_gif"], ["the first of several images"]),
+    ],
+)
+def test_what_8_bit_rgb_does_not_hold_is_named(images, tmp_path, kinds, expected):
+    for kind in kinds:
+        assert conversions(images.encoded(kind, tmp_path / "image")) == expected, kind
+
+
 @pytest.mark.parametrize("min_side", [None, 8])
 def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side):
     path = tmp_path / "image.jpg"
@@ -184,6 +241,26 @@ def test_broken_files_have_a_reason(images, tmp_path, kind, reason, call):
         call(path)
     assert (caught.value.path, caught.value.reason) == (path, reason)
     assert str(caught.value) == f"{path}: {reason}"
+
+
+def test_large_images_in_tiny_files_are_rejected_before_they_are_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "image.png"
+    Image.new("1", (6000, 6000)).save(path)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    for call in (read_image, header_size):
+        with pytest.raises(ImageError, match=r"36,000,000 pixels in .* bytes, more than 100 for"):
+            call(path)
+
+
+@pytest.mark.parametrize("kind", ["png", "rgb_float_tiff", "rgb16_planar_tiff"])
+def test_both_limits_hold_for_every_reader(images, tmp_path, monkeypatch, kind):
+    data = images.encoded(kind, tmp_path / "image")
+    monkeypatch.setattr(files, "_LARGE", 1000)
+    with pytest.raises(ImageError, match=r"3,072 pixels in .* bytes, more than 0 for each"):
+        decode_image(data, tmp_path / "image", max_density=0)
+    monkeypatch.setattr(files, "MAX_PIXELS", 1000)
+    with pytest.raises(ImageError, match="more than 1,000 pixels"):
+        decode_image(data, tmp_path / "image")
 
 
 def test_missing_files_and_folders(tmp_path):

@@ -133,6 +133,7 @@ def test_a_manifest_that_is_not_json_is_named(own_pack, photo_folder, content):
         ("train", {"num_workers": 2}),
         ("test", {"num_workers": 2}),
         ("train", {"cache": "always"}),
+        ("test", {"cache": "always"}),  # its only shard
     ],
 )
 def test_a_damaged_shard_stops_the_run(own_pack, split, options):
@@ -173,7 +174,19 @@ def test_images_of_a_skipped_shard_count_as_broken(own_pack, tmp_path):
     module.setup()
     loader = module.loader("train")
     loader.corrupt.report = tmp_path / "broken.txt"
-    with pytest.raises(TooManyCorrupt, match="of 20 images cannot be read"):
+    with pytest.raises(TooManyCorrupt, match=r"^3 of 20 images cannot be read"):
         list(loader)
     images = module.images("train")
     assert read_name_list(tmp_path / "broken.txt") <= {images.name(i) for i in (3, 4, 5)}
+
+
+def test_excluded_images_of_a_skipped_shard_do_not_count(own_pack, tmp_path):
+    flip_byte(own_pack / DAMAGED)
+    whole = ShardSource().splits(own_pack)["train"]
+    listed = tmp_path / "excluded.txt"
+    listed.write_text(f"{whole.name(3)}\n")
+    images = ShardSource("skip", exclude_list=listed).splits(own_pack)["train"]
+    assert images.name(3) == whole.name(4)
+    with pytest.raises(ShardError) as caught:
+        images.read(3)
+    assert caught.value.leap == 2

@@ -27,6 +27,11 @@ DECODING: Rows = {
         returns("None"),
         "data/decoding/test_files.py",
     ),
+    "perceptual-intent": (
+        "data.decoding.pillow_modes:srgb_transform",
+        swap("ImageCms.Intent.RELATIVE_COLORIMETRIC", "ImageCms.Intent.PERCEPTUAL"),
+        "data/decoding/test_files.py",
+    ),
     "truncated-jpeg-accepted": (
         "data.decoding.files:from_pillow",
         swap(

@@ -167,6 +167,16 @@ TASKS: Rows = {
         calls("normalize_ab", "batch.ab"),
         "tasks/test_regression.py::test_the_loss_is_in_the_targets_range",
     ),
+    "last-validation-batch-counts-like-a-full-one": (
+        "tasks.base:ColorizationTask.validation_step",
+        swap("self.val_loss.update(loss, len(batch))", "self.val_loss.update(loss)"),
+        "tasks/test_regression.py",
+    ),
+    "each-rank-validates-its-own-buffers": (
+        "tasks.base:ColorizationTask.on_validation_start",
+        returns("None"),
+        "distributed/test_equal.py::test_validated_buffers_of_a_gan_are_those_of_rank_zero",
+    ),
     "discriminator-trains-the-generator": (
         "tasks.cgan:CGANTask._step_discriminator",
         calls("detach", "it"),

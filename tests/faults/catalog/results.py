@@ -5,7 +5,7 @@ from faults.planting import Rows, calls, constant, returns, swap
 COMMANDS: Rows = {
     "outputs-overwritten": (
         "inference.colorize:colorize_files",
-        calls("exists", "False"),
+        calls("isfile", "False"),
         "inference/test_colorize.py::test_existing_files_are_not_overwritten_by_default",
     ),
     "two-inputs-one-output": (

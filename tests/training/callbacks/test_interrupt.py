@@ -1,4 +1,4 @@
-"""A signal to one of several processes stops all of them."""
+"""A signal to one of several processes stops all of them; a run gives the handlers back."""
 
 import signal
 from types import SimpleNamespace
@@ -70,3 +70,23 @@ def test_ranks_synchronize_rarely(monkeypatch):
     for batch in range(160):
         stop.on_train_batch_end(process, None, None, None, batch)
     assert len(checks) == 10
+
+
+def test_a_run_gives_the_handlers_back(command, at_batch):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+    def own(number, frame):
+        pass
+
+    former = [signal.signal(number, own) for number in numbers]
+    during = []
+    at_batch(2, lambda: during.extend(map(signal.getsignal, numbers)))
+    try:
+        command.fit("one", "--trainer.max_epochs", 1)
+        after = [signal.getsignal(number) for number in numbers]
+    finally:
+        for number, handler in zip(numbers, former, strict=True):
+            signal.signal(number, handler)
+    assert len(during) == 3
+    assert own not in during
+    assert after == [own] * 3
