@@ -31,8 +31,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     """Return the content of a checkpoint of a task, on the CPU; nothing in it is executed.
 
     Raises:
-        UsageError: If the file cannot be read, is damaged, is not a checkpoint of a task, or has weights
-            that are not finite.
+        UsageError: If the file cannot be read, is damaged, is not a checkpoint of a task, or has
+            weights that are not finite.
     """
     try:
         if has_digest_of_others(file):
