@@ -204,7 +204,7 @@ class Outcome:
     Attributes:
         state: A trial that another program `interrupted`, or its worker `returned`, can resume from
             its checkpoint.
-        value: The trial's value of the metric; None if it has none.
+        value: The trial's value of the metric; None without one.
         reason: Why it did not finish.
     """
 
