@@ -41,8 +41,8 @@ def export_winner(study: Study) -> Path | None:
     first = winner(rows(study), study.sweep.mode)
     if metric is None or first is None or (config := RunRecord(first.folder).config_text) is None:
         return None
-    said = f"# Trial {first.number} of the sweep {study.sweep.name}: {metric.name} "
-    return _write(study.folder / "winner.yaml", f"{said}{format_value(first.value)}\n{config}")
+    head = f"# Trial {first.number} of the sweep {study.sweep.name}: {metric.name} "
+    return _write(study.folder / "winner.yaml", f"{head}{format_value(first.value)}\n{config}")
 
 
 def _write(path: Path, text: str) -> Path:
