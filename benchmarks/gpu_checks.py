@@ -128,7 +128,7 @@ def _count(folder: Path) -> int:
 
 
 class _Terminate(Callback):
-    """Does as a cluster does that wants its machine back.
+    """Interrupts a run as a cluster does.
 
     Args:
         step: In which it does.

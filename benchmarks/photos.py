@@ -31,7 +31,7 @@ import yaml
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.io import write_png
+from torchvision.io import write_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from lightning_colorize.benchmarking.environment import write_report
@@ -79,7 +79,7 @@ def main() -> None:
     )
     trained.add_argument("--only", nargs="+", choices=SYSTEMS, default=SYSTEMS)
     trained.add_argument("--result", type=Path, default=ROOT / "benchmarks/results/systems.json")
-    trained.add_argument("--image", type=Path, default=IMAGES / "systems.png")
+    trained.add_argument("--image", type=Path, default=IMAGES / "systems.jpg")
     trained.set_defaults(do=train_systems)
     compared = commands.add_parser("compare")
     compared.add_argument("runs", nargs="+", metavar="NAME=RUN")
@@ -235,7 +235,7 @@ def compare(args: argparse.Namespace) -> None:
     tasks = {name: load_model(folder / LAST) for name, folder in runs.items()}
     report = measure(tasks, args.data) | {"runs": {n: account(f) for n, f in runs.items()}}
     write_report(ROOT / "benchmarks" / "results" / "photos_cpu.json", args.command, report)
-    draw_public(tasks, IMAGES / "photos_cpu.png")
+    draw_public(tasks, IMAGES / "photos_cpu.jpg")
 
 
 def compare_systems(args: argparse.Namespace) -> None:
@@ -270,7 +270,7 @@ def compare_systems(args: argparse.Namespace) -> None:
         "images": measured["images"],
     }
     write_report(ROOT / "benchmarks" / "results" / "gans.json", args.command, report)
-    draw_public({name: tasks[f"{name} 0"] for name in systems}, IMAGES / "gans.png")
+    draw_public({name: tasks[f"{name} 0"] for name in systems}, IMAGES / "gans.jpg")
 
 
 def last_epochs_mean(run: Path, name: str) -> float | None:
@@ -287,10 +287,8 @@ def draw_public(tasks: dict[str, ColorizationModel], file: Path, side: int = 160
         EmbeddedSource(held_out=name).splits(None)["test"].read(0)
         for name in ("astronaut", "chelsea", "coffee", "rocket")
     ]
-    write_png(
-        torch.cat([titles(tasks, side), side_by_side(whole, tasks.values(), side)], dim=1),
-        str(file),
-    )
+    rows = side_by_side(whole, tasks.values(), side)
+    write_jpeg(torch.cat([titles(tasks, side), rows], dim=1), str(file), quality=90)
 
 
 def titles(names: Iterable[str], side: int) -> Tensor:
@@ -311,7 +309,7 @@ def draw_quickstart(args: argparse.Namespace) -> None:
     splits = EmbeddedSource().splits(None)
     images = [splits[s].read(i) for s in ("test", "val") for i in range(len(splits[s]))]
     columns = side_by_side(images, [load_model(args.run)], side=96, upright=True)
-    write_png(columns, str(IMAGES / "quickstart.png"))
+    write_jpeg(columns, str(IMAGES / "quickstart.jpg"), quality=90)
 
 
 def measure(tasks: dict[str, ColorizationModel], data: Path) -> dict[str, Any]:

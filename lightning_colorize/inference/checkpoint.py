@@ -35,7 +35,7 @@ class ColorizationModel:
     Attributes:
         task: In evaluation mode, on its device.
         size: Height and width in pixels of the images that it was trained on.
-        baselines: Fitted on the training images; None if the checkpoint has none.
+        baselines: Fitted on the training images; None if the checkpoint contains no baselines.
         data_root: The folder that it was trained on, as it was given; None for another source.
         path: The checkpoint file.
     """

@@ -144,7 +144,7 @@ def is_stop_requested(folder: Path) -> bool:
     return (folder / STOP).is_file()
 
 
-def stop_reason(folder: Path) -> str:
+def read_stop_reason(folder: Path) -> str:
     """Return the reason of the request; `stopped early` if its file is gone."""
     stop = folder / STOP
     return stop.read_text(encoding="utf-8").strip() if stop.is_file() else "stopped early"

@@ -48,8 +48,8 @@ def export_winner(study: Study) -> Path:
     config = RunRecord(first.folder).config_text
     if config is None:
         raise NoWinner(f"trial {first.number} is the best, but its folder has no config.yaml")
-    said = f"# Trial {first.number} of the sweep {study.sweep.name}: {metric.name} "
-    return _write(study.folder / "winner.yaml", f"{said}{format_value(first.value)}\n{config}")
+    head = f"# Trial {first.number} of the sweep {study.sweep.name}: {metric.name} "
+    return _write(study.folder / "winner.yaml", f"{head}{format_value(first.value)}\n{config}")
 
 
 def _write(path: Path, text: str) -> Path:

@@ -193,7 +193,7 @@ class TrialQueue:
             self._storage.set_trial_user_attr(trial.id, REASON, outcome.reason)
         value = outcome.value
         if value is None and outcome.state == "finished":
-            value = 0.0  # Optuna requires one; only a sweep without metric has none.
+            value = 0.0  # Optuna requires one, also of a sweep without metric.
         values = None if value is None else [value]
         self._storage.set_trial_state_values(trial.id, _STATES[outcome.state], values)
         return True

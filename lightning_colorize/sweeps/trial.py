@@ -16,7 +16,7 @@ from typing import IO, Any, Literal
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import cost
-from lightning_colorize.runs.folder import OUTPUT, SWEEP, TRIAL, is_stop_requested, stop_reason
+from lightning_colorize.runs.folder import OUTPUT, SWEEP, TRIAL, is_stop_requested, read_stop_reason
 from lightning_colorize.runs.result import RUNNING, RunResult
 from lightning_colorize.runs.validations import ValidationReader
 from lightning_colorize.sweeps.spec import VARIABLE, Metric, Sweep
@@ -204,7 +204,7 @@ class Outcome:
     Attributes:
         state: A trial that another program `interrupted`, or its worker `returned`, can resume from
             its checkpoint.
-        value: The trial's value of the metric; None if it has none.
+        value: The trial's value of the metric; None without one.
         reason: Why it did not finish.
     """
 
@@ -278,7 +278,7 @@ class TrialRun:
         if requested is None:  # programs other than `fit` do not report it
             requested = is_stop_requested(self._folder)
         if result.status == "stopped_early" and requested:
-            return Outcome("pruned", value, stop_reason(self._folder))
+            return Outcome("pruned", value, read_stop_reason(self._folder))
         if self._metric is None:
             return Outcome("finished")
         name = self._metric.name

@@ -276,7 +276,7 @@ class ColorizeCLI(LightningCLI):
                     options.monitor,
                     mode=mode,
                     patience=options.patience,
-                    # After validations only: an interrupted epoch has none.
+                    # After validations only: an interrupted epoch is not validated.
                     check_on_train_epoch_end=False,
                 )
             )

@@ -21,7 +21,7 @@ def test_short_names_are_unique():
     }
     # Not the whole part: "small_size" does not end in "size".
     assert short_names(["a.size", "a.small_size"])["a.size"] == "size"
-    # Without the parts of jsonargparse, unless nothing else tells two names apart.
+    # Without the parts of jsonargparse, unless two names would be equal.
     assert short_names(["a.init_args.lr", "b.init_args.lr", "b.class_path"]) == {
         "a.init_args.lr": "a.lr",
         "b.init_args.lr": "b.lr",

@@ -118,7 +118,7 @@ def cluster(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "_QUERY_EVERY", 0.1)
     yield cluster
     for job in cluster.folder.glob("*.job"):
-        job.unlink()
+        job.unlink(missing_ok=True)  # a job removes its own file at its end
 
 
 def dry_run(study, workers=1, **options):

@@ -190,6 +190,6 @@ def _read_record(record: Path) -> WrittenShard | None:
 
 
 def _is_intact(target: Path, shard: WrittenShard) -> bool:
-    """Return whether a shard's file is the one that was written; without images it has none."""
+    """Return whether a shard's file is the one that was written, or the shard has no images."""
     path = target / shard.file
     return not shard.images or (path.is_file() and sha256_of(path) == shard.sha256)

@@ -186,7 +186,7 @@ def _is_transient(error: Exception) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    """Return the message of an error in one line, or its class if it has none."""
+    """Return the message of an error in one line, or its class if that is empty."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -9,7 +9,7 @@ COLOR: Rows = {
         "color/test_lab.py",
     ),
     "ab-scale-128": ("color.lab:", constant(110.0, 128.0), "color/test_lab.py"),
-    "uint8-not-divided": ("color.lab:to_unit", constant(255.0, 1.0), "color/test_lab.py"),
+    "uint8-not-divided": ("color.lab:to_unit", constant(255.0, 1.0), "data/test_augmentation.py"),
     "rgb-always-clipped": (
         "color.lab:to_rgb",
         swap("rgb.clamp(0.0, 1.0) if clip else rgb", "rgb.clamp(0.0, 1.0)"),

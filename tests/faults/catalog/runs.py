@@ -67,7 +67,7 @@ RUNS: Rows = {
     "csv-row-of-the-checkpoint-twice": (
         "runs.metrics_file:MetricsFile._load",
         swap("step < resume_step", "step <= resume_step"),
-        "runs/test_metrics_file.py",
+        "training/loggers/test_files.py",
     ),
     "resume-in-a-new-wandb-run": (
         "training.loggers.wandb_run:_run_id",
