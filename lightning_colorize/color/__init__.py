@@ -1,12 +1,14 @@
 """LAB conversion in fp32, its scale, the gamut of sRGB and the batch types."""
 
 from lightning_colorize.color.batch import ColorBatch, RawBatch
+from lightning_colorize.color.bins import AbBins
 from lightning_colorize.color.gamut import fit_gamut
 from lightning_colorize.color.lab import AB_SCALE, LabScaling, to_lab, to_rgb, to_unit
 from lightning_colorize.color.precision import full_precision, set_tf32
 
 __all__ = [
     "AB_SCALE",
+    "AbBins",
     "ColorBatch",
     "LabScaling",
     "RawBatch",

@@ -1,5 +1,6 @@
 """The two batch types: uint8 RGB from the loader, (L, ab) for tasks, losses and metrics."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,12 +29,15 @@ class ColorBatch:
         ab: (B, 2, H, W), fp32, in LAB units: the true colors.
         names: The images' names, relative to their source.
         target: The true colors in the form that the network's head predicts. The task sets it.
+        decode: From a prediction of the head to its colors, (B, 2, H, W) in LAB units, with
+            gradients. The task sets it.
     """
 
     L: Tensor
     ab: Tensor
     names: list[str]
     target: Tensor | None = None
+    decode: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.L)

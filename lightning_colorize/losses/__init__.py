@@ -5,6 +5,7 @@ from lightning_colorize.losses.adversarial.bce import BCEAdversarial
 from lightning_colorize.losses.adversarial.hinge import Hinge
 from lightning_colorize.losses.adversarial.lsgan import LSGAN
 from lightning_colorize.losses.base import Loss
+from lightning_colorize.losses.cross_entropy import CrossEntropy
 from lightning_colorize.losses.huber import Huber
 from lightning_colorize.losses.l1 import L1
 from lightning_colorize.losses.mse import MSE
@@ -16,6 +17,7 @@ __all__ = [
     "MSE",
     "AdversarialLoss",
     "BCEAdversarial",
+    "CrossEntropy",
     "Hinge",
     "Huber",
     "Loss",

@@ -1,16 +1,24 @@
 """The interface of a loss."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from lightning_colorize.color import ColorBatch
+from lightning_colorize.color import AB_SCALE, ColorBatch
+from lightning_colorize.networks import AbHead, Head
 from lightning_colorize.networks.base import Recorded
 
 
 class Loss(Recorded, nn.Module, ABC):
-    """A loss of predicted colors."""
+    """A loss of predicted colors.
+
+    Attributes:
+        head: The head that the loss needs.
+    """
+
+    head: Callable[[int], Head] = AbHead
 
     @abstractmethod
     def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
@@ -27,8 +35,20 @@ class Loss(Recorded, nn.Module, ABC):
 
 
 def as_float32_pair(prediction: Tensor, batch: ColorBatch) -> tuple[Tensor, Tensor]:
-    """Return prediction and truth in fp32 at least: a bf16 sum loses half of its digits."""
+    """Return prediction and truth in fp32 at least: a bf16 sum loses half of its digits.
+
+    Those of a classification are decoded, to ab in [-1, 1].
+    """
     if batch.target is None:
         raise ValueError("batch.target is None: give the batch the head's target first")
+    if batch.target.shape != prediction.shape:
+        return predicted_ab(prediction, batch) / AB_SCALE, batch.ab / AB_SCALE
     dtype = torch.promote_types(prediction.dtype, torch.float32)
     return prediction.to(dtype), batch.target.to(dtype)
+
+
+def predicted_ab(prediction: Tensor, batch: ColorBatch) -> Tensor:
+    """Return a prediction's ab, (B, 2, H, W) in LAB units, fp32, with gradients."""
+    if batch.decode is None:
+        raise ValueError("batch.decode is None: give the batch the head's decoding first")
+    return batch.decode(prediction)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.losses.base import Loss
+from lightning_colorize.networks import AbHead
 
 
 class WeightedSum(Loss):
@@ -26,6 +27,7 @@ class WeightedSum(Loss):
         if unknown := sorted(set(weights) - set(losses)):
             raise ValueError(f"weights names {unknown}, but the losses are {sorted(losses)}")
         self.losses = nn.ModuleDict(cast(Mapping[str, nn.Module], losses))
+        self.head = next((x.head for x in losses.values() if x.head is not AbHead), AbHead)
         self.weights = {name: weights.get(name, 1.0) for name in losses}
 
     def terms(self, prediction: Tensor, batch: ColorBatch) -> dict[str, Tensor]:

@@ -17,11 +17,12 @@ from lightning_colorize.networks.encoders.timm_backbone import TimmEncoder
 from lightning_colorize.networks.encoders.unet import UNetEncoder
 from lightning_colorize.networks.encoders.vgg import VGG16Encoder
 from lightning_colorize.networks.encoders.weights import WeightsError, skip_weights
-from lightning_colorize.networks.heads import AbHead, DeconvHead
+from lightning_colorize.networks.heads import AbHead, ClassificationHead, DeconvHead
 from lightning_colorize.networks.layers import init_normal, parameter_count
 
 __all__ = [
     "AbHead",
+    "ClassificationHead",
     "Colorizer",
     "ConvEncoder",
     "Decoder",

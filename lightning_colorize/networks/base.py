@@ -92,16 +92,30 @@ class Discriminator(Recorded, nn.Module, ABC):
 
 
 class Head(nn.Module, ABC):
-    """A decoded map to a prediction, and the prediction to ab."""
+    """A decoded map to a prediction, and the prediction to ab.
+
+    Attributes:
+        reduction: Input pixels per pixel of the prediction.
+    """
+
+    reduction: int = 1
 
     @abstractmethod
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the prediction, (B, C, H, W) at `size`, for the map (B, out_channels, h, w)."""
+        """Return the prediction for the map (B, out_channels, h, w).
+
+        Args:
+            decoded: The decoder's map.
+            size: Height and width of the input, multiples of `reduction`.
+
+        Returns:
+            (B, C, H / reduction, W / reduction).
+        """
 
     @abstractmethod
     def target(self, ab: Tensor) -> Tensor:
-        """Return true ab, (B, 2, H, W) in [-1, 1], in the form of the prediction."""
+        """Return true ab, (B, 2, H, W) in [-1, 1], in the form that losses of this head need."""
 
     @abstractmethod
     def to_ab(self, prediction: Tensor) -> Tensor:
-        """Decode a prediction to ab, (B, 2, H, W) in [-1, 1]."""
+        """Decode a prediction to ab in [-1, 1], at the prediction's size: (B, 2, h, w)."""

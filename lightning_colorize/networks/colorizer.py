@@ -1,5 +1,8 @@
 """Encoder, decoder and head as one network from grey to color."""
 
+import math
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,12 +24,25 @@ class Colorizer(nn.Module):
         self.head = head
 
     def forward(self, L: Tensor) -> Tensor:
-        """Return the head's prediction, (B, C, H, W), for L, (B, 1, H, W) in [-1, 1]."""
+        """Return the head's prediction for L, (B, 1, H, W) in [-1, 1].
+
+        Returns:
+            (B, C, H / r, W / r), rounded up, where r is the head's reduction.
+        """
         height, width = L.shape[-2:]
-        multiple = self.encoder.info.reductions[-1]
+        reduction = self.head.reduction
+        multiple = math.lcm(self.encoder.info.reductions[-1], reduction)
         below, right = -height % multiple, -width % multiple
         if below or right:
             L = F.pad(L, (0, right, 0, below), mode="replicate")
         decoded = self.decoder(self.encoder(L))
         prediction: Tensor = self.head(decoded, (height + below, width + right))
-        return prediction[..., :height, :width]
+        return prediction[..., : -(-height // reduction), : -(-width // reduction)]
+
+    def to_ab(self, prediction: Tensor, size: Sequence[int]) -> Tensor:
+        """Decode a prediction to ab, (B, 2, H, W) in [-1, 1], at the input's `size`."""
+        ab, reduction = self.head.to_ab(prediction), self.head.reduction
+        if reduction == 1:
+            return ab
+        ab = F.interpolate(ab, scale_factor=reduction, mode="bilinear", align_corners=False)
+        return ab[..., : size[0], : size[1]]

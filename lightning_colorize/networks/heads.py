@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_colorize.color import AB_SCALE, AbBins
 from lightning_colorize.networks.base import Head
 from lightning_colorize.networks.layers import init_normal
 
@@ -95,3 +96,77 @@ class DeconvHead(RegressionHead):
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
         """Return predicted ab in the target's range: (B, 2, H, W) at `size`."""
         return super().forward(F.relu(decoded), size)
+
+
+class ClassificationHead(Head):
+    """A distribution over 313 bins of ab, at a quarter of the size (Zhang et al. 2016).
+
+    Trained with `CrossEntropy`. The bins of rare colors weigh more in training; decoding takes
+    these weights out again, as a whole for faithful colors, not at all for vivid ones. The task
+    counts the training set's colors before the first step.
+
+    Args:
+        in_channels: Channels of the decoder's map.
+        vividness: From 0, all weights taken out, to 1, none, as in the paper.
+        temperature: Of the annealed mean: 1 for the mean, towards 0 for the mode.
+
+    Attributes:
+        bins: The bins, their prior and weights.
+        vividness: Changeable after training; saved in the checkpoint.
+        temperature: The same.
+
+    Raises:
+        ValueError: If `vividness` is not in 0..1, or `temperature` not above 0.
+    """
+
+    reduction = 4
+    vividness: Tensor
+    temperature: Tensor
+
+    def __init__(self, in_channels: int, vividness: float = 0.5, temperature: float = 0.38) -> None:
+        super().__init__()
+        self.bins = AbBins()
+        self.conv = nn.Conv2d(in_channels, len(self.bins), 1)
+        nn.init.normal_(self.conv.weight, std=1e-3)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        self.register_buffer("vividness", torch.tensor(0.0))
+        self.register_buffer("temperature", torch.tensor(1.0))
+        self.set_decoding(vividness, temperature)
+
+    def set_decoding(self, vividness: float, temperature: float) -> None:
+        """Change how predictions are decoded.
+
+        Raises:
+            ValueError: If a number is out of range.
+        """
+        if not 0 <= vividness <= 1:
+            raise ValueError(f"vividness must be from 0 to 1, not {vividness}")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
+        self.vividness.fill_(vividness)
+        self.temperature.fill_(temperature)
+
+    def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return logits: (B, 313, H / 4, W / 4), fp32 under autocast."""
+        small = size[0] // self.reduction, size[1] // self.reduction
+        if decoded.shape[-2] > small[0]:
+            decoded = F.adaptive_avg_pool2d(decoded, small)
+        elif decoded.shape[-2:] != small:
+            decoded = F.interpolate(decoded, small, mode="bilinear", align_corners=False)
+        logits: Tensor = self.conv(decoded)
+        return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+    def target(self, ab: Tensor) -> Tensor:
+        """Return soft codes of true ab in [-1, 1], weighted by the nearest bin's weight.
+
+        Returns:
+            (B, 10, H / 4, W / 4), fp32: the indices of 5 bins, then their weighted codes.
+        """
+        height, width = (-(-side // self.reduction) for side in ab.shape[-2:])
+        mean = F.adaptive_avg_pool2d(ab.float() * AB_SCALE, (height, width))
+        nearest, codes = self.bins.encode(mean)
+        return torch.cat([nearest, codes * self.bins.weights[nearest[:, :1]]], dim=1)
+
+    def to_ab(self, prediction: Tensor) -> Tensor:
+        """Return the annealed mean of the bins, in [-1, 1]: (B, 2, H / 4, W / 4)."""
+        return self.bins.decode(prediction, self.temperature, 1 - self.vividness) / AB_SCALE

@@ -4,6 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -17,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from lightning_colorize.color import ColorBatch, LabScaling, fit_gamut, to_rgb
+from lightning_colorize.color import AbBins, ColorBatch, LabScaling, fit_gamut, to_rgb
 from lightning_colorize.common.class_paths import Trust, arguments_of, describe, path_of
 from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.common.errors import UsageError
@@ -31,6 +32,8 @@ from lightning_colorize.tasks.checkpoint import (
     rebuild_task,
 )
 from lightning_colorize.tasks.optimization import WarmupCosine
+
+_COUNTED = 4096  # most training images whose colors are counted
 
 
 class ColorizedImages(NamedTuple):
@@ -149,6 +152,19 @@ class ColorizationTask(Recorded, LightningModule, ABC):
                 if isinstance(value, Path):
                     checkpoint[key][name] = str(value)
 
+    def on_fit_start(self) -> None:
+        """Count the training set's colors for the bins of a head, unless a checkpoint has them."""
+        uncounted = [m for m in self.modules() if isinstance(m, AbBins) and not m.pixels]
+        if not uncounted:
+            return
+        first, *copies = uncounted
+        datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        for batch in datamodule.color_batches("train", _COUNTED):
+            first.update(batch.ab.to(self.device))
+        first.finish()
+        for copy in copies:  # in a moving average
+            copy.load_state_dict(first.state_dict())
+
     @property
     def inference_net(self) -> nn.Module:
         """The network that predicts, such as a moving average of the trained one."""
@@ -212,7 +228,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         Returns:
             ab: (B, 2, H, W) in LAB units, fp32.
         """
-        return self.decode(self.predict(L))
+        return self.decode(self.predict(L), L.shape[-2:])
 
     def predict(self, L: Tensor) -> Tensor:
         """Return the prediction of the network's head for L: (B, 1, H, W) in [0, 100]."""
@@ -220,13 +236,15 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         prediction: Tensor = self.inference_net(self.scaling.normalize_L(L).to(self.dtype))
         return prediction
 
-    def decode(self, prediction: Tensor) -> Tensor:
-        """Decode a prediction to ab in LAB units, fp32."""
-        return self.scaling.restore_ab(self.net.head.to_ab(prediction))
+    def decode(self, prediction: Tensor, size: Sequence[int]) -> Tensor:
+        """Decode a prediction for images of `size` to ab in LAB units, fp32."""
+        return self.scaling.restore_ab(self.net.to_ab(prediction, size))
 
     def with_target(self, batch: ColorBatch) -> ColorBatch:
-        """Return the batch with the target of the head."""
-        return replace(batch, target=self.net.head.target(self.scaling.normalize_ab(batch.ab)))
+        """Return the batch with the target and the decoding of the head."""
+        target = self.net.head.target(self.scaling.normalize_ab(batch.ab))
+        decode = partial(self.decode, size=batch.L.shape[-2:])
+        return replace(batch, target=target, decode=decode)
 
     def metric_names(self) -> list[str]:
         """Return the metrics that validation logs, which a run can monitor."""
@@ -250,7 +268,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         prediction = self.predict(batch.L)
         loss = self.validation_loss(prediction, self.with_target(batch))
         self.val_loss.update(loss, len(batch))
-        return self.decode(prediction)
+        return self.decode(prediction, batch.L.shape[-2:])
 
     def test_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Return the predicted ab."""

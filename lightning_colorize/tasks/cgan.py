@@ -189,7 +189,7 @@ class CGANTask(ColorizationTask):
         with torch.set_grad_enabled(steps_g):
             prediction = self.predict(batch.L)
         L = self.scaling.normalize_L(batch.L)
-        ab_hat = self.net.head.to_ab(prediction)
+        ab_hat = self.net.to_ab(prediction, L.shape[-2:])
         metrics: dict[str, Tensor] = {}
         if steps_d:
             ab = self.scaling.normalize_ab(batch.ab)

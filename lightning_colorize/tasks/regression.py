@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.losses import Loss
-from lightning_colorize.networks import AbHead, Colorizer, Decoder, Encoder, FeatureInfo, Head
+from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.tasks.base import ColorizationTask
 from lightning_colorize.tasks.optimization import (
@@ -28,7 +28,8 @@ class RegressionTask(ColorizationTask):
         encoder: From L to features.
         loss: The training loss.
         decoder: From features to one map; built from the encoder's levels.
-        head: From the decoder's map to a prediction; built from the map's channels.
+        head: From the decoder's map to a prediction; built from the map's channels; null: the
+            head that the loss needs, with its defaults.
         optimizer: Built from the trainable parameters.
         scheduler: Built from the optimizer; null for a constant rate.
         encoder_lr_ratio: The encoder's learning rate as a share of the decoder's.
@@ -43,7 +44,7 @@ class RegressionTask(ColorizationTask):
         encoder: Encoder,
         loss: Loss,
         decoder: Callable[[FeatureInfo], Decoder] = UpsampleDecoder,
-        head: Callable[[int], Head] = AbHead,
+        head: Callable[[int], Head] | None = None,
         optimizer: OptimizerFactory = Adam,
         scheduler: SchedulerFactory | None = None,
         encoder_lr_ratio: float = 1.0,
@@ -55,7 +56,7 @@ class RegressionTask(ColorizationTask):
         super().__init__(compile, fused, metrics)
         self.save_hyperparameters()
         built = decoder(encoder.info)
-        self.net = Colorizer(encoder, built, head(built.out_channels))
+        self.net = Colorizer(encoder, built, (head or loss.head)(built.out_channels))
         if channels_last:
             self.net.to(memory_format=torch.channels_last)
         self.loss = loss
