@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
     loaded = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
+    loaded.set_decoding(args.vividness, args.temperature)
     failures: list[Record] = []
     count: Counter[str] = Counter()
     try:

@@ -106,11 +106,15 @@ def _plan(args: argparse.Namespace) -> "Plan":
         open_systems,
         trained_on,
     )
+    from lightning_colorize.evaluation.systems import Network
     from lightning_colorize.inference import choose_device
     from lightning_colorize.reports.comparison import Plan, default_size
 
     device = choose_device(args.device)
     systems = open_systems(args.systems, args.data, args.allow_class, device)
+    models = [system.loaded for system in systems if isinstance(system, Network)]
+    for model in [model for model in models if model.is_classification] or models:
+        model.set_decoding(args.vividness, args.temperature)
     every = find_truth(args.data, args.split, systems, args.allow_class)
     found, missing = choose_images(args.data, every, systems, args.max_images, args.seed)
     truth = not args.no_truth and not colorless(found.images)

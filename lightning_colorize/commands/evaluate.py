@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     device = choose_device(args.device)
     loaded = load_model(args.checkpoint, args.allow_class, device)
+    loaded.set_decoding(args.vividness, args.temperature)
     trained = training_data(loaded.path)
     own = trained is not None and trained.is_of(args.data)
     source = trained.source(args.allow_class) if trained is not None and own else None

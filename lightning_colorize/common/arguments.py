@@ -36,8 +36,22 @@ def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None:
-    """Add the options of a checkpoint's network: `--size`, `--device`, `--allow-class`."""
+    """Add the options of a checkpoint's network, such as `--size` and `--device`."""
     parser.add_argument("--size", metavar="N", type=int, help=f"{size_help} (default: as trained)")
+    parser.add_argument(
+        "--vividness",
+        metavar="V",
+        type=float,
+        help="of a network with a ClassificationHead: from 0, faithful and pale, to 1, colorful "
+        "and often wrong (default: the checkpoint's)",
+    )
+    parser.add_argument(
+        "--temperature",
+        metavar="T",
+        type=float,
+        help="of such a network's annealed mean: 1 for the mean of the distribution, towards 0 "
+        "for its mode (default: the checkpoint's)",
+    )
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),

@@ -17,6 +17,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import from_pillow
 from lightning_colorize.data.sources import Source
 from lightning_colorize.metrics import Baselines
+from lightning_colorize.networks import ClassificationHead
 from lightning_colorize.runs.folder import checkpoint_of, run_of
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.tasks import ColorizationTask
@@ -45,6 +46,33 @@ class ColorizationModel:
     baselines: Baselines | None
     data_root: str | None
     path: Path
+
+    @property
+    def is_classification(self) -> bool:
+        """Return whether the network predicts distributions, whose decoding can be changed."""
+        return isinstance(self.task.net.head, ClassificationHead)
+
+    def set_decoding(self, vividness: float | None, temperature: float | None) -> None:
+        """Change how the distributions of a `ClassificationHead` are decoded; None: no change.
+
+        Raises:
+            UsageError: If the network has another head, or a number is out of range.
+        """
+        if vividness is None and temperature is None:
+            return
+        head = self.task.net.head
+        if not isinstance(head, ClassificationHead):
+            raise UsageError(
+                f"{self.path} has no vividness and temperature: it was not trained with "
+                "CrossEntropy"
+            )
+        try:
+            head.set_decoding(
+                float(head.vividness) if vividness is None else vividness,
+                float(head.temperature) if temperature is None else temperature,
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from None
 
     def colorize(self, image: AnyImage, size: int | None = None) -> AnyImage:
         """Colorize one image; its lightness stays as it is, at full resolution.

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_colorize.networks import AbHead, DeconvHead
+from lightning_colorize.networks import AbHead, ClassificationHead, DeconvHead
 
 
 def pair(head=AbHead, **options):
@@ -101,3 +101,28 @@ def test_deconv_head_is_fp32_and_does_not_modify_its_input():
     with torch.autocast("cpu", torch.bfloat16):
         assert wide(decoded, (10, 12)).dtype == torch.float32
     assert torch.equal(decoded, before)
+
+
+def test_classification_at_a_quarter_of_any_map():
+    head = ClassificationHead(4)
+    for side in (2, 8, 32):  # coarser than, equal to and finer than a quarter
+        assert head(torch.randn(1, 4, side, 2 * side), (32, 64)).shape == (1, 313, 8, 16)
+    assert head.target(torch.zeros(1, 2, 30, 61)).shape == (1, 10, 8, 16)
+
+
+def test_the_decoding_of_a_classification_is_saved():
+    head = ClassificationHead(4, vividness=0.2, temperature=0.5)
+    logits = torch.randn(1, 313, 2, 2)
+    other = ClassificationHead(4)
+    other.load_state_dict(head.state_dict())
+    torch.testing.assert_close(other.to_ab(logits), head.to_ab(logits))
+    other.set_decoding(1.0, 0.5)
+    head.bins.weights[:100] = 5.0
+    other.load_state_dict(head.state_dict())
+    assert (float(other.vividness), float(other.temperature)) == pytest.approx((0.2, 0.5))
+
+
+@pytest.mark.parametrize("numbers", [(-0.1, 1), (1.1, 1), (0.5, 0), (0.5, float("nan"))])
+def test_wrong_decoding_is_refused(numbers):
+    with pytest.raises(ValueError, match="must be"):
+        ClassificationHead(4).set_decoding(*numbers)
