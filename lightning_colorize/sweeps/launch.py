@@ -71,9 +71,10 @@ def run_workers(
 ) -> int:
     """Run a study's trials in several processes until none is left or the sweep is stopped.
 
-    SIGINT and SIGTERM are forwarded: trials write their checkpoints and are queued again; a second
-    signal kills them. A worker that is killed is replaced, up to five times. By default all GPUs
-    are divided among the workers. `tick` is called about every second. Call it in the main thread.
+    SIGINT and SIGTERM interrupt the workers: trials write their checkpoints and are queued again;
+    a second signal kills them. A worker that is killed is replaced, up to five times. By default
+    all GPUs are divided among the workers. `tick` is called about every second. Call it in the main
+    thread.
 
     Returns:
         0 if a worker completed, 1 if all died, 130 or 143 after a signal.
@@ -94,11 +95,13 @@ def run_workers(
         codes: list[int] = []
         forwarded, ticked = 0, float("-inf")
         while running:
-            if len(signals) > forwarded == 0:
+            arrived = len(signals)
+            if arrived > forwarded == 0:
                 say("interrupting: trials write their checkpoints; a second signal kills them")
             for worker in running[:]:
-                for number in signals[forwarded:]:
-                    worker.process.send_signal(number)
+                # SIGTERM ends a worker that is still starting without a word.
+                for _ in signals[forwarded:arrived]:
+                    worker.process.terminate()
                 code = worker.process.poll()
                 for line in worker.new_lines():
                     say(f"{worker.name}: {line}")
@@ -107,15 +110,17 @@ def run_workers(
                     codes.append(code)
                     if code in (0, *_INTERRUPTED) or len(signals) > 1:
                         continue
-                    line = f"{worker.name} died ({ending(code)}); its trial is queued again"
+                    line = f"{worker.name} died ({ending(code)})"
+                    if code < 0:
+                        line += "; its trial is queued again"
                     if code < 0 and not signals and replacements[worker.index] < _MOST_REPLACEMENTS:
                         replacements[worker.index] += 1
                         running.append(start(worker.index))
                         line += ", and another worker starts"
                     elif not running:
-                        line += ", but no worker is left here"
+                        line += "; no worker is left here"
                     say(line)
-            forwarded = len(signals)
+            forwarded = arrived
             if time.monotonic() - ticked >= _TICK_EVERY:
                 tick()
                 ticked = time.monotonic()
