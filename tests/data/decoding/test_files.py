@@ -212,6 +212,12 @@ def test_what_8_bit_rgb_does_not_hold_is_named(images, tmp_path, kinds, expected
         assert conversions(images.encoded(kind, tmp_path / "image")) == expected, kind
 
 
+def test_opaque_alpha_is_not_given_up(images, tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(images.sample()).convert("RGBA").save(path)
+    assert conversions(path.read_bytes()) == []
+
+
 @pytest.mark.parametrize("min_side", [None, 8])
 def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side):
     path = tmp_path / "image.jpg"
