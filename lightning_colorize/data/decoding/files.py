@@ -46,8 +46,9 @@ MAX_DENSITY = 100
 """Large images with more pixels for each byte of their file are rejected; JPEG photographs have
 about 5. A few kilobytes of a single color could take minutes and gigabytes otherwise."""
 
-# Smaller images take little time and memory, whatever they contain.
-_LARGE = 2**25
+# Smaller images take little time and memory, whatever they contain. A blank A4 page at 600 dpi has
+# 35 megapixels.
+_LARGE = 4 * 10**7
 
 # Pillow raises an error at twice its limit. Only image formats of photographs are enabled: other
 # readers start programs (PostScript) or have no signature and accept text.
@@ -171,8 +172,7 @@ def conversions(data: bytes) -> list[str]:
 def _is_see_through(image: Image.Image) -> bool:
     """Return whether a pixel of an image with an alpha channel is not opaque."""
     rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-    lowest, _ = rgba.getextrema()[3]
-    return bool(lowest < 255)
+    return bool(np.asarray(rgba.getchannel("A")).min() < 255)
 
 
 class Header(NamedTuple):

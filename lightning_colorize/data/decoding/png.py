@@ -30,8 +30,8 @@ def ends_early(image: Image.Image, data: bytes) -> bool:
     width, height = image.size
     # The last pixel is a fast test that most images pass.
     if not image.info.get("interlace") and (
-        np.any(image.getpixel((width - 1, height - 1)))
-        or np.any(image.crop((0, height - 1, width, height)))
+        np.any(np.asarray(image.getpixel((width - 1, height - 1))))
+        or np.asarray(image.crop((0, height - 1, width, height))).any()
     ):
         return False
     missing = 0
