@@ -51,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
         lines = f"{PROGRAM}: {error}".split("\n")
         print(*map(printable, lines), sep="\n", file=sys.stderr)
         return WRONG_USE if isinstance(error, UsageError) else FAILED
+    except PermissionError as error:
+        print(printable(f"{PROGRAM}: {error}"), file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED

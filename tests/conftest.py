@@ -1,6 +1,7 @@
 """Shared by all tests: no network, one thread, small photographs, and the real command."""
 
 import csv
+import ctypes
 import os
 import signal
 import socket
@@ -213,3 +214,21 @@ def stop_in(at_batch):
         at_batch(number, act)
 
     return stop
+
+
+@pytest.fixture
+def permissions():
+    """Permissions of files hold for root too: its thread loses two capabilities for the test."""
+    if os.geteuid() != 0:
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the version of the interface, this thread
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, 32 bits each, twice
+    assert libc.capget(header, sets) == 0
+    effective = sets[0]
+    sets[0] = effective & ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert libc.capset(header, sets) == 0
+    yield
+    sets[0] = effective
+    assert libc.capset(header, sets) == 0

@@ -33,7 +33,7 @@ class Queue:
 
     def check(self) -> bool:
         """Report changes; return whether any job is still in the queue."""
-        done = _run(["squeue", "--me", "--noheader", "--format=%i|%T|%r|%N"])
+        done = call(["squeue", "--me", "--noheader", "--format=%i|%T|%r|%N"])
         if done.returncode:
             if self._answers:
                 self._say(f"Slurm does not answer ({reason(done.stderr)}); trying again")
@@ -71,7 +71,7 @@ def require_slurm(command: str) -> None:
 
 def cancel(words: Sequence[str]) -> None:
     """Call `scancel`, which ignores jobs that have ended."""
-    _run(["scancel", *words])
+    call(["scancel", *words])
 
 
 def reason(said: str) -> str:
@@ -80,5 +80,9 @@ def reason(said: str) -> str:
     return re.sub(r"^\w+: (error: |fatal: )?(Batch job submission failed: )?", "", lines[-1])
 
 
-def _run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+def call(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Call a Slurm command; one that hangs has failed after a minute."""
+    try:
+        return subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(words, 1, "", f"no answer within {_TIMEOUT:g} s")

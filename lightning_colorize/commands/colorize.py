@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         default=100,
-        help="reject images above 33 megapixels with more than N pixels for each byte of the file, "
+        help="reject images above 40 megapixels with more than N pixels for each byte of the file, "
         "which take minutes and gigabytes and are hardly photographs (default: 100)",
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.space import Parameter
+from lightning_colorize.sweeps.space import Parameter, as_key, shown
 from lightning_colorize.sweeps.spec import ARGUMENTS, Sweep
 from lightning_colorize.sweeps.trial import expand, unset_variables
 from lightning_colorize.training.checking import check_words
@@ -27,13 +27,14 @@ def check(sweep: Sweep, file: Path) -> None:
             f"{file}: the command needs {' and '.join(unset)}, which the environment lacks; "
             f"write {unset[0]}=VALUE before lightning-colorize"
         )
-    first, *others = variations(sweep)
-    if fit_words(expand(sweep, first)) is None:
+    trials = list(variations(sweep))
+    if fit_words(expand(sweep, trials[0])) is None:
         return
     _refuse_none(sweep, file)
     _refuse_overridden(sweep, file)
-    lines = [fit_words(expand(sweep, values)) or [] for values in (first, *others)]
+    lines = [fit_words(expand(sweep, values)) or [] for values in trials]
     configs = check_words(lines, f"{file}: ")
+    _refuse_alike(file, trials, configs)
     own = {name for config in configs for name in config.get("model.init_args.metrics") or {}}
     _refuse_metric(sweep, file, own, tests=all(config.run.test for config in configs))
 
@@ -73,10 +74,11 @@ def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
 
 
 def _listed(parameter: Parameter) -> list[Any]:
-    """Return the listed values, the ends of a range, which may be long, or else the median."""
+    """Return the listed values, the ends of a range, which may be long, or else two quartiles."""
     values = parameter.choices
     if values is None:
-        return [parameter.quantile(0.5)]
+        # One, if they are rounded to the same number.
+        return list(dict.fromkeys((parameter.quantile(0.5), parameter.quantile(0.75))))
     return [values[0], values[-1]] if isinstance(values, range) else list(values)
 
 
@@ -109,6 +111,17 @@ def _refuse_overridden(sweep: Sweep, file: Path) -> None:
                 )
         if name in sweep.parameters and name != "config":  # a later file adds to the former
             seen[key] = name
+
+
+def _refuse_alike(file: Path, trials: list[dict[str, Any]], configs: list[Any]) -> None:
+    """Refuse values that give the configuration of the first: a later `--config` overrides them."""
+    for values, config in zip(trials[1:], configs[1:], strict=True):
+        if config == configs[0]:
+            name = next(name for name in values if as_key(values[name]) != as_key(trials[0][name]))
+            raise UsageError(
+                f"{file}: parameters.{name}: {shown(trials[0][name])} and {shown(values[name])} "
+                "give the same configuration; keep one, or remove what overrides the parameter"
+            )
 
 
 def _refuse_metric(sweep: Sweep, file: Path, own: set[str], tests: bool) -> None:

@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     check(sweep, args.file)
     for remark in remarks(sweep):
         print(f"{args.file}: {remark}", file=sys.stderr)
-    if args.dry_run and args.launcher == "local":
-        return _dry_run(sweep)
+    if args.dry_run:
+        return _dry_run(sweep, args.root.resolve() / sweep.name, args)
     if engine == "wandb":
         from lightning_colorize.sweeps.wandb import run_wandb
 
@@ -137,7 +137,12 @@ def _check_again(study: "Study") -> None:
         check(study.sweep, study.folder / SWEEP_FILE)
 
 
-def _dry_run(sweep: "Sweep") -> int:
+def _dry_run(sweep: "Sweep", folder: Path, args: argparse.Namespace) -> int:
+    if args.launcher == "slurm":
+        from lightning_colorize.sweeps.launch import batch_script
+
+        print(batch_script(folder, resources(args, args.gpus_per_trial)))
+        return 0
     from lightning_colorize.commands.sweep_checks import variations
     from lightning_colorize.sweeps.trial import expand
 
@@ -151,10 +156,8 @@ def _work(study: "Study", args: argparse.Namespace) -> int:
     from lightning_colorize.commands.sweep_after import finish
     from lightning_colorize.sweeps.table import LiveTable
 
-    if args.dry_run and args.launcher == "local":
-        return _dry_run(study.sweep)
     if args.dry_run:
-        return _run_workers(study, args, tick=lambda: None)
+        return _dry_run(study.sweep, study.folder, args)
     print(f"sweep     {study.sweep.name}: {study.shown}")
     print(f"runs      {study.folder}", flush=True)
     with LiveTable(study, args.workers) as table:
@@ -177,4 +180,4 @@ def _run_workers(study: "Study", args: argparse.Namespace, tick: Callable[[], No
     from lightning_colorize.sweeps.launch import launch_workers
 
     asked = resources(args, args.gpus_per_trial)
-    return launch_workers(study, args.workers, asked, tick, dry_run=args.dry_run)
+    return launch_workers(study, args.workers, asked, tick)

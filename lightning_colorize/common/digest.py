@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 _MARK = b"lightning_colorize sha256 "
 _LENGTH = len(_MARK) + hashlib.sha256().digest_size
+_TAIL = 4096  # bytes to search for it: copying may append some
 
 
 def append_digest(file: BinaryIO) -> None:
@@ -27,13 +28,15 @@ def append_digest(file: BinaryIO) -> None:
 
 def has_digest_of_others(path: Path) -> bool:
     """Return whether a file has the digest of other bytes than its own; False if it has none."""
-    if path.stat().st_size <= _LENGTH:
+    if not path.stat().st_size:
         return False
     with (
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         memoryview(content) as view,
-        view[:-_LENGTH] as body,
     ):
-        comment = content[-_LENGTH:]
-        return comment.startswith(_MARK) and comment != _MARK + hashlib.sha256(body).digest()
+        begin = content.rfind(_MARK, max(0, len(content) - _TAIL))
+        if begin < 0:
+            return False
+        with view[:begin] as body:
+            return content[begin:] != _MARK + hashlib.sha256(body).digest()

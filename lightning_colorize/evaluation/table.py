@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lightning_colorize.common.text import printable
 from lightning_colorize.metrics.spec import METRICS, Metric
 
 
@@ -27,7 +28,7 @@ def metrics_table(
         metrics: The columns; those that no row has are left out.
     """
     table = Table(box=SIMPLE, pad_edge=False)
-    table.add_column(title or "", no_wrap=True)
+    table.add_column(Text(printable(title or "")), no_wrap=True)
     columns = [metric for metric in metrics if any(metric.name in row for row in rows.values())]
     for metric in columns:
         table.add_column(metric.name, justify="right", no_wrap=True)

@@ -166,15 +166,19 @@ def checkpoint_of(path: Path) -> Path:
     """Return the checkpoint of an argument: the file itself, or a run folder's best, else last.
 
     Raises:
-        UsageError: If the path does not exist, or the run folder contains no checkpoint.
+        UsageError: If the path does not exist or cannot be read, or the run folder contains no
+            checkpoint.
     """
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise UsageError(f"{path} does not exist; give a checkpoint file or a run folder")
-    for name in (BEST, LAST):
-        if (path / name).is_file():
-            return path / name
+    try:
+        if path.is_file():
+            return path
+        if not path.is_dir():
+            raise UsageError(f"{path} does not exist; give a checkpoint file or a run folder")
+        for name in (BEST, LAST):
+            if (path / name).is_file():
+                return path / name
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     raise UsageError(
         f"{path} contains neither {BEST} nor {LAST}; give a checkpoint or a run folder"
     )

@@ -1,5 +1,6 @@
-"""Conditions for resuming a run automatically."""
+"""Conditions for resuming a run."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,11 @@ from lightning_colorize.runs.result import RunResult
 
 # Settings that locate the run.
 _OF_THE_FOLDER = {"run.root", "run.experiment", "run.name", "run.auto_resume"}
+
+# Settings whose values the checkpoint contains, or in which its best score is measured.
+_OF_THE_CHECKPOINT = re.compile(
+    r"model\.init_args\.(\w*(optimizer|scheduler)(\..*)?|encoder_lr_ratio)|run\.(monitor|mode)"
+)
 
 
 class RunEnded(Exception):
@@ -24,19 +30,48 @@ def refuse_other_settings(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         UsageError: If a setting differs.
     """
-    old, new = flatten(read_config(folder)), flatten(config)
-    # As text: a number in YAML may be a string on a command line (`--trainer.devices 1`).
-    differing = [name for name in old if name in new and str(new[name]) != str(old[name])]
-    options = [
-        f"--{name.replace('.init_args', '')} {new[name]} (the run has {old[name]})"
-        for name in differing
-        if name not in _OF_THE_FOLDER
-    ]
+    changes = _changes(folder, config)
+    options = [option for name, option in changes.items() if name not in _OF_THE_FOLDER]
     if options:
         raise UsageError(
             f"{folder} has other settings: {', '.join(options)}; give another --run.name, "
             f"or change the run: lightning-colorize resume {folder} --KEY VALUE"
         )
+
+
+def refuse_settings_of_checkpoint(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse to change settings of a run that its checkpoint would override in silence.
+
+    Raises:
+        UsageError: If one differs.
+    """
+    changes = _changes(folder, config)
+    options = [option for name, option in changes.items() if _OF_THE_CHECKPOINT.fullmatch(name)]
+    if options:
+        raise UsageError(
+            "a resumed run keeps its optimizer, schedule and monitored metric: "
+            f"{', '.join(options)}; start another run with fit"
+        )
+
+
+def _changes(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings that differ from those of a run, by name: option, value, former value."""
+    old, new = flatten(read_config(folder)), flatten(config)
+    for one, other in ((old, new), (new, old)):
+        # The settings of a class in place of null have names of their own.
+        for name in [name for name, value in one.items() if value is None and name not in other]:
+            if (path := other.get(f"{name}.class_path")) is not None:
+                other[name] = path
+    # As text: a number in YAML may be a string on a command line (`--trainer.devices 1`).
+    return {
+        name: f"--{name.replace('.init_args', '')} {_text(new[name])} (the run has {_text(value)})"
+        for name, value in old.items()
+        if name in new and str(new[name]) != str(value)
+    }
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def refuse_ended(folder: Path) -> None:

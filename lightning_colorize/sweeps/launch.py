@@ -21,19 +21,19 @@ A job may end before the sweep does:
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryFile
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.cluster.batch import Resources, executor, parameters, submission
-from lightning_colorize.cluster.queue import Queue, cancel, require_slurm
+from lightning_colorize.cluster.queue import Queue, call, cancel, require_slurm
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.sweeps.queue import TrialQueue
@@ -71,9 +71,10 @@ def run_workers(
 ) -> int:
     """Run a study's trials in several processes until none is left or the sweep is stopped.
 
-    SIGINT and SIGTERM are forwarded: trials write their checkpoints and are queued again; a second
-    signal kills them. A worker that is killed is replaced, up to five times. By default all GPUs
-    are divided among the workers. `tick` is called about every second. Call it in the main thread.
+    SIGINT and SIGTERM interrupt the workers: trials write their checkpoints and are queued again;
+    a second signal kills them. A worker that is killed is replaced, up to five times. By default
+    all GPUs are divided among the workers. `tick` is called about every second. Call it in the main
+    thread.
 
     Returns:
         0 if a worker completed, 1 if all died, 130 or 143 after a signal.
@@ -94,11 +95,13 @@ def run_workers(
         codes: list[int] = []
         forwarded, ticked = 0, float("-inf")
         while running:
-            if len(signals) > forwarded == 0:
+            arrived = len(signals)
+            if arrived > forwarded == 0:
                 say("interrupting: trials write their checkpoints; a second signal kills them")
             for worker in running[:]:
-                for number in signals[forwarded:]:
-                    worker.process.send_signal(number)
+                # SIGTERM ends a worker that is still starting without a word.
+                for _ in signals[forwarded:arrived]:
+                    worker.process.terminate()
                 code = worker.process.poll()
                 for line in worker.new_lines():
                     say(f"{worker.name}: {line}")
@@ -107,15 +110,17 @@ def run_workers(
                     codes.append(code)
                     if code in (0, *_INTERRUPTED) or len(signals) > 1:
                         continue
-                    line = f"{worker.name} died ({ending(code)}); its trial is queued again"
+                    line = f"{worker.name} died ({ending(code)})"
+                    if code < 0:
+                        line += "; its trial is queued again"
                     if code < 0 and not signals and replacements[worker.index] < _MOST_REPLACEMENTS:
                         replacements[worker.index] += 1
                         running.append(start(worker.index))
                         line += ", and another worker starts"
                     elif not running:
-                        line += ", but no worker is left here"
+                        line += "; no worker is left here"
                     say(line)
-            forwarded = len(signals)
+            forwarded = arrived
             if time.monotonic() - ticked >= _TICK_EVERY:
                 tick()
                 ticked = time.monotonic()
@@ -225,10 +230,8 @@ class AllocatedWorker:
         """Run trials until none is left, the sweep is stopped, or the allocation ends.
 
         Raises:
-            SystemExit: With 143 if the allocation ends.
-            UsageError: If the study cannot be opened.
-            WorkError: If its database is unreachable for minutes, or Slurm does not requeue the
-                job.
+            SystemExit: With 143 if the allocation ends, or with the error in one line: the study
+                cannot be opened, or Slurm does not requeue the job.
         """
         time_is_up = []
 
@@ -243,17 +246,18 @@ class AllocatedWorker:
             os.environ.pop(name, None)
         if not self.sees_gpus:
             os.environ[_DEVICES] = ""
-        code = work(patiently(lambda: open_study(os.environ[STUDY], self.name)))
-        if time_is_up:
-            _requeue(os.environ["SLURM_JOB_ID"])
+        try:
+            code = work(patiently(lambda: open_study(os.environ[STUDY], self.name)))
+            if time_is_up:
+                _requeue(os.environ["SLURM_JOB_ID"])
+        except (UsageError, WorkError) as error:
+            raise SystemExit(str(error)) from None
         if code:
             raise SystemExit(code)
 
 
 def _requeue(job: str) -> None:
-    done = subprocess.run(
-        ["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = call(["scontrol", "requeue", job])
     if done.returncode:
         raise WorkError(f"job {job} is not requeued: {done.stderr.strip()}")
 
@@ -264,9 +268,8 @@ def launch_workers(
     options: Resources | None = None,
     tick: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda line: print(line, flush=True),
-    dry_run: bool = False,
 ) -> int:
-    """Submit workers to Slurm and follow the study until it is done; or print the batch script.
+    """Submit workers to Slurm and follow the study until it is done.
 
     SIGINT and SIGTERM end the following, not the jobs. Call it in the main thread.
 
@@ -276,7 +279,6 @@ def launch_workers(
         options: Of each worker, and thus of the trial that it runs; `gpus=0` hides the node's GPUs.
         tick: Called about every second.
         say: Called with each line.
-        dry_run: Whether to print the batch script only.
 
     Returns:
         0 if all trials have ended or the sweep is stopped, 1 if the jobs ended before, 130 or 143
@@ -288,10 +290,7 @@ def launch_workers(
         WorkError: If the study's database is unreachable for minutes; the jobs continue.
     """
     options = options or Resources()
-    made = _executor(study, options)
-    if dry_run:
-        say(made._make_submission_file_text(made._submitit_command_str, ""))
-        return 0
+    made = _executor(study.folder, options)
     require_slurm("--launcher slurm")
     jobs = _submit(made, study, workers, options)
     queue = Queue({job.job_id: job.paths.stdout for job in jobs}, say)
@@ -299,13 +298,23 @@ def launch_workers(
     return _follow(study, queue, tick, say)
 
 
-def _executor(study: Study, options: Resources) -> "SlurmExecutor":
+def batch_script(folder: Path, options: Resources) -> str:
+    """Return the batch script of each worker of the sweep in a folder, which need not exist.
+
+    Raises:
+        UsageError: If submitit is missing, or an option is invalid.
+    """
+    made = _executor(folder, options)
+    return made._make_submission_file_text(made._submitit_command_str, "")
+
+
+def _executor(folder: Path, options: Resources) -> "SlurmExecutor":
     """Return submitit's executor, which writes the batch script."""
     python = f"exec {shlex.quote(sys.executable)}"
-    made = executor(study.folder / "slurm", "--launcher slurm", python)
+    made = executor(folder / "slurm", "--launcher slurm", python)
     asked = parameters(options, _SHORTEST)
     asked["additional_parameters"] |= {"ntasks": 1, "signal": SIGNAL}
-    made.update_parameters(job_name=study.sweep.name, **asked)
+    made.update_parameters(job_name=folder.name, **asked)
     return made
 
 

@@ -265,9 +265,9 @@ class TrialRun:
         if code is None:
             return None
         status = None if result is None else result.status
-        if status in ("interrupted", RUNNING) or code in _INTERRUPTED:
+        if status == "interrupted" or code in _INTERRUPTED:
             return Outcome("interrupted", reason="interrupted by another program")
-        return Outcome("failed", reason=reason)
+        return Outcome("interrupted" if status == RUNNING else "failed", reason=reason)
 
     def _ended(self, result: RunResult) -> Outcome:
         value = None

@@ -263,8 +263,6 @@ def main() -> int:
     """Run a worker of the study in the environment and the sweep named by the first argument."""
     try:
         return work(patiently(lambda: open_study(os.environ[STUDY], sys.argv[1])))
-    except KeyboardInterrupt:  # while it waits for the database
-        return 128 + signal.SIGINT
     except (UsageError, WorkError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

@@ -86,7 +86,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         self.fused = fused
         self.scaling = LabScaling()
         # Lightning's mean over processes rounds the number of images down.
-        self.val_loss = MeanMetric()
+        self.val_loss = MeanMetric(nan_strategy=torch.nan)  # by default nan is left out
         self.val_metrics = colorization_metrics("val/", metrics)
         self.test_metrics = colorization_metrics("test/", metrics)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import yaml
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from lightning_colorize.common.bundled import bundled
@@ -20,13 +20,19 @@ from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.networks import skip_weights
 from lightning_colorize.runs.folder import BEST, LAST, read_config
 from lightning_colorize.runs.naming import begin, new_run_folder
-from lightning_colorize.runs.resuming import refuse_ended, refuse_other_settings
+from lightning_colorize.runs.result import RunResult
+from lightning_colorize.runs.resuming import (
+    refuse_ended,
+    refuse_other_settings,
+    refuse_settings_of_checkpoint,
+)
 from lightning_colorize.tasks import CGANTask, ColorizationTask
 from lightning_colorize.tasks.checkpoint import read_intact
 from lightning_colorize.training.callbacks import (
     Banner,
     BaselineMetrics,
     BestCheckpoint,
+    EarlyStop,
     FinalValidation,
     FiniteTraining,
     GANHealth,
@@ -132,15 +138,16 @@ class ColorizeCLI(LightningCLI):
             given = config_path(self.words)
             options.experiment = "fit" if given is None else given.stem
         is_new = self.is_run and not self.resumed
-        if self.resumed:
-            self._choose_checkpoint()
         if is_new:
             root = Path(options.root).expanduser()
             self.folder = new_run_folder(
                 root, options.experiment, options.name, options.auto_resume
             )
         self._complete()
-        if is_new and options.auto_resume:
+        if self.resumed:
+            refuse_settings_of_checkpoint(self.folder, self._settings())
+            self._choose_checkpoint()
+        elif is_new and options.auto_resume:
             self._auto_resume()
 
     def _auto_resume(self) -> None:
@@ -149,14 +156,19 @@ class ColorizeCLI(LightningCLI):
         Raises:
             RunEnded: If the run has ended.
         """
-        text = self.parser.dump(self.config, skip_unset=False, format="yaml")
-        refuse_other_settings(self.folder, yaml.safe_load(text))
+        refuse_other_settings(self.folder, self._settings())
         refuse_ended(self.folder)
         self.resumed = (self.folder / LAST).is_file()
         if self.resumed:
             self._choose_checkpoint()
             if is_first_process():
                 print(f"resuming {self.folder} from step {self._resume_step:,}")
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the configuration as nested dictionaries."""
+        text = self.parser.dump(self.config, skip_unset=False, format="yaml")
+        settings: dict[str, Any] = yaml.safe_load(text)
+        return settings
 
     def _choose_checkpoint(self) -> None:
         """Resume from the last checkpoint, or from the best one if that is damaged."""
@@ -271,15 +283,9 @@ class ColorizeCLI(LightningCLI):
         callbacks: list[Callback] = []
         self.best = BestCheckpoint(self.folder, options.monitor, mode)
         if options.monitor is not None and options.patience is not None:
-            callbacks.append(
-                EarlyStopping(
-                    options.monitor,
-                    mode=mode,
-                    patience=options.patience,
-                    # After validations only: an interrupted epoch is not validated.
-                    check_on_train_epoch_end=False,
-                )
-            )
+            result = RunResult.read(self.folder)
+            ended = result is not None and result.ended
+            callbacks.append(EarlyStop(options.monitor, mode, options.patience, restart=ended))
         if isinstance(self.model, CGANTask) and options.health != "off":
             callbacks.append(GANHealth(stop=options.health == "stop"))
         if options.grid_images:

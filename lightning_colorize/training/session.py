@@ -104,6 +104,11 @@ def session(
                 f"another process of the run ended or is unreachable ({first_line(error)}); "
                 f"to continue: lightning-colorize resume {cli.folder}"
             ) from None
+        if cli.resumed and str(error).startswith("Error(s) in loading state_dict"):
+            raise UsageError(
+                f"{cli.resume_from} holds another network than the settings describe: "
+                "start another run with fit"
+            ) from None
         if not _is_out_of_memory(error):
             raise
         size = cli.datamodule.batch_size

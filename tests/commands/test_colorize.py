@@ -1,7 +1,4 @@
-import errno
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,26 +79,21 @@ def test_broken_images_are_reported_and_the_rest_is_colorized(
     assert not target.exists()
 
 
+@pytest.mark.usefixtures("permissions")
 def test_a_folder_that_cannot_be_opened_fails_alone(
-    command, finished_run, images, tmp_path, monkeypatch, capsys
+    command, finished_run, images, tmp_path, capsys
 ):
     out = tmp_path / "out"
     words = ("colorize", images, out, "--checkpoint", finished_run)
     assert command(*words) == 0
-    scandir = os.scandir
-
-    def refuse(path):
-        if Path(path) == images / "sub":
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    (images / "sub").chmod(0)
     assert command(*words, "--overwrite") == 1
     output = capsys.readouterr()
     assert "1 colorized, 0 skipped, 1 failed" in output.out
     assert f"not colorized: {images / 'sub'}: " in output.err
     assert command(*words) == 1
     assert "0 colorized, 1 skipped, 1 failed" in capsys.readouterr().out
+    (images / "sub").chmod(0o700)
 
 
 @pytest.mark.parametrize(

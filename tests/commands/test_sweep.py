@@ -145,6 +145,19 @@ def test_a_dry_run_prints_commands_and_leaves_nothing(run, sweep, tmp_path, caps
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_dry_run_for_slurm_prints_the_batch_script_and_leaves_nothing(
+    run, sweep, tmp_path, capsys
+):
+    pytest.importorskip("submitit")
+    file = sweep({"x": {"values": [1, 2]}})
+    assert run(file, "--dry-run", "--launcher", "slurm", "--time", "60", "--workers", "2") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("#!/bin/bash")
+    assert printed.count("#SBATCH --time=60\n") == 1
+    assert f"#SBATCH --output={tmp_path / 'runs/mine/slurm'}/" in printed
+    assert not (tmp_path / "runs").exists()
+
+
 def test_what_is_often_not_intended_is_remarked(run, sweep, tmp_path, capsys):
     exponents = {"distribution": "log_uniform", "min": 0.0001, "max": 0.01}
     parameters = {"x": exponents, "y": {**exponents, "distribution": "log_uniform_values"}}

@@ -5,6 +5,7 @@ from lightning_colorize.commands.sweep_checks import check, fit_words, variation
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.spec import read_sweep
 
+UNIFORM = {"min": 0.0, "max": 1.0}
 FIT = ["${env}", "lightning-colorize", "fit", "--config", "experiments/quickstart.yaml", "${args}"]
 
 
@@ -48,10 +49,15 @@ def test_variations_contain_each_listed_value(tmp_path):
     ]
 
 
-def test_variations_of_ranges_are_their_ends_or_their_median(tmp_path):
-    ranges = {"a": {"min": 0, "max": 10**20}, "b": {"min": 1.0, "max": 3.0}}
+def test_variations_of_ranges_are_their_ends_or_quartiles(tmp_path):
+    coarse = {"distribution": "q_uniform", "min": 1.0, "max": 3.0, "q": 10}
+    ranges = {"a": {"min": 0, "max": 10**20}, "b": {"min": 1.0, "max": 3.0}, "c": coarse}
     file = write(tmp_path, ranges, method="random", run_cap=1)
-    assert list(variations(read_sweep(file))) == [{"a": 0, "b": 2.0}, {"a": 10**20, "b": 2.0}]
+    assert list(variations(read_sweep(file))) == [
+        {"a": 0, "b": 2.0, "c": 0.0},
+        {"a": 10**20, "b": 2.0, "c": 0.0},
+        {"a": 0, "b": 2.5, "c": 0.0},
+    ]
 
 
 def test_a_valid_file_passes(tmp_path):
@@ -131,6 +137,20 @@ def test_a_parameter_that_is_overridden_is_refused(tmp_path, parameters, more, e
     assert message.startswith(f"{tmp_path / 'mine.yaml'}: parameters.")
     assert expected in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("parameters", "more", "shown"),
+    [
+        ({LONG: {"values": [0.1, 0.2]}}, ["--config", "experiments/cnn_unet.yaml"], "0.1 and 0.2"),
+        ({"model.optimizer.lr": UNIFORM}, ["-c", "experiments/cnn_unet.yaml"], "0.5 and 0.75"),
+        ({LONG: {"values": [0.1, 0.2]}, "model.optimizer.init_args": {"value": {"lr": 1}}}, [], ""),
+        ({"data.size": {"values": [64, "64"]}}, [], "64 and '64'"),
+    ],
+)
+def test_values_that_train_alike_are_refused(tmp_path, parameters, more, shown):
+    file = write(tmp_path, parameters, method="random", command=[*FIT, *more])
+    assert f"{shown} give the same configuration" in refusal(file)
 
 
 def test_an_argument_after_its_class_and_a_default_before_the_parameters_pass(tmp_path):

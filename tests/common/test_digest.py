@@ -34,6 +34,13 @@ def test_every_flipped_bit_before_the_digest_is_found(archive):
         assert has_digest_of_others(archive), position
 
 
+def test_damaged_file_with_bytes_appended_or_missing_is_found(archive):
+    content = archive.read_bytes()
+    for damaged in (content + bytes(500), content[:-1], content[:200] + b"?" + content[201:-1]):
+        archive.write_bytes(damaged)
+        assert has_digest_of_others(archive)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", b"a" * 1000])
 def test_file_without_a_digest_is_not_checked(tmp_path, content):
     (tmp_path / "a").write_bytes(content)

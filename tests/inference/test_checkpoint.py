@@ -1,4 +1,3 @@
-import errno
 import pickle
 import re
 import shutil
@@ -38,14 +37,18 @@ def test_a_run_reloads(finished_run, photo_folder):
     assert loaded.path == finished_run / "checkpoints/best.ckpt"
 
 
-def test_a_checkpoint_without_permission_is_not_damaged(finished_run, monkeypatch):
-    def refuse(*_, **__):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(torch, "load", refuse)
-    file = finished_run / "checkpoints/best.ckpt"
+@pytest.mark.usefixtures("permissions")
+def test_a_checkpoint_without_permission_is_not_damaged(finished_run, tmp_path):
+    file = tmp_path / "best.ckpt"
+    shutil.copy(finished_run / "checkpoints/best.ckpt", file)
+    file.chmod(0)
     with pytest.raises(UsageError, match=f"^{file} cannot be read: Permission denied$"):
-        load_model(finished_run)
+        load_model(file)
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0)
+    with pytest.raises(UsageError, match=f"^{folder} cannot be read: Permission denied$"):
+        load_model(folder)
+    folder.chmod(0o700)
 
 
 def test_class_outside_the_package_is_refused_in_one_line(altered):

@@ -1,5 +1,3 @@
-import errno
-import os
 from pathlib import Path
 
 import pytest
@@ -48,21 +46,16 @@ def test_output_names_are_unique(tmp_path):
     }
 
 
-def test_only_folders_that_cannot_be_opened(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("permissions")
+def test_only_folders_that_cannot_be_opened(tmp_path):
     folder = _touch(tmp_path / "in", "locked/a.jpg")
-    scandir = os.scandir
-
-    def refuse(path):
-        if Path(path).name in refused:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    refused = ["locked"]
+    (folder / "locked").chmod(0)
     assert _targets(folder, tmp_path / "out") == {"locked": "locked"}
-    refused.append("in")
+    (folder / "locked").chmod(0o700)
+    folder.chmod(0)
     with pytest.raises(UsageError, match="in cannot be listed: Permission denied"):
         plan_jobs(folder, tmp_path / "out")
+    folder.chmod(0o700)
 
 
 def test_outputs_inside_the_input_are_not_colored_again(tmp_path):

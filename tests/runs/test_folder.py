@@ -50,6 +50,11 @@ def test_flatten_keeps_every_value():
     }
 
 
+def test_a_checkpoint_that_cannot_be_looked_for_is_wrong_use(tmp_path):
+    with pytest.raises(UsageError, match=r"x cannot be read: File name too long$"):
+        run_folder.checkpoint_of(tmp_path / (300 * "x"))
+
+
 def test_checkpoint_of_prefers_the_best(tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()

@@ -2,6 +2,8 @@
 
 import random
 import warnings
+from copy import deepcopy
+from itertools import product
 
 import numpy as np
 import optuna
@@ -21,7 +23,7 @@ with warnings.catch_warnings():
     from sweeps.hyperband_stopping import hyperband_stop_runs
     from sweeps.params import HyperParameter
 
-    from sweeps import RunState, SweepRun, schema_violations_from_proposed_config
+    from sweeps import RunState, SweepRun, next_runs, schema_violations_from_proposed_config
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -171,6 +173,33 @@ def test_grid_order_matches_wandb(parameters):
     assert [sorted(map(str, each.items())) for each in actual] == [
         sorted(map(str, each.items())) for each in theirs
     ]
+
+
+def dotted(config, prefix=""):
+    """Return W&B's values of nested parameters under dotted names."""
+    if not isinstance(config, dict):
+        return {prefix: config}
+    names = ((f"{prefix}.{key}" if prefix else key, value) for key, value in config.items())
+    return {key: value for name, inner in names for key, value in dotted(inner, name).items()}
+
+
+@pytest.mark.parametrize("method", ["grid", "random", "bayes"])
+def test_nested_parameters_are_read_as_wandb_does(method):
+    optimizer = {"lr": {"values": [0.1, 0.2]}, "eps": {"value": 3}}
+    nested = {"optimizer": {"parameters": optimizer}, "depth": {"values": [1, 2]}}
+    parameters = {"model": {"parameters": nested}, "size": {"values": [32, 64]}}
+    mapping = {"method": method, "program": "x", "parameters": parameters}
+    mapping["metric"] = {"name": "m", "goal": "maximize"}
+    assert not wandb_refuses(mapping)
+    sweep = parse_sweep(mapping, "s.yaml")
+    np.random.seed(1)  # W&B's
+    drawn = next_runs(deepcopy(mapping), [], n=8 if method == "grid" else 40)
+    runs = [{name: entry["value"] for name, entry in run.config.items()} for run in drawn]
+    theirs = {tuple(sorted(dotted(run).items())) for run in runs}
+    assert len(theirs) == 8
+    names = sorted(sweep.parameters)
+    choices = [sweep.parameters[name].choices for name in names]
+    assert {tuple(zip(names, values, strict=True)) for values in product(*choices)} == theirs
 
 
 @pytest.mark.parametrize("goal", ["minimize", "maximize"])

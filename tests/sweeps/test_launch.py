@@ -122,7 +122,7 @@ def test_a_worker_that_is_killed_again_and_again_is_not_replaced_forever(engine,
     assert run_workers(study, 1, 1, kills(engine, study), messages.append) == 1
     assert messages == [
         f"{KILLED}, and another worker starts",
-        f"{KILLED}, but no worker is left here",
+        f"{KILLED}; no worker is left here",
     ]
     assert [row.state for row in rows(study)] == ["waiting"]
 
@@ -143,11 +143,21 @@ def test_signals_are_forwarded(engine, monkeypatch):
     assert [row.state for row in rows(study)] == ["waiting"]
 
 
+def test_workers_that_are_starting_end_without_a_word(engine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    study = engine.study({"x": [1, 2]})
+    messages = []
+    # Long before a worker has imported its modules.
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert run_workers(study, 2, None, say=messages.append) == 130
+    assert [line.split(":")[0] for line in messages] == ["interrupting"]
+    assert rows(study) == []
+
+
 def test_the_last_line_of_a_worker_is_printed(engine):
     study = engine.study({"x": 1}, name="-mine")  # which looks like an option
     (study.folder / "study.journal").write_text("")
     messages = []
     assert run_workers(study, 1, None, say=messages.append) == 1
     assert messages[0] == f"worker 1: {study.folder} contains no sweep; start one with sweep run"
-    expected = "its trial is queued again, but no worker is left here"
-    assert messages[1] == f"worker 1 died (exit code 2); {expected}"
+    assert messages[1] == "worker 1 died (exit code 2); no worker is left here"

@@ -12,10 +12,11 @@ from dataclasses import replace
 
 import pytest
 
+from lightning_colorize.cluster import queue
 from lightning_colorize.cluster.batch import Resources
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import launch
-from lightning_colorize.sweeps.launch import AllocatedWorker, launch_workers
+from lightning_colorize.sweeps.launch import AllocatedWorker, batch_script, launch_workers
 from lightning_colorize.sweeps.status import rows
 
 submitit = pytest.importorskip("submitit")
@@ -121,24 +122,20 @@ def cluster(tmp_path, monkeypatch):
         job.unlink(missing_ok=True)  # a job removes its own file at its end
 
 
-def dry_run(study, workers=1, **options):
-    lines = []
-    assert launch_workers(study, workers, Resources(**options), say=lines.append, dry_run=True) == 0
-    (script,) = lines
-    return script
+def script_of(engine, **options):
+    return batch_script(engine.folder / "runs/tiny", Resources(**options))
 
 
 def test_the_batch_script(engine, monkeypatch):
     monkeypatch.setenv("PATH", str(engine.folder / "no Slurm here"))
-    study = engine.study({"x": [1, 2]})
     given = {"partition": "long", "gpus": 2, "cpus": 8, "mem": "16G", "account": "us", "qos": "low"}
-    script = dry_run(
-        study, 3, time="1-02:00:01", extra={"exclusive": True, "mail_user": "me"}, **given
-    )
+    extra = {"exclusive": True, "mail_user": "me"}
+    script = script_of(engine, time="1-02:00:01", extra=extra, **given)
     lines = script.splitlines()
     assert lines[0] == "#!/bin/bash"
     options = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
-    log = f"{study.folder}/slurm/%j_0_log.out"
+    folder = engine.folder / "runs/tiny/slurm"
+    log = f"{folder}/%j_0_log.out"
     assert options == {
         *("--job-name=tiny", "--partition=long", "--time=1561", "--gpus-per-node=2"),
         *("--cpus-per-task=8", "--mem=16G", "--account=us", "--qos=low"),
@@ -146,8 +143,9 @@ def test_the_batch_script(engine, monkeypatch):
         *("--signal=B:USR2@90", f"--output={log}", "--open-mode=append"),
     }
     # Nothing between Slurm's signals and the worker: neither a shell nor srun.
-    assert lines[-1] == f"exec {sys.executable} -u -m submitit.core._submit {study.folder}/slurm"
+    assert lines[-1] == f"exec {sys.executable} -u -m submitit.core._submit {folder}"
     assert "srun" not in script
+    assert list(engine.folder.iterdir()) == [engine.stub]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +153,7 @@ def test_the_batch_script(engine, monkeypatch):
     [(240, 240), ("04:00:00", 240), ("0:05:01", 6), ("2-00:00:00", 2880)],
 )
 def test_time_limits_without_options_that_were_not_given(engine, limit, minutes):
-    script = dry_run(engine.study({"x": 1}), time=limit)
+    script = script_of(engine, time=limit)
     assert f"#SBATCH --time={minutes}\n" in script
     for option in ("partition", "gpus", "cpus", "mem", "account", "qos", "wckey"):
         assert f"--{option}" not in script
@@ -163,7 +161,7 @@ def test_time_limits_without_options_that_were_not_given(engine, limit, minutes)
 
 def test_a_time_limit_that_leaves_no_time_is_refused(engine):
     with pytest.raises(UsageError, match="--time 00:04:00 is too short; give at least 5 min"):
-        dry_run(engine.study({"x": 1}), time="00:04:00")
+        script_of(engine, time="00:04:00")
 
 
 def test_a_refused_job_cancels_the_others(engine, cluster, capfd):
@@ -270,6 +268,15 @@ def test_an_outage_of_slurm_is_survived(engine, cluster):
     ]
 
 
+def test_a_slurm_that_hangs_does_not_answer(cluster, monkeypatch, tmp_path):
+    monkeypatch.setattr(queue, "_TIMEOUT", 0.1)
+    squeue = cluster.folder / "squeue"
+    squeue.write_text("#!/bin/sh\nexec sleep 60\n")
+    messages = []
+    assert queue.Queue({"12": tmp_path / "log"}, messages.append).check()
+    assert messages == ["Slurm does not answer (no answer within 0.1 s); trying again"]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_leaves_the_jobs(engine, cluster, number, code):
     cluster.enable("busy")
@@ -338,8 +345,8 @@ def test_a_terminated_job_returns_its_trial(
         job.signal(number)
         assert job.code() == (1 if fails else 143)
     assert cluster.calls("scontrol") == requeued
-    refusal = "job 34 is not requeued: slurm_requeue error: no"
-    assert (refusal in capfd.readouterr().err) == fails
+    refusal = "job 34 is not requeued: slurm_requeue error: no\n"
+    assert capfd.readouterr().err == (refusal if fails else "")
     assert [row.state for row in rows(study)] == ["waiting"]
     assert len(engine.starts(study, 0)) == 1
 

@@ -117,13 +117,13 @@ def test_a_line_every_30_seconds(study, monkeypatch):
 def test_updates_take_little_time(study, monkeypatch):
     clock = SimpleNamespace(now=0.0, updates=0)
 
-    def rows(study):
+    def current_rows(study):
         clock.now += 0.2
         clock.updates += 1
         return []
 
     monkeypatch.setattr(table_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr(table_module, "rows", rows)
+    monkeypatch.setattr(table_module, "current_rows", current_rows)
     with LiveTable(study, 1, off_terminal()) as table:
         clock.updates = 0
         for _ in range(100):

@@ -171,7 +171,9 @@ def test_sigterm_and_sigint_are_interruptions(tmp_path, code):
 def test_a_process_that_is_killed_while_it_trains_is_interrupted(tmp_path):
     ends("running")(tmp_path)
     assert run_of(tmp_path).outcome() is None
-    assert judged(tmp_path, -signal.SIGKILL).state == "interrupted"
+    outcome = judged(tmp_path, -signal.SIGKILL)
+    assert outcome.state == "interrupted"
+    assert outcome.reason.startswith("killed by SIGKILL (out of memory?)")
 
 
 @pytest.mark.parametrize(

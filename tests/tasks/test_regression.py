@@ -113,6 +113,13 @@ def test_validation_loss_is_a_mean_over_images_not_batches(data, make):
     assert metrics["val/loss"] == pytest.approx((4 * losses[0] + losses[1]) / 5, rel=1e-5)
 
 
+def test_validation_loss_leaves_no_batch_out():
+    loss = make_task().val_loss
+    loss.update(torch.tensor(torch.nan), 2)
+    loss.update(torch.tensor(1.0), 2)
+    assert loss.compute().isnan()
+
+
 def test_validations_are_independent(data):
     task, fresh = make_task(), make_task()
     make_trainer().validate(task, data, verbose=False)

@@ -1,5 +1,6 @@
 """A resumed run equals an uninterrupted one, bit for bit."""
 
+import io
 import json
 import os
 import signal
@@ -210,6 +211,25 @@ def test_resume_refusals(command, finished_run, tmp_path, capsys):
     (tmp_path / "config.yaml").touch()
     assert "has no checkpoints/last.ckpt; start over with fit" in refusal(tmp_path)
     assert "required: RUN" in refusal()
+    longer = [finished_run, "--trainer.max_epochs", 3]
+    for option, value, former in (
+        ("--model.optimizer.lr", 0.1, 0.01),
+        ("--model.scheduler", "torch.optim.lr_scheduler.ConstantLR", "null"),
+        ("--run.monitor", "val/ciede2000", "val/psnr"),
+    ):
+        err = refusal(*longer, option, value)
+        assert f"keeps its optimizer, schedule and monitored metric: {option} {value} " in err
+        assert f"(the run has {former})" in err
+    err = refusal(*longer, "--model.encoder.widths", "[4,16]")
+    assert f"{finished_run / LAST} holds another network" in err
+
+
+def with_infinite_moments(content):
+    checkpoint = torch.load(io.BytesIO(content), weights_only=True)
+    for state in checkpoint["optimizer_states"][0]["state"].values():
+        state["exp_avg_sq"].fill_(torch.inf)
+    torch.save(checkpoint, file := io.BytesIO())
+    return file.getvalue()
 
 
 DAMAGES = {
@@ -217,6 +237,7 @@ DAMAGES = {
     "empty": lambda content: b"",
     "garbled": lambda content: b"epoch: 3\n" + content[9:],
     "flipped bit": lambda content: content[:5000] + bytes([content[5000] ^ 1]) + content[5001:],
+    "infinite moments": with_infinite_moments,
 }
 
 
@@ -226,6 +247,7 @@ DAMAGES = {
         ("resume", "truncated"),
         ("resume", "empty"),
         ("resume", "flipped bit"),
+        ("resume", "infinite moments"),
         ("auto_resume", "garbled"),
     ],
 )
@@ -241,7 +263,7 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_best(
     capsys.readouterr()
     assert command(*(["resume", run] if method == "resume" else fit)) == 0
     err = capsys.readouterr().err
-    assert err.startswith(f"{last} is damaged")
+    assert err.startswith((f"{last} is damaged", f"{last} has an optimizer that is not finite"))
     assert err.endswith(f"; {best} of step 3 is used instead\n")
     assert err.count("\n") == 1
     result = RunResult.read(run)

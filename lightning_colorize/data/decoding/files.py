@@ -46,8 +46,9 @@ MAX_DENSITY = 100
 """Large images with more pixels for each byte of their file are rejected; JPEG photographs have
 about 5. A few kilobytes of a single color could take minutes and gigabytes otherwise."""
 
-# Smaller images take little time and memory, whatever they contain.
-_LARGE = 2**25
+# Smaller images take little time and memory, whatever they contain. A blank A4 page at 600 dpi has
+# 35 megapixels.
+_LARGE = 4 * 10**7
 
 # Pillow raises an error at twice its limit. Only image formats of photographs are enabled: other
 # readers start programs (PostScript) or have no signature and accept text.
@@ -159,13 +160,19 @@ def conversions(data: bytes) -> list[str]:
         stored = str(getattr(image, "tile", "")) if image.format in ("PNG", "TIFF") else ""
         if image.mode.startswith(("I", "F")) or ";16" in stored or image.format is None:
             given_up.append("reduced to 8 bits")
-        if image.has_transparency_data:
+        if image.has_transparency_data and _is_see_through(image):
             given_up.append("transparency composited over white")
         with suppress(Exception):  # the next image may be damaged
             # The others of an MPO are previews and gain maps of the same photograph.
             if image.format != "MPO" and getattr(image, "is_animated", False):
                 given_up.append("the first of several images")
     return given_up
+
+
+def _is_see_through(image: Image.Image) -> bool:
+    """Return whether a pixel of an image with an alpha channel is not opaque."""
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    return bool(np.asarray(rgba.getchannel("A")).min() < 255)
 
 
 class Header(NamedTuple):
@@ -278,7 +285,7 @@ def _require_few(pixels: int, data: bytes, max_density: float) -> None:
     if pixels > max(_LARGE, max_density * len(data)):
         raise ValueError(
             f"{pixels:,} pixels in {len(data):,} bytes, more than {max_density} for each: "
-            "save it without compression"
+            "save it uncompressed, or raise colorize's --max-density"
         )
 
 

@@ -5,6 +5,7 @@ from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
 from lightning_colorize.training.callbacks.checkpoint_file import with_atomic_checkpoints
 from lightning_colorize.training.callbacks.config import SaveConfig
+from lightning_colorize.training.callbacks.early_stop import EarlyStop
 from lightning_colorize.training.callbacks.finite import FiniteTraining, TrainingDiverged
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.grids import ImageGrids
@@ -23,6 +24,7 @@ __all__ = [
     "Banner",
     "BaselineMetrics",
     "BestCheckpoint",
+    "EarlyStop",
     "FinalValidation",
     "FiniteTraining",
     "GANHealth",

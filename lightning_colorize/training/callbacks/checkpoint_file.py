@@ -14,13 +14,17 @@ from lightning_colorize.common.files import atomic_file
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints with a digest to a temporary file in the same folder, then renames it.
 
-    Lightning's is in the system's temporary folder: a kill or a full disk may leave half of it.
+    Lightning's is in the system's temporary folder: a kill or a full disk may leave half of it. It
+    writes to URLs, without a digest.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None
     ) -> None:
         """Write a checkpoint; if that fails, the previous one stays."""
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
         target = Path(path)
         # One name, so that what a killed process leaves is overwritten.
         with atomic_file(target, target.with_name(f".{target.name}.tmp")) as file:

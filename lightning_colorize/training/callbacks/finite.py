@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_colorize.common.errors import WorkError
-from lightning_colorize.tasks.checkpoint import first_not_finite
+from lightning_colorize.tasks.checkpoint import first_not_finite, optimizer_tensors
 
 _EVERY = 50  # batches between two checks, as each waits for the device
 
@@ -37,8 +37,7 @@ class FiniteTraining(Callback):
         loss = (outputs or {}).get("loss")
         if loss is None:  # a step of the discriminator alone
             return
-        # Lightning has divided it by their number.
-        self._losses.append((trainer.global_step, loss * trainer.accumulate_grad_batches))
+        self._losses.append((trainer.global_step, loss))
         if len(self._losses) == _EVERY:
             self._check(trainer)
 
@@ -57,8 +56,10 @@ class FiniteTraining(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Check the weights."""
-        name = first_not_finite(checkpoint["state_dict"])
+        """Check the weights and the state of the optimizers."""
+        name = first_not_finite(checkpoint["state_dict"]) or first_not_finite(
+            optimizer_tensors(checkpoint)
+        )
         self._check(trainer, None if name is None else f"{name} is")
 
     def _check(self, trainer: Trainer, what: str | None = None) -> None:
@@ -69,13 +70,15 @@ class FiniteTraining(Callback):
         """
         fault = None if what is None else f"{what} not finite after step {trainer.global_step}"
         steps = [step for step, _ in self._losses]
-        losses = [loss for _, loss in self._losses]
-        values = torch.stack(losses).flatten().tolist() if losses else []
+        tensors = [tensor for _, tensor in self._losses]
+        values = torch.stack(tensors).flatten().tolist() if tensors else []
         self._losses = []
         diverged = None
         for step, value in zip(steps, values, strict=True):
             if math.isfinite(value):
-                self._last, diverged = f"{value:.4g} at step {step}", None
+                # Lightning divides it by the number of accumulated batches.
+                loss = value * trainer.accumulate_grad_batches
+                self._last, diverged = f"{loss:.4g} at step {step}", None
             else:
                 diverged = diverged or f"the loss is {value} at step {step}"
         fault = diverged or fault

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.common.provenance import git_commit, versions
@@ -15,6 +14,7 @@ from lightning_colorize.runs.result import RUNNING, RunResult
 from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
+from lightning_colorize.training.callbacks.early_stop import EarlyStop
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.interrupt import RunInterrupted
 from lightning_colorize.training.callbacks.throughput import Throughput
@@ -186,8 +186,7 @@ class ResultWriter(Callback):
     def _status(trainer: Trainer) -> str:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         early = any(
-            (isinstance(callback, EarlyStopping) and callback.stopped_epoch)
-            or (isinstance(callback, GANHealth | Validations) and callback.stopped)
+            isinstance(callback, EarlyStop | GANHealth | Validations) and callback.stopped
             for callback in callbacks
         )
         return "stopped_early" if early else "finished"

@@ -212,6 +212,12 @@ def test_what_8_bit_rgb_does_not_hold_is_named(images, tmp_path, kinds, expected
         assert conversions(images.encoded(kind, tmp_path / "image")) == expected, kind
 
 
+def test_opaque_alpha_is_not_given_up(images, tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(images.sample()).convert("RGBA").save(path)
+    assert conversions(path.read_bytes()) == []
+
+
 @pytest.mark.parametrize("min_side", [None, 8])
 def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side):
     path = tmp_path / "image.jpg"
@@ -245,10 +251,10 @@ def test_broken_files_have_a_reason(images, tmp_path, kind, reason, call):
 
 def test_large_images_in_tiny_files_are_rejected_before_they_are_decoded(tmp_path, monkeypatch):
     path = tmp_path / "image.png"
-    Image.new("1", (6000, 6000)).save(path)
+    Image.new("1", (7000, 6000)).save(path)
     monkeypatch.setattr(ImageFile.ImageFile, "load", None)
     for call in (read_image, header_size):
-        with pytest.raises(ImageError, match=r"36,000,000 pixels in .* bytes, more than 100 for"):
+        with pytest.raises(ImageError, match=r"42,000,000 pixels in .* bytes, more than 100 for"):
             call(path)
 
 

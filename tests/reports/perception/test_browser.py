@@ -125,9 +125,12 @@ def test_a_press_for_the_previous_pair_does_not_count(visit, pages):
     assert page.evaluate("state.answers.length") == 0
     assert _part(page, "early").inner_text().startswith("Too fast to count")
     page.wait_for_timeout(300)
-    page.evaluate("answer('left'); answer('left')")
-    assert page.evaluate("state.answers.length") == 1
-    assert _part(page, "early").inner_text() == ""
+    page.evaluate("answer('left')")
+    assert _part(page, "early").text_content() == ""
+    page.evaluate("answer('right')")  # while the choice is still shown
+    page.wait_for_function("shownAt !== null")
+    assert [answer["answer"] for answer in page.evaluate("state.answers")] == ["left"]
+    assert _part(page, "early").inner_text().startswith("Too fast to count")
 
 
 def test_a_study_needs_only_enter_and_arrows(visit, pages):
@@ -136,6 +139,8 @@ def test_a_study_needs_only_enter_and_arrows(visit, pages):
     page.keyboard.press("Enter")
     page.wait_for_function("shownAt !== null && performance.now() - shownAt > MIN_DELAY")
     page.keyboard.press("Enter")  # chooses nothing
+    page.keyboard.press("Alt+ArrowLeft")  # a browser's own
+    assert page.evaluate("state.answers.length") == 0
     page.keyboard.press("ArrowLeft")
     assert page.evaluate("state.answers.length") == 1
 

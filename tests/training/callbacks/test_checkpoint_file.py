@@ -31,6 +31,14 @@ def test_failed_write_keeps_the_previous_file(tmp_path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
 
 
+def test_checkpoint_at_a_url_is_written_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    io = AtomicCheckpointIO()
+    io.save_checkpoint({"step": 1}, "memory://checkpoints/last.ckpt")
+    assert io.load_checkpoint("memory://checkpoints/last.ckpt", weights_only=True) == {"step": 1}
+    assert not list(tmp_path.iterdir())
+
+
 def test_configured_checkpoint_io_is_used():
     own = TorchCheckpointIO()
     assert with_atomic_checkpoints(own) == [own]

@@ -81,6 +81,16 @@ def test_predictions_and_weights_are_checked():
     state = {"count": torch.tensor(1), "net.weight": torch.tensor([0.0, torch.inf])}
     with pytest.raises(TrainingDiverged, match=r"net\.weight is not finite"):
         callback.on_save_checkpoint(trainer, None, {"state_dict": state})
+    moments = {"step": torch.tensor(3.0), "exp_avg_sq": torch.tensor([torch.inf, 1.0])}
+    checkpoint = {"state_dict": {}, "optimizer_states": [{"state": {7: moments}}]}
+    with pytest.raises(TrainingDiverged, match="optimizer 0, parameter 7, exp_avg_sq is not"):
+        callback.on_save_checkpoint(trainer, None, checkpoint)
+
+
+def test_finite_weights_with_an_infinite_sum_are_finite():
+    largest = torch.full((4,), torch.finfo(torch.float32).max)
+    assert first_not_finite({"weight": largest}) is None
+    assert first_not_finite({"weight": largest, "bias": -largest * 2}) == "bias"
 
 
 def test_all_processes_end_together():

@@ -71,6 +71,7 @@ function next() {
   part("block-count").textContent = study.questions.length > 1 ? `Part ${before + 1} of ${study.questions.length}` : "";
   part("block-title").textContent = QUESTIONS[question].title;
   part("block-text").textContent = QUESTIONS[question].text;
+  part("early").textContent = "";
   screen("block");
 }
 
@@ -90,7 +91,6 @@ async function ask() {
     return image;
   });
   part("pair").classList.add("waiting");
-  part("early").textContent = "";
   screen("trial");
   await Promise.allSettled(images.map((image) => image.decode()));
   if (number !== done()) return;
@@ -101,7 +101,6 @@ async function ask() {
 }
 
 function answer(side) {
-  if (part("pair").querySelector(".chosen")) return;
   if (shownAt === null || performance.now() - shownAt < MIN_DELAY) {
     part("early").textContent = "Too fast to count: please look at both images, then choose again.";
     return;
@@ -167,14 +166,14 @@ part("again").addEventListener("click", () => {
   location.reload();
 });
 document.addEventListener("keydown", (event) => {
+  if (event.repeat || event.altKey || event.ctrlKey || event.metaKey) return;
   // A heading has the focus, so that it is read aloud; without this, buttons would need Tab.
   if (["Enter", " "].includes(event.key) && !event.target.closest("a, button, summary, textarea")) {
-    if (event.repeat) return;
     event.preventDefault();
     document.querySelector("[data-screen]:not([hidden]) .actions > :not([hidden])")?.click();
   }
   const side = { ArrowLeft: "left", ArrowRight: "right" }[event.key];
-  if (!side || event.repeat || part("pair").closest("[data-screen]").hidden) return;
+  if (!side || part("pair").closest("[data-screen]").hidden) return;
   event.preventDefault();
   answer(side);
 });
