@@ -396,7 +396,7 @@ def test_experiment_runs_a_step_on_a_plain_folder(fit, path, images, tmp_path):
 
 
 # Each encoder with one decoder, loss and optimizer after the other, so that every fragment runs.
-LARGE = {"timm_convnext", "unet"}
+LARGE = {"timm_convnext", "timm_efficientnet", "timm_mobilenetv4", "timm_tiny_vit", "unet"}
 COMBINED = [
     pytest.param(number, marks=pytest.mark.slow if path.stem in LARGE else [], id=path.stem)
     for number, path in enumerate(FRAGMENTS["encoder"])

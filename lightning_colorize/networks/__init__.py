@@ -2,6 +2,7 @@
 
 from lightning_colorize.networks.base import Decoder, Discriminator, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.colorizer import Colorizer
+from lightning_colorize.networks.decoders.color_queries import ColorQueryDecoder
 from lightning_colorize.networks.decoders.deconv import DeconvDecoder
 from lightning_colorize.networks.decoders.pixel_shuffle import PixelShuffleDecoder
 from lightning_colorize.networks.decoders.pyramid import PyramidDecoder
@@ -23,6 +24,7 @@ from lightning_colorize.networks.layers import init_normal, parameter_count
 __all__ = [
     "AbHead",
     "ClassificationHead",
+    "ColorQueryDecoder",
     "Colorizer",
     "ConvEncoder",
     "Decoder",

@@ -110,3 +110,42 @@ def test_pretrained_loads_the_weights_of_timm(monkeypatch):
     encoder = TimmEncoder("test_resnet", pretrained=True, frozen=True)
     assert calls == [True]
     assert encoder.weights_from == "timm test_resnet"
+
+
+# channels, reductions and parameters of the pyramid with one input channel
+MODERN = {
+    "convnext_atto": ((40, 80, 160, 320), (4, 8, 16, 32), 3_372_600),
+    "efficientnet_b0": ((16, 24, 40, 112, 320), (2, 4, 8, 16, 32), 3_594_812),
+    "efficientnet_lite0": ((16, 24, 40, 112, 320), (2, 4, 8, 16, 32), 2_958_272),
+    "mobilenetv4_conv_small": ((32, 32, 64, 96, 960), (2, 4, 8, 16, 32), 1_261_088),
+    "tiny_vit_5m_224": ((64, 128, 160, 320), (4, 8, 16, 32), 5_070_548),
+}
+
+
+@pytest.mark.parametrize("name", MODERN)
+def test_small_modern_models_by_path_of_weights(name, tmp_path):
+    """The whole model of random weights, and its batch norms' statistics, gives the features."""
+    torch.manual_seed(0)
+    whole = timm.create_model(name).eval()
+    for buffer in whole.buffers():
+        if buffer.is_floating_point():
+            buffer.add_(torch.rand_like(buffer) * 0.1)
+    torch.save(whole.state_dict(), tmp_path / "w.pth")
+    encoder = TimmEncoder(name, weights=tmp_path / "w.pth").eval()
+    channels, reductions, parameters = MODERN[name]
+    assert encoder.info == (channels, reductions)
+    assert sum(p.numel() for p in encoder.parameters()) == parameters
+
+    L = torch.rand(1, 1, 64, 96) * 2 - 1
+    mean, std = sum(encoder.mean) / 3, sum(encoder.std) / 3
+    rgb = (((L + 1) / 2 - mean) / std).repeat(1, 3, 1, 1)
+    with torch.no_grad():
+        features = encoder(L)
+        expected = whole.forward_intermediates(rgb, intermediates_only=True)
+    for ours, theirs in zip(features, expected, strict=True):
+        scale = theirs.abs().max()
+        assert scale > 0
+        torch.testing.assert_close(ours / scale, theirs / scale, rtol=1e-4, atol=1e-4)
+
+    encoder.train()(torch.rand(1, 1, 35, 47))[-1].sum().backward()
+    assert all(p.grad is not None for p in encoder.parameters())

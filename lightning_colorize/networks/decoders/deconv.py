@@ -3,7 +3,7 @@
 from torch import nn
 
 from lightning_colorize.networks.base import FeatureInfo
-from lightning_colorize.networks.decoders.pyramid import PyramidDecoder
+from lightning_colorize.networks.decoders.pyramid import PyramidDecoder, Skips
 from lightning_colorize.networks.layers import Norm, norm_layer
 
 
@@ -19,13 +19,16 @@ class DeconvDecoder(PyramidDecoder):
             each step, but at least 32.
         convs: Further convolutions at each step, for all steps or per step; 0: none.
         bottom: Widths of convolutions before the first step; null: none.
-        skips: Concatenate the encoder's level of the same size at each step.
+        skips: Concatenate the encoder's level of the same size at each step; gated: times a
+            learnt gate per pixel.
         norm: What follows each convolution.
         separable: Depthwise and pointwise convolutions in place of full ones.
         out_reduction: Stop at this reduction; the head interpolates the rest.
+        attention: Self-attention over the map at this reduction (16: at /16); null: none.
+        global_context: Fuse the coarsest level with its mean over the image.
 
     Raises:
-        ValueError: If `widths`, `convs` or `out_reduction` do not fit the encoder.
+        ValueError: If `widths`, `convs`, `out_reduction` or `attention` do not fit the encoder.
     """
 
     def __init__(
@@ -34,15 +37,29 @@ class DeconvDecoder(PyramidDecoder):
         widths: list[int] | None = None,
         convs: int | list[int] = 0,
         bottom: list[int] | None = None,
-        skips: bool = False,
+        skips: Skips = False,
         norm: Norm = "batch",
         separable: bool = False,
         out_reduction: int = 1,
+        attention: int | None = None,
+        global_context: bool = False,
     ) -> None:
         def double(channels: int, width: int) -> tuple[nn.Module, int]:
             return TransposedBlock(channels, width, norm), width
 
-        super().__init__(info, double, widths, convs, bottom, skips, norm, separable, out_reduction)
+        super().__init__(
+            info,
+            double,
+            widths,
+            convs,
+            bottom,
+            skips,
+            norm,
+            separable,
+            out_reduction,
+            attention,
+            global_context,
+        )
 
 
 class TransposedBlock(nn.Sequential):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from lightning_colorize.networks.base import FeatureInfo
-from lightning_colorize.networks.decoders.pyramid import PyramidDecoder
+from lightning_colorize.networks.decoders.pyramid import PyramidDecoder, Skips
 from lightning_colorize.networks.layers import Norm, norm_layer
 
 
@@ -17,14 +17,17 @@ class PixelShuffleDecoder(PyramidDecoder):
             each step, but at least 32.
         convs: Convolutions after each shuffle, for all steps or per step; 0: none.
         bottom: Widths of convolutions before the first step; null: none.
-        skips: Concatenate the encoder's level of the same size at each step.
+        skips: Concatenate the encoder's level of the same size at each step; gated: times a
+            learnt gate per pixel.
         norm: What follows each convolution.
         separable: Depthwise and pointwise convolutions in place of full ones.
         out_reduction: Stop at this reduction; the head interpolates the rest.
         blur: Average over 2x2 after each shuffle, against checkerboards (Sugawara et al. 2018).
+        attention: Self-attention over the map at this reduction (16: at /16); null: none.
+        global_context: Fuse the coarsest level with its mean over the image.
 
     Raises:
-        ValueError: If `widths`, `convs` or `out_reduction` do not fit the encoder.
+        ValueError: If `widths`, `convs`, `out_reduction` or `attention` do not fit the encoder.
     """
 
     def __init__(
@@ -33,16 +36,30 @@ class PixelShuffleDecoder(PyramidDecoder):
         widths: list[int] | None = None,
         convs: int | list[int] = 1,
         bottom: list[int] | None = None,
-        skips: bool = False,
+        skips: Skips = False,
         norm: Norm = "batch",
         separable: bool = False,
         out_reduction: int = 1,
         blur: bool = False,
+        attention: int | None = None,
+        global_context: bool = False,
     ) -> None:
         def double(channels: int, width: int) -> tuple[nn.Module, int]:
             return PixelShuffleBlock(channels, width, norm, blur), width
 
-        super().__init__(info, double, widths, convs, bottom, skips, norm, separable, out_reduction)
+        super().__init__(
+            info,
+            double,
+            widths,
+            convs,
+            bottom,
+            skips,
+            norm,
+            separable,
+            out_reduction,
+            attention,
+            global_context,
+        )
 
 
 class PixelShuffleBlock(nn.Sequential):

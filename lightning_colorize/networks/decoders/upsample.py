@@ -5,7 +5,7 @@ from typing import Literal
 from torch import nn
 
 from lightning_colorize.networks.base import FeatureInfo
-from lightning_colorize.networks.decoders.pyramid import PyramidDecoder
+from lightning_colorize.networks.decoders.pyramid import PyramidDecoder, Skips
 from lightning_colorize.networks.layers import Norm
 
 
@@ -19,14 +19,17 @@ class UpsampleDecoder(PyramidDecoder):
         convs: Convolutions after each interpolation, for all steps or per step; a
             step with 0 has no width of its own.
         bottom: Widths of convolutions before the first step; null: none.
-        skips: Concatenate the encoder's level of the same size at each step.
+        skips: Concatenate the encoder's level of the same size at each step; gated: times a
+            learnt gate per pixel.
         norm: What follows each convolution.
         separable: Depthwise and pointwise convolutions in place of full ones.
         out_reduction: Stop at this reduction; the head interpolates the rest.
         mode: How to interpolate.
+        attention: Self-attention over the map at this reduction (16: at /16); null: none.
+        global_context: Fuse the coarsest level with its mean over the image.
 
     Raises:
-        ValueError: If `widths`, `convs` or `out_reduction` do not fit the encoder.
+        ValueError: If `widths`, `convs`, `out_reduction` or `attention` do not fit the encoder.
     """
 
     def __init__(
@@ -35,13 +38,27 @@ class UpsampleDecoder(PyramidDecoder):
         widths: list[int] | None = None,
         convs: int | list[int] = 1,
         bottom: list[int] | None = None,
-        skips: bool = False,
+        skips: Skips = False,
         norm: Norm = "batch",
         separable: bool = False,
         out_reduction: int = 1,
         mode: Literal["nearest", "bilinear"] = "bilinear",
+        attention: int | None = None,
+        global_context: bool = False,
     ) -> None:
         def double(channels: int, width: int) -> tuple[nn.Module, int]:
             return nn.Upsample(scale_factor=2, mode=mode), channels
 
-        super().__init__(info, double, widths, convs, bottom, skips, norm, separable, out_reduction)
+        super().__init__(
+            info,
+            double,
+            widths,
+            convs,
+            bottom,
+            skips,
+            norm,
+            separable,
+            out_reduction,
+            attention,
+            global_context,
+        )

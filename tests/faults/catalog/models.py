@@ -154,6 +154,29 @@ NETWORKS: Rows = {
         swap("one.repeat_interleave(4, dim=0)", "one.repeat(4, 1, 1, 1)"),
         "networks/test_decoders.py",
     ),
+    "attention-not-scaled": (
+        "networks.decoders.context:SelfAttention.forward",
+        swap(
+            "F.scaled_dot_product_attention(q, k, v)",
+            "F.scaled_dot_product_attention(q, k, v, scale=1.0)",
+        ),
+        "networks/test_context.py::test_attention_equals_a_naive_one",
+    ),
+    "gate-ignores-the-decoder": (
+        "networks.decoders.context:SkipGate.forward",
+        swap("self.skip(skip) + self.signal(x)", "self.skip(skip) + 0 * self.signal(x)"),
+        "networks/test_context.py",
+    ),
+    "context-of-each-pixel-alone": (
+        "networks.decoders.context:GlobalContext.forward",
+        calls("mean", "it"),
+        "networks/test_context.py",
+    ),
+    "queries-see-the-coarsest-scale-only": (
+        "networks.decoders.color_queries:ColorQueryDecoder.forward",
+        swap("scales[number % len(scales)]", "scales[0]"),
+        "networks/test_context.py",
+    ),
     "patchgan-does-not-see-lightness": (
         "networks.discriminators.patch:PatchDiscriminator.forward",
         swap("torch.cat([L, ab], dim=1)", "torch.cat([0 * L, ab], dim=1)"),

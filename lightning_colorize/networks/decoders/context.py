@@ -1,0 +1,93 @@
+"""What the steps of a decoder can add: self-attention, gated skips, global context."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def head_count(channels: int) -> int:
+    """Return the number of attention heads: one per 32 channels, as far as that divides them."""
+    return math.gcd(max(channels // 32, 1), channels)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over all pixels, added to its input: (B, C, H, W) to the same.
+
+    The last projection starts at zero (as SAGAN's residual weight, Zhang et al. 2019), so training
+    starts from the network without attention. The normalization is over whole images, so that a
+    batch of one image of one pixel is valid. Time grows with the square of the pixels, memory
+    with the pixels only: at 256 px on one CPU core, 5 ms at /8 and 1 ms at /16 of MobileNetV2.
+
+    Args:
+        channels: Of the map.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = head_count(channels)
+        self.norm = nn.GroupNorm(1, channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x plus what each pixel gathers from all pixels."""
+        batch, channels, height, width = x.shape
+        pixels = self.qkv(self.norm(x)).flatten(2)
+        parts = pixels.view(batch, 3, self.heads, channels // self.heads, height * width)
+        q, k, v = parts.transpose(-2, -1).unbind(1)
+        gathered = F.scaled_dot_product_attention(q, k, v).transpose(-2, -1)
+        added: Tensor = self.out(gathered.reshape(batch, channels, height, width))
+        return x + added
+
+
+class SkipGate(nn.Module):
+    """A learnt gate in 0..1 per pixel of a skip (Attention U-Net, Oktay et al. 2018).
+
+    It sees the skip and the decoder's map of the same size. As in the paper, it starts open.
+
+    Args:
+        skip_channels: Of the encoder's level.
+        channels: Of the decoder's map.
+    """
+
+    def __init__(self, skip_channels: int, channels: int) -> None:
+        super().__init__()
+        inner = max(skip_channels // 2, 8)
+        self.skip = nn.Conv2d(skip_channels, inner, 1, bias=False)
+        self.signal = nn.Conv2d(channels, inner, 1)
+        self.gate = nn.Conv2d(inner, 1, 1)
+        nn.init.normal_(self.gate.weight, std=1e-2)
+        nn.init.constant_(self.gate.bias, 3.0)  # type: ignore[arg-type]  # sigmoid(3) = 0.95
+
+    def forward(self, skip: Tensor, x: Tensor) -> Tensor:
+        """Return the gated skip, (B, skip_channels, H, W), for x: (B, channels, H, W)."""
+        return skip * torch.sigmoid(self.gate(F.relu(self.skip(skip) + self.signal(x))))
+
+
+class GlobalContext(nn.Module):
+    """Every pixel sees the whole image's mean features: (B, C, H, W) to the same.
+
+    The fusion layer of Iizuka et al. (2016), here with one layer before it: the mean, a layer with
+    ReLU, broadcast and concatenated; then a 1x1 convolution with ReLU. No batch norm: the mean is
+    one value per image and channel.
+
+    Args:
+        channels: Of the map.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(channels, channels, 1)
+        self.fusion = nn.Conv2d(2 * channels, channels, 1)
+        for conv in (self.layer, self.fusion):
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x fused with its mean over all pixels."""
+        whole = F.relu(self.layer(x.mean(dim=(2, 3), keepdim=True)))
+        return F.relu(self.fusion(torch.cat([x, whole.expand_as(x)], dim=1)))
