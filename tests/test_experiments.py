@@ -16,9 +16,12 @@ import torch
 import yaml
 from PIL import Image
 from skimage.color import rgb2lab
+from torchvision.models import get_model
 
 from lightning_colorize.cli import main
 from lightning_colorize.data.sources import FolderSource
+from lightning_colorize.losses import Loss
+from lightning_colorize.networks.encoders import pretrained
 from tests.conftest import metric_rows, write_images
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -264,14 +267,35 @@ def test_20_000_faces_and_the_color_half_of_pairs(parser, tmp_path):
 def test_fragments_list_all_arguments(slot):
     """An argument left out would keep the value of the class that the fragment replaces."""
     for path in FRAGMENTS[slot]:
-        fragment = yaml.safe_load(path.read_text())
-        module, name = fragment["class_path"].rsplit(".", 1)
-        cls = getattr(importlib.import_module(module), name)
-        named = (
-            {} if cls.__init__ is torch.nn.Module.__init__ else inspect.signature(cls).parameters
-        )
-        # A decoder's first argument is given by the task.
-        assert set(fragment.get("init_args", {})) == set(named) - {"info"}, path.name
+        for part in classes_of(yaml.safe_load(path.read_text())):
+            module, name = part["class_path"].rsplit(".", 1)
+            cls = getattr(importlib.import_module(module), name)
+            own = cls.__init__ is not torch.nn.Module.__init__
+            named = inspect.signature(cls).parameters if own else {}
+            # A decoder's first argument is given by the task.
+            assert set(part.get("init_args", {})) == set(named) - {"info"}, path.name
+
+
+def classes_of(value):
+    """Yield each class with its arguments, nested ones too."""
+    if isinstance(value, dict):
+        if "class_path" in value:
+            yield value
+        for part in value.values():
+            yield from classes_of(part)
+
+
+def test_every_loss_has_a_fragment():
+    named = {
+        part["class_path"].rsplit(".", 1)[1]
+        for path in FRAGMENTS["loss"]
+        for part in classes_of(yaml.safe_load(path.read_text()))
+    }
+    assert named >= {
+        cls.__name__
+        for cls in Loss.__subclasses__()
+        if cls.__module__.startswith("lightning_colorize.")
+    }
 
 
 @pytest.mark.parametrize("path", all_but_these_slow(SYSTEMS, "cgan_pix2pix", "cnn_unet"))
@@ -360,10 +384,20 @@ def images(tmp_path_factory):
     return folder
 
 
+def random_weights(published):
+    """Return a state dict of the form that torchvision publishes; batch norms have statistics."""
+    with torch.device("meta"):
+        state = get_model(type(published).__name__.removesuffix("_Weights").lower()).state_dict()
+    empty = {name: torch.zeros(value.shape, dtype=value.dtype) for name, value in state.items()}
+    return {n: v + 1 if n.endswith("running_var") else v for n, v in empty.items()}
+
+
 @pytest.fixture
 def fit(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    # Of the backbones in losses, which are not built without weights.
+    monkeypatch.setattr(pretrained, "fetch_torchvision", random_weights)
 
     def run(path, *words, size=32):
         configured = yaml.safe_load(path.read_text())["model"]["init_args"]["encoder"]

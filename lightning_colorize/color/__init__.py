@@ -1,7 +1,8 @@
-"""LAB conversion in fp32, its scale, the gamut of sRGB and the batch types."""
+"""LAB conversion in fp32, its scale, the gamut of sRGB, colorfulness and the batch types."""
 
 from lightning_colorize.color.batch import ColorBatch, RawBatch
 from lightning_colorize.color.bins import AbBins
+from lightning_colorize.color.colorfulness import colorfulness
 from lightning_colorize.color.gamut import fit_gamut
 from lightning_colorize.color.lab import AB_SCALE, LabScaling, to_lab, to_rgb, to_unit
 from lightning_colorize.color.precision import full_precision, set_tf32
@@ -12,6 +13,7 @@ __all__ = [
     "ColorBatch",
     "LabScaling",
     "RawBatch",
+    "colorfulness",
     "fit_gamut",
     "full_precision",
     "set_tf32",

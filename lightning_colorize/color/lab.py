@@ -86,8 +86,11 @@ def to_rgb(L: Tensor, ab: Tensor, *, clip: bool = True) -> Tensor:
     """
     a, b = ab.float().unbind(dim=1)
     y = (L.float()[:, 0] + 16.0) / 116.0
-    # Z of an impossible color would be negative.
-    roots = (y + a / 500.0, y, (y - b / 200.0).clamp(min=0.0))
+    root_z = y - b / 200.0
+    z = root_z.clamp(min=0.0)  # Z of an impossible color would be negative
+    if not clip:
+        z = root_z + (z - root_z).detach()  # its value, with the gradient of root_z
+    roots = (y + a / 500.0, y, z)
     linear = _product(_TO_LINEAR, [_root_to_xyz(root) for root in roots])
     rgb = torch.stack([_linear_to_srgb(plane) for plane in linear], dim=1)
     return rgb.clamp(0.0, 1.0) if clip else rgb

@@ -5,7 +5,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lightning_colorize.color import to_lab, to_rgb
+from lightning_colorize.color import colorfulness, to_lab, to_rgb
 
 
 class ImagePair:
@@ -48,22 +48,4 @@ class ImagePair:
     @cached_property
     def colorfulness(self) -> Tensor:
         """Colorfulness of the predicted and of the true RGB, (2, B)."""
-        return torch.stack([_colorfulness(self.rgb_hat), _colorfulness(self.rgb)])
-
-
-def _colorfulness(rgb: Tensor) -> Tensor:
-    """Return how colorful each image is: 0 for grey, about 33 moderately, 80 and more very.
-
-    After Hasler & Suesstrunk, "Measuring colourfulness in natural images", 2003.
-
-    Args:
-        rgb: (B, 3, H, W) in [0, 1], floating point; it is measured on the scale of 0 to 255.
-
-    Returns:
-        (B,), fp32.
-    """
-    red, green, blue = (rgb.float() * 255).flatten(2).unbind(1)
-    opponents = torch.stack([red - green, (red + green) / 2 - blue])
-    spread: Tensor = opponents.std(dim=2, correction=0).norm(dim=0)
-    distance: Tensor = opponents.mean(dim=2).norm(dim=0)
-    return spread + 0.3 * distance
+        return torch.stack([colorfulness(self.rgb_hat), colorfulness(self.rgb)])

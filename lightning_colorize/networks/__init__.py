@@ -11,7 +11,7 @@ from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.networks.discriminators.patch import PatchDiscriminator
 from lightning_colorize.networks.encoders.conv import ConvEncoder
 from lightning_colorize.networks.encoders.mobilenet import MobileNetV2Encoder
-from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder
+from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder, rgb_input
 from lightning_colorize.networks.encoders.regnet import RegNetEncoder
 from lightning_colorize.networks.encoders.resnet import ResNetEncoder
 from lightning_colorize.networks.encoders.timm_backbone import TimmEncoder
@@ -49,5 +49,6 @@ __all__ = [
     "WeightsError",
     "init_normal",
     "parameter_count",
+    "rgb_input",
     "skip_weights",
 ]

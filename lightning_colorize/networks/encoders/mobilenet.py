@@ -11,8 +11,8 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
-    normalize_grey,
-    to_one_channel,
+    fit_channels,
+    normalize_input,
 )
 from lightning_colorize.networks.layers import run_stages
 
@@ -57,13 +57,14 @@ class MobileNetV2Encoder(PretrainedEncoder):
             if block.stride == 2:
                 block.conv[1][0] = Float32DepthwiseConv2d(block.conv[1][0])
         blocks = network.features
-        blocks[0][0] = to_one_channel(blocks[0][0])
+        blocks[0][0] = fit_channels(blocks[0][0])
         stages = [blocks[start:end] for start, end in pairwise((0, 2, 4, 7, 14, 18))]
         self.keep_levels(stages, (16, 24, 32, 96, 320), levels)
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
-        return run_stages(self.stages, normalize_grey(L) if self.normalization == "imagenet" else L)
+        x = normalize_input(L) if self.normalization == "imagenet" else L
+        return run_stages(self.stages, x)
 
 
 class Float32DepthwiseConv2d(nn.Module):

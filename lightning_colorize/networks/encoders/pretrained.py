@@ -1,6 +1,8 @@
-"""The base of encoders with pretrained weights: freezing, batch norms, one input channel."""
+"""The base of encoders with pretrained weights: freezing, batch norms, input channels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +22,26 @@ from lightning_colorize.networks.encoders.weights import (
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_CHANNELS: ContextVar[int] = ContextVar("input_channels", default=1)
+
+
+@contextmanager
+def rgb_input() -> Iterator[None]:
+    """Build pretrained encoders for RGB in [-1, 1], (B, 3, H, W), in place of lightness.
+
+    For losses of features; colorizers see lightness only.
+    """
+    token = _CHANNELS.set(3)
+    try:
+        yield
+    finally:
+        _CHANNELS.reset(token)
+
+
+def input_channels() -> int:
+    """Return 3 within `rgb_input`, else 1."""
+    return _CHANNELS.get()
 
 
 class PretrainedEncoder(Encoder):
@@ -101,29 +123,38 @@ class PretrainedEncoder(Encoder):
         return self
 
 
-def normalize_grey(
-    L: Tensor,
+def normalize_input(
+    image: Tensor,
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
 ) -> Tensor:
-    """Normalize lightness as the one-channel input of a network pretrained on RGB.
+    """Normalize the input of a network pretrained on RGB.
 
-    The image with R = G = B = L, normalized by the channels' average mean and standard deviation
-    (0.449 and 0.226 for ImageNet): with one constant for all three, the weights summed over RGB
-    see exactly what the three-channel weights would, at the zero-padded borders too. L* / 100 and
-    the sRGB value of a grey differ by at most 0.034.
+    RGB is normalized per channel. Lightness stays one channel: the image with R = G = B = L,
+    normalized by the channels' average mean and standard deviation (0.449 and 0.226 for ImageNet).
+    With one constant for all three, the weights summed over RGB see exactly what the three-channel
+    weights would, at the zero-padded borders too. L* / 100 and the sRGB value of a grey differ by
+    at most 0.034.
 
     Args:
-        L: (B, 1, H, W) in [-1, 1].
+        image: (B, 1, H, W) or (B, 3, H, W) in [-1, 1].
         mean: The pretraining's mean per channel, of images in [0, 1].
         std: Its standard deviation per channel.
     """
-    grey = (L + 1) / 2
-    return (grey - sum(mean) / len(mean)) / (sum(std) / len(std))
+    unit = (image + 1) / 2
+    if image.shape[1] == 1:
+        return (unit - sum(mean) / len(mean)) / (sum(std) / len(std))
+    shift, scale = (unit.new_tensor(values).view(-1, 1, 1) for values in (mean, std))
+    return (unit - shift) / scale
 
 
-def to_one_channel(conv: nn.Conv2d) -> nn.Conv2d:
-    """Return a network's first convolution for one channel: its weights summed over RGB."""
+def fit_channels(conv: nn.Conv2d) -> nn.Conv2d:
+    """Return a network's first convolution for lightness: its weights summed over RGB.
+
+    Within `rgb_input`, it is returned as it is.
+    """
+    if input_channels() == 3:
+        return conv
     summed = nn.Conv2d(
         1,
         conv.out_channels,

@@ -7,8 +7,8 @@ from torchvision.models import RegNet_X_400MF_Weights, regnet_x_400mf
 
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
-    normalize_grey,
-    to_one_channel,
+    fit_channels,
+    normalize_input,
 )
 from lightning_colorize.networks.layers import run_stages
 
@@ -43,10 +43,10 @@ class RegNetEncoder(PretrainedEncoder):
         super().__init__(pretrained, weights, frozen, norm_eval)
         network = regnet_x_400mf(weights=None)
         self.load_torchvision(network, RegNet_X_400MF_Weights.IMAGENET1K_V2, classifier="fc.")
-        network.stem[0] = to_one_channel(network.stem[0])
+        network.stem[0] = fit_channels(network.stem[0])
         stages = [network.stem, *network.trunk_output]
         self.keep_levels(stages, (32, 32, 64, 160, 400), levels)
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
-        return run_stages(self.stages, normalize_grey(L))
+        return run_stages(self.stages, normalize_input(L))

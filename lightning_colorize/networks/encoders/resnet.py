@@ -8,8 +8,8 @@ from torchvision.models import ResNet18_Weights, ResNet34_Weights, resnet18, res
 
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
-    normalize_grey,
-    to_one_channel,
+    fit_channels,
+    normalize_input,
 )
 from lightning_colorize.networks.layers import run_stages
 
@@ -56,7 +56,7 @@ class ResNetEncoder(PretrainedEncoder):
         network = build(weights=None)
         self.load_torchvision(network, published, classifier="fc.")
         stages = [
-            nn.Sequential(to_one_channel(network.conv1), network.bn1, network.relu),
+            nn.Sequential(fit_channels(network.conv1), network.bn1, network.relu),
             nn.Sequential(network.maxpool, network.layer1),
             network.layer2,
             network.layer3,
@@ -66,5 +66,5 @@ class ResNetEncoder(PretrainedEncoder):
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
-        x = normalize_grey(L) if self.normalization == "imagenet" else (L + 1) / 2
+        x = normalize_input(L) if self.normalization == "imagenet" else (L + 1) / 2
         return run_stages(self.stages, x)

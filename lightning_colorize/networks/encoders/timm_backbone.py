@@ -9,7 +9,11 @@ from torch import Tensor, nn
 
 from lightning_colorize.networks.base import FeatureInfo
 from lightning_colorize.networks.encoders.fetch import bounded_hub, bounded_sockets
-from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder, normalize_grey
+from lightning_colorize.networks.encoders.pretrained import (
+    PretrainedEncoder,
+    input_channels,
+    normalize_input,
+)
 from lightning_colorize.networks.encoders.weights import State, load_weights, obtain_weights
 
 
@@ -52,7 +56,7 @@ class TimmEncoder(PretrainedEncoder):
         if not timm.is_model(name):
             nearest = get_close_matches(name, timm.list_models(), n=3, cutoff=0)
             raise ValueError(f"timm has no model {name!r}; nearest: {', '.join(nearest)}")
-        arguments = {"in_chans": 1, **(model_args or {})}
+        arguments = {"in_chans": input_channels(), **(model_args or {})}
         features: dict[str, Any] = {"features_only": True}
         if levels is not None:
             features["out_indices"] = tuple(levels)
@@ -94,7 +98,7 @@ class TimmEncoder(PretrainedEncoder):
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
-        features: list[Tensor] = self.backbone(normalize_grey(L, self.mean, self.std))
+        features: list[Tensor] = self.backbone(normalize_input(L, self.mean, self.std))
         if str(getattr(self.backbone, "output_fmt", "NCHW")).endswith("NHWC"):
             features = [feature.permute(0, 3, 1, 2) for feature in features]
         return features

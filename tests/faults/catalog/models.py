@@ -103,6 +103,36 @@ LOSSES: Rows = {
         swap("self.weights[name] * loss(prediction, batch)", "loss(prediction, batch)"),
         "losses/test_weighted_sum.py",
     ),
+    "chroma-weights-not-normalized": (
+        "losses.chroma_weighted:ChromaWeighted.forward",
+        swap("weight / weight.mean() * error", "weight * error"),
+        "losses/test_chroma_weighted.py",
+    ),
+    "colorfulness-not-capped": (
+        "losses.colorfulness:Colorfulness.forward",
+        calls("clamp", "it"),
+        "losses/test_colorfulness.py",
+    ),
+    "perceptual-backbone-in-checkpoints": (
+        "losses.perceptual:Perceptual.__init__",
+        swap("self.weights = weights", "self.weights, self.net = weights, backbone()"),
+        "losses/test_perceptual.py",
+    ),
+    "perceptual-trains-its-backbone": (
+        "losses.perceptual:Perceptual.backbone",
+        calls("requires_grad_", "it"),
+        "losses/test_perceptual.py",
+    ),
+    "perceptual-backbone-of-inference-mode": (
+        "losses.perceptual:Perceptual.forward",
+        calls("inference_mode", "torch.enable_grad()"),
+        "losses/test_perceptual.py",
+    ),
+    "out-of-gamut-without-gradient-at-dark-yellow": (
+        "color.lab:to_rgb",
+        swap("z = root_z + (z - root_z).detach()", "pass"),
+        "losses/test_out_of_gamut.py",
+    ),
     "bce-real-for-fake": (
         "losses.adversarial.bce:BCEAdversarial.forward",
         swap(
@@ -135,13 +165,13 @@ NETWORKS: Rows = {
         "networks/test_colorizer.py",
     ),
     "first-conv-averaged-over-rgb": (
-        "networks.encoders.pretrained:to_one_channel",
+        "networks.encoders.pretrained:fit_channels",
         swap("conv.weight.data.sum", "conv.weight.data.mean"),
         "networks/test_resnet.py",
     ),
     "imagenet-mean-forgotten": (
-        "networks.encoders.pretrained:normalize_grey",
-        returns("(L + 1) / 2"),
+        "networks.encoders.pretrained:normalize_input",
+        returns("(image + 1) / 2"),
         "networks/test_resnet.py",
     ),
     "missing-weights-accepted": (

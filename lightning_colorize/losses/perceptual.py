@@ -1,0 +1,73 @@
+"""Distance between features of a pretrained network."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_colorize.color import ColorBatch, to_rgb
+from lightning_colorize.losses.base import Loss, predicted_ab
+from lightning_colorize.networks import Encoder, WeightsError, rgb_input
+from lightning_colorize.networks.encoders.weights import weights_skipped
+
+
+class Perceptual(Loss):
+    """Mean absolute error between features of the predicted and of the true image.
+
+    Both images are RGB of the input's lightness, normalized as in the backbone's pretraining. The
+    features are those of Johnson et al. 2016 (VGG16's relu1_2, relu2_2, relu3_3 and relu4_3) and
+    relu5_3, each after its pool, because `VGG16Encoder` returns these; the distance is that of
+    pix2pixHD (Wang et al. 2018, VGG19), whose level weights are 1/32, 1/16, 1/8, 1/4 and 1.
+
+    The backbone is no submodule: it has no part in the optimizer, in checkpoints and in parameter
+    counts, and stays in evaluation mode and fp32 (autocast applies). A task from a checkpoint loads
+    its weights when the loss is first computed, so colorizing does not need them.
+
+    Args:
+        backbone: A pretrained encoder, built for RGB; the size of its weights decides what a
+            training step costs.
+        weights: Of each level, finest first; null: 1 for each.
+
+    Raises:
+        WeightsError: If the backbone's weights are random, unavailable or do not fit.
+        ValueError: If there are more or fewer weights than levels.
+    """
+
+    def __init__(self, backbone: Callable[[], Encoder], weights: list[float] | None = None) -> None:
+        super().__init__()
+        self.build = backbone
+        self.weights = weights
+        if not weights_skipped():  # else a run without weights would fail in its first step
+            levels = len(self.backbone.info.channels)
+            self.weights = [1.0] * levels if weights is None else weights
+            if len(self.weights) != levels:
+                raise ValueError(f"weights has {len(self.weights)} numbers for {levels} levels")
+
+    @cached_property
+    def backbone(self) -> Encoder:
+        """The backbone, built when first used; not registered as a submodule."""
+        with rgb_input():
+            backbone = self.build().requires_grad_(False).eval()
+        if backbone.weights_from == "random":
+            raise WeightsError(
+                "a perceptual loss needs pretrained weights; "
+                "set the backbone's pretrained: true or weights: PATH"
+            )
+        return backbone
+
+    def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
+        """Return the weighted sum over levels of the mean over images, channels and pixels."""
+        with torch.inference_mode(False):  # validation may be first, and training comes later
+            backbone = self.backbone.to(prediction.device, torch.float32)
+        with torch.no_grad():
+            true = backbone(_rgb(batch.L, batch.ab))
+        predicted = backbone(_rgb(batch.L, predicted_ab(prediction, batch)))
+        distances = [F.l1_loss(x.float(), y.float()) for x, y in zip(predicted, true, strict=True)]
+        weights = self.weights or [1.0] * len(distances)
+        return torch.stack([w * d for w, d in zip(weights, distances, strict=True)]).sum()
+
+
+def _rgb(L: Tensor, ab: Tensor) -> Tensor:
+    return to_rgb(L, ab, clip=False) * 2 - 1
