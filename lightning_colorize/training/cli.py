@@ -37,6 +37,7 @@ from lightning_colorize.training.callbacks import (
     ResultWriter,
     SaveConfig,
     SharedFolder,
+    SmoothedMonitor,
     Throughput,
     Validations,
     on_terminal,
@@ -269,11 +270,14 @@ class ColorizeCLI(LightningCLI):
         options: RunOptions = self.config_init.run
         mode = self._mode()
         callbacks: list[Callback] = []
-        self.best = BestCheckpoint(self.folder, options.monitor, mode)
-        if options.monitor is not None and options.patience is not None:
+        smoothed = options.monitor is not None and options.smoothing > 1
+        self.best = BestCheckpoint(self.folder, options.monitor, mode, smoothed)
+        if options.monitor is not None and smoothed:
+            callbacks.append(SmoothedMonitor(options.monitor, options.smoothing))
+        if self.best.monitor is not None and options.patience is not None:
             callbacks.append(
                 EarlyStopping(
-                    options.monitor,
+                    self.best.monitor,
                     mode=mode,
                     patience=options.patience,
                     # After validations only: an interrupted epoch is not validated.

@@ -110,3 +110,16 @@ def test_pretrained_loads_the_weights_of_timm(monkeypatch):
     encoder = TimmEncoder("test_resnet", pretrained=True, frozen=True)
     assert calls == [True]
     assert encoder.weights_from == "timm test_resnet"
+
+
+def test_drop_path_is_an_argument_of_timm_and_for_training_only():
+    torch.manual_seed(0)
+    encoder = TimmEncoder("test_convnext", model_args={"drop_path_rate": 0.9})
+    L = torch.randn(1, 1, 64, 64)
+    trained = [encoder(L)[-1] for _ in range(4)]
+    assert any(not torch.equal(trained[0], again) for again in trained[1:])
+    encoder.eval()
+    assert torch.equal(encoder(L)[-1], encoder(L)[-1])
+    plain = TimmEncoder("test_convnext").eval()
+    plain.load_state_dict(encoder.state_dict())
+    assert torch.equal(plain(L)[-1], encoder(L)[-1])

@@ -23,6 +23,7 @@ class DeconvDecoder(PyramidDecoder):
         norm: What follows each convolution.
         separable: Depthwise and pointwise convolutions in place of full ones.
         out_reduction: Stop at this reduction; the head interpolates the rest.
+        dropout: Share of the coarsest map's channels that training drops.
 
     Raises:
         ValueError: If `widths`, `convs` or `out_reduction` do not fit the encoder.
@@ -38,11 +39,14 @@ class DeconvDecoder(PyramidDecoder):
         norm: Norm = "batch",
         separable: bool = False,
         out_reduction: int = 1,
+        dropout: float = 0.0,
     ) -> None:
         def double(channels: int, width: int) -> tuple[nn.Module, int]:
             return TransposedBlock(channels, width, norm), width
 
-        super().__init__(info, double, widths, convs, bottom, skips, norm, separable, out_reduction)
+        super().__init__(
+            *(info, double, widths, convs, bottom, skips, norm, separable, out_reduction, dropout)
+        )
 
 
 class TransposedBlock(nn.Sequential):

@@ -22,6 +22,7 @@ class PixelShuffleDecoder(PyramidDecoder):
         separable: Depthwise and pointwise convolutions in place of full ones.
         out_reduction: Stop at this reduction; the head interpolates the rest.
         blur: Average over 2x2 after each shuffle, against checkerboards (Sugawara et al. 2018).
+        dropout: Share of the coarsest map's channels that training drops.
 
     Raises:
         ValueError: If `widths`, `convs` or `out_reduction` do not fit the encoder.
@@ -38,11 +39,14 @@ class PixelShuffleDecoder(PyramidDecoder):
         separable: bool = False,
         out_reduction: int = 1,
         blur: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         def double(channels: int, width: int) -> tuple[nn.Module, int]:
             return PixelShuffleBlock(channels, width, norm, blur), width
 
-        super().__init__(info, double, widths, convs, bottom, skips, norm, separable, out_reduction)
+        super().__init__(
+            *(info, double, widths, convs, bottom, skips, norm, separable, out_reduction, dropout)
+        )
 
 
 class PixelShuffleBlock(nn.Sequential):

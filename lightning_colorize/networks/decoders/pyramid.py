@@ -54,6 +54,7 @@ class PyramidDecoder(Decoder):
         norm: Norm,
         separable: bool,
         out_reduction: int,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         coarsest = info.reductions[-1]
@@ -74,6 +75,7 @@ class PyramidDecoder(Decoder):
             blocks.append(ConvBlock(channels, width, norm, separable))
             channels = width
         self.bottom = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout2d(dropout)
         self.levels: list[int | None] = []
         steps = []
         for step, (width, number) in enumerate(zip(widths, counts, strict=True)):
@@ -91,7 +93,7 @@ class PyramidDecoder(Decoder):
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Return (B, out_channels, ~H/out_reduction, ~W/out_reduction)."""
-        x: Tensor = self.bottom(features[-1])
+        x: Tensor = self.dropout(self.bottom(features[-1]))
         for step, level in zip(self.steps, self.levels, strict=True):
             x = step(x, None if level is None else features[level])
         return x

@@ -24,6 +24,7 @@ class UpsampleDecoder(PyramidDecoder):
         separable: Depthwise and pointwise convolutions in place of full ones.
         out_reduction: Stop at this reduction; the head interpolates the rest.
         mode: How to interpolate.
+        dropout: Share of the coarsest map's channels that training drops.
 
     Raises:
         ValueError: If `widths`, `convs` or `out_reduction` do not fit the encoder.
@@ -40,8 +41,11 @@ class UpsampleDecoder(PyramidDecoder):
         separable: bool = False,
         out_reduction: int = 1,
         mode: Literal["nearest", "bilinear"] = "bilinear",
+        dropout: float = 0.0,
     ) -> None:
         def double(channels: int, width: int) -> tuple[nn.Module, int]:
             return nn.Upsample(scale_factor=2, mode=mode), channels
 
-        super().__init__(info, double, widths, convs, bottom, skips, norm, separable, out_reduction)
+        super().__init__(
+            *(info, double, widths, convs, bottom, skips, norm, separable, out_reduction, dropout)
+        )
