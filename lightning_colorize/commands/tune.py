@@ -80,7 +80,7 @@ def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> f
 
     def on_train_start() -> None:
         for optimizer in cli.trainer.optimizers:
-            keep_encoder_rate(optimizer, cli.model.encoder_lr_ratio)
+            keep_encoder_rate(optimizer)
 
     # Not a callback: the finder removes those.
     cli.model.on_train_start = on_train_start

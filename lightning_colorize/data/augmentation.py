@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_colorize.color import to_lab, to_unit
+from lightning_colorize.data.damage import Damage
 
 
 class Draw(NamedTuple):
@@ -33,7 +34,8 @@ class Augmentation(nn.Module):
 
     A real black-and-white photograph is not the L of a color photograph: film has its own spectral
     sensitivity (orthochromatic film hardly records red) and prints have their own tone curve. Grey
-    jitter draws both at random for L and leaves the true colors as they are.
+    jitter draws both at random for L and leaves the true colors as they are. `damage` is for L too,
+    after the conversion.
 
     Parameters are drawn on the CPU, so a seed gives the same images on every device. The geometry
     is one interpolation, without matrix products (which TF32 would round), and a compiler can fuse
@@ -47,6 +49,7 @@ class Augmentation(nn.Module):
         ratio: Range of the random crop's width over height.
         rotation: Largest rotation to either side in degrees. Reflection fills the corners.
         grey_jitter: Probability that an image's grey conversion is random.
+        damage: Blur, grain and JPEG of L, applied by the caller; null: none.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Augmentation(nn.Module):
         ratio: tuple[float, float] = (0.8, 1.25),
         rotation: float = 0.0,
         grey_jitter: float = 0.0,
+        damage: Damage | None = None,
     ) -> None:
         from kornia import augmentation as K  # takes most of a second: not for help texts
 
@@ -66,6 +70,7 @@ class Augmentation(nn.Module):
         self.rotation = K.RandomAffine(degrees=rotation, p=1.0) if rotation else None
         self.crop = K.RandomResizedCrop((size, size), scale, ratio) if scale else None
         self.grey_jitter = grey_jitter
+        self.damage = damage or Damage()
 
     def forward(self, rgb: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """Augment and convert.

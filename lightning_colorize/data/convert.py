@@ -33,6 +33,9 @@ def to_color_batch(
         draw = augmentation.draw(raw.rgb.shape).to(raw.rgb.device)
     convert = _compiled() if compiled else _convert
     L, ab = convert(raw.rgb, augmentation, draw)
+    if augmentation is not None:
+        # Not compiled: the number of damaged images varies, and the compiler would start again.
+        L = augmentation.damage(L)
     return ColorBatch(L, ab, raw.names)
 
 

@@ -17,6 +17,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.corrupt import CorruptImages
+from lightning_colorize.data.damage import Damage
 from lightning_colorize.data.dataset import ImageDataset, Resize
 from lightning_colorize.data.images import ImageSet
 from lightning_colorize.data.loader import EpochBatches, ImageLoader
@@ -51,6 +52,9 @@ class ColorizationDataModule(LightningDataModule):
         crop_ratio: Training: range of the random crop's width over height.
         rotation: Training: largest rotation to either side in degrees.
         grey_jitter: Training: probability of a random grey conversion, as by another film.
+        blur: Training: probability of a blurred grey image; the true colors stay as they are.
+        grain: Training: probability of film grain in the grey image.
+        jpeg: Training: probability of JPEG compression of the grey image.
         cache: Cache decoded images in memory: always, never, if they fit and are read more than
             once (auto), or in the device's memory (device).
         decode: Where JPEGs that are not cached are decoded: on the CPU or on the device.
@@ -78,6 +82,9 @@ class ColorizationDataModule(LightningDataModule):
         crop_ratio: tuple[float, float] = (0.8, 1.25),
         rotation: float = 0.0,
         grey_jitter: float = 0.0,
+        blur: float = 0.0,
+        grain: float = 0.0,
+        jpeg: float = 0.0,
         cache: Cache = "auto",
         decode: Decode = "cpu",
         num_workers: int | None = None,
@@ -90,9 +97,9 @@ class ColorizationDataModule(LightningDataModule):
         _require("size", size, "at least 1", size >= 1)
         _require("batch_size", batch_size, "at least 1", batch_size >= 1)
         _require("num_workers", num_workers, "at least 0", num_workers is None or num_workers >= 0)
-        _require("flip", flip, "from 0 to 1", 0 <= flip <= 1)
-        _require("grey_jitter", grey_jitter, "from 0 to 1", 0 <= grey_jitter <= 1)
-        _require("max_broken_share", max_broken_share, "from 0 to 1", 0 <= max_broken_share <= 1)
+        shares = {"flip": flip, "grey_jitter": grey_jitter, "blur": blur, "grain": grain}
+        for name, share in (shares | {"jpeg": jpeg, "max_broken_share": max_broken_share}).items():
+            _require(name, share, "from 0 to 1", 0 <= share <= 1)
         _require("rotation", rotation, "from 0 to 180 degrees", 0 <= rotation <= 180)
         _require_range("crop_ratio", crop_ratio)
         if crop_scale is not None:
@@ -103,7 +110,10 @@ class ColorizationDataModule(LightningDataModule):
         self.source = source or default_source(self.root)
         self.size = size
         self.batch_size = batch_size
-        self.augmentation = Augmentation(size, flip, crop_scale, crop_ratio, rotation, grey_jitter)
+        damage = Damage(blur, grain, jpeg)
+        self.augmentation = Augmentation(
+            size, flip, crop_scale, crop_ratio, rotation, grey_jitter, damage
+        )
         self.compiles = compile
         self.max_broken_share = max_broken_share
         pinned = torch.cuda.is_available() if pin_memory is None else pin_memory

@@ -1,4 +1,4 @@
-"""The running average of a generator's weights."""
+"""The moving average of a network's weights."""
 
 import torch
 from torch import Tensor, nn

@@ -25,6 +25,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics import colorization_metrics, spec
 from lightning_colorize.networks import Colorizer
 from lightning_colorize.networks.base import Recorded
+from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.checkpoint import (
     CLASS_PATH,
     UNRECORDED,
@@ -62,11 +63,13 @@ class ColorizationTask(Recorded, LightningModule, ABC):
     Attributes:
         metric_rows: Name, direction and format of all metrics.
         net: The network from L in [-1, 1] to a prediction.
+        averaged: The moving average of `net`, which then predicts outside of training; None: none.
         scaling: Conversion between LAB units and the network's range; saved in the checkpoint.
         distributed_strategy: Lightning's strategy for several devices.
     """
 
     net: Colorizer
+    averaged: AveragedNetwork | None
     distributed_strategy: str = "ddp"
 
     def __init__(
@@ -82,6 +85,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
             raise ValueError(f"metrics: {', '.join(sorted(taken))} exists; choose another name")
         own = (spec.Metric.own(name, m.higher_is_better) for name, m in self.own_metrics.items())
         self.metric_rows = (*spec.METRICS, *own)
+        self.averaged = None
         self.compiles = compile
         self.fused = fused
         self.scaling = LabScaling()
@@ -167,8 +171,21 @@ class ColorizationTask(Recorded, LightningModule, ABC):
 
     @property
     def inference_net(self) -> nn.Module:
-        """The network that predicts, such as a moving average of the trained one."""
-        return self.net
+        """The network in training, else its moving average, if any."""
+        return self.net if self.training or self.averaged is None else self.averaged.module
+
+    def average_weights(self, decay: float | None) -> None:
+        """Average `net` from here on; null: do not.
+
+        Raises:
+            ValueError: If the decay is not from 0 to below 1.
+        """
+        self.averaged = None if decay is None else AveragedNetwork(self.net, decay)
+
+    def update_average(self) -> None:
+        """Update the moving average, if any; after each step of `net`."""
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.net)
 
     @property
     def trained_networks(self) -> list[nn.Module]:

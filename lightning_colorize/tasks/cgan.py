@@ -25,11 +25,11 @@ from lightning_colorize.networks import (
 )
 from lightning_colorize.networks.decoders.unet import UNetDecoder
 from lightning_colorize.tasks import gan_settings
-from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.base import ColorizationTask
 from lightning_colorize.tasks.checkpoint import load_network
 from lightning_colorize.tasks.gan_settings import Stage, stage_of
 from lightning_colorize.tasks.optimization import (
+    EncoderRates,
     OptimizerFactory,
     SchedulerFactory,
     build_optimizer,
@@ -64,6 +64,8 @@ class CGANTask(ColorizationTask):
         generator_scheduler: Built from the generator's optimizer; null for a constant rate.
         discriminator_scheduler: The same for the discriminator.
         encoder_lr_ratio: The encoder's learning rate as a share of the decoder's.
+        encoder_lr_decay: Factor of the rate from each of the encoder's levels to the next finer
+            one; 1: the same for all.
         generator_every_n_batches: Batches per generator step.
         discriminator_every_n_batches: Batches per discriminator step; one of the two is 1.
         generator_epochs: Epochs of the generator alone, on L1, which come first.
@@ -101,6 +103,7 @@ class CGANTask(ColorizationTask):
         generator_scheduler: SchedulerFactory | None = None,
         discriminator_scheduler: SchedulerFactory | None = None,
         encoder_lr_ratio: float = 1.0,
+        encoder_lr_decay: float = 1.0,
         generator_every_n_batches: int = 1,
         discriminator_every_n_batches: int = 1,
         generator_epochs: int = 0,
@@ -129,7 +132,7 @@ class CGANTask(ColorizationTask):
         self.discriminator = discriminator
         if channels_last:
             self.to(memory_format=torch.channels_last)
-        self.averaged = None if ema_decay is None else AveragedNetwork(self.net, ema_decay)
+        self.average_weights(ema_decay)
         self.adversarial_loss = adversarial_loss
         self.l1 = L1()
         self.l1_weight = l1_weight
@@ -138,17 +141,12 @@ class CGANTask(ColorizationTask):
         self.discriminator_optimizer = discriminator_optimizer or _adam
         self.generator_scheduler = generator_scheduler
         self.discriminator_scheduler = discriminator_scheduler
-        self.encoder_lr_ratio = encoder_lr_ratio
+        self.encoder_rates = EncoderRates(encoder_lr_ratio, encoder_lr_decay)
         self.generator_every_n_batches = generator_every_n_batches
         self.discriminator_every_n_batches = discriminator_every_n_batches
         self.generator_epochs = generator_epochs
         self.discriminator_epochs = discriminator_epochs
         self.gradient_clip_val = gradient_clip_val
-
-    @property
-    def inference_net(self) -> nn.Module:
-        """The generator in training, else its moving average, if any."""
-        return self.net if self.training or self.averaged is None else self.averaged.module
 
     @property
     def trained_networks(self) -> list[nn.Module]:
@@ -249,8 +247,7 @@ class CGANTask(ColorizationTask):
             loss = loss + adversarial
             metrics["g_adversarial"] = adversarial.detach()
         norm = self._step(loss, 0, self.net, counted=True, logs=logs)
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.net)
+        self.update_average()
         metrics["loss"] = loss.detach()
         return metrics | ({} if norm is None else {"g_grad_norm": norm})
 
@@ -285,7 +282,7 @@ class CGANTask(ColorizationTask):
     def configure_optimizers(self) -> Any:
         """Return both optimizers, the generator's first, and their schedules."""
         generator = build_optimizer(
-            self.generator_optimizer, self.net.encoder, self.net, self.encoder_lr_ratio, self.fused
+            self.generator_optimizer, self.net.encoder, self.net, self.encoder_rates, self.fused
         )
         discriminator = make_optimizer(
             self.discriminator_optimizer, self.discriminator.parameters(), self.fused

@@ -1,17 +1,20 @@
 """Optimizers and learning-rate schedules, as a configuration names them."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.networks import Encoder
 
 OptimizerFactory = Callable[[Iterable], Optimizer]  # type: ignore[type-arg]
 """From parameters or parameter groups to an optimizer; in YAML `class_path` and `init_args`."""
@@ -42,37 +45,90 @@ def make_optimizer(factory: OptimizerFactory, parameters: Iterable[Any], fused: 
     return optimizer
 
 
+@dataclass(frozen=True)
+class EncoderRates:
+    """The learning rates of an encoder, as shares of the decoder's.
+
+    Args:
+        ratio: Of the coarsest level; 0.1 is usual for a pretrained encoder.
+        decay: Factor from each level to the next finer one, whose features are more general; 1:
+            the same for all.
+
+    Raises:
+        ValueError: If the decay is not above 0 and at most 1.
+    """
+
+    ratio: float = 1.0
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"encoder_lr_decay must be above 0 and at most 1, not {self.decay}")
+
+
 def build_optimizer(
     factory: OptimizerFactory,
-    encoder: nn.Module,
+    encoder: Encoder,
     rest: nn.Module,
-    encoder_lr_ratio: float = 1.0,
+    rates: EncoderRates = EncoderRates(),
     fused: bool = False,
 ) -> Optimizer:
-    """Return an optimizer of all trainable parameters of `rest`, which may contain the encoder.
-
-    The encoder is trained at `encoder_lr_ratio` times the rate; 0.1 is usual if it is pretrained.
-    """
+    """Return an optimizer of all trainable parameters of `rest`, which may contain the encoder."""
     slow = [p for p in encoder.parameters() if p.requires_grad]
     known = {id(p) for p in encoder.parameters()}
     fast = [p for p in rest.parameters() if p.requires_grad and id(p) not in known]
-    if encoder_lr_ratio == 1.0 or not slow:
+    if rates == EncoderRates() or not slow:
         return make_optimizer(factory, slow + fast, fused)
-    optimizer = make_optimizer(factory, [{"params": slow}, {"params": fast}], fused)
-    optimizer.param_groups[0]["lr"] *= encoder_lr_ratio
+    levels = [slow] if rates.decay == 1.0 else parameters_by_level(encoder)
+    shares = [rates.ratio * rates.decay**finer for finer in reversed(range(len(levels)))]
+    # The rate finder reads the shares.
+    groups = [
+        {"params": parameters, "lr_share": share}
+        for parameters, share in zip([*levels, fast], [*shares, 1.0], strict=True)
+    ]
+    optimizer = make_optimizer(factory, [group for group in groups if group["params"]], fused)
+    for group in optimizer.param_groups:
+        group["lr"] *= group["lr_share"]
     return optimizer
 
 
-def keep_encoder_rate(optimizer: Optimizer, encoder_lr_ratio: float) -> None:
-    """Keep the encoder's share of the rate while a rate finder sets one rate for all groups."""
-    if len(optimizer.param_groups) == 1:
-        return
+def parameters_by_level(encoder: Encoder) -> list[list[nn.Parameter]]:
+    """Return the trainable parameters that each of an encoder's levels adds, finest first.
+
+    A parameter belongs to the finest level that depends on it, as autograd says for one small
+    image; one on which no level depends belongs to the coarsest.
+    """
+    parameters = [p for p in encoder.parameters() if p.requires_grad]
+    side = max(64, 2 * encoder.info.reductions[-1])
+    training = encoder.training
+    encoder.eval()  # batch norms keep their statistics, nothing is dropped
+    with torch.enable_grad():
+        levels = encoder(parameters[0].new_zeros(1, 1, side, side))
+    encoder.train(training)
+    added: list[list[nn.Parameter]] = []
+    for level in levels:
+        found: Sequence[Tensor | None] = [None] * len(parameters)
+        if parameters and level.requires_grad:
+            found = torch.autograd.grad(
+                level.sum(), parameters, retain_graph=True, allow_unused=True
+            )
+        pairs = list(zip(parameters, found, strict=True))
+        added.append([p for p, gradient in pairs if gradient is not None])
+        parameters = [p for p, gradient in pairs if gradient is None]
+    added[-1] += parameters
+    return added
+
+
+def keep_encoder_rate(optimizer: Optimizer) -> None:
+    """Keep the encoder's shares of the rate while a rate finder sets one rate for all groups."""
 
     def scale(optimizer: Optimizer, *_: Any) -> None:
-        optimizer.param_groups[0]["lr"] *= encoder_lr_ratio
+        for group in optimizer.param_groups:
+            group["lr"] *= group.get("lr_share", 1.0)
 
     def restore(optimizer: Optimizer, *_: Any) -> None:
-        optimizer.param_groups[0]["lr"] /= encoder_lr_ratio
+        for group in optimizer.param_groups:
+            group["lr"] /= group.get("lr_share", 1.0)
 
     optimizer.register_step_pre_hook(scale)
     optimizer.register_step_post_hook(restore)

@@ -1,6 +1,7 @@
 """Regression of ab from L: an encoder, a decoder and a loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -9,11 +10,13 @@ from torch.optim import Adam
 from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import Loss
 from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.tasks.base import ColorizationTask
 from lightning_colorize.tasks.optimization import (
+    EncoderRates,
     OptimizerFactory,
     SchedulerFactory,
     build_optimizer,
@@ -33,6 +36,10 @@ class RegressionTask(ColorizationTask):
         optimizer: Built from the trainable parameters.
         scheduler: Built from the optimizer; null for a constant rate.
         encoder_lr_ratio: The encoder's learning rate as a share of the decoder's.
+        encoder_lr_decay: Factor of the rate from each of the encoder's levels to the next finer
+            one; 1: the same for all.
+        ema_decay: Of the network's moving average, which is validated, tested and used for
+            prediction; null: the network itself.
         channels_last: Use the channels-last memory format: faster on CPUs and tensor cores.
         compile: Compile the network.
         fused: Run the optimizer step in one kernel.
@@ -48,6 +55,8 @@ class RegressionTask(ColorizationTask):
         optimizer: OptimizerFactory = Adam,
         scheduler: SchedulerFactory | None = None,
         encoder_lr_ratio: float = 1.0,
+        encoder_lr_decay: float = 1.0,
+        ema_decay: float | None = None,
         channels_last: bool = False,
         compile: bool = False,
         fused: bool = False,
@@ -59,10 +68,21 @@ class RegressionTask(ColorizationTask):
         self.net = Colorizer(encoder, built, (head or loss.head)(built.out_channels))
         if channels_last:
             self.net.to(memory_format=torch.channels_last)
+        self.average_weights(ema_decay)
         self.loss = loss
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.encoder_lr_ratio = encoder_lr_ratio
+        self.encoder_rates = EncoderRates(encoder_lr_ratio, encoder_lr_decay)
+
+    def check(self, trainer: Mapping[str, Any], size: int) -> None:
+        """Refuse a precision in which the moving average would not change."""
+        super().check(trainer, size)
+        if self.averaged is not None and trainer["precision"] in ("bf16-true", "16-true"):
+            raise UsageError(
+                f"--trainer.precision: {trainer['precision']}\naccepted: bf16-mixed, 16-mixed, "
+                "32-true with --model.ema_decay: pure 16 bits round updates of the moving average "
+                "to zero"
+            )
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Return the loss."""
@@ -74,6 +94,11 @@ class RegressionTask(ColorizationTask):
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
         return loss
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take a step, and update the moving average: with accumulation not after each batch."""
+        super().optimizer_step(*args, **kwargs)
+        self.update_average()
+
     def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
         """Return the training loss on validation images."""
         loss: Tensor = self.loss(prediction, batch)
@@ -82,6 +107,6 @@ class RegressionTask(ColorizationTask):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule."""
         optimizer = build_optimizer(
-            self.optimizer, self.net.encoder, self.net, self.encoder_lr_ratio, self.fused
+            self.optimizer, self.net.encoder, self.net, self.encoder_rates, self.fused
         )
         return with_schedule(optimizer, self.scheduler)

@@ -43,6 +43,7 @@ from lightning_colorize.training.callbacks import (
     ResultWriter,
     SaveConfig,
     SharedFolder,
+    SmoothedMonitor,
     Throughput,
     Validations,
     on_terminal,
@@ -281,11 +282,14 @@ class ColorizeCLI(LightningCLI):
         options: RunOptions = self.config_init.run
         mode = self._mode()
         callbacks: list[Callback] = []
-        self.best = BestCheckpoint(self.folder, options.monitor, mode)
-        if options.monitor is not None and options.patience is not None:
+        smoothed = options.monitor is not None and options.smoothing > 1
+        self.best = BestCheckpoint(self.folder, options.monitor, mode, smoothed)
+        if options.monitor is not None and smoothed:
+            callbacks.append(SmoothedMonitor(options.monitor, options.smoothing))
+        if self.best.monitor is not None and options.patience is not None:
             result = RunResult.read(self.folder)
             ended = result is not None and result.ended
-            callbacks.append(EarlyStop(options.monitor, mode, options.patience, restart=ended))
+            callbacks.append(EarlyStop(self.best.monitor, mode, options.patience, restart=ended))
         if isinstance(self.model, CGANTask) and options.health != "off":
             callbacks.append(GANHealth(stop=options.health == "stop"))
         if options.grid_images:

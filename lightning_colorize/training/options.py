@@ -49,6 +49,8 @@ class RunOptions:
             same command can be repeated after any interruption.
         monitor: Metric by which the best checkpoint is chosen; null: the last epoch is the best.
         mode: Whether `monitor` is maximized or minimized; null: whichever is better.
+        smoothing: Number of the last validations over which `monitor` is averaged before it is
+            compared, for the best checkpoint and for `patience`; 1: not averaged.
         patience: Stop after this many validations without an improvement; null: never.
         save_every_n_steps: Optimizer steps between updates of last.ckpt, besides each epoch's end.
         test: Evaluate the best checkpoint on the test split at the end.
@@ -65,6 +67,7 @@ class RunOptions:
     auto_resume: bool = False
     monitor: str | None = MONITOR
     mode: Literal["max", "min"] | None = None
+    smoothing: int = 1
     patience: int | None = None
     save_every_n_steps: int = 500
     test: bool = True
@@ -77,7 +80,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         """Validate numbers and names."""
         least = {"save_every_n_steps": 1, "grid_every_n_epochs": 1, "grid_images": 0}
-        for name, smallest in (least | {"patience": 1}).items():
+        for name, smallest in (least | {"patience": 1, "smoothing": 1}).items():
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise UsageError(f"--run.{name}: {value}\naccepted: {smallest} or more")

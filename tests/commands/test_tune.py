@@ -40,7 +40,8 @@ def test_invalid_bounds_are_refused(command, tmp_path, capsys, words, message):
     assert message in capsys.readouterr().err
 
 
-def test_the_encoder_keeps_its_lr_ratio(command, tmp_path, monkeypatch):
+@pytest.mark.parametrize("decay", [1.0, 0.5])
+def test_the_encoder_keeps_its_rates(command, tmp_path, monkeypatch, decay):
     rates = []
     step = torch.optim.Adam.step
 
@@ -50,10 +51,13 @@ def test_the_encoder_keeps_its_lr_ratio(command, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.optim.Adam, "step", recorded)
     words = command.words("x", "--model.encoder_lr_ratio", 0.1)
+    words += ["--model.encoder_lr_decay", str(decay)]
     assert command("tune", *words, "--output", tmp_path / "lr.yaml", "--steps", 20) in (0, 1)
     assert len(rates) >= 10
-    for encoder, rest in rates:
-        assert encoder == pytest.approx(0.1 * rest)
+    for *encoder, rest in rates:
+        shares = [0.1 * decay ** (len(encoder) - 1 - level) for level in range(len(encoder))]
+        assert encoder == pytest.approx([share * rest for share in shares])
+    assert len(encoder) == (1 if decay == 1 else 2)
 
 
 def test_a_gan_is_refused(command, tmp_path, capsys):

@@ -81,7 +81,7 @@ def test_builds_objects_factories_and_nested_specs():
     assert type(optimizer) is torch.optim.SGD
     assert optimizer.param_groups[0]["lr"] == 0.25
     assert task.scheduler(optimizer).step_size == 7
-    assert task.encoder_lr_ratio == 0.5
+    assert task.encoder_rates.ratio == 0.5
 
 
 def test_nested_class_paths_are_found():

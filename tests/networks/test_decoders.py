@@ -143,3 +143,19 @@ def test_transposed_convolution_keeps_the_signal():
     torch.manual_seed(0)
     y = TransposedBlock(64, 128, "none")(torch.randn(2, 64, 32, 32))[..., 1:-1, 1:-1]
     assert 0.85 < y.square().mean() < 1.15
+
+
+@pytest.mark.parametrize("decoder", [UpsampleDecoder, DeconvDecoder, PixelShuffleDecoder])
+def test_dropout_of_whole_channels_of_the_coarsest_map_in_training(decoder):
+    torch.manual_seed(0)
+    dropping, seen = decoder(INFO, bottom=[64], dropout=0.25), []
+    dropping.steps[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    maps = features(32, 32)
+    dropping(maps)
+    kept = dropping.bottom(maps[-1])
+    whole = torch.isclose(seen[0], kept / 0.75).flatten(2).all(2)
+    dropped = (seen[0] == 0).flatten(2).all(2)
+    assert (whole | dropped).all()
+    assert 0.1 < dropped.float().mean() < 0.4
+    dropping.eval()(maps)
+    assert torch.equal(seen[1], dropping.bottom(maps[-1]))

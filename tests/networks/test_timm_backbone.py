@@ -149,3 +149,16 @@ def test_small_modern_models_by_path_of_weights(name, tmp_path):
 
     encoder.train()(torch.rand(1, 1, 35, 47))[-1].sum().backward()
     assert all(p.grad is not None for p in encoder.parameters())
+
+
+def test_drop_path_is_an_argument_of_timm_and_for_training_only():
+    torch.manual_seed(0)
+    encoder = TimmEncoder("test_convnext", model_args={"drop_path_rate": 0.9})
+    L = torch.randn(1, 1, 64, 64)
+    trained = [encoder(L)[-1] for _ in range(4)]
+    assert any(not torch.equal(trained[0], again) for again in trained[1:])
+    encoder.eval()
+    assert torch.equal(encoder(L)[-1], encoder(L)[-1])
+    plain = TimmEncoder("test_convnext").eval()
+    plain.load_state_dict(encoder.state_dict())
+    assert torch.equal(plain(L)[-1], encoder(L)[-1])

@@ -52,6 +52,40 @@ def test_a_trial_of_multi_gpu_is_a_ddp_run_that_a_gan_accepts():
     assert parameters["trainer.strategy"]["value"] == CGANTask.distributed_strategy
 
 
+def flat(config, prefix=""):
+    """Return the values of a configuration by dotted name, without its files."""
+    values = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            values |= flat(value, f"{prefix}{name}.")
+        elif name != "config" and not name.startswith("__"):
+            values[prefix + name.replace("init_args.", "")] = value
+    return values
+
+
+def test_each_measure_of_regularization_changes_what_its_file_says(parser, agent, at_root):
+    sweep = read(ROOT / "sweeps" / "regularization.yaml")
+    files = sweep["parameters"]["config"]["values"]
+    assert {Path(file) for file in files} == {
+        path.relative_to(ROOT) for path in (ROOT / "experiments/regularization").glob("*.yaml")
+    }
+
+    def parsed(file):
+        words = agent(sweep, {"config": file, "seed_everything": 1}).command
+        return flat(parser.parse_args(words[words.index("fit") + 1 :]).as_dict())
+
+    base, *others = map(parsed, files)
+    assert base["trainer.max_epochs"] == 30
+    assert base["data.size"] == 64
+    seen = []
+    for file, measured in zip(files[1:], others, strict=True):
+        changed = {name for name in base | measured if base.get(name) != measured.get(name)}
+        named = {name for name in flat(read(ROOT / file)) if not name.endswith("class_path")}
+        assert changed == named != set()
+        seen.append(changed)
+    assert len(seen) == len(files) - 1
+
+
 @every_file
 def test_wandb_schema_accepts_every_file(path):
     config = pytest.importorskip("sweeps.config")
@@ -78,8 +112,9 @@ def test_fit_accepts_every_combination(path, parser, trials, agent, at_root):
         assert configs[0] == configs[1]
         for name, value in values.items():
             if name == "config":
-                expected = read(ROOT / value)["model"]["class_path"]
-                assert configs[0]["model"]["class_path"] == expected
+                given = read(ROOT / value)
+                if "class_path" in given.get("model", {}):
+                    assert configs[0]["model"]["class_path"] == given["model"]["class_path"]
             elif str(value).endswith(".yaml"):
                 expected = read(ROOT / value)["class_path"]
                 assert look_up(configs[0], name)["class_path"] == expected

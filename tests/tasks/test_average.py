@@ -1,12 +1,17 @@
-"""The moving average of the generator's weights: values, updates, use."""
+"""The moving average of a network's weights: values, updates, use."""
 
 from functools import partial
 
 import pytest
 import torch
+from pytorch_lightning import Callback
 from torch import nn
 from torch.optim import SGD
 
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.losses import MSE
+from lightning_colorize.networks import ConvEncoder, DeconvHead, UNetDecoder, UNetEncoder
+from lightning_colorize.tasks import RegressionTask
 from lightning_colorize.tasks.average import AveragedNetwork
 from tests.tasks.conftest import changed, make_gan, make_trainer, paint, state, train
 
@@ -126,9 +131,15 @@ def mse_of(color, data, split):
     return (torch.tensor(color).view(1, 2, 1, 1) - ab).square().mean().item()
 
 
+def make_cnn(**options):
+    torch.manual_seed(0)
+    return RegressionTask(ConvEncoder(widths=[4, 8]), MSE(), **{"optimizer": FAST, **options})
+
+
+@pytest.mark.parametrize("make", [make_gan, make_cnn])
 @pytest.mark.parametrize(("decay", "color"), [(0.9, (0.0, -20.0)), (None, (30.0, 10.0))])
-def test_average_is_validated_tested_and_used_for_coloring(data, decay, color):
-    task = make_gan(ema_decay=decay)
+def test_average_is_validated_tested_and_used_for_coloring(data, make, decay, color):
+    task = make(ema_decay=decay)
     paint(task.net, 30.0, 10.0)
     if decay is not None:
         paint(task.averaged.module, 0.0, -20.0)
@@ -145,8 +156,82 @@ def test_average_is_validated_tested_and_used_for_coloring(data, decay, color):
 
 def test_validation_uses_the_average_and_training_the_generator(data):
     task = make_gan(ema_decay=0.9, generator_optimizer=FAST)
+    check_networks(task, data)
+
+
+def test_validation_of_a_regression_uses_the_average(data):
+    check_networks(make_cnn(ema_decay=0.9), data)
+
+
+def check_networks(task, data):
     called = []
     for name, network in (("net", task.net), ("averaged", task.averaged.module)):
         network.register_forward_hook(lambda *_, name=name: called.append(name))
     make_trainer(max_epochs=2).fit(task, data)
     assert called == (["net"] * 3 + ["averaged"] * 2) * 2
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_regression_updates_the_average_once_a_step(data, accumulated):
+    task = make_cnn(ema_decay=0.9)
+    states = [state(task.net)]
+
+    def record(*_):
+        states.append(state(task.net))
+
+    class Recorder(Callback):
+        def on_train_start(self, trainer, pl_module):
+            trainer.optimizers[0].register_step_post_hook(record)
+
+    trainer = make_trainer(
+        max_epochs=1,
+        limit_val_batches=0,
+        accumulate_grad_batches=accumulated,
+        callbacks=[Recorder()],
+    )
+    trainer.fit(task, data)
+    steps = {1: 3, 2: 2}[accumulated]
+    assert int(task.averaged.n_averaged) == steps
+    assert len(states) == steps + 1
+    *_, expected = averages(states[1:])
+    expected = {name: value for name, value in expected.items() if "num_batches" not in name}
+    for name, value in expected.items():
+        actual = task.averaged.module.state_dict()[name].double()
+        if "running" not in name:  # batch norms see accumulated batches too
+            torch.testing.assert_close(actual, value, rtol=1e-5, atol=1e-7)
+    assert changed(state(task.net), state(task.averaged.module))
+
+
+def test_a_checkpoint_without_the_option_loads(data, tmp_path):
+    task = make_cnn()
+    trainer = make_trainer(max_steps=1, limit_val_batches=0)
+    trainer.fit(task, data)
+    trainer.save_checkpoint(tmp_path / "old.ckpt")
+    checkpoint = torch.load(tmp_path / "old.ckpt", weights_only=True)
+    for name in ("ema_decay", "encoder_lr_decay"):
+        checkpoint["hyper_parameters"].pop(name, None)
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    loaded = RegressionTask.load_from_checkpoint(tmp_path / "old.ckpt")
+    assert loaded.averaged is None
+    assert not changed(state(task.net), state(loaded.net))
+
+
+def test_a_saved_average_is_loaded_and_initializes_a_generator(data, tmp_path):
+    head = DeconvHead
+    task = RegressionTask(UNetEncoder(32, depth=3, width=4), MSE(), UNetDecoder, head, FAST)
+    task.average_weights(0.9)
+    paint(task.net, 30.0, 10.0)
+    paint(task.averaged.module, 0.0, -20.0)
+    trainer = make_trainer()
+    trainer.strategy.connect(task)
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    gan = make_gan(generator_checkpoint=str(tmp_path / "x.ckpt"))
+    assert not changed(state(gan.net), state(task.averaged.module))
+
+
+def test_a_precision_in_which_the_average_would_stand_still_is_refused():
+    trainer = {"precision": "bf16-true", "gradient_clip_val": None}
+    make_cnn().check(trainer, 32)
+    with pytest.raises(UsageError, match="moving average"):
+        make_cnn(ema_decay=0.9).check(trainer, 32)
+    make_cnn(ema_decay=0.9).check(trainer | {"precision": "bf16-mixed"}, 32)

@@ -8,9 +8,15 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import MSE
-from lightning_colorize.networks import ConvEncoder
+from lightning_colorize.networks import ConvEncoder, ResNetEncoder, TimmEncoder, UNetEncoder
 from lightning_colorize.tasks import RegressionTask, WarmupCosine
-from lightning_colorize.tasks.optimization import build_optimizer, keep_encoder_rate, with_schedule
+from lightning_colorize.tasks.optimization import (
+    EncoderRates,
+    build_optimizer,
+    keep_encoder_rate,
+    parameters_by_level,
+    with_schedule,
+)
 from tests.tasks.conftest import make_gan, make_trainer
 
 
@@ -20,7 +26,7 @@ def net():
 
 
 def test_the_encoder_has_its_own_rate(net):
-    optimizer = build_optimizer(partial(SGD, lr=0.5), net["encoder"], net, 0.1)
+    optimizer = build_optimizer(partial(SGD, lr=0.5), net["encoder"], net, EncoderRates(0.1))
     by_parameter = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
     assert len(by_parameter) == 4
     assert {by_parameter[id(p)] for p in net["encoder"].parameters()} == {0.05}
@@ -33,10 +39,110 @@ def test_equal_rates_make_one_parameter_group(net):
     assert len(optimizer.param_groups[0]["params"]) == 4
 
 
+ENCODERS = {
+    "conv": lambda: ConvEncoder(widths=[4, 8, 8]),
+    "unet": lambda: UNetEncoder(32, depth=3, width=4),
+    "resnet": lambda: ResNetEncoder(18, levels=3),
+    "timm": lambda: TimmEncoder("test_convnext"),
+    "timm with skipped levels": lambda: TimmEncoder("test_resnet", levels=[1, 3]),
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_each_parameter_is_of_the_finest_level_that_depends_on_it(name):
+    torch.manual_seed(0)
+    encoder = ENCODERS[name]().eval()
+    levels = parameters_by_level(encoder)
+    assert len(levels) == len(encoder.info.channels)
+    assert all(levels)
+    ids = [id(p) for level in levels for p in level]
+    assert len(ids) == len(set(ids))
+    assert set(ids) == {id(p) for p in encoder.parameters()}
+    # Changing a level's parameters changes its map and none of the finer ones.
+    L = torch.randn(1, 1, 64, 64)
+    with torch.no_grad():
+        for index, level in enumerate(levels):
+            before = encoder(L)
+            for p in level:
+                p.add_(0.3 * torch.rand_like(p))
+            equal = [torch.equal(a, b) for a, b in zip(before, encoder(L), strict=True)]
+            assert equal[: index + 1] == [True] * index + [False]
+
+
+def test_levels_of_an_encoder_leave_it_as_it_was():
+    encoder = ConvEncoder(widths=[4, 8])
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    parameters_by_level(encoder)
+    assert encoder.training
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+    assert all(p.grad is None for p in encoder.parameters())
+
+
+def rates_of(optimizer):
+    return {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+
+
+def test_finer_levels_have_lower_rates():
+    net = nn.ModuleDict({"encoder": ConvEncoder(widths=[4, 8, 8]), "decoder": nn.Linear(3, 1)})
+    rates = EncoderRates(ratio=0.5, decay=0.1)
+    optimizer = build_optimizer(partial(SGD, lr=2.0), net["encoder"], net, rates)
+    by_parameter = rates_of(optimizer)
+    stages = zip(net["encoder"].stages, (0.01, 0.1, 1.0), strict=True)
+    for module, rate in [*stages, (net["decoder"], 2.0)]:
+        for parameter in module.parameters():
+            assert by_parameter.pop(id(parameter)) == pytest.approx(rate)
+    assert not by_parameter
+
+
+def test_frozen_levels_are_left_out():
+    encoder = ConvEncoder(widths=[4, 8, 8])
+    encoder.stages[0].requires_grad_(False)
+    net = nn.ModuleDict({"encoder": encoder, "decoder": nn.Linear(3, 1)})
+    optimizer = build_optimizer(partial(SGD, lr=1.0), encoder, net, EncoderRates(decay=0.5))
+    assert [g["lr"] for g in optimizer.param_groups] == [0.5, 1.0, 1.0]
+    assert rates_of(optimizer).keys() == {id(p) for p in net.parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.1, float("nan")])
+def test_wrong_decays_are_refused(decay):
+    with pytest.raises(ValueError, match="encoder_lr_decay must be above 0 and at most 1"):
+        regression(encoder_lr_decay=decay)
+
+
+@pytest.mark.parametrize("task", ["cnn", "gan"])
+def test_training_decays_the_rates_of_levels(data, task):
+    options = {"encoder_lr_ratio": 0.5, "encoder_lr_decay": 0.1}
+    task = fitted(regression(**options) if task == "cnn" else make_gan(**options), data)
+    optimizers = task.optimizers()
+    optimizer = optimizers[0] if isinstance(optimizers, list) else optimizers
+    rates = [group["lr"] for group in optimizer.param_groups]
+    count = len(task.net.encoder.info.channels)
+    shares = [0.5 * 0.1 ** (count - 1 - level) for level in range(count)]
+    assert rates == pytest.approx([share * rates[-1] for share in [*shares, 1.0]])
+
+
+def test_a_rate_finder_keeps_the_shares_of_levels():
+    net = nn.ModuleDict({"encoder": ConvEncoder(widths=[4, 8]), "decoder": nn.Linear(3, 1)})
+    optimizer = build_optimizer(
+        partial(SGD, lr=1.0), net["encoder"], net, EncoderRates(0.5, decay=0.1)
+    )
+    keep_encoder_rate(optimizer)
+    before = {p: p.detach().clone() for p in net.parameters()}
+    for rate in (0.1, 0.3):  # as the finder sets them
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        for p in net.parameters():
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate] * 3)
+    moved = [(before[g["params"][0]] - g["params"][0]).mean() for g in optimizer.param_groups]
+    torch.testing.assert_close(torch.stack(moved), 0.4 * torch.tensor([0.05, 0.5, 1.0]))
+
+
 @pytest.mark.parametrize("ratio", [1.0, 0.1])
 def test_frozen_parameters_have_no_optimizer_state(net, ratio):
     net["encoder"].requires_grad_(False)
-    optimizer = build_optimizer(partial(Adam, lr=0.5), net["encoder"], net, ratio)
+    optimizer = build_optimizer(partial(Adam, lr=0.5), net["encoder"], net, EncoderRates(ratio))
     before = [p.clone() for p in net["encoder"].parameters()]
     net["decoder"](net["encoder"](torch.ones(1, 2))).sum().backward()
     optimizer.step()
@@ -69,7 +175,7 @@ def test_a_plateau_schedule_steps_once_per_validation(data, every):
 def test_single_parameter_group_keeps_its_rate():
     weight = nn.Parameter(torch.zeros(1))
     optimizer = SGD([weight], lr=1.0)
-    keep_encoder_rate(optimizer, 0.1)
+    keep_encoder_rate(optimizer)
     weight.grad = torch.ones(1)
     optimizer.step()
     assert weight.item() == -1.0

@@ -19,9 +19,12 @@ from lightning_colorize.training.callbacks import GracefulStop
 from tests.conftest import metric_rows
 from tests.distributed.launchers import FIT, kill_group, start, steps_of
 
-# Everything random or stateful: crops, flips, grey jitter, momentum, a schedule.
+# Everything random or stateful: crops, flips, grey jitter, damage, momentum, a schedule, a moving
+# average of weights, the metric's average.
 STATEFUL = [
     *("--data.grey_jitter", "0.5", "--data.rotation", "5"),
+    *("--data.blur", "0.5", "--data.grain", "0.5", "--data.jpeg", "0.5"),
+    *("--model.encoder_lr_decay", "0.5", "--run.smoothing", "2"),
     *("--model.scheduler", "lightning_colorize.tasks.WarmupCosine"),
     *("--run.save_every_n_steps", "2"),
 ]
@@ -36,6 +39,10 @@ CASES = {
         *("--model.scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau"),
         *("--model.scheduler.patience", "0", "--trainer.max_epochs", "4"),
         *("--model.optimizer.lr", "0.1"),
+    ],
+    "ema": [
+        *("--model.ema_decay", "0.9"),
+        *("--model.decoder", "UpsampleDecoder", "--model.decoder.dropout", "0.5"),
     ],
     "averaged": [
         *("--trainer.callbacks", "pytorch_lightning.callbacks.EMAWeightAveraging"),
@@ -92,7 +99,7 @@ def check_all(command, stop_in, options, batches, stops=(signal.SIGINT,)):
 
 def test_resume_is_bit_exact(command, stop_in):
     # In mid-epoch and in the last batch of an epoch.
-    check_all(command, stop_in, STATEFUL, batches=[2, 3])
+    check_all(command, stop_in, [*STATEFUL, *CASES["ema"]], batches=[2, 3])
 
 
 def test_resume_is_bit_exact_after_sigterm_with_workers(command, stop_in):

@@ -67,6 +67,7 @@ class PyramidDecoder(Decoder):
         out_reduction: int,
         attention: int | None = None,
         global_context: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         coarsest = info.reductions[-1]
@@ -94,6 +95,7 @@ class PyramidDecoder(Decoder):
             blocks.append(SelfAttention(channels))
         self.map_channels = [channels]
         self.bottom = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout2d(dropout)
         self.levels: list[int | None] = []
         steps = []
         for step, (width, number) in enumerate(zip(widths, counts, strict=True)):
@@ -121,7 +123,7 @@ class PyramidDecoder(Decoder):
 
     def maps(self, features: list[Tensor]) -> list[Tensor]:
         """Return the maps before the first step and after each, coarsest first."""
-        maps: list[Tensor] = [self.bottom(features[-1])]
+        maps: list[Tensor] = [self.dropout(self.bottom(features[-1]))]
         for step, level in zip(self.steps, self.levels, strict=True):
             maps.append(step(maps[-1], None if level is None else features[level]))
         return maps

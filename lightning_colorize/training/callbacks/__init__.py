@@ -2,7 +2,7 @@
 
 from lightning_colorize.training.callbacks.banner import Banner
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
-from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
+from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint, SmoothedMonitor
 from lightning_colorize.training.callbacks.checkpoint_file import with_atomic_checkpoints
 from lightning_colorize.training.callbacks.config import SaveConfig
 from lightning_colorize.training.callbacks.early_stop import EarlyStop
@@ -36,6 +36,7 @@ __all__ = [
     "RunInterrupted",
     "SaveConfig",
     "SharedFolder",
+    "SmoothedMonitor",
     "Throughput",
     "TrainingDiverged",
     "Validations",

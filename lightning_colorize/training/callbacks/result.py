@@ -144,7 +144,7 @@ class ResultWriter(Callback):
         if not trainer.is_global_zero:
             return
         self.metrics |= _logged(trainer, "train/", "test/")
-        monitor = self.best.monitor
+        monitor = self.best.metric
         trainable, frozen = parameter_count(cast(ColorizationTask, pl_module).net)
         RunResult(
             status=status,

@@ -150,4 +150,9 @@ LOADING: Rows = {
         swap("self.augmentation if self._run.training else None", "self.augmentation"),
         "data/test_module.py::test_training_augments_and_evaluation_does_not",
     ),
+    "jpeg-quality-upside-down": (
+        "data.damage:jpeg_compressed",
+        swap("scale * quantization", "quantization / scale"),
+        "data/test_damage.py",
+    ),
 }

@@ -236,14 +236,26 @@ TASKS: Rows = {
         "tasks/test_cgan.py",
     ),
     "average-not-used-for-coloring": (
-        "tasks.cgan:CGANTask.inference_net",
+        "tasks.base:ColorizationTask.inference_net",
         returns("self.net"),
         "tasks/test_average.py",
     ),
     "encoder-at-the-full-rate": (
         "tasks.optimization:build_optimizer",
-        swap("optimizer.param_groups[0]['lr'] *= encoder_lr_ratio", "pass"),
+        swap("group['lr'] *= group['lr_share']", "pass"),
         "tasks/test_optimization.py",
+    ),
+    "coarse-levels-at-the-lowest-rate": (
+        "tasks.optimization:build_optimizer",
+        calls("reversed", "it"),
+        "tasks/test_optimization.py",
+    ),
+    "average-updated-in-each-accumulated-batch": (
+        "tasks.regression:RegressionTask.training_step",
+        returns(
+            "(self.update_average(), self.loss(self.predict(batch.L), self.with_target(batch)))[1]"
+        ),
+        "tasks/test_average.py",
     ),
     "lightness-at-network-size": (
         "tasks.prediction:colorize_image",

@@ -34,6 +34,11 @@ RUNS: Rows = {
         swap("mode", "'min' if mode == 'max' else 'max'"),
         "training/callbacks/test_grids.py::test_grids_of_the_best_epoch_are_not_deleted",
     ),
+    "smoothing-forgets-nothing": (
+        "training.callbacks.best_checkpoint:SmoothedMonitor.on_validation_end",
+        swap("[*self.recent, float(latest)][-self.count :]", "[*self.recent, float(latest)]"),
+        "training/callbacks/test_best_checkpoint.py",
+    ),
     "test-with-the-last-weights": (
         "commands.fit:train",
         calls("is_file", "False"),

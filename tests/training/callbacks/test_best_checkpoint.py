@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightning_colorize.runs.result import RunResult
+from lightning_colorize.tasks import RegressionTask
 from tests.conftest import metric_rows
 
 
@@ -46,3 +47,55 @@ def test_without_a_metric_the_last_weights_are_the_best(command):
 def test_patience_without_a_metric_is_wrong_use(command, capsys):
     assert command("fit", *command.words("x", "--run.monitor", "null", "--run.patience", 3)) == 2
     assert "--run.patience: 3\naccepted: null if --run.monitor is null" in capsys.readouterr().err
+
+
+@pytest.fixture
+def validated_as(monkeypatch):
+    """Make validations log these values of psnr."""
+    log = RegressionTask.log
+
+    def plan(scores):
+        left = list(scores)
+
+        def scored(self, name, value, **options):
+            is_psnr = name == "val/psnr"
+            log(self, name, torch.tensor(left.pop(0)) if is_psnr else value, **options)
+
+        monkeypatch.setattr(RegressionTask, "log", scored)
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("scores", "count", "expected"),
+    [
+        ((1.0, 9.0, 2.0, 3.0), 1, 2),
+        # Averages: 1, 5, 5.5, 2.5.
+        ((1.0, 9.0, 2.0, 3.0), 2, 3),
+        # Averages: 1, 5, 4, 4.67.
+        ((1.0, 9.0, 2.0, 3.0), 3, 2),
+        ((1.0, 2.0, 3.0, 4.0), 4, 4),
+    ],
+)
+def test_smoothing_averages_the_last_validations(command, validated_as, scores, count, expected):
+    validated_as(scores)
+    options = ["--run.smoothing", count, "--trainer.max_epochs", len(scores), "--run.test", "false"]
+    run = command.fit("smooth", *options)
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    assert checkpoint["epoch"] + 1 == expected
+    result = RunResult.read(run)
+    assert result.monitor == "val/psnr"
+    assert result.best_metric == result.metrics["val/psnr"] == scores[expected - 1]
+
+
+@pytest.mark.parametrize(("count", "epochs"), [(1, 3), (2, 4)])
+def test_patience_counts_smoothed_validations(command, validated_as, count, epochs):
+    validated_as([1.0, 9.0, 2.0, 3.0, 3.0, 3.0])  # averages of two: 1, 5, 5.5, 2.5
+    options = ["--run.smoothing", count, "--run.patience", 1]
+    run = command.fit("patient", *options, "--trainer.max_epochs", 6, "--run.test", "false")
+    assert RunResult.read(run).epochs == epochs
+
+
+def test_smoothing_below_one_is_wrong_use(command, capsys):
+    assert command("fit", *command.words("x", "--run.smoothing", 0)) == 2
+    assert "--run.smoothing: 0\naccepted: 1 or more" in capsys.readouterr().err

@@ -1,0 +1,123 @@
+"""Damage of grey images: blur, grain and JPEG, as old photographs and their scans have."""
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_colorize.color import full_precision
+
+_WIDEST = 0.015  # sigma of a blur, as a share of the size
+
+# Of luminance, at a quality of 50 (JPEG standard, annex K).
+_QUANTIZATION = (
+    *(16, 11, 10, 16, 24, 40, 51, 61),
+    *(12, 12, 14, 19, 26, 58, 60, 55),
+    *(14, 13, 16, 24, 40, 57, 69, 56),
+    *(14, 17, 22, 29, 51, 87, 80, 62),
+    *(18, 22, 37, 56, 68, 109, 103, 77),
+    *(24, 35, 55, 64, 81, 104, 113, 92),
+    *(49, 64, 78, 87, 103, 121, 120, 101),
+    *(72, 92, 95, 98, 112, 100, 103, 99),
+)
+
+
+class Damage:
+    """Blur, grain and JPEG at random, in this order: lens, film, file.
+
+    Numbers are drawn from torch's CPU generator, so a seed gives the same images on every device.
+
+    Args:
+        blur: Probability of a Gaussian blur, with a sigma of 0.5% to 1.5% of the size.
+        grain: Probability of noise, with a standard deviation of 2 to 8.
+        jpeg: Probability of a compression, with a quality of 20 to 90.
+    """
+
+    def __init__(self, blur: float = 0.0, grain: float = 0.0, jpeg: float = 0.0) -> None:
+        self.blur = blur
+        self.grain = grain
+        self.jpeg = jpeg
+
+    def __call__(self, L: Tensor) -> Tensor:
+        """Return damaged images: (B, 1, H, W) in [0, 100], fp32."""
+        size = min(L.shape[-2:])
+        L = _changed(L, self.blur, (0.005 * size, _WIDEST * size), blurred)
+        L = _changed(L, self.grain, (2.0, 8.0), grainy)
+        return _changed(L, self.jpeg, (20.0, 90.0), jpeg_compressed)
+
+
+def _changed(
+    L: Tensor,
+    share: float,
+    limits: tuple[float, float],
+    change: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Return L with a share of the images changed, each by a uniform random number."""
+    if not share:
+        return L
+    drawn = torch.rand(len(L)) < share
+    numbers = torch.empty(len(L)).uniform_(*limits)[drawn]
+    some = drawn.nonzero()[:, 0].to(L.device, non_blocking=True)
+    if not len(some):
+        return L
+    return L.index_copy(0, some, change(L[some], numbers[:, None, None, None]))
+
+
+def blurred(L: Tensor, sigma: Tensor) -> Tensor:
+    """Return Gaussian-blurred images; the border is reflected.
+
+    Args:
+        L: (N, 1, H, W).
+        sigma: (N, 1, 1, 1), in pixels.
+    """
+    from kornia.filters import gaussian_blur2d  # slow import
+
+    # Reflection needs less than the size.
+    size = min(L.shape[-2:])
+    reach = min(math.ceil(2 * _WIDEST * size), size - 1)
+    with full_precision(L):
+        widths = sigma.to(L.device).reshape(-1, 1).clamp(min=1e-3).expand(-1, 2)
+        return gaussian_blur2d(L, 2 * reach + 1, widths)
+
+
+def grainy(L: Tensor, deviation: Tensor) -> Tensor:
+    """Return images with normal noise; both in [0, 100], the deviation (N, 1, 1, 1), on the CPU."""
+    noise = deviation * torch.randn(L.shape)
+    return (L + noise.to(L.device, non_blocking=True)).clamp(0.0, 100.0)
+
+
+def jpeg_compressed(L: Tensor, quality: Tensor) -> Tensor:
+    """Return images as JPEG changes them: the coefficients of 8x8 blocks, rounded.
+
+    Args:
+        L: (N, 1, H, W) in [0, 100], which stands for grey values of 0 to 255.
+        quality: (N, 1, 1, 1), 1 to 100, as libjpeg counts it.
+    """
+    height, width = L.shape[-2:]
+    quality = quality.to(L.device)
+    scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
+    basis, quantization = _dct(L.device)
+    steps = (scale * quantization).clamp(min=1.0)
+    with full_precision(L):
+        grey = F.pad(L * 2.55 - 128, (0, -width % 8, 0, -height % 8), mode="replicate")
+        coefficients = F.conv2d(grey, basis, stride=8)
+        rounded = (coefficients / steps).round() * steps
+        grey = F.conv_transpose2d(rounded, basis, stride=8)[..., :height, :width]
+    return ((grey + 128) / 2.55).clamp(0.0, 100.0)
+
+
+@cache
+def _dct(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the orthonormal basis of 8x8 blocks, (64, 1, 8, 8), and quantization, (1, 64, 1, 1).
+
+    Both are in rows of one vertical frequency.
+    """
+    index = torch.arange(8.0)
+    waves = torch.cos((2 * index + 1) * index[:, None] * math.pi / 16) / 2
+    waves[0] /= math.sqrt(2)
+    basis = torch.einsum("ui,vj->uvij", waves, waves).reshape(64, 1, 8, 8)
+    quantization = torch.tensor(_QUANTIZATION, dtype=torch.float32).view(1, 64, 1, 1)
+    return basis.to(device), quantization.to(device)

@@ -1,0 +1,143 @@
+import io
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from lightning_colorize.color import RawBatch
+from lightning_colorize.data import damage
+from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.damage import Damage, blurred, grainy, jpeg_compressed
+
+
+def lightness(count=2, size=32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 1, 8, 8, generator=generator) * 100
+    return F.interpolate(coarse, size=(size, size), mode="bilinear").clamp(0, 100)
+
+
+def number(*values):
+    return torch.tensor(values).view(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("quality", [20, 50, 90])
+def test_jpeg_equals_pillow(quality):
+    grey = (lightness(1, 64) * 2.55).round()
+    file = io.BytesIO()
+    Image.fromarray(grey[0, 0].byte().numpy()).save(file, "JPEG", quality=quality)
+    expected = torch.from_numpy(np.array(Image.open(file))).float()
+    actual = jpeg_compressed(grey / 2.55, number(float(quality)))[0, 0] * 2.55
+    # Pillow rounds the grey values, and the steps to integers.
+    assert (actual - expected).abs().mean() < 0.5
+    assert (actual - expected).abs().mean() < (grey[0, 0] - expected).abs().mean() / 1.4
+
+
+def test_jpeg_of_each_image_has_its_quality_and_any_size():
+    L = lightness(2, 32)[:, :, :29, :30]
+    both = jpeg_compressed(L, number(20.0, 90.0))
+    assert both.shape == L.shape
+    for index, quality in enumerate((20.0, 90.0)):
+        one = jpeg_compressed(L[index : index + 1], number(quality))
+        torch.testing.assert_close(both[index : index + 1], one)
+    low, high = (both - L).square().mean(dim=(1, 2, 3))
+    assert low > 3 * high
+
+
+def test_jpeg_preserves_black_and_white():
+    L = torch.tensor([0.0, 100.0]).view(2, 1, 1, 1).expand(2, 1, 16, 16)
+    torch.testing.assert_close(jpeg_compressed(L, number(50.0, 50.0)), L, atol=0.5, rtol=0)
+
+
+def test_blur_spreads_a_point_by_its_sigma():
+    L = torch.zeros(2, 1, 129, 129)
+    L[:, :, 64, 64] = 100
+    out = blurred(L, number(0.5, 1.2))
+    x = torch.arange(129.0) - 64
+    for image, sigma in zip(out[:, 0], (0.5, 1.2), strict=True):
+        assert float(image.sum()) == pytest.approx(100, rel=1e-4)
+        variance = (image.sum(0) * x.square()).sum() / 100
+        assert float(variance.sqrt()) == pytest.approx(sigma, rel=0.1)  # of a few pixels
+    torch.testing.assert_close(out, out.transpose(2, 3))
+
+
+def test_grain_has_its_deviation_and_stays_in_range():
+    torch.manual_seed(0)
+    L = torch.full((3, 1, 64, 64), 50.0)
+    L[2] = 0
+    grain = grainy(L, number(2.0, 8.0, 8.0)) - L
+    assert grain[:2].std(dim=(1, 2, 3)).tolist() == pytest.approx([2, 8], rel=0.05)
+    assert grain[:2].mean(dim=(1, 2, 3)).abs().max() < 0.4
+    assert grain[2].min() == 0
+
+
+ALL = {"blur": 1.0, "grain": 1.0, "jpeg": 1.0}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_option_is_a_probability(name):
+    L = lightness(1, 64).expand(200, -1, -1, -1)
+    torch.manual_seed(0)
+    changed = (Damage(**{name: 0.25})(L) != L).flatten(1).any(1).float().mean()
+    assert 0.15 < float(changed) < 0.35
+    torch.manual_seed(0)
+    assert (Damage(**{name: 1.0})(L) != L).flatten(1).any(1).all()
+
+
+def test_order_is_lens_film_file(monkeypatch):
+    order = []
+    for name in ("blurred", "grainy", "jpeg_compressed"):
+        monkeypatch.setattr(damage, name, lambda L, x, name=name: order.append(name) or L)
+    Damage(**ALL)(lightness())
+    assert order == ["blurred", "grainy", "jpeg_compressed"]
+
+
+def batch(compiled=False, **options):
+    rgb = (torch.rand(4, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 255).byte()
+    torch.manual_seed(0)
+    augmentation = Augmentation(24, damage=Damage(**options))
+    return to_color_batch(RawBatch(rgb, ["x"] * 4), augmentation, compiled)
+
+
+def test_only_L_is_damaged_and_a_seed_repeats_it():
+    clean, first, second = batch(), batch(**ALL), batch(**ALL)
+    assert torch.equal(first.L, second.L)
+    assert torch.equal(first.ab, clean.ab)
+    assert ((first.L - clean.L).abs().mean(dim=(1, 2, 3)) > 0.5).all()
+    assert first.L.dtype == torch.float32
+    assert first.L.min() >= 0
+    assert first.L.max() <= 100
+
+
+def test_off_draws_nothing():
+    L = lightness()
+    torch.manual_seed(0)
+    assert Damage()(L) is L
+    following = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.rand(1) == following
+
+
+def test_damage_is_in_fp32_under_autocast():
+    L = lightness()
+    for change, value in ((blurred, 0.3), (jpeg_compressed, 30.0)):
+        expected = change(L, number(value, value))
+        with torch.autocast("cpu", torch.bfloat16):
+            actual = change(L, number(value, value))
+        assert actual.dtype == torch.float32
+        assert torch.equal(actual, expected)
+
+
+def test_damage_does_not_start_the_compiler_again(monkeypatch):
+    from lightning_colorize.data import convert
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    convert._compiled.cache_clear()
+    options = dict.fromkeys(ALL, 0.5)
+    expected = batch(**options)
+    torch.testing.assert_close(batch(compiled=True, **options).L, expected.L, atol=0.05, rtol=0)
+    convert._compiled.cache_clear()
