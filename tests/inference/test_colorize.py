@@ -130,7 +130,7 @@ def test_failed_write_keeps_the_previous_file(loaded, tmp_path, monkeypatch):
 
 def test_prediction_that_is_not_finite_is_no_image(loaded, tmp_path, monkeypatch):
     Image.fromarray(_pixels()).save(tmp_path / "a.png")
-    monkeypatch.setattr(type(loaded.task), "decode", lambda self, prediction: prediction / 0)
+    monkeypatch.setattr(type(loaded.task), "decode", lambda self, prediction, size: prediction / 0)
     (record,) = _colorize(loaded, (tmp_path / "a.png", tmp_path / "b.png"))
     assert (record.status, record.reason) == (
         "failed",
