@@ -101,7 +101,11 @@ class _Views:
     def pixels(self, views: np.ndarray) -> Tensor:
         """Return (V, 48, 48), float."""
         pixels = torch.from_numpy(self.thumbnails[self.owners[views]]).float()
-        return _warp(pixels, _window(torch.from_numpy(self.boxes[views])))
+        boxes = torch.from_numpy(self.boxes[views])
+        framed = boxes.any(dim=1)
+        if framed.any():
+            pixels[framed] = _warp(pixels[framed], _window(boxes[framed]))
+        return pixels
 
 
 class _Index:
