@@ -1,77 +1,154 @@
-"""What an audit finds of copies that were put there, and which pairs it joins besides.
+"""Which altered copies an audit finds, which pairs of photographs it joins, and what it costs.
 
-    python benchmarks/audit.py FOLDER [--json FILE]
+    python benchmarks/audit.py FOLDER [--copies 500] [--json FILE]
 
-Of every photograph below FOLDER, two copies are made in a temporary folder: one of its bytes, and
-one of half the size as JPEG of quality 70; the originals are training images, the copies
-validation and test. Pairs of different originals are listed: they are false unless FOLDER itself
-holds an image twice.
+Audits the photographs below FOLDER: all pairs are listed, to be looked at. Then, for each kind of
+copy, some photographs as training images beside their copies as test images.
 """
 
 import argparse
 import io
-import json
+import math
 import os
+import random
 import resource
 import shlex
-import shutil
 import sys
 import tempfile
 import time
-from itertools import combinations
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
-from PIL import Image, ImageOps
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
 
 from lightning_colorize.benchmarking import write_report
 from lightning_colorize.data.audit import audit
 from lightning_colorize.data.sources import FolderSource
 
 RESULT = Path(__file__).parent / "results" / "audit.json"
-SPLIT_OF = {"bytes": "val", "half": "test"}
-NAME = "{:07}"
-
-Pair = frozenset[tuple[str, str]]
-"""Two images, each by its split and its name without suffix."""
 
 
-def add_copies(photos: list[Path], folder: Path) -> dict[int, Path]:
-    """Link the photographs and write their copies; returns the photograph of each number.
+def crop(image: Image.Image, left: float, top: float, right: float, bottom: float) -> Image.Image:
+    """Cut shares of the width and height off."""
+    width, height = image.size
+    box = (width * left, height * top, width * (1 - right), height * (1 - bottom))
+    return image.crop(tuple(round(edge) for edge in box))  # type: ignore[arg-type]
 
-    Those that cannot be read are left out: there would be no smaller copy.
-    """
-    for split in ("train", *SPLIT_OF.values()):
+
+def crop_all(image: Image.Image, share: float) -> Image.Image:
+    """Cut a share off each side."""
+    return crop(image, share, share, share, share)
+
+
+def turn_inside(image: Image.Image, degrees: float) -> Image.Image:
+    """Turn and crop to the inside."""
+    width, height = image.size
+    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+    left = min(width / (width * cosine + height * sine), height / (width * sine + height * cosine))
+    return crop_all(image.rotate(degrees, Image.Resampling.BICUBIC), (1 - left) / 2)
+
+
+def half(image: Image.Image) -> Image.Image:
+    """Reduce to half the size."""
+    return image.resize((max(1, image.width // 2), max(1, image.height // 2)))
+
+
+def gamma(image: Image.Image, exponent: float) -> Image.Image:
+    """Raise the values to a power."""
+    return image.point([round(255 * (level / 255) ** exponent) for level in range(256)] * 3)
+
+
+def sepia(image: Image.Image) -> Image.Image:
+    """Tone the grey image."""
+    tones = np.asarray(image.convert("L"))[..., None] * np.array([1.351, 1.203, 0.937])
+    return Image.fromarray(tones.clip(0, 255).astype(np.uint8))
+
+
+def frame(image: Image.Image, share: float, color: str) -> Image.Image:
+    """Add a border, as a share of the short side."""
+    return ImageOps.expand(image, round(share * min(image.size)), color)
+
+
+TURN = Image.Transpose
+# The alteration and the quality of the copy's JPEG.
+COPIES: dict[str, tuple[Callable[[Image.Image], Image.Image], int]] = {
+    "half the size": (half, 70),
+    "JPEG quality 30": (lambda image: image, 30),
+    "mirrored": (ImageOps.mirror, 85),
+    "flipped": (ImageOps.flip, 85),
+    "grey": (lambda image: image.convert("L").convert("RGB"), 85),
+    "contrast 0.6": (lambda image: ImageEnhance.Contrast(image).enhance(0.6), 85),
+    "contrast 1.4": (lambda image: ImageEnhance.Contrast(image).enhance(1.4), 85),
+    "brightness 1.25": (lambda image: ImageEnhance.Brightness(image).enhance(1.25), 85),
+    "gamma 0.6": (lambda image: gamma(image, 0.6), 85),
+    "gamma 1.7": (lambda image: gamma(image, 1.7), 85),
+    "sepia": (sepia, 85),
+    "cropped by 3 % a side": (lambda image: crop_all(image, 0.03), 85),
+    "cropped by 10 % a side": (lambda image: crop_all(image, 0.1), 85),
+    "cropped by 10 % left": (lambda image: crop(image, 0.1, 0, 0, 0), 85),
+    "cropped by 10 % left and below": (lambda image: crop(image, 0.1, 0, 0, 0.1), 85),
+    "cropped by 20 % above": (lambda image: crop(image, 0, 0.2, 0, 0), 85),
+    "rotated by 2 degrees, black corners": (lambda image: image.rotate(2), 85),
+    "rotated by 2 degrees, cropped inside": (lambda image: turn_inside(image, 2), 85),
+    "rotated by 5 degrees, cropped inside": (lambda image: turn_inside(image, 5), 85),
+    "rotated by 90 degrees": (lambda image: image.transpose(TURN.ROTATE_90), 85),
+    "rotated by 180 degrees": (lambda image: image.transpose(TURN.ROTATE_180), 85),
+    "rotated by 270 degrees": (lambda image: image.transpose(TURN.ROTATE_270), 85),
+    "white border of 5 %": (lambda image: frame(image, 0.05, "white"), 85),
+    "white border of 15 %": (lambda image: frame(image, 0.15, "white"), 85),
+    "black border of 10 %": (lambda image: frame(image, 0.1, "black"), 85),
+    "half, cropped by 3 % a side": (lambda image: half(crop_all(image, 0.03)), 50),
+    "mirrored, sepia, cropped by 10 % a side": (
+        lambda image: crop_all(sepia(ImageOps.mirror(image)), 0.1),
+        85,
+    ),
+}
+
+
+def write_copies(photos: list[Path], folder: Path, kind: str | None) -> None:
+    """Link the photographs as training images, and write their copies as test images."""
+    for split in ("train", "test"):
         (folder / split).mkdir(parents=True)
-    originals = {}
     for number, photo in enumerate(photos):
-        name = f"{NAME.format(number)}.jpg"
-        try:
+        name = f"{number:07}.jpg"
+        os.symlink(photo.resolve(), folder / "train" / name)
+        data = photo.read_bytes()
+        if kind is not None:
+            alter, quality = COPIES[kind]
             with Image.open(photo) as image:
                 upright = ImageOps.exif_transpose(image.convert("RGB"))
-            size = [max(1, length // 2) for length in upright.size]
-            half = io.BytesIO()
-            upright.resize(size, Image.Resampling.BICUBIC).save(half, "JPEG", quality=70)
-        except OSError:
-            continue
-        os.symlink(photo.resolve(), folder / "train" / name)
-        shutil.copyfile(photo, folder / SPLIT_OF["bytes"] / name)
-        (folder / SPLIT_OF["half"] / name).write_bytes(half.getvalue())
-        originals[number] = photo
-    return originals
+            file = io.BytesIO()
+            alter(upright).save(file, "JPEG", quality=quality)
+            data = file.getvalue()
+        (folder / "test" / name).write_bytes(data)
 
 
-def joined(folder: Path) -> tuple[set[Pair], dict[str, float]]:
-    """Audit; returns the pairs that are said to show the same, and what it cost."""
+def found_copies(photos: list[Path], kind: str | None) -> int:
+    """Audit photographs beside their copies; returns how many are found."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_copies(photos, Path(folder), kind)
+        joined, _ = groups(Path(folder))
+    names = [Counter(Path(name).stem for name in group) for group in joined]
+    return len({name for group in names for name, count in group.items() if count > 1})
+
+
+def groups(folder: Path) -> tuple[list[list[str]], dict[str, float]]:
+    """Audit; returns the names of images that are said to show the same, and what it cost."""
     start = time.perf_counter()
     found = audit(FolderSource().splits(folder), min_side=1)
-    pairs = {
-        frozenset((found.split(index), Path(found.images.name(index)).stem) for index in pair)
-        for group in found.groups
-        for pair in combinations(group.members.tolist(), 2)
-    }
+    joined = [
+        [found.images.name(index) for index in group.members]
+        for group in (*found.groups, *found.pairs)
+    ]
     seconds = time.perf_counter() - start
-    cost = {"images": len(found.images), "seconds": seconds, "peak_memory": peak_memory()}
-    return pairs, cost
+    return joined, {
+        "images": len(found.images),
+        "seconds": seconds,
+        "peak_memory": peak_memory(),
+    }
 
 
 def peak_memory() -> int:
@@ -80,31 +157,33 @@ def peak_memory() -> int:
     return max(resource.getrusage(who).ru_maxrss for who in whose) * 1024
 
 
+def is_image(path: Path) -> bool:
+    """Return whether a file can be read."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except OSError:
+        return False
+    return True
+
+
 def main(argv: list[str] | None = None) -> None:
     """Audit, print, write."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="photographs, also below sub-folders")
+    parser.add_argument("--copies", type=int, default=500, help="copies of each kind")
     parser.add_argument("--json", type=Path, default=RESULT, help="(default: benchmarks/results)")
     args = parser.parse_args(argv)
+    joined, cost = groups(args.folder)
     photos = sorted(path for path in args.folder.rglob("*") if path.is_file())
-    with tempfile.TemporaryDirectory() as folder:
-        originals = add_copies(photos, Path(folder))
-        pairs, cost = joined(Path(folder))
-    found = {
-        kind: sum(
-            frozenset({("train", name), (split, name)}) in pairs
-            for name in map(NAME.format, originals)
-        )
-        for kind, split in SPLIT_OF.items()
-    }
-    # Each pair of originals once, though their copies are joined with it.
-    different = {frozenset(name for _, name in pair) for pair in pairs}
-    others = sorted(
-        sorted(originals[int(name)].name for name in pair) for pair in different if len(pair) > 1
-    )
-    row = {"originals": len(originals), "found": found, **cost, "of_different_originals": others}
-    print(json.dumps(row, indent=2))
+    random.Random(0).shuffle(photos)
+    photos = list(islice(filter(is_image, photos), args.copies))
+    found = {"the same bytes": found_copies(photos, None)}
+    for kind in COPIES:
+        found[kind] = found_copies(photos, kind)
+        print(f"{kind}: {found[kind]} of {len(photos)}", flush=True)
+    row = {"copies": len(photos), "found": found, **cost, "groups": joined}
     words = ["python", "benchmarks/audit.py", "photos/", *argv[1:]]
     write_report(args.json, shlex.join(words), row)
 

@@ -63,19 +63,15 @@ def loader(report: dict[str, Any]) -> str:
 
 
 def audit(report: dict[str, Any]) -> str:
-    """Copies found, pairs of different photographs, and what it cost."""
-    count = report["originals"]
-    rows = [
-        ["byte copies found", f"{report['found']['bytes']:,} of {count:,}"],
-        ["copies of half the size found", f"{report['found']['half']:,} of {count:,}"],
-        ["pairs of different photographs", f"{len(report['of_different_originals']):,}"],
-        [
-            f"{report['images']:,} images audited in",
-            f"{report['seconds']:.0f} s, {report['images'] / report['seconds']:.0f}/s",
-        ],
+    """Copies found of each kind, pairs of photographs, and what it cost."""
+    rows = [[kind, f"{found:,} of {report['copies']:,}"] for kind, found in report["found"].items()]
+    rate = f"{report['images'] / report['seconds']:.0f}/s"
+    rows += [
+        [f"groups of {report['images']:,} photographs", f"{len(report['groups']):,}"],
+        ["audited in", f"{report['seconds']:.0f} s, {rate}"],
         ["peak memory of the largest process", f"{report['peak_memory'] / 1e6:.0f} MB"],
     ]
-    return table(["", ""], rows)
+    return table(["copies found", ""], rows)
 
 
 def shards(report: dict[str, Any]) -> str:

@@ -259,7 +259,8 @@ def test_audit_benchmark(tmp_path):
     _script("audit").main([str(folder), "--json", str(path)])
     report = json.loads(path.read_text())
     assert report["command"].startswith("python benchmarks/audit.py photos/")
-    assert (report["originals"], report["images"]) == (3, 9)
-    assert report["found"] == {"bytes": 3, "half": 3}
-    assert report["of_different_originals"] == [sorted([photo.name, "mirrored.jpg"])]
+    assert (report["copies"], report["images"]) == (3, 4)
+    kinds = ("the same bytes", "half the size", "rotated by 90 degrees", "white border of 5 %")
+    assert [report["found"][kind] for kind in kinds] == [3, 3, 3, 3]
+    assert [sorted(group) for group in report["groups"]] == [[photo.name, "mirrored.jpg"]]
     assert report["peak_memory"] > 50e6

@@ -7,8 +7,6 @@ import pytest
 from PIL import Image
 
 from lightning_colorize.cli import main
-from lightning_colorize.data.audit import findings
-from lightning_colorize.data.audit.duplicates import RADIUS
 from tests.data.audit.conftest import large_squares
 
 
@@ -165,32 +163,21 @@ def test_wrong_use_is_one_line(words, message, tmp_path, monkeypatch, capsys):
     assert err.count("\n") == 1
 
 
-def test_a_leak_across_groups_is_exit_1_and_named(tmp_path, capsys, monkeypatch, clean):
-    """A pan: the second image belongs to the first; the third is near the second."""
-    angles = {"test/0.jpg": 0.0, "test/1.jpg": 0.6, "train/2.jpg": 1.2, "val/3.jpg": 10.0}
+def test_a_leak_across_groups_is_exit_1_and_named(tmp_path, capsys, clean):
+    """The second image is cropped from the first, the third from the second."""
+    cuts = {"test/0.png": 0, "test/1.png": 12, "train/2.png": 23}
     folder, report = tmp_path / "photos", tmp_path / "report.json"
-    for number, name in enumerate(angles):
+    for name, cut in cuts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(clean / "train" / f"{number}.jpg", folder / name)
-
-    def audit_image(images, index):
-        features, error = real(images, index)
-        name = images.name(index)
-        angle = RADIUS * angles[name]
-        features["descriptor"] = 0
-        features["descriptor"][[0, 2]] = np.cos(angle), np.sin(angle)
-        # The representative is the largest, not the one that is near both others.
-        features["bytes"] = 20 if name == "test/0.jpg" else 10
-        features["height"] = features["width"] = 128
-        return features, error
-
-    real = findings.audit_image
-    monkeypatch.setattr(findings, "audit_image", audit_image)
+        with Image.open(clean / "train" / "0.jpg") as image:
+            image.crop((cut, cut, 128 - cut, 128 - cut)).save(folder / name)
+    (folder / "val").mkdir()
+    shutil.copy(clean / "train" / "3.jpg", folder / "val" / "3.jpg")
     assert main(["audit", str(folder), "--json", str(report)]) == 1
     out = capsys.readouterr().out
-    assert "In more than one split: 1 (1 train and test)\n  test/1.jpg ~ train/2.jpg\n" in out
+    assert "In more than one split: 1 (1 train and test)\n  test/1.png ~ train/2.png\n" in out
     content = json.loads(report.read_text())
     assert content["leaks"] == 1
-    pair = [{"name": "test/1.jpg", "split": "test"}, {"name": "train/2.jpg", "split": "train"}]
+    pair = [{"name": "test/1.png", "split": "test"}, {"name": "train/2.png", "split": "train"}]
     assert content["leaks_across_groups"] == [pair]
     assert len(content["excluded"]) == 1

@@ -424,3 +424,19 @@ def test_external_signals_write_a_checkpoint(command, number, code):
     checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == steps_of(run)[-1] + 1
     assert RunResult.read(run).status == "interrupted"
+
+
+def test_metrics_of_a_saved_step_are_on_disk(command, monkeypatch):
+    """A process that is killed just after a checkpoint resumes without a hole in its metrics."""
+    run, logged, save = command.root / "tiny/run", {}, torch.save
+
+    def save_and_look(checkpoint, file):
+        logged[checkpoint["global_step"]] = metric_rows(run)[-1]
+        save(checkpoint, file)
+
+    monkeypatch.setattr(torch, "save", save_and_look)
+    command.fit("run", "--run.save_every_n_steps", 1)
+    rows = {int(row["step"]) + 1: row for row in metric_rows(run)}
+    for step, row in logged.items():
+        assert row["train/loss"] == rows[step]["train/loss"] != "", step
+    assert len(logged) > 2

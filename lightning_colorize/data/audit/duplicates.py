@@ -1,29 +1,14 @@
 """Groups of duplicate images, and leaks between splits.
 
-Two images are near duplicates if their descriptors are close. scipy's k-d tree finds such pairs
-exactly without comparing all images with all: 1.3 million take minutes. (imagehash has hashes but
-no search; faiss would be a second linear-algebra library of 30 MB.)
-
-The relation is not transitive: successive frames of a pan are close, the first and the last are
-not. So each image is compared with the representative of its group.
+Being near duplicates is not transitive: successive frames of a pan are, the first and the last
+are not. So each image is compared with the representative of its group.
 """
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
-from scipy.spatial import KDTree
 
-from lightning_colorize.common.processes import cores
-from lightning_colorize.common.progress import progress
-from lightning_colorize.data.audit.features import LENGTH, MIRRORED
-
-RADIUS = 0.08
-"""Largest distance between the descriptors of near duplicates. Measured on photographs: halving
-the size and JPEG quality 70 move a descriptor by 0.005, one in a thousand by more than 0.032, none
-by more than 0.062; see docs/how-to/audit.md for larger distances."""
-
-_CHUNK = 8192  # about a second, after which Ctrl-C takes effect
+from lightning_colorize.data.audit.search import find_near
 
 
 @dataclass(frozen=True)
@@ -85,14 +70,13 @@ def find_duplicates(
         )
     )
     images = whole[best_first]  # from here on, an index is a position in this order
-    digests, descriptors = features["digest"][images], features["descriptor"][images]
-    equal = _first_equal(digests, descriptors)
+    digests, own_splits = features["digest"][images], splits[images]
+    _, first, same = np.unique(digests, return_index=True, return_inverse=True)
+    equal = first[same]
     distinct = np.unique(equal)
-    distinct = distinct[np.isfinite(descriptors[distinct, 0])]
-    points = descriptors[distinct].astype(np.float64)
-    leader = np.arange(len(images))
-    leader[distinct] = distinct[assign_representatives(points)]
-    leader = leader[equal]
+    distinct = distinct[features["thumbnail"][images[distinct]].any(axis=(1, 2))]
+    near = _near_pairs(features, images, own_splits, distinct)
+    leader = assign_representatives(len(images), near)[equal]
 
     by_leader = np.argsort(leader, kind="stable")
     ends = np.flatnonzero(np.diff(leader[by_leader])) + 1
@@ -102,90 +86,60 @@ def find_duplicates(
         if len(own) > 1
     ]
     groups.sort(key=lambda group: (not group.leaks, group.members.min()))
-    own_splits = splits[images]
     leaking = np.zeros(len(images), dtype=bool)
     leaking[leader[own_splits != own_splits[leader]]] = True
-    pairs = [
-        Group(images[pair], False, own_splits[pair])
-        for pair in distinct[
-            _pairs_across_splits(points, own_splits[distinct], leaking[leader[distinct]])
-        ]
-    ]
-    return groups, pairs
+    # That of the later split first.
+    across = near[own_splits[near[:, 0]] > own_splits[near[:, 1]]]
+    across = across[~leaking[leader[across[:, 1]]]]
+    keys = np.stack([own_splits[across[:, 0]], across[:, 1]], axis=1)
+    across = across[np.unique(keys, axis=0, return_index=True)[1]]
+    return groups, [Group(images[pair], False, own_splits[pair]) for pair in across]
 
 
-def _first_equal(digests: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
-    """Return for each image the first one with the same bytes or an equal descriptor, (N,)."""
-    described = np.ascontiguousarray(descriptors).view(f"S{descriptors.itemsize * LENGTH}")[:, 0]
-    flat = ~np.isfinite(descriptors[:, 0])
-    # Equal bytes have equal descriptors; a flat image has only its digest.
-    keys = np.where(flat, digests.astype(described.dtype), described)
-    _, first, same = np.unique(keys, return_index=True, return_inverse=True)
-    equal: np.ndarray = first[same]
-    return equal
-
-
-def _pairs_across_splits(
-    descriptors: np.ndarray, splits: np.ndarray, reported: np.ndarray
+def _near_pairs(
+    features: np.ndarray, images: np.ndarray, splits: np.ndarray, distinct: np.ndarray
 ) -> np.ndarray:
-    """Return pairs of near duplicates in two splits, (P, 2), that of the later split first.
+    """Return pairs of positions of near duplicates in both orders, (P, 2), sorted.
 
-    At most one for each two splits and image of the earlier one. Images of a leaking group are
-    skipped: that leak is reported, and the group may be a long sequence of frames.
+    An image is compared with a few candidates of each split. Where one of them turns out to be no
+    representative, the image is compared again, with candidates among the representatives; and so
+    is each image whose representative is replaced, first without the other such images, or a film
+    of a thousand frames would take a hundred rounds.
     """
-    pairs = [np.empty((0, 2), dtype=np.intp)]
-    for earlier, later in combinations(np.unique(splits), 2):
-        queries = np.flatnonzero((splits == earlier) & ~reported)
-        others = np.flatnonzero(splits == later)
-        indices, found = match(descriptors[queries], descriptors[others])
-        pairs.append(np.stack([others[found], queries[indices]], axis=1))
-    return np.concatenate(pairs)
+    position = np.empty(len(features), dtype=np.intp)
+    position[images] = np.arange(len(images))
+    near = np.empty((0, 2), dtype=np.intp)
+    queries = others = distinct
+    while len(queries):
+        parts = [images[others[splits[others] == split]] for split in np.unique(splits[others])]
+        pairs, is_near = find_near(features, images[queries], parts)
+        pairs = position[pairs]
+        near = np.unique(np.concatenate([near, pairs[is_near], pairs[is_near][:, ::-1]]), axis=0)
+        leader = assign_representatives(len(images), near)
+        retained = distinct[leader[distinct] == distinct]
+        lost = pairs[leader[pairs[:, 1]] != pairs[:, 1], 0]
+        again = np.union1d(np.intersect1d(retained, lost), np.setdiff1d(retained, others))
+        others = np.intersect1d(retained, np.union1d(others, queries))
+        queries = again
+    return near
 
 
-def assign_representatives(descriptors: np.ndarray) -> np.ndarray:
+def assign_representatives(count: int, near: np.ndarray) -> np.ndarray:
     """Choose representatives so that every image is a near duplicate of one.
 
-    The first image is one, and so is each that is near no earlier representative. Only these
-    query the tree, so a thousand frames of one camera do not make a million pairs.
+    The first image is one, and so is each that is near no earlier representative.
 
     Args:
-        descriptors: (N, 35), finite, distinct, the preferred representatives first.
+        count: Of images, the preferred representatives first.
+        near: Pairs of near duplicates in both orders, (P, 2), sorted.
 
     Returns:
         (N,), the index of the first representative near each image; its own for a representative.
     """
-    representative = np.full(len(descriptors), -1)
-    tree = KDTree(descriptors)
-    steps = range(len(descriptors))
-    for index in progress(steps, len(steps), "grouping duplicates"):
+    representative = np.full(count, -1)
+    for index in np.unique(near[:, 0]):
         if representative[index] < 0:
-            query = np.stack([descriptors[index], descriptors[index] * MIRRORED])
-            near = np.concatenate([[index], *tree.query_ball_point(query, RADIUS)]).astype(int)
-            representative[near[representative[near] < 0]] = index
-    return representative
-
-
-def match(descriptors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find a near duplicate of each image among others.
-
-    Args:
-        descriptors: (N, 35), finite.
-        others: (M, 35), M > 0, finite, distinct: a leaf of the tree cannot separate equal points.
-
-    Returns:
-        The indices of the images that have one, and the indices of these, both (P,).
-    """
-    found = [np.empty((2, 0), dtype=np.intp)]
-    tree = KDTree(others)
-    starts = range(0, len(descriptors), _CHUNK)
-    for first in progress(starts, len(starts), "finding leaks"):
-        queries = descriptors[first : first + _CHUNK]
-        # Mirror images are duplicates, because training flips at random.
-        near = [
-            tree.query(query, distance_upper_bound=RADIUS, workers=cores())[1]
-            for query in (queries, queries * MIRRORED)
-        ]
-        pairs = np.stack([first + np.arange(len(queries)), np.minimum(*near)])
-        found.append(pairs[:, pairs[1] < len(others)])
-    indices, matched = np.concatenate(found, axis=1)
-    return indices, matched
+            start, end = np.searchsorted(near[:, 0], [index, index + 1])
+            members = np.append(near[start:end, 1], index)
+            representative[members[representative[members] < 0]] = index
+    return np.where(representative < 0, np.arange(count), representative)

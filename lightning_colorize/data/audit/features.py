@@ -5,7 +5,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-from scipy.fft import dctn
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
@@ -14,18 +14,16 @@ from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, decode_image, read_header
 from lightning_colorize.data.images import ImageSet
 
-_SIDE = 32
-_rows, _columns = np.indices((_SIDE, _SIDE))
-_LOW = (_rows + _columns > 0) & (_rows + _columns < 8)
+SIDE = 48
+"""Height and width of a thumbnail."""
 
-LENGTH = int(_LOW.sum())
-"""Length of a descriptor: 35."""
-
-MIRRORED = np.where(_columns[_LOW] % 2, -1.0, 1.0)
-"""(35,): a descriptor times this is the descriptor of the mirror image."""
-
-# Root-mean-square contrast in levels of 255, below which a descriptor would be noise.
+# Root-mean-square contrast in levels of 255, below which a thumbnail would be noise.
 _FLAT = 2.0
+# Width of the histogram's smoothing, in standard deviations: it bounds the gain of noise.
+_SMOOTHING = 0.15
+# A border's pixels differ by no more levels than these, but for a few beside the image.
+_BORDER_LEVELS = 10
+_BORDER_SHARE = 0.98
 
 NEAR_GREY = 5.0
 """An image is near-grey if the 95th percentile of its chroma is below this, in LAB units."""
@@ -42,7 +40,8 @@ FEATURES = np.dtype(
         ("cmyk", np.bool_),
         ("has_profile", np.bool_),
         ("chroma", np.float32),  # as returned by `grey_chroma`
-        ("descriptor", np.float16, LENGTH),  # rounding changes it by 0.0002
+        ("thumbnail", np.uint8, (SIDE, SIDE)),  # as returned by `thumbnail`
+        ("border", np.float16, 4),  # as returned by `border`
     ]
 )
 """The features of an image; all zeros if it is broken."""
@@ -72,7 +71,9 @@ def audit_image(images: ImageSet, index: int) -> tuple[np.ndarray, ImageError | 
     features["height"], features["width"] = header.height, header.width
     features["cmyk"], features["has_profile"] = header.mode == "CMYK", header.has_profile
     features["chroma"] = grey_chroma(rgb)
-    features["descriptor"] = descriptor(rgb)
+    grey = TF.rgb_to_grayscale(rgb)
+    features["thumbnail"] = thumbnail(grey)
+    features["border"] = border(grey[0].numpy())
     return features, None
 
 
@@ -94,22 +95,47 @@ def grey_chroma(rgb: Tensor) -> float:
     return float(np.percentile(ab.norm(dim=1).numpy(), 95))
 
 
-def descriptor(rgb: Tensor) -> np.ndarray:
-    """Describe the shapes of an image, invariant to size, brightness, contrast and color.
+def thumbnail(grey: Tensor) -> np.ndarray:
+    """Return a small square image, invariant to size, color and any monotone change of tone.
 
-    The lowest frequencies of the brightness. Their signs are a perceptual hash (Zauner 2010). The
-    numbers themselves separate better: a copy lies within a few hundredths of its original,
-    another image at several tenths.
+    Its values are ranks (histogram equalization), so brightness, contrast, gamma and moderate
+    clipping hardly change it.
 
     Args:
-        rgb: (3, H, W), uint8, of any size.
+        grey: (1, H, W), uint8, of any size.
 
     Returns:
-        (35,), float32, of length 1; NaN for an image without contrast.
+        (48, 48), uint8; zeros for an image without contrast.
     """
-    grey = TF.rgb_to_grayscale(TF.resize(rgb, [_SIDE, _SIDE], antialias=True))[0]
-    # Scaled so that the squares of all frequencies but the zeroth sum to the variance.
-    low = dctn(grey.numpy().astype(np.float32), norm="ortho")[_LOW] / _SIDE
-    contrast = np.linalg.norm(low)
-    described: np.ndarray = low / (contrast if contrast >= _FLAT else np.nan)
-    return described
+    small = TF.resize(grey, [SIDE, SIDE], antialias=True)[0].numpy()
+    contrast = small.std()
+    if contrast < _FLAT:
+        return np.zeros_like(small)
+    counts = np.bincount(small.ravel(), minlength=256).astype(float)
+    smooth = gaussian_filter1d(counts, max(_SMOOTHING * contrast, 1), mode="constant")
+    ranks = np.cumsum(smooth) * (255 / smooth.sum())
+    result: np.ndarray = ranks.round().astype(np.uint8)[small]
+    return result
+
+
+def border(grey: np.ndarray) -> np.ndarray:
+    """Return the widths of a uniform border: left, top, right, bottom.
+
+    Args:
+        grey: (H, W), uint8.
+
+    Returns:
+        (4,), as a share of the width or height; zeros if there is no image inside.
+    """
+    sides = (grey.T, grey, grey.T[::-1], grey[::-1])  # lines from the edge inwards
+    widths = np.array([_uniform_lines(lines) / len(lines) for lines in sides])
+    inside: bool = (widths[:2] + widths[2:] < 0.7).all()
+    return widths if inside else np.zeros(4)
+
+
+def _uniform_lines(lines: np.ndarray) -> int:
+    color = np.median(lines[0])
+    for count, line in enumerate(lines):
+        if (np.abs(line - color) <= _BORDER_LEVELS).mean() < _BORDER_SHARE:
+            return count
+    return 0

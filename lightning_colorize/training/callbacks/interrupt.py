@@ -91,7 +91,7 @@ class GracefulStop(Checkpoint):
             return
         self._unsynchronized = 0
         if self._is_signaled(trainer):
-            self.last.save(trainer)
+            self.last.save_batch(trainer)
             self._saved = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

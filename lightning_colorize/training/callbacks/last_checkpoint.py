@@ -45,12 +45,21 @@ class LastCheckpoint(Checkpoint):
         """Save if it is time."""
         due = trainer.global_step - self._saved_step >= self.every_n_steps
         if due and resumable(trainer, batch_idx):
-            self.save(trainer)
+            self.save_batch(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; the epoch has ended, even if some of its batches were not trained."""
         loader: Any = trainer.train_dataloader
         loader.end_epoch()
+        self.save(trainer)
+
+    def save_batch(self, trainer: Trainer) -> None:
+        """Write the file at the end of a batch whose metrics are not logged yet.
+
+        Lightning logs them after `on_train_batch_end`. If the process were killed in between, the
+        resumed run would never log them; so they are logged before, and then again.
+        """
+        trainer._logger_connector.update_train_step_metrics()
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:

@@ -1,6 +1,4 @@
 import math
-from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,71 +6,34 @@ import torch
 from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 
-from lightning_colorize.data.audit.duplicates import RADIUS
-from lightning_colorize.data.audit.features import (
-    LENGTH,
-    MIRRORED,
-    NEAR_GREY,
-    descriptor,
-    grey_chroma,
-)
-from lightning_colorize.data.decoding.files import decode_image
+from lightning_colorize.data.audit.features import NEAR_GREY, SIDE, grey_chroma, thumbnail
 
 
 def planes(rgb):
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
-def halved(rgb, quality=70):
-    """Half the size, as JPEG."""
-    height, width = rgb.shape[:2]
-    file = BytesIO()
-    small = Image.fromarray(rgb).resize((width // 2, height // 2), Image.Resampling.LANCZOS)
-    small.save(file, "JPEG", quality=quality)
-    return decode_image(file.getvalue(), Path("half.jpg"), 128)
+def grey_of(rgb):
+    return torch.from_numpy(np.array(Image.fromarray(rgb).convert("L")))[None]
 
 
-def test_descriptor_is_the_cosine_transform():
-    x = (np.arange(32) + 0.5) / 32
-    wave = np.outer(np.cos(3 * np.pi * x), np.cos(2 * np.pi * x))
-    grey = (128 + 100 * wave).round().astype(np.uint8)
-    features = descriptor(planes(np.repeat(grey[..., None], 3, axis=-1)))
-    assert features.shape == (LENGTH,) == (35,)
-    # Row by row, without the zeroth: 7 frequencies, then 7, 6, and of the fourth row the third.
-    expected = np.zeros(35)
-    expected[7 + 7 + 6 + 2] = 1
-    np.testing.assert_allclose(features, expected, atol=0.01)
-
-
-def test_half_size_copies_are_near_and_others_are_far(photographs):
-    features = np.stack([descriptor(planes(rgb)) for rgb in photographs])
-    copies = np.stack([descriptor(halved(rgb)) for rgb in photographs])
-    apart = np.linalg.norm(features[:, None] - copies[None], axis=-1)
-    assert np.diagonal(apart).max() < RADIUS  # the largest is that of a night sky
-    assert np.median(np.diagonal(apart)) < RADIUS / 5
-    assert apart[~np.eye(len(features), dtype=bool)].min() > 3 * RADIUS
-
-
-def test_descriptor_is_invariant_to_size_brightness_contrast_and_color(photographs):
+def test_thumbnail_is_invariant_to_tone(photographs):
     rgb = photographs[2]
-    features = descriptor(planes(rgb))
-    larger = np.asarray(Image.fromarray(rgb).resize((640, 900), Image.Resampling.BICUBIC))
+    expected = thumbnail(grey_of(rgb))
+    assert expected.shape == (SIDE, SIDE)
     paler = (rgb * 0.7 + 60).astype(np.uint8)
-    grey = np.asarray(Image.fromarray(rgb).convert("L").convert("RGB"))
-    for other in (larger, paler, grey):
-        assert np.linalg.norm(descriptor(planes(other)) - features) < RADIUS / 2
-
-
-def test_descriptor_of_a_mirror_image(photographs):
-    for rgb in photographs:
-        mirrored = descriptor(planes(rgb[:, ::-1]))
-        np.testing.assert_allclose(descriptor(planes(rgb)) * MIRRORED, mirrored, atol=2e-3)
+    darker = (255 * (rgb / 255) ** 1.7).round().astype(np.uint8)
+    clipped = (rgb * 1.25).clip(0, 255).astype(np.uint8)
+    for other in (paler, darker, clipped):
+        found = thumbnail(grey_of(other))
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+        assert abs(found.mean() - expected.mean()) < 10
 
 
 @pytest.mark.parametrize("noise", [0, 1])
-def test_descriptor_without_contrast_is_nan(noise):
-    flat = np.random.default_rng(0).integers(128, 129 + noise, (64, 64, 3), dtype=np.uint8)
-    assert np.isnan(descriptor(planes(flat))).all()
+def test_thumbnail_without_contrast_is_zero(noise):
+    flat = np.random.default_rng(0).integers(128, 129 + noise, (1, 64, 64), dtype=np.uint8)
+    assert not thumbnail(torch.from_numpy(flat)).any()
 
 
 def of_chroma(chroma, height=60, width=80):

@@ -74,10 +74,20 @@ SOURCES: Rows = {
         returns("resize_short_side(limit_length(rgb), size)"),
         "data/shards/test_packing.py::test_small_images_are_not_enlarged_and_long_ones_are_cropped",
     ),
-    "mirrored-copies-missed": (
-        "data.audit.duplicates:match",
-        swap("queries * MIRRORED", "queries"),
-        "data/audit/test_duplicates.py",
+    "rotated-copies-missed": (
+        "data.audit.search:_turned",
+        swap("descriptors[:, _SWAPPED]", "descriptors.clone()"),
+        "data/audit/test_search.py",
+    ),
+    "candidates-not-verified": (
+        "data.audit.search:agreement",
+        returns("torch.ones(len(images))"),
+        "data/audit/test_search.py::test_landscapes_are_not_joined",
+    ),
+    "cropped-copies-not-aligned": (
+        "data.audit.search:agreement",
+        swap("range(steps)", "range(0)"),
+        "data/audit/test_search.py",
     ),
     "broken-images-not-excluded": (
         "data.audit.findings:_faults",
