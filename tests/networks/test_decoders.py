@@ -148,7 +148,7 @@ def test_transposed_convolution_keeps_the_signal():
 @pytest.mark.parametrize("decoder", [UpsampleDecoder, DeconvDecoder, PixelShuffleDecoder])
 def test_dropout_of_whole_channels_of_the_coarsest_map_in_training(decoder):
     torch.manual_seed(0)
-    dropping, seen = decoder(INFO, bottom=[64], dropout=0.25), []
+    dropping, seen = decoder(INFO, bottom=[64], channel_dropout=0.25), []
     dropping.steps[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     maps = features(32, 32)
     dropping(maps)

@@ -42,7 +42,7 @@ CASES = {
     ],
     "ema": [
         *("--model.ema_decay", "0.9"),
-        *("--model.decoder", "UpsampleDecoder", "--model.decoder.dropout", "0.5"),
+        *("--model.decoder", "UpsampleDecoder", "--model.decoder.channel_dropout", "0.5"),
     ],
     "averaged": [
         *("--trainer.callbacks", "pytorch_lightning.callbacks.EMAWeightAveraging"),

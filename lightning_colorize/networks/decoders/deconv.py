@@ -26,7 +26,7 @@ class DeconvDecoder(PyramidDecoder):
         out_reduction: Stop at this reduction; the head interpolates the rest.
         attention: Self-attention over the map at this reduction (16: at /16); null: none.
         global_context: Fuse the coarsest level with its mean over the image.
-        dropout: Share of the coarsest map's channels that training drops.
+        channel_dropout: Share of the coarsest map's channels that training drops.
 
     Raises:
         ValueError: If `widths`, `convs`, `out_reduction` or `attention` do not fit the encoder.
@@ -44,7 +44,7 @@ class DeconvDecoder(PyramidDecoder):
         out_reduction: int = 1,
         attention: int | None = None,
         global_context: bool = False,
-        dropout: float = 0.0,
+        channel_dropout: float = 0.0,
     ) -> None:
         def double(channels: int, width: int) -> tuple[nn.Module, int]:
             return TransposedBlock(channels, width, norm), width
@@ -61,7 +61,7 @@ class DeconvDecoder(PyramidDecoder):
             out_reduction,
             attention,
             global_context,
-            dropout,
+            channel_dropout,
         )
 
 

@@ -25,7 +25,7 @@ class PixelShuffleDecoder(PyramidDecoder):
         blur: Average over 2x2 after each shuffle, against checkerboards (Sugawara et al. 2018).
         attention: Self-attention over the map at this reduction (16: at /16); null: none.
         global_context: Fuse the coarsest level with its mean over the image.
-        dropout: Share of the coarsest map's channels that training drops.
+        channel_dropout: Share of the coarsest map's channels that training drops.
 
     Raises:
         ValueError: If `widths`, `convs`, `out_reduction` or `attention` do not fit the encoder.
@@ -44,7 +44,7 @@ class PixelShuffleDecoder(PyramidDecoder):
         blur: bool = False,
         attention: int | None = None,
         global_context: bool = False,
-        dropout: float = 0.0,
+        channel_dropout: float = 0.0,
     ) -> None:
         def double(channels: int, width: int) -> tuple[nn.Module, int]:
             return PixelShuffleBlock(channels, width, norm, blur), width
@@ -61,7 +61,7 @@ class PixelShuffleDecoder(PyramidDecoder):
             out_reduction,
             attention,
             global_context,
-            dropout,
+            channel_dropout,
         )
 
 

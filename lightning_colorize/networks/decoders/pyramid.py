@@ -67,7 +67,7 @@ class PyramidDecoder(Decoder):
         out_reduction: int,
         attention: int | None = None,
         global_context: bool = False,
-        dropout: float = 0.0,
+        channel_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         coarsest = info.reductions[-1]
@@ -95,7 +95,7 @@ class PyramidDecoder(Decoder):
             blocks.append(SelfAttention(channels))
         self.map_channels = [channels]
         self.bottom = nn.Sequential(*blocks)
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = nn.Dropout2d(channel_dropout)
         self.levels: list[int | None] = []
         steps = []
         for step, (width, number) in enumerate(zip(widths, counts, strict=True)):

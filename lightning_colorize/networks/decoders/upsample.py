@@ -27,7 +27,7 @@ class UpsampleDecoder(PyramidDecoder):
         mode: How to interpolate.
         attention: Self-attention over the map at this reduction (16: at /16); null: none.
         global_context: Fuse the coarsest level with its mean over the image.
-        dropout: Share of the coarsest map's channels that training drops.
+        channel_dropout: Share of the coarsest map's channels that training drops.
 
     Raises:
         ValueError: If `widths`, `convs`, `out_reduction` or `attention` do not fit the encoder.
@@ -46,7 +46,7 @@ class UpsampleDecoder(PyramidDecoder):
         mode: Literal["nearest", "bilinear"] = "bilinear",
         attention: int | None = None,
         global_context: bool = False,
-        dropout: float = 0.0,
+        channel_dropout: float = 0.0,
     ) -> None:
         def double(channels: int, width: int) -> tuple[nn.Module, int]:
             return nn.Upsample(scale_factor=2, mode=mode), channels
@@ -63,5 +63,5 @@ class UpsampleDecoder(PyramidDecoder):
             out_reduction,
             attention,
             global_context,
-            dropout,
+            channel_dropout,
         )
