@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 )
 
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
+from lightning_colorize.networks import WeightsError
 from lightning_colorize.runs.folder import LAST, LOCK, lock
 from lightning_colorize.training.callbacks import RunInterrupted, TrainingDiverged
 from lightning_colorize.training.cli import ColorizeCLI, checkpoint_step
@@ -90,8 +91,9 @@ def session(
         if cli.trainer.state.status == TrainerStatus.INTERRUPTED:
             raise SystemExit(128 + signal.SIGINT) from None
         raise exit_
-    except MisconfigurationException as error:
-        # Lightning checks some settings only when it uses them, such as the monitored metric.
+    except (MisconfigurationException, WeightsError) as error:
+        # Lightning checks some settings only when it uses them, such as the monitored metric; a
+        # resumed run reads a perceptual loss's weights in its first step.
         raise UsageError(explain(error)) from None
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):

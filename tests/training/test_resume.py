@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+import torchvision
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
@@ -440,3 +441,22 @@ def test_metrics_of_a_saved_step_are_on_disk(command, monkeypatch):
     for step, row in logged.items():
         assert row["train/loss"] == rows[step]["train/loss"] != "", step
     assert len(logged) > 2
+
+
+def test_missing_weights_of_a_loss_are_one_line(command, stop_in, tmp_path, capsys):
+    file = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
+    words = command.words(
+        "run",
+        *("--model.loss", "lightning_colorize.losses.Perceptual"),
+        *("--model.loss.backbone", "ResNetEncoder", "--model.loss.backbone.depth", 18),
+        *("--model.loss.backbone.levels", 1, "--model.loss.backbone.weights", file),
+    )
+    stop_in(2)
+    assert command("fit", *words) == 130
+    file.unlink()
+    capsys.readouterr()
+    assert command("resume", command.root / "tiny/run") == 2
+    err = capsys.readouterr().err.strip()
+    assert f"no file {file}" in err
+    assert "\n" not in err
