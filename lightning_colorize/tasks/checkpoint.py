@@ -81,7 +81,7 @@ def read_intact(folder: Path, *names: str) -> tuple[Path, dict[str, Any]]:
     for file in (folder / name for name in names if (folder / name).is_file()):
         try:
             checkpoint = read_checkpoint(file)
-            if (name := first_not_finite(optimizer_tensors(checkpoint))) is not None:
+            if (name := first_not_finite(optimizer_states(checkpoint))) is not None:
                 raise UsageError(f"{file} has an optimizer that is not finite ({name})")
         except UsageError as error:
             faults.append(str(error))
@@ -95,23 +95,23 @@ def read_intact(folder: Path, *names: str) -> tuple[Path, dict[str, Any]]:
     )
 
 
-def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
+def first_not_finite(state: Mapping[str, Any]) -> str | None:
     """Return the name of the first tensor with nan or infinity; None if there is none."""
-    for name, value in state.items():
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    for name, value in tensors.items():
         # The sum takes a fiftieth of the time; it may overflow.
         if not value.sum().isfinite() and not value.isfinite().all():
             return name
     return None
 
 
-def optimizer_tensors(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors in the states of a checkpoint's optimizers, such as Adam's moments."""
+def optimizer_states(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the states of a checkpoint's optimizers by name, such as Adam's moments."""
     return {
         f"optimizer {number}, parameter {parameter}, {name}": value
         for number, optimizer in enumerate(checkpoint.get("optimizer_states", []))
         for parameter, state in optimizer["state"].items()
         for name, value in state.items()
-        if isinstance(value, Tensor)
     }
 
 

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
@@ -29,6 +28,7 @@ from lightning_colorize.runs.resuming import (
 from lightning_colorize.tasks import CGANTask, ColorizationTask
 from lightning_colorize.tasks.checkpoint import read_intact
 from lightning_colorize.training.callbacks import (
+    AtomicCheckpointIO,
     Banner,
     BaselineMetrics,
     BestCheckpoint,
@@ -46,6 +46,7 @@ from lightning_colorize.training.callbacks import (
     SmoothedMonitor,
     Throughput,
     Validations,
+    forget_early_stop,
     on_terminal,
     progress_callbacks,
     with_atomic_checkpoints,
@@ -147,7 +148,6 @@ class ColorizeCLI(LightningCLI):
         self._complete()
         if self.resumed:
             refuse_settings_of_checkpoint(self.folder, self._settings())
-            self._choose_checkpoint()
         elif is_new and options.auto_resume:
             self._auto_resume()
 
@@ -160,10 +160,6 @@ class ColorizeCLI(LightningCLI):
         refuse_other_settings(self.folder, self._settings())
         refuse_ended(self.folder)
         self.resumed = (self.folder / LAST).is_file()
-        if self.resumed:
-            self._choose_checkpoint()
-            if is_first_process():
-                print(f"resuming {self.folder} from step {self._resume_step:,}")
 
     def _settings(self) -> dict[str, Any]:
         """Return the configuration as nested dictionaries."""
@@ -175,6 +171,15 @@ class ColorizeCLI(LightningCLI):
         """Resume from the last checkpoint, or from the best one if that is damaged."""
         self.resume_from, checkpoint = read_intact(self.folder, LAST, BEST)
         self._resume_step = int(checkpoint["global_step"])
+        if not is_first_process():
+            return
+        if self.config_init.run.auto_resume:
+            print(f"resuming {self.folder} from step {self._resume_step:,}")
+        result = RunResult.read(self.folder)
+        if result is not None and result.ended and forget_early_stop(checkpoint):
+            # The result will say `running`: a process killed before its first checkpoint must leave
+            # one that trains on.
+            AtomicCheckpointIO().save_checkpoint(checkpoint, self.resume_from)
 
     def _complete(self) -> None:
         """Fill in values that follow from others or from the machine."""
@@ -233,6 +238,8 @@ class ColorizeCLI(LightningCLI):
                 create_folder(self.folder)
                 self.claim(self.folder)
                 begin(self.folder, self.resumed, self.config_init.run.auto_resume)
+            if self.resumed:
+                self._choose_checkpoint()
             if config.logger is None:
                 options = self.config_init.run.loggers
                 config.logger = build_loggers(self.folder, options, self._resume_step)
@@ -287,9 +294,7 @@ class ColorizeCLI(LightningCLI):
         if options.monitor is not None and smoothed:
             callbacks.append(SmoothedMonitor(options.monitor, options.smoothing))
         if self.best.monitor is not None and options.patience is not None:
-            result = RunResult.read(self.folder)
-            ended = result is not None and result.ended
-            callbacks.append(EarlyStop(self.best.monitor, mode, options.patience, restart=ended))
+            callbacks.append(EarlyStop(self.best.monitor, mode, options.patience))
         if isinstance(self.model, CGANTask) and options.health != "off":
             callbacks.append(GANHealth(stop=options.health == "stop"))
         if options.grid_images:
@@ -367,8 +372,3 @@ def base_config(words: list[str]) -> Path:
     if given is not None and (given.parent / "base.yaml").is_file():
         return given.parent / "base.yaml"
     return bundled("experiments") / "base.yaml"
-
-
-def checkpoint_step(path: Path) -> int:
-    """Return the `global_step` of a checkpoint."""
-    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])

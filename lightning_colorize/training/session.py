@@ -18,9 +18,10 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.networks import WeightsError
-from lightning_colorize.runs.folder import LAST, LOCK, lock
+from lightning_colorize.runs.folder import BEST, LAST, LOCK, lock
+from lightning_colorize.tasks.checkpoint import read_intact
 from lightning_colorize.training.callbacks import RunInterrupted, TrainingDiverged
-from lightning_colorize.training.cli import ColorizeCLI, checkpoint_step
+from lightning_colorize.training.cli import ColorizeCLI
 from lightning_colorize.training.loggers import close_loggers
 from lightning_colorize.training.messages import explain, explained
 
@@ -35,6 +36,9 @@ _NOISE = (
     r".*module\(s\) in eval mode at the start of training.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
 )
+
+# torch's errors of a network and of an optimizer
+_OF_OTHER_NETWORKS = ("Error(s) in loading state_dict", "loaded state dict")
 
 
 def quiet() -> None:
@@ -95,7 +99,7 @@ def session(
         # Lightning checks some settings only when it uses them, such as the monitored metric; a
         # resumed run reads a perceptual loss's weights in its first step.
         raise UsageError(explain(error)) from None
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError, ValueError) as error:
         if type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):
             raise WorkError(
                 f"torch.compile failed ({first_line(error)}); set --model.compile false and "
@@ -106,10 +110,10 @@ def session(
                 f"another process of the run ended or is unreachable ({first_line(error)}); "
                 f"to continue: lightning-colorize resume {cli.folder}"
             ) from None
-        if cli.resumed and str(error).startswith("Error(s) in loading state_dict"):
+        if cli.resumed and str(error).startswith(_OF_OTHER_NETWORKS):
             raise UsageError(
-                f"{cli.resume_from} holds another network than the settings describe: "
-                "start another run with fit"
+                f"{cli.resume_from} holds another network, or other trained parts of it, than the "
+                "settings describe: start another run with fit"
             ) from None
         if not _is_out_of_memory(error):
             raise
@@ -164,10 +168,13 @@ def _explained_disk_errors(folder: Path) -> Iterator[None]:
         fault = f"{folder} cannot be written to: {error.strerror}"
         if not (folder / LAST).is_file():
             raise WorkError(f"{fault}; there is no checkpoint yet: start over with fit") from None
-        step = checkpoint_step(folder / LAST)
+        try:
+            _, checkpoint = read_intact(folder, LAST, BEST)
+        except UsageError as damaged:
+            raise WorkError(f"{fault}; {damaged}") from None
         raise WorkError(
-            f"{fault}; the checkpoint of step {step} is intact: free space, then run "
-            f"lightning-colorize resume {folder}"
+            f"{fault}; the checkpoint of step {checkpoint['global_step']} is intact: free space, "
+            f"then run lightning-colorize resume {folder}"
         ) from None
     finally:
         threading.excepthook = former

@@ -12,6 +12,7 @@ import torchvision
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
+from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.runs import folder as run_folder
 from lightning_colorize.runs.folder import BEST, LAST, is_running, lock
@@ -460,3 +461,35 @@ def test_missing_weights_of_a_loss_are_one_line(command, stop_in, tmp_path, caps
     err = capsys.readouterr().err.strip()
     assert f"no file {file}" in err
     assert "\n" not in err
+
+
+def test_rows_follow_the_checkpoint_that_is_resumed(command, stop_in, monkeypatch):
+    """Another process may write one until it releases the run folder."""
+    stop_in(2)
+    command("fit", *command.words("run", "--run.save_every_n_steps", 1))
+    run = command.root / "tiny/run"
+    early = (run / LAST).read_bytes()
+    stop_in(5)
+    command("resume", run)
+    late = (run / LAST).read_bytes()
+    losses = [row["train/loss"] for row in metric_rows(run)]
+    (run / LAST).write_bytes(early)
+    prepare = ColorizationDataModule.prepare_data
+
+    def prepare_late(datamodule):
+        prepare(datamodule)
+        (run / LAST).write_bytes(late)
+
+    monkeypatch.setattr(ColorizationDataModule, "prepare_data", prepare_late)
+    assert command("resume", run) == 0
+    assert [row["train/loss"] for row in metric_rows(run)][: len(losses)] == losses
+
+
+def test_other_trained_parts_are_one_line(command, capsys):
+    words = ["--model.encoder", "lightning_colorize.networks.MobileNetV2Encoder"]
+    words += ["--model.encoder.pretrained", "false", "--data.size", 64]
+    run = command.fit("run", *words)
+    capsys.readouterr()
+    frozen = ("--model.encoder.frozen", "true", "--trainer.max_epochs", 3)
+    assert command("resume", run, *frozen) == 2
+    assert capsys.readouterr().err.count("\n") == 1

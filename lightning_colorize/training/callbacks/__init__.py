@@ -3,9 +3,12 @@
 from lightning_colorize.training.callbacks.banner import Banner
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint, SmoothedMonitor
-from lightning_colorize.training.callbacks.checkpoint_file import with_atomic_checkpoints
+from lightning_colorize.training.callbacks.checkpoint_file import (
+    AtomicCheckpointIO,
+    with_atomic_checkpoints,
+)
 from lightning_colorize.training.callbacks.config import SaveConfig
-from lightning_colorize.training.callbacks.early_stop import EarlyStop
+from lightning_colorize.training.callbacks.early_stop import EarlyStop, forget_early_stop
 from lightning_colorize.training.callbacks.finite import FiniteTraining, TrainingDiverged
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.grids import ImageGrids
@@ -21,6 +24,7 @@ from lightning_colorize.training.callbacks.validations import FinalValidation, V
 
 __all__ = [
     "TF32",
+    "AtomicCheckpointIO",
     "Banner",
     "BaselineMetrics",
     "BestCheckpoint",
@@ -40,6 +44,7 @@ __all__ = [
     "Throughput",
     "TrainingDiverged",
     "Validations",
+    "forget_early_stop",
     "on_terminal",
     "progress_callbacks",
     "with_atomic_checkpoints",

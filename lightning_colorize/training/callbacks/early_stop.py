@@ -13,19 +13,23 @@ class EarlyStop(EarlyStopping):
     """Lightning's EarlyStopping, for runs that are resumed.
 
     A resumed run has the patience of its settings, not that of the checkpoint. A run that was
-    stopped and then killed in its test only repeats the test.
+    stopped and then killed in its test only repeats the test. A metric that is not defined on the
+    validation images, nan, is no improvement.
 
     Args:
         monitor: The metric.
         mode: Whether it is maximized.
         patience: Validations without an improvement.
-        restart: Train on after an early stop; the patience counts from there.
     """
 
-    def __init__(self, monitor: str, mode: Goal, patience: int, restart: bool) -> None:
-        # After validations only: an interrupted epoch is not validated.
-        super().__init__(monitor, mode=mode, patience=patience, check_on_train_epoch_end=False)
-        self._restart = restart
+    def __init__(self, monitor: str, mode: Goal, patience: int) -> None:
+        super().__init__(
+            monitor,
+            mode=mode,
+            patience=patience,
+            check_finite=False,
+            check_on_train_epoch_end=False,  # an interrupted epoch is not validated
+        )
 
     @property
     def stopped(self) -> bool:
@@ -35,11 +39,26 @@ class EarlyStop(EarlyStopping):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score and the count."""
         super().load_state_dict(state_dict | {"patience": self.patience})
-        if self.stopped and self._restart:
-            self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
-            self.stopping_reason_message = None
-            self.stopped_epoch = self.wait_count = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End a run that was stopped."""
         trainer.should_stop = trainer.should_stop or self.stopped
+
+
+def forget_early_stop(checkpoint: dict[str, Any]) -> bool:
+    """Let the run of a checkpoint train on after an early stop; return whether there was one.
+
+    The patience counts from there.
+    """
+    started = {
+        "stopping_reason": EarlyStoppingReason.NOT_STOPPED.value,
+        "stopping_reason_message": None,
+        "stopped_epoch": 0,
+        "wait_count": 0,
+    }
+    for key, state in checkpoint["callbacks"].items():
+        if key.startswith(f"{EarlyStop.__name__}{{"):
+            stopped: bool = state["stopping_reason"] != started["stopping_reason"]
+            state |= started
+            return stopped
+    return False

@@ -7,10 +7,10 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lightning_colorize.common.errors import WorkError
-from lightning_colorize.tasks.checkpoint import first_not_finite, optimizer_tensors
+from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.tasks.checkpoint import first_not_finite, optimizer_states
 
-_EVERY = 50  # batches between two checks, as each waits for the device
+_EVERY = 50  # losses of a check, which waits for the device
 
 
 class TrainingDiverged(WorkError):
@@ -20,15 +20,29 @@ class TrainingDiverged(WorkError):
 class FiniteTraining(Callback):
     """Ends a run whose losses, predictions or weights are not finite.
 
-    Losses are checked every few batches, predictions in each validation, and weights before they
-    are saved: a checkpoint is never replaced by one that is not finite. A single loss does not
-    matter, such as that of a step which 16-mixed precision skips.
+    Predictions and their loss are checked in each validation, and weights before they are saved: a
+    checkpoint is never replaced by one that is not finite. In between, a run ends when no loss of
+    many batches is finite. Single ones do not matter, such as those of steps which 16-mixed
+    precision skips.
     """
 
     def __init__(self) -> None:
         self._losses: list[tuple[int, Tensor]] = []
         self._last = "none"
+        self._diverged: str | None = None
         self._predicted: list[Tensor] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a network that could not be saved.
+
+        Raises:
+            UsageError: If something in its state is not finite.
+        """
+        if (name := first_not_finite(pl_module.state_dict())) is not None:
+            raise UsageError(
+                f"{name} is not finite before the training; a buffer that must be so, such as a "
+                "mask, needs register_buffer(..., persistent=False)"
+            )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -53,35 +67,42 @@ class FiniteTraining(Callback):
         self._predicted = []
         self._check(trainer, None if finite else "predictions are")
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the loss of the validation before a checkpoint is chosen by it."""
+        loss = trainer.callback_metrics["val/loss"]
+        self._check(trainer, None if loss.isfinite() else "val/loss is")
+
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Check the weights and the state of the optimizers."""
         name = first_not_finite(checkpoint["state_dict"]) or first_not_finite(
-            optimizer_tensors(checkpoint)
+            optimizer_states(checkpoint)
         )
         self._check(trainer, None if name is None else f"{name} is")
 
     def _check(self, trainer: Trainer, what: str | None = None) -> None:
-        """End the run if the last loss, or something else, is not finite in any process.
+        """End the run if something, or each of many losses, is not finite in any process.
 
         Raises:
             TrainingDiverged: If so.
         """
-        fault = None if what is None else f"{what} not finite after step {trainer.global_step}"
         steps = [step for step, _ in self._losses]
         tensors = [tensor for _, tensor in self._losses]
         values = torch.stack(tensors).flatten().tolist() if tensors else []
         self._losses = []
-        diverged = None
         for step, value in zip(steps, values, strict=True):
             if math.isfinite(value):
                 # Lightning divides it by the number of accumulated batches.
                 loss = value * trainer.accumulate_grad_batches
-                self._last, diverged = f"{loss:.4g} at step {step}", None
+                self._last, self._diverged = f"{loss:.4g} at step {step}", None
             else:
-                diverged = diverged or f"the loss is {value} at step {step}"
-        fault = diverged or fault
+                self._diverged = self._diverged or f"the loss is {value} at step {step}"
+        fault = None
+        if what is not None:
+            fault = self._diverged or f"{what} not finite after step {trainer.global_step}"
+        elif len(values) == _EVERY and not any(map(math.isfinite, values)):
+            fault = self._diverged
         if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):
             raise TrainingDiverged(
                 f"the training diverged: {fault or 'in another process'} (last finite loss: "

@@ -57,7 +57,8 @@ class LastCheckpoint(Checkpoint):
         """Write the file at the end of a batch whose metrics are not logged yet.
 
         Lightning logs them after `on_train_batch_end`. If the process were killed in between, the
-        resumed run would never log them; so they are logged before, and then again.
+        resumed run would never log them; so they are logged before. Lightning then logs them again,
+        which `metrics.csv` writes once and TensorBoard draws at the same point.
         """
         trainer._logger_connector.update_train_step_metrics()
         self.save(trainer)

@@ -72,3 +72,20 @@ def test_full_disk_without_checkpoint(command, monkeypatch, capsys):
     monkeypatch.setattr(torch, "save", write_half)
     assert command("fit", *command.words("run")) == 1
     assert "there is no checkpoint yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_a_full_disk_beside_a_damaged_checkpoint(command, stop_in, monkeypatch, capsys, damage):
+    """The step that is said to be intact is that of the checkpoint which is."""
+    stop_in(5)
+    assert command("fit", *command.words("run")) == 130
+    run = command.root / "tiny" / "run"
+    whole = (run / LAST).read_bytes()
+    flipped = bytes([whole[len(whole) // 2] ^ 1])
+    end = flipped + whole[len(whole) // 2 + 1 :] if damage == "flipped" else b""
+    (run / LAST).write_bytes(whole[: len(whole) // 2] + end)
+    monkeypatch.setattr(torch, "save", write_half)
+    capsys.readouterr()
+    assert command("resume", run) == 1
+    best = torch.load(run / BEST, weights_only=True)["global_step"]
+    assert f"the checkpoint of step {best} is intact: free space" in capsys.readouterr().err

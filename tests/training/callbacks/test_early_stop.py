@@ -1,6 +1,9 @@
 """Early stopping, and what a resumed run makes of it."""
 
 import json
+import shutil
+
+import pytest
 
 from lightning_colorize.runs.result import RunResult
 
@@ -42,3 +45,27 @@ def test_status_of_a_run_that_is_stopped_in_its_first_epoch(command):
     )
     result = RunResult.read(run)
     assert (result.status, result.batches) == ("stopped_early", 2)
+
+
+def test_a_restarted_run_that_is_killed_at_once_trains_on(command, at_batch):
+    run = command.fit("early", *NO_PROGRESS, "--trainer.max_epochs", 9, "--run.patience", 1)
+    steps = RunResult.read(run).batches
+    longer = ("--trainer.max_epochs", 20, "--run.patience", 3)
+
+    def die():
+        raise RuntimeError("killed")
+
+    at_batch(steps + 1, die)
+    with pytest.raises(RuntimeError, match="killed"):
+        command("resume", run, *longer)
+    assert command("resume", run, *longer) == 0
+    assert trained(run) == ("stopped_early", 5)
+
+
+def test_a_metric_that_is_never_defined_has_patience(command, photo_folder, tmp_path):
+    photos = shutil.copytree(photo_folder, tmp_path / "photos")
+    for extra in sorted((photos / "val").iterdir())[1:]:
+        extra.unlink()
+    options = ("--run.monitor", "val/ab_corr", "--run.patience", 3, "--trainer.max_epochs", 9)
+    run = command.fit("single", "--data.root", photos, *options)
+    assert trained(run) == ("stopped_early", 3)

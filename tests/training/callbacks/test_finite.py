@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.losses import L1
 from lightning_colorize.runs.folder import BEST, LAST
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks.checkpoint import first_not_finite
@@ -15,6 +17,13 @@ EXPLODES = [
     *("--model.scheduler", "torch.optim.lr_scheduler.ExponentialLR"),
     *("--model.scheduler.gamma", "1e30"),
 ]
+
+
+class NanInValidation(L1):
+    """L1 in training, nan in validations."""
+
+    def forward(self, prediction, batch):
+        return super().forward(prediction, batch) * (1 if torch.is_grad_enabled() else torch.nan)
 
 
 def assert_one_line(err, *parts):
@@ -46,6 +55,13 @@ def test_the_last_finite_checkpoint_stays_the_best(command, capsys, tmp_path):
     assert command("colorize", command.photos / "test", tmp_path / "out", "--checkpoint", run) == 0
 
 
+def test_a_validation_loss_that_is_not_finite_fails(command, capsys):
+    loss = ["--model.loss", "tests.training.callbacks.test_finite.NanInValidation"]
+    assert command("fit", *command.words("run", *loss, "--run.patience", 2)) == 1
+    assert "diverged: val/loss is not finite after step 3" in capsys.readouterr().err
+    assert not (command.root / "tiny/run" / BEST).exists()
+
+
 def make_trainer(**more):
     strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
     return SimpleNamespace(global_step=0, accumulate_grad_batches=1, strategy=strategy, **more)
@@ -58,10 +74,30 @@ def train(callback, trainer, *losses):
         callback.on_train_batch_end(trainer, None, outputs, None, 0)
 
 
-def test_training_that_recovers_goes_on():
+@pytest.mark.parametrize("finite", [0, 2, 47, 48, 49])
+def test_training_that_recovers_goes_on(finite):
+    """Wherever the losses are that are not finite: 16-mixed precision skips such steps."""
     callback, trainer = FiniteTraining(), make_trainer()
-    train(callback, trainer, 1, "inf", "nan", None, 2)
+    train(callback, trainer, *[1] * finite, "inf", "nan")
     callback.on_validation_epoch_end(trainer, None)
+    callback.on_save_checkpoint(trainer, None, {"state_dict": {}})
+    train(callback, trainer, None, *[2] * 100)
+    callback.on_validation_epoch_end(trainer, None)
+
+
+def test_a_network_that_could_not_be_saved_is_refused():
+    class Masked(torch.nn.Module):
+        def __init__(self, persistent):
+            super().__init__()
+            self.register_buffer("mask", torch.tensor(-torch.inf), persistent=persistent)
+
+        def get_extra_state(self):
+            return {"version": 2}
+
+    callback, trainer = FiniteTraining(), make_trainer()
+    with pytest.raises(UsageError, match="mask is not finite before the training"):
+        callback.on_train_start(trainer, Masked(persistent=True))
+    callback.on_train_start(trainer, Masked(persistent=False))
 
 
 def test_the_loss_is_checked_between_validations():
