@@ -69,10 +69,10 @@ class CorruptImages:
         # All images of a shard are lost at once; those that were read have names so far.
         found = len(_single(self._found)) + sum(self._shards.values())
         if found > max(1, self.max_share * self.total):
-            all_in = "" if self.report is None else f"; all in {self.report}"
+            listed = "" if self.report is None else f"; those read so far are in {self.report}"
             raise failure(
-                f"{found} of {self.total} images cannot be read "
-                f"(first: {next(iter(self._found.values()))}{all_in}); "
+                f"{found} or more of {self.total} images cannot be read "
+                f"(first: {next(iter(self._found.values()))}{listed}); "
                 f"repair or remove them, or allow more with data.max_broken_share "
                 f"(now {self.max_share:g})"
             )

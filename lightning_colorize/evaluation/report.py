@@ -68,7 +68,7 @@ def _lines(result: RunResult, folder: Path, allow: Sequence[str]) -> list[tuple[
     return [
         *lines,
         ("curves", f"lightning-colorize dashboard{option}"),
-        ("compare", f"lightning-colorize runs list{option}"),
+        ("runs", f"lightning-colorize runs list{option}"),
     ]
 
 

@@ -325,7 +325,7 @@ def test_corrupt_validation_batches_are_left_out(tmp_path, cache):
 def test_corrupt_images_of_all_splits_are_counted(tmp_path):
     folder = with_broken(tmp_path, broken=[2])
     (folder / "train" / "5.png").write_bytes(b"")
-    with pytest.raises(UsageError, match="2 of 16 images cannot be read"):
+    with pytest.raises(UsageError, match="2 or more of 16 images cannot be read"):
         data(folder).setup("fit")
 
 

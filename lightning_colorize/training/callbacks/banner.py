@@ -29,8 +29,8 @@ class Banner(Callback):
         if trainer.is_global_zero and trainer.loggers and 1 < every >= steps:
             _print_row(
                 "curves",
-                f"a single point of the training: it has {steps} steps, and one in {every} is "
-                "logged; lower --trainer.log_every_n_steps",
+                f"a single point of the training: one step in {every} is logged, and the run has "
+                f"{steps}; lower --trainer.log_every_n_steps",
             )
 
 

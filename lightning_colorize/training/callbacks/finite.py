@@ -106,5 +106,5 @@ class FiniteTraining(Callback):
         if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):
             raise TrainingDiverged(
                 f"the training diverged: {fault or 'in another process'} (last finite loss: "
-                f"{self._last}); earlier checkpoints are kept; lower the learning rate"
+                f"{self._last}); lower the learning rate; checkpoints, if any, have finite weights"
             )

@@ -40,7 +40,6 @@ def build_loggers(
     mode = wandb_mode(options.wandb) if is_first_process() else WandbMode("offline")
     if mode.mode != "disabled":
         loggers.append(WandbRun(folder, options, mode))
-    mode.warn()
     return loggers
 
 
