@@ -94,7 +94,9 @@ def test_training_curves_of_a_single_point_are_announced(command, capsys, every,
     words = ("--run.test", "false", "--trainer.log_every_n_steps", every)
     run = command.fit("seldom", *words)
     assert sum(bool(row["train/loss"]) for row in metric_rows(run)) == points
-    message = f"a single point of the training: one step in {every} is logged, and the run has 6; lower"
+    message = f"one step in {every} is logged, and the run has 6; lower"
+        f"a single point of the training: one step in {every} is logged, and the run has 6; lower"
+    )
     assert (message in capsys.readouterr().out) == (points == 1)
 
 

@@ -23,7 +23,7 @@ class Strategy:
 class Last:
     saved = 0
 
-    def save(self, trainer):
+    def save_batch(self, trainer):
         self.saved += 1
 
 

@@ -38,6 +38,7 @@ def test_checkpoint_is_written_at_the_first_resumable_batch(tmp_path):
         trainer = trainer_at(step, val_check_batch=3)
         trainer.global_step = step + 1
         trainer.is_global_zero = True
+        trainer._logger_connector = SimpleNamespace(update_train_step_metrics=lambda: None)
         trainer.save_checkpoint = lambda path: path.write_text(str(step + 1))
         if step == 0:
             trainer.global_step = 0
