@@ -67,7 +67,7 @@ def tracked_files():
 
 def test_readme_sets_up_with_two_commands():
     assert [block.strip() for block in code_blocks(README, "bash")[:2]] == [MAIN_JOB, TESTS]
-    assert "pipx install uv" in README
+    assert "python3 -m venv" in README  # where the system's Python is managed
     assert len(README.splitlines()) <= 200
 
 

@@ -95,8 +95,6 @@ def test_training_curves_of_a_single_point_are_announced(command, capsys, every,
     run = command.fit("seldom", *words)
     assert sum(bool(row["train/loss"]) for row in metric_rows(run)) == points
     message = f"one step in {every} is logged, and the run has 6; lower"
-        f"a single point of the training: one step in {every} is logged, and the run has 6; lower"
-    )
     assert (message in capsys.readouterr().out) == (points == 1)
 
 
