@@ -31,16 +31,18 @@ def check(sweep: Sweep, file: Path) -> None:
     if fit_words(expand(sweep, trials[0])) is None:
         return
     _refuse_none(sweep, file)
-    _refuse_overridden(sweep, file)
-    lines = [fit_words(expand(sweep, values)) or [] for values in trials]
-    configs = check_words(lines, f"{file}: ")
+    commands = [expand(sweep, values) for values in trials]
+    commands += [_parameters_last(sweep, values) for values in trials]
+    configs = check_words([fit_words(words) or [] for words in commands], f"{file}: ")
+    configs, parameters_last = configs[: len(trials)], configs[len(trials) :]
+    _refuse_overridden(file, configs, parameters_last)
     _refuse_alike(file, trials, configs)
     own = {name for config in configs for name in config.get("model.init_args.metrics") or {}}
     _refuse_metric(sweep, file, own, tests=all(config.run.test for config in configs))
 
 
 def remarks(sweep: Sweep) -> Iterator[str]:
-    """Yield what a sweep file means, where something else is often intended."""
+    """Yield hints about settings that are often misread."""
     if sweep.trial_count is None:
         never = f"run_cap: missing, so method: {sweep.method} never ends"
         yield f"{never}; write one, such as run_cap: 20"
@@ -91,37 +93,55 @@ def _refuse_none(sweep: Sweep, file: Path) -> None:
             )
 
 
-def _refuse_overridden(sweep: Sweep, file: Path) -> None:
-    """Refuse a parameter that a later option sets again: trials with other labels would be alike.
+def _parameters_last(sweep: Sweep, values: dict[str, Any]) -> list[str]:
+    """Return a trial's command with its parameters at the end, in reverse order.
 
-    `fit` accepts names without `init_args`, and a class without `class_path`.
+    A parameter still precedes its own arguments (`model.loss` precedes `model.loss.beta`), and
+    `config` every option.
     """
-    macro = next(at for at, token in enumerate(sweep.command) if token in ARGUMENTS)
-    later = [token[2:] for token in sweep.command[macro + 1 :] if token.startswith("--")]
-    seen: dict[str, str] = {}
-    for name in [*sorted(sweep.parameters), *(option.partition("=")[0] for option in later)]:
-        short = name.replace(".init_args.", ".")
-        key = short.removesuffix(".class_path")
-        for earlier_key, earlier in seen.items():
-            if earlier_key == key or earlier_key.startswith(f"{short}."):
-                remedy = "keep one" if earlier_key == key else f"write {earlier_key}"
+    at = next(at for at, token in enumerate(sweep.command) if token in ARGUMENTS)
+
+    def expanded(part: slice, values: dict[str, Any]) -> list[str]:
+        return expand(sweep.model_copy(update={"command": sweep.command[part]}), values)
+
+    words = expanded(slice(at + 1, None), {})
+    for name in sorted(values, reverse=True):
+        inside = "" if name == "config" else f"--{_short(name)}."
+        places = (place for place, word in enumerate(words) if _short(word).startswith(inside))
+        place = next(places, len(words))
+        words[place:place] = expanded(slice(at, at + 1), {name: values[name]})
+    return expanded(slice(at), {}) + words
+
+
+def _short(option: str) -> str:
+    """Return an option's name without `init_args` and `class_path`, which `fit` does not need."""
+    return option.partition("=")[0].replace(".init_args.", ".").removesuffix(".class_path")
+
+
+def _refuse_overridden(file: Path, configs: list[Any], parameters_last: list[Any]) -> None:
+    """Refuse a parameter that the rest of the command overrides: its label would be wrong."""
+    for config, other in zip(configs, parameters_last, strict=True):
+        values, labels = dict(config.items()), dict(other.items())
+        for name in labels | values:
+            if values.get(name) != labels.get(name):
                 raise UsageError(
-                    f"{file}: parameters.{earlier}: {name}, which comes later on the command "
-                    f"line, overrides it; {remedy}"
+                    f"{file}: {_short(name)}: the command sets it to {shown(labels.get(name))}, "
+                    f"then to {shown(values.get(name))}; keep one, or change the order "
+                    "(parameters are sorted by name; options after ${args} come last)"
                 )
-        if name in sweep.parameters and name != "config":  # a later file adds to the former
-            seen[key] = name
 
 
 def _refuse_alike(file: Path, trials: list[dict[str, Any]], configs: list[Any]) -> None:
-    """Refuse values that give the configuration of the first: a later `--config` overrides them."""
-    for values, config in zip(trials[1:], configs[1:], strict=True):
-        if config == configs[0]:
-            name = next(name for name in values if as_key(values[name]) != as_key(trials[0][name]))
-            raise UsageError(
-                f"{file}: parameters.{name}: {shown(trials[0][name])} and {shown(values[name])} "
-                "give the same configuration; keep one, or remove what overrides the parameter"
-            )
+    """Refuse two values that give the same configuration."""
+    seen: dict[str, dict[str, Any]] = {}
+    for values, config in zip(trials, configs, strict=True):
+        same = seen.setdefault(repr(config), values)
+        for name in values:
+            if as_key(values[name]) != as_key(same[name]):
+                raise UsageError(
+                    f"{file}: parameters.{name}: {shown(same[name])} and {shown(values[name])} "
+                    "give the same configuration; keep one"
+                )
 
 
 def _refuse_metric(sweep: Sweep, file: Path, own: set[str], tests: bool) -> None:

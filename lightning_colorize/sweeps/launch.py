@@ -50,7 +50,7 @@ SIGNAL = "B:USR2@90"
 
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGTERM)
+_INTERRUPTED = (-signal.SIGINT, -signal.SIGTERM)
 _MOST_REPLACEMENTS = 5  # of one worker: a trial may be what kills it
 _POLL_EVERY = 0.2
 _TICK_EVERY = 1.0
@@ -72,9 +72,9 @@ def run_workers(
     """Run a study's trials in several processes until none is left or the sweep is stopped.
 
     SIGINT and SIGTERM interrupt the workers: trials write their checkpoints and are queued again;
-    a second signal kills them. A worker that is killed is replaced, up to five times. By default
-    all GPUs are divided among the workers. `tick` is called about every second. Call it in the main
-    thread.
+    a second signal kills them. A worker that another process kills or terminates is replaced, up to
+    five times. By default all GPUs are divided among the workers. `tick` is called about every
+    second. Call it in the main thread.
 
     Returns:
         0 if a worker completed, 1 if all died, 130 or 143 after a signal.
@@ -108,7 +108,9 @@ def run_workers(
                 if code is not None:
                     running.remove(worker)
                     codes.append(code)
-                    if code in (0, *_INTERRUPTED) or len(signals) > 1:
+                    if code > 128:  # it caught the signal
+                        code = 128 - code
+                    if code == 0 or (signals and code in _INTERRUPTED) or len(signals) > 1:
                         continue
                     line = f"{worker.name} died ({ending(code)})"
                     if code < 0:
@@ -299,7 +301,7 @@ def launch_workers(
 
 
 def batch_script(folder: Path, options: Resources) -> str:
-    """Return the batch script of each worker of the sweep in a folder, which need not exist.
+    """Return the batch script of a worker of the sweep; the folder need not exist yet.
 
     Raises:
         UsageError: If submitit is missing, or an option is invalid.

@@ -118,39 +118,53 @@ def test_errors_of_fit_are_reported_before_any_trial(tmp_path, parameters, more,
 
 
 LONG = "model.init_args.optimizer.init_args.lr"
+RATE, RATES = {"value": 0.5}, {"values": [0.5, 0.2]}
+ADAM = {"value": "experiments/optimizer/adam.yaml"}
+SGD = {"value": "torch.optim.SGD"}
+UNET = "experiments/cnn_unet.yaml"
 
 
 @pytest.mark.parametrize(
     ("parameters", "more", "expected"),
     [
-        ([LONG, "model.optimizer.lr"], [], f"{LONG}: model.optimizer.lr, which comes later"),
-        (["model.loss", "model.loss.class_path"], [], "overrides it; keep one"),
+        ({LONG: RATES, "model.optimizer.lr": {"value": 1}}, [], "lr: the command sets it to 0.5, "),
+        ({"model.init_args.optimizer": SGD, "model.optimizer": ADAM}, [], "model.optimizer: the"),
         # A fragment replaces the class with all of its arguments.
-        ([LONG, "model.optimizer"], [], "overrides it; write model.optimizer.lr"),
-        (["data.size"], ["--data.size=64"], "data.size: data.size, which comes later"),
-        (["model.optimizer.lr"], [f"--{LONG}", "0.1"], f"model.optimizer.lr: {LONG}, which"),
+        ({LONG: RATE, "model.optimizer": ADAM}, [], "model.optimizer.lr: the command sets it to"),
+        ({LONG: RATE, "model.optimizer.init_args": {"value": {"lr": 1}}}, [], "0.5, then to 1.0"),
+        ({"data.size": {"values": [64, 96]}}, ["--data.size=64"], "sets it to 96, then to 64"),
+        ({"model.optimizer.lr": RATES}, [f"--{LONG}", "0.1"], "model.optimizer.lr: the command"),
+        ({"model.optimizer.lr": RATE}, ["--config", UNET], "0.5, then to 0.001"),
+        ({"model.optimizer.lr": UNIFORM}, ["-c", UNET], "0.5, then to 0.001"),
     ],
 )
 def test_a_parameter_that_is_overridden_is_refused(tmp_path, parameters, more, expected):
-    values = {name: {"values": ["1", "2"]} for name in parameters}
-    message = refusal(write(tmp_path, values, command=[*FIT, *more]))
-    assert message.startswith(f"{tmp_path / 'mine.yaml'}: parameters.")
+    message = refusal(write(tmp_path, parameters, method="random", command=[*FIT, *more]))
+    assert message.startswith(f"{tmp_path / 'mine.yaml'}: ")
     assert expected in message
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("values", [[64, "64", 96], [96, 64, "64"]])
+def test_values_that_train_alike_are_refused(tmp_path, values):
+    file = write(tmp_path, {"data.size": {"values": values}})
+    assert "parameters.data.size: 64 and '64' give the same configuration" in refusal(file)
+
+
 @pytest.mark.parametrize(
-    ("parameters", "more", "shown"),
+    ("parameters", "more"),
     [
-        ({LONG: {"values": [0.1, 0.2]}}, ["--config", "experiments/cnn_unet.yaml"], "0.1 and 0.2"),
-        ({"model.optimizer.lr": UNIFORM}, ["-c", "experiments/cnn_unet.yaml"], "0.5 and 0.75"),
-        ({LONG: {"values": [0.1, 0.2]}, "model.optimizer.init_args": {"value": {"lr": 1}}}, [], ""),
-        ({"data.size": {"values": [64, "64"]}}, [], "64 and '64'"),
+        ({"model.optimizer.lr": RATES}, ["--model.optimizer", "torch.optim.SGD"]),
+        ({"model.optimizer": SGD}, ["--model.optimizer.init_args.momentum=0.9"]),
+        ({"model.optimizer.class_path": SGD, "model.optimizer.lr": RATES}, []),
+        ({"config": {"value": UNET}}, ["--data.size", "64", "--model.optimizer.lr", "0.1"]),
+        ({"model.optimizer.lr": RATES}, ["--config", "experiments/gpu/fused.yaml"]),
+        ({"data.size": {"value": 64}}, ["--data.size", "64"]),
     ],
 )
-def test_values_that_train_alike_are_refused(tmp_path, parameters, more, shown):
-    file = write(tmp_path, parameters, method="random", command=[*FIT, *more])
-    assert f"{shown} give the same configuration" in refusal(file)
+def test_what_overrides_no_parameter_may_follow(tmp_path, parameters, more):
+    file = write(tmp_path, parameters, command=[*FIT, *more])
+    check(read_sweep(file), file)
 
 
 def test_an_argument_after_its_class_and_a_default_before_the_parameters_pass(tmp_path):

@@ -79,34 +79,38 @@ def test_a_dead_worker_is_reported_and_its_trial_taken_over(engine, monkeypatch)
     assert len(starts[0]) == 2
 
 
-def kills(engine, study):
-    """Return a tick that kills each worker as soon as it has started the first trial."""
+def kills(engine, study, number=signal.SIGKILL):
+    """Return a tick that signals each worker as soon as it has started the first trial."""
     killed = []
 
     def tick():
         for start in engine.starts(study, 0):
             if start["worker"] not in killed:
                 killed.append(start["worker"])
-                os.kill(start["worker"], signal.SIGKILL)
+                os.kill(start["worker"], number)
 
     return tick
 
 
 KILLED = "worker 1 (GPU 4) died (killed by SIGKILL (out of memory?)); its trial is queued again"
+TERMINATED = KILLED.replace("SIGKILL (out of memory?)", "SIGTERM")
 
 
-def test_a_killed_worker_is_replaced(engine, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGKILL, KILLED), (signal.SIGTERM, TERMINATED)]
+)
+def test_a_killed_worker_is_replaced(engine, monkeypatch, number, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
     monkeypatch.setattr(launch, "_TICK_EVERY", 0.0)
     study = engine.study({"x": [1, 2], "seconds": 0.6})
-    messages, tick = [], kills(engine, study)
+    messages, tick = [], kills(engine, study, number)
 
     def kill_once():
         if not messages:
             tick()
 
     assert run_workers(study, 1, 1, kill_once, messages.append) == 0
-    assert messages == [f"{KILLED}, and another worker starts"]
+    assert messages == [f"{expected}, and another worker starts"]
     assert [row.state for row in rows(study)] == ["finished"] * 2
     first, second = engine.starts(study, 0)
     assert first["worker"] != second["worker"]
