@@ -1,18 +1,19 @@
-"""A digest of a file that torch.save wrote, as the comment at the end of the zip archive.
+"""Damage of files that torch.save wrote: zip archives, whose checksums torch does not read.
 
-torch does not read the archive's checksums: a flipped bit would be another weight. Its loader skips
-the comment, as any reader of zip files does.
+Files of ours end with a digest, as the comment of the archive. torch's loader skips the comment, as
+any reader of zip files does.
 """
 
 import hashlib
 import mmap
 import os
+import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
 _MARK = b"lightning_colorize sha256 "
 _LENGTH = len(_MARK) + hashlib.sha256().digest_size
-_TAIL = 4096  # bytes to search for it: copying may append some
+_END = b"PK\5\6"  # begins the end record: 22 bytes, the last two the length of the comment
 
 
 def append_digest(file: BinaryIO) -> None:
@@ -26,8 +27,15 @@ def append_digest(file: BinaryIO) -> None:
     file.write(_MARK + digest.digest())
 
 
-def has_digest_of_others(path: Path) -> bool:
-    """Return whether a file has the digest of other bytes than its own; False if it has none."""
+def is_damaged(path: Path) -> bool:
+    """Return whether an archive has changed since it was written; False for other files.
+
+    Without a digest, the checksums of its records are checked: a record that was replaced together
+    with its checksum is not found.
+
+    Raises:
+        Exception: Of nearly any class, if the archive's directory is damaged.
+    """
     if not path.stat().st_size:
         return False
     with (
@@ -35,8 +43,15 @@ def has_digest_of_others(path: Path) -> bool:
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         memoryview(content) as view,
     ):
-        begin = content.rfind(_MARK, max(0, len(content) - _TAIL))
-        if begin < 0:
+        begin = max(0, len(content) - _LENGTH)
+        if content[begin:].startswith(_MARK):
+            with view[:begin] as body:
+                return content[begin:] != _MARK + hashlib.sha256(body).digest()
+        end = content.rfind(_END)
+        if end < 0:
             return False
-        with view[:begin] as body:
-            return content[begin:] != _MARK + hashlib.sha256(body).digest()
+        comment = int.from_bytes(content[end + 20 : end + 22], "little")
+        if len(content) != end + 22 + comment:
+            return True
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip() is not None

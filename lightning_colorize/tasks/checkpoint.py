@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.common.class_paths import Trust, build
-from lightning_colorize.common.digest import has_digest_of_others
+from lightning_colorize.common.digest import is_damaged
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.networks import Colorizer, skip_weights
@@ -35,7 +35,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             weights that are not finite.
     """
     try:
-        if has_digest_of_others(file):
+        if is_damaged(file):
             raise UsageError(f"{file} is damaged: it has changed since it was written")
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except UsageError:

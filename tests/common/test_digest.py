@@ -2,7 +2,7 @@ import zipfile
 
 import pytest
 
-from lightning_colorize.common.digest import append_digest, has_digest_of_others
+from lightning_colorize.common.digest import append_digest, is_damaged
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def archive(tmp_path):
 
 
 def test_archive_is_read_as_before(archive):
-    assert not has_digest_of_others(archive)
+    assert not is_damaged(archive)
     with zipfile.ZipFile(archive) as file:
         assert file.testzip() is None
         assert file.read("first") == bytes(range(200))
@@ -31,17 +31,29 @@ def test_every_flipped_bit_before_the_digest_is_found(archive):
         damaged = bytearray(content)
         damaged[position] ^= 1 << position % 8
         archive.write_bytes(damaged)
-        assert has_digest_of_others(archive), position
+        assert is_damaged(archive), position
 
 
-def test_damaged_file_with_bytes_appended_or_missing_is_found(archive):
+@pytest.mark.parametrize("digest", [True, False])
+def test_bytes_appended_or_missing_are_found(archive, digest):
+    if not digest:
+        with zipfile.ZipFile(archive) as file:
+            records = {name: file.read(name) for name in file.namelist()}
+        with zipfile.ZipFile(archive, "w") as file:
+            for name, record in records.items():
+                file.writestr(name, record)
     content = archive.read_bytes()
-    for damaged in (content + bytes(500), content[:-1], content[:200] + b"?" + content[201:-1]):
+    assert not is_damaged(archive)
+    for damaged in (
+        *(content + bytes(count) for count in (1, 500, 5000)),
+        *(content[:-count] for count in range(1, 60 if digest else 3)),
+        content[:200] + b"?" + content[201:],
+    ):
         archive.write_bytes(damaged)
-        assert has_digest_of_others(archive)
+        assert is_damaged(archive), len(damaged) - len(content)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"a" * 1000])
-def test_file_without_a_digest_is_not_checked(tmp_path, content):
+def test_file_that_is_no_archive_is_not_checked(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
-    assert not has_digest_of_others(tmp_path / "a")
+    assert not is_damaged(tmp_path / "a")
