@@ -1,5 +1,6 @@
 """Text of tables and reports."""
 
+import unicodedata
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -7,6 +8,8 @@ UNKNOWN = "-"
 
 # These parts of a setting's name matter to jsonargparse alone.
 _LEFT_OUT = ("init_args", "class_path")
+# Unicode's categories of control characters, formats, undecodable bytes and line separators
+_ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def format_time(seconds: float | None) -> str:
@@ -16,8 +19,10 @@ def format_time(seconds: float | None) -> str:
 
 def printable(text: str) -> str:
     """Return a line with control characters and undecodable bytes escaped, for a terminal."""
-    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return "".join(escaped)
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c
+        for c in text
+    )
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:

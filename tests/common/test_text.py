@@ -2,8 +2,10 @@ from lightning_colorize.common.text import printable, short_names
 
 
 def test_lines_for_a_terminal_contain_no_control_characters():
-    assert printable("Äpfel und 蘋果.jpg") == "Äpfel und 蘋果.jpg"
-    assert printable("a\x1b[2J\n\udcff\u202e") == r"a\x1b[2J\n\udcff\u202e"
+    for name in ("Äpfel und 蘋果.jpg", "海\u3000辺.jpg", "a\u00a0b"):
+        assert printable(name) == name
+    escaped = "a\x1b[2J\n\x9b\udcff\u202e\u2028\u2029"
+    assert printable(escaped) == r"a\x1b[2J\n\x9b\udcff\u202e\u2028\u2029"
 
 
 def test_short_names_are_unique():
