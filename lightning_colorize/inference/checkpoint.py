@@ -21,7 +21,7 @@ from lightning_colorize.networks import ClassificationHead
 from lightning_colorize.runs.folder import checkpoint_of, run_of
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.tasks import ColorizationTask
-from lightning_colorize.tasks.checkpoint import read_checkpoint, rebuild_task
+from lightning_colorize.tasks.checkpoint import first_not_finite, read_checkpoint, rebuild_task
 from lightning_colorize.tasks.prediction import colorize_image
 
 AnyImage = TypeVar("AnyImage", Tensor, Image.Image)
@@ -128,7 +128,7 @@ def load_model(
     checkpoint = read_checkpoint(file)
     data = checkpoint.get("datamodule_hyper_parameters")
     size = data.get("size") if isinstance(data, dict) else None
-    if not isinstance(data, dict) or not isinstance(size, int) or not 1 <= size <= _LARGEST:
+    if not isinstance(data, dict) or type(size) is not int or not 1 <= size <= _LARGEST:
         raise UsageError(
             f"{file} is not a checkpoint of lightning-colorize: its image size is {size!r:.40}, "
             f"not 1 to {_LARGEST}; train with ColorizationDataModule"
@@ -167,14 +167,15 @@ def classes_to_allow(run: Path) -> list[str]:
 
 def _baselines(file: Path, checkpoint: dict[str, Any], device: torch.device) -> Baselines | None:
     """Return the state of the callback `BaselineMetrics`, which is not imported here."""
+    baselines = Baselines()
     try:
         for key, state in checkpoint.get("callbacks", {}).items():
             if key.partition("{")[0].endswith("BaselineMetrics"):
-                baselines = Baselines()
                 baselines.load_state_dict(state["baselines"])
-                return baselines.to(device) if baselines.pixels else None
-    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+    except Exception as error:  # other types than those of a checkpoint
         raise UsageError(
             f"{file} is not a checkpoint of lightning-colorize: its baselines are not"
         ) from error
-    return None
+    if (name := first_not_finite(baselines.state_dict())) is not None:
+        raise UsageError(f"{file} has baselines that are not finite ({name})")
+    return baselines.to(device) if baselines.pixels else None

@@ -74,12 +74,20 @@ def test_class_outside_the_package_is_refused_in_one_line(altered):
         (lambda c: c["hyper_parameters"].update(_class_path=3), "is not a checkpoint of"),
         (lambda c: c.update(callbacks=[1]), "its baselines are not"),
         (lambda c: c["callbacks"]["BaselineMetrics"].clear(), "its baselines are not"),
+        (
+            lambda c: c["callbacks"].update(BaselineMetrics=torch.ones(3, 3)),
+            "its baselines are not",
+        ),
+        (
+            lambda c: c["callbacks"]["BaselineMetrics"]["baselines"]["mean_ab"].fill_(torch.nan),
+            r"has baselines that are not finite \(mean_ab\)",
+        ),
         *(
             (
                 lambda c, size=size: c["datamodule_hyper_parameters"].update(size=size),
                 f"its image size is {re.escape(repr(size))}, not 1 to 16384",
             )
-            for size in ("abc", -5, 0, 10**9, 1.5, None)
+            for size in ("abc", -5, 0, 10**9, 1.5, None, True)
         ),
         (
             lambda c: c["hyper_parameters"].update(
