@@ -101,6 +101,7 @@ class ColorizeCLI(LightningCLI):
         self._resume_step: int | None = None
         self.is_run = scratch is None
         self.folder = resumed or scratch or Path()
+        _refuse_binary(_config_paths(words))
         super().__init__(
             ColorizationTask,
             ColorizationDataModule,
@@ -358,12 +359,26 @@ def create_folder(folder: Path) -> None:
 
 def config_path(words: list[str]) -> Path | None:
     """Return the first configuration file on a command line."""
-    for word, following in zip(words, [*words, ""][1:], strict=True):
-        if word in ("--config", "-c"):
-            return Path(following).expanduser()
-        if word.startswith("--config="):
-            return Path(word.partition("=")[2]).expanduser()
-    return None
+    return next(iter(_config_paths(words)), None)
+
+
+def _config_paths(words: list[str]) -> list[Path]:
+    paths = [
+        word.partition("=")[2] or following
+        for word, following in zip(words, [*words, ""][1:], strict=True)
+        if word in ("--config", "-c") or word.startswith("--config=")
+    ]
+    return [Path(path).expanduser() for path in paths]
+
+
+def _refuse_binary(paths: list[Path]) -> None:
+    for path in paths:
+        try:
+            path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise UsageError(f"--config: {str(path)!r} is not a text file") from None
+        except OSError:
+            continue  # explained by the parser
 
 
 def base_config(words: list[str]) -> Path:

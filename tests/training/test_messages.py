@@ -145,6 +145,8 @@ def test_missing_config(fit, tmp_path):
     missing = EXPERIMENTS / "quickstat.yaml"
     assert_in(fit("--config", missing), "quickstat.yaml", f"did you mean {QUICKSTART}?")
     assert_in(fit("--config", tmp_path), "--config: ", str(tmp_path))
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    assert_in(fit("--config", QUICKSTART, "--config=a.jpg"), "--config: 'a.jpg' is not a text file")
 
 
 # Each: content of my.yaml, and parts of the message.
