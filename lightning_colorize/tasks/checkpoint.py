@@ -81,8 +81,7 @@ def read_intact(folder: Path, *names: str) -> tuple[Path, dict[str, Any]]:
     for file in (folder / name for name in names if (folder / name).is_file()):
         try:
             checkpoint = read_checkpoint(file)
-            if (name := first_not_finite(optimizer_states(checkpoint))) is not None:
-                raise UsageError(f"{file} has an optimizer that is not finite ({name})")
+            _check_training(file, checkpoint)
         except UsageError as error:
             faults.append(str(error))
             continue
@@ -167,6 +166,26 @@ def load_network(network: Colorizer, path: Path) -> None:
         raise UsageError(
             f"{file} holds another network: it must have the generator's encoder, decoder and head"
         ) from None
+
+
+def _check_training(file: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Check the part of a checkpoint that only training reads.
+
+    Raises:
+        UsageError: If it has other types than those of a checkpoint, or is not finite.
+    """
+    try:
+        loader = checkpoint.get("ColorizationDataModule", {})
+        states = [loader, checkpoint["loops"]["fit_loop"], *checkpoint["callbacks"].values()]
+        is_ours = isinstance(checkpoint["global_step"], int)
+        is_ours = is_ours and all(isinstance(state, dict) for state in states)
+        broken = first_not_finite(optimizer_states(checkpoint))
+    except Exception:
+        is_ours = False
+    if not is_ours:
+        raise UsageError(f"{file} is not {_OURS}: its state of the training is not")
+    if broken is not None:
+        raise UsageError(f"{file} has an optimizer that is not finite ({broken})")
 
 
 def _unfit(file: Path, error: Exception) -> str:

@@ -5,12 +5,14 @@ import logging
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
+from pytorch_lightning.trainer.connectors import checkpoint_connector
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-defined]
     MisconfigurationException,
@@ -36,9 +38,6 @@ _NOISE = (
     r".*module\(s\) in eval mode at the start of training.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
 )
-
-# torch's errors of a network and of an optimizer
-_OF_OTHER_NETWORKS = ("Error(s) in loading state_dict", "loaded state dict")
 
 
 def quiet() -> None:
@@ -99,7 +98,9 @@ def session(
         # Lightning checks some settings only when it uses them, such as the monitored metric; a
         # resumed run reads a perceptual loss's weights in its first step.
         raise UsageError(explain(error)) from None
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError, ValueError) as error:
+    except (UsageError, WorkError, OSError):
+        raise
+    except Exception as error:
         if type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):
             raise WorkError(
                 f"torch.compile failed ({first_line(error)}); set --model.compile false and "
@@ -110,12 +111,12 @@ def session(
                 f"another process of the run ended or is unreachable ({first_line(error)}); "
                 f"to continue: lightning-colorize resume {cli.folder}"
             ) from None
-        if cli.resumed and str(error).startswith(_OF_OTHER_NETWORKS):
-            raise UsageError(
-                f"{cli.resume_from} holds another network, or other trained parts of it, than the "
-                "settings describe: start another run with fit"
-            ) from None
         if not _is_out_of_memory(error):
+            if _is_of_restoring(error):
+                raise UsageError(
+                    f"{cli.resume_from} does not fit the run's settings, or is damaged "
+                    f"({' '.join(str(error).split())[:200]}): start another run with fit"
+                ) from error
             raise
         size = cli.datamodule.batch_size
         print(
@@ -190,6 +191,15 @@ def _is_about_another_process(error: BaseException) -> bool:
     """Return whether a connection between ranks failed; torch has no exception class for it."""
     text = str(error).lower()
     return "gloo" in text or ("nccl" in text and "remote" in text)
+
+
+def _is_of_restoring(error: BaseException) -> bool:
+    """Return whether Lightning was restoring a checkpoint."""
+    return any(
+        frame.f_globals["__name__"] == checkpoint_connector.__name__
+        and "restore" in frame.f_code.co_name
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

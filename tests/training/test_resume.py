@@ -1,8 +1,10 @@
 """A resumed run equals an uninterrupted one, bit for bit."""
 
+import copy
 import io
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -230,7 +232,7 @@ def test_resume_refusals(command, finished_run, tmp_path, capsys):
         assert f"keeps its optimizer, schedule and monitored metric: {option} {value} " in err
         assert f"(the run has {former})" in err
     err = refusal(*longer, "--model.encoder.widths", "[4,16]")
-    assert f"{finished_run / LAST} holds another network" in err
+    assert f"{finished_run / LAST} does not fit the run's settings" in err
 
 
 def with_infinite_moments(content):
@@ -294,6 +296,43 @@ def test_a_run_without_an_intact_checkpoint_is_refused(command, stop_in, capsys)
     assert err.count("\n") == 1
     assert f"no checkpoint of the run is intact: {run / LAST} is damaged" in err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+OTHER_TYPES = {
+    "optimizers": lambda c: c.update(optimizer_states=[1]),
+    "moments": lambda c: c["optimizer_states"][0].update(state={0: [1]}),
+    "callbacks": lambda c: c.update(callbacks=["a"]),
+    "callback": lambda c: c["callbacks"].update(BaselineMetrics=torch.zeros(3, 3)),
+    "loops": lambda c: c.update(loops=[1]),
+    "loop": lambda c: c["loops"].update(fit_loop=[1]),
+    "loader": lambda c: c.update(ColorizationDataModule=[1]),
+    "no step": lambda c: c.pop("global_step"),
+    "step": lambda c: c.update(global_step="abc"),
+}
+OTHER_VALUES = {
+    "baselines": lambda c: c["callbacks"].update(BaselineMetrics={"baselines": 1}),
+    "groups": lambda c: c["optimizer_states"][0].update(param_groups=3),
+    "no schedules": lambda c: c.pop("lr_schedulers"),
+}
+
+
+def test_a_checkpoint_of_other_types_is_one_line(command, finished_run, tmp_path, capsys):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    file = run / LAST
+    (run / BEST).unlink()
+    whole = torch.load(file, weights_only=True)
+    before = [(run / name).read_bytes() for name in ("metrics.csv", "result.json")]
+    for case, change in (OTHER_TYPES | OTHER_VALUES).items():
+        checkpoint = copy.deepcopy(whole)
+        change(checkpoint)
+        torch.save(checkpoint, file)
+        assert command("resume", run, "--trainer.max_epochs", 3) == 2, case
+        err = capsys.readouterr().err
+        assert str(file) in err
+        assert err.count("\n") == 1, err
+        assert ("does not fit" in err) == (case in OTHER_VALUES)
+    names = ("metrics.csv", "result.json")
+    assert [(run / name).read_bytes() for name in names] == before
 
 
 def test_the_last_weights_are_tested_if_the_best_are_damaged(command, monkeypatch, capsys):

@@ -58,7 +58,7 @@ def forget_early_stop(checkpoint: dict[str, Any]) -> bool:
     }
     for key, state in checkpoint["callbacks"].items():
         if key.startswith(f"{EarlyStop.__name__}{{"):
-            stopped: bool = state["stopping_reason"] != started["stopping_reason"]
+            stopped: bool = state.get("stopping_reason") != started["stopping_reason"]
             state |= started
             return stopped
     return False
