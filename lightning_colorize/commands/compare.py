@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare; returns 1 if some of the images could not be read."""
+    """Compare; returns 1 if images could not be read, or predictions are not finite."""
     require_positive(args, "size", "batch_size", "max_images")
     require_not_negative(args, "seed")
     if args.out.resolve().is_relative_to(args.data.resolve()):
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         print(plan.out / page)
     if args.json is not None:
         write_json(args.json, _as_json(plan, report))
-    return 1 if unread else 0
+    return 1 if unread or report.measured.undefined else 0
 
 
 def _plan(args: argparse.Namespace) -> "Plan":

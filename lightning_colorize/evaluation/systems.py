@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from lightning_colorize.color import ColorBatch
@@ -45,7 +44,11 @@ class System(ABC):
 
     @abstractmethod
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
-        """Color one whole image for display; `rgb` and the result are (3, H, W), uint8."""
+        """Color one whole image for display; `rgb` and the result are (3, H, W), uint8.
+
+        Raises:
+            FloatingPointError: If the predicted colors are not finite.
+        """
 
 
 class Network(System):
@@ -67,8 +70,5 @@ class Network(System):
         return replace(batch, ab=self.loaded.task(batch.L))
 
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
-        """Return the image as `colorize` writes it; black if its colors are not finite."""
-        try:
-            return colorize_image(self.loaded.task, rgb, size)
-        except FloatingPointError:  # counted where it is measured
-            return torch.zeros_like(rgb)
+        """Return the image as `colorize` writes it."""
+        return colorize_image(self.loaded.task, rgb, size)

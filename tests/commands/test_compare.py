@@ -168,11 +168,18 @@ def test_a_system_that_diverged_is_named(compare, finished_run, other_run, capsy
             value.fill_(-1.0)
     torch.save(checkpoint, path)
     code, numbers, out = compare(f"diverged={other_run}", f"net={finished_run}")
-    assert code == 0
+    assert code == 1
     assert numbers["metrics"]["diverged"]["psnr"] is None
     message = "diverged predicted colors that are not finite (NaN) for 3 of 3 images"
     assert message in capsys.readouterr().err
     assert message in (out / "index.html").read_text()
+    # grey | diverged | net | truth; a cell that is no image
+    sheet = Image.open(out / "sheets" / "00000.jpg")
+    corner = sheet.width // 4 + 12, 40
+    assert np.allclose(sheet.getpixel(corner), (110, 110, 120), atol=4)
+    words = (f"diverged={other_run}", f"net={finished_run}", "--study", "--overwrite")
+    assert compare(*words)[0] == 2
+    assert "can be used in the study" in capsys.readouterr().err
 
 
 def test_training_images_are_reported(compare, finished_run, command, capsys):

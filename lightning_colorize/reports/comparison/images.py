@@ -75,9 +75,14 @@ class ImageCollector:
         plan = self.plan
         rgb = plan.found.images.read(self._indices[name], plan.size)
         rgb = resize_short_side(rgb, seen_side(rgb.shape[-2], rgb.shape[-1], plan.size))
-        shown = [to_grey(rgb)]
-        shown += [system.color_one(name, rgb, plan.size) for system in plan.systems]
-        images = [to_pil_image(each) for each in [*shown, *([rgb] if plan.truth else [])]]
+        images = [to_pil_image(to_grey(rgb))]
+        for system in plan.systems:
+            try:
+                images.append(to_pil_image(system.color_one(name, rgb, plan.size)))
+            except FloatingPointError:  # counted where it is measured
+                images.append(_no_image(rgb.shape[-1], rgb.shape[-2]))
+        if plan.truth:
+            images.append(to_pil_image(rgb))
         whos = ["grey", *(system.name for system in plan.systems), "truth"][: len(images)]
         labels = [(who, "") for who in whos]
         notes = [""] * len(images)
@@ -140,6 +145,15 @@ def draw_sheet(images: list[Image.Image], labels: list[tuple[str, str]], title: 
         draw.text((x, y), _fitted(draw, name, font, width), _INK, font)
         draw.text((x, y + _LINE), _fitted(draw, note, font, width), _FAINT, font)
     return canvas
+
+
+def _no_image(width: int, height: int) -> Image.Image:
+    """Return what is shown in place of a prediction that is not finite."""
+    image = Image.new("RGB", (width, height), _FAINT)
+    font = ImageFont.load_default(max(8, width // 8))
+    center = (width / 2, height / 2)
+    ImageDraw.Draw(image).text(center, "not finite", _BACKGROUND, font, anchor="mm")
+    return image
 
 
 def printable(name: str) -> str:

@@ -61,14 +61,14 @@ def write_study(plan: Plan) -> None:
     for index in progress(range(len(chosen)), len(chosen), "coloring for the study"):
         try:
             image = _write(plan, chosen, index, folder)
-        except ImageError:  # the comparison reports it
+        except (ImageError, FloatingPointError):  # the comparison reports it
             continue
         if image is not None:
             images.append(image)
     if not images:
         raise UsageError(
             f"none of {len(chosen)} images in {plan.data} can be used in the study: they cannot "
-            "be read, or have no color"
+            "be read, have no color, or a system fails"
         )
     questions: list[Question] = ["real"] if plan.truth else []
     if len(plan.systems) > 1:
