@@ -209,7 +209,9 @@ class ColorizationDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from a position in the training images."""
-        self._resume_from = state_dict or None
+        # Read here, where a checkpoint is restored.
+        names = ("epoch", "position", "batches", "batch_size", "ranks")
+        self._resume_from = {name: int(state_dict[name]) for name in names} if state_dict else None
 
     def val_dataloader(self) -> ImageLoader:
         """Return the loader of the validation images."""

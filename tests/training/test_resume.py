@@ -312,6 +312,7 @@ OTHER_TYPES = {
 OTHER_VALUES = {
     "baselines": lambda c: c["callbacks"].update(BaselineMetrics={"baselines": 1}),
     "groups": lambda c: c["optimizer_states"][0].update(param_groups=3),
+    "position": lambda c: c["ColorizationDataModule"].update(position="abc"),
     "no schedules": lambda c: c.pop("lr_schedulers"),
 }
 
