@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         print_plain(Console(), metrics_table(report.rows, metrics=report.columns))
     else:
         print("the images are grey, so there are no metrics")
+    print(plan.found.describe(len(report.measured.names), plan.data, plan.size))
     for page in (INDEX, *([STUDY] if plan.study else [])):
         print(plan.out / page)
     if args.json is not None:

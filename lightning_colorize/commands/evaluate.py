@@ -90,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
         "device": str(device),
         "versions": versions(),
     }
-    _print(Console(), numbers, loaded.task.metric_rows)
+    described = found.describe(result.images, args.data, size)
+    _print(Console(), numbers, loaded.task.metric_rows, described)
     for line in _remarks(args, loaded, trained, found):
         print(line, file=sys.stderr)
     diverged = not math.isfinite(result.rows[MODEL]["mse_ab"])
@@ -101,7 +102,9 @@ def run(args: argparse.Namespace) -> int:
     return 1 if diverged or numbers["unreadable"] else 0
 
 
-def _print(console: "Console", numbers: Mapping[str, Any], metrics: "Sequence[Metric]") -> None:
+def _print(
+    console: "Console", numbers: Mapping[str, Any], metrics: "Sequence[Metric]", described: str
+) -> None:
     from lightning_colorize.evaluation import metrics_table, print_plain
 
     groups = numbers["groups"]
@@ -110,12 +113,10 @@ def _print(console: "Console", numbers: Mapping[str, Any], metrics: "Sequence[Me
             console, metrics_table(group["metrics"], f"{name} ({group['images']})", metrics)
         )
     print_plain(console, metrics_table(numbers["metrics"], "all" if groups else None, metrics))
-    which = "images" if numbers["split"] == "all" else f"{numbers['split']} images"
     unread = numbers["unreadable"]
     more = f"; {unread:,} could not be read" if unread else ""
     console.print(
-        f"{numbers['images']:,} {which} of {numbers['data']} at {numbers['size']} px, in "
-        f"{numbers['seconds']:.1f} s{more}",
+        f"{described}, in {numbers['seconds']:.1f} s{more}",
         markup=False,
         highlight=False,
         soft_wrap=True,

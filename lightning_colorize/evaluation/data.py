@@ -50,6 +50,11 @@ class EvaluationImages:
             parts = parts[1:]
         return parts[0] if parts else "."
 
+    def describe(self, count: int, folder: Path, size: int) -> str:
+        """Return how many of which images were measured, at a size in pixels."""
+        which = "images" if self.split == "all" else f"{self.split} images"
+        return f"{count:,} {which} of {folder} at {size} px"
+
     def batches(self, size: int, batch_size: int, device: torch.device) -> Iterator[ColorBatch]:
         """Yield the images as (L, ab) on the device; corrupt ones are reported and skipped.
 

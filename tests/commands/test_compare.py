@@ -55,7 +55,9 @@ def test_numbers_match_evaluate(command, compare, finished_run, tmp_path, capsys
         assert numbers["metrics"][row] == pytest.approx(expected[name], rel=1e-4, abs=1e-4)
         assert numbers["metrics"][row].keys() == METRICS
     assert (numbers["images"], numbers["split"], numbers["size"]) == (3, "test", 32)
-    assert str(out / "index.html") in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"3 test images of {command.photos} at 32 px\n" in printed
+    assert str(out / "index.html") in printed
     psnr = [image["psnr"] for image in numbers["per_image"]["net"].values()]
     assert np.mean(psnr) == pytest.approx(expected["model"]["psnr"], rel=1e-4)
 
