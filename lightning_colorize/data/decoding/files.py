@@ -10,6 +10,7 @@ and `resize`, and one of 12 megapixels a fifth (`python benchmarks/decode.py`).
 
 import logging
 import math
+import stat
 import warnings
 from contextlib import suppress
 from io import BytesIO
@@ -123,6 +124,9 @@ def read_bytes(path: Path) -> bytes:
         ImageError: If it cannot be read.
     """
     try:
+        kind = path.stat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # a folder is an error below
+            raise ImageError(path, "not a regular file")  # a device or a pipe may never end
         return path.read_bytes()
     except OSError as error:
         raise ImageError(path, _reason(error)) from error

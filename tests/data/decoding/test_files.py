@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import os
 import subprocess
 import sys
 
@@ -274,6 +275,15 @@ def test_missing_files_and_folders(tmp_path):
         read_image(tmp_path / "none.jpg")
     with pytest.raises(ImageError, match="Is a directory"):
         read_image(tmp_path)
+
+
+def test_devices_and_pipes_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to("pipe.jpg")
+    (tmp_path / "device.jpg").symlink_to("/dev/zero")
+    for name in ("pipe.jpg", "link.jpg", "device.jpg"):
+        with pytest.raises(ImageError, match=rf"{name}: not a regular file$"):
+            read_image(tmp_path / name)
 
 
 def test_damage_within_a_jpeg_is_tolerated(images, tmp_path):
