@@ -23,6 +23,14 @@ from lightning_colorize.data.audit.features import SIDE
 AGREEMENT = 0.64
 """Least correlation of the fine structure of near duplicates; see docs/how-to/audit.md."""
 
+# A block with less variance, of a mean of 1, is empty. With fewer others of the hundred blocks, two
+# images must correlate as they are, without alignment, by the root of AGREEMENT: 0.8.
+_EMPTY = 0.2
+_STRUCTURED = 50
+# Less their lines, different pages of text correlate by 0.3 at most; near duplicates must by
+# AGREEMENT divided by this, 0.4.
+_LINES = 1.6
+
 # Least cosine between descriptors of candidates, and how many of each part are verified.
 _COSINE = 0.935
 _CANDIDATES = 8
@@ -260,7 +268,20 @@ def agreement(images: Tensor, others: Tensor, windows: Tensor, steps: int = 4) -
         error = (_standardized(_warp(others, warp[:, :2])) - images).flatten(1)
         step = (inverse @ (jacobian @ error[:, :, None])).view(-1, 2, 3).clamp(-0.2, 0.2)
         warp = warp @ torch.linalg.inv(torch.cat([step, 0 * last], 1) + torch.eye(3))
-    return _correlation(_fine(images), _fine(_warp(others, warp[:, :2])))
+    one, other = _fine(images), _fine(_warp(others, warp[:, :2]))
+    found, structured = _correlation(one, other)
+    # All pages of text have the same lines.
+    near = found >= AGREEMENT
+    if near.any():
+        rest = _correlation(_without_lines(one[near]), _without_lines(other[near]))[0]
+        found[near] = found[near].minimum(rest * _LINES)
+    # The alignment would move a lone object onto any other.
+    few = structured < _STRUCTURED
+    if few.any():
+        one, other = _standardized(one[few]), _standardized(_fine(others[few]))
+        correlation = (one * other * _INSIDE).sum((1, 2)) / _INSIDE.sum()
+        found[few] = correlation * correlation.abs()
+    return found
 
 
 _centers = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1
@@ -296,14 +317,28 @@ def _fine(pixels: Tensor) -> Tensor:
     return pixels - blurred[:, 0]
 
 
+def _without_lines(pixels: Tensor) -> Tensor:
+    """Return the pixels less the means of their surroundings in the row, then in the column."""
+    for size, padding in (((1, 13), (0, 6)), ((13, 1), (6, 0))):
+        means = F.avg_pool2d(pixels[:, None], size, 1, padding, count_include_pad=False)
+        pixels = pixels - means[:, 0]
+    return pixels
+
+
 _BLUR = (torch.tensor([1.0, 2.0, 1.0])[:, None] * torch.tensor([1.0, 2.0, 1.0]))[None, None] / 16
 
 
-def _correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Return the tenth of the correlations in blocks, of which a tenth is lower, (N,)."""
+def _correlation(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a tenth of the correlations in blocks with structure, and the count of blocks.
+
+    The block correlation of which a tenth is lower, (N,); and how many blocks of the hundred have
+    structure in one of the two, (N,).
+    """
     first, second = _standardized(first) * _INSIDE, _standardized(second) * _INSIDE
     products = torch.stack([first * second, first**2, second**2], 1)
     both, one, other = F.avg_pool2d(products, SIDE // 4, stride=4).flatten(2).unbind(1)
-    # Blocks without structure agree.
+    structured = torch.maximum(one, other) > _EMPTY
+    count = structured.sum(1)
     found = (both + 0.3) / ((one + 0.3) * (other + 0.3)).sqrt()
-    return found.kthvalue(found.shape[1] // 10, 1).values
+    ascending = found.where(structured, 1.0).sort(1).values
+    return ascending.gather(1, (count[:, None] // 10 - 1).clamp_min(0))[:, 0], count

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from lightning_colorize.data.audit import duplicates, search
 from lightning_colorize.data.audit.duplicates import find_duplicates
@@ -110,6 +110,33 @@ def test_landscapes_are_not_joined():
     assert len(compared) > 30
     copies = features_of([*scenes, *(cropped(scene, 0.1, 0, 0, 0.1) for scene in scenes)])
     assert len(joined(copies) & {(number, number + 30) for number in range(30)}) > 25
+
+
+def moon(seed):
+    random = np.random.default_rng(seed)
+    sky = np.linspace(10, 70, 192)[:, None] + random.normal(0, 2, (192, 256))
+    image = Image.fromarray(sky.clip(0, 255).astype(np.uint8))
+    place = random.uniform(40, 216), random.uniform(30, 160)
+    ImageDraw.Draw(image).circle(place, random.uniform(6, 12), fill=230)
+    return image
+
+
+def page(seed):
+    letters = np.random.default_rng(seed).choice(list("abcdefghijklmnopqrstuvwxyz     "), (18, 28))
+    image = Image.new("L", (200, 260), 243)
+    for number, line in enumerate(letters):
+        ImageDraw.Draw(image).text((16, 14 + 13 * number), "".join(line), fill=30)
+    return image
+
+
+@pytest.mark.parametrize("scene", [moon, page])
+def test_scenes_of_little_structure_are_joined_with_their_copies_only(scene):
+    scenes = [scene(seed).convert("RGB") for seed in range(40)]
+    copies = [half(ImageOps.mirror(image)) for image in scenes]
+    pairs = joined(features_of([*scenes, *copies], quality=90))
+    same = {(number, number + 40) for number in range(40)}
+    assert len(pairs & same) >= 30
+    assert len(pairs - same) <= 2
 
 
 def test_worker_processes_and_cells_find_the_same(originals, monkeypatch):
