@@ -4,10 +4,11 @@ import errno
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TextIO
 
 from torch import Tensor
@@ -22,6 +23,7 @@ from lightning_colorize.data.decoding.files import (
     decode_image,
     read_bytes,
 )
+from lightning_colorize.data.decoding.metadata import read_metadata
 from lightning_colorize.inference.checkpoint import ColorizationModel
 from lightning_colorize.inference.jobs import WRITABLE, Job
 from lightning_colorize.tasks.prediction import colorize_image, seen_side
@@ -152,7 +154,9 @@ def _colorize(
         side = seen_side(record.height, record.width, size)
         if side < size:
             record.fallbacks.append(f"seen at {side} px because of its aspect ratio")
-        save_image(colorize_image(loaded.task, rgb, size), job.target)
+        metadata, lost = read_metadata(data, WRITABLE[job.target.suffix.lower()])
+        record.fallbacks += lost
+        save_image(colorize_image(loaded.task, rgb, size), job.target, metadata)
         record.status = "ok"
     except ImageError as error:
         record.reason = error.reason
@@ -169,12 +173,13 @@ def _colorize(
         record.reason = f"cannot be written: {getattr(error, 'strerror', None) or error}"
 
 
-def save_image(rgb: Tensor, path: Path) -> None:
+def save_image(rgb: Tensor, path: Path, metadata: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Write an image in the format of the suffix, atomically.
 
     Args:
         rgb: (3, H, W), uint8.
         path: Its suffix is one of `WRITABLE`; its folder is created.
+        metadata: Further options of Pillow's `save`, which the format holds.
 
     Raises:
         OSError: If it cannot be written.
@@ -183,6 +188,6 @@ def save_image(rgb: Tensor, path: Path) -> None:
     form = WRITABLE[path.suffix.lower()]
     # In memory first: written to a full disk by Pillow, some formats are a mere "encoder error".
     encoded = BytesIO()
-    to_pil_image(rgb).save(encoded, format=form, **_OPTIONS.get(form, {}))
+    to_pil_image(rgb).save(encoded, form, **_OPTIONS.get(form, {}), **metadata)
     with replacement(path) as file:
         file.write(encoded.getbuffer())

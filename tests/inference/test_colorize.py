@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from skimage.color import rgb2lab
 
 from lightning_colorize.common.errors import WorkError
@@ -91,6 +91,35 @@ def test_conversions_to_8_bit_rgb_are_fallbacks(loaded, tmp_path):
     jobs = [(tmp_path / name, tmp_path / "out" / name) for name in ("deep.png", "rgba.png")]
     fallbacks = [record.fallbacks for record in _colorize(loaded, *jobs)]
     assert fallbacks == [["reduced to 8 bits"], ["transparency composited over white"]]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "lost"),
+    [
+        *((suffix, []) for suffix in (".jpg", ".png")),
+        (".tif", ["part of EXIF dropped"]),
+        (".webp", ["resolution dropped"]),
+        (".bmp", ["EXIF dropped"]),
+    ],
+)
+@pytest.mark.parametrize("source", ["a.jpg", "a.tif", "a.png"])
+def test_metadata_is_kept_or_named(loaded, tmp_path, source, suffix, lost):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Copyright], exif[ExifTags.Base.Orientation] = "me", 6
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "1901:02:03 04:05:06"
+    Image.fromarray(_pixels()).save(tmp_path / source, exif=exif.tobytes(), dpi=(300, 300))
+    target = tmp_path / f"out{suffix}"
+    (record,) = _colorize(loaded, (tmp_path / source, target))
+    assert (record.status, record.fallbacks) == ("ok", lost)
+    with Image.open(target) as image:
+        if "EXIF dropped" not in lost:
+            exif = image.getexif()
+            assert exif[ExifTags.Base.Copyright] == "me"
+            assert exif.get(ExifTags.Base.Orientation, 1) == 1
+            taken = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal)
+            assert taken == (None if suffix == ".tif" else "1901:02:03 04:05:06")
+        if "resolution dropped" not in lost:
+            np.testing.assert_allclose(np.float64(image.info["dpi"]), 300, atol=0.1)
 
 
 def test_existing_files_are_not_overwritten_by_default(loaded, tmp_path):
@@ -188,7 +217,7 @@ def test_large_images_in_tiny_files_are_rejected(loaded, tmp_path, monkeypatch):
     assert record.status == "failed"
     assert record.reason == (
         f"42,000,000 pixels in {bytes_:,} bytes, more than 100 for each: "
-        "save it uncompressed, or raise colorize's --max-density"
+        "save it uncompressed; colorize --max-density accepts it"
     )
     black = torch.zeros(3, 2, 2, dtype=torch.uint8)
     monkeypatch.setattr(module, "colorize_image", lambda *_: black)

@@ -10,6 +10,7 @@ and `resize`, and one of 12 megapixels a fifth (`python benchmarks/decode.py`).
 
 import logging
 import math
+import re
 import stat
 import warnings
 from contextlib import suppress
@@ -159,18 +160,35 @@ def decode_image(
 def conversions(data: bytes) -> list[str]:
     """Return what `decode_image` gives up of a file that it can decode, in words."""
     given_up = []
-    with _open(data) as image:
-        # A color image of 16 bits has a mode of 8. tifffile's images have no format and are deep.
-        stored = str(getattr(image, "tile", "")) if image.format in ("PNG", "TIFF") else ""
-        if image.mode.startswith(("I", "F")) or ";16" in stored or image.format is None:
+    with open_image(data) as image:
+        if _is_deep(image, data):
             given_up.append("reduced to 8 bits")
         if image.has_transparency_data and _is_see_through(image):
             given_up.append("transparency composited over white")
         with suppress(Exception):  # the next image may be damaged
             # The others of an MPO are previews and gain maps of the same photograph.
-            if image.format != "MPO" and getattr(image, "is_animated", False):
+            several = getattr(image, "is_animated", image.info.get("several", False))
+            if image.format != "MPO" and several:
                 given_up.append("the first of several images")
     return given_up
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Return whether an image that is not loaded has more than 8 bits per channel."""
+    if image.mode.startswith(("I", "F")) or image.format is None:
+        return bool(image.info.get("deep", True))
+    # In color, its mode is that of 8 bits.
+    stored = str(getattr(image, "tile", ""))
+    if image.format == "PPM":
+        largest = re.search(r"\('\w+', (\d+)\)", stored)
+        return largest is not None and int(largest[1]) > 255
+    if image.format == "JPEG2000":
+        size = data.find(b"\xff\x4f\xff\x51")  # the first markers of the codestream
+        return size >= 0 and data[size + 42] & 0x7F >= 8
+    if image.format == "AVIF":
+        configuration = data.find(b"av1C")
+        return configuration >= 0 and bool(data[configuration + 6] & 0x40)
+    return image.format in ("PNG", "TIFF") and ";16" in stored
 
 
 def _is_see_through(image: Image.Image) -> bool:
@@ -202,7 +220,7 @@ def read_header(data: bytes, path: Path) -> Header:
         ImageError: If the header cannot be read. Damage behind it is not detected.
     """
     try:
-        with _open(data, MAX_DENSITY) as image:
+        with open_image(data, MAX_DENSITY) as image:
             width, height = image.size
             # Pillow reports the upright size of a TIFF.
             if image.format != "TIFF" and orientation(image) >= 5:
@@ -213,7 +231,7 @@ def read_header(data: bytes, path: Path) -> Header:
 
 
 def _decode(data: bytes, min_side: int | None, max_density: int) -> Tensor:
-    with _open(data, max_density) as image:
+    with open_image(data, max_density) as image:
         size = image.size
         if image.format in ("JPEG", "MPO"):
             if min_side is not None:
@@ -237,7 +255,8 @@ def from_pillow(image: Image.Image) -> Tensor:
     return _upright(pixels, exif)
 
 
-def _open(data: bytes, max_density: float = math.inf) -> Image.Image:
+def open_image(data: bytes, max_density: float = math.inf) -> Image.Image:
+    """Read the header of an image file, as `decode_image` does; the pixels are loaded later."""
     if not data:
         raise ValueError("empty file")
     try:
@@ -276,7 +295,9 @@ def _open_unusual_tiff(data: bytes, max_density: float) -> Image.Image:
         if page.axes == "SYX":
             values = np.moveaxis(values, 0, -1)
         exif = page.tags.get("Orientation")
+        several = len(tiff.pages) > 1
     image = Image.fromarray(scale_to_eight_bits(values))
+    image.info.update(deep=values.dtype.itemsize > 1, several=several)
     if exif is not None:
         image.getexif()[ExifTags.Base.Orientation] = exif.value
     return image
@@ -289,7 +310,7 @@ def _require_few(pixels: int, data: bytes, max_density: float) -> None:
     if pixels > max(_LARGE, max_density * len(data)):
         raise ValueError(
             f"{pixels:,} pixels in {len(data):,} bytes, more than {max_density} for each: "
-            "save it uncompressed, or raise colorize's --max-density"
+            "save it uncompressed; colorize --max-density accepts it"
         )
 
 

@@ -2,12 +2,14 @@
 
 import contextlib
 import ctypes
+import io
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image, ImageFile, ImageOps
 from torchvision.transforms.v2 import functional as F
@@ -211,6 +213,37 @@ def test_black_pngs_are_not_truncated(tmp_path, mode):
 def test_what_8_bit_rgb_does_not_hold_is_named(images, tmp_path, kinds, expected):
     for kind in kinds:
         assert conversions(images.encoded(kind, tmp_path / "image")) == expected, kind
+
+
+def _tiff(values, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, photometric="rgb", **options)
+    return file.getvalue()
+
+
+def _pillow(values, form, **options):
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, form, **options)
+    return file.getvalue()
+
+
+def test_depth_and_pages_of_seldom_formats_are_named(images):
+    rgb = images.sample()
+    deep = rgb.astype(np.uint16) * 257
+    planes = np.moveaxis(deep, 2, 0)
+    float_pages = _tiff(np.stack([rgb / np.float32(255)] * 2))
+    planar_pages = _tiff(np.stack([planes] * 2), planarconfig="separate")
+    for pages in (float_pages, planar_pages):
+        assert conversions(pages) == ["reduced to 8 bits", "the first of several images"]
+    assert conversions(_tiff(rgb, bigtiff=True, byteorder=">")) == []
+    size = f"{rgb.shape[1]} {rgb.shape[0]}".encode()
+    deep_ppm = b"P6 %b 65535\n" % size + deep.astype(">u2").tobytes()
+    assert conversions(deep_ppm) == ["reduced to 8 bits"]
+    assert conversions(b"P6 %b 255\n" % size + rgb.tobytes()) == []
+    jpeg2000 = _pillow(rgb, "JPEG2000")
+    assert conversions(jpeg2000) == []
+    depth = jpeg2000.index(b"\xff\x4f\xff\x51") + 42
+    assert conversions(jpeg2000[:depth] + b"\x0f" + jpeg2000[depth + 1 :]) == ["reduced to 8 bits"]
 
 
 def test_opaque_alpha_is_not_given_up(images, tmp_path):
