@@ -1,16 +1,15 @@
 r"""Text files of image names: a source's `exclude_list`, the list of `audit`, a run's `broken.txt`.
 
 One name a line, relative to the data set's root; blank lines and lines that start with `#` are
-comments. A backslash, a line feed and a carriage return in a name are written as `\\`, `\n` and
-`\r`, a leading `#` as `\#`.
+comments. In a name, a backslash is written as `\\`, a leading `#` as `\#`, and control characters
+and undecodable bytes as in Python: `\n`, `\x1b`, `\u202e`. So a terminal can show the file.
 """
 
 import re
 from pathlib import Path
 
 from lightning_colorize.common.errors import UsageError
-
-_ESCAPED = {"n": "\n", "r": "\r"}
+from lightning_colorize.common.text import printable
 
 
 def read_name_list(path: Path) -> set[str]:
@@ -29,10 +28,13 @@ def read_name_list(path: Path) -> set[str]:
 
 def name_with_reason(name: str, reason: str) -> str:
     """Return two lines of a list: the reason as a comment, then the name."""
-    line = name.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r")
+    line = printable(name.replace("\\", r"\\"))
     escape = "\\" if line.startswith("#") else ""
-    return f"# {' '.join(reason.split())}\n{escape}{line}\n"
+    return f"# {printable(reason)}\n{escape}{line}\n"
 
 
 def _unescaped(line: str) -> str:
-    return re.sub(r"\\([\\nr#])", lambda match: _ESCAPED.get(match[1], match[1]), line)
+    escapes = r"\\(?:([\\#])|[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})"
+    return re.sub(
+        escapes, lambda match: match[1] or match[0].encode().decode("unicode_escape"), line
+    )

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from lightning_colorize.cli import main
+from lightning_colorize.data.name_list import read_name_list
 from tests.data.audit.conftest import large_squares
 
 
@@ -128,7 +129,8 @@ def test_odd_names_are_shown_escaped_and_listed(clean, tmp_path, capsys, name, s
         image.convert("L").save(folder / "train" / odd)
     assert main(["audit", str(folder), "--exclude-to", str(listed)]) == 0
     assert shown in capsys.readouterr().out
-    assert b"train/" + name + b"\n" in listed.read_bytes()
+    assert f"train/{shown}\n" in listed.read_text()
+    assert f"train/{odd}" in read_name_list(listed)
 
 
 def test_an_existing_list_is_not_overwritten(clean, tmp_path, capsys):
@@ -142,7 +144,7 @@ def test_an_existing_list_is_not_overwritten(clean, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["none"], "none does not exist"),
+        (["none"], "none does not exist: name an image folder"),
         ([".", "--min-side", "0"], "--min-side 0: it must be above 0"),
         ([".", "--source", "none.yaml"], "--source none.yaml cannot be read"),
         ([".", "--source", "typo.yaml"], "typo.yaml does not describe a source (FolderSource"),

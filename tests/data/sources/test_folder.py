@@ -150,10 +150,18 @@ def test_exclude_list(tmp_path):
 
 def test_names_that_need_escaping_are_excluded(tmp_path):
     names = ["#1.jpg", "a#2.jpg", "3\n4.jpg", "5\r6.jpg", "7\\n8.jpg", "\\#9.jpg", " 10.jpg"]
-    names.append("\udce9.jpg")
+    names += [
+        "\udce9.jpg",
+        "\x1b[2J.jpg",
+        "\u202egpj.jpg",
+        "\\x1b.jpg",
+        "\t\U000e0001.jpg",
+        "é.jpg",
+    ]
     touch(tmp_path / "data", *names, "whole.png")
     listed = tmp_path / "broken.txt"
-    text = "".join(name_with_reason(name, "two\nlines") for name in names)
+    text = "".join(name_with_reason(name, f"copy of {name}") for name in names)
+    assert text.replace("\n", "").isprintable()
     listed.write_text(text, errors="surrogateescape", newline="")
     assert read_name_list(listed) == set(names)
     source = FolderSource(exclude_list=listed)
