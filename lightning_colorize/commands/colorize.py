@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.common.arguments import (
@@ -85,17 +86,24 @@ def run(args: argparse.Namespace) -> int:
     records = colorize_files(loaded, jobs, size, folder, args.overwrite, args.max_density)
     for record in progress(records, len(jobs), "colorizing"):
         count[record.status] += 1
+        count["fallbacks"] += bool(record.fallbacks)
+        if folder is None and record.fallbacks:
+            line = f"{record.output}: {'; '.join(record.fallbacks)}"
+            print(printable(line), file=sys.stderr)
         if record.status == "failed":
             failures.append(record)
-    return _report(args, count, failures)
+    if folder is not None and count["fallbacks"]:
+        print(f"{count['fallbacks']} with fallbacks: see the manifest", file=sys.stderr)
+    result = jobs[0].target if args.input.is_file() else args.output
+    return _report(result, count, failures)
 
 
-def _report(args: argparse.Namespace, count: Counter[str], failures: "list[Record]") -> int:
+def _report(result: Path, count: Counter[str], failures: "list[Record]") -> int:
     for record in failures[:_SHOWN_FAILURES]:
         print(printable(f"not colorized: {record.input}: {record.reason}"), file=sys.stderr)
     if len(failures) > _SHOWN_FAILURES:
         print(f"... and {len(failures) - _SHOWN_FAILURES} more: see the manifest", file=sys.stderr)
     done = f"{count['ok']} colorized, {count['skipped']} skipped, {count['failed']} failed"
     hint = "; --overwrite replaces them" if count["skipped"] else ""
-    print(f"{done} -> {args.output}{hint}")
+    print(f"{done} -> {result}{hint}")
     return 1 if failures else 0

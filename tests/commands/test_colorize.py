@@ -58,6 +58,20 @@ def test_one_image_to_one_file(command, finished_run, images, tmp_path):
     assert [path.name for path in target.parent.iterdir()] == ["colorized.webp"]
 
 
+def test_fallbacks_are_reported(command, finished_run, tmp_path, capsys):
+    image = tmp_path / "in" / "see-through.png"
+    image.parent.mkdir()
+    Image.new("RGBA", (40, 40), (90, 80, 70, 60)).save(image)
+    checkpoint = ("--checkpoint", finished_run)
+    assert command("colorize", image, tmp_path / "a.png", *checkpoint) == 0
+    assert "a.png: transparency composited over white\n" in capsys.readouterr().err
+    assert command("colorize", image.parent, tmp_path / "out", *checkpoint) == 0
+    assert "1 with fallbacks: see the manifest\n" in capsys.readouterr().err
+    # A name without an image suffix is a folder.
+    assert command("colorize", image, tmp_path / "a.xyz", *checkpoint) == 0
+    assert f"-> {tmp_path / 'a.xyz' / 'see-through.png'}\n" in capsys.readouterr().out
+
+
 def test_broken_images_are_reported_and_the_rest_is_colorized(
     command, finished_run, images, tmp_path, capsys
 ):
