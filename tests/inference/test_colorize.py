@@ -106,6 +106,7 @@ def test_conversions_to_8_bit_rgb_are_fallbacks(loaded, tmp_path):
 def test_metadata_is_kept_or_named(loaded, tmp_path, source, suffix, lost):
     exif = Image.Exif()
     exif[ExifTags.Base.Copyright], exif[ExifTags.Base.Orientation] = "me", 6
+    exif[ExifTags.Base.Artist] = "Zoë".encode()
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "1901:02:03 04:05:06"
     Image.fromarray(_pixels()).save(tmp_path / source, exif=exif.tobytes(), dpi=(300, 300))
     target = tmp_path / f"out{suffix}"
@@ -115,6 +116,10 @@ def test_metadata_is_kept_or_named(loaded, tmp_path, source, suffix, lost):
         if "EXIF dropped" not in lost:
             exif = image.getexif()
             assert exif[ExifTags.Base.Copyright] == "me"
+            with Image.open(tmp_path / source) as original:
+                artist = original.getexif()[ExifTags.Base.Artist]
+            dropped = suffix == ".tif" and not artist.isascii()
+            assert exif.get(ExifTags.Base.Artist) == (None if dropped else artist)
             assert exif.get(ExifTags.Base.Orientation, 1) == 1
             taken = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal)
             assert taken == (None if suffix == ".tif" else "1901:02:03 04:05:06")

@@ -32,7 +32,7 @@ def read_metadata(data: bytes, form: str) -> tuple[dict[str, Any], list[str]]:
     with open_image(data) as image:
         exif = b""
         try:
-            exif, partial = _exif(image, sub_blocks=form != "TIFF")
+            exif, partial = _exif(image, in_tiff=form == "TIFF")
             lost += ["part of EXIF dropped"] * partial
         except Exception:  # a damaged block raises nearly any class
             lost.append("EXIF dropped")
@@ -44,31 +44,37 @@ def read_metadata(data: bytes, form: str) -> tuple[dict[str, Any], list[str]]:
             lost.append("metadata dropped")
         with suppress(TypeError, ValueError, ZeroDivisionError):
             across, down = map(float, image.info.get("dpi", ()))
-            if not 1 <= min(across, down) <= max(across, down) <= 10_000:
-                raise ValueError
-            if form in _HOLDS_RESOLUTION:
+            possible = 1 <= across <= 10_000 and 1 <= down <= 10_000
+            if form in _HOLDS_RESOLUTION and possible:
                 kept["dpi"] = (across, down)
-            else:
+            elif possible and (across, down) != (72, 72):  # Pillow's value if the file has none
                 lost.append("resolution dropped")
     return kept, lost
 
 
-def _exif(image: Image.Image, sub_blocks: bool) -> tuple[bytes, bool]:
+def _exif(image: Image.Image, in_tiff: bool) -> tuple[bytes, bool]:
     """Return the block that describes the photograph, maybe empty; and whether a part is left out.
 
-    Pillow cannot write the sub-blocks into a compressed TIFF.
+    Into a compressed TIFF, Pillow writes no sub-blocks, and text beyond ASCII as question marks;
+    the latter into sub-blocks as well.
     """
     old, new = image.getexif(), Image.Exif()
-    new.update({tag: old[tag] for tag in _TAGS if tag in old})
     partial = False
+    for tag in _TAGS:
+        text = old.get(tag)
+        if isinstance(text, str) and (text.isascii() or not in_tiff):
+            new[tag] = text.encode("latin-1")  # as Pillow reads any byte
+        else:
+            partial |= text is not None
     for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        values = {
-            # A maker's note refers to its place in the file.
+        values = dict(old.get_ifd(ifd))
+        values.pop(ExifTags.Base.MakerNote, None)  # it refers to its place in the file
+        kept = {
             tag: value
-            for tag, value in old.get_ifd(ifd).items()
-            if tag != ExifTags.Base.MakerNote
+            for tag, value in values.items()
+            if not in_tiff and not (isinstance(value, str) and not value.isascii())
         }
-        if values and sub_blocks:
-            new[ifd] = values
-        partial |= bool(values) and not sub_blocks
+        if kept:
+            new[ifd] = kept
+        partial |= len(kept) < len(values)
     return new.tobytes() if len(new) else b"", partial
