@@ -55,16 +55,14 @@ def parsed(parser, *paths):
     return _parsed[paths]
 
 
-# Each fragment over one experiment; all other pairs are slow.
+# Each fragment over one experiment; `all`, which has the switches of all, over every one.
 PAIRS = [
     pytest.param(path, system, id=f"{path.stem}-{system.stem}", marks=marks)
     for path in FRAGMENTS
     for system in SYSTEMS
-    for marks in (
-        []
-        if system.stem == ("cgan_pix2pix" if path.stem < "compile" else "cnn_unet")
-        else pytest.mark.slow,
-    )
+    for quick in [system.stem == ("cgan_pix2pix" if path.stem < "compile" else "cnn_unet")]
+    for marks in ([] if quick else pytest.mark.slow,)
+    if quick or path.stem == "all"
 ]
 
 

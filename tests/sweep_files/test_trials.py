@@ -43,7 +43,7 @@ def random_weights(sweep, values):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(2))
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_sampled_trial_trains_a_step(path, number, trials, agent, at_root, tmp_path):
     sweep = yaml.safe_load(path.read_text())
