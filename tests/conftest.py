@@ -5,6 +5,7 @@ import ctypes
 import os
 import signal
 import socket
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,21 @@ def pytest_configure(config):
         raise pytest.UsageError(
             f"LC_REQUIRE names {sorted(unknown)}, markers are {sorted(markers)}"
         )
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the modules that take longest, or one worker runs the last of them alone.
+
+    This order counts with `--no-loadscope-reorder`; by default, xdist begins with the modules of
+    the most tests.
+    """
+    seconds = {"slow": 20, "browser": 5, "postgres": 5}
+    modules = Counter()
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        known = [seconds.get(marker.name, 0) for marker in item.iter_markers()]
+        modules[item.path] += max(known, default=0) if limit is None else limit.args[0] // 10
+    items.sort(key=lambda item: -modules[item.path])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -47,7 +47,7 @@ def pids_of(process, processes):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("processes", "kills"), [(1, 6), (2, 1)])
+@pytest.mark.parametrize(("processes", "kills"), [(1, 4), (2, 1)])
 def test_repeatedly_killed_run_equals_an_uninterrupted_one(shards, tmp_path, processes, kills):
     rng = random.Random(0)
     epochs = max(2, kills * STEPS_PER_KILL // STEPS_PER_EPOCH)
