@@ -4,14 +4,16 @@
     python benchmarks/photos.py compare --data FOLDER --command '...' pretrained=RUN scratch=RUN
     python benchmarks/photos.py quickstart RUN
     python benchmarks/photos.py gans --data FOLDER --command '...' cnn=RUN,RUN cgan=RUN,RUN
+    python benchmarks/photos.py default --data FOLDER FOLDER
 
 `systems` trains the published systems and photos_cpu under equal conditions, one after the other,
 and measures their last weights on FOLDER's test split (benchmarks/results/systems.json). Run it
 again to continue: systems in the result are skipped, an interrupted training is resumed.
 `compare` measures existing runs (benchmarks/results/photos_cpu.json).
 `quickstart` draws the test image and the validation regions of the quickstart. `gans` measures
-systems over seeds (benchmarks/results/gans.json). Images go to docs/images/ and show
-scikit-image's photographs, which are in the public domain, never images of FOLDER.
+systems over seeds (benchmarks/results/gans.json). `default` measures the model of the package on
+the test splits of folders (benchmarks/results/default_model.json), and draws docs/photographs/.
+Images go to docs/images/ and show photographs in the public domain, never images of FOLDER.
 """
 
 import argparse
@@ -25,24 +27,25 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.io import write_jpeg
+from torchvision.transforms.v2 import functional as TF
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.color import to_lab, to_rgb
+from lightning_colorize.data.decoding.files import read_image
 from lightning_colorize.data.sources import EmbeddedSource
 from lightning_colorize.evaluation import evaluate_batches, find_images
 from lightning_colorize.evaluation.choice import open_systems
+from lightning_colorize.evaluation.grid import evaluate_grid
 from lightning_colorize.evaluation.measured import measure_systems
-from lightning_colorize.evaluation.statistics import metrics_over
+from lightning_colorize.evaluation.statistics import intervals
 from lightning_colorize.inference import ColorizationModel, load_model
-from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.runs.folder import LAST, METRICS
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks.prediction import colorize_image
@@ -56,7 +59,7 @@ SYSTEMS = (
 )
 # A short budget ends before the experiment's ten epochs of the generator alone.
 OWN_SETTINGS = {"cgan_staged": {"model.generator_epochs": "4", "model.discriminator_epochs": "1"}}
-RESAMPLES = 2000
+PHOTOGRAPHS = ROOT / "docs" / "photographs"
 
 
 def main() -> None:
@@ -94,6 +97,9 @@ def main() -> None:
     seeded.add_argument("--data", type=Path, required=True)
     seeded.add_argument("--command", required=True, help="how the runs were made, to be noted")
     seeded.set_defaults(do=compare_systems)
+    shipped = commands.add_parser("default")
+    shipped.add_argument("--data", type=Path, nargs="+", required=True, help="folders with test")
+    shipped.set_defaults(do=default_model)
     args = parser.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
     args.do(args)
@@ -206,8 +212,7 @@ def intervals_of(
 ) -> tuple[dict[str, dict[str, dict[str, float]]], int]:
     """Return the metrics of a network and its baselines, and the number of test images.
 
-    Each metric has a value and the ends of its 95 % interval: the percentile bootstrap over
-    images, the same draws for every system.
+    Each metric has a value and the ends of its 95 % interval.
     """
     systems = open_systems([f"{name}={checkpoint}"], data, [], torch.device("cpu"))
     found = find_images(data, "test")
@@ -215,17 +220,8 @@ def intervals_of(
     batches = found.batches(size, 32, torch.device("cpu"))
     measured = measure_systems(systems, batches, show=lambda name, values: None)
     assert measured.values is not None
-    count = measured.values.shape[-1]
-    drawn = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
-    rows = {}
-    for row, values in zip(measured.rows, measured.values, strict=True):
-        estimate = metrics_over(values[None])[0]
-        low, high = np.percentile(metrics_over(values[None][..., drawn])[0], (2.5, 97.5), axis=-1)
-        rows[row] = {
-            metric: {"value": float(estimate[i]), "low": float(low[i]), "high": float(high[i])}
-            for i, metric in enumerate(NAMES)
-        }
-    return rows, count
+    rows = dict(zip(measured.rows, intervals(measured.values), strict=True))
+    return rows, len(measured.names)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -271,6 +267,39 @@ def compare_systems(args: argparse.Namespace) -> None:
     }
     write_report(ROOT / "benchmarks" / "results" / "gans.json", args.command, report)
     draw_public({name: tasks[f"{name} 0"] for name in systems}, IMAGES / "gans.jpg")
+
+
+def default_model(args: argparse.Namespace) -> None:
+    """Measure the model of the package with several decodings, and draw what it makes."""
+    model = load_model("default")
+    own = model.decoding
+    settings = {"default": own}
+    settings |= {f"vividness {v:g}": {**own, "vividness": v} for v in (0, 1)}
+    report: dict[str, Any] = {"decoding": own, "size": model.size, "folders": {}}
+    for folder in args.data:
+        batches = find_images(folder, "test").batches(model.size, 32, torch.device("cpu"))
+        grid = evaluate_grid(model, batches, list(settings.values()))
+        rows = dict(zip([*settings, *grid.baselines], intervals(grid.values), strict=True))
+        report["folders"][folder.name] = {"images": grid.images, "rows": rows}
+    names = " ".join(folder.name for folder in args.data)
+    command = f"python benchmarks/photos.py default --data {names}"
+    write_report(ROOT / "benchmarks/results/default_model.json", command, report)
+    model = load_model("default")
+    wide = [center_crop(rgb, 3 / 2) for rgb in map(read_image, sorted(PHOTOGRAPHS.glob("*.jpg")))]
+    half = len(wide) // 2
+    columns = [
+        torch.cat([titles(["in color"], 128), side_by_side(images, [model], 128)], dim=1)
+        for images in (wide[:half], wide[half:])
+    ]
+    write_jpeg(torch.cat(columns, dim=2), str(IMAGES / "default_model.jpg"), quality=90)
+
+
+def center_crop(rgb: Tensor, ratio: float) -> Tensor:
+    """Return the largest central part of an image with this ratio of width to height."""
+    height, width = rgb.shape[-2:]
+    size = [min(height, round(width / ratio)), min(width, round(height * ratio))]
+    cropped: Tensor = TF.center_crop(rgb, size)
+    return cropped
 
 
 def last_epochs_mean(run: Path, name: str) -> float | None:

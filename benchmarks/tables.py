@@ -174,6 +174,47 @@ def systems(report: dict[str, Any]) -> str:
     )
 
 
+def colors(report: dict[str, Any]) -> str:
+    """Metrics of trainings over seeds, those of a classification with three decodings."""
+    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
+    rows = []
+    for name, runs in report["runs"].items():
+        for decoding in next(iter(runs.values()))["decodings"]:
+            if decoding not in ("network", "0 0.38", "0.5 0.38", "1 0.38"):
+                continue
+            vividness = "" if decoding == "network" else f", vividness {decoding.split()[0]}"
+            cells = []
+            for column, digits in columns.items():
+                values = [run["decodings"][decoding][column]["value"] for run in runs.values()]
+                low, mean, high = min(values), sum(values) / len(values), max(values)
+                cells.append(f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
+            seen = sum(run["images_seen"] for run in runs.values()) / len(runs)
+            rows.append([f"{name}{vividness}", *cells, f"{seen:,.0f}"])
+    for name, metrics in report["baselines"].items():
+        values = (f"{metrics[c]['value']:.{digits}f}" for c, digits in columns.items())
+        rows.append([name, *values, "-"])
+    return table(["", *columns, "images seen"], rows)
+
+
+def default_model(report: dict[str, Any]) -> str:
+    """Metrics of the model of the package with several decodings, by folder."""
+    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
+    text = ""
+    for folder, measured in report["folders"].items():
+        rows = [
+            [
+                name,
+                *(
+                    "{value:.{d}f} ({low:.{d}f} to {high:.{d}f})".format(d=d, **metrics[c])
+                    for c, d in columns.items()
+                ),
+            ]
+            for name, metrics in measured["rows"].items()
+        ]
+        text += table([f"{folder}, {measured['images']} test images", *columns], rows) + "\n"
+    return text + f"At {report['size']} px, 95 % intervals over the images.\n"
+
+
 def hyperband(report: dict[str, Any]) -> str:
     """What each rule spends of the grid's validations, and what it misses."""
     rows = [
@@ -274,7 +315,7 @@ def gpu(report: dict[str, Any]) -> str:
 
 
 # What reports hold that are no medians of times.
-UNTIMED = {"found", "metrics", "seeds", "sweep", "systems"}
+UNTIMED = {"folders", "found", "metrics", "runs", "seeds", "sweep", "systems"}
 
 # Made on machines that are not always at hand: what makes them, and how long it takes.
 UNMEASURED = {
@@ -285,6 +326,10 @@ UNMEASURED = {
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "audit": audit,
     "bench": bench,
+    "colors_curve": colors,
+    "colors_measures": colors,
+    "colors_recipes": colors,
+    "default_model": default_model,
     "fit_overhead": fit_overhead,
     "gan_step": fit_overhead,
     "gans": gans,

@@ -21,6 +21,8 @@ COMMANDS = (
     "evaluate",
     "colorize",
     "compare",
+    "export",
+    "router",
     "study",
     "runs",
     "dashboard",

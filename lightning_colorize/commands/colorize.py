@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from lightning_colorize.common.arguments import (
     add_checkpoint,
     add_network_options,
+    decoding_options,
     expanded_path,
     require_positive,
 )
+from lightning_colorize.common.bundled import DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.text import printable
 
@@ -74,7 +76,9 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
     loaded = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
-    loaded.set_decoding(args.vividness, args.temperature)
+    if loaded.path == DEFAULT_FILE:
+        print("with the model of the package; --checkpoint takes another", file=sys.stderr)
+    loaded.set_decoding(**decoding_options(args))
     failures: list[Record] = []
     count: Counter[str] = Counter()
     try:

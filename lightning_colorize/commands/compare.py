@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.common.arguments import (
     add_measuring_options,
+    decoding_options,
     expanded_path,
     require_not_negative,
     require_positive,
@@ -114,8 +115,11 @@ def _plan(args: argparse.Namespace) -> "Plan":
     device = choose_device(args.device)
     systems = open_systems(args.systems, args.data, args.allow_class, device)
     models = [system.loaded for system in systems if isinstance(system, Network)]
-    for model in [model for model in models if model.is_classification] or models:
-        model.set_decoding(args.vividness, args.temperature)
+    for model in models:
+        options = decoding_options(args)
+        if not model.is_classification and any(other.is_classification for other in models):
+            options |= {"vividness": None, "temperature": None}
+        model.set_decoding(**options)
     every = find_truth(args.data, args.split, systems, args.allow_class)
     found, missing = choose_images(args.data, every, systems, args.max_images, args.seed)
     truth = not args.no_truth and not colorless(found.images)

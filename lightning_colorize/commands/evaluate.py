@@ -8,9 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_colorize.commands.evaluate_grid import (
+    add_grid_options,
+    check_grid_options,
+    run_grid,
+)
 from lightning_colorize.common.arguments import (
     add_checkpoint,
     add_measuring_options,
+    decoding_options,
     expanded_path,
     require_positive,
 )
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lightning_colorize.evaluation import EvaluationImages
+    from lightning_colorize.evaluation.data import SplitName
     from lightning_colorize.inference import ColorizationModel, TrainingData
     from lightning_colorize.metrics.spec import Metric
 
@@ -36,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("folder",),
         help="also measure each sub-folder (category)",
     )
+    add_grid_options(parser)
     add_measuring_options(
         parser,
         "split of the folder: as in training if the checkpoint was trained on it, else as fit "
@@ -48,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     require_positive(args, "size", "batch_size")
     if args.json is not None:
         require_writable(args.json, "--json")
+    check_grid_options(args)
     from rich.console import Console
 
     from lightning_colorize.evaluation import evaluate, find_images
@@ -56,11 +65,16 @@ def run(args: argparse.Namespace) -> int:
 
     device = choose_device(args.device)
     loaded = load_model(args.checkpoint, args.allow_class, device)
-    loaded.set_decoding(args.vividness, args.temperature)
+    loaded.set_decoding(**decoding_options(args))
     trained = training_data(loaded.path)
     own = trained is not None and trained.is_of(args.data)
     source = trained.source(args.allow_class) if trained is not None and own else None
-    found = find_images(args.data, args.split, source)
+    default: SplitName = "test" if args.grid is None else "val"
+    found = find_images(args.data, args.split, source, default)
+    remarks = _remarks(args, loaded, trained, found)
+    if args.grid is not None:
+        print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
+        return run_grid(args, loaded, found)
     size = args.size or loaded.size
     start = time.perf_counter()
     result = evaluate(
@@ -92,8 +106,7 @@ def run(args: argparse.Namespace) -> int:
     }
     described = found.describe(result.images, args.data, size)
     _print(Console(), numbers, loaded.task.metric_rows, described)
-    for line in _remarks(args, loaded, trained, found):
-        print(line, file=sys.stderr)
+    print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
     diverged = not math.isfinite(result.rows[MODEL]["mse_ab"])
     if diverged:
         print("the network predicts colors that are not finite: no metrics", file=sys.stderr)
@@ -131,9 +144,12 @@ def _remarks(
 ) -> list[str]:
     """Return warnings about the numbers: training images among them, missing baselines."""
     from lightning_colorize.evaluation import count_trained
+    from lightning_colorize.tasks.exported import SUFFIX
 
     lines = []
-    if trained is None:
+    if trained is None and loaded.path.suffix == SUFFIX:
+        lines.append("an exported model does not name its training data, which may be among these")
+    elif trained is None:
         root = None if loaded.data_root is None else expanded_path(loaded.data_root)
         if root is not None and _overlap(root.resolve(), args.data.resolve()):
             split = "" if found.split == "all" else "this is fit's default split, and "

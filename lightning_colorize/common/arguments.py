@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lightning_colorize.common.bundled import DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
 
 PROGRAM = "lightning-colorize"
@@ -24,20 +25,22 @@ def expanded_path(text: str) -> Path:
 
 
 def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add a checkpoint as an argument or an option of this name."""
-    required: dict[str, Any] = {"required": True} if name.startswith("-") else {}
+    """Add a checkpoint as an argument, or as an option with the bundled model as its default."""
     parser.add_argument(
         name,
         metavar="CKPT_OR_RUN",
         type=expanded_path,
-        help="a checkpoint file, or a run folder for its best checkpoint",
-        **required,
+        default=DEFAULT_FILE,
+        help="a checkpoint file, a run folder for its best checkpoint, or `default`: the model of "
+        "the package",
     )
 
 
 def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None:
     """Add the options of a checkpoint's network, such as `--size` and `--device`."""
-    parser.add_argument("--size", metavar="N", type=int, help=f"{size_help} (default: as trained)")
+    parser.add_argument(
+        "--size", metavar="N", type=int, help=f"{size_help} (default: the checkpoint's)"
+    )
     parser.add_argument(
         "--vividness",
         metavar="V",
@@ -53,6 +56,19 @@ def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None
         "for its mode (default: the checkpoint's)",
     )
     parser.add_argument(
+        "--strength",
+        metavar="S",
+        type=float,
+        help="factor of the predicted color, from 0 (grey) to 1.5 (default: the checkpoint's, "
+        "1 unless stored)",
+    )
+    parser.add_argument(
+        "--flip",
+        action=argparse.BooleanOptionalAction,
+        help="average the prediction with that of the mirror image, in twice the time (default: "
+        "the checkpoint's, no unless stored)",
+    )
+    parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
@@ -66,6 +82,11 @@ def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None
         help="a class, module or package that the checkpoint may import besides this package's; "
         "not needed in a run folder whose config.yaml names the class; may be repeated",
     )
+
+
+def decoding_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `ColorizationModel.set_decoding`."""
+    return {name: getattr(args, name) for name in ("vividness", "temperature", "strength", "flip")}
 
 
 def add_measuring_options(parser: argparse.ArgumentParser, split_help: str) -> None:

@@ -1,8 +1,18 @@
-"""The YAML files that are bundled with the package."""
+"""What is bundled with the package: YAML files, and a trained model."""
 
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
+
+DEFAULT = "default"
+"""Name of the bundled model, in place of a checkpoint."""
+
+DEFAULT_FILE = _PACKAGE / "weights" / "default.safetensors"
+
+
+def with_default(path: Path) -> Path:
+    """Return the file of the bundled model for `default`, unless there is such a file."""
+    return DEFAULT_FILE if path == Path(DEFAULT) and not path.exists() else path
 
 
 def bundled(name: str) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lightning_colorize.common.bundled import with_default
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import FileImages, ImageSet
@@ -61,8 +62,8 @@ def split_word(word: str) -> tuple[str, Path]:
     """Return name and path of `NAME=PATH`; without NAME= the path's own name."""
     name, sign, rest = word.partition("=")
     if sign and name and not Path(word).exists():
-        return name, Path(rest).expanduser()
-    path = Path(word).expanduser()
+        return name, with_default(Path(rest).expanduser())
+    path = with_default(Path(word).expanduser())
     run = run_of(path)
     if run is not None:
         return run.resolve().name, path

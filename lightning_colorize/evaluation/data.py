@@ -43,13 +43,6 @@ class EvaluationImages:
     images: ImageSet
     split: SplitName
 
-    def group(self, name: str) -> str:
-        """Return an image's category: the first folder of its name, below that of a split."""
-        parts = name.split("/")[:-1]
-        if parts and split_of(parts[0]):
-            parts = parts[1:]
-        return parts[0] if parts else "."
-
     def describe(self, count: int, folder: Path, size: int) -> str:
         """Return how many of which images were measured, at a size in pixels."""
         which = "images" if self.split == "all" else f"{self.split} images"
@@ -75,17 +68,29 @@ class EvaluationImages:
             yield to_color_batch(RawBatch(raw.rgb.to(device), raw.names))
 
 
+def category_of(name: str) -> str:
+    """Return an image's category: the first folder of its name, below that of a split."""
+    parts = name.split("/")[:-1]
+    if parts and split_of(parts[0]):
+        parts = parts[1:]
+    return parts[0] if parts else "."
+
+
 def find_images(
-    folder: Path, split: SplitName | None = None, source: Source | None = None
+    folder: Path,
+    split: SplitName | None = None,
+    source: Source | None = None,
+    default: SplitName = "test",
 ) -> EvaluationImages:
     """Find the images to evaluate in a folder.
 
     Args:
         folder: A folder with train, val and test, any other image folder, or packed shards.
-        split: By default the test split if the folder has splits, else all images. Other folders
-            are split by hash, as `fit` does.
-        source: The source that split the folder for training: its splits are used, by default the
-            test split.
+        split: By default `default` if the folder has splits, else all images. Other folders are
+            split by hash, as `fit` does.
+        source: The source that split the folder for training: its splits are used, by default
+            `default`.
+        default: The split of a folder with splits.
 
     Raises:
         UsageError: If there are no images, or no such split.
@@ -93,13 +98,13 @@ def find_images(
     if source is None and is_pack(folder):
         source = ShardSource()
     if source is not None:
-        return _chosen(folder, source.splits(folder), split or "test")
+        return _chosen(folder, source.splits(folder), split or default)
     require_folder(folder, "evaluate", "--data")
     try:
         # Refused for a folder with splits; other errors occur again below.
         whole = FolderSource(splits=_WHOLE).splits(folder)
     except SourceError:
-        return _chosen(folder, FolderSource().splits(folder), split or "test")
+        return _chosen(folder, FolderSource().splits(folder), split or default)
     if split is None or split == "all":
         return _chosen(folder, whole, "all")
     return _chosen(folder, FolderSource().splits(folder), split)

@@ -10,7 +10,7 @@ from torchmetrics import MetricCollection
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.progress import progress
-from lightning_colorize.evaluation.data import EvaluationImages, find_images
+from lightning_colorize.evaluation.data import EvaluationImages, category_of, find_images
 from lightning_colorize.inference import ColorizationModel
 from lightning_colorize.metrics import BASELINES, Baselines, colorization_metrics
 from lightning_colorize.tasks import ColorizationTask
@@ -66,7 +66,7 @@ def evaluate(
     batches: Iterable[ColorBatch] = found.batches(size or model.size, batch_size, model.task.device)
     if show_progress:
         batches = progress(batches, -(-len(found.images) // batch_size), "evaluating")
-    group = found.group if by_folder else None
+    group = category_of if by_folder else None
     return evaluate_batches(model.task, model.baselines, batches, group)
 
 

@@ -8,9 +8,10 @@ import torch
 from scipy import stats
 
 from lightning_colorize.metrics.functional import over_images
-from lightning_colorize.metrics.spec import CONFIDENCE, METRICS
+from lightning_colorize.metrics.spec import CONFIDENCE, METRICS, NAMES
 
 RESAMPLES = 5000
+_FEWER = 2000  # of many rows
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,34 @@ def differences_from_first(values: np.ndarray, seed: int) -> list[list[Differenc
         ]
         for row in zip(estimate, interval.low, interval.high, strict=True)
     ]
+
+
+def intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, dict[str, float]]]:
+    """Return each row's metrics with the ends of their intervals: `value`, `low` and `high`.
+
+    Intervals are from the percentile bootstrap over images, the same draws for all rows.
+
+    Args:
+        values: (rows, columns of `measure`, images).
+        seed: Seed of the draws.
+    """
+    count = values.shape[-1]
+    tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+    # About 64 MB at a time.
+    chunk = max(1, 8_000_000 // (values.shape[1] * count))
+    rows = []
+    for row in values:
+        estimate = metrics_over(row[None])[0]
+        rng = np.random.default_rng(seed)
+        drawn = [
+            metrics_over(row[None][..., rng.integers(count, size=(min(chunk, _FEWER - i), count))])
+            for i in range(0, _FEWER, chunk)
+        ]
+        low, high = np.quantile(np.concatenate(drawn, axis=-1)[0], tails, axis=-1)
+        ends = zip(estimate, low, high, strict=True)
+        parts = [{"value": float(v), "low": float(a), "high": float(b)} for v, a, b in ends]
+        rows.append(dict(zip(NAMES, parts, strict=True)))
+    return rows
 
 
 def mean_and_spread(rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:

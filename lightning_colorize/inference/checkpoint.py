@@ -21,12 +21,18 @@ from lightning_colorize.networks import ClassificationHead
 from lightning_colorize.runs.folder import checkpoint_of, run_of
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.tasks import ColorizationTask
-from lightning_colorize.tasks.checkpoint import first_not_finite, read_checkpoint, rebuild_task
+from lightning_colorize.tasks.checkpoint import (
+    DECODING,
+    first_not_finite,
+    read_checkpoint,
+    rebuild_task,
+)
 from lightning_colorize.tasks.prediction import colorize_image
 
 AnyImage = TypeVar("AnyImage", Tensor, Image.Image)
 
 _LARGEST = 2**14  # pixels
+_STRONGEST = 1.5
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class ColorizationModel:
 
     Attributes:
         task: In evaluation mode, on its device.
-        size: Height and width in pixels of the images that it was trained on.
+        size: Height and width in pixels of the images that it was trained on, or the size that
+            was stored by `evaluate --store`.
         baselines: Fitted on the training images; None if the checkpoint contains no baselines.
         data_root: The folder that it was trained on, as it was given; None for another source.
         path: The checkpoint file.
@@ -52,27 +59,55 @@ class ColorizationModel:
         """Return whether the network predicts distributions, whose decoding can be changed."""
         return isinstance(self.task.net.head, ClassificationHead)
 
-    def set_decoding(self, vividness: float | None, temperature: float | None) -> None:
-        """Change how the distributions of a `ClassificationHead` are decoded; None: no change.
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """The present arguments of `set_decoding`."""
+        head, task = self.task.net.head, self.task
+        values: dict[str, Any] = {}
+        if isinstance(head, ClassificationHead):
+            values = {"vividness": head.vividness.item(), "temperature": head.temperature.item()}
+        # Without the digits that float32 adds.
+        values = {name: float(f"{value:.6g}") for name, value in values.items()}
+        return values | {"strength": task.strength, "flip": task.flip}
+
+    def set_decoding(
+        self,
+        vividness: float | None = None,
+        temperature: float | None = None,
+        strength: float | None = None,
+        flip: bool | None = None,
+    ) -> None:
+        """Change how predictions become colors, without another training; None: no change.
+
+        Args:
+            vividness: Of a `ClassificationHead`, from 0 (faithful) to 1 (vivid).
+            temperature: Of a `ClassificationHead`, above 0.
+            strength: Factor of the predicted ab, from 0 (grey) to 1.5.
+            flip: Average the prediction with that of the mirror image: twice the time.
 
         Raises:
             UsageError: If the network has another head, or a number is out of range.
         """
-        if vividness is None and temperature is None:
-            return
         head = self.task.net.head
-        if not isinstance(head, ClassificationHead):
-            raise UsageError(
-                f"{self.path} has no vividness and temperature: it was not trained with "
-                "CrossEntropy"
-            )
-        try:
-            head.set_decoding(
-                float(head.vividness) if vividness is None else vividness,
-                float(head.temperature) if temperature is None else temperature,
-            )
-        except ValueError as error:
-            raise UsageError(str(error)) from None
+        if vividness is not None or temperature is not None:
+            if not isinstance(head, ClassificationHead):
+                raise UsageError(
+                    f"{self.path} has no vividness and temperature: it was not trained with "
+                    "CrossEntropy"
+                )
+            try:
+                head.set_decoding(
+                    float(head.vividness) if vividness is None else vividness,
+                    float(head.temperature) if temperature is None else temperature,
+                )
+            except ValueError as error:
+                raise UsageError(str(error)) from None
+        if strength is not None:
+            if not 0 <= strength <= _STRONGEST:
+                raise UsageError(f"strength must be from 0 to {_STRONGEST}, not {strength}")
+            self.task.strength = float(strength)
+        if flip is not None:
+            self.task.flip = bool(flip)
 
     def colorize(self, image: AnyImage, size: int | None = None) -> AnyImage:
         """Colorize one image; its lightness stays as it is, at full resolution.
@@ -91,6 +126,16 @@ class ColorizationModel:
             colored: Image.Image = to_pil_image(rgb)
             return colored
         return colorize_image(self.task, image, size)
+
+
+def require_size(size: int) -> None:
+    """Refuse a size at which no network can see an image.
+
+    Raises:
+        UsageError: If it is not 1 to 16384 pixels.
+    """
+    if not 1 <= size <= _LARGEST:
+        raise UsageError(f"size must be from 1 to {_LARGEST} pixels, not {size}")
 
 
 def choose_device(name: str) -> torch.device:
@@ -126,8 +171,11 @@ def load_model(
     """
     file = checkpoint_of(Path(path))
     checkpoint = read_checkpoint(file)
-    data = checkpoint.get("datamodule_hyper_parameters")
+    data, stored = checkpoint.get("datamodule_hyper_parameters"), checkpoint.get(DECODING, {})
+    if not _is_decoding(stored):
+        raise UsageError(f"{file} is not a checkpoint of lightning-colorize: its decoding is not")
     size = data.get("size") if isinstance(data, dict) else None
+    size = stored.pop("size", size)
     if not isinstance(data, dict) or type(size) is not int or not 1 <= size <= _LARGEST:
         raise UsageError(
             f"{file} is not a checkpoint of lightning-colorize: its image size is {size!r:.40}, "
@@ -136,13 +184,24 @@ def load_model(
     task = rebuild_task(file, checkpoint, ColorizationTask, trust_of(file, allow))
     if isinstance(device, str):
         device = choose_device(device)
-    return ColorizationModel(
+    model = ColorizationModel(
         task.eval().to(device),
         size,
         _baselines(file, checkpoint, device),
         root if isinstance(root := data.get("root"), str) else None,
         file,
     )
+    try:
+        model.set_decoding(**stored)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+    return model
+
+
+def _is_decoding(stored: Any) -> bool:
+    """Return whether a checkpoint's decoding has the names and types of one."""
+    kinds = {"vividness": float, "temperature": float, "strength": float, "flip": bool, "size": int}
+    return isinstance(stored, dict) and all(type(v) is kinds.get(k) for k, v in stored.items())
 
 
 def trust_of(file: Path, allow: Sequence[str]) -> Trust:

@@ -141,8 +141,8 @@ class ClassificationHead(Head):
         """
         if not 0 <= vividness <= 1:
             raise ValueError(f"vividness must be from 0 to 1, not {vividness}")
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, not {temperature}")
+        if not 1e-3 <= temperature <= 1e3:
+            raise ValueError(f"temperature must be from 0.001 to 1000, not {temperature}")
         self.vividness.fill_(vividness)
         self.temperature.fill_(temperature)
 

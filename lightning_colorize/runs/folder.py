@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning_colorize.common.bundled import with_default
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 
@@ -165,10 +166,13 @@ def run_of(path: Path) -> Path | None:
 def checkpoint_of(path: Path) -> Path:
     """Return the checkpoint of an argument: the file itself, or a run folder's best, else last.
 
+    `default` is the bundled model.
+
     Raises:
         UsageError: If the path does not exist or cannot be read, or the run folder contains no
             checkpoint.
     """
+    path = with_default(path)
     try:
         if path.is_file():
             return path

@@ -5,4 +5,10 @@ from lightning_colorize.tasks.cgan import CGANTask
 from lightning_colorize.tasks.optimization import WarmupCosine
 from lightning_colorize.tasks.regression import RegressionTask
 
-__all__ = ["CGANTask", "ColorizationTask", "ColorizedImages", "RegressionTask", "WarmupCosine"]
+__all__ = [
+    "CGANTask",
+    "ColorizationTask",
+    "ColorizedImages",
+    "RegressionTask",
+    "WarmupCosine",
+]

@@ -65,6 +65,8 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         net: The network from L in [-1, 1] to a prediction.
         averaged: The moving average of `net`, which then predicts outside of training; None: none.
         scaling: Conversion between LAB units and the network's range; saved in the checkpoint.
+        strength: Factor of the predicted ab.
+        flip: Predict the mirror image as well, and average both.
         distributed_strategy: Lightning's strategy for several devices.
     """
 
@@ -89,6 +91,8 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         self.compiles = compile
         self.fused = fused
         self.scaling = LabScaling()
+        self.strength = 1.0
+        self.flip = False
         # Lightning's mean over processes rounds the number of images down.
         self.val_loss = MeanMetric(nan_strategy=torch.nan)  # by default nan is left out
         self.val_metrics = colorization_metrics("val/", metrics)
@@ -245,7 +249,18 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         Returns:
             ab: (B, 2, H, W) in LAB units, fp32.
         """
-        return self.decode(self.predict(L), L.shape[-2:])
+        return self.combine(self.predict_views(L), L.shape[-2:])
+
+    def predict_views(self, L: Tensor) -> list[Tensor]:
+        """Return the predictions for L and, with `flip`, for its mirror image."""
+        return [self.predict(L), self.predict(L.flip(-1))] if self.flip else [self.predict(L)]
+
+    def combine(self, views: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Return ab, as `forward` does, from the views of images of `size`."""
+        ab = self.decode(views[0], size)
+        if self.flip:
+            ab = (ab + self.decode(views[1], size).flip(-1)) / 2
+        return ab if self.strength == 1 else ab * self.strength
 
     def predict(self, L: Tensor) -> Tensor:
         """Return the prediction of the network's head for L: (B, 1, H, W) in [0, 100]."""

@@ -9,21 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_colorize.common.class_paths import Trust, build
+from lightning_colorize.common.class_paths import Trust, build, describe
 from lightning_colorize.common.digest import is_damaged
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.networks import Colorizer, skip_weights
 from lightning_colorize.networks.encoders.weights import weights_skipped
 from lightning_colorize.runs.folder import checkpoint_of
+from lightning_colorize.tasks.exported import SUFFIX, read_exported
 
 CLASS_PATH = "_class_path"
 UNRECORDED = "_unrecorded"
 """Key of the hyperparameters for arguments that have no description as plain data."""
+DECODING = "decoding"
+"""Key of a checkpoint for the arguments of `ColorizationModel.set_decoding`, and the size."""
 
 _OURS = "a checkpoint of lightning-colorize"
 # A GAN's moving average takes precedence over the generator.
 _NETWORKS = ("averaged.module.", "net.")
+_INITIAL = ("pretrained", "weights", "frozen", "norm_eval")
 _NO_ARGUMENTS = (CLASS_PATH, UNRECORDED, "_instantiator")
 
 
@@ -35,9 +39,12 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             weights that are not finite.
     """
     try:
-        if is_damaged(file):
+        if file.suffix == SUFFIX:
+            checkpoint = read_exported(file)
+        elif is_damaged(file):
             raise UsageError(f"{file} is damaged: it has changed since it was written")
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        else:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except UsageError:
         raise
     except FileNotFoundError:
@@ -155,7 +162,8 @@ def load_network(network: Colorizer, path: Path) -> None:
     if weights_skipped():
         return
     file = checkpoint_of(path.expanduser())
-    state = read_checkpoint(file)["state_dict"]
+    checkpoint = read_checkpoint(file)
+    state, given = checkpoint["state_dict"], checkpoint["hyper_parameters"].get("encoder")
     prefix = next((p for p in _NETWORKS if any(name.startswith(p) for name in state)), "")
     weights = {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
@@ -164,8 +172,29 @@ def load_network(network: Colorizer, path: Path) -> None:
         network.load_state_dict(weights)
     except RuntimeError:
         raise UsageError(
-            f"{file} holds another network: it must have the generator's encoder, decoder and head"
+            f"{file} holds another network: it must have the same encoder, decoder and head"
         ) from None
+    # Some arguments, such as the range of the input, change no weight.
+    try:
+        own = without_weights(describe(network.encoder))["init_args"]
+    except TypeError:  # an argument that has no description
+        return
+    theirs = without_weights(given)["init_args"] if isinstance(given, dict) else {}
+    for name in own.keys() & theirs.keys():
+        if own[name] != theirs[name]:
+            raise UsageError(
+                f"{file} has an encoder with {name} {theirs[name]}, here it is {own[name]}"
+            )
+
+
+def without_weights(encoder: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of an encoder without the origin of its initial weights.
+
+    A path on this machine is nobody else's business.
+    """
+    arguments = encoder.get("init_args") or {}
+    kept = {name: value for name, value in arguments.items() if name not in _INITIAL}
+    return {**encoder, "init_args": kept}
 
 
 def _check_training(file: Path, checkpoint: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Regression of ab from L: an encoder, a decoder and a loss."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from lightning_colorize.losses import Loss
 from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.tasks.base import ColorizationTask
+from lightning_colorize.tasks.checkpoint import load_network
 from lightning_colorize.tasks.optimization import (
     EncoderRates,
     OptimizerFactory,
@@ -40,10 +42,15 @@ class RegressionTask(ColorizationTask):
             one; 1: the same for all.
         ema_decay: Of the network's moving average, which is validated, tested and used for
             prediction; null: the network itself.
+        checkpoint: A run or checkpoint that initializes the network, such as of all categories for
+            a specialist of one; it has the same encoder, decoder and head.
         channels_last: Use the channels-last memory format: faster on CPUs and tensor cores.
         compile: Compile the network.
         fused: Run the optimizer step in one kernel.
         metrics: Further metrics by name, for `val/NAME` and `test/NAME`; null: none.
+
+    Raises:
+        UsageError: If `checkpoint` does not fit.
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class RegressionTask(ColorizationTask):
         encoder_lr_ratio: float = 1.0,
         encoder_lr_decay: float = 1.0,
         ema_decay: float | None = None,
+        checkpoint: str | None = None,
         channels_last: bool = False,
         compile: bool = False,
         fused: bool = False,
@@ -66,6 +74,8 @@ class RegressionTask(ColorizationTask):
         self.save_hyperparameters()
         built = decoder(encoder.info)
         self.net = Colorizer(encoder, built, (head or loss.head)(built.out_channels))
+        if checkpoint is not None:
+            load_network(self.net, Path(checkpoint))
         if channels_last:
             self.net.to(memory_format=torch.channels_last)
         self.average_weights(ema_decay)

@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-from lightning_colorize.common.bundled import bundled
+from lightning_colorize.common.bundled import bundled, with_default
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.module import ColorizationDataModule
@@ -199,7 +199,10 @@ class ColorizeCLI(LightningCLI):
         """Make paths absolute, as a run can be resumed from any folder."""
         config, model = self.config, self.config.model.get("init_args", {})
         paths = [(config.data, "root"), (config.run, "predict_dir")]
-        paths += [(model, "generator_checkpoint"), (config.get(_ENCODER_ARGUMENTS, {}), "weights")]
+        starts = [key for key in ("checkpoint", "generator_checkpoint") if model.get(key)]
+        # `default` is the bundled model on any machine.
+        paths += [(model, k) for k in starts if with_default(Path(model[k])) == Path(model[k])]
+        paths += [(config.get(_ENCODER_ARGUMENTS, {}), "weights")]
         if config.data.source is not None:
             source = config.data.source.get("init_args", {})
             paths += [(source, "exclude_list"), (source, "cache_dir")]

@@ -117,7 +117,6 @@ def test_a_folder_that_cannot_be_opened_fails_alone(
         (("IN", "out", "--checkpoint", "IN/a.jpg"), "not a checkpoint"),
         (("IN", "out", "--checkpoint", "RUN", "--size", "0"), "--size 0"),
         (("IN", "out", "--checkpoint", "RUN", "--max-density", "0"), "--max-density 0"),
-        (("IN", "out"), "--checkpoint"),
         (("IN/a.jpg", 300 * "x", "--checkpoint", "RUN"), "File name too long"),
     ],
 )

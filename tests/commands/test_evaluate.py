@@ -280,3 +280,62 @@ def test_wrong_use_is_one_line(
     assert output.err.startswith("lightning-colorize: ")
     assert output.err.count("\n") == 1
     assert message in output.err
+
+
+def test_a_grid_prints_its_front_and_writes_all_settings(
+    command, finished_run, photo_folder, tmp_path, capsys
+):
+    page, numbers = tmp_path / "grid.html", tmp_path / "numbers.json"
+    words = ("--grid", "strength=0,0.5,1", "flip=0,1", "--page", page, "--json", numbers)
+    assert command("evaluate", finished_run, "--data", photo_folder, *words) == 0
+    written = json.loads(numbers.read_text())
+    assert written["split"] == "val"  # not the images of the final test
+    assert len(written["settings"]) == 6
+    assert set(written["baselines"]) == set(BASELINES)
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("strength")]
+    front = [line.split("  ")[0] for line in shown]
+    assert 1 <= len(front) <= 6
+    html = page.read_text()
+    assert html.count("<tr") == 1 + 6 + len(BASELINES)
+    assert all(setting in html for setting in front)
+
+
+def test_the_best_of_a_grid_is_stored_in_the_checkpoint(
+    command, finished_run, photo_folder, tmp_path, capsys
+):
+    file = tmp_path / "copy.ckpt"
+    shutil.copy(finished_run / "checkpoints/best.ckpt", file)
+    words = ("--data", photo_folder, "--split", "all", "--grid", "strength=0,1", "size=24")
+    numbers = tmp_path / "numbers.json"
+    assert command("evaluate", file, *words, "--store", 0, "--json", numbers) == 0
+    rows = [
+        row["metrics"]["ciede2000"]["value"] for row in json.loads(numbers.read_text())["settings"]
+    ]
+    best = float(rows.index(min(rows)))  # strength 0 or 1
+    stored = capsys.readouterr().out.splitlines()[-1]
+    assert stored.startswith(f"stored in {file}: strength ")
+    checkpoint = torch.load(file, weights_only=True)
+    assert checkpoint["decoding"]["size"] == 24
+    assert checkpoint["decoding"]["strength"] == best
+    assert f"strength {best:g}, size 24" in stored
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--store", "0.5"], "--store needs --grid"),
+        (["--page", "page.html"], "--page needs --grid"),
+        (["--grid", "strength=1", "--group-by", "folder"], "choose one"),
+        (["--grid", "strength=9"], "strength must be from 0 to 1.5"),
+        (["--grid", "size=48", "--size", "32"], "size=48 enlarges images of --size 32"),
+        (["--grid", "strength=1", "--store", "nan"], "it must be 0 or more"),
+        (["--grid", "strength=1", "--store", "50"], "no setting of the grid has"),
+    ],
+)
+def test_wrong_grid_options_are_one_line(
+    command, finished_run, photo_folder, words, message, capsys
+):
+    before = (finished_run / "checkpoints/best.ckpt").read_bytes()
+    assert command("evaluate", finished_run, "--data", photo_folder, *words) == 2
+    assert message in capsys.readouterr().err
+    assert (finished_run / "checkpoints/best.ckpt").read_bytes() == before

@@ -7,6 +7,7 @@ import pytest
 from lightning_colorize.evaluation.statistics import (
     Difference,
     differences_from_first,
+    intervals,
     mean_and_spread,
     metrics_over,
 )
@@ -39,6 +40,16 @@ def test_the_bootstrap_is_paired():
     psnr = differences_from_first(values, seed=0)[1][NAMES.index("psnr")]
     assert (psnr.value, psnr.low, psnr.high) == pytest.approx((1, 1, 1))
     assert psnr.clear
+
+
+def test_intervals_of_a_mean_are_those_of_the_normal_distribution():
+    values = _values(rows=2, images=400)
+    for row, psnr in zip(intervals(values), values[:, COLUMNS.index("psnr")], strict=True):
+        half = 1.96 * psnr.std() / len(psnr) ** 0.5
+        found = row["psnr"]
+        assert found["value"] == pytest.approx(psnr.mean())
+        expected = (psnr.mean() - half, psnr.mean() + half)
+        assert (found["low"], found["high"]) == pytest.approx(expected, abs=0.1 * half)
 
 
 def test_every_row_is_compared_with_the_first():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lightning_colorize.color import AB_SCALE
 from lightning_colorize.networks import AbHead, ClassificationHead, DeconvHead
 
 
@@ -120,6 +121,19 @@ def test_the_decoding_of_a_classification_is_saved():
     head.bins.weights[:100] = 5.0
     other.load_state_dict(head.state_dict())
     assert (float(other.vividness), float(other.temperature)) == pytest.approx((0.2, 0.5))
+
+
+def test_a_vividness_of_0_takes_the_weights_out_and_1_leaves_them_in():
+    head = ClassificationHead(4)
+    bins = head.bins
+    bins.update(torch.randn(1, 2, 64, 64) * 20 + 5)
+    bins.finish()
+    weighted = bins.prior * bins.weights
+    logits = weighted.clamp_min(1e-30).log().view(1, -1, 1, 1)
+    for vividness, shares in ((0, bins.prior), (1, weighted / weighted.sum())):
+        head.set_decoding(vividness, 1)
+        mean = (shares[:, None] * bins.centers).sum(0) / AB_SCALE
+        torch.testing.assert_close(head.to_ab(logits).flatten(), mean, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("numbers", [(-0.1, 1), (1.1, 1), (0.5, 0), (0.5, float("nan"))])

@@ -15,6 +15,7 @@ def at_root(monkeypatch, photo_folder):
     """The folder in which agents are started: paths of fragments are relative to it."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("DATA_ROOT", str(photo_folder))
+    monkeypatch.setenv("CHECKPOINT", "trained.ckpt")
     return ROOT
 
 

@@ -36,7 +36,7 @@ def test_quick_is_two_by_two_and_fetches_nothing():
 
 def test_systems_compares_all_published_systems_on_one_folder():
     parameters = read(ROOT / "sweeps" / "systems.yaml")["parameters"]
-    ours = {"base", "quickstart", "photos_cpu", "attention", "color_queries"}
+    ours = {"base", "quickstart", "photos_cpu", "default_model", "attention", "color_queries"}
     files = {path.name for path in (ROOT / "experiments").glob("*.yaml") if path.stem not in ours}
     assert {Path(value).name for value in parameters["config"]["values"]} == files
     assert len(files) == 8

@@ -53,7 +53,7 @@ def test_another_network_is_refused_in_one_line(gan_command, finished_run, capsy
     assert gan_command("fit", *words) == 2
     err = capsys.readouterr().err.strip()
     assert err.count("\n") == 0
-    assert "best.ckpt holds another network: it must have the generator's encoder" in err
+    assert "best.ckpt holds another network: it must have the same encoder" in err
     assert not (gan_command.root / "tiny" / "other").exists()
 
 
@@ -77,3 +77,13 @@ def test_resuming_and_loading_do_not_need_the_file(
     assert gan_command("resume", run) == 0
     assert RunResult.read(run).status == "finished"
     load_model(run)
+
+
+def test_weights_of_another_input_range_are_refused(command, tmp_path, capsys):
+    encoder = ("--model.encoder", "lightning_colorize.networks.MobileNetV2Encoder")
+    small = ("--model.encoder.levels", 2, "--trainer.max_steps", 1)
+    half = ("--model.encoder.normalization", "half")
+    run = command.fit("half", *encoder, *small, *half)
+    words = command.words("imagenet", *encoder, *small, "--model.checkpoint", run)
+    assert command("fit", *words) == 2
+    assert "has an encoder with normalization half, here it is imagenet" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.color import to_lab, to_rgb
 from lightning_colorize.data.dataset import resize_short_side
+from lightning_colorize.evaluation.data import category_of
 from lightning_colorize.metrics.spec import COLUMNS
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.kit.charts import style_class
@@ -103,7 +104,7 @@ class ImageCollector:
         self.images.append(
             ComparedImage(
                 title,
-                printable(plan.found.group(name)),
+                printable(category_of(name)),
                 path,
                 Strip(title, tiles),
                 [] if values is None else values[:, _NOTED[0]].tolist(),

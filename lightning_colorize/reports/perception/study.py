@@ -21,6 +21,7 @@ from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import FileImages
 from lightning_colorize.data.splits import random_subset
 from lightning_colorize.evaluation.choice import is_grey
+from lightning_colorize.evaluation.data import category_of
 from lightning_colorize.reports.comparison.images import printable
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.kit.html import render
@@ -56,7 +57,7 @@ def write_study(plan: Plan) -> None:
         for old in folder.glob(f"{'[0-9a-f]' * 2 * _DIGEST}.jpg"):
             old.unlink()
     names = [plan.found.images.name(i) for i in range(len(plan.found.images))]
-    chosen = FileImages(plan.data, balanced_subset(names, plan.found.group, _COUNT, plan.seed))
+    chosen = FileImages(plan.data, balanced_subset(names, category_of, _COUNT, plan.seed))
     images = []
     for index in progress(range(len(chosen)), len(chosen), "coloring for the study"):
         try:
@@ -133,7 +134,7 @@ def _write(plan: Plan, chosen: FileImages, index: int, folder: Path) -> dict[str
     colored = [system.color_one(name, rgb, plan.size) for system in plan.systems]
     return {
         "name": printable(name),
-        "category": printable(plan.found.group(name)),
+        "category": printable(category_of(name)),
         "truth": _save(rgb, folder, plan.seed) if plan.truth else None,
         "systems": [_save(each, folder, plan.seed) for each in colored],
         "broken": _save(wrong_colors(rgb, plan.seed + index), folder, plan.seed),

@@ -154,6 +154,21 @@ LOSSES: Rows = {
 }
 
 NETWORKS: Rows = {
+    "class-weights-not-normalized": (
+        "color.bins:AbBins.finish",
+        swap("weights / (smooth * weights).sum()", "weights"),
+        "color/test_bins.py",
+    ),
+    "temperature-ignored": (
+        "color.bins:AbBins.decode",
+        swap("fair / temperature", "fair"),
+        "color/test_bins.py",
+    ),
+    "vividness-reversed": (
+        "networks.heads:ClassificationHead.to_ab",
+        swap("1 - self.vividness", "self.vividness"),
+        "networks/test_heads.py",
+    ),
     "head-aligns-corners": (
         "networks.heads:RegressionHead.forward",
         constant(False, True),
@@ -215,6 +230,11 @@ NETWORKS: Rows = {
 }
 
 TASKS: Rows = {
+    "mirror-image-not-turned-back": (
+        "tasks.base:ColorizationTask.combine",
+        swap("self.decode(views[1], size).flip(-1)", "self.decode(views[1], size)"),
+        "evaluation/test_grid.py",
+    ),
     "target-in-lab-units": (
         "tasks.base:ColorizationTask.with_target",
         calls("normalize_ab", "batch.ab"),

@@ -41,6 +41,31 @@ COMMANDS: Rows = {
         constant(1, 0),
         "commands/test_colorize.py::test_broken_images_are_reported_and_the_rest_is_colorized",
     ),
+    "grid-forgets-the-ratio": (
+        "evaluation.grid:Grid.best",
+        swap("ratio >= least", "True"),
+        "evaluation/test_grid.py",
+    ),
+    "stored-decoding-ignored": (
+        "inference.checkpoint:load_model",
+        swap("model.set_decoding(**stored)", "None"),
+        "inference/test_export.py",
+    ),
+    "average-not-exported": (
+        "tasks.predictor:predictor_state",
+        swap("task.inference_net", "task.net"),
+        "inference/test_export.py",
+    ),
+    "changed-export-loads": (
+        "tasks.exported:read_exported",
+        swap("metadata[_DIGEST] != _digest(stored, content)", "False"),
+        "inference/test_export.py",
+    ),
+    "unsure-images-to-specialists": (
+        "tasks.routed:RoutedPredictor.choose",
+        swap("p >= self.confidence", "True"),
+        "commands/test_router.py",
+    ),
     "worst-run-first": (
         "runs.listing:rank",
         swap("cost(run.metrics[metric], goal)", "run.metrics[metric]"),

@@ -1,0 +1,92 @@
+"""`lightning-colorize router`: a network and its specialists as one file."""
+
+import argparse
+
+from lightning_colorize.commands.export import add_exported, require_exported
+from lightning_colorize.common.arguments import (
+    add_checkpoint,
+    decoding_options,
+    expanded_path,
+    require_positive,
+)
+from lightning_colorize.common.errors import UsageError
+
+HELP = "join a network and specialists for categories, chosen for each image by a classifier"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_checkpoint(parser, "checkpoint")
+    add_exported(parser)
+    parser.add_argument(
+        "specialists",
+        metavar="CATEGORY=CKPT_OR_RUN",
+        nargs="+",
+        help="a run that was fine-tuned from the checkpoint (--model.checkpoint) on the images of "
+        "a category: the first folder of the names in the checkpoint's training data",
+    )
+    parser.add_argument(
+        "--confidence",
+        metavar="P",
+        type=float,
+        default=0.5,
+        help="least probability of a category for its specialist; below, the checkpoint's own "
+        "network colors the image (default: 0.5)",
+    )
+    parser.add_argument(
+        "--max-images",
+        metavar="N",
+        type=int,
+        default=4096,
+        help="training images of the classifier (default: 4096)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit the classifier on the checkpoint's training data, and write the file."""
+    require_positive(args, "max_images")
+    if not 0 <= args.confidence <= 1:
+        raise UsageError(f"--confidence {args.confidence}: it must be from 0 to 1")
+    require_exported(args)
+    named = dict(word.partition("=")[::2] for word in args.specialists)
+    if len(named) < len(args.specialists) or not all(named.values()):
+        raise UsageError("give CATEGORY=CKPT_OR_RUN, each category once")
+    from dataclasses import replace
+
+    from lightning_colorize.evaluation.data import category_of
+    from lightning_colorize.inference import choose_device, load_model, training_data
+    from lightning_colorize.inference.checkpoint import trust_of
+    from lightning_colorize.inference.export import export_model
+    from lightning_colorize.inference.specialists import fit_router, join_specialists
+
+    device = choose_device(args.device)
+    common = load_model(args.checkpoint, args.allow_class, device)
+    common.set_decoding(**decoding_options(args))
+    common = replace(common, size=args.size or common.size)
+    trained = training_data(common.path)
+    if trained is None:
+        raise UsageError(f"{common.path} is in no run folder, so its training data is unknown")
+    specialists = {
+        name: load_model(expanded_path(path), args.allow_class, device)
+        for name, path in named.items()
+    }
+    splits = trained.source(args.allow_class).splits(trained.root)
+    images = splits["train"]
+    categories = sorted({category_of(images.name(i)) for i in range(len(images))})
+    if unknown := named.keys() - categories:
+        raise UsageError(
+            f"no category {', '.join(sorted(unknown))} in the training data of {common.path}, "
+            f"only {', '.join(categories)}"
+        )
+    trust = trust_of(common.path, args.allow_class)
+    model = join_specialists(common, specialists, categories, args.confidence, trust)
+    recognitions = list(fit_router(model, splits, category_of, args.max_images))
+    export_model(model, args.file)
+    for found in recognitions:
+        print(
+            f"{found.category}: of {found.images:,} validation images, {found.recognized:.0%} "
+            f"recognized, {found.routed:.0%} above --confidence"
+            + ("" if found.category in specialists else " (no specialist)")
+        )
+    print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB")
+    return 0

@@ -1,0 +1,137 @@
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_colorize.inference import load_model
+from tests.conftest import Commands
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on dark and bright images, and one that was fine-tuned from it on the dark ones."""
+    root = tmp_path_factory.mktemp("categories")
+    rng = np.random.default_rng(0)
+    counts = {"train": 16, "val": 4, "test": 2}
+    for (name, low), (split, count) in product({"dark": 10, "bright": 160}.items(), counts.items()):
+        folder = root / split / name
+        folder.mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(low, low + 90, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize((40, 40)).save(folder / f"{i}.png")
+    command = Commands(root, tmp_path_factory.mktemp("runs"))
+    common = command.fit("common")
+    words = ("--data.source", "FolderSource", "--data.source.include", "*dark/*")
+    dark = command.fit("dark", *words, "--model.checkpoint", common)
+    return command, common, dark
+
+
+@pytest.fixture
+def routed(trained, tmp_path):
+    command, common, dark = trained
+    file = tmp_path / "routed.safetensors"
+    assert command("router", common, file, f"dark={dark}", "--confidence", 0.6) == 0
+    return file
+
+
+def _parameters(path):
+    return list(load_model(path).task.net.parameters())
+
+
+def test_a_specialist_starts_from_the_checkpoint(trained):
+    command, common, _ = trained
+    words = ("--model.checkpoint", common, "--trainer.max_steps", 1, "--model.optimizer.lr", 0)
+    started = _parameters(command.fit("started", *words))
+    assert all(map(torch.equal, started, _parameters(common)))
+
+
+def test_each_image_is_predicted_by_the_network_of_its_category(trained, routed, capsys):
+    _, common, dark = trained
+    model = load_model(routed)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(4, 1, 32, 32, generator=generator) * 20
+    L = noise + torch.tensor([10.0, 75.0, 75.0, 10.0]).view(4, 1, 1, 1)
+    with torch.inference_mode():
+        assert model.task.choose(L) == ["dark", None, None, "dark"]
+        predicted = model.task(L)
+        for path, which in ((dark, [0, 3]), (common, [1, 2])):
+            alone = load_model(path).task(L[which])
+            assert torch.allclose(predicted[which], alone, atol=0.05)
+    assert not torch.allclose(load_model(common).task(L[:1]), predicted[:1], atol=0.05)
+
+
+def test_an_unsure_router_takes_the_common_network(routed):
+    task = load_model(routed).task
+    task.confidence = 1.1
+    assert set(task.choose(torch.rand(8, 1, 32, 32) * 100)) == {None}
+
+
+def test_the_file_is_evaluated_by_category_and_colors(trained, routed, tmp_path):
+    command, _, _ = trained
+    numbers = tmp_path / "numbers.json"
+    words = ("--data", command.photos, "--group-by", "folder", "--json", numbers)
+    assert command("evaluate", routed, *words) == 0
+    assert set(json.loads(numbers.read_text())["groups"]) == {"dark", "bright"}
+    out = tmp_path / "colored"
+    assert command("colorize", command.photos / "train/dark", out, "--checkpoint", routed) == 0
+    assert len(list(out.glob("*.png"))) == 16
+
+
+def test_what_is_recognized_is_printed(trained, tmp_path, capsys):
+    command, common, dark = trained
+    assert command("router", common, tmp_path / "x.safetensors", f"dark={dark}") == 0
+    bright, known, _ = capsys.readouterr().out.splitlines()[-3:]
+    assert bright.startswith("bright: of 4 validation images, 100% recognized")
+    assert bright.endswith("(no specialist)")
+    assert known.startswith("dark: of 4 validation images, 100% recognized")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["x.ckpt", "dark=RUN"], "must end with .safetensors"),
+        (["x.safetensors", "RUN"], "give CATEGORY=CKPT_OR_RUN"),
+        (["x.safetensors", "cats=RUN"], "no category cats in the training data"),
+        (["x.safetensors", "dark=RUN", "--confidence", "2"], "must be from 0 to 1"),
+        (["x.safetensors", "dark=nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_wrong_use_is_one_line(trained, tmp_path, monkeypatch, words, message, capsys):
+    command, common, dark = trained
+    monkeypatch.chdir(tmp_path)
+    given = [word.replace("RUN", str(dark)) for word in words]
+    assert command("router", common, *given) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_the_decoding_of_the_common_network_stays(trained, tmp_path):
+    command, _, _ = trained
+    words = ("--model.loss", "lightning_colorize.losses.CrossEntropy", "--model.ema_decay", 0.5)
+    common = command.fit("classes", *words)
+    tuned = command.fit("tuned", *words, "--model.checkpoint", common)
+    file = tmp_path / "routed.safetensors"
+    words = ("--vividness", 0.1, "--temperature", 0.9, "--strength", 1.2)
+    assert command("router", common, file, f"dark={tuned}", *words) == 0
+    decoding = load_model(file).decoding
+    assert decoding == {"vividness": 0.1, "temperature": 0.9, "strength": 1.2, "flip": False}
+
+
+def test_a_specialist_with_other_bins_is_refused(trained, tmp_path, capsys):
+    command, _, _ = trained
+    words = ("--model.loss", "lightning_colorize.losses.CrossEntropy")
+    common = command.fit("bins", *words)
+    source = ("--data.source", "FolderSource", "--data.source.include", "*dark/*")
+    other = command.fit("other_bins", *words, *source)
+    assert command("router", common, tmp_path / "x.safetensors", f"dark={other}") == 2
+    assert f"fine-tune it with --model.checkpoint {common}" in capsys.readouterr().err
+
+
+def test_another_network_is_no_specialist(trained, tmp_path, capsys):
+    command, common, _ = trained
+    other = command.fit("other", "--model.encoder.widths", "[4,6]")
+    assert command("router", common, tmp_path / "x.safetensors", f"dark={other}") == 2
+    assert "another network" in capsys.readouterr().err

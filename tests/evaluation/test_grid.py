@@ -1,0 +1,142 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_colorize.color import ColorBatch, to_lab
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.evaluation import evaluate_batches
+from lightning_colorize.evaluation.grid import Grid, evaluate_grid, parse_grid
+from lightning_colorize.inference import ColorizationModel
+from lightning_colorize.losses import L1, CrossEntropy
+from lightning_colorize.metrics.spec import COLUMNS, NAMES
+from lightning_colorize.networks import ClassificationHead, ConvEncoder
+from lightning_colorize.tasks import RegressionTask
+
+
+def _model(loss):
+    torch.manual_seed(0)
+    task = RegressionTask(ConvEncoder([8, 8]), loss).eval()
+    for parameter in task.net.head.parameters():
+        torch.nn.init.normal_(parameter)
+    if isinstance(task.net.head, ClassificationHead):  # weights that vividness can take out
+        task.net.head.bins.update(torch.randn(1, 2, 64, 64) * 20)
+        task.net.head.bins.finish()
+    return ColorizationModel(task, 32, None, None, Path("made.ckpt"))
+
+
+def _batches(count=2):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(count):
+        rgb = torch.rand(3, 3, 8, 8, generator=generator)
+        L, ab = to_lab(torch.nn.functional.interpolate(rgb, size=32, mode="bilinear"))
+        yield ColorBatch(L, ab, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (CrossEntropy, ["vividness=0,1", "temperature=0.38,1", "flip=0,1"]),
+        (L1, ["strength=0.5,1.5", "flip=0,1"]),
+    ],
+)
+def test_every_setting_is_measured_as_if_it_were_alone(loss, words):
+    model = _model(loss())
+    settings = parse_grid(words, model)
+    grid = evaluate_grid(model, _batches(), settings)
+    assert len({tuple(row.values()) for row in grid.rows}) == len(settings) == len(grid.rows)
+    for setting, row in zip(settings, grid.rows, strict=True):
+        model.set_decoding(**setting)
+        alone = evaluate_batches(model.task, None, _batches()).rows["model"]
+        assert row == pytest.approx({name: alone[name] for name in NAMES}, rel=1e-4, abs=1e-4)
+    assert grid.images == 6
+    assert set(grid.baselines) == {"grey"}
+    assert grid.baselines["grey"]["colorfulness"] == pytest.approx(0, abs=0.01)
+
+
+def test_another_size_is_what_the_network_sees_of_the_same_image():
+    model = _model(L1())
+    seen = []
+    model.task.net.register_forward_pre_hook(lambda net, args: seen.append(args[0].shape[-1]))
+    grid = evaluate_grid(model, _batches(1), parse_grid(["size=16,32"], model))
+    assert seen == [16, 32]
+    assert grid.rows[0]["psnr"] != grid.rows[1]["psnr"]
+    # The truth is the same image at the same size.
+    truth = [i for i, name in enumerate(COLUMNS) if name.startswith("true")]
+    assert truth
+    assert (grid.values[0, truth] == grid.values[1, truth]).all()
+
+
+def test_a_setting_does_not_leak_into_others_nor_stay():
+    model = _model(L1())
+    own = model.decoding
+    grid = evaluate_grid(model, _batches(), [{}, {"strength": 0.5}, {"flip": True}])
+    for i, setting in enumerate([{}, {"strength": 0.5}, {"flip": True}]):
+        assert grid.rows[i] == evaluate_grid(model, _batches(), [setting]).rows[0]
+    assert model.decoding == own
+
+
+def test_settings_that_are_not_finite_are_neither_shown_nor_chosen():
+    grid = _grid((float("nan"), float("nan")), (12.0, 0.5))
+    assert grid.front() == [1]
+    with pytest.raises(UsageError, match=r"the most is 0\.500"):
+        grid.best(0.6)
+
+
+def test_with_flip_a_mirror_image_gets_the_mirrored_colors():
+    model = _model(L1())
+    L = next(_batches()).L[..., :27]
+    with torch.inference_mode():
+        assert not torch.allclose(model.task(L.flip(-1)).flip(-1), model.task(L), atol=0.1)
+        model.set_decoding(flip=True)
+        assert torch.allclose(model.task(L.flip(-1)).flip(-1), model.task(L), atol=1e-4)
+
+
+def test_strength_scales_the_colors_and_zero_is_grey():
+    model = _model(L1())
+    grid = evaluate_grid(model, _batches(), parse_grid(["strength=0,1"], model))
+    assert grid.rows[0] == pytest.approx(grid.baselines["grey"], abs=1e-4, nan_ok=True)
+    assert grid.rows[1]["colorfulness"] > 1
+
+
+def _grid(*rows):
+    names = ("ciede2000", "colorfulness_ratio")
+    settings = [{"strength": float(i)} for i in range(len(rows))]
+    return Grid(settings, [dict(zip(names, row, strict=True)) for row in rows], {}, torch.zeros(0))
+
+
+def test_the_front_has_what_no_other_setting_beats():
+    # Too colorful counts as far from the truth as too pale.
+    grid = _grid((12.0, 0.8), (11.0, 0.4), (12.5, 0.6), (12.0, 1.3), (11.0, 0.4))
+    assert grid.front() == [1, 4, 0]
+
+
+def test_the_best_is_the_most_faithful_of_the_colorful():
+    grid = _grid((12.0, 0.8), (11.0, 0.4), (11.5, 0.6))
+    assert [grid.best(least) for least in (0.0, 0.5, 0.7)] == [1, 2, 0]
+    with pytest.raises(UsageError, match=r"ratio of 0\.9; the most is 0\.800"):
+        grid.best(0.9)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["strength"], "give KEY=VALUE"),
+        (["hue=1"], "KEY of vividness"),
+        (["strength=1", "strength=1.2"], "twice"),
+        (["strength=1,"], "takes numbers"),
+        (["strength=2"], "from 0 to 1.5"),
+        (["flip=2"], "takes 0 or 1"),
+        (["size=0"], "size takes whole pixels from 1 to 16384"),
+        (["size=1e3"], "size takes whole pixels"),
+        (["vividness=0.5"], "not trained with CrossEntropy"),
+    ],
+)
+def test_a_wrong_grid_is_one_line_before_any_work(words, message):
+    with pytest.raises(UsageError, match=message):
+        parse_grid(words, _model(L1()))
+
+
+def test_a_value_out_of_range_is_refused():
+    with pytest.raises(UsageError, match="vividness must be from 0 to 1"):
+        parse_grid(["vividness=0,1.5"], _model(CrossEntropy()))

@@ -1,0 +1,94 @@
+"""The model of the package, on the public-domain photographs of the documentation."""
+
+import csv
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.color import rgb2lab
+
+from lightning_colorize.common.bundled import with_default
+from lightning_colorize.inference import load_model
+
+PHOTOGRAPHS = Path(__file__).parents[2] / "docs/photographs"
+FILE = with_default(Path("default"))
+
+
+def _ab(path):
+    return rgb2lab(np.asarray(Image.open(path).convert("RGB")))[..., 1:]
+
+
+@pytest.fixture(scope="module")
+def colored(tmp_path_factory):
+    """The photographs in grey, colored by the command without a checkpoint."""
+    from lightning_colorize.cli import main
+
+    grey, out = tmp_path_factory.mktemp("grey"), tmp_path_factory.mktemp("colored")
+    for file in PHOTOGRAPHS.glob("*.jpg"):
+        Image.open(file).convert("L").save(grey / f"{file.stem}.png")
+    assert main(["colorize", str(grey), str(out), "--device", "cpu"]) == 0
+    return out
+
+
+def test_photographs_become_colorful(colored):
+    files = sorted(colored.glob("*.png"))
+    assert len(files) == 12
+    chroma = [np.linalg.norm(_ab(file), axis=-1).mean() for file in files]
+    truth = [
+        np.linalg.norm(_ab(PHOTOGRAPHS / f"{file.stem}.jpg"), axis=-1).mean() for file in files
+    ]
+    assert np.mean(chroma) > 0.5 * np.mean(truth)
+    assert min(chroma) > 3
+
+
+@pytest.mark.parametrize(
+    ("name", "region", "channel", "sign"),
+    [
+        ("balloons", np.s_[:140, 120:380], 1, -1),  # sky: blue
+        ("skyline", np.s_[:60], 1, -1),
+        ("moose", np.s_[:90], 0, -1),  # foliage: green
+        ("people", np.s_[90:120, 368:392], 1, 1),  # skin: yellow and red
+        ("astronaut", np.s_[60:105, 115:155], 1, 1),
+        ("astronaut", np.s_[60:105, 115:155], 0, 1),
+    ],
+)
+def test_skies_are_blue_foliage_is_green_and_skin_is_like_skin(
+    colored, name, region, channel, sign
+):
+    truth = _ab(PHOTOGRAPHS / f"{name}.jpg")[region][..., channel].mean() * sign
+    assert truth > 4, "the region is not what its name says"
+    assert _ab(colored / f"{name}.png")[region][..., channel].mean() * sign > 3
+
+
+def test_it_is_small_and_names_its_sources():
+    assert FILE.stat().st_size <= 8e6
+    with gzip.open(FILE.with_name("SOURCES.csv.gz"), "rt") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9600
+    assert all(row["licence"] and row["attribution"] for row in rows)
+
+
+def test_the_command_says_which_model_it_uses(tmp_path, capsys):
+    from lightning_colorize.cli import main
+
+    target = tmp_path / "cat.png"
+    assert main(["colorize", str(PHOTOGRAPHS / "cat.jpg"), str(target)]) == 0
+    assert capsys.readouterr().err.count("model of the package") == 1
+
+
+def test_evaluate_and_compare_take_it_by_name(tmp_path, capsys):
+    from lightning_colorize.cli import main
+
+    words = ["--data", str(PHOTOGRAPHS), "--size", "64"]
+    assert main(["evaluate", "default", *words]) == 0
+    assert main(["compare", "default", *words, "--out", str(tmp_path / "page")]) == 0
+    assert "default" in (tmp_path / "page/index.html").read_text()
+
+
+def test_a_file_of_this_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_model("default").path == FILE
+    Path("default").write_text("mine")
+    assert with_default(Path("default")) == Path("default")

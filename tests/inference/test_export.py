@@ -1,0 +1,153 @@
+import json
+import shutil
+import struct
+
+import pytest
+import torch
+from PIL import Image
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.inference import load_model
+from lightning_colorize.inference.export import export_model
+from lightning_colorize.inference.stored import store_decoding
+from lightning_colorize.runs.folder import lock
+from tests.conftest import Commands
+from tests.tasks.conftest import GanCommands
+
+
+@pytest.fixture(scope="module")
+def classified_run(photo_folder, tmp_path_factory):
+    """A run of classification with a moving average, which predicts."""
+    command = Commands(photo_folder, tmp_path_factory.mktemp("classified"))
+    loss = ("--model.loss", "lightning_colorize.losses.CrossEntropy")
+    return command.fit("classified", *loss, "--model.ema_decay", 0.5)
+
+
+@pytest.fixture
+def exported(classified_run, tmp_path):
+    model = load_model(classified_run)
+    model.set_decoding(vividness=0.25, strength=1.2, flip=True)
+    file = tmp_path / "small.safetensors"
+    export_model(model, file)
+    return model, file
+
+
+def test_an_exported_model_predicts_the_same(exported):
+    model, file = exported
+    read = load_model(file)
+    L = torch.rand(2, 1, 32, 40, generator=torch.Generator().manual_seed(0)) * 100
+    with torch.inference_mode():
+        assert torch.allclose(read.task(L), model.task(L), atol=0.05)
+    assert read.decoding == model.decoding
+    assert read.decoding["vividness"] == 0.25
+    assert (read.decoding["strength"], read.decoding["flip"]) == (1.2, True)
+    assert read.size == model.size == 32
+    assert "/" not in json.dumps(read.task.hparams["encoder"])  # no path of this machine
+    for name, value in model.baselines.state_dict().items():
+        assert torch.equal(read.baselines.state_dict()[name], value)
+
+
+def test_an_exported_model_has_neither_optimizer_nor_average(classified_run, exported):
+    _, file = exported
+    state = torch.load(classified_run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    size = struct.unpack("<Q", file.read_bytes()[:8])[0]
+    names = set(json.loads(file.read_bytes()[8 : 8 + size])) - {"__metadata__"}
+    kept = {name for name in state if name.startswith(("net.", "scaling."))}
+    assert {name for name in names if not name.startswith("baselines.")} == kept
+
+
+def test_a_gan_is_exported_without_its_discriminator(photo_folder, tmp_path):
+    model = load_model(GanCommands(photo_folder, tmp_path).fit("gan"))
+    file = tmp_path / "gan.safetensors"
+    export_model(model, file)
+    L = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
+    with torch.inference_mode():
+        assert torch.allclose(load_model(file).task(L), model.task(L), atol=0.05)
+
+
+@pytest.mark.parametrize("where", [0.02, 0.5, 0.99])
+def test_a_changed_byte_is_damage(exported, where):
+    _, file = exported
+    content = bytearray(file.read_bytes())
+    content[int(where * len(content))] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=r"small\.safetensors is damaged"):
+        load_model(file)
+
+
+def test_other_files_are_refused_in_one_line(tmp_path):
+    file = tmp_path / "other.safetensors"
+    with pytest.raises(UsageError, match="does not exist"):
+        load_model(file)
+    file.write_bytes(b"no tensors")
+    with pytest.raises(UsageError, match="damaged, or not a checkpoint"):
+        load_model(file)
+
+
+def test_weights_beyond_half_precision_are_refused(classified_run, tmp_path):
+    model = load_model(classified_run)
+    conv = model.task.inference_net.head.conv
+    wide = torch.nn.Conv2d(64, len(conv.weight), 1)
+    torch.nn.init.constant_(wide.weight, 1e6)
+    model.task.inference_net.head.conv = wide
+    with pytest.raises(UsageError, match="half precision cannot hold"):
+        export_model(model, tmp_path / "large.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stored_decoding_is_the_default_from_then_on(classified_run, tmp_path):
+    file = classified_run / "checkpoints/last.ckpt"
+    before = torch.load(file, weights_only=True)
+    model = load_model(file)
+    assert model.decoding["strength"] == 1
+    store_decoding(file, {**model.decoding, "strength": 0.0, "size": 48})
+    stored = load_model(file)
+    assert (stored.decoding["strength"], stored.size) == (0, 48)
+    grey = stored.colorize(Image.new("RGB", (40, 40), "red"))
+    assert all(low == high for low, high in [band.getextrema() for band in grey.split()])
+    after = torch.load(file, weights_only=True)
+    assert after.keys() == before.keys() | {"decoding"}
+    for name, value in before["state_dict"].items():
+        assert torch.equal(after["state_dict"][name], value)
+
+
+def test_nothing_is_stored_in_a_run_that_trains(classified_run):
+    file = classified_run / "checkpoints/best.ckpt"
+    before = file.read_bytes()
+    with lock(classified_run), pytest.raises(UsageError, match="another process"):
+        store_decoding(file, {"strength": 0.5})
+    assert file.read_bytes() == before
+
+
+def test_nothing_is_stored_in_an_exported_model(exported):
+    _, file = exported
+    with pytest.raises(UsageError, match="store in its checkpoint"):
+        store_decoding(file, {"strength": 0.5})
+
+
+@pytest.mark.parametrize("decoding", [{"hue": 1.0}, {"strength": 1}, [1], None, {"flip": "no"}])
+def test_a_decoding_of_other_types_is_one_line(classified_run, tmp_path, decoding):
+    checkpoint = torch.load(classified_run / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["decoding"] = decoding
+    file = tmp_path / "crafted.ckpt"
+    torch.save(checkpoint, file)
+    with pytest.raises(UsageError, match=r"crafted\.ckpt is not a checkpoint .* decoding"):
+        load_model(file)
+
+
+def test_a_decoding_out_of_range_is_one_line(classified_run, tmp_path):
+    checkpoint = torch.load(classified_run / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["decoding"] = {"strength": 9.0}
+    file = tmp_path / "crafted.ckpt"
+    torch.save(checkpoint, file)
+    with pytest.raises(UsageError, match=r"crafted\.ckpt: strength must be from 0 to 1\.5"):
+        load_model(file)
+
+
+def test_a_link_keeps_pointing_to_the_stored_checkpoint(classified_run, tmp_path):
+    target, link = tmp_path / "target.ckpt", tmp_path / "link.ckpt"
+    shutil.copy(classified_run / "checkpoints/best.ckpt", target)
+    link.symlink_to(target)
+    store_decoding(link, {"strength": 0.5})
+    assert link.is_symlink()
+    assert load_model(target).decoding["strength"] == 0.5
