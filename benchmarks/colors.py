@@ -1,15 +1,18 @@
 """What gives colors: trainings of equal budgets, over seeds, on photographs that none has seen.
 
     python benchmarks/colors.py recipes --data GENERAL --out RUNS --weights mobilenet_v2.pth
+    python benchmarks/colors.py finalists --data GENERAL --more OPEN --out RUNS --weights ...
     python benchmarks/colors.py curve --data GENERAL --more OPEN --out RUNS --weights ...
     python benchmarks/colors.py measures --data GENERAL --out RUNS --weights ...
 
-`recipes` trains losses and decoders, `curve` one recipe on parts of the data and on more of it,
-with equal steps, `measures` what may help against overfitting, each alone
-(experiments/regularization/).
-All at 64 px from MobileNetV2's weights. The last weights of each run are measured on GENERAL's test
-split, those of a classification with several decodings. Results go to benchmarks/results/
-colors_*.json; run a command again to continue: trainings are resumed, measured runs are skipped.
+`recipes` trains losses and decoders at 64 px for 10 minutes; `finalists` the same at 128 px for 30
+minutes, and the best one also on the images of OPEN; `curve` one recipe on parts of the images and
+on those of OPEN, with equal steps; `measures` what may help against overfitting, each alone
+(experiments/regularization/). `--only` chooses some.
+All start from MobileNetV2's weights. The last weights of each run are measured on GENERAL's test
+split, those of a classification with several decodings. Run a command again to continue: trainings
+are resumed, measured runs are kept. Several commands may share RUNS, each with its own --seeds.
+The results of all measured runs go to benchmarks/results/colors_*.json, their plot to docs/images/.
 """
 
 import argparse
@@ -18,7 +21,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,49 +29,67 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import yaml
+from matplotlib.axes import Axes
 
 from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.common.files import write_json
+from lightning_colorize.common.processes import keep_freed_memory
 from lightning_colorize.evaluation import find_images
 from lightning_colorize.evaluation.grid import Setting, evaluate_grid
 from lightning_colorize.evaluation.statistics import intervals
 from lightning_colorize.inference import load_model
-from lightning_colorize.metrics.spec import BASELINES
 from lightning_colorize.runs.folder import LAST
 from lightning_colorize.runs.result import RunResult
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = ROOT / "experiments"
-SIZE = 64
+MEASURED = "measured.json"
 DECODINGS = list(itertools.product((0.0, 0.25, 0.5, 0.75, 1.0), (0.38, 1.0)))
 """Vividness and temperature of a classification."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training: an experiment, further configuration files, and settings."""
+    """One training: an experiment, and what differs from it."""
 
     name: str
     experiment: str = "photos_cpu"
-    configs: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def _loss(name: str, **settings: Any) -> Recipe:
-    return Recipe(name, settings={"model.loss": EXPERIMENTS / "loss" / f"{name}.yaml", **settings})
+def _loss(name: str) -> Recipe:
+    return Recipe(name, settings={"model.loss": EXPERIMENTS / "loss" / f"{name}.yaml"})
 
 
+CLASSIFICATION = Recipe("default_model", "default_model")
+# photos_cpu's network as the generator of a GAN, trained alone in the first 15 epochs.
+GAN = Recipe(
+    "gan",
+    "cgan_staged",
+    {
+        "model.encoder": EXPERIMENTS / "encoder" / "mobilenet_v2.yaml",
+        "model.decoder": EXPERIMENTS / "decoder" / "upsample.yaml",
+        "model.decoder.skips": "true",
+        "model.decoder.out_reduction": 4,
+        "model.head": "lightning_colorize.networks.AbHead",
+        "model.encoder_lr_ratio": 0.1,
+        "model.generator_epochs": 15,
+        "model.channels_last": "true",
+        "data.crop_scale": "[0.3,1.0]",
+        "data.grey_jitter": 0.25,
+        "trainer.precision": "bf16-mixed",
+    },
+)
 RECIPES = (
-    _loss("mse"),
-    _loss("l1"),
-    _loss("cross_entropy"),
-    _loss("l1_perceptual_mobilenet"),
-    _loss("l1_colorful"),
-    _loss("chroma_weighted"),
+    *map(_loss, ("mse", "l1", "chroma_weighted", "l1_perceptual_mobilenet", "cross_entropy")),
     Recipe("attention", "attention"),
     Recipe("color_queries", "color_queries"),
+    CLASSIFICATION,
+    GAN,
 )
 MEASURES = tuple(
-    Recipe(file.stem, configs=(f"regularization/{file.name}",))
+    Recipe(file.stem, settings={"config": file})
     for file in sorted((EXPERIMENTS / "regularization").glob("*.yaml"))
 )
 
@@ -76,86 +97,94 @@ MEASURES = tuple(
 def main() -> None:
     """Train and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("recipes", "curve", "measures"))
+    parser.add_argument("what", choices=("recipes", "finalists", "curve", "measures"))
     parser.add_argument("--data", type=Path, required=True, help="folder with train, val, test")
-    parser.add_argument("--more", type=Path, help="further training images, for `curve`")
+    parser.add_argument("--more", type=Path, help="further images, in default_model's folders")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--weights", type=Path, required=True, help="of MobileNetV2")
     parser.add_argument("--normalization", default="half", help="input range of the weights")
-    parser.add_argument("--minutes", type=int, default=10, help="of training")
+    parser.add_argument("--minutes", type=int, help="of training; default: 10, finalists 30")
     parser.add_argument("--steps", type=int, default=2500, help="of training, for `curve`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="+", help="names of recipes")
     args = parser.parse_args()
+    keep_freed_memory()
+    recipes: dict[str, list[Recipe]] = {
+        "recipes": [*RECIPES],
+        "finalists": [*RECIPES, *with_more(args, "default_model_more", {})],
+        "curve": [*curve(args)],
+        "measures": [*MEASURES],
+    }
+    chosen = [r for r in recipes[args.what] if not args.only or r.name in args.only]
     file = ROOT / "benchmarks" / "results" / f"colors_{args.what}.json"
-    report: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"runs": {}}
     # Paths of this machine are nobody's business.
-    words = [re.sub(r"(?<![^=])/\S*/", "", word) for word in sys.argv[1:]]
-    recipes = {"recipes": RECIPES, "measures": MEASURES}.get(args.what) or tuple(curve(args))
+    command = " ".join(re.sub(r"(?<![^=])/\S*/", "", word) for word in sys.argv[1:])
     # All recipes with one seed before the next seed.
-    for seed, recipe in itertools.product(args.seeds, recipes):
-        if args.only and recipe.name not in args.only:
-            continue
-        runs = report["runs"].setdefault(recipe.name, {})
-        if str(seed) in runs:
-            continue
-        run = train(recipe, seed, args)
-        measured = measure(run, args.data)
-        report["baselines"] = {name: measured.pop(name) for name in BASELINES}
-        result = RunResult.read(run)
-        assert result is not None
-        runs[str(seed)] = {
-            "decodings": measured,
-            "images_seen": result.images_seen,
-            "seconds": result.seconds,
-            "parameters": result.parameters,
-        }
-        write_report(file, f"python benchmarks/colors.py {' '.join(words)}", report)
+    for seed, recipe in itertools.product(args.seeds, chosen):
+        run = args.out / args.what / f"{recipe.name}-{seed}"
+        if not (run / MEASURED).is_file():
+            print(f"{recipe.name}, seed {seed}", flush=True)
+            train(recipe, seed, args)
+            write_json(run / MEASURED, measure(run, args.data))
+        report = collect(run.parent, [recipe.name for recipe in recipes[args.what]])
+        write_report(file, f"python benchmarks/colors.py {command}", report)
         draw(report, args.what, ROOT / "docs" / "images" / f"{file.stem}.png")
-        print(f"{recipe.name}, seed {seed}: written to {file}", flush=True)
 
 
 def curve(args: argparse.Namespace) -> Iterator[Recipe]:
-    """Yield recipes with an eighth to all of the images, and with more; equal steps."""
+    """Yield trainings on an eighth to all of the images, and on more; equal steps."""
     equal = {
-        "model.loss": EXPERIMENTS / "loss" / "cross_entropy.yaml",
         "trainer.max_time": "null",
         "trainer.max_steps": args.steps,
         "trainer.check_val_every_n_epoch": "null",
         "trainer.val_check_interval": args.steps // 4,
     }
-    count = sum(1 for file in (args.data / "train").iterdir() if file.is_file())
-    for part in (8, 4, 2, 1):
-        yield Recipe(f"{count // part}", settings=equal | {"data.source.max_images": count // part})
+    count = _count(args.data)
+    for images in (count // 8, count // 4, count // 2, count):
+        part = {"data.source.max_images": images}
+        yield Recipe(f"{images}", "default_model", equal | part)
     if args.more is not None:
-        own = {"root": str(args.data.resolve()), "weight": count}
-        more = {"root": str((args.more / "train").resolve()), "splits": {"train": 1}}
-        more["weight"] = found = sum(1 for file in (args.more / "train").glob("*/*"))
-        folders = {"data.source": EXPERIMENTS / "source" / "mixture.yaml"}
-        folders["data.source.folders"] = json.dumps([own, more])
-        yield Recipe(f"{count + found}", settings=equal | folders)
+        yield from with_more(args, f"{count + _count(args.more)}", equal)
 
 
-def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
-    """Train a recipe, or resume its training; return its run folder."""
-    run = Path(args.out) / args.what / f"{recipe.name}-{seed}"
-    result = RunResult.read(run)
-    if result is not None and result.ended:
-        return run
+def with_more(args: argparse.Namespace, name: str, settings: dict[str, Any]) -> Iterator[Recipe]:
+    """Yield the classification on the images of `--more` too, if given."""
+    if args.more is None:
+        return
+    experiment = yaml.safe_load((EXPERIMENTS / "default_model.yaml").read_text())
+    folders = [{"root": str(args.data.resolve()), "weight": _count(args.data)}]
+    for folder in experiment["data"]["source"]["init_args"]["folders"]:
+        if "train" in folder["splits"]:
+            folders.append(folder | {"root": str(args.more.resolve() / folder["root"])})
+    mixture = {
+        "data.source": EXPERIMENTS / "source" / "mixture.yaml",
+        "data.source.folders": json.dumps(folders),
+    }
+    yield Recipe(name, "default_model", settings | mixture)
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for file in (folder / "train").rglob("*") if file.is_file())
+
+
+def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> None:
+    """Train a recipe, or resume its training."""
+    final = args.what == "finalists"
+    minutes = args.minutes or (30 if final else 10)
     given = {
         "data.root": args.data.resolve(),
         "data.source": EXPERIMENTS / "source" / "folder.yaml",
-        "data.size": SIZE,
+        "data.size": 128 if final else 64,
         "data.cache": "always",
         "seed_everything": seed,
-        "trainer.max_time": f"00:00:{args.minutes:02}:00",
+        "trainer.max_time": f"00:00:{minutes:02}:00",
         "trainer.max_epochs": -1,
         "trainer.check_val_every_n_epoch": 5,
         "model.encoder.weights": args.weights.resolve(),
         "model.encoder.normalization": args.normalization,
         "run.root": args.out,
         "run.experiment": args.what,
-        "run.name": run.name,
+        "run.name": f"{recipe.name}-{seed}",
         "run.auto_resume": "true",
         # Neither selected by a metric nor stopped by one: the weights at the end of the budget.
         "run.monitor": "null",
@@ -166,75 +195,128 @@ def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
         "run.loggers.tensorboard": "false",
         **recipe.settings,
     }
+    if recipe.name == "longer":
+        given["trainer.max_time"] = f"00:00:{2 * minutes:02}:00"
     if "perceptual" in recipe.name:
         backbone = "model.loss.losses.perceptual.backbone"
         given[f"{backbone}.weights"] = args.weights.resolve()
         given[f"{backbone}.normalization"] = args.normalization
-    files = [f"{recipe.experiment}.yaml", *recipe.configs]
-    configs = [word for file in files for word in ("--config", EXPERIMENTS / file)]
-    words = [f"--{key}={value}" for key, value in given.items()]
-    print(f"{recipe.name}, seed {seed}", flush=True)
+    # A file replaces what was set before it.
+    ordered = sorted(given.items(), key=lambda item: not str(item[1]).endswith(".yaml"))
+    words = [f"--{key}={value}" for key, value in ordered]
+    config = EXPERIMENTS / f"{recipe.experiment}.yaml"
     subprocess.run(
-        [sys.executable, "-m", "lightning_colorize", "fit", *configs, *words], check=True
+        [sys.executable, "-m", "lightning_colorize", "fit", "--config", config, *words], check=True
     )
-    return run
 
 
-def measure(run: Path, data: Path) -> dict[str, dict[str, Any]]:
-    """Return each metric with its 95 % interval, by decoding and baseline."""
+def measure(run: Path, data: Path) -> dict[str, Any]:
+    """Return what a run cost, and each metric with its 95 % interval by decoding and baseline."""
     model = load_model(run / LAST)
     settings: list[Setting] = [{}]
     if model.is_classification:
         settings = [{"vividness": v, "temperature": t} for v, t in DECODINGS]
     batches = find_images(data, "test").batches(model.size, 32, torch.device("cpu"))
     grid = evaluate_grid(model, batches, settings)
+    rows = intervals(grid.values)
     names = [" ".join(f"{value:g}" for value in setting.values()) for setting in settings]
-    names = [*(name or "network" for name in names), *grid.baselines]
-    return dict(zip(names, intervals(grid.values), strict=True))
+    result = RunResult.read(run)
+    assert result is not None
+    return {
+        "decodings": dict(zip([name or "network" for name in names], rows, strict=False)),
+        "baselines": dict(zip(grid.baselines, rows[len(settings) :], strict=True)),
+        "images": grid.images,
+        "images_seen": result.images_seen,
+        "seconds": result.seconds,
+        "parameters": result.parameters,
+    }
+
+
+def collect(folder: Path, names: list[str]) -> dict[str, Any]:
+    """Return the measured runs by recipe and seed, and the baselines that all of them share."""
+    runs: dict[str, dict[str, Any]] = {}
+    baselines: list[dict[str, Any]] = []
+    for name in names:
+        for file in sorted(folder.glob(f"{name}-*/{MEASURED}")):
+            seed = file.parent.name.removeprefix(f"{name}-")
+            if seed.isdecimal():
+                run = json.loads(file.read_text())
+                baselines.append(run.pop("baselines"))
+                runs.setdefault(name, {})[seed] = run
+    shared = {
+        name: metrics
+        for name, metrics in baselines[0].items()
+        if all(
+            abs(other[name]["psnr"]["value"] - metrics["psnr"]["value"]) < 0.01
+            for other in baselines
+        )
+    }
+    return {"runs": runs, "baselines": shared}
 
 
 def draw(report: dict[str, Any], what: str, file: Path) -> None:
-    """Draw CIEDE2000 and PSNR: against the number of images for `curve`, else against color."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
-    for ax, metric in zip(axes, ("ciede2000", "psnr"), strict=True):
-        for name, runs in report["runs"].items():
-            decodings = next(iter(runs.values()))["decodings"]
-            shown = [d for d in decodings if d == "network" or d.endswith(" 0.38")]
-            points = [_means(runs, decoding, metric) for decoding in shown]
-            if what == "curve":
-                middle = points[len(points) // 2]
-                ax.errorbar(int(name), middle[1], middle[2], fmt="o", color="C0", capsize=3)
-                continue
-            ratios, values, errors = zip(*points, strict=True)
-            spread = np.array(errors)[:, :, 0].T
-            ax.errorbar(ratios, values, spread, fmt="o-", label=name, capsize=3, markersize=4)
-        for name, metrics in report["baselines"].items():
-            value = metrics[metric]["value"]
-            if what == "curve":
-                ax.axhline(value, color="0.7", linestyle=":")
-                ax.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right")
-            else:
-                ax.plot(metrics["colorfulness_ratio"]["value"], value, "x", color="0.5")
-                ax.annotate(name, (metrics["colorfulness_ratio"]["value"], value), color="0.4")
-        ax.set_xlabel("training images" if what == "curve" else "colorfulness_ratio")
-        ax.set_ylabel(metric)
-        if what == "curve":
-            ax.set_xscale("log")
-    if what != "curve":
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
+    """Draw PSNR and CIEDE2000 of all runs: means over seeds, with their range."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    for ax, metric in zip(axes, ("psnr", "ciede2000"), strict=True):
+        ax.set_title(metric)
+        {"curve": _draw_curve, "measures": _draw_measures}.get(what, _draw_dial)(ax, report, metric)
+    handles, labels = axes[0].get_legend_handles_labels()
+    if labels:
+        figure.legend(handles, labels, loc="outside right upper")
     figure.savefig(file, dpi=110)
     plt.close(figure)
 
 
-def _means(
-    runs: dict[str, Any], decoding: str, metric: str
-) -> tuple[float, float, list[list[float]]]:
-    """Return the mean ratio, the mean of a metric over seeds, and its range below and above."""
-    rows = [run["decodings"][decoding] for run in runs.values()]
-    ratio = sum(row["colorfulness_ratio"]["value"] for row in rows) / len(rows)
-    values = [row[metric]["value"] for row in rows]
-    mean = sum(values) / len(values)
-    return ratio, mean, [[mean - min(values)], [max(values) - mean]]
+def _draw_dial(ax: Axes, report: dict[str, Any], metric: str) -> None:
+    """Draw a metric against colorfulness; a classification is a line, from faithful to vivid."""
+    for name, runs in report["runs"].items():
+        shown = [d for d in _decodings(runs) if d == "network" or d.endswith(" 0.38")]
+        ratios = [float(np.mean(_values(runs, d, "colorfulness_ratio"))) for d in shown]
+        _draw_range(ax, ratios, [_values(runs, d, metric) for d in shown], name)
+    for name, metrics in report["baselines"].items():
+        point = metrics["colorfulness_ratio"]["value"], metrics[metric]["value"]
+        ax.plot(*point, "x", color="0.5")
+        ax.annotate(name, point, color="0.4", xytext=(4, 3), textcoords="offset points")
+    ax.set_xlabel("colorfulness_ratio")
+
+
+def _draw_curve(ax: Axes, report: dict[str, Any], metric: str) -> None:
+    """Draw a metric against the number of training images."""
+    counts = [int(name) for name in report["runs"]]
+    for vividness in ("0", "0.5", "1"):
+        values = [_values(runs, f"{vividness} 0.38", metric) for runs in report["runs"].values()]
+        _draw_range(ax, counts, values, f"vividness {vividness}")
+    for name, metrics in report["baselines"].items():
+        ax.axhline(metrics[metric]["value"], color="0.6", linestyle=":", label=name)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(counts, [f"{count:,}" for count in counts], rotation=30)
+    ax.set_xlabel("training images")
+
+
+def _draw_measures(ax: Axes, report: dict[str, Any], metric: str) -> None:
+    """Draw a metric of each seed, a row per measure, and the base as a line."""
+    for row, (name, runs) in enumerate(report["runs"].items()):
+        values = _values(runs, "network", metric)
+        ax.plot(values, [row] * len(values), "o", color="C0", alpha=0.7)
+        if name == "none":
+            ax.axvspan(min(values), max(values), color="0.9")
+    ax.set_yticks(range(len(report["runs"])), list(report["runs"]))
+    ax.invert_yaxis()
+
+
+def _draw_range(ax: Axes, xs: Sequence[float], values: list[list[float]], label: str) -> None:
+    means = np.array([np.mean(each) for each in values])
+    low, high = ([edge(each) for each in values] for edge in (min, max))
+    errors = [means - low, high - means]
+    ax.errorbar(xs, means, errors, fmt="o-", label=label, markersize=4, capsize=2)
+
+
+def _decodings(runs: dict[str, Any]) -> list[str]:
+    return list(next(iter(runs.values()))["decodings"])
+
+
+def _values(runs: dict[str, Any], decoding: str, metric: str) -> list[float]:
+    return [run["decodings"][decoding][metric]["value"] for run in runs.values()]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from importlib import import_module
 from lightning_colorize import __version__
 from lightning_colorize.common.arguments import PROGRAM, Parser
 from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.processes import keep_freed_memory
 from lightning_colorize.common.text import printable
 
 COMMANDS = (
@@ -75,6 +76,7 @@ def _run(words: list[str]) -> int:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise UsageError(f"unknown command '{name}'; commands are {', '.join(COMMANDS)}")
+    keep_freed_memory()
     module = import_module(f"lightning_colorize.commands.{name}")
     if hasattr(module, "main"):
         return int(module.main(rest))

@@ -1,8 +1,13 @@
-"""The rank of this process and its CPU cores."""
+"""The rank of this process, its CPU cores and its memory."""
 
+import ctypes
 import os
+import sys
 
 from lightning_utilities.core.rank_zero import rank_zero_only
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 
 
 def is_first_process() -> bool:
@@ -18,3 +23,15 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse the memory of large tensors instead of returning it to the system.
+
+    By default each block above 32 MB is new memory, which the kernel fills with zeros page by page:
+    a fifth of a training step at 128 px on a CPU, half of an evaluation. Other libraries than glibc
+    are left as they are.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_MMAP_THRESHOLD, 2**31 - 1)

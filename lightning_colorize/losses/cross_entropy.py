@@ -1,5 +1,7 @@
 """Cross-entropy with soft codes."""
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_colorize.color import ColorBatch
@@ -24,7 +26,7 @@ class CrossEntropy(Loss):
         """
         if batch.target is None or batch.target.shape == prediction.shape:
             raise ValueError("CrossEntropy needs a ClassificationHead")
-        nearest, codes = batch.target.chunk(2, dim=1)
-        logits = prediction.float()
-        log_shares = logits.gather(1, nearest.long()) - logits.logsumexp(1, keepdim=True)
-        return -(codes * log_shares).sum(1).mean()
+        # Bins last, as a channels-last map stores them, halve the time of softmax and its gradient.
+        nearest, codes = batch.target.movedim(1, -1).chunk(2, dim=-1)
+        log_shares = F.log_softmax(prediction.movedim(1, -1), dim=-1, dtype=torch.float32)
+        return -(codes * log_shares.gather(-1, nearest.long())).sum(-1).mean()
