@@ -6,7 +6,6 @@ import sys
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 
 
