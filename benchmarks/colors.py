@@ -232,25 +232,17 @@ def measure(run: Path, data: Path) -> dict[str, Any]:
     }
 
 
-def collect(folder: Path, names: list[str]) -> dict[str, Any]:
+def collect(folder: Path, names: Sequence[str]) -> dict[str, Any]:
     """Return the measured runs by recipe and seed, and the baselines that all of them share."""
     runs: dict[str, dict[str, Any]] = {}
     baselines: list[dict[str, Any]] = []
     for name in names:
         for file in sorted(folder.glob(f"{name}-*/{MEASURED}")):
-            seed = file.parent.name.removeprefix(f"{name}-")
-            if seed.isdecimal():
-                run = json.loads(file.read_text())
-                baselines.append(run.pop("baselines"))
-                runs.setdefault(name, {})[seed] = run
-    shared = {
-        name: metrics
-        for name, metrics in baselines[0].items()
-        if all(
-            abs(other[name]["psnr"]["value"] - metrics["psnr"]["value"]) < 0.01
-            for other in baselines
-        )
-    }
+            run = json.loads(file.read_text())
+            baselines.append(run.pop("baselines"))
+            runs.setdefault(name, {})[file.parent.name.removeprefix(f"{name}-")] = run
+    psnr = {name: [each[name]["psnr"]["value"] for each in baselines] for name in baselines[0]}
+    shared = {name: baselines[0][name] for name in psnr if np.ptp(psnr[name]) < 0.01}
     return {"runs": runs, "baselines": shared}
 
 

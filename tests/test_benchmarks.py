@@ -236,6 +236,41 @@ def test_hyperband_on_recorded_trials(tmp_path, monkeypatch):
     assert row["regret"] == {"median": 0, "low": 0, "high": 0}  # their order never changes
 
 
+def _measured(psnr, lut, decodings):
+    def row(psnr, ratio):
+        metrics = {"psnr": psnr, "ciede2000": 10.0, "colorfulness_ratio": ratio, "ab_corr": 0.5}
+        return {name: {"value": value} for name, value in metrics.items()}
+
+    return {
+        "decodings": {name: row(psnr, 0.1 + i) for i, name in enumerate(decodings)},
+        "baselines": {"grey": row(20.0, 0.0), "lut": row(lut, 0.2)},
+        "images_seen": 1000,
+    }
+
+
+@pytest.mark.parametrize("what", ["recipes", "curve", "measures"])
+def test_colors_over_seeds(tmp_path, what):
+    """Of each recipe mean and range over its runs; baselines only where they are the same."""
+    colors, tables = _script("colors"), _script("tables")
+    decodings = ["0 0.38", "0.5 0.38", "1 0.38"] if what == "curve" else ["network"]
+    for name, seed, psnr in (("10", 1, 21.0), ("10", 2, 23.0), ("100", 1, 25.0)):
+        (run := tmp_path / f"{name}-{seed}").mkdir()
+        measured = _measured(psnr, float(len(name)), decodings)
+        (run / colors.MEASURED).write_text(json.dumps(measured))
+    report = colors.collect(tmp_path, ["10", "100", "1000"])
+    assert {name: set(runs) for name, runs in report["runs"].items()} == {
+        "10": {"1", "2"},
+        "100": {"1"},
+    }
+    assert set(report["baselines"]) == {"grey"}
+    first, *_, last = tables.colors(report).splitlines()[2:]
+    assert first.split(" | ")[1] == "22.00 (21.00 to 23.00)"
+    assert last.startswith("| grey | 20.00 | ")
+    colors.draw(report, what, tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as plot:
+        assert len(plot.convert("RGB").getcolors(2**16)) > 20
+
+
 def test_results_have_provenance_without_paths():
     for path in (BENCHMARKS / "results").glob("*.json"):
         text = path.read_text()
