@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,12 @@ def spread(values: dict[str, float], digits: int) -> str:
     """Median and range."""
     median, low, high = (f"{values[name]:.{digits}f}" for name in ("median", "low", "high"))
     return f"{median} ({low} to {high})"
+
+
+def mean_range(values: Sequence[float], digits: int) -> str:
+    """Mean and range."""
+    low, mean, high = min(values), sum(values) / len(values), max(values)
+    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def loader(report: dict[str, Any]) -> str:
@@ -137,9 +143,7 @@ def gans(report: dict[str, Any]) -> str:
     for name, runs in report["systems"].items():
         cells = []
         for column, digits in columns.items():
-            values = [run["metrics"][column] for run in runs]
-            low, mean, high = min(values), sum(values) / len(values), max(values)
-            cells.append(f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
+            cells.append(mean_range([run["metrics"][column] for run in runs], digits))
         accuracies = [run["d_accuracy"] for run in runs if run["d_accuracy"] is not None]
         accuracy = f"{min(accuracies):.2f} to {max(accuracies):.2f}" if accuracies else "-"
         rows.append([name, *cells, accuracy])
@@ -186,14 +190,24 @@ def colors(report: dict[str, Any]) -> str:
             cells = []
             for column, digits in columns.items():
                 values = [run["decodings"][decoding][column]["value"] for run in runs.values()]
-                low, mean, high = min(values), sum(values) / len(values), max(values)
-                cells.append(f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
+                cells.append(mean_range(values, digits))
             seen = sum(run["images_seen"] for run in runs.values()) / len(runs)
             rows.append([f"{name}{vividness}", *cells, f"{seen:,.0f}"])
     for name, metrics in report["baselines"].items():
-        values = (f"{metrics[c]['value']:.{digits}f}" for c, digits in columns.items())
-        rows.append([name, *values, "-"])
+        cells = [f"{metrics[c]['value']:.{digits}f}" for c, digits in columns.items()]
+        rows.append([name, *cells, "-"])
     return table(["", *columns, "images seen"], rows)
+
+
+def choice(report: dict[str, Any]) -> str:
+    """Which epoch each criterion chooses, and its metrics on the test images, over seeds."""
+    columns = {"epoch": 0, "psnr": 2, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
+    columns["missed"] = 2
+    rows = [
+        [name, *(mean_range(values[column], digits) for column, digits in columns.items())]
+        for name, values in report["criteria"].items()
+    ]
+    return table(["criterion, validations averaged", *columns], rows)
 
 
 def default_model(report: dict[str, Any]) -> str:
@@ -315,7 +329,7 @@ def gpu(report: dict[str, Any]) -> str:
 
 
 # What reports hold that are no medians of times.
-UNTIMED = {"folders", "found", "metrics", "runs", "seeds", "sweep", "systems"}
+UNTIMED = {"criteria", "folders", "found", "metrics", "runs", "seeds", "sweep", "systems"}
 
 # Made on machines that are not always at hand: what makes them, and how long it takes.
 UNMEASURED = {
@@ -326,7 +340,9 @@ UNMEASURED = {
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "audit": audit,
     "bench": bench,
+    "choice": choice,
     "colors_curve": colors,
+    "colors_finalists": colors,
     "colors_measures": colors,
     "colors_recipes": colors,
     "default_model": default_model,

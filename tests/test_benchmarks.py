@@ -271,6 +271,29 @@ def test_colors_over_seeds(tmp_path, what):
         assert len(plot.convert("RGB").getcolors(2**16)) > 20
 
 
+def test_choice_of_the_epoch(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    script, tables = _script("choice"), _script("tables")
+    # The plain best is an outlier in the second epoch; the averages are best at the end.
+    curves = {"psnr": [20.0, 29.0, 20.0, 23.0, 24.0, 25.0], "loss": [9.0, 0.0, 5.0, 4.0, 3.0, 2.0]}
+    curves |= {"ciede2000": curves["loss"], "ab_corr": curves["psnr"]}
+    run = []
+    for epoch in range(6):
+        val = {f"val/{name}": values[epoch] for name, values in curves.items()}
+        test = {"psnr": 20.0, "ciede2000": 12.0 - epoch, "colorfulness_ratio": 0.5, "ab_corr": 0.1}
+        run.append({"val": val, "test": test})
+    criteria = script.choose([run, run])
+    for name in ("loss", "psnr", "ciede2000", "ab_corr"):
+        assert criteria[f"val/{name}, 1"]["epoch"] == [2, 2]
+        assert criteria[f"val/{name}, 1"]["missed"] == [4.0, 4.0]
+        assert criteria[f"val/{name}, 5"]["missed"] == [0.0, 0.0]
+    assert criteria["val/psnr, 3"]["epoch"] == [4, 4]
+    assert criteria["last epoch"]["epoch"] == [6, 6]
+    lines = tables.choice({"criteria": criteria}).splitlines()
+    row = next(line for line in lines if line.startswith("| val/psnr, 1 |"))
+    assert row.startswith("| val/psnr, 1 | 2 (2 to 2) | 20.00 (20.00 to 20.00) | 11.00 (11.00 to ")
+
+
 def test_results_have_provenance_without_paths():
     for path in (BENCHMARKS / "results").glob("*.json"):
         text = path.read_text()
