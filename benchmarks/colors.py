@@ -139,12 +139,12 @@ def curve(args: argparse.Namespace) -> Iterator[Recipe]:
         "trainer.check_val_every_n_epoch": "null",
         "trainer.val_check_interval": args.steps // 4,
     }
-    count = _count(args.data)
+    count = count_images(args.data)
     for images in (count // 8, count // 4, count // 2, count):
         part = {"data.source.max_images": images}
         yield Recipe(f"{images}", "default_model", equal | part)
     if args.more is not None:
-        yield from with_more(args, f"{count + _count(args.more)}", equal)
+        yield from with_more(args, f"{count + count_images(args.more)}", equal)
 
 
 def with_more(args: argparse.Namespace, name: str, settings: dict[str, Any]) -> Iterator[Recipe]:
@@ -152,7 +152,7 @@ def with_more(args: argparse.Namespace, name: str, settings: dict[str, Any]) -> 
     if args.more is None:
         return
     experiment = yaml.safe_load((EXPERIMENTS / "default_model.yaml").read_text())
-    folders = [{"root": str(args.data.resolve()), "weight": _count(args.data)}]
+    folders = [{"root": str(args.data.resolve()), "weight": count_images(args.data)}]
     for folder in experiment["data"]["source"]["init_args"]["folders"]:
         if "train" in folder["splits"]:
             folders.append(folder | {"root": str(args.more.resolve() / folder["root"])})
@@ -163,12 +163,13 @@ def with_more(args: argparse.Namespace, name: str, settings: dict[str, Any]) -> 
     yield Recipe(name, "default_model", settings | mixture)
 
 
-def _count(folder: Path) -> int:
+def count_images(folder: Path) -> int:
+    """Return the number of training images."""
     return sum(1 for file in (folder / "train").rglob("*") if file.is_file())
 
 
-def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> None:
-    """Train a recipe, or resume its training."""
+def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
+    """Train a recipe, or resume its training; return its run folder."""
     final = args.what == "finalists"
     minutes = args.minutes or (30 if final else 10)
     given = {
@@ -208,6 +209,7 @@ def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> None:
     subprocess.run(
         [sys.executable, "-m", "lightning_colorize", "fit", "--config", config, *words], check=True
     )
+    return Path(args.out / args.what / f"{recipe.name}-{seed}")
 
 
 def measure(run: Path, data: Path) -> dict[str, Any]:

@@ -229,6 +229,20 @@ def default_model(report: dict[str, Any]) -> str:
     return text + f"At {report['size']} px, 95 % intervals over the images.\n"
 
 
+def specialists(report: dict[str, Any]) -> str:
+    """Metrics of one network by category, and the differences of specialists from it."""
+    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
+    rows = []
+    for folder, measured in report["folders"].items():
+        named = {"one network": measured["metrics"], **measured["differences"]}
+        for name, metrics in named.items():
+            sign = "" if name == "one network" else "+"
+            form = "{value:@.{d}f} ({low:@.{d}f} to {high:@.{d}f})".replace("@", sign)
+            cells = [form.format(d=d, **metrics[column]) for column, d in columns.items()]
+            rows.append([f"{folder} ({measured['images']}): {name}", *cells])
+    return table(["test images", *columns], rows)
+
+
 def hyperband(report: dict[str, Any]) -> str:
     """What each rule spends of the grid's validations, and what it misses."""
     rows = [
@@ -354,6 +368,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "loader": loader,
     "photos_cpu": photos_cpu,
     "shards": shards,
+    "specialists": specialists,
     "sweep": sweep,
     "sweep_seeds": sweep_seeds,
     "systems": systems,

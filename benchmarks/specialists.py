@@ -1,0 +1,101 @@
+"""Do specialists for categories color better than one network for all, trained as long?
+
+    python benchmarks/specialists.py --data PHOTOS --out RUNS --weights mobilenet_v2.pth
+
+PHOTOS contains general/, landscapes/ and pets/, each with train, val and test. Trains photos_cpu at
+64 px on all of them for 10 minutes, then this network for 5 more minutes on each of them and, as
+the control, on all; `router` joins the three specialists. Each category's test images are colored
+by the control, by the router's choice, and by the category's own specialist. Run it again to
+continue. Results go to benchmarks/results/specialists.json.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from colors import EXPERIMENTS, Recipe, count_images, train
+
+from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.common.processes import keep_freed_memory
+from lightning_colorize.evaluation import find_images
+from lightning_colorize.evaluation.grid import evaluate_grid
+from lightning_colorize.evaluation.statistics import differences_from_first, intervals
+from lightning_colorize.inference import load_model
+from lightning_colorize.metrics.spec import NAMES
+
+RESULT = Path(__file__).parent / "results" / "specialists.json"
+CATEGORIES = ("general", "landscapes", "pets")
+CONTROL = "one network"
+
+
+def main() -> None:
+    """Train, join, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the categories")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--weights", type=Path, required=True, help="of MobileNetV2")
+    parser.add_argument("--normalization", default="half", help="input range of the weights")
+    parser.add_argument("--minutes", type=int, default=10, help="of training; half for the second")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    args.what = "specialists"
+    keep_freed_memory()
+    folders = [
+        {"root": str((args.data / name).resolve()), "weight": count_images(args.data / name)}
+        for name in CATEGORIES
+    ]
+    everything = {
+        "data.source": EXPERIMENTS / "source" / "mixture.yaml",
+        "data.source.folders": json.dumps(folders),
+    }
+    common = train(Recipe("common", settings=everything), args.seed, args)
+    args.minutes //= 2
+    tuned = {"model.checkpoint": common, "model.optimizer.lr": 0.0003}
+    models = {CONTROL: train(Recipe("all", settings=everything | tuned), args.seed, args)}
+    for name in CATEGORIES:
+        own = {"data.root": (args.data / name).resolve()}
+        models[name] = train(Recipe(name, settings=own | tuned), args.seed, args)
+    routed = common.parent / "routed.safetensors"
+    if not routed.is_file():
+        command = (sys.executable, "-m", "lightning_colorize", "router", common, routed)
+        words = [f"{name}={models[name]}" for name in CATEGORIES]
+        subprocess.run([*map(str, command), *words], check=True)
+    report = {
+        "folders": {
+            name: measure(
+                args.data / name,
+                {CONTROL: models[CONTROL], "router": routed, "its specialist": models[name]},
+            )
+            for name in CATEGORIES
+        }
+    }
+    write_report(RESULT, "python benchmarks/specialists.py --data photos", report)
+
+
+def measure(folder: Path, models: dict[str, Path]) -> dict[str, Any]:
+    """Return the metrics of the first model, and the differences of the others from it."""
+    values = []
+    for path in models.values():
+        model = load_model(path)
+        batches = find_images(folder, "test").batches(model.size, 32, torch.device("cpu"))
+        values.append(evaluate_grid(model, batches, [{}]).values[0])
+    differences = differences_from_first(np.stack(values), seed=0)
+    return {
+        "images": values[0].shape[-1],
+        "metrics": intervals(values[0][None])[0],
+        "differences": {
+            name: {metric: asdict(each) for metric, each in zip(NAMES, row, strict=True)}
+            for name, row in zip(models, differences, strict=True)
+            if name != CONTROL
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()
