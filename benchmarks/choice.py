@@ -8,20 +8,18 @@ chooses one of them by the validation images. Run it again to continue. Results 
 benchmarks/results/choice.json.
 """
 
-import argparse
 import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from colors import Recipe, train
+from colors import Recipe, train, training_parser
 
 from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.common.files import write_json
 from lightning_colorize.common.processes import keep_freed_memory
-from lightning_colorize.evaluation import evaluate_batches, find_images
+from lightning_colorize.evaluation import evaluate, find_images
 from lightning_colorize.evaluation.measure import MODEL
 from lightning_colorize.inference import load_model
 from lightning_colorize.runs.validations import ValidationReader
@@ -35,19 +33,14 @@ SHOWN = ("psnr", "ciede2000", "colorfulness_ratio", "ab_corr")
 
 def main() -> None:
     """Train, measure all epochs, and choose."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with train, val, test")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--weights", type=Path, required=True, help="of MobileNetV2")
-    parser.add_argument("--normalization", default="half", help="input range of the weights")
-    parser.add_argument("--minutes", type=int, default=10, help="of training")
+    parser = training_parser(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     args = parser.parse_args()
     args.what = "choice"
     keep_freed_memory()
     runs = []
     for seed in args.seeds:
-        folder = args.out / "choice" / f"l1-{seed}"
+        folder = args.out / args.what / f"l1-{seed}"
         keep = {
             "trainer.check_val_every_n_epoch": 1,
             "trainer.callbacks+": "pytorch_lightning.callbacks.ModelCheckpoint",
@@ -72,9 +65,7 @@ def measure_epochs(folder: Path, data: Path) -> list[dict[str, Any]]:
     epochs = []
     for validation in reader.records:
         model = load_model(folder / "epochs" / f"{validation.step:g}.ckpt")
-        batches = images.batches(model.size, 32, torch.device("cpu"))
-        rows = evaluate_batches(model.task, None, batches).rows
-        epochs.append({"val": validation.metrics, "test": rows[MODEL]})
+        epochs.append({"val": validation.metrics, "test": evaluate(model, images).rows[MODEL]})
     return epochs
 
 
@@ -83,27 +74,28 @@ def choose(runs: list[list[dict[str, Any]]]) -> dict[str, dict[str, list[float]]
 
     `missed` is CIEDE2000 on the test images above that of the best epoch.
     """
+    criteria: dict[str, tuple[str, int] | None] = {"last epoch": None}
+    for metric, smoothing in itertools.product(CRITERIA, SMOOTHING):
+        criteria[f"val/{metric}, {smoothing}"] = metric, smoothing
     chosen: dict[str, dict[str, list[float]]] = {}
-    names = [f"val/{n}, {s}" for n, s in itertools.product(CRITERIA, SMOOTHING)]
-    for criterion in ("last epoch", *names):
-        rows = chosen[criterion] = {name: [] for name in (*SHOWN, "missed", "epoch")}
+    for name, criterion in criteria.items():
+        rows = chosen[name] = {column: [] for column in (*SHOWN, "missed", "epoch")}
         for run in runs:
-            best = len(run) - 1 if criterion == "last epoch" else _best(run, criterion)
+            best = len(run) - 1 if criterion is None else _best(run, *criterion)
             test = run[best]["test"]
-            for name in SHOWN:
-                rows[name].append(test[name])
+            for column in SHOWN:
+                rows[column].append(test[column])
             least = min(epoch["test"]["ciede2000"] for epoch in run)
             rows["missed"].append(test["ciede2000"] - least)
             rows["epoch"].append(best + 1)
     return chosen
 
 
-def _best(run: list[dict[str, Any]], criterion: str) -> int:
-    metric, smoothing = criterion.split(", ")
-    values = [epoch["val"][metric] for epoch in run]
-    first = int(smoothing) - 1
-    means = [float(np.mean(values[i - first : i + 1])) for i in range(first, len(values))]
-    return means.index(CRITERIA[metric.removeprefix("val/")](means)) + first
+def _best(run: list[dict[str, Any]], metric: str, smoothing: int) -> int:
+    values = [epoch["val"][f"val/{metric}"] for epoch in run]
+    means = np.convolve(values, np.full(smoothing, 1 / smoothing), "valid").tolist()
+    best: int = means.index(CRITERIA[metric](means))
+    return best + smoothing - 1
 
 
 if __name__ == "__main__":

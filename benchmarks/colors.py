@@ -5,9 +5,9 @@
     python benchmarks/colors.py curve --data GENERAL --more OPEN --out RUNS --weights ...
     python benchmarks/colors.py measures --data GENERAL --out RUNS --weights ...
 
-`recipes` trains losses and decoders at 64 px for 10 minutes; `finalists` the same at 128 px for 30
-minutes, and the best one also on the images of OPEN; `curve` one recipe on parts of the images and
-on those of OPEN, with equal steps; `measures` what may help against overfitting, each alone
+`recipes` trains losses and decoders at 64 px for 10 minutes; `finalists` the same at 128 px for
+three times as long, and one also on the images of OPEN; `curve` one recipe on parts of the images
+and on those of OPEN, with equal steps; `measures` what may help against overfitting, each alone
 (experiments/regularization/). `--only` chooses some.
 All start from MobileNetV2's weights. The last weights of each run are measured on GENERAL's test
 split, those of a classification with several decodings. Run a command again to continue: trainings
@@ -28,7 +28,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 import yaml
 from matplotlib.axes import Axes
 
@@ -36,9 +35,9 @@ from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.common.files import write_json
 from lightning_colorize.common.processes import keep_freed_memory
 from lightning_colorize.evaluation import find_images
-from lightning_colorize.evaluation.grid import Setting, evaluate_grid
+from lightning_colorize.evaluation.grid import Grid, Setting, evaluate_grid
 from lightning_colorize.evaluation.statistics import intervals
-from lightning_colorize.inference import load_model
+from lightning_colorize.inference import ColorizationModel, load_model
 from lightning_colorize.runs.folder import LAST
 from lightning_colorize.runs.result import RunResult
 
@@ -62,7 +61,6 @@ def _loss(name: str) -> Recipe:
     return Recipe(name, settings={"model.loss": EXPERIMENTS / "loss" / f"{name}.yaml"})
 
 
-CLASSIFICATION = Recipe("default_model", "default_model")
 # photos_cpu's network as the generator of a GAN, trained alone in the first 15 epochs.
 GAN = Recipe(
     "gan",
@@ -85,7 +83,7 @@ RECIPES = (
     *map(_loss, ("mse", "l1", "chroma_weighted", "l1_perceptual_mobilenet", "cross_entropy")),
     Recipe("attention", "attention"),
     Recipe("color_queries", "color_queries"),
-    CLASSIFICATION,
+    Recipe("default_model", "default_model"),
     GAN,
 )
 MEASURES = tuple(
@@ -96,18 +94,15 @@ MEASURES = tuple(
 
 def main() -> None:
     """Train and measure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = training_parser(__doc__)
     parser.add_argument("what", choices=("recipes", "finalists", "curve", "measures"))
-    parser.add_argument("--data", type=Path, required=True, help="folder with train, val, test")
     parser.add_argument("--more", type=Path, help="further images, in default_model's folders")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--weights", type=Path, required=True, help="of MobileNetV2")
-    parser.add_argument("--normalization", default="half", help="input range of the weights")
-    parser.add_argument("--minutes", type=int, help="of training; default: 10, finalists 30")
     parser.add_argument("--steps", type=int, default=2500, help="of training, for `curve`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="+", help="names of recipes")
     args = parser.parse_args()
+    if args.what == "finalists":
+        args.size, args.minutes = 128, 3 * args.minutes
     keep_freed_memory()
     recipes: dict[str, list[Recipe]] = {
         "recipes": [*RECIPES],
@@ -129,6 +124,18 @@ def main() -> None:
         report = collect(run.parent, [recipe.name for recipe in recipes[args.what]])
         write_report(file, f"python benchmarks/colors.py {command}", report)
         draw(report, args.what, ROOT / "docs" / "images" / f"{file.stem}.png")
+
+
+def training_parser(documentation: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what `train` needs, but for `what`, the folder of the runs in `--out`."""
+    parser = argparse.ArgumentParser(description=(documentation or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with train, val, test")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--weights", type=Path, required=True, help="of MobileNetV2")
+    parser.add_argument("--normalization", default="half", help="input range of the weights")
+    parser.add_argument("--minutes", type=int, default=10, help="of a training at 64 px")
+    parser.set_defaults(size=64)
+    return parser
 
 
 def curve(args: argparse.Namespace) -> Iterator[Recipe]:
@@ -156,11 +163,15 @@ def with_more(args: argparse.Namespace, name: str, settings: dict[str, Any]) -> 
     for folder in experiment["data"]["source"]["init_args"]["folders"]:
         if "train" in folder["splits"]:
             folders.append(folder | {"root": str(args.more.resolve() / folder["root"])})
-    mixture = {
+    yield Recipe(name, "default_model", settings | mixture(folders))
+
+
+def mixture(folders: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the settings of a mixture of folders."""
+    return {
         "data.source": EXPERIMENTS / "source" / "mixture.yaml",
         "data.source.folders": json.dumps(folders),
     }
-    yield Recipe(name, "default_model", settings | mixture)
 
 
 def count_images(folder: Path) -> int:
@@ -170,22 +181,21 @@ def count_images(folder: Path) -> int:
 
 def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
     """Train a recipe, or resume its training; return its run folder."""
-    final = args.what == "finalists"
-    minutes = args.minutes or (30 if final else 10)
+    run = Path(args.out / args.what / f"{recipe.name}-{seed}")
     given = {
         "data.root": args.data.resolve(),
         "data.source": EXPERIMENTS / "source" / "folder.yaml",
-        "data.size": 128 if final else 64,
+        "data.size": args.size,
         "data.cache": "always",
         "seed_everything": seed,
-        "trainer.max_time": f"00:00:{minutes:02}:00",
+        "trainer.max_time": f"00:00:{args.minutes:02}:00",
         "trainer.max_epochs": -1,
         "trainer.check_val_every_n_epoch": 5,
         "model.encoder.weights": args.weights.resolve(),
         "model.encoder.normalization": args.normalization,
         "run.root": args.out,
         "run.experiment": args.what,
-        "run.name": f"{recipe.name}-{seed}",
+        "run.name": run.name,
         "run.auto_resume": "true",
         # Neither selected by a metric nor stopped by one: the weights at the end of the budget.
         "run.monitor": "null",
@@ -197,7 +207,7 @@ def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
         **recipe.settings,
     }
     if recipe.name == "longer":
-        given["trainer.max_time"] = f"00:00:{2 * minutes:02}:00"
+        given["trainer.max_time"] = f"00:00:{2 * args.minutes:02}:00"
     if "perceptual" in recipe.name:
         backbone = "model.loss.losses.perceptual.backbone"
         given[f"{backbone}.weights"] = args.weights.resolve()
@@ -209,7 +219,7 @@ def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
     subprocess.run(
         [sys.executable, "-m", "lightning_colorize", "fit", "--config", config, *words], check=True
     )
-    return Path(args.out / args.what / f"{recipe.name}-{seed}")
+    return run
 
 
 def measure(run: Path, data: Path) -> dict[str, Any]:
@@ -218,8 +228,7 @@ def measure(run: Path, data: Path) -> dict[str, Any]:
     settings: list[Setting] = [{}]
     if model.is_classification:
         settings = [{"vividness": v, "temperature": t} for v, t in DECODINGS]
-    batches = find_images(data, "test").batches(model.size, 32, torch.device("cpu"))
-    grid = evaluate_grid(model, batches, settings)
+    grid = measure_test(model, data, settings)
     rows = intervals(grid.values)
     names = [" ".join(f"{value:g}" for value in setting.values()) for setting in settings]
     result = RunResult.read(run)
@@ -232,6 +241,12 @@ def measure(run: Path, data: Path) -> dict[str, Any]:
         "seconds": result.seconds,
         "parameters": result.parameters,
     }
+
+
+def measure_test(model: ColorizationModel, data: Path, settings: Sequence[Setting]) -> Grid:
+    """Measure a model with each setting on the test images of a folder, at the model's size."""
+    batches = find_images(data, "test").batches(model.size, 32, model.task.device)
+    return evaluate_grid(model, batches, settings)
 
 
 def collect(folder: Path, names: Sequence[str]) -> dict[str, Any]:

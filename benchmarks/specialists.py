@@ -9,8 +9,6 @@ by the control, by the router's choice, and by the category's own specialist. Ru
 continue. Results go to benchmarks/results/specialists.json.
 """
 
-import argparse
-import json
 import subprocess
 import sys
 from dataclasses import asdict
@@ -18,13 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from colors import EXPERIMENTS, Recipe, count_images, train
+from colors import Recipe, count_images, measure_test, mixture, train, training_parser
 
 from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.common.processes import keep_freed_memory
-from lightning_colorize.evaluation import find_images
-from lightning_colorize.evaluation.grid import evaluate_grid
 from lightning_colorize.evaluation.statistics import differences_from_first, intervals
 from lightning_colorize.inference import load_model
 from lightning_colorize.metrics.spec import NAMES
@@ -36,26 +31,15 @@ CONTROL = "one network"
 
 def main() -> None:
     """Train, join, and measure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the categories")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--weights", type=Path, required=True, help="of MobileNetV2")
-    parser.add_argument("--normalization", default="half", help="input range of the weights")
-    parser.add_argument("--minutes", type=int, default=10, help="of training; half for the second")
+    parser = training_parser(__doc__)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     args.what = "specialists"
     keep_freed_memory()
-    folders = [
-        {"root": str((args.data / name).resolve()), "weight": count_images(args.data / name)}
-        for name in CATEGORIES
-    ]
-    everything = {
-        "data.source": EXPERIMENTS / "source" / "mixture.yaml",
-        "data.source.folders": json.dumps(folders),
-    }
+    weights = {name: count_images(args.data / name) for name in CATEGORIES}
+    everything = mixture([{"root": name, "weight": weights[name]} for name in CATEGORIES])
     common = train(Recipe("common", settings=everything), args.seed, args)
-    args.minutes //= 2
+    args.minutes = -(-args.minutes // 2)
     tuned = {"model.checkpoint": common, "model.optimizer.lr": 0.0003}
     models = {CONTROL: train(Recipe("all", settings=everything | tuned), args.seed, args)}
     for name in CATEGORIES:
@@ -80,11 +64,7 @@ def main() -> None:
 
 def measure(folder: Path, models: dict[str, Path]) -> dict[str, Any]:
     """Return the metrics of the first model, and the differences of the others from it."""
-    values = []
-    for path in models.values():
-        model = load_model(path)
-        batches = find_images(folder, "test").batches(model.size, 32, torch.device("cpu"))
-        values.append(evaluate_grid(model, batches, [{}]).values[0])
+    values = [measure_test(load_model(path), folder, [{}]).values[0] for path in models.values()]
     differences = differences_from_first(np.stack(values), seed=0)
     return {
         "images": values[0].shape[-1],

@@ -40,6 +40,12 @@ def mean_range(values: Sequence[float], digits: int) -> str:
     return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
+def with_interval(metric: dict[str, float], digits: int, sign: str = "") -> str:
+    """Value and interval; `sign` is "+" for a difference."""
+    value, low, high = (f"{metric[name]:{sign}.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
 def loader(report: dict[str, Any]) -> str:
     """Images per second of a core, and how many times that is the notebook's."""
     rows = []
@@ -159,10 +165,10 @@ def systems(report: dict[str, Any]) -> str:
 
     def cells(metrics: dict[str, dict[str, float]]) -> list[str]:
         # Intervals of all five would not fit the page.
-        forms = dict.fromkeys(("psnr", "ciede2000", "ab_corr"), " ({low:.{d}f} to {high:.{d}f})")
+        wide = ("psnr", "ciede2000", "ab_corr")
         return [
-            ("{value:.{d}f}" + forms.get(column, "")).format(d=digits, **metrics[column])
-            for column, digits in columns.items()
+            with_interval(metrics[c], d) if c in wide else f"{metrics[c]['value']:.{d}f}"
+            for c, d in columns.items()
         ]
 
     marks = {"ImageNet": " (ImageNet weights)", "random": " (from scratch)", None: ""}
@@ -216,13 +222,7 @@ def default_model(report: dict[str, Any]) -> str:
     text = ""
     for folder, measured in report["folders"].items():
         rows = [
-            [
-                name,
-                *(
-                    "{value:.{d}f} ({low:.{d}f} to {high:.{d}f})".format(d=d, **metrics[c])
-                    for c, d in columns.items()
-                ),
-            ]
+            [name, *(with_interval(metrics[column], d) for column, d in columns.items())]
             for name, metrics in measured["rows"].items()
         ]
         text += table([f"{folder}, {measured['images']} test images", *columns], rows) + "\n"
@@ -237,8 +237,7 @@ def specialists(report: dict[str, Any]) -> str:
         named = {"one network": measured["metrics"], **measured["differences"]}
         for name, metrics in named.items():
             sign = "" if name == "one network" else "+"
-            form = "{value:@.{d}f} ({low:@.{d}f} to {high:@.{d}f})".replace("@", sign)
-            cells = [form.format(d=d, **metrics[column]) for column, d in columns.items()]
+            cells = [with_interval(metrics[column], d, sign) for column, d in columns.items()]
             rows.append([f"{folder} ({measured['images']}): {name}", *cells])
     return table(["test images", *columns], rows)
 
