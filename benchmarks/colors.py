@@ -12,7 +12,8 @@ and on those of OPEN, with equal steps; `measures` what may help against overfit
 All start from MobileNetV2's weights. The last weights of each run are measured on GENERAL's test
 split, those of a classification with several decodings. Run a command again to continue: trainings
 are resumed, measured runs are kept. Several commands may share RUNS, each with its own --seeds.
-The results of all measured runs go to benchmarks/results/colors_*.json, their plot to docs/images/.
+The measured runs are added to benchmarks/results/colors_*.json, where they replace those of the
+same recipe and seed: seeds may be trained on different days. Their plot goes to docs/images/.
 """
 
 import argparse
@@ -121,7 +122,8 @@ def main() -> None:
             print(f"{recipe.name}, seed {seed}", flush=True)
             train(recipe, seed, args)
             write_json(run / MEASURED, measure(run, args.data))
-        report = collect(run.parent, [recipe.name for recipe in recipes[args.what]])
+        earlier = json.loads(file.read_text()) if file.is_file() else {}
+        report = collect(run.parent, [recipe.name for recipe in recipes[args.what]], earlier)
         write_report(file, f"python benchmarks/colors.py {command}", report)
         draw(report, args.what, ROOT / "docs" / "images" / f"{file.stem}.png")
 
@@ -236,6 +238,7 @@ def measure(run: Path, data: Path) -> dict[str, Any]:
     return {
         "decodings": dict(zip([name or "network" for name in names], rows, strict=False)),
         "baselines": dict(zip(grid.baselines, rows[len(settings) :], strict=True)),
+        "git_commit": result.git_commit,
         "images": grid.images,
         "images_seen": result.images_seen,
         "seconds": result.seconds,
@@ -249,15 +252,21 @@ def measure_test(model: ColorizationModel, data: Path, settings: Sequence[Settin
     return evaluate_grid(model, batches, settings)
 
 
-def collect(folder: Path, names: Sequence[str]) -> dict[str, Any]:
-    """Return the measured runs by recipe and seed, and the baselines that all of them share."""
+def collect(folder: Path, names: Sequence[str], earlier: dict[str, Any]) -> dict[str, Any]:
+    """Return the measured runs by recipe and seed, and the baselines that all of them share.
+
+    Runs of an earlier report stay if the folder does not contain their recipe and seed.
+    """
     runs: dict[str, dict[str, Any]] = {}
-    baselines: list[dict[str, Any]] = []
+    baselines = [earlier["baselines"]] if earlier else []
     for name in names:
-        for file in sorted(folder.glob(f"{name}-*/{MEASURED}")):
+        measured = dict(earlier.get("runs", {}).get(name, {}))
+        for file in folder.glob(f"{name}-*/{MEASURED}"):
             run = json.loads(file.read_text())
             baselines.append(run.pop("baselines"))
-            runs.setdefault(name, {})[file.parent.name.removeprefix(f"{name}-")] = run
+            measured[file.parent.name.removeprefix(f"{name}-")] = run
+        if measured:
+            runs[name] = dict(sorted(measured.items()))
     psnr = {name: [each[name]["psnr"]["value"] for each in baselines] for name in baselines[0]}
     shared = {name: baselines[0][name] for name in psnr if np.ptp(psnr[name]) < 0.01}
     return {"runs": runs, "baselines": shared}

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import statistics
 from pathlib import Path
 from unittest import mock
@@ -257,12 +258,18 @@ def test_colors_over_seeds(tmp_path, what):
         (run := tmp_path / f"{name}-{seed}").mkdir()
         measured = _measured(psnr, float(len(name)), decodings)
         (run / colors.MEASURED).write_text(json.dumps(measured))
-    report = colors.collect(tmp_path, ["10", "100", "1000"])
+    report = colors.collect(tmp_path, ["10", "100", "1000"], {})
     assert {name: set(runs) for name, runs in report["runs"].items()} == {
         "10": {"1", "2"},
         "100": {"1"},
     }
     assert set(report["baselines"]) == {"grey"}
+    shutil.rmtree(tmp_path / "10-2")
+    (tmp_path / "10-1").rename(tmp_path / "10-3")  # another seed, trained elsewhere
+    more = colors.collect(tmp_path, ["10", "100", "1000"], report)
+    assert list(more["runs"]["10"]) == ["1", "2", "3"]
+    assert more["runs"]["100"] == report["runs"]["100"]
+    assert set(more["baselines"]) == {"grey"}
     first, *_, last = tables.colors(report).splitlines()[2:]
     assert first.split(" | ")[1] == "22.00 (21.00 to 23.00)"
     assert last.startswith("| grey | 20.00 | ")
