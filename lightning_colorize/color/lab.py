@@ -19,6 +19,8 @@ from torch import Tensor, nn
 AB_SCALE = 110.0
 """LAB units of a and b that map to 1. In sRGB a lies in [-86.2, 98.2], b in [-107.9, 94.5]."""
 
+_LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0}
+
 _Matrix = list[list[float]]
 
 # XYZ of linear sRGB, as IEC 61966-2-1 rounds it, and the white of D65.
@@ -43,23 +45,25 @@ def to_unit(rgb: Tensor) -> Tensor:
     """Return sRGB as fp32 in 0..1: the one place that divides by 255.
 
     Args:
-        rgb: Any shape: uint8 in 0..255, or floating point in 0..1.
+        rgb: Any shape: uint8 in 0..255, uint16 in 0..65535, or floating point in 0..1.
 
     Raises:
         TypeError: For any other dtype (kornia returns wrong colors without an error).
     """
-    if rgb.dtype == torch.uint8:
-        return rgb.float() / 255.0
+    if rgb.dtype in _LEVELS:
+        return rgb.float() / _LEVELS[rgb.dtype]
     if rgb.is_floating_point():
         return rgb.float()
-    raise TypeError(f"rgb must be uint8 (0..255) or floating point (0..1), not {rgb.dtype}")
+    raise TypeError(
+        f"rgb must be uint8 (0..255), uint16 (0..65535) or floating point (0..1), not {rgb.dtype}"
+    )
 
 
 def to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """Convert RGB images to lightness and color.
 
     Args:
-        rgb: sRGB, (B, 3, H, W): uint8 in 0..255, or floating point in 0..1.
+        rgb: sRGB, (B, 3, H, W): uint8 in 0..255, uint16 in 0..65535, or floating point in 0..1.
 
     Returns:
         L: (B, 1, H, W) in [0, 100] and ab: (B, 2, H, W) in LAB units, both fp32.

@@ -1,6 +1,7 @@
 """`lightning-colorize colorize`: images to colorized images."""
 
 import argparse
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,10 +16,11 @@ from lightning_colorize.common.arguments import (
 )
 from lightning_colorize.common.bundled import DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.text import printable
+from lightning_colorize.common.processes import cores
+from lightning_colorize.common.text import format_time, printable
 
 if TYPE_CHECKING:
-    from lightning_colorize.inference import Record
+    from lightning_colorize.inference import ColorizationModel, Options, Plan, Record
 
 HELP = "colorize an image or a folder of images"
 
@@ -28,7 +30,12 @@ _SHOWN_FAILURES = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "input", metavar="INPUT", type=expanded_path, help="an image, or a folder of any depth"
+        "input",
+        metavar="INPUT",
+        nargs="+",
+        type=expanded_path,
+        help="an image, a folder of any depth, a pattern such as 'scans/**/*.tif', several of "
+        "them, or - for names on standard input",
     )
     parser.add_argument(
         "output",
@@ -40,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network_options(parser, "pixels of the short side at which the network sees the image")
     parser.add_argument(
         "--format",
-        choices=("png", "jpg", "same"),
+        choices=("png", "jpg", "webp", "tiff", "same"),
         default="same",
         help="of the results (default: that of each image, PNG where it cannot be written)",
     )
@@ -50,6 +57,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="replace existing results; otherwise they are skipped",
     )
     parser.add_argument(
+        "--already-color",
+        choices=("skip", "recolor"),
+        default="recolor",
+        help="what to do with an image that is neither grey nor of one tone, as sepia "
+        "(default: recolor)",
+    )
+    parser.add_argument(
+        "--upsample",
+        choices=("bilinear", "guided"),
+        default="bilinear",
+        help="guided: colors follow the edges of the full-resolution image, and bleed less "
+        "(default: bilinear)",
+    )
+    parser.add_argument("--limit", metavar="N", type=int, help="only the first N images")
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        type=_shard,
+        default=(1, 1),
+        help="only the I-th of N parts of the images: N processes or jobs share one OUTPUT",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing; color a few images and estimate time and disk space for all",
+    )
+    parser.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=int,
+        default=8,
+        help="most images that the network sees at once; lowered if memory is short (default: 8)",
+    )
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        default=cores(),
+        help="threads that read and write (default: one for each CPU core)",
+    )
+    parser.add_argument(
         "--max-density",
         metavar="N",
         type=int,
@@ -57,57 +105,133 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="reject images above 40 megapixels with more than N pixels for each byte of the file, "
         "which take minutes and gigabytes and are hardly photographs (default: 100)",
     )
+    parser.add_argument("--quiet", action="store_true", help="no progress, no list of failures")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, separator, count = text.partition("/")
+    if not separator or not index.isdecimal() or not count.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a part such as 2/8")
+    if not 1 <= int(index) <= int(count):
+        raise argparse.ArgumentTypeError(f"{text} is not one of 1/{count} to {count}/{count}")
+    return int(index), int(count)
 
 
 def run(args: argparse.Namespace) -> int:
     """Colorize; returns 1 if any image failed."""
-    require_positive(args, "size", "max_density")
-    from lightning_colorize.common.progress import progress
+    require_positive(args, "size", "max_density", "batch_size", "workers", "limit")
     from lightning_colorize.inference import (
+        Options,
         choose_device,
-        colorize_files,
         load_model,
         open_manifest,
         plan_jobs,
     )
 
     try:
-        jobs, folder = plan_jobs(args.input, args.output, args.format)
+        plan = plan_jobs(_names(args.input), args.output, args.format)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
+    index, count = args.shard
+    plan = plan._replace(
+        jobs=plan.jobs[: args.limit][index - 1 :: count], others=plan.others[index - 1 :: count]
+    )
     loaded = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
-    if loaded.path == DEFAULT_FILE:
+    if loaded.path == DEFAULT_FILE and not args.quiet:
         print("with the model of the package; --checkpoint takes another", file=sys.stderr)
     loaded.set_decoding(**decoding_options(args))
-    failures: list[Record] = []
-    count: Counter[str] = Counter()
+    options = Options(
+        args.size or loaded.size,
+        overwrite=args.overwrite,
+        max_density=args.max_density,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        skip_colored=args.already_color == "skip",
+        guided=args.upsample == "guided",
+    )
+    if args.dry_run:
+        return _estimate(args, plan, loaded, options)
     try:
-        if folder is not None:
-            open_manifest(folder).close()
+        if plan.folder is not None:
+            open_manifest(plan.folder).close()
     except OSError as error:
         raise UsageError(f"OUTPUT {args.output}: {error.strerror}") from None
-    size = args.size or loaded.size
-    records = colorize_files(loaded, jobs, size, folder, args.overwrite, args.max_density)
-    for record in progress(records, len(jobs), "colorizing"):
+    return _colorize(args, plan, loaded, options)
+
+
+def _names(inputs: list[Path]) -> list[Path]:
+    """Return the inputs, those of standard input in place of `-`, one a line or after a NUL."""
+    if Path("-") not in inputs:
+        return inputs
+    text = sys.stdin.read()
+    lines = text.split("\0") if "\0" in text else text.splitlines()
+    named = [Path(line) for line in lines if line]
+    if not named:
+        raise UsageError("standard input names no image; give one name a line")
+    return [path for path in inputs if path != Path("-")] + named
+
+
+def _colorize(
+    args: argparse.Namespace, plan: "Plan", loaded: "ColorizationModel", options: "Options"
+) -> int:
+    from lightning_colorize.common.progress import progress
+    from lightning_colorize.inference import colorize_files
+
+    failures: list[Record] = []
+    count: Counter[str] = Counter({"ok": 0, "skipped": 0, "failed": 0})
+    fallbacks = 0
+    records = colorize_files(loaded, plan.jobs, options, plan.folder, plan.others)
+    total = len(plan.jobs) + len(plan.others)
+    for record in records if args.quiet else progress(records, total, "colorizing"):
         count[record.status] += 1
-        count["fallbacks"] += bool(record.fallbacks)
-        if folder is None and record.fallbacks:
+        fallbacks += bool(record.fallbacks)
+        if plan.folder is None and record.fallbacks and not args.quiet:
             line = f"{record.output}: {'; '.join(record.fallbacks)}"
             print(printable(line), file=sys.stderr)
         if record.status == "failed":
             failures.append(record)
-    if folder is not None and count["fallbacks"]:
-        print(f"{count['fallbacks']} with fallbacks: see the manifest", file=sys.stderr)
-    result = jobs[0].target if args.input.is_file() else args.output
-    return _report(result, count, failures)
+    if not args.quiet:
+        if plan.folder is not None and fallbacks:
+            print(f"{fallbacks} with fallbacks: see the manifest", file=sys.stderr)
+        _list(failures)
+    single = len(plan.jobs) == 1 and args.input[0].is_file()
+    result = plan.jobs[0].target if single else args.output
+    if args.json:
+        failed = {record.input: record.reason for record in failures}
+        print(json.dumps({**count, "output": str(result), "failures": failed}))
+    else:
+        _report(result, count, existing=not args.overwrite)
+    return 1 if failures else 0
 
 
-def _report(result: Path, count: Counter[str], failures: "list[Record]") -> int:
+def _list(failures: "list[Record]") -> None:
     for record in failures[:_SHOWN_FAILURES]:
         print(printable(f"not colorized: {record.input}: {record.reason}"), file=sys.stderr)
     if len(failures) > _SHOWN_FAILURES:
         print(f"... and {len(failures) - _SHOWN_FAILURES} more: see the manifest", file=sys.stderr)
+
+
+def _report(result: Path, count: Counter[str], existing: bool) -> None:
     done = f"{count['ok']} colorized, {count['skipped']} skipped, {count['failed']} failed"
-    hint = "; --overwrite replaces them" if count["skipped"] else ""
+    hint = "; --overwrite replaces existing results" if count["skipped"] and existing else ""
     print(f"{done} -> {result}{hint}")
-    return 1 if failures else 0
+
+
+def _estimate(
+    args: argparse.Namespace, plan: "Plan", loaded: "ColorizationModel", options: "Options"
+) -> int:
+    from dataclasses import asdict
+
+    from lightning_colorize.inference.estimate import estimate
+
+    found = estimate(loaded, plan.jobs, options, plan.folder or args.output.parent)
+    if args.json:
+        print(json.dumps(asdict(found)))
+        return 0
+    print(f"{found.images:,} images to colorize ({found.read / 1e6:,.0f} MB), {found.done:,} done")
+    if found.tried:
+        print(f"about {format_time(found.seconds)}, {found.written / 1e6:,.0f} MB of results")
+        print(f"from {found.tried} images of {found.megapixels:.1f} megapixels on average")
+    print(f"{found.free / 1e6:,.0f} MB are free in {args.output}")
+    return 0

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.common.text import format_time
@@ -34,6 +43,13 @@ class LineClock:
         return due
 
 
+class _Rate(ProgressColumn):
+    """Items per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.3g}/s", "progress.data.speed")
+
+
 def progress(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
     """Yield the items and show on stderr how many are done, on rank 0.
 
@@ -46,7 +62,9 @@ def progress(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
     if not is_first_process():
         yield from items
     elif console.is_terminal:
-        yield from track(items, doing, total, console=console, transient=True)
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate()
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+            yield from bar.track(items, total, description=doing)
     else:
         clock, start = LineClock(), time.monotonic()
         for done, item in enumerate(items, start=1):

@@ -11,14 +11,16 @@ from lightning_colorize.inference.checkpoint import (
     choose_device,
     load_model,
 )
-from lightning_colorize.inference.colorize import Record, colorize_files, open_manifest
-from lightning_colorize.inference.jobs import Job, plan_jobs
+from lightning_colorize.inference.colorize import Options, Record, colorize_files, open_manifest
+from lightning_colorize.inference.jobs import Job, Plan, plan_jobs
 from lightning_colorize.inference.training_data import TrainingData, training_data
 from lightning_colorize.tasks.prediction import colorize_image
 
 __all__ = [
     "ColorizationModel",
     "Job",
+    "Options",
+    "Plan",
     "Record",
     "TrainingData",
     "choose_device",

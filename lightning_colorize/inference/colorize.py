@@ -1,43 +1,47 @@
 """Image files to colorized image files, with a manifest."""
 
 import errno
+import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from io import BytesIO
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, TextIO
+from typing import Literal, NamedTuple, TextIO
 
+import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.common.errors import WorkError
-from lightning_colorize.common.files import remove_leftovers, replacement
-from lightning_colorize.data.decoding.files import (
-    MAX_DENSITY,
-    ImageError,
-    conversions,
-    decode_image,
-    read_bytes,
-)
-from lightning_colorize.data.decoding.metadata import read_metadata
+from lightning_colorize.common.files import remove_leftovers
+from lightning_colorize.data.dataset import resize_short_side
+from lightning_colorize.data.decoding.files import MAX_DENSITY, ImageError, read_bytes
+from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from lightning_colorize.inference.checkpoint import ColorizationModel
-from lightning_colorize.inference.jobs import WRITABLE, Job
-from lightning_colorize.tasks.prediction import colorize_image, seen_side
+from lightning_colorize.inference.jobs import Job
+from lightning_colorize.inference.writing import fit_format, write_photograph
+from lightning_colorize.runs.folder import run_of
+from lightning_colorize.tasks import ColorizationTask
+from lightning_colorize.tasks.prediction import (
+    add_colors,
+    is_colored,
+    network_input,
+    padded_size,
+    predict_colors,
+    seen_side,
+)
 
 MANIFEST = "manifest.jsonl"
 
-_OPTIONS: dict[str, dict[str, Any]] = {
-    # Chroma subsampling would blur the predicted colors.
-    "JPEG": {"quality": 95, "subsampling": 0},
-    # Half the time of the default level for 2 % more bytes.
-    "PNG": {"compress_level": 3},
-    "TIFF": {"compression": "tiff_deflate"},
-    "WEBP": {"quality": 95},
-}
+# The images that wait for their batch, and those that wait to be written, have about this many
+# pixels at most.
+_WAITING_PIXELS = 2**25
+
+_SMALLEST = 64  # pixels of the short side to which an input is reduced when memory is short
 
 
 @dataclass
@@ -46,8 +50,8 @@ class Record:
 
     Attributes:
         input: The file read.
-        output: The file written, or to be written.
-        status: `skipped` if the output exists.
+        output: The file written, or to be written; empty for a file that is no image.
+        status: `skipped` if the output exists, or the file is not to be colored.
         reason: Why it is not `ok`; empty if it is.
         width: Of the image, upright, in pixels; None if it was not read.
         height: Of the image, upright, in pixels; None if it was not read.
@@ -69,47 +73,249 @@ class Record:
     fallbacks: list[str] = field(default_factory=list)
 
 
+class Options(NamedTuple):
+    """What the images of a call have in common.
+
+    Attributes:
+        size: Pixels of the short side that the network sees.
+        overwrite: Replace existing results; otherwise they are skipped.
+        max_density: Most pixels for each byte of the file of a large image.
+        batch_size: Most images that the network sees at once.
+        workers: Threads that read and write.
+        skip_colored: Skip images that are in color already; those of one tone, as sepia, are not.
+        guided: Colors follow the edges of the full-resolution image.
+    """
+
+    size: int
+    overwrite: bool = False
+    max_density: int = MAX_DENSITY
+    batch_size: int = 8
+    workers: int = 2
+    skip_colored: bool = False
+    guided: bool = False
+
+
+@dataclass
+class _Item:
+    """An image on its way. It is dropped without `seen`: its record says why."""
+
+    job: Job
+    record: Record
+    start: float
+    photograph: Photograph | None = None
+    seen: Tensor | None = None
+
+    @property
+    def pixels(self) -> int:
+        return (self.record.width or 0) * (self.record.height or 0)
+
+
 def colorize_files(
     loaded: ColorizationModel,
     jobs: Iterable[Job],
-    size: int,
+    options: Options,
     manifest: Path | None = None,
-    overwrite: bool = False,
-    max_density: int = MAX_DENSITY,
+    others: Iterable[Path] = (),
 ) -> Iterator[Record]:
-    """Colorize images one by one; an image that fails does not stop the others.
+    """Colorize images; one that fails does not stop the others.
 
-    Results are written under a temporary name and renamed, so that none is incomplete. Those of
-    killed processes are removed first.
+    Threads read and write while the network predicts. Results are written under a temporary name
+    and renamed, so that none is incomplete. Those of killed processes are removed first.
 
     Args:
         loaded: The model.
         jobs: Files to read and to write; folders are created.
-        size: Pixels of the short side that the network sees.
+        options: Of all images.
         manifest: Folder whose manifest receives a line for each image.
-        overwrite: Replace existing results; otherwise they are skipped.
-        max_density: Most pixels for each byte of the file of a large image.
+        others: Files that are no images: they are recorded as skipped.
+
+    Yields:
+        Records, about in the order of the jobs.
 
     Raises:
         WorkError: If the disk is full, or the manifest cannot be written.
     """
     jobs = list(jobs)
-    for folder in {job.target.parent for job in jobs}:
-        remove_leftovers(folder)
-    for job in jobs:
-        start = time.perf_counter()
+    for path in others:
+        reason = "its name is not that of an image"
         record = Record(
-            str(job.source), str(job.target), "failed", "", None, None, str(loaded.path), size
+            str(path), "", "skipped", reason, None, None, str(loaded.path), options.size
         )
-        # Not `is_file`, which raises an error for a name that is too long. A folder is no result.
-        if os.path.isfile(job.target) and not overwrite:
-            record.status, record.reason = "skipped", "the output exists"
-        else:
-            _colorize(loaded, job, size, max_density, record)
-        record.seconds = round(time.perf_counter() - start, 4)
         if manifest is not None:
             _append(manifest, record)
         yield record
+    for folder in {job.target.parent for job in jobs}:
+        remove_leftovers(folder)
+    # Each thread works on an image of its own: more threads for one image would be in the way.
+    with ThreadPoolExecutor(options.workers, "colorize", torch.set_num_threads, (1,)) as pool:
+        try:
+            for item in _Pipeline(loaded, options, pool).run(jobs):
+                item.record.seconds = round(time.perf_counter() - item.start, 4)
+                if manifest is not None:
+                    _append(manifest, item.record)
+                yield item.record
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def software(checkpoint: Path) -> str:
+    """Return what results state as their software: this package, the model and its digest."""
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    run = run_of(checkpoint.resolve())
+    name = checkpoint.stem if run is None else run.name
+    return f"lightning-colorize {version('lightning-colorize')}, {name} sha256:{digest[:16]}"
+
+
+class _Pipeline:
+    """Reads, predicts and writes at the same time, a bounded number of images at once."""
+
+    def __init__(
+        self, loaded: ColorizationModel, options: Options, pool: ThreadPoolExecutor
+    ) -> None:
+        self.task: ColorizationTask = loaded.task
+        self.model = str(loaded.path)
+        self.software = software(loaded.path)
+        self.options = options
+        self.batch_size = options.batch_size
+        self.pool = pool
+        self.waiting: dict[tuple[int, int], list[_Item]] = {}
+        self.writing: deque[tuple[_Item, Future[None]]] = deque()
+
+    def run(self, jobs: list[Job]) -> Iterator[_Item]:
+        """Yield the items when they are done."""
+        reading: deque[Future[_Item]] = deque()
+        left = iter(jobs)
+        job = next(left, None)
+        while job is not None or reading:
+            while job is not None and len(reading) < self.options.workers:
+                reading.append(self.pool.submit(self._read, job))
+                job = next(left, None)
+            item = reading.popleft().result()
+            if item.seen is None:
+                yield item
+            else:
+                size = padded_size(self.task, item.seen)
+                self.waiting.setdefault(size, []).append(item)
+            for batch in self._due(everything=job is None and not reading):
+                yield from self._predict(batch)
+            yield from self._written(wait=False)
+        yield from self._written(wait=True)
+
+    def _due(self, everything: bool) -> list[list[_Item]]:
+        """Return the batches to predict now."""
+        pixels = sum(item.pixels for batch in self.waiting.values() for item in batch)
+        everything |= pixels > _WAITING_PIXELS
+        sizes = [s for s, b in self.waiting.items() if everything or len(b) >= self.batch_size]
+        return [self.waiting.pop(size) for size in sizes]
+
+    def _written(self, wait: bool) -> Iterator[_Item]:
+        """Yield the items that are written; wait for some if too many are not."""
+        while self.writing:
+            pixels = sum(item.pixels for item, _ in self.writing)
+            item, written = self.writing[0]
+            if not (wait or written.done() or pixels > _WAITING_PIXELS):
+                break
+            self.writing.popleft()
+            written.result()
+            yield item
+
+    def _read(self, job: Job) -> _Item:
+        options = self.options
+        record = Record(
+            str(job.source), str(job.target), "failed", "", None, None, self.model, options.size
+        )
+        item = _Item(job, record, time.perf_counter())
+        # Not `is_file`, which raises an error for a name that is too long. A folder is no result.
+        if os.path.isfile(job.target) and not options.overwrite:
+            record.status, record.reason = "skipped", "the output exists"
+            return item
+        try:
+            data = read_bytes(job.source)
+            photograph = read_photograph(data, job.source, options.max_density)
+            record.height, record.width = photograph.rgb.shape[-2:]
+            item.photograph, record.fallbacks = fit_format(photograph, job.target)
+            side = seen_side(record.height, record.width, options.size)
+            if side < options.size:
+                record.fallbacks.append(f"seen at {side} px because of its aspect ratio")
+            seen = network_input(photograph.over_white().rgb, options.size)
+            if options.skip_colored and is_colored(seen):
+                record.status, record.reason = "skipped", "it is in color already"
+            else:
+                item.seen = seen
+        except ImageError as error:
+            record.reason = error.reason
+        except (MemoryError, RuntimeError) as error:
+            _require_out_of_memory(error)
+            record.reason = _too_large(record)
+        return item
+
+    def _predict(self, batch: list[_Item]) -> Iterator[_Item]:
+        """Predict and begin to write; yield what failed. If memory is short, try with less."""
+        seen = [item.seen for item in batch if item.seen is not None]
+        try:
+            colors = predict_colors(self.task, seen)
+        except FloatingPointError as error:
+            if len(batch) > 1:  # the others may be finite
+                for item in batch:
+                    yield from self._predict([item])
+                return
+            batch[0].record.reason = str(error)
+            yield batch[0]
+        except (MemoryError, RuntimeError) as error:
+            _require_out_of_memory(error)
+            yield from self._predict_with_less(batch)
+        else:
+            for item, ab in zip(batch, colors, strict=True):
+                self.writing.append((item, self.pool.submit(self._write, item, ab)))
+
+    def _predict_with_less(self, batch: list[_Item]) -> Iterator[_Item]:
+        half = len(batch) // 2
+        if half:
+            self.batch_size = half
+            for item in batch:
+                item.record.fallbacks.append(f"in a batch of {half}: out of memory")
+            yield from self._predict(batch[:half])
+            yield from self._predict(batch[half:])
+            return
+        (item,) = batch
+        assert item.seen is not None
+        side = min(item.seen.shape[-2:]) // 2
+        if side < _SMALLEST:
+            item.record.reason = _too_large(item.record)
+            yield item
+            return
+        item.seen = resize_short_side(item.seen, side)
+        item.record.fallbacks.append(f"seen at {side} px: out of memory")
+        yield from self._predict(batch)
+
+    def _write(self, item: _Item, ab: Tensor) -> None:
+        record, photograph = item.record, item.photograph
+        assert photograph is not None
+        item.photograph = None
+        try:
+            metadata = photograph.metadata.with_software(self.software)
+            rgb = add_colors(photograph.rgb, ab, item.seen if self.options.guided else None)
+            write_photograph(replace(photograph, rgb=rgb, metadata=metadata), item.job.target)
+            record.status = "ok"
+        except (MemoryError, RuntimeError) as error:
+            _require_out_of_memory(error)
+            record.reason = _too_large(record)
+        except (OSError, ValueError) as error:  # Pillow, for more pixels than a format allows
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise _stopped(item.job.target, error) from None
+            record.reason = f"cannot be written: {getattr(error, 'strerror', None) or error}"
+
+
+def _require_out_of_memory(error: Exception) -> None:
+    """Raise an error that is not a lack of memory."""
+    # On the CPU torch raises a mere RuntimeError: "can't allocate memory".
+    if not isinstance(error, MemoryError) and "memory" not in str(error):
+        raise error
+
+
+def _too_large(record: Record) -> str:
+    return f"out of memory at {record.width} x {record.height} pixels"
 
 
 def open_manifest(folder: Path) -> TextIO:
@@ -141,53 +347,3 @@ def _stopped(path: Path, error: OSError) -> WorkError:
         f"{path} cannot be written: {error.strerror}; free space or make it writable, "
         "then the same command continues"
     )
-
-
-def _colorize(
-    loaded: ColorizationModel, job: Job, size: int, max_density: int, record: Record
-) -> None:
-    try:
-        data = read_bytes(job.source)
-        rgb = decode_image(data, job.source, max_density=max_density)
-        record.fallbacks += conversions(data)
-        record.height, record.width = rgb.shape[-2:]
-        side = seen_side(record.height, record.width, size)
-        if side < size:
-            record.fallbacks.append(f"seen at {side} px because of its aspect ratio")
-        metadata, lost = read_metadata(data, WRITABLE[job.target.suffix.lower()])
-        record.fallbacks += lost
-        save_image(colorize_image(loaded.task, rgb, size), job.target, metadata)
-        record.status = "ok"
-    except ImageError as error:
-        record.reason = error.reason
-    except FloatingPointError as error:
-        record.reason = str(error)
-    except (MemoryError, RuntimeError) as error:
-        # On the CPU torch raises a mere RuntimeError: "can't allocate memory".
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
-            raise
-        record.reason = f"out of memory at {record.width} x {record.height} pixels"
-    except (OSError, ValueError) as error:  # Pillow, for more pixels than a format allows
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _stopped(job.target, error) from None
-        record.reason = f"cannot be written: {getattr(error, 'strerror', None) or error}"
-
-
-def save_image(rgb: Tensor, path: Path, metadata: Mapping[str, Any] = MappingProxyType({})) -> None:
-    """Write an image in the format of the suffix, atomically.
-
-    Args:
-        rgb: (3, H, W), uint8.
-        path: Its suffix is one of `WRITABLE`; its folder is created.
-        metadata: Further options of Pillow's `save`, which the format holds.
-
-    Raises:
-        OSError: If it cannot be written.
-        ValueError: If the format does not allow so many pixels.
-    """
-    form = WRITABLE[path.suffix.lower()]
-    # In memory first: written to a full disk by Pillow, some formats are a mere "encoder error".
-    encoded = BytesIO()
-    to_pil_image(rgb).save(encoded, form, **_OPTIONS.get(form, {}), **metadata)
-    with replacement(path) as file:
-        file.write(encoded.getbuffer())

@@ -1,6 +1,9 @@
 """Input and output files of a colorize job."""
 
+import os
 from collections import Counter
+from collections.abc import Sequence
+from glob import glob
 from os.path import splitext
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -9,19 +12,9 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
 from lightning_colorize.data.sources import SourceError
 from lightning_colorize.data.sources.listing import list_images
+from lightning_colorize.inference.writing import WRITABLE
 
-Format = Literal["png", "jpg", "same"]
-
-WRITABLE = {
-    ".bmp": "BMP",
-    ".jpeg": "JPEG",
-    ".jpg": "JPEG",
-    ".png": "PNG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
-"""Pillow's format by suffix, in lower case, of the files that can be written."""
+Format = Literal["png", "jpg", "webp", "tiff", "same"]
 
 
 class Job(NamedTuple):
@@ -31,55 +24,109 @@ class Job(NamedTuple):
     target: Path
 
 
-def plan_jobs(source: Path, output: Path, form: Format = "same") -> tuple[list[Job], Path | None]:
+class Plan(NamedTuple):
+    """What a call of `colorize` does.
+
+    Attributes:
+        jobs: One for each image, and for each folder that cannot be opened.
+        folder: Where the manifest is written; None if the result is a single named file.
+        others: Files in the folders that are no images.
+    """
+
+    jobs: list[Job]
+    folder: Path | None
+    others: list[Path]
+
+
+def plan_jobs(inputs: Sequence[Path], output: Path, form: Format = "same") -> Plan:
     """Find the images and name their results; all names differ.
 
     Args:
-        source: An image, or a folder of any depth, whose structure is preserved. Files in `output`
-            are skipped if that is a folder inside.
-        output: A folder; for a single image also a file name.
-        form: Write PNG, JPEG, or the format of the image (PNG if that cannot be written).
-
-    Returns:
-        The jobs, one for each folder that cannot be opened as well; and the folder of their
-        manifest, None for a single file name.
+        inputs: An image, a folder of any depth, or several of them; a name that does not exist may
+            be a pattern, such as `scans/**/*.tif`.
+        output: A folder; for a single image also a file name. The results have the structure below
+            the folder that contains all inputs. Files that are in it already are no input.
+        form: Of the results; with "same" the image's own, or PNG if that cannot be written.
 
     Raises:
         UsageError: If there are no images, or the output is not a valid target.
     """
-    if source.is_file():
-        if not output.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES:
-            return [_named(source, output, form)], None
-        return [Job(source, output / (source.stem + _suffix(source.name, form)))], output
-    if not source.is_dir():
-        raise UsageError(f"{source} does not exist; give an image or a folder of images")
-    if output.resolve() == source.resolve():
-        raise UsageError(f"OUTPUT is INPUT ({source}); give another folder")
-    names, unreadable = _names(source, output)
-    jobs = [Job(source / name, output / new) for name, new in _new_names(names, form)]
+    if len(inputs) == 1 and inputs[0].is_file():
+        return _plan_one(inputs[0], output, form)
+    paths = [path for given in inputs for path in _expand(given)]
+    if output.is_file() or (output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()):
+        raise UsageError(f"OUTPUT {output} is a file; give a folder for the results")
+    if any(output.resolve() == path.resolve() for path in paths):
+        raise UsageError(f"OUTPUT {output} is also INPUT; give another folder")
+    files: dict[Path, None] = {}  # an ordered set
+    unreadable: list[Path] = []
+    others: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = _list_folder(path, output)
+            files |= dict.fromkeys(found[0])
+            unreadable += found[1]
+            others += found[2]
+        elif not _absolute(path).is_relative_to(_absolute(output)):
+            files[path] = None
+    if not files and not unreadable:
+        named = ", ".join(map(str, inputs[:3]))
+        raise UsageError(f"{named} contains no images; give images, or a folder of images")
+    folders = [_absolute(path if path.is_dir() else path.parent) for path in paths]
+    base = os.path.commonpath(folders)
+    names = [os.path.relpath(_absolute(file), base) for file in files]
+    jobs = [
+        Job(file, output / new) for file, new in zip(files, _new_names(names, form), strict=True)
+    ]
     # Reading such a folder fails with the reason.
-    return [*jobs, *(Job(source / name, output / name) for name in unreadable)], output
+    jobs += [Job(path, output / os.path.relpath(_absolute(path), base)) for path in unreadable]
+    return Plan(jobs, output, others)
 
 
-def _names(source: Path, output: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the images, and of the folders that cannot be opened."""
+def _plan_one(source: Path, output: Path, form: Format) -> Plan:
+    if not output.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES:
+        return Plan([_named(source, output, form)], None, [])
+    target = output / (source.stem + _suffix(source.name, form))
+    if target.resolve() == source.resolve():
+        raise UsageError(f"OUTPUT is INPUT ({source}); give another folder")
+    return Plan([Job(source, target)], output, [])
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))
+
+
+def _expand(path: Path) -> list[Path]:
+    """Return a path that exists, or those that match it as a pattern."""
+    if os.path.lexists(path):
+        return [path]
+    matches = sorted(glob(str(path), recursive=True))
+    if not matches:
+        raise UsageError(f"{path} does not exist; give images, or a folder of images")
+    return [Path(match) for match in matches]
+
+
+def _list_folder(source: Path, output: Path) -> tuple[list[Path], ...]:
+    """Return the images, the folders that cannot be opened, and the other files of a folder."""
     unreadable: list[str] = []
+    others: list[str] = []
     try:
-        names = list_images(source, unreadable)
+        names = list_images(source, unreadable, others)
     except SourceError as error:
         if error.__cause__ is not None:
             raise
         names = []
+    own = None
     if output.resolve().is_relative_to(source.resolve()):
         own = output.resolve().relative_to(source.resolve()).as_posix() + "/"
-        names = [name for name in names if not name.startswith(own)]
-    if not names and not unreadable:
-        raise UsageError(f"{source} contains no images; give an image or a folder of images")
-    return names, unreadable
+    return tuple(
+        [source / name for name in found if own is None or not name.startswith(own)]
+        for found in (names, unreadable, others)
+    )
 
 
-def _new_names(names: list[str], form: Format) -> list[tuple[str, str]]:
-    """Return old and new names; a.jpg and a.tif as PNG become a.jpg.png and a.tif.png.
+def _new_names(names: list[str], form: Format) -> list[str]:
+    """Return the names of the results; a.jpg and a.tif as PNG become a.jpg.png and a.tif.png.
 
     All files whose new names clash keep their old suffix, so that names do not depend on the order.
     """
@@ -93,7 +140,7 @@ def _new_names(names: list[str], form: Format) -> list[tuple[str, str]]:
             while new in taken:
                 new += _suffix(name, form)
             taken.add(new)
-        renamed.append((name, new))
+        renamed.append(new)
     return renamed
 
 

@@ -1,6 +1,6 @@
 """Prediction on images of any size."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -8,11 +8,19 @@ from torch.nn import functional as F
 
 from lightning_colorize.color import fit_gamut, to_lab, to_rgb
 from lightning_colorize.data.dataset import LONGEST, resize_short_side
+from lightning_colorize.networks.colorizer import pad_input
 from lightning_colorize.tasks.base import ColorizationTask
 
 # Full-resolution conversion works in strips: 12 megapixels at once take 1.9 GB, and three times as
 # long, because nothing fits the processor's cache.
 _STRIP_PIXELS = 2**17
+
+# Of the guided filter: pixels at the network's size, and the variance of L below which an area
+# counts as flat.
+_RADIUS = 4
+_SMOOTHNESS = 5.0
+
+_TONED = 5.0  # LAB units
 
 
 @torch.inference_mode()
@@ -21,27 +29,127 @@ def colorize_image(task: ColorizationTask, rgb: Tensor, size: int) -> Tensor:
 
     Args:
         task: In evaluation mode, on the device to use.
-        rgb: (3, H, W), uint8; its color is discarded by the same conversion as in training.
+        rgb: (3, H, W), uint8 or uint16; its color is discarded by the same conversion as in
+            training.
         size: Short side of the network's input, in pixels.
 
     Returns:
-        (3, H, W), uint8, on the CPU.
+        The same shape and dtype, on the CPU.
 
     Raises:
         FloatingPointError: If the predicted colors are not finite.
     """
+    (ab,) = predict_colors(task, [network_input(rgb, size)])
+    return add_colors(rgb, ab)
+
+
+def network_input(rgb: Tensor, size: int) -> Tensor:
+    """Return an image as the network sees it: (3, h, w), uint8, on the CPU.
+
+    Args:
+        rgb: (3, H, W), uint8 or uint16.
+        size: Pixels of the short side, see `seen_side`.
+    """
+    if rgb.dtype == torch.uint16:
+        rgb = (rgb.float() / 257).round().to(torch.uint8)
     height, width = rgb.shape[-2:]
-    seen = resize_short_side(rgb, seen_side(height, width, size))
-    L, _ = to_lab(seen.unsqueeze(0).to(task.device))
-    ab = task(L)
-    if not ab.isfinite().all():
+    return resize_short_side(rgb, seen_side(height, width, size))
+
+
+def padded_size(task: ColorizationTask, seen: Tensor) -> tuple[int, int]:
+    """Return the height and width to which the network pads an input.
+
+    Inputs with the same ones can share a batch.
+    """
+    multiple = task.net.multiple
+    height, width = (side + -side % multiple for side in seen.shape[-2:])
+    return height, width
+
+
+@torch.inference_mode()
+def predict_colors(task: ColorizationTask, seen: Sequence[Tensor]) -> list[Tensor]:
+    """Predict the colors of images that share a `padded_size`.
+
+    Args:
+        task: In evaluation mode, on the device to use.
+        seen: Images as `network_input` returns them.
+
+    Returns:
+        ab of each: (1, 2, h, w) in LAB units, fp32, on the task's device.
+
+    Raises:
+        FloatingPointError: If a predicted color is not finite.
+    """
+    padded = padded_size(task, seen[0])
+    lightness = (to_lab(image.unsqueeze(0).to(task.device))[0] for image in seen)
+    # Here and not in the network, which pads the mirror image at its own right edge.
+    batch = task(torch.cat([pad_input(L, *padded) for L in lightness]))
+    if not batch.isfinite().all():
         raise FloatingPointError("the network predicts colors that are not finite")
-    colored = torch.empty((3, height, width), dtype=torch.uint8)
+    sizes = [image.shape[-2:] for image in seen]
+    return [ab[None, :, :height, :width] for ab, (height, width) in zip(batch, sizes, strict=True)]
+
+
+@torch.inference_mode()
+def is_colored(rgb: Tensor) -> bool:
+    """Return whether an image has several hues: neither grey nor of one tone, such as sepia.
+
+    A tone is a color for each lightness: what a cubic polynomial of L explains of ab. The image is
+    in color if the rest exceeds 5 LAB units in a twentieth of the pixels.
+
+    Args:
+        rgb: (3, h, w), uint8: a small image.
+    """
+    L, ab = to_lab(rgb.unsqueeze(0))
+    powers = torch.stack([(L.flatten() / 100) ** n for n in range(4)], dim=1).double()
+    colors = ab[0].flatten(1).T.double()
+    # With a small ridge, as all pixels may have the same lightness.
+    normal = powers.T @ powers + 1e-6 * len(powers) * torch.eye(4, dtype=torch.float64)
+    rest = colors - powers @ torch.linalg.solve(normal, powers.T @ colors)
+    return float(rest.norm(dim=1).quantile(0.95)) > _TONED
+
+
+@torch.inference_mode()
+def add_colors(rgb: Tensor, ab: Tensor, guide: Tensor | None = None) -> Tensor:
+    """Return an image with its own lightness, at full resolution, and other colors.
+
+    Args:
+        rgb: (3, H, W), uint8 or uint16.
+        ab: (1, 2, h, w) in LAB units, on the device to use. What is outside sRGB is reduced at
+            constant lightness and hue.
+        guide: (3, h, w), uint8: the image as the network has seen it. With it, colors follow the
+            edges of the lightness (He and Sun 2015, "Fast Guided Filter"); otherwise they are
+            interpolated.
+
+    Returns:
+        The same shape and dtype as `rgb`, on the CPU.
+    """
+    height, width = rgb.shape[-2:]
+    most = 65535 if rgb.dtype == torch.uint16 else 255
+    colored = torch.empty_like(rgb, device="cpu", memory_format=torch.contiguous_format)
+    if guide is not None:
+        ab = torch.cat(_lines_of_color(to_lab(guide.unsqueeze(0).to(ab.device))[0], ab), dim=1)
     for rows, ab_rows in upsampled_strips(ab, height, width, max(1, _STRIP_PIXELS // width)):
-        L_rows, _ = to_lab(rgb[:, rows].unsqueeze(0).to(task.device))
-        unit = to_rgb(L_rows, fit_gamut(L_rows, ab_rows))[0]
-        colored[:, rows] = (unit * 255).round().to(torch.uint8).cpu()
+        L, _ = to_lab(rgb[:, rows].unsqueeze(0).to(ab.device))
+        if guide is not None:
+            slope, offset = ab_rows.chunk(2, dim=1)
+            ab_rows = slope * L + offset
+        unit = to_rgb(L, fit_gamut(L, ab_rows))[0]
+        colored[:, rows] = (unit * most).round().to(rgb.dtype).cpu()
     return colored
+
+
+def _lines_of_color(L: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
+    """Return slope and offset of ab as a linear function of L around each pixel, (1, 2, h, w)."""
+
+    def mean(values: Tensor) -> Tensor:
+        padded = F.pad(values, [_RADIUS] * 4, mode="replicate")
+        return F.avg_pool2d(padded, 2 * _RADIUS + 1, stride=1)
+
+    variance = mean(L * L) - mean(L) ** 2
+    covariance = mean(L * ab) - mean(L) * mean(ab)
+    slope = covariance / (variance + _SMOOTHNESS)
+    return mean(slope), mean(mean(ab) - slope * mean(L))
 
 
 def seen_side(height: int, width: int, size: int) -> int:
@@ -56,12 +164,12 @@ def seen_side(height: int, width: int, size: int) -> int:
 def upsampled_strips(
     ab: Tensor, height: int, width: int, rows: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Resize ab, (1, 2, h, w), bilinearly (align_corners=False) in strips of some rows.
+    """Resize ab, (1, C, h, w), bilinearly (align_corners=False) in strips of some rows.
 
     Together they equal `F.interpolate` of the whole, up to rounding.
 
     Yields:
-        The rows of a strip, and their ab: (1, 2, up to `rows`, width).
+        The rows of a strip, and their values: (1, C, up to `rows`, width).
     """
     wide = F.interpolate(ab, (ab.shape[2], width), mode="bilinear", align_corners=False)
     last = ab.shape[2] - 1

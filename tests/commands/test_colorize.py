@@ -1,8 +1,10 @@
+import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from skimage.color import rgb2lab
 
 
@@ -63,9 +65,9 @@ def test_fallbacks_are_reported(command, finished_run, tmp_path, capsys):
     image.parent.mkdir()
     Image.new("RGBA", (40, 40), (90, 80, 70, 60)).save(image)
     checkpoint = ("--checkpoint", finished_run)
-    assert command("colorize", image, tmp_path / "a.png", *checkpoint) == 0
-    assert "a.png: transparency composited over white\n" in capsys.readouterr().err
-    assert command("colorize", image.parent, tmp_path / "out", *checkpoint) == 0
+    assert command("colorize", image, tmp_path / "a.jpg", *checkpoint) == 0
+    assert "a.jpg: transparency composited over white\n" in capsys.readouterr().err
+    assert command("colorize", image.parent, tmp_path / "out", *checkpoint, "--format", "jpg") == 0
     assert "1 with fallbacks: see the manifest\n" in capsys.readouterr().err
     # A name without an image suffix is a folder.
     assert command("colorize", image, tmp_path / "a.xyz", *checkpoint) == 0
@@ -131,3 +133,86 @@ def test_wrong_use_is_one_line(
     assert output.err.count("\n") == 1
     assert message in output.err
     assert output.out == ""
+
+
+def test_several_images_patterns_and_standard_input(
+    command, finished_run, images, tmp_path, capsys, monkeypatch
+):
+    checkpoint = ("--checkpoint", finished_run)
+    names = [str(images / "a.jpg"), str(images / "sub/b.png")]
+    for case, (inputs, given) in enumerate(
+        [(names, ""), ([f"{images}/**/*.*"], ""), (["-"], "\n".join(names))]
+    ):
+        monkeypatch.setattr("sys.stdin", io.StringIO(given))
+        assert command("colorize", *inputs, tmp_path / f"{case}", *checkpoint, "--quiet") == 0
+        output = capsys.readouterr()
+        assert output.out.startswith("2 colorized, ")
+        assert output.err == ""
+        assert (tmp_path / f"{case}/sub/b.png").is_file()
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert command("colorize", "-", tmp_path / "new", *checkpoint) == 2
+    assert "standard input names no image" in capsys.readouterr().err
+
+
+def test_parts_of_a_folder(command, finished_run, images, tmp_path, capsys):
+    """Two of two parts color everything once; the rest are no images."""
+    (images / "Thumbs.db").write_bytes(b"x")
+    words = ("colorize", images, tmp_path / "out", "--checkpoint", finished_run, "--json")
+    for part in ("1/2", "2/2"):
+        assert command(*words, "--shard", part) == 0
+    results = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [result["ok"] for result in results] == [1, 1]
+    assert sum(result["skipped"] for result in results) == 1
+    lines = _lines(tmp_path / "out")
+    assert sorted(Path(line["input"]).name for line in lines) == ["Thumbs.db", "a.jpg", "b.png"]
+    for words, message in [
+        (("--shard", "3/2"), "3/2 is not one of 1/2 to 2/2"),
+        (("--shard", "half"), "half is not a part such as 2/8"),
+        (("--limit", "0"), "--limit 0"),
+    ]:
+        assert command("colorize", images, tmp_path / "new", *words) == 2
+        assert message in capsys.readouterr().err
+    words = ("colorize", images, tmp_path / "new", "--checkpoint", finished_run, "--limit", 1)
+    assert command(*words) == 0
+    assert "1 colorized" in capsys.readouterr().out
+
+
+def test_a_dry_run_writes_nothing(command, finished_run, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ("colorize", images, out, "--checkpoint", finished_run)
+    assert command(*words, "--limit", 1) == 0
+    before = sorted(out.rglob("*"))
+    capsys.readouterr()
+    assert command(*words, "--dry-run") == 0
+    assert "1 images to colorize (0 MB), 1 done\nabout 0:00:0" in capsys.readouterr().out
+    assert command(*words, "--dry-run", "--json", "--overwrite") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["done"], found["tried"]) == (2, 0, 2)
+    assert found["written"] > 1000
+    assert sorted(out.rglob("*")) == before
+    assert command("colorize", images, tmp_path / "new", "--dry-run") == 0
+    assert not (tmp_path / "new").exists()
+
+
+def test_images_in_color_can_be_skipped(command, finished_run, images, tmp_path, capsys):
+    grey = Image.open(images / "a.jpg").convert("L")
+    grey.save(images / "grey.png")
+    words = ("colorize", images, tmp_path / "out", "--checkpoint", finished_run)
+    assert command(*words, "--already-color", "skip") == 0
+    assert "1 colorized, 2 skipped" in capsys.readouterr().out
+    reasons = {Path(line["input"]).name: line["reason"] for line in _lines(tmp_path / "out")}
+    assert reasons == {
+        "a.jpg": "it is in color already",
+        "b.png": "it is in color already",
+        "grey.png": "",
+    }
+
+
+def test_results_name_the_model(command, finished_run, images, tmp_path):
+    for form in ("jpg", "png", "tiff", "webp"):
+        out = tmp_path / form
+        words = ("colorize", images / "a.jpg", out, "--checkpoint", finished_run, "--format", form)
+        assert command(*words) == 0
+        software = Image.open(out / f"a.{form}").getexif()[ExifTags.Base.Software]
+        assert software.startswith("lightning-colorize ")
+        assert f", {finished_run.name} sha256:" in software

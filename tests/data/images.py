@@ -371,16 +371,10 @@ def write_bomb_png(path: Path) -> None:
     path.write_bytes(whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:])
 
 
-def write_heic(path: Path) -> None:
-    """The first bytes of an iPhone's file."""
-    path.write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(200))
-
-
 BROKEN: dict[str, Callable[[Path], object]] = {
     "empty": Path.touch,
     "text": lambda path: path.write_text("This is not an image.\n" * 50),
     "bomb_jpeg": write_bomb_jpeg,
     "bomb_png": write_bomb_png,
-    "heic": write_heic,
     "jpeg_with_damaged_middle": write_jpeg_with_damaged_middle,
 }

@@ -8,14 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import ExifTags, Image
 from skimage.color import rgb2lab
 
+from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import WorkError
-from lightning_colorize.inference import Job, colorize_files, load_model
+from lightning_colorize.data.decoding.metadata import iptc_segment
+from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
+from lightning_colorize.inference import Job, Options, colorize_files, load_model
 from lightning_colorize.inference import colorize as module
-from lightning_colorize.inference.colorize import open_manifest, save_image
+from lightning_colorize.inference.colorize import open_manifest
+from lightning_colorize.inference.writing import WRITABLE, write_photograph
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +33,9 @@ def _pixels(height=37, width=51, channels=3):
     return (30 + 180 * ((x + 2 * y + 9 * c) % 40) / 40).astype(np.uint8)
 
 
-def _colorize(loaded, *jobs, **options):
-    return list(colorize_files(loaded, [Job(*job) for job in jobs], 32, **options))
+def _colorize(loaded, *jobs, manifest=None, **options):
+    jobs = [Job(*job) for job in jobs]
+    return list(colorize_files(loaded, jobs, Options(32, **options), manifest))
 
 
 def _lightness(path):
@@ -68,7 +74,8 @@ def test_manifest_has_a_line_per_image_and_broken_ones_are_skipped(loaded, tmp_p
     Image.fromarray(_pixels(40, 4)).save(tmp_path / "c.png")
     jobs = [(tmp_path / name, tmp_path / "out" / name) for name in ("a.png", "b.jpg", "c.png")]
     _colorize(loaded, *jobs, manifest=tmp_path / "out")
-    a, b, c = map(json.loads, (tmp_path / "out/manifest.jsonl").read_text().splitlines())
+    lines = map(json.loads, (tmp_path / "out/manifest.jsonl").read_text().splitlines())
+    a, b, c = sorted(lines, key=lambda line: line["input"])
     assert list(a) == [
         "input", "output", "status", "reason", "width", "height",
         "model", "size", "seconds", "fallbacks",
@@ -84,13 +91,41 @@ def test_manifest_has_a_line_per_image_and_broken_ones_are_skipped(loaded, tmp_p
     assert (c["status"], c["fallbacks"]) == ("ok", ["seen at 12 px because of its aspect ratio"])
 
 
-def test_conversions_to_8_bit_rgb_are_fallbacks(loaded, tmp_path):
-    deep = _pixels(channels=1)[..., 0].astype(np.uint16) * 257
+def test_depth_and_transparency_are_kept_where_the_format_can(loaded, tmp_path):
+    pixels = _pixels(channels=4)
+    pixels[..., 3] = 7
+    deep = _pixels()[..., 0].astype(np.uint16) * 257 + 100
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    Image.fromarray(_pixels(channels=4)).save(tmp_path / "rgba.png")
-    jobs = [(tmp_path / name, tmp_path / "out" / name) for name in ("deep.png", "rgba.png")]
-    fallbacks = [record.fallbacks for record in _colorize(loaded, *jobs)]
-    assert fallbacks == [["reduced to 8 bits"], ["transparency composited over white"]]
+    Image.fromarray(pixels).save(tmp_path / "rgba.png")
+    for suffix in (".png", ".tif", ".webp", ".jpg"):
+        jobs = [(tmp_path / f"{n}.png", tmp_path / f"{n}-out{suffix}") for n in ("deep", "rgba")]
+        fallbacks = [record.fallbacks for record in _colorize(loaded, *jobs)]
+        keeps_depth = suffix in (".png", ".tif")
+        assert fallbacks[0] == ["reduced to 8 bits"] * (not keeps_depth)
+        written = read_photograph(jobs[0][1].read_bytes(), jobs[0][1])
+        assert (written.rgb.dtype == torch.uint16) == keeps_depth
+        (L,), (L_hat,) = (to_lab(p.rgb[None])[0] for p in (_read(jobs[0][0]), written))
+        assert (L - L_hat).abs().mean() < (0.001 if keeps_depth else 2)
+        assert fallbacks[1] == ["transparency composited over white"] * (suffix == ".jpg")
+        written = read_photograph(jobs[1][1].read_bytes(), jobs[1][1])
+        if suffix == ".jpg":
+            assert written.rgb.float().mean() > 240
+        else:
+            assert (written.alpha == 7).all()
+
+
+def _read(path):
+    return read_photograph(path.read_bytes(), path)
+
+
+def test_a_ramp_of_sixteen_bits_keeps_its_levels(loaded, tmp_path):
+    ramp = np.linspace(0, 65535, 4096).round().astype(np.uint16)
+    Image.fromarray(np.repeat(ramp[None], 64, axis=0)).save(tmp_path / "ramp.png")
+    for suffix in (".png", ".tif"):
+        target = tmp_path / f"out{suffix}"
+        assert _colorize(loaded, (tmp_path / "ramp.png", target))[0].status == "ok"
+        L, _ = to_lab(_read(target).rgb[None])
+        assert len(L[0, 0, 32].unique()) >= 3500
 
 
 @pytest.mark.parametrize(
@@ -125,6 +160,50 @@ def test_metadata_is_kept_or_named(loaded, tmp_path, source, suffix, lost):
             assert taken == (None if suffix == ".tif" else "1901:02:03 04:05:06")
         if "resolution dropped" not in lost:
             np.testing.assert_allclose(np.float64(image.info["dpi"]), 300, atol=0.1)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize(
+    ("suffix", "lost"),
+    [
+        (".jpg", []),
+        (".tif", []),
+        (".png", ["IPTC dropped"]),
+        (".webp", ["IPTC dropped"]),
+        (".bmp", ["XMP dropped", "IPTC dropped"]),
+    ],
+)
+def test_xmp_and_iptc_are_kept_or_named(loaded, tmp_path, suffix, lost, deep):
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6" b="Zo\xc3\xab"/></x:xmpmeta>'
+    )
+    iptc = b"\x1c\x02\x50\x00\x03Zoe"  # the photographer
+    if deep:
+        source = tmp_path / "a.tif"
+        tags = [(700, "B", len(xmp), xmp, True), (33723, "B", len(iptc), iptc, True)]
+        values = _pixels().astype(np.uint16) * 257
+        tifffile.imwrite(source, values, photometric="rgb", extratags=tags, software="scanner")
+    else:
+        source = tmp_path / "a.jpg"
+        segment = iptc_segment(iptc)
+        exif = Image.Exif()
+        exif[ExifTags.Base.Software] = "scanner"
+        Image.fromarray(_pixels()).save(source, xmp=xmp, extra=segment, exif=exif.tobytes())
+    target = tmp_path / f"out{suffix}"
+    (record,) = _colorize(loaded, (source, target))
+    others = [f for f in record.fallbacks if f not in ("reduced to 8 bits", "EXIF dropped")]
+    assert others == lost
+    written = read_photograph(target.read_bytes(), target)
+    if "XMP dropped" in lost:
+        assert written.metadata.xmp == b""
+    else:  # upright; Pillow leaves the attribute of a TIFF out
+        assert b'b="Zo\xc3\xab"' in written.metadata.xmp
+        assert b'"6"' not in written.metadata.xmp
+    assert written.metadata.iptc == (b"" if "IPTC dropped" in lost else iptc)
+    if suffix != ".bmp":
+        software = written.metadata.exif[ExifTags.Base.Software].decode()
+        assert software.startswith("scanner; lightning-colorize ")
+    assert (written.most == 65535) == (deep and suffix in (".png", ".tif"))
 
 
 def test_existing_files_are_not_overwritten_by_default(loaded, tmp_path):
@@ -180,7 +259,7 @@ def test_what_a_killed_process_left_is_removed(loaded, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         process = multiprocessing.get_context("fork").Process(
-            target=save_image, args=(black, target)
+            target=write_photograph, args=(Photograph(black), target)
         )
         process.start()
         process.join()
@@ -191,27 +270,68 @@ def test_what_a_killed_process_left_is_removed(loaded, tmp_path, monkeypatch):
     assert os.listdir(target.parent) == ["a.png"]
 
 
-def test_out_of_memory_fails_one_image_and_other_errors_raise(loaded, tmp_path, monkeypatch):
-    Image.fromarray(_pixels()).save(tmp_path / "a.png")
-    job = (tmp_path / "a.png", tmp_path / "b.png")
-
-    def fail(error):
-        def colorize_image(*_):
-            raise error
-
-        monkeypatch.setattr(module, "colorize_image", colorize_image)
-
-    for error in (
+@pytest.mark.parametrize(
+    "error",
+    [
         torch.OutOfMemoryError("CUDA out of memory."),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
         MemoryError(),
-    ):
-        fail(error)
-        (record,) = _colorize(loaded, job)
-        assert (record.status, record.reason) == ("failed", "out of memory at 51 x 37 pixels")
-    fail(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    ],
+)
+@pytest.mark.parametrize("most", [0, 2 * 128**2, 4 * 256**2])
+def test_out_of_memory_lowers_the_batch_and_then_the_size(
+    loaded, tmp_path, monkeypatch, error, most
+):
+    """Where the network takes `most` pixels, the batch is halved, then the size."""
+
+    def predict_colors(task, seen):
+        if sum(image[0].numel() for image in seen) > most:
+            raise error
+        return original(task, seen)
+
+    original = module.predict_colors
+    monkeypatch.setattr(module, "predict_colors", predict_colors)
+    jobs = []
+    for index in range(5):
+        Image.fromarray(_pixels(300, 300)).save(tmp_path / f"{index}.png")
+        jobs.append(Job(tmp_path / f"{index}.png", tmp_path / f"out/{index}.png"))
+    records = list(colorize_files(loaded, jobs, Options(256, batch_size=4), tmp_path / "out"))
+    halved = ["in a batch of 2: out of memory", "in a batch of 1: out of memory"]
+    if most == 0:
+        assert {r.status for r in records} == {"failed"}
+        assert {r.reason for r in records} == {"out of memory at 300 x 300 pixels"}
+        assert os.listdir(tmp_path / "out") == ["manifest.jsonl"]
+        return
+    assert {r.status for r in records} == {"ok"}
+    smaller = ["seen at 128 px: out of memory"]
+    expected = [] if most == 4 * 256**2 else smaller
+    assert records[-1].fallbacks == expected
+    assert records[0].fallbacks == (halved + expected if expected else [])
+    assert len(os.listdir(tmp_path / "out")) == 6
+
+
+def test_errors_other_than_a_lack_of_memory_are_raised(loaded, tmp_path, monkeypatch):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+
+    def predict_colors(*_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(module, "predict_colors", predict_colors)
     with pytest.raises(RuntimeError, match="mat1"):
-        _colorize(loaded, job)
+        _colorize(loaded, (tmp_path / "a.png", tmp_path / "b.png"))
+
+
+def test_results_do_not_depend_on_the_batch(loaded, tmp_path):
+    """Nor on the workers: a run that was killed continues with other batches."""
+    shapes = [(40, 60), (33, 64), (64, 40), (37, 51), (50, 50)]
+    jobs = []
+    for index, shape in enumerate(shapes):
+        Image.fromarray(_pixels(*shape)).save(tmp_path / f"{index}.png")
+        jobs.append(f"{index}.png")
+    for folder, options in (("a", {"batch_size": 1, "workers": 1}), ("b", {"batch_size": 4})):
+        _colorize(loaded, *((tmp_path / j, tmp_path / folder / j) for j in jobs), **options)
+    for job in jobs:
+        assert (tmp_path / "a" / job).read_bytes() == (tmp_path / "b" / job).read_bytes()
 
 
 def test_large_images_in_tiny_files_are_rejected(loaded, tmp_path, monkeypatch):
@@ -224,27 +344,26 @@ def test_large_images_in_tiny_files_are_rejected(loaded, tmp_path, monkeypatch):
         f"42,000,000 pixels in {bytes_:,} bytes, more than 100 for each: "
         "save it uncompressed; colorize --max-density accepts it"
     )
-    black = torch.zeros(3, 2, 2, dtype=torch.uint8)
-    monkeypatch.setattr(module, "colorize_image", lambda *_: black)
+    monkeypatch.setattr(module, "add_colors", lambda rgb, *_: rgb[:, :2, :2])
     (record,) = _colorize(loaded, job, max_density=10**5)
     assert (record.status, record.width) == ("ok", 7000)
 
 
-@pytest.mark.parametrize("suffix", sorted(module.WRITABLE))
+@pytest.mark.parametrize("suffix", sorted(WRITABLE))
 def test_every_format_holds_the_image(tmp_path, suffix):
     y, x, c = np.mgrid[:37, :51, :3]
     pixels = (40 * c + 3 * y + 2 * x).astype(np.uint8)
     path = tmp_path / "new" / f"a{suffix.upper()}"
-    save_image(torch.from_numpy(pixels).permute(2, 0, 1), path)
+    write_photograph(Photograph(torch.from_numpy(pixels).permute(2, 0, 1)), path)
     image = Image.open(path)
-    assert image.format == module.WRITABLE[suffix]
+    assert image.format == WRITABLE[suffix]
     error = np.abs(np.asarray(image.convert("RGB")).astype(int) - pixels)
     assert error.mean() < (2 if image.format in ("JPEG", "WEBP") else 1e-9)
 
 
 def test_the_longest_file_name_can_be_written(tmp_path):
     path = tmp_path / ("a" * 251 + ".png")
-    save_image(torch.zeros(3, 2, 2, dtype=torch.uint8), path)
+    write_photograph(Photograph(torch.zeros(3, 2, 2, dtype=torch.uint8)), path)
     assert os.listdir(tmp_path) == [path.name]
 
 
@@ -262,7 +381,7 @@ def test_a_manifest_that_is_removed_is_begun_again(loaded, tmp_path):
     for name in ("a.png", "b.png"):
         Image.fromarray(_pixels()).save(tmp_path / name)
         jobs.append(Job(tmp_path / name, out / name))
-    records = colorize_files(loaded, jobs, 32, manifest=out)
+    records = colorize_files(loaded, jobs, Options(32, workers=1), manifest=out)
     next(records)
     shutil.rmtree(out)
     assert next(records).status == "ok"

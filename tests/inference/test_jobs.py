@@ -14,7 +14,7 @@ def _touch(folder, *names):
 
 
 def _targets(folder, output, form="same"):
-    jobs, manifest = plan_jobs(folder, output, form)
+    jobs, manifest, _ = plan_jobs([folder], output, form)
     assert manifest == output
     return {
         str(job.source.relative_to(folder)): str(job.target.relative_to(output)) for job in jobs
@@ -54,7 +54,7 @@ def test_only_folders_that_cannot_be_opened(tmp_path):
     (folder / "locked").chmod(0o700)
     folder.chmod(0)
     with pytest.raises(UsageError, match="in cannot be listed: Permission denied"):
-        plan_jobs(folder, tmp_path / "out")
+        plan_jobs([folder], tmp_path / "out")
     folder.chmod(0o700)
 
 
@@ -74,7 +74,7 @@ def test_one_image(tmp_path, monkeypatch):
         ("x/b.png", "same", "x/b.png", None),
         ("b.JPEG", "jpg", "b.JPEG", None),
     ]:
-        jobs, folder = plan_jobs(image, Path(output), form)
+        jobs, folder, _ = plan_jobs([image], Path(output), form)
         assert [(j.source, j.target) for j in jobs] == [(image, Path(target))]
         assert folder == (None if manifest is None else Path(manifest))
 
@@ -86,11 +86,52 @@ def test_wrong_use(tmp_path):
         (tmp_path / "nowhere", tmp_path / "out", "same", "nowhere does not exist"),
         (tmp_path / "empty", tmp_path / "out", "same", "empty contains no images"),
         (folder / "b", tmp_path / "out", "same", "contains no images"),
-        (folder, folder, "same", "OUTPUT is INPUT"),
-        (folder, tmp_path / "x" / ".." / "in", "same", "OUTPUT is INPUT"),
+        (folder, folder, "same", "in is also INPUT"),
+        (folder, tmp_path / "x" / ".." / "in", "same", "in is also INPUT"),
+        (folder / "a.jpg", folder, "same", "OUTPUT is INPUT"),
         (folder / "a.jpg", folder / "a.jpg", "same", "OUTPUT is INPUT"),
         (folder / "a.jpg", tmp_path / "a.gif", "same", "can be written"),
         (folder / "a.jpg", tmp_path / "a.png", "jpg", "--format jpg"),
     ]:
         with pytest.raises(UsageError, match=message):
-            plan_jobs(source, output, form)
+            plan_jobs([source], output, form)
+
+
+def test_several_inputs_and_patterns(tmp_path):
+    _touch(tmp_path, "in/1900/a.jpg", "in/1901/a.jpg", "in/1901/x/b.tif", "in/1901/c.txt")
+    out = tmp_path / "in/1901/out"
+    _touch(out, "a.jpg")
+    cases = {
+        "in/1900 in/1901": ["1900/a.jpg", "1901/a.jpg", "1901/x/b.tif"],
+        "in/**/*.jpg": ["1900/a.jpg", "1901/a.jpg"],
+        "in/1900/a.jpg in/1901/x/b.tif in/1900/a.jpg": ["1900/a.jpg", "1901/x/b.tif"],
+        "in/1901/*.jpg": ["a.jpg"],
+        "in/1901/x": ["b.tif"],
+    }
+    for words, expected in cases.items():
+        inputs = [tmp_path / word for word in words.split()]
+        jobs = plan_jobs(inputs, out).jobs
+        assert [job.target.relative_to(out).as_posix() for job in jobs] == expected
+        assert all(job.source.is_file() for job in jobs)
+    for words, target, message in [
+        ("in/*.png", out, r"\*\.png does not exist"),
+        ("in/1900 in/1901", tmp_path / "a.jpg", "is a file"),
+        ("in/1900 in/1901", tmp_path / "in/1901", "is also INPUT"),
+        ("in/1901/c.txt", tmp_path / "new", None),
+    ]:
+        inputs = [tmp_path / word for word in words.split()]
+        if message is None:
+            assert len(plan_jobs(inputs, target).jobs) == 1  # reading it fails with the reason
+            continue
+        with pytest.raises(UsageError, match=message):
+            plan_jobs(inputs, target)
+
+
+def test_files_that_are_no_images_are_listed(tmp_path):
+    folder = _touch(tmp_path / "in", "a.jpg", "x/Thumbs.db", "a.xmp", ".hidden.jpg", ".git/a.jpg")
+    others = plan_jobs([folder], folder / "out").others
+    assert {path.relative_to(folder).as_posix() for path in others} == {
+        "x/Thumbs.db",
+        "a.xmp",
+        ".hidden.jpg",
+    }

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,22 @@ from torch.nn import functional as F
 
 from lightning_colorize.color import LabScaling, fit_gamut, to_lab, to_rgb
 from lightning_colorize.tasks import prediction
-from lightning_colorize.tasks.prediction import colorize_image, seen_side, upsampled_strips
+from lightning_colorize.tasks.prediction import (
+    add_colors,
+    colorize_image,
+    is_colored,
+    network_input,
+    predict_colors,
+    seen_side,
+    upsampled_strips,
+)
 
 
 class Painter(nn.Module):
     """A fake task: colors depend on lightness and position; records its input."""
 
     device = torch.device("cpu")
+    net = SimpleNamespace(multiple=1)
 
     def forward(self, L):
         self.seen = L
@@ -95,3 +106,61 @@ def test_very_long_images_are_predicted_smaller(height, width, side):
     assert colored.shape == (3, height, width)
     assert min(painter.seen.shape[-2:]) == side
     assert painter.seen.numel() <= max(4.1 * 128**2, height * width)
+
+
+def test_images_of_a_batch_are_predicted_as_alone():
+    class Blur(Painter):
+        net = SimpleNamespace(multiple=16)
+
+        def forward(self, L):
+            assert all(side % 16 == 0 for side in L.shape[-2:])
+            blurred = F.avg_pool2d(F.pad(L, [8] * 4, mode="reflect"), 17, stride=1)
+            return torch.cat([L - blurred, blurred.mean((2, 3), keepdim=True) + 0 * L], dim=1)
+
+    seen = [_image(*size, seed=index) for index, size in enumerate([(33, 48), (40, 35), (48, 48)])]
+    together = predict_colors(Blur(), seen)
+    for image, ab in zip(seen, together, strict=True):
+        (alone,) = predict_colors(Blur(), [image])
+        assert ab.shape[-2:] == image.shape[-2:]
+        torch.testing.assert_close(ab, alone, rtol=0, atol=1e-4)
+
+
+def test_guided_colors_follow_the_edges():
+    """A red disk on blue, predicted at an eighth of the size: fewer pixels between the colors."""
+    y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
+    disk = ((y - 120) ** 2 + (x - 131) ** 2).sqrt() < 70
+    grey = torch.where(disk, 170, 70).to(torch.uint8).expand(3, 256, 256)
+    seen = network_input(grey, 32)
+    share = F.interpolate(disk[None, None].float(), (32, 32), mode="area")
+    # A network's colors are blurred themselves.
+    share = F.avg_pool2d(F.pad(share, [1] * 4, mode="replicate"), 3, stride=1)
+    inside, outside = (torch.tensor(ab).view(2, 1, 1) for ab in ((20.0, 8.0), (-8.0, -15.0)))
+    ab = share * inside + (1 - share) * outside
+    wrong = {}
+    for name, guide in (("bilinear", None), ("guided", seen)):
+        _, painted = to_lab(add_colors(grey, ab, guide)[None])
+        wrong[name] = (painted - torch.where(disk, inside, outside)).norm(dim=1)
+        assert wrong[name][0, 110:130, 120:140].max() < 3
+    assert wrong["guided"].mean() < 0.6 * wrong["bilinear"].mean()
+
+
+def test_color_is_told_from_grey_and_from_a_tone():
+    grey = _image(64, 64)[:1].expand(3, 64, 64).float()
+    sepia = torch.stack([grey[0] * 0.9 + 25, grey[0] * 0.8 + 15, grey[0] * 0.65])
+    duotone = torch.stack([grey[0], grey[0] * 0.9 + 10, 80 + grey[0] * 0.5])
+    noise = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for toned in (grey, sepia, duotone, torch.full((3, 64, 64), 90.0), sepia + noise):
+        assert not is_colored(toned.clamp(0, 255).to(torch.uint8))
+    assert is_colored(_image(64, 64))
+    half = grey.clone()
+    half[0, :, 48:] += 40
+    assert is_colored(half.clamp(0, 255).to(torch.uint8))
+
+
+def test_sixteen_bits_are_colored_at_sixteen_bits():
+    grey = torch.linspace(0, 65535, 64 * 64).round().view(1, 64, 64).expand(3, 64, 64)
+    colored = colorize_image(Painter(), grey.to(torch.uint16), 32)
+    assert colored.dtype == torch.uint16
+    (before, _), (after, ab) = (to_lab(x[None]) for x in (grey.to(torch.uint16), colored))
+    assert (before - after).abs().max() < 0.02
+    assert ab.norm(dim=1).mean() > 10

@@ -89,7 +89,8 @@ def test_any_size_is_padded_and_cropped(size):
     network = Colorizer(encoder, UpsampleDecoder(encoder.info), AbHead(32)).eval()
     L = torch.rand(1, 1, *size) * 2 - 1
     below, right = (-size[0] % 8, -size[1] % 8)
-    padded = np.pad(L.numpy(), [(0, 0), (0, 0), (0, below), (0, right)], mode="edge")
+    mode = "reflect" if below < size[0] and right < size[1] else "edge"
+    padded = np.pad(L.numpy(), [(0, 0), (0, 0), (0, below), (0, right)], mode=mode)
     with torch.no_grad():
         decoded = network.decoder(encoder(torch.from_numpy(padded)))
         whole = network.head(decoded, (padded.shape[2], padded.shape[3]))

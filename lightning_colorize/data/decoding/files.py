@@ -10,10 +10,10 @@ and `resize`, and one of 12 megapixels a fifth (`python benchmarks/decode.py`).
 
 import logging
 import math
-import re
 import stat
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +38,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Lower-case suffixes of image files.
 
-HEIC is not supported but listed, so that such files are reported instead of ignored.
+Those of HEIC are listed even without the extra `heif`, so that they are reported and not ignored.
 """
 
 MAX_PIXELS = 2**28
@@ -56,11 +56,15 @@ _LARGE = 4 * 10**7
 # readers start programs (PostScript) or have no signature and accept text.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 Image.init()
+with suppress(ImportError):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 _FORMATS = tuple(
     name
     for name in (
         *("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "DIB"),
-        *("GIF", "PPM", "JPEG2000", "AVIF"),
+        *("GIF", "PPM", "JPEG2000", "AVIF", "HEIF"),
     )
     if name in Image.OPEN
 )
@@ -133,16 +137,13 @@ def read_bytes(path: Path) -> bytes:
         raise ImageError(path, _reason(error)) from error
 
 
-def decode_image(
-    data: bytes, path: Path, min_side: int | None = None, max_density: int = MAX_DENSITY
-) -> Tensor:
+def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor:
     """Decode the bytes of an image file of any kind, as `read_image` does.
 
     Args:
         data: The content of the file.
         path: The file, for messages.
         min_side: As of `read_image`.
-        max_density: Most pixels for each byte of a large image.
 
     Returns:
         (3, H, W), uint8, sRGB.
@@ -150,51 +151,18 @@ def decode_image(
     Raises:
         ImageError: If they are not an image, or a damaged one.
     """
+    with named_errors(path), open_image(data, MAX_DENSITY) as image:
+        return decode_opened(image, data, min_side)
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Raise any error of a reader as an `ImageError` with the file's name."""
     try:
-        return _decode(data, min_side, max_density)
+        yield
     except Exception as error:
         # Readers raise nearly any class when bytes are damaged: struct.error, SyntaxError, ...
         raise ImageError(path, _reason(error)) from error
-
-
-def conversions(data: bytes) -> list[str]:
-    """Return what `decode_image` gives up of a file that it can decode, in words."""
-    given_up = []
-    with open_image(data) as image:
-        if _is_deep(image, data):
-            given_up.append("reduced to 8 bits")
-        if image.has_transparency_data and _is_see_through(image):
-            given_up.append("transparency composited over white")
-        with suppress(Exception):  # the next image may be damaged
-            # The others of an MPO are previews and gain maps of the same photograph.
-            several = getattr(image, "is_animated", image.info.get("several", False))
-            if image.format != "MPO" and several:
-                given_up.append("the first of several images")
-    return given_up
-
-
-def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Return whether an image that is not loaded has more than 8 bits per channel."""
-    if image.mode.startswith(("I", "F")) or image.format is None:
-        return bool(image.info.get("deep", True))
-    # In color, its mode is that of 8 bits.
-    stored = str(getattr(image, "tile", ""))
-    if image.format == "PPM":
-        largest = re.search(r"\('\w+', (\d+)\)", stored)
-        return largest is not None and int(largest[1]) > 255
-    if image.format == "JPEG2000":
-        size = data.find(b"\xff\x4f\xff\x51")  # the first markers of the codestream
-        return size >= 0 and data[size + 42] & 0x7F >= 8
-    if image.format == "AVIF":
-        configuration = data.find(b"av1C")
-        return configuration >= 0 and bool(data[configuration + 6] & 0x40)
-    return image.format in ("PNG", "TIFF") and ";16" in stored
-
-
-def _is_see_through(image: Image.Image) -> bool:
-    """Return whether a pixel of an image with an alpha channel is not opaque."""
-    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-    return bool(np.asarray(rgba.getchannel("A")).min() < 255)
 
 
 class Header(NamedTuple):
@@ -219,31 +187,28 @@ def read_header(data: bytes, path: Path) -> Header:
     Raises:
         ImageError: If the header cannot be read. Damage behind it is not detected.
     """
-    try:
-        with open_image(data, MAX_DENSITY) as image:
-            width, height = image.size
-            # Pillow reports the upright size of a TIFF.
-            if image.format != "TIFF" and orientation(image) >= 5:
-                width, height = height, width
-            return Header(height, width, image.mode, bool(image.info.get("icc_profile")))
-    except Exception as error:
-        raise ImageError(path, _reason(error)) from error
+    with named_errors(path), open_image(data, MAX_DENSITY) as image:
+        width, height = image.size
+        # Pillow reports the upright size of a TIFF.
+        if image.format != "TIFF" and orientation(image) >= 5:
+            width, height = height, width
+        return Header(height, width, image.mode, bool(image.info.get("icc_profile")))
 
 
-def _decode(data: bytes, min_side: int | None, max_density: int) -> Tensor:
-    with open_image(data, max_density) as image:
-        size = image.size
-        if image.format in ("JPEG", "MPO"):
-            if min_side is not None:
-                image.draft(image.mode, (min_side, min_side))
-            if image.size == size and is_srgb(image):
-                encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-                with suppress(RuntimeError):  # then Pillow reads it, or raises the reason
-                    return _upright(decode_jpegs([encoded])[0], orientation(image))
-        pixels = from_pillow(image)
-        if image.format == "PNG" and ends_early(image, data):
-            raise ValueError("truncated")
-        return pixels
+def decode_opened(image: Image.Image, data: bytes, min_side: int | None = None) -> Tensor:
+    """Decode an image that `open_image` opened, as `read_image` does; errors are of any class."""
+    size = image.size
+    if image.format in ("JPEG", "MPO"):
+        if min_side is not None:
+            image.draft(image.mode, (min_side, min_side))
+        if image.size == size and is_srgb(image):
+            encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            with suppress(RuntimeError):  # then Pillow reads it, or raises the reason
+                return upright(decode_jpegs([encoded])[0], orientation(image))
+    pixels = from_pillow(image)
+    if image.format == "PNG" and ends_early(image, data):
+        raise ValueError("truncated")
+    return pixels
 
 
 def from_pillow(image: Image.Image) -> Tensor:
@@ -252,7 +217,7 @@ def from_pillow(image: Image.Image) -> Tensor:
     image.load()
     exif = orientation(image)
     pixels = torch.from_numpy(np.array(to_srgb(image))).permute(2, 0, 1)
-    return _upright(pixels, exif)
+    return upright(pixels, exif)
 
 
 def open_image(data: bytes, max_density: float = math.inf) -> Image.Image:
@@ -265,7 +230,7 @@ def open_image(data: bytes, max_density: float = math.inf) -> Image.Image:
         if data.startswith(_TIFF_SIGNATURES):
             return _open_unusual_tiff(data, max_density)
         if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-            raise ValueError("HEIC is not supported, convert it to JPEG") from None
+            raise ValueError("HEIC needs pip install lightning-colorize[heif]") from None
         raise ValueError("not an image") from None
     if _pillow_misreads(image):
         return _open_unusual_tiff(data, max_density)
@@ -314,7 +279,7 @@ def _require_few(pixels: int, data: bytes, max_density: float) -> None:
         )
 
 
-def _upright(pixels: Tensor, exif: int) -> Tensor:
+def upright(pixels: Tensor, exif: int) -> Tensor:
     """Apply an EXIF orientation, 1 to 8, to (3, H, W)."""
     if exif >= 5:
         pixels = pixels.transpose(1, 2)

@@ -1,80 +1,153 @@
 """What a result keeps of the metadata of its image."""
 
+import re
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
-from lightning_colorize.data.decoding.files import open_image
+Base = ExifTags.Base
 
 # The other tags of a TIFF describe its pixels; a grey thumbnail would be wrong.
 _TAGS = (
-    *(ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model),
-    *(ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.Copyright),
+    *(Base.ImageDescription, Base.Make, Base.Model, Base.Software),
+    *(Base.DateTime, Base.Artist, Base.Copyright),
 )
-_HOLDS_EXIF = ("JPEG", "PNG", "TIFF", "WEBP")
+_HOLDS_BLOCKS = ("JPEG", "PNG", "TIFF", "WEBP")  # EXIF and XMP
+_HOLDS_IPTC = ("JPEG", "TIFF")
 _HOLDS_RESOLUTION = ("JPEG", "PNG", "TIFF", "BMP")
-_MOST_EXIF = 65_500  # bytes in a JPEG
+_MOST = 65_500  # bytes of a block in a JPEG
+
+XMP_TAG, IPTC_TAG = 700, 33723
+_IPTC_IN_JPEG = 0x0404
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
 
 
-def read_metadata(data: bytes, form: str) -> tuple[dict[str, Any], list[str]]:
-    """Return EXIF, without the orientation, and resolution of an image.
+@dataclass(frozen=True)
+class Metadata:
+    """The metadata of an upright photograph.
 
-    Args:
-        data: Of an image file that can be decoded.
-        form: Pillow's name of the format of the result.
-
-    Returns:
-        Options of Pillow's `save`; and what the result does not keep, in words.
+    Attributes:
+        exif: Description, dates, camera and place, text as bytes; no orientation, no thumbnail.
+        xmp: The packet; empty if there is none.
+        iptc: The block of the International Press Telecommunications Council; empty if none.
+        dpi: Resolution across and down.
+        lost: What cannot be kept in any format, in words.
     """
-    kept: dict[str, Any] = {}
+
+    exif: Image.Exif = field(default_factory=Image.Exif)
+    xmp: bytes = b""
+    iptc: bytes = b""
+    dpi: tuple[float, float] | None = None
+    lost: tuple[str, ...] = ()
+
+    def fit(self, form: str) -> "tuple[Metadata, list[str]]":
+        """Return what a format holds, and what it does not, in words.
+
+        Args:
+            form: Pillow's name of the format.
+        """
+        lost = list(self.lost)
+        exif, partial = _in_tiff(self.exif) if form == "TIFF" else (self.exif, False)
+        lost += ["part of EXIF dropped"] * partial
+        if len(exif) and (form not in _HOLDS_BLOCKS or len(exif.tobytes()) > _MOST):
+            lost.append("EXIF dropped")
+            exif = Image.Exif()
+        xmp, iptc = self.xmp, self.iptc
+        if xmp and (form not in _HOLDS_BLOCKS or len(xmp) > _MOST):
+            lost.append("XMP dropped")
+            xmp = b""
+        if iptc and (form not in _HOLDS_IPTC or len(iptc) > _MOST):
+            lost.append("IPTC dropped")
+            iptc = b""
+        dpi = self.dpi
+        if dpi is not None and form not in _HOLDS_RESOLUTION:
+            # Pillow's value if the file has none.
+            lost += ["resolution dropped"] * (dpi != (72, 72))
+            dpi = None
+        return Metadata(exif, xmp, iptc, dpi), lost
+
+    def with_software(self, name: str) -> "Metadata":
+        """Return it with the name of a program, after that of another one."""
+        exif = Image.Exif()
+        for tag, value in self.exif.items():
+            exif[tag] = value
+        names = [exif.get(Base.Software, b""), name.encode()]
+        exif[Base.Software] = b"; ".join(filter(None, names))
+        return replace(self, exif=exif)
+
+
+def read_metadata(image: Image.Image) -> Metadata:
+    """Return the metadata of an image whose pixels are loaded."""
     lost = []
-    with open_image(data) as image:
-        exif = b""
-        try:
-            exif, partial = _exif(image, in_tiff=form == "TIFF")
-            lost += ["part of EXIF dropped"] * partial
-        except Exception:  # a damaged block raises nearly any class
-            lost.append("EXIF dropped")
-        if exif and form in _HOLDS_EXIF and len(exif) <= _MOST_EXIF:
-            kept["exif"] = exif
-        elif exif:
-            lost.append("EXIF dropped")
-        if image.format is None:  # read by tifffile
-            lost.append("metadata dropped")
-        with suppress(TypeError, ValueError, ZeroDivisionError):
-            across, down = map(float, image.info.get("dpi", ()))
-            possible = 1 <= across <= 10_000 and 1 <= down <= 10_000
-            if form in _HOLDS_RESOLUTION and possible:
-                kept["dpi"] = (across, down)
-            elif possible and (across, down) != (72, 72):  # Pillow's value if the file has none
-                lost.append("resolution dropped")
-    return kept, lost
+    exif = Image.Exif()
+    try:
+        exif, partial = _read_exif(image)
+        lost += ["part of EXIF dropped"] * partial
+    except Exception:  # a damaged block raises nearly any class
+        lost.append("EXIF dropped")
+    if image.format is None:  # read by tifffile
+        lost.append("metadata dropped")
+    xmp = image.info.get("xmp", b"")
+    if not isinstance(xmp, bytes):
+        lost.append("XMP dropped")
+        xmp = b""
+    iptc, partial = _read_iptc(image)
+    lost += ["IPTC dropped"] * partial
+    dpi = None
+    with suppress(TypeError, ValueError, ZeroDivisionError):
+        across, down = map(float, image.info.get("dpi", ()))
+        if 1 <= across <= 10_000 and 1 <= down <= 10_000:
+            dpi = (across, down)
+    return Metadata(exif, _XMP_ORIENTATION.sub(rb"\g<1>1", xmp), iptc, dpi, tuple(lost))
 
 
-def _exif(image: Image.Image, in_tiff: bool) -> tuple[bytes, bool]:
-    """Return the block that describes the photograph, maybe empty; and whether a part is left out.
-
-    Into a compressed TIFF, Pillow writes no sub-blocks, and text beyond ASCII as question marks;
-    the latter into sub-blocks as well.
-    """
+def _read_exif(image: Image.Image) -> tuple[Image.Exif, bool]:
+    """Return the block that describes the photograph; and whether a part is left out."""
     old, new = image.getexif(), Image.Exif()
     partial = False
     for tag in _TAGS:
         text = old.get(tag)
-        if isinstance(text, str) and (text.isascii() or not in_tiff):
+        if isinstance(text, str):
             new[tag] = text.encode("latin-1")  # as Pillow reads any byte
         else:
             partial |= text is not None
     for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         values = dict(old.get_ifd(ifd))
-        values.pop(ExifTags.Base.MakerNote, None)  # it refers to its place in the file
-        kept = {
-            tag: value
-            for tag, value in values.items()
-            if not in_tiff and not (isinstance(value, str) and not value.isascii())
-        }
+        values.pop(Base.MakerNote, None)  # it refers to its place in the file
+        # Pillow would write text beyond ASCII as question marks.
+        kept = {t: v for t, v in values.items() if not isinstance(v, str) or v.isascii()}
         if kept:
             new[ifd] = kept
         partial |= len(kept) < len(values)
-    return new.tobytes() if len(new) else b"", partial
+    return new, partial
+
+
+def _in_tiff(exif: Image.Exif) -> tuple[Image.Exif, bool]:
+    """Return what Pillow writes into a compressed TIFF, and whether a part is left out.
+
+    It writes no sub-blocks there, and text beyond ASCII as question marks.
+    """
+    kept = Image.Exif()
+    for tag in _TAGS:
+        if tag in exif and exif[tag].isascii():
+            kept[tag] = exif[tag]
+    return kept, len(kept) < len(exif)
+
+
+def _read_iptc(image: Image.Image) -> tuple[bytes, bool]:
+    """Return the IPTC block, and whether there is one that cannot be read."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        block = image.tag_v2.get(IPTC_TAG, b"")
+    else:
+        resources = image.info.get("photoshop", {})
+        block = resources.get(_IPTC_IN_JPEG, b"") if isinstance(resources, dict) else b""
+    return (block, False) if isinstance(block, bytes) else (b"", True)
+
+
+def iptc_segment(iptc: bytes) -> bytes:
+    """Return the segment of a JPEG that holds an IPTC block."""
+    padded = iptc + b"\0" * (len(iptc) % 2)
+    resource = b"8BIM" + _IPTC_IN_JPEG.to_bytes(2, "big") + bytes(2)
+    content = b"Photoshop 3.0\0" + resource + len(iptc).to_bytes(4, "big") + padded
+    return b"\xff\xed" + (len(content) + 2).to_bytes(2, "big") + content

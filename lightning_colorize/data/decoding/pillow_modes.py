@@ -110,10 +110,22 @@ def _over_white(image: Image.Image) -> Image.Image:
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
     if image.has_transparency_data:
-        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        rgba = _to_rgba(image)
         white = Image.new("RGBA", rgba.size, "white")
         flat = Image.alpha_composite(white, rgba)
         return flat.convert("L" if image.mode in _GREY_MODES else "RGB")
     if image.mode in ("L", "CMYK"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """Return the colors of an image with transparency, as if it were opaque, and its alpha."""
+    rgba = _to_rgba(image)
+    opaque = rgba.convert("L" if image.mode in _GREY_MODES else "RGB")
+    opaque.info = {k: v for k, v in image.info.items() if k == "icc_profile"}
+    return opaque, rgba.getchannel("A")
+
+
+def _to_rgba(image: Image.Image) -> Image.Image:
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")

@@ -35,7 +35,9 @@ def require_folder(root: Root | None, reader: str, option: str = "--data.root") 
     raise SourceError(f"{folder} is a file, {reader} needs an image folder: {hint}")
 
 
-def list_images(folder: Path, unreadable: list[str] | None = None) -> list[str]:
+def list_images(
+    folder: Path, unreadable: list[str] | None = None, others: list[str] | None = None
+) -> list[str]:
     """Return the names of all image files below a folder, sorted.
 
     Hidden files and folders and `__MACOSX` are left out. Links are followed, and a folder that is
@@ -46,6 +48,7 @@ def list_images(folder: Path, unreadable: list[str] | None = None) -> list[str]:
         folder: The folder.
         unreadable: Receives the names of sub-folders that cannot be opened; otherwise each is an
             error.
+        others: Receives the names of all other files but those in hidden folders.
 
     Returns:
         Names relative to the folder, with forward slashes.
@@ -54,10 +57,11 @@ def list_images(folder: Path, unreadable: list[str] | None = None) -> list[str]:
         SourceError: If there is no image file, or a folder cannot be opened.
     """
     names: list[str] = []
-    others: Counter[str] = Counter()
+    others = [] if others is None else others
     visited: set[tuple[int, int]] = set()
     folders = [""]
     links: list[str] = []
+    hidden: list[str] = []
     while folders or links:
         # Links wait until all real folders are listed, so that names do not depend on the order.
         if not folders:
@@ -70,9 +74,11 @@ def list_images(folder: Path, unreadable: list[str] | None = None) -> list[str]:
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder / prefix) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or entry.name == "__MACOSX":
-                        continue
                     kind = _kind(entry)
+                    if entry.name.startswith(".") or entry.name == "__MACOSX":
+                        if kind == "file":
+                            hidden.append(prefix + entry.name)
+                        continue
                     if kind == "folder":
                         (links if entry.is_symlink() else folders).append(f"{prefix}{entry.name}/")
                         continue
@@ -80,7 +86,7 @@ def list_images(folder: Path, unreadable: list[str] | None = None) -> list[str]:
                     if suffix in IMAGE_SUFFIXES and (kind == "file" or entry.is_symlink()):
                         names.append(prefix + entry.name)
                     else:
-                        others[suffix or "no suffix"] += 1
+                        others.append(prefix + entry.name)
         except OSError as error:
             if unreadable is None or not prefix:
                 reason = f"cannot be listed: {error.strerror}"
@@ -88,6 +94,7 @@ def list_images(folder: Path, unreadable: list[str] | None = None) -> list[str]:
             unreadable.append(prefix.removesuffix("/"))
     if not names and not unreadable:
         raise SourceError(_nothing_found(folder, others))
+    others += hidden
     names.sort()
     return names
 
@@ -100,7 +107,8 @@ def _kind(entry: "os.DirEntry[str]") -> Literal["folder", "file"] | None:
         return None
 
 
-def _nothing_found(folder: Path, others: Counter[str]) -> str:
+def _nothing_found(folder: Path, files: list[str]) -> str:
+    others = Counter(os.path.splitext(name)[1].lower() or "no suffix" for name in files)
     if not others:
         return f"{folder} is empty: put images into it, or name another folder"
     if ".bin" in others:

@@ -2,14 +2,12 @@
 
 import contextlib
 import ctypes
-import io
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-import tifffile
 import torch
 from PIL import Image, ImageFile, ImageOps
 from torchvision.transforms.v2 import functional as F
@@ -17,12 +15,12 @@ from torchvision.transforms.v2 import functional as F
 from lightning_colorize.data.decoding import files, jpeg
 from lightning_colorize.data.decoding.files import (
     ImageError,
-    conversions,
     decode_image,
     read_bytes,
     read_header,
     read_image,
 )
+from lightning_colorize.data.decoding.photograph import read_photograph
 from lightning_colorize.data.decoding.pillow_modes import scale_to_eight_bits, srgb_transform
 
 EXACT = [
@@ -192,66 +190,6 @@ def test_black_pngs_are_not_truncated(tmp_path, mode):
     assert read_image(path).shape == (3, 9, 13)
 
 
-@pytest.mark.parametrize(
-    ("kinds", "expected"),
-    [
-        (["jpeg", "png", "palette_png", "tiff", "webp", "cmyk_tiff"], []),
-        (
-            [
-                *("grey16_png", "rgb16_png", "grey16_pgm", "grey16_tiff", "rgb16_tiff"),
-                *("rgb16_planar_tiff", "float_tiff", "rgb_float_tiff"),
-            ],
-            ["reduced to 8 bits"],
-        ),
-        (
-            ["rgba_png", "la_png", "palette_alpha_png", "rgba_webp"],
-            ["transparency composited over white"],
-        ),
-        (["animated_gif"], ["the first of several images"]),
-    ],
-)
-def test_what_8_bit_rgb_does_not_hold_is_named(images, tmp_path, kinds, expected):
-    for kind in kinds:
-        assert conversions(images.encoded(kind, tmp_path / "image")) == expected, kind
-
-
-def _tiff(values, **options):
-    file = io.BytesIO()
-    tifffile.imwrite(file, values, photometric="rgb", **options)
-    return file.getvalue()
-
-
-def _pillow(values, form, **options):
-    file = io.BytesIO()
-    Image.fromarray(values).save(file, form, **options)
-    return file.getvalue()
-
-
-def test_depth_and_pages_of_seldom_formats_are_named(images):
-    rgb = images.sample()
-    deep = rgb.astype(np.uint16) * 257
-    planes = np.moveaxis(deep, 2, 0)
-    float_pages = _tiff(np.stack([rgb / np.float32(255)] * 2))
-    planar_pages = _tiff(np.stack([planes] * 2), planarconfig="separate")
-    for pages in (float_pages, planar_pages):
-        assert conversions(pages) == ["reduced to 8 bits", "the first of several images"]
-    assert conversions(_tiff(rgb, bigtiff=True, byteorder=">")) == []
-    size = f"{rgb.shape[1]} {rgb.shape[0]}".encode()
-    deep_ppm = b"P6 %b 65535\n" % size + deep.astype(">u2").tobytes()
-    assert conversions(deep_ppm) == ["reduced to 8 bits"]
-    assert conversions(b"P6 %b 255\n" % size + rgb.tobytes()) == []
-    jpeg2000 = _pillow(rgb, "JPEG2000")
-    assert conversions(jpeg2000) == []
-    depth = jpeg2000.index(b"\xff\x4f\xff\x51") + 42
-    assert conversions(jpeg2000[:depth] + b"\x0f" + jpeg2000[depth + 1 :]) == ["reduced to 8 bits"]
-
-
-def test_opaque_alpha_is_not_given_up(images, tmp_path):
-    path = tmp_path / "image.png"
-    Image.fromarray(images.sample()).convert("RGBA").save(path)
-    assert conversions(path.read_bytes()) == []
-
-
 @pytest.mark.parametrize("min_side", [None, 8])
 def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side):
     path = tmp_path / "image.jpg"
@@ -270,7 +208,6 @@ def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side):
         ("text", "not an image"),
         ("bomb_jpeg", "more than 268,435,456 pixels"),
         ("bomb_png", "more than 268,435,456 pixels"),
-        ("heic", "HEIC is not supported, convert it to JPEG"),
     ],
 )
 @pytest.mark.parametrize("call", [read_image, header_size])
@@ -297,7 +234,7 @@ def test_both_limits_hold_for_every_reader(images, tmp_path, monkeypatch, kind):
     data = images.encoded(kind, tmp_path / "image")
     monkeypatch.setattr(files, "_LARGE", 1000)
     with pytest.raises(ImageError, match=r"3,072 pixels in .* bytes, more than 0 for each"):
-        decode_image(data, tmp_path / "image", max_density=0)
+        read_photograph(data, tmp_path / "image", max_density=0)
     monkeypatch.setattr(files, "MAX_PIXELS", 1000)
     with pytest.raises(ImageError, match="more than 1,000 pixels"):
         decode_image(data, tmp_path / "image")
@@ -410,3 +347,13 @@ def test_pillow_reads_jpegs_without_torchvision(tmp_path, images, monkeypatch):
     expected = np.asarray(Image.open(path).convert("RGB"))
     assert difference(read_image(path), expected) == 0
     assert difference(usual, expected) <= 1
+
+
+def test_heic_is_read_with_its_extra(images, tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(images.sample()).save(path, "HEIF", quality=100)
+    assert read_image(path).shape == torch.Size((3, *images.sample().shape[:2]))
+    formats = tuple(name for name in files._FORMATS if name != "HEIF")
+    monkeypatch.setattr(files, "_FORMATS", formats)
+    with pytest.raises(ImageError, match=r"HEIC needs pip install lightning-colorize\[heif\]"):
+        read_image(path)

@@ -175,8 +175,8 @@ NETWORKS: Rows = {
         "networks/test_heads.py",
     ),
     "odd-sizes-padded-with-zeros": (
-        "networks.colorizer:Colorizer.forward",
-        constant("replicate", "constant"),
+        "networks.colorizer:pad_input",
+        constant("reflect", "constant"),
         "networks/test_colorizer.py",
     ),
     "first-conv-averaged-over-rgb": (
@@ -278,10 +278,10 @@ TASKS: Rows = {
         "tasks/test_average.py",
     ),
     "lightness-at-network-size": (
-        "tasks.prediction:colorize_image",
+        "tasks.prediction:add_colors",
         swap(
-            "to_lab(rgb[:, rows].unsqueeze(0).to(task.device))",
-            "(F.interpolate(L, (height, width), mode='bilinear')[:, :, rows], ab)",
+            "to_lab(rgb[:, rows].unsqueeze(0).to(ab.device))",
+            "to_lab(F.avg_pool2d(rgb[:, rows].float() / 255, 5, 1, 2)[None])",
         ),
         "inference/test_prediction.py",
     ),

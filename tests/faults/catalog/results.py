@@ -4,7 +4,7 @@ from faults.planting import Rows, calls, constant, returns, swap
 
 COMMANDS: Rows = {
     "outputs-overwritten": (
-        "inference.colorize:colorize_files",
+        "inference.colorize:_Pipeline._read",
         calls("isfile", "False"),
         "inference/test_colorize.py::test_existing_files_are_not_overwritten_by_default",
     ),
@@ -12,6 +12,36 @@ COMMANDS: Rows = {
         "inference.jobs:_new_names",
         swap("count[new] > 1", "False"),
         "inference/test_jobs.py",
+    ),
+    "sixteen-bits-cut": (
+        "inference.writing:fit_format",
+        swap("form not in _HOLDS_SIXTEEN_BITS", "True"),
+        "inference/test_colorize.py::test_a_ramp_of_sixteen_bits_keeps_its_levels",
+    ),
+    "alpha-lost": (
+        "inference.writing:fit_format",
+        swap("form not in _HOLDS_ALPHA", "True"),
+        "inference/test_colorize.py::test_depth_and_transparency_are_kept_where_the_format_can",
+    ),
+    "batch-padded-apart": (
+        "tasks.prediction:predict_colors",
+        swap("padded_size(task, seen[0])", "[n + 96 for n in padded_size(task, seen[0])]"),
+        "inference/test_prediction.py",
+    ),
+    "guide-ignored": (
+        "tasks.prediction:add_colors",
+        swap("slope * L + offset", "slope * L.mean() + offset"),
+        "inference/test_prediction.py",
+    ),
+    "size-not-lowered-without-memory": (
+        "inference.colorize:_Pipeline._predict_with_less",
+        swap("side < _SMALLEST", "True"),
+        "inference/test_colorize.py::test_out_of_memory_lowers_the_batch_and_then_the_size",
+    ),
+    "sepia-is-color": (
+        "tasks.prediction:is_colored",
+        swap("colors - powers @ torch.linalg.solve(normal, powers.T @ colors)", "colors"),
+        "inference/test_prediction.py",
     ),
     "half-of-the-confidence": (
         "metrics.spec:",
@@ -37,8 +67,8 @@ COMMANDS: Rows = {
         "commands/test_evaluate.py::test_split_and_numbers_match_the_run",
     ),
     "broken-image-is-exit-0": (
-        "commands.colorize:_report",
-        constant(1, 0),
+        "commands.colorize:_colorize",
+        swap("1 if failures else 0", "0"),
         "commands/test_colorize.py::test_broken_images_are_reported_and_the_rest_is_colorized",
     ),
     "grid-forgets-the-ratio": (

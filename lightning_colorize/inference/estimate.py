@@ -1,0 +1,76 @@
+"""What a call of `colorize` will read, write and take."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lightning_colorize.inference.checkpoint import ColorizationModel
+from lightning_colorize.inference.colorize import Options, colorize_files
+from lightning_colorize.inference.jobs import Job
+
+_TRIED = 8
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is to be done.
+
+    Attributes:
+        images: Number of images without a result.
+        done: Number of images with one.
+        read: Bytes of the images without a result.
+        tried: Images that were colored to estimate the rest.
+        megapixels: Their mean size.
+        written: Bytes of the results.
+        seconds: Until all are written.
+        free: Bytes on the disk of the results.
+    """
+
+    images: int
+    done: int
+    read: int
+    tried: int
+    megapixels: float
+    written: float
+    seconds: float
+    free: int
+
+
+def estimate(
+    loaded: ColorizationModel, jobs: Sequence[Job], options: Options, folder: Path
+) -> Estimate:
+    """Color some of the images in a temporary folder, and extrapolate by their number.
+
+    Args:
+        loaded: The model.
+        jobs: All jobs.
+        options: Of all images.
+        folder: That of the results; it may not exist yet.
+    """
+    left = [job for job in jobs if options.overwrite or not job.target.is_file()]
+    tried = left[:: max(1, len(left) // _TRIED)][:_TRIED]
+    with TemporaryDirectory() as temporary:
+        trials = [
+            Job(job.source, Path(temporary) / f"{index}{job.target.suffix}")
+            for index, job in enumerate(tried)
+        ]
+        start = time.perf_counter()
+        records = [r for r in colorize_files(loaded, trials, options) if r.status == "ok"]
+        seconds = time.perf_counter() - start
+        written = sum(Path(record.output).stat().st_size for record in records)
+    share = len(left) / max(1, len(records))
+    pixels = sum((record.width or 0) * (record.height or 0) for record in records)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return Estimate(
+        images=len(left),
+        done=len(jobs) - len(left),
+        read=sum(job.source.stat().st_size for job in left if job.source.is_file()),
+        tried=len(records),
+        megapixels=pixels / 1e6 / max(1, len(records)),
+        written=written * share,
+        seconds=seconds * share,
+        free=shutil.disk_usage(existing).free,
+    )

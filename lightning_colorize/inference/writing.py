@@ -1,0 +1,181 @@
+"""Photographs to files, at 8 or 16 bits, with transparency and metadata."""
+
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, PngImagePlugin
+
+from lightning_colorize.common.files import replacement
+from lightning_colorize.data.decoding.metadata import IPTC_TAG, XMP_TAG, Metadata, iptc_segment
+from lightning_colorize.data.decoding.photograph import Photograph
+
+WRITABLE = {
+    ".bmp": "BMP",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+"""Pillow's format by suffix, in lower case, of the files that can be written."""
+
+_HOLDS_ALPHA = ("PNG", "TIFF", "WEBP")
+_HOLDS_SIXTEEN_BITS = ("PNG", "TIFF")
+_XMP_IN_PNG = "XML:com.adobe.xmp"
+_COMPRESSION = 3  # of zlib: half the time of the default level for 2 % more bytes
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    # Chroma subsampling would blur the predicted colors.
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "PNG": {"compress_level": _COMPRESSION},
+    "TIFF": {"compression": "tiff_deflate"},
+    "WEBP": {"quality": 95, "use_sharp_yuv": True},
+}
+
+
+def fit_format(photograph: Photograph, path: Path) -> tuple[Photograph, list[str]]:
+    """Return what the format of a file's suffix holds of a photograph, and what it does not.
+
+    Args:
+        photograph: The photograph.
+        path: Its suffix is one of `WRITABLE`.
+
+    Returns:
+        A photograph that `write_photograph` writes without loss (but for JPEG and WebP); and what
+        it has given up, in words.
+    """
+    form = WRITABLE[path.suffix.lower()]
+    metadata, lost = photograph.metadata.fit(form)
+    notes = list(photograph.notes)
+    if photograph.most > 255 and form not in _HOLDS_SIXTEEN_BITS:
+        notes.append("reduced to 8 bits")
+        photograph = photograph.to_eight_bits()
+    alpha = photograph.alpha
+    if alpha is not None and form not in _HOLDS_ALPHA:
+        notes.append("transparency composited over white")
+        photograph = photograph.over_white()
+        alpha = None
+    return Photograph(photograph.rgb, alpha, metadata), notes + lost
+
+
+def write_photograph(photograph: Photograph, path: Path) -> None:
+    """Write a photograph in the format of the suffix, atomically.
+
+    Args:
+        photograph: As `fit_format` returns it.
+        path: Its folder is created.
+
+    Raises:
+        OSError: If it cannot be written.
+        ValueError: If the format does not allow so many pixels.
+    """
+    form = WRITABLE[path.suffix.lower()]
+    # In memory first: written to a full disk by Pillow, some formats are a mere "encoder error".
+    if photograph.most == 255:
+        encoded = _encode(photograph, form)
+    elif form == "PNG":
+        encoded = _encode_deep_png(photograph)
+    else:
+        encoded = _encode_deep_tiff(photograph)
+    with replacement(path) as file:
+        file.write(encoded.getbuffer())
+
+
+def _pixels(photograph: Photograph) -> np.ndarray:
+    """Return (H, W, 3 or 4)."""
+    planes = [photograph.rgb] if photograph.alpha is None else [photograph.rgb, photograph.alpha]
+    return np.ascontiguousarray(np.concatenate([p.numpy() for p in planes]).transpose(1, 2, 0))
+
+
+def _encode(photograph: Photograph, form: str) -> BytesIO:
+    metadata = photograph.metadata
+    options = dict(_OPTIONS.get(form, {}))
+    if metadata.dpi is not None:
+        options["dpi"] = metadata.dpi
+    if form == "TIFF":
+        options["tiffinfo"] = _tiff_tags(metadata)
+    elif len(metadata.exif):
+        options["exif"] = metadata.exif.tobytes()
+    if metadata.iptc and form == "JPEG":
+        options["extra"] = iptc_segment(metadata.iptc)
+    if metadata.xmp and form == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt(_XMP_IN_PNG, metadata.xmp.decode(errors="replace"))
+    elif metadata.xmp and form != "TIFF":
+        options["xmp"] = metadata.xmp
+    encoded = BytesIO()
+    Image.fromarray(_pixels(photograph)).save(encoded, form, **options)
+    return encoded
+
+
+def _tiff_tags(metadata: Metadata) -> dict[int, bytes]:
+    tags: dict[int, bytes] = dict(metadata.exif)
+    blocks = {XMP_TAG: metadata.xmp, IPTC_TAG: metadata.iptc}
+    return tags | {tag: block for tag, block in blocks.items() if block}
+
+
+def _encode_deep_png(photograph: Photograph) -> BytesIO:
+    """Encode a PNG of 16 bits, which Pillow does not."""
+    metadata = photograph.metadata
+    pixels = _pixels(photograph).astype(">u2")
+    height, width, channels = pixels.shape
+    rows = pixels.view(np.uint8).reshape(height, -1)
+    # Each row as its difference from the one above, which compresses better (filter 2).
+    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = 2
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    encoded = BytesIO()
+    encoded.write(b"\x89PNG\r\n\x1a\n")
+
+    def chunk(kind: bytes, content: bytes) -> None:
+        checksum = zlib.crc32(kind + content)
+        encoded.write(struct.pack(">I", len(content)) + kind + content)
+        encoded.write(struct.pack(">I", checksum))
+
+    color = {3: 2, 4: 6}[channels]
+    chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0))
+    if metadata.dpi is not None:
+        per_meter = [round(dpi / 0.0254) for dpi in metadata.dpi]
+        chunk(b"pHYs", struct.pack(">IIB", *per_meter, 1))
+    if len(metadata.exif):
+        chunk(b"eXIf", metadata.exif.tobytes().removeprefix(b"Exif\0\0"))
+    if metadata.xmp:
+        chunk(b"iTXt", _XMP_IN_PNG.encode() + bytes(5) + metadata.xmp)
+    chunk(b"IDAT", zlib.compress(filtered.data, _COMPRESSION))
+    chunk(b"IEND", b"")
+    return encoded
+
+
+def _encode_deep_tiff(photograph: Photograph) -> BytesIO:
+    """Encode a TIFF of 16 bits, which Pillow does not."""
+    import tifffile  # slow to import, and seldom needed
+
+    metadata = photograph.metadata
+    tags = _tiff_tags(metadata)
+    software = tags.pop(ExifTags.Base.Software, b"")
+    blocks = (XMP_TAG, IPTC_TAG)
+    extra = [
+        (tag, "B", len(value), value, True) if tag in blocks else (tag, "s", 0, value, True)
+        for tag, value in tags.items()
+    ]
+    encoded = BytesIO()
+    tifffile.imwrite(
+        encoded,
+        _pixels(photograph),
+        photometric="rgb",
+        compression="zlib",
+        compressionargs={"level": _COMPRESSION},
+        extrasamples=None if photograph.alpha is None else ["unassalpha"],
+        resolution=metadata.dpi,
+        resolutionunit="inch" if metadata.dpi else None,
+        software=software,
+        metadata=None,
+        extratags=extra,
+    )
+    return encoded

@@ -1,0 +1,169 @@
+"""Depth, transparency and metadata of the files that `colorize` reads."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
+from tests.data.images import srgb_profile, swapped_profile
+
+
+def _read(data):
+    return read_photograph(data, Path("image"))
+
+
+def _notes(data):
+    return list(_read(data).notes)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (
+            [
+                *("jpeg", "png", "palette_png", "tiff", "webp", "cmyk_tiff"),
+                *(
+                    "grey16_png",
+                    "rgb16_png",
+                    "grey16_pgm",
+                    "grey16_tiff",
+                    "rgb16_tiff",
+                    "rgb16_planar_tiff",
+                ),
+                *("rgba_png", "la_png", "palette_alpha_png", "rgba_webp"),
+            ],
+            [],
+        ),
+        (["float_tiff", "rgb_float_tiff"], ["reduced to 8 bits"]),
+        (["animated_gif"], ["the first of several images"]),
+    ],
+)
+def test_what_is_given_up_is_named(images, tmp_path, kinds, expected):
+    for kind in kinds:
+        assert _notes(images.encoded(kind, tmp_path / "image")) == expected, kind
+
+
+def _tiff(values, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, **{"photometric": "rgb"} | options)
+    return file.getvalue()
+
+
+def _pillow(values, form, **options):
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, form, **options)
+    return file.getvalue()
+
+
+def test_depth_and_pages_of_seldom_formats_are_named(images):
+    rgb = images.sample()
+    deep = rgb.astype(np.uint16) * 257
+    planes = np.moveaxis(deep, 2, 0)
+    float_pages = _tiff(np.stack([rgb / np.float32(255)] * 2))
+    planar_pages = _tiff(np.stack([planes] * 2), planarconfig="separate")
+    assert _notes(float_pages) == ["the first of several images", "reduced to 8 bits"]
+    assert _notes(planar_pages) == ["the first of several images"]
+    assert _notes(_tiff(rgb, bigtiff=True, byteorder=">")) == []
+    size = f"{rgb.shape[1]} {rgb.shape[0]}".encode()
+    deep_ppm = b"P6 %b 65535\n" % size + deep.astype(">u2").tobytes()
+    assert _notes(deep_ppm) == ["reduced to 8 bits"]
+    assert _notes(b"P6 %b 255\n" % size + rgb.tobytes()) == []
+    jpeg2000 = _pillow(rgb, "JPEG2000")
+    assert _notes(jpeg2000) == []
+    depth = jpeg2000.index(b"\xff\x4f\xff\x51") + 42
+    assert _notes(jpeg2000[:depth] + b"\x0f" + jpeg2000[depth + 1 :]) == ["reduced to 8 bits"]
+
+
+def test_opaque_alpha_is_not_given_up(images, tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(images.sample()).convert("RGBA").save(path)
+    assert _read(path.read_bytes()).alpha is None
+
+
+def _deep(channels, height=13, width=17):
+    """Return values of 16 bits, most of them between those of 8 bits."""
+    values = np.random.default_rng(0).integers(0, 65536, (height, width, channels), dtype=np.uint16)
+    return values[..., 0] if channels == 1 else values
+
+
+def _grey_to_rgb(values):
+    return np.stack([values] * 3)
+
+
+def test_sixteen_bits_are_kept():
+    grey, rgb, rgba = (_deep(channels) for channels in (1, 3, 4))
+    cases = [
+        (_pillow(grey, "PNG"), _grey_to_rgb(grey)),
+        (_pillow(grey, "TIFF", compression="tiff_lzw"), _grey_to_rgb(grey)),
+        (b"P5 17 13 65535 " + grey.astype(">u2").tobytes(), _grey_to_rgb(grey)),
+        (_pillow(np.uint32(grey) * 65537, "TIFF"), None),
+        (_tiff(grey[None], photometric="minisblack"), _grey_to_rgb(grey)),
+        (_tiff(grey, photometric="miniswhite"), _grey_to_rgb(65535 - grey)),
+        (_tiff(rgb, photometric="rgb", compression="zlib"), rgb.transpose(2, 0, 1)),
+        (_tiff(rgba, photometric="rgb", extrasamples=["unassalpha"]), rgba.transpose(2, 0, 1)[:3]),
+    ]
+    for data, expected in cases:
+        photograph = _read(data)
+        if expected is None:
+            assert photograph.notes == ("reduced to 8 bits",)
+            assert photograph.most == 255
+        else:
+            assert photograph.notes == ()
+            np.testing.assert_array_equal(photograph.rgb.numpy(), expected)
+    alpha = _read(cases[7][0]).alpha
+    np.testing.assert_array_equal(alpha.numpy()[0], rgba[..., 3])
+
+
+@pytest.mark.parametrize("exif", range(1, 9))
+def test_deep_and_transparent_images_are_upright(exif):
+    """Against the 8-bit reader, which is tested against Pillow's."""
+    smooth = np.linspace(0, 65535, 13 * 17).reshape(13, 17).round().astype(np.uint16)
+    block = Image.Exif()
+    block[0x0112] = exif
+    deep = _read(_pillow(smooth, "PNG", exif=block.tobytes()))
+    shallow = _read(_pillow((smooth / 257).round().astype(np.uint8), "PNG", exif=block.tobytes()))
+    assert deep.most == 65535
+    np.testing.assert_array_equal(deep.to_eight_bits().rgb, shallow.rgb)
+    seen_through = np.dstack([(smooth / 257).astype(np.uint8)] * 4)
+    photograph = _read(_pillow(seen_through, "PNG", exif=block.tobytes()))
+    np.testing.assert_array_equal(photograph.alpha[0], photograph.rgb[0])
+    assert photograph.rgb.shape == shallow.rgb.shape
+
+
+def test_transparency_keeps_the_colors_below_it(images, tmp_path):
+    for kind in ("rgba_png", "la_png", "palette_alpha_png"):
+        data = images.encoded(kind, tmp_path / "image")
+        photograph = _read(data)
+        rgba = Image.open(io.BytesIO(data)).convert("RGBA")
+        np.testing.assert_array_equal(photograph.rgb, pil_to_tensor(rgba.convert("RGB")))
+        np.testing.assert_array_equal(photograph.alpha[0], np.asarray(rgba.getchannel("A")))
+        white = Image.new("RGBA", rgba.size, "white")
+        flat = pil_to_tensor(Image.alpha_composite(white, rgba).convert("RGB")).int()
+        assert (photograph.over_white().rgb - flat).abs().max() <= 1
+
+
+def test_a_deep_image_of_another_color_space_is_converted_at_eight_bits():
+    rgb = _deep(3)
+    assert _read(_tiff(rgb, iccprofile=srgb_profile())).most == 65535
+    assert _notes(_tiff(rgb, iccprofile=swapped_profile())) == ["reduced to 8 bits"]
+
+
+def test_damaged_deep_images_are_errors():
+    data = _pillow(_deep(1, 60, 60), "PNG")
+    with pytest.raises(ImageError):
+        _read(data[: len(data) // 2])
+
+
+def test_over_white_at_sixteen_bits():
+    rgb = torch.full((3, 1, 2), 10_000).to(torch.uint16)
+    alpha = torch.tensor([[[0, 65535]]]).to(torch.uint16)
+    flat = Photograph(rgb, alpha).over_white()
+    assert flat.alpha is None
+    assert flat.rgb.int()[0].tolist() == [[65535, 10_000]]
