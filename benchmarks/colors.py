@@ -38,7 +38,7 @@ from lightning_colorize.common.processes import keep_freed_memory
 from lightning_colorize.evaluation import find_images
 from lightning_colorize.evaluation.grid import Grid, Setting, evaluate_grid
 from lightning_colorize.evaluation.statistics import intervals
-from lightning_colorize.inference import ColorizationModel, load_model
+from lightning_colorize.inference import Colorizer, load_model
 from lightning_colorize.runs.folder import LAST
 from lightning_colorize.runs.result import RunResult
 
@@ -246,7 +246,7 @@ def measure(run: Path, data: Path) -> dict[str, Any]:
     }
 
 
-def measure_test(model: ColorizationModel, data: Path, settings: Sequence[Setting]) -> Grid:
+def measure_test(model: Colorizer, data: Path, settings: Sequence[Setting]) -> Grid:
     """Measure a model with each setting on the test images of a folder, at the model's size."""
     batches = find_images(data, "test").batches(model.size, 32, model.task.device)
     return evaluate_grid(model, batches, settings)

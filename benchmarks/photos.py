@@ -45,7 +45,7 @@ from lightning_colorize.evaluation.choice import open_systems
 from lightning_colorize.evaluation.grid import evaluate_grid
 from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.evaluation.statistics import intervals
-from lightning_colorize.inference import ColorizationModel, load_model
+from lightning_colorize.inference import Colorizer, load_model
 from lightning_colorize.runs.folder import LAST, METRICS
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks.prediction import colorize_image
@@ -310,7 +310,7 @@ def last_epochs_mean(run: Path, name: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def draw_public(tasks: dict[str, ColorizationModel], file: Path, side: int = 160) -> None:
+def draw_public(tasks: dict[str, Colorizer], file: Path, side: int = 160) -> None:
     """Draw four public-domain photographs: grey, colored by each network, truth."""
     whole = [
         EmbeddedSource(held_out=name).splits(None)["test"].read(0)
@@ -341,7 +341,7 @@ def draw_quickstart(args: argparse.Namespace) -> None:
     write_jpeg(columns, str(IMAGES / "quickstart.jpg"), quality=90)
 
 
-def measure(tasks: dict[str, ColorizationModel], data: Path) -> dict[str, Any]:
+def measure(tasks: dict[str, Colorizer], data: Path) -> dict[str, Any]:
     """Return the metrics of the networks and of the first one's baselines, on the test split."""
     metrics: dict[str, dict[str, float]] = {}
     baselines: dict[str, dict[str, float]] = {}
@@ -362,7 +362,7 @@ def account(run: Path) -> dict[str, Any]:
 
 
 def side_by_side(
-    images: list[Tensor], tasks: Iterable[ColorizationModel], side: int, upright: bool = False
+    images: list[Tensor], tasks: Iterable[Colorizer], side: int, upright: bool = False
 ) -> Tensor:
     """Return a row for each image: grey, colored by each network, truth.
 

@@ -20,7 +20,7 @@ from lightning_colorize.common.processes import cores
 from lightning_colorize.common.text import format_time, printable
 
 if TYPE_CHECKING:
-    from lightning_colorize.inference import ColorizationModel, Options, Plan, Record
+    from lightning_colorize.inference import Colorizer, Options, Plan, Record
 
 HELP = "colorize an image or a folder of images"
 
@@ -173,7 +173,7 @@ def _names(inputs: list[Path]) -> list[Path]:
 
 
 def _colorize(
-    args: argparse.Namespace, plan: "Plan", loaded: "ColorizationModel", options: "Options"
+    args: argparse.Namespace, plan: "Plan", loaded: "Colorizer", options: "Options"
 ) -> int:
     from lightning_colorize.common.progress import progress
     from lightning_colorize.inference import colorize_files
@@ -219,7 +219,7 @@ def _report(result: Path, count: Counter[str], existing: bool) -> None:
 
 
 def _estimate(
-    args: argparse.Namespace, plan: "Plan", loaded: "ColorizationModel", options: "Options"
+    args: argparse.Namespace, plan: "Plan", loaded: "Colorizer", options: "Options"
 ) -> int:
     from dataclasses import asdict
 

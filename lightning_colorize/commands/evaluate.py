@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lightning_colorize.evaluation import EvaluationImages
     from lightning_colorize.evaluation.data import SplitName
-    from lightning_colorize.inference import ColorizationModel, TrainingData
+    from lightning_colorize.inference import Colorizer, TrainingData
     from lightning_colorize.metrics.spec import Metric
 
 HELP = "measure a checkpoint beside its baselines, optionally per folder"
@@ -138,7 +138,7 @@ def _print(
 
 def _remarks(
     args: argparse.Namespace,
-    loaded: "ColorizationModel",
+    loaded: "Colorizer",
     trained: "TrainingData | None",
     found: "EvaluationImages",
 ) -> list[str]:

@@ -14,7 +14,7 @@ from lightning_colorize.common.provenance import versions
 if TYPE_CHECKING:
     from lightning_colorize.evaluation import EvaluationImages
     from lightning_colorize.evaluation.grid import Grid
-    from lightning_colorize.inference import ColorizationModel
+    from lightning_colorize.inference import Colorizer
 
 
 def add_grid_options(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def check_grid_options(args: argparse.Namespace) -> None:
 
 def run_grid(
     args: argparse.Namespace,
-    loaded: "ColorizationModel",
+    loaded: "Colorizer",
     found: "EvaluationImages",
 ) -> int:
     """Measure and print the settings that no other one beats.
@@ -130,7 +130,7 @@ def run_grid(
     return 1 if unread or diverged else 0
 
 
-def _measured(loaded: "ColorizationModel", grid: "Grid") -> dict[str, Any]:
+def _measured(loaded: "Colorizer", grid: "Grid") -> dict[str, Any]:
     """Return the metrics of all settings, which are written out whole, and of the baselines."""
     from lightning_colorize.evaluation.statistics import intervals
 

@@ -53,10 +53,9 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from lightning_colorize.inference import choose_device, load_model
-    from lightning_colorize.inference.export import export_model
 
     loaded = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
     loaded.set_decoding(**decoding_options(args))
-    export_model(replace(loaded, size=args.size or loaded.size), args.file)
+    replace(loaded, size=args.size or loaded.size).export(args.file)
     print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -93,7 +93,7 @@ def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
 def train(cli: "ColorizeCLI") -> None:
     """Fit, test the best checkpoint, and print the result."""
     from lightning_colorize.evaluation import print_result
-    from lightning_colorize.inference.checkpoint import classes_to_allow
+    from lightning_colorize.inference.colorizer import classes_to_allow
     from lightning_colorize.runs.folder import BEST, LAST
     from lightning_colorize.runs.result import RunResult
     from lightning_colorize.tasks.checkpoint import read_intact

@@ -55,8 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     from lightning_colorize.evaluation.data import category_of
     from lightning_colorize.inference import choose_device, load_model, training_data
-    from lightning_colorize.inference.checkpoint import trust_of
-    from lightning_colorize.inference.export import export_model
+    from lightning_colorize.inference.colorizer import trust_of
     from lightning_colorize.inference.specialists import fit_router, join_specialists
 
     device = choose_device(args.device)
@@ -81,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     trust = trust_of(common.path, args.allow_class)
     model = join_specialists(common, specialists, categories, args.confidence, trust)
     recognitions = list(fit_router(model, splits, category_of, args.max_images))
-    export_model(model, args.file)
+    model.export(args.file)
     for found in recognitions:
         print(
             f"{found.category}: of {found.images:,} validation images, {found.recognized:.0%} "

@@ -85,7 +85,7 @@ def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None
 
 
 def decoding_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of `ColorizationModel.set_decoding`."""
+    """Return the arguments of `Colorizer.set_decoding`."""
     return {name: getattr(args, name) for name in ("vividness", "temperature", "strength", "flip")}
 
 

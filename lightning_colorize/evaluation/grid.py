@@ -15,13 +15,13 @@ from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation.measure import Rows
 from lightning_colorize.evaluation.statistics import metrics_over
-from lightning_colorize.inference import ColorizationModel
-from lightning_colorize.inference.checkpoint import require_size
+from lightning_colorize.inference import Colorizer
+from lightning_colorize.inference.colorizer import require_size
 from lightning_colorize.metrics import BASELINES, spec
 from lightning_colorize.metrics.functional import measure
 
 Setting = dict[str, float]
-"""Arguments of `ColorizationModel.set_decoding`, and the `size` that the network sees."""
+"""Arguments of `Colorizer.set_decoding`, and the `size` that the network sees."""
 
 _KEYS = ("vividness", "temperature", "strength", "size", "flip")
 
@@ -79,7 +79,7 @@ class Grid:
         return min(allowed, key=lambda i: self.rows[i]["ciede2000"])
 
 
-def parse_grid(words: Sequence[str], model: ColorizationModel) -> list[Setting]:
+def parse_grid(words: Sequence[str], model: Colorizer) -> list[Setting]:
     """Return all combinations of `KEY=VALUE,VALUE,...`.
 
     Raises:
@@ -107,7 +107,7 @@ def parse_grid(words: Sequence[str], model: ColorizationModel) -> list[Setting]:
 
 @torch.inference_mode()
 def evaluate_grid(
-    model: ColorizationModel, batches: Iterable[ColorBatch], settings: Sequence[Setting]
+    model: Colorizer, batches: Iterable[ColorBatch], settings: Sequence[Setting]
 ) -> Grid:
     """Measure a model with each setting; settings of one size and flip share a prediction.
 
@@ -149,7 +149,7 @@ def evaluate_grid(
     return Grid(settings, rows[: len(settings)], baselines, whole)
 
 
-def _apply(model: ColorizationModel, setting: Mapping[str, Any]) -> None:
+def _apply(model: Colorizer, setting: Mapping[str, Any]) -> None:
     model.set_decoding(**{name: value for name, value in setting.items() if name != "size"})
 
 

@@ -11,7 +11,7 @@ from torchmetrics import MetricCollection
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.progress import progress
 from lightning_colorize.evaluation.data import EvaluationImages, category_of, find_images
-from lightning_colorize.inference import ColorizationModel
+from lightning_colorize.inference import Colorizer
 from lightning_colorize.metrics import BASELINES, Baselines, colorization_metrics
 from lightning_colorize.tasks import ColorizationTask
 
@@ -40,7 +40,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: ColorizationModel,
+    model: Colorizer,
     images: EvaluationImages | Path | str,
     *,
     size: int | None = None,

@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.inference import ColorizationModel, TrainingData, training_data
+from lightning_colorize.inference import Colorizer, TrainingData, training_data
 from lightning_colorize.runs.folder import run_of
 from lightning_colorize.tasks.prediction import colorize_image
 
@@ -54,7 +54,7 @@ class System(ABC):
 class Network(System):
     """A checkpoint of ours."""
 
-    def __init__(self, name: str, path: Path, loaded: ColorizationModel) -> None:
+    def __init__(self, name: str, path: Path, loaded: Colorizer) -> None:
         self.name = name
         self.path = path
         self.loaded = loaded

@@ -6,18 +6,18 @@ model = load_model("runs/unet/first")
 model.colorize(PIL.Image.open("old.jpg")).save("new.png")
 """
 
-from lightning_colorize.inference.checkpoint import (
-    ColorizationModel,
+from lightning_colorize.inference.colorize import Options, Record, colorize_files, open_manifest
+from lightning_colorize.inference.colorizer import (
+    Colorizer,
     choose_device,
     load_model,
 )
-from lightning_colorize.inference.colorize import Options, Record, colorize_files, open_manifest
 from lightning_colorize.inference.jobs import Job, Plan, plan_jobs
 from lightning_colorize.inference.training_data import TrainingData, training_data
 from lightning_colorize.tasks.prediction import colorize_image
 
 __all__ = [
-    "ColorizationModel",
+    "Colorizer",
     "Job",
     "Options",
     "Plan",

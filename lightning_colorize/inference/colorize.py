@@ -21,7 +21,7 @@ from lightning_colorize.common.files import remove_leftovers
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import MAX_DENSITY, ImageError, read_bytes
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
-from lightning_colorize.inference.checkpoint import ColorizationModel
+from lightning_colorize.inference.colorizer import Colorizer
 from lightning_colorize.inference.jobs import Job
 from lightning_colorize.inference.writing import fit_format, write_photograph
 from lightning_colorize.runs.folder import run_of
@@ -111,7 +111,7 @@ class _Item:
 
 
 def colorize_files(
-    loaded: ColorizationModel,
+    loaded: Colorizer,
     jobs: Iterable[Job],
     options: Options,
     manifest: Path | None = None,
@@ -170,9 +170,7 @@ def software(checkpoint: Path) -> str:
 class _Pipeline:
     """Reads, predicts and writes at the same time, a bounded number of images at once."""
 
-    def __init__(
-        self, loaded: ColorizationModel, options: Options, pool: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, loaded: Colorizer, options: Options, pool: ThreadPoolExecutor) -> None:
         self.task: ColorizationTask = loaded.task
         self.model = str(loaded.path)
         self.software = software(loaded.path)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lightning_colorize.inference.checkpoint import ColorizationModel
 from lightning_colorize.inference.colorize import Options, colorize_files
+from lightning_colorize.inference.colorizer import Colorizer
 from lightning_colorize.inference.jobs import Job
 
 _TRIED = 8
@@ -39,9 +39,7 @@ class Estimate:
     free: int
 
 
-def estimate(
-    loaded: ColorizationModel, jobs: Sequence[Job], options: Options, folder: Path
-) -> Estimate:
+def estimate(loaded: Colorizer, jobs: Sequence[Job], options: Options, folder: Path) -> Estimate:
     """Color some of the images in a temporary folder, and extrapolate by their number.
 
     Args:

@@ -12,7 +12,7 @@ from lightning_colorize.common.progress import progress
 from lightning_colorize.data.module import ColorizationDataModule, Split
 from lightning_colorize.data.sources import Splits
 from lightning_colorize.data.sources.base import GivenSplits
-from lightning_colorize.inference.checkpoint import ColorizationModel
+from lightning_colorize.inference.colorizer import Colorizer
 from lightning_colorize.networks.router import Router
 from lightning_colorize.tasks.checkpoint import CLASS_PATH, rebuild_task
 from lightning_colorize.tasks.predictor import predictor_arguments, predictor_state
@@ -39,12 +39,12 @@ class Recognition:
 
 
 def join_specialists(
-    common: ColorizationModel,
-    specialists: Mapping[str, ColorizationModel],
+    common: Colorizer,
+    specialists: Mapping[str, Colorizer],
     categories: Sequence[str],
     confidence: float,
     trust: Trust,
-) -> ColorizationModel:
+) -> Colorizer:
     """Return one model of all, whose router is not fitted yet.
 
     Args:
@@ -87,7 +87,7 @@ def join_specialists(
 
 
 def fit_router(
-    model: ColorizationModel, splits: Splits, category: Callable[[str], str], most: int
+    model: Colorizer, splits: Splits, category: Callable[[str], str], most: int
 ) -> Iterator[Recognition]:
     """Fit the router to training images, and yield how it does on the validation images, if any.
 

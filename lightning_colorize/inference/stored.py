@@ -29,7 +29,7 @@ def store_decoding(file: Path, decoding: Mapping[str, Any]) -> None:
 
     Args:
         file: The checkpoint, which is replaced by one with the same weights.
-        decoding: Arguments of `ColorizationModel.set_decoding`, and the `size`.
+        decoding: Arguments of `Colorizer.set_decoding`, and the `size`.
 
     Raises:
         UsageError: If the run is being trained, or `require_storable` refuses the file.

@@ -8,7 +8,7 @@ from typing import Any
 from lightning_colorize.common.class_paths import build
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.sources import Root, Source, default_source, parse_root
-from lightning_colorize.inference.checkpoint import trust_of
+from lightning_colorize.inference.colorizer import trust_of
 from lightning_colorize.runs.folder import CONFIG, read_config, run_of
 
 

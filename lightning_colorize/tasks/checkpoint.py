@@ -22,7 +22,7 @@ CLASS_PATH = "_class_path"
 UNRECORDED = "_unrecorded"
 """Key of the hyperparameters for arguments that have no description as plain data."""
 DECODING = "decoding"
-"""Key of a checkpoint for the arguments of `ColorizationModel.set_decoding`, and the size."""
+"""Key of a checkpoint for the arguments of `Colorizer.set_decoding`, and the size."""
 
 _OURS = "a checkpoint of lightning-colorize"
 # A GAN's moving average takes precedence over the generator.

@@ -7,7 +7,7 @@ from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation import evaluate_batches
 from lightning_colorize.evaluation.grid import Grid, evaluate_grid, parse_grid
-from lightning_colorize.inference import ColorizationModel
+from lightning_colorize.inference import Colorizer
 from lightning_colorize.losses import L1, CrossEntropy
 from lightning_colorize.metrics.spec import COLUMNS, NAMES
 from lightning_colorize.networks import ClassificationHead, ConvEncoder
@@ -22,7 +22,7 @@ def _model(loss):
     if isinstance(task.net.head, ClassificationHead):  # weights that vividness can take out
         task.net.head.bins.update(torch.randn(1, 2, 64, 64) * 20)
         task.net.head.bins.finish()
-    return ColorizationModel(task, 32, None, None, Path("made.ckpt"))
+    return Colorizer(task, 32, None, None, Path("made.ckpt"))
 
 
 def _batches(count=2):

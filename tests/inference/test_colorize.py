@@ -1,9 +1,14 @@
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +31,11 @@ from lightning_colorize.inference.writing import WRITABLE, write_photograph
 @pytest.fixture(scope="module")
 def loaded(finished_run):
     return load_model(finished_run)
+
+
+# A nightly run raises it to 10.
+_KILLS = int(os.environ.get("LC_KILLS", "3"))
+_IMAGES = 200
 
 
 def _pixels(height=37, width=51, channels=3):
@@ -428,3 +438,51 @@ def test_twelve_megapixels_take_little_memory(loaded, tmp_path):
     assert (record.status, record.width) == ("ok", 4000)
     # Some copies of 36 MB each, and strips; converted as a whole it takes more than 1 GB.
     assert growth < 250 * 1024
+
+
+def _write_images(folder, count):
+    folder.mkdir()
+    for index in range(count):
+        pixels = _pixels(100 + index % 21, 160) + np.uint8(index % 50)
+        suffix = ("jpg", "png", "webp", "tif")[index % 4]
+        Image.fromarray(pixels).save(folder / f"{index:03d}.{suffix}")
+
+
+def _outputs(folder):
+    return [path for path in folder.glob("*.*") if path.name != "manifest.jsonl"]
+
+
+def _digests(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in _outputs(folder)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_killed_run_continues(finished_run, tmp_path):
+    """All images once, none half-written, and the same bytes as in an undisturbed run."""
+    _write_images(tmp_path / "in", _IMAGES)
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    words = [sys.executable, "-m", "lightning_colorize", "colorize", tmp_path / "in"]
+    rest = ["--checkpoint", finished_run, "--quiet"]
+    rng = random.Random(0)
+    moments = sorted(rng.sample(range(5, _IMAGES - 30), _KILLS))
+    kills = 0
+    for moment in moments:
+        process = subprocess.Popen([*words, out, *rest])
+        while len(_outputs(out)) < moment and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(rng.random() * 0.02)  # anywhere in the work on an image
+        process.kill()
+        process.wait()
+        kills += 0 < len(_outputs(out)) < _IMAGES
+    assert kills >= 0.7 * _KILLS
+    done = {p.name: p.stat().st_mtime_ns for p in _outputs(out) if not p.name.startswith(".")}
+    for folder in (out, whole):
+        subprocess.run([*words, folder, *rest], check=True)
+    assert _digests(out) == _digests(whole)
+    assert len(_digests(out)) == _IMAGES
+    assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in done.items())
+    assert not list(out.glob(".*"))
+    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    written = [line["output"] for line in lines if line["status"] == "ok"]
+    assert len(written) == len(set(written)) >= _IMAGES - 4 * _KILLS

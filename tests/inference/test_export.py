@@ -8,7 +8,6 @@ from PIL import Image
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import load_model
-from lightning_colorize.inference.export import export_model
 from lightning_colorize.inference.stored import store_decoding
 from lightning_colorize.runs.folder import lock
 from tests.conftest import Commands
@@ -28,7 +27,7 @@ def exported(classified_run, tmp_path):
     model = load_model(classified_run)
     model.set_decoding(vividness=0.25, strength=1.2, flip=True)
     file = tmp_path / "small.safetensors"
-    export_model(model, file)
+    model.export(file)
     return model, file
 
 
@@ -59,7 +58,7 @@ def test_an_exported_model_has_neither_optimizer_nor_average(classified_run, exp
 def test_a_gan_is_exported_without_its_discriminator(photo_folder, tmp_path):
     model = load_model(GanCommands(photo_folder, tmp_path).fit("gan"))
     file = tmp_path / "gan.safetensors"
-    export_model(model, file)
+    model.export(file)
     L = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
     with torch.inference_mode():
         assert torch.allclose(load_model(file).task(L), model.task(L), atol=0.05)
@@ -91,7 +90,7 @@ def test_weights_beyond_half_precision_are_refused(classified_run, tmp_path):
     torch.nn.init.constant_(wide.weight, 1e6)
     model.task.inference_net.head.conv = wide
     with pytest.raises(UsageError, match="half precision cannot hold"):
-        export_model(model, tmp_path / "large.safetensors")
+        model.export(tmp_path / "large.safetensors")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,5 +1,6 @@
 """Training and using a model from Python, without the command."""
 
+import json
 from functools import partial
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 from PIL import ExifTags, Image
 from pytorch_lightning import Trainer
 from torch import nn
+from torchvision.transforms import v2
 
+from lightning_colorize import Colorizer
 from lightning_colorize.cli import main
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.decoding.files import read_image
+from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import load_model
 from lightning_colorize.losses import L1, BCEAdversarial, WeightedSum
@@ -162,3 +165,93 @@ def test_an_argument_that_is_not_recorded_is_passed_again(photo_folder, tmp_path
 def test_a_run_of_the_command_loads_in_python(finished_run):
     path = finished_run / "checkpoints/best.ckpt"
     assert same_weights(RegressionTask.load_from_checkpoint(path), load_model(finished_run).task)
+
+
+@pytest.fixture(scope="module")
+def colorizer():
+    return Colorizer.from_pretrained()
+
+
+def test_any_kind_of_image_is_colored_and_returned_in_its_kind(colorizer, tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    expected = np.asarray(colorizer.colorize(Image.fromarray(rgb)))
+    assert expected.shape == rgb.shape
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", str(tmp_path / "a.png")):
+        colored = colorizer.colorize(path)
+        assert isinstance(colored, Image.Image)
+        np.testing.assert_array_equal(np.asarray(colored), expected)
+    np.testing.assert_array_equal(colorizer.colorize(rgb), expected)
+    tensor = colorizer.colorize(torch.from_numpy(rgb).permute(2, 0, 1))
+    np.testing.assert_array_equal(tensor.permute(1, 2, 0), expected)
+    grey = rgb[..., 0]
+    colored = colorizer.colorize(np.dstack([grey] * 3))
+    np.testing.assert_array_equal(colorizer.colorize(grey), colored)
+    np.testing.assert_array_equal(colorizer.colorize(grey[..., None]), colored)
+    single = colorizer.colorize(torch.from_numpy(grey)[None])
+    np.testing.assert_array_equal(single.permute(1, 2, 0), colored)
+    assert colorizer.colorize(grey.astype(np.uint16) * 257).dtype == np.uint16
+
+
+def test_images_of_any_sizes_share_batches_and_keep_their_order(colorizer):
+    rng = np.random.default_rng(0)
+    shapes = [(40, 60), (60, 40), (41, 60), (33, 33), (40, 61)]
+    images = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+    colored = list(colorizer.colorize_all(iter(images), batch_size=4))
+    assert [image.shape for image in colored] == [image.shape for image in images]
+    for image, together in zip(images, colored, strict=True):
+        difference = np.abs(colorizer.colorize(image).astype(int) - together)
+        assert difference.max() <= 1
+
+
+def test_a_transform_and_a_step_of_another_pipeline(colorizer):
+    transform = v2.Compose([v2.Resize(48), colorizer, v2.ToDtype(torch.float32, scale=True)])
+    assert transform(torch.zeros(3, 64, 80, dtype=torch.uint8)).shape == (3, 48, 60)
+    L = torch.rand(2, 1, 64, 96) * 100
+    ab = colorizer.predict(L)
+    assert ab.shape == (2, 2, 64, 96)
+    assert 1 < ab.abs().max() < 130
+
+
+def test_wrong_images_are_named(colorizer, tmp_path):
+    for image, message in [
+        (5, "not <class 'int'>"),
+        (np.zeros((4, 4, 2), np.uint8), r"not \(4, 4, 2\)"),
+        (torch.zeros(4, 4, 3, dtype=torch.uint8), r"not \(4, 4, 3\)"),
+        (np.zeros((4, 4)), "not torch.float64"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            colorizer.colorize(image)
+    with pytest.raises(ImageError, match="No such file"):
+        colorizer.colorize(tmp_path / "none.jpg")
+    with pytest.raises(UsageError, match="does not exist"):
+        Colorizer.from_pretrained(tmp_path / "none.ckpt")
+
+
+def test_a_model_is_saved_for_the_hub_and_loaded(trained, tmp_path, monkeypatch):
+    *_, path = trained
+    model = Colorizer.from_pretrained(path)
+    model.set_decoding(strength=1.25)
+    model.save_pretrained(tmp_path / "saved")
+    assert sorted(file.name for file in (tmp_path / "saved").iterdir()) == [
+        "README.md", "config.json", "model.safetensors",
+    ]  # fmt: skip
+    config = json.loads((tmp_path / "saved/config.json").read_text())
+    assert config == {"size": 32, "strength": 1.25, "flip": False}
+    L = torch.rand(1, 1, 32, 32) * 100
+
+    def download(repo_id, filename, **_):
+        if repo_id != "someone/faces":
+            raise FileNotFoundError("no such repository\nand more")
+        return str(tmp_path / "saved" / filename)
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", download)
+    monkeypatch.setattr("lightning_colorize.inference.colorizer.hf_hub_download", download)
+    for name in (tmp_path / "saved", str(tmp_path / "saved"), "someone/faces"):
+        loaded = Colorizer.from_pretrained(name)
+        torch.testing.assert_close(loaded.predict(L), model.predict(L), rtol=0, atol=0.5)
+        assert loaded.decoding["strength"] == 1.25
+    with pytest.raises(
+        UsageError, match=r"^a/b is no file, and not .* the hub: no such repository$"
+    ):
+        Colorizer.from_pretrained("a/b")

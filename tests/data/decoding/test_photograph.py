@@ -1,6 +1,10 @@
 """Depth, transparency and metadata of the files that `colorize` reads."""
 
 import io
+import os
+import random
+import resource
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,9 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from tests.data.images import srgb_profile, swapped_profile
+
+# A nightly run raises it to 10000.
+_MUTATIONS = int(os.environ.get("LC_MUTATIONS", "2000"))
 
 
 def _read(data):
@@ -167,3 +174,36 @@ def test_over_white_at_sixteen_bits():
     flat = Photograph(rgb, alpha).over_white()
     assert flat.alpha is None
     assert flat.rgb.int()[0].tolist() == [[65535, 10_000]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_damaged_files_are_errors(images, tmp_path):
+    """Neither a crash nor a long wait, nor much memory."""
+    kinds = [
+        *("jpeg", "png", "tiff", "webp", "animated_gif", "palette_alpha_png", "rgba_webp"),
+        *("grey16_png", "rgb16_png", "grey16_tiff", "rgb16_tiff", "float_tiff", "cmyk_tiff"),
+    ]
+    whole = {kind: images.encoded(kind, tmp_path / "image") for kind in kinds}
+    rng = random.Random(0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    failed = 0
+    for index in range(_MUTATIONS):
+        data = bytearray(whole[kinds[index % len(kinds)]])
+        for _ in range(rng.choice([1, 2, 8, 64])):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        if rng.random() < 0.3:
+            del data[rng.randrange(len(data)) :]
+        if rng.random() < 0.2:
+            start = rng.randrange(max(1, len(data)))
+            data[start:start] = rng.randbytes(rng.randrange(1, 50))
+        path = tmp_path / "image.png"
+        start = time.monotonic()
+        try:
+            read_photograph(bytes(data), path)
+        except ImageError:
+            failed += 1
+        assert time.monotonic() - start < 5, index
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 2**20  # in kB
+    assert 0.2 * _MUTATIONS < failed < _MUTATIONS

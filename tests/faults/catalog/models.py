@@ -288,6 +288,6 @@ TASKS: Rows = {
     "checkpoint-runs-code": (
         "tasks.checkpoint:read_checkpoint",
         constant(True, False),
-        "inference/test_checkpoint.py::test_files_that_are_no_checkpoint",
+        "inference/test_colorizer.py::test_files_that_are_no_checkpoint",
     ),
 }

@@ -77,7 +77,7 @@ COMMANDS: Rows = {
         "evaluation/test_grid.py",
     ),
     "stored-decoding-ignored": (
-        "inference.checkpoint:load_model",
+        "inference.colorizer:load_model",
         swap("model.set_decoding(**stored)", "None"),
         "inference/test_export.py",
     ),

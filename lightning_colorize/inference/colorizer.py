@@ -1,20 +1,26 @@
-"""A checkpoint as a model that colorizes images."""
+"""A trained model that colorizes images, and how it is loaded."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
+import numpy as np
 import torch
+from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub.constants import CONFIG_NAME
 from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchvision.transforms.v2.functional import to_pil_image
 
+from lightning_colorize.common.bundled import DEFAULT
 from lightning_colorize.common.class_paths import Trust, find_class_paths, untrusted_classes
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.decoding.files import from_pillow
+from lightning_colorize.data.decoding.files import from_pillow, read_image
 from lightning_colorize.data.sources import Source
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.networks import ClassificationHead
@@ -27,17 +33,30 @@ from lightning_colorize.tasks.checkpoint import (
     read_checkpoint,
     rebuild_task,
 )
-from lightning_colorize.tasks.prediction import colorize_image
+from lightning_colorize.tasks.exported import write_exported
+from lightning_colorize.tasks.prediction import (
+    add_colors,
+    network_input,
+    padded_size,
+    predict_colors,
+)
+from lightning_colorize.tasks.predictor import predictor_arguments, predictor_state
 
-AnyImage = TypeVar("AnyImage", Tensor, Image.Image)
+AnyImage = TypeVar("AnyImage", Tensor, Image.Image, np.ndarray)
 
+_WEIGHTS = "model.safetensors"
 _LARGEST = 2**14  # pixels
 _STRONGEST = 1.5
 
 
-@dataclass(frozen=True)
-class ColorizationModel:
+@dataclass(eq=False)
+class Colorizer(
+    ModelHubMixin, library_name="lightning-colorize", tags=["colorization", "image-to-image"]
+):
     """A trained model.
+
+    `Colorizer.from_pretrained()` loads the model of the package. `save_pretrained` and
+    `push_to_hub` are those of huggingface_hub.
 
     Attributes:
         task: In evaluation mode, on its device.
@@ -109,23 +128,188 @@ class ColorizationModel:
         if flip is not None:
             self.task.flip = bool(flip)
 
-    def colorize(self, image: AnyImage, size: int | None = None) -> AnyImage:
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        name: Path | str = DEFAULT,
+        *,
+        device: torch.device | str = "cpu",
+        allow: Sequence[str] = (),
+        **options: Any,
+    ) -> "Colorizer":
+        """Load a model.
+
+        Args:
+            name: `default`, the model of the package; a checkpoint, an exported model or a run
+                folder; a folder that `save_pretrained` wrote; or the name of a model on the Hugging
+                Face hub, such as `user/model`, which is downloaded.
+            device: Of the network; `auto` is the GPU if there is one.
+            allow: As of `load_model`; not for a model of the hub.
+            options: Of huggingface_hub, such as `revision` and `token`.
+
+        Raises:
+            UsageError: If there is no such model, or it is damaged.
+        """
+        path = Path(name)
+        if (path / _WEIGHTS).is_file():
+            path /= _WEIGHTS
+        if path.exists() or path == Path(DEFAULT) or str(name).count("/") != 1:
+            return load_model(path, allow, device)
+        try:
+            loaded: Colorizer = super().from_pretrained(str(name), device=device, **options)
+        except (OSError, ValueError) as error:  # of the network, of the hub's answer, of the name
+            reason = str(error).strip().partition("\n")[0]
+            raise UsageError(f"{name} is no file, and not loaded from the hub: {reason}") from error
+        return loaded
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        device: torch.device | str = "cpu",
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        **_: Any,
+    ) -> "Colorizer":
+        file = hf_hub_download(
+            model_id,
+            _WEIGHTS,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+        )
+        return load_model(file, device=device)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.export(save_directory / _WEIGHTS)
+        # Not the arguments of this class, which name folders.
+        config = {"size": self.size, **self.decoding}
+        (save_directory / CONFIG_NAME).write_text(json.dumps(config, indent=2))
+
+    def export(self, file: Path) -> None:
+        """Write the network, its baselines and its decoding to a file, in half precision.
+
+        `load_model` reads it. It holds neither the optimizer nor the loss, and cannot be resumed.
+
+        Args:
+            file: The file to write or replace, with the suffix `.safetensors`.
+
+        Raises:
+            UsageError: If a weight is too large for half precision, or the size too large for any
+                network.
+        """
+        require_size(self.size)
+        write_exported(
+            file,
+            predictor_arguments(self.task),
+            predictor_state(self.task),
+            {} if self.baselines is None else self.baselines.state_dict(),
+            self.decoding | {"size": self.size},
+        )
+
+    def predict(self, L: Tensor) -> Tensor:
+        """Return ab of grey images, as a step of another pipeline.
+
+        Args:
+            L: (B, 1, H, W) in [0, 100], on any device; about `size` pixels high and wide.
+
+        Returns:
+            ab: (B, 2, H, W) in LAB units, fp32, on the model's device.
+        """
+        with torch.inference_mode():
+            ab: Tensor = self.task(L.to(self.task.device))
+        return ab
+
+    @overload
+    def colorize(self, image: Path | str, size: int | None = None) -> Image.Image: ...
+
+    @overload
+    def colorize(self, image: AnyImage, size: int | None = None) -> AnyImage: ...
+
+    def colorize(self, image: Any, size: int | None = None) -> Any:
         """Colorize one image; its lightness stays as it is, at full resolution.
 
         Args:
-            image: A PIL image of any mode, converted as its file would be, or RGB as a tensor:
-                (3, H, W), uint8. Its own colors are discarded.
+            image: A file; a PIL image of any mode, converted as its file would be; an array,
+                (H, W) or (H, W, 3), uint8 or uint16; or a tensor, (3, H, W) or (1, H, W), uint8 or
+                uint16. Its own colors are discarded.
             size: Pixels of the short side that the network sees; as trained by default.
 
         Returns:
-            An upright PIL image in RGB, or a tensor on the CPU: (3, H, W), uint8.
+            An upright PIL image in RGB for a file or a PIL image, else RGB of the same type and
+            dtype: (H, W, 3), or a tensor on the CPU, (3, H, W).
+
+        Raises:
+            ImageError: If a file cannot be read as an image.
+            TypeError: If it is of another type, shape or dtype.
         """
-        size = size or self.size
-        if isinstance(image, Image.Image):
-            rgb = colorize_image(self.task, from_pillow(image), size)
-            colored: Image.Image = to_pil_image(rgb)
-            return colored
-        return colorize_image(self.task, image, size)
+        return next(self.colorize_all([image], size))
+
+    def __call__(self, image: AnyImage) -> AnyImage:
+        """Colorize an image, as a transform among those of torchvision."""
+        return self.colorize(image)
+
+    def colorize_all(
+        self, images: Iterable[Any], size: int | None = None, batch_size: int = 8
+    ) -> Iterator[Any]:
+        """Yield colorized images in the order of `images`, as `colorize` returns them.
+
+        Args:
+            images: As of `colorize`; they may be of different types.
+            size: As of `colorize`.
+            batch_size: Images that are held at once. The network sees those together that have
+                about the same proportions.
+        """
+        left = iter(images)
+        while given := list(islice(left, batch_size)):
+            read = [_to_tensor(image) for image in given]
+            seen = [network_input(rgb, size or self.size) for rgb in read]
+            shapes = [padded_size(self.task, image) for image in seen]
+            colors: dict[int, Tensor] = {}
+            for shape in set(shapes):
+                own = [index for index, other in enumerate(shapes) if other == shape]
+                predicted = predict_colors(self.task, [seen[index] for index in own])
+                colors |= zip(own, predicted, strict=True)
+            for index, (image, rgb) in enumerate(zip(given, read, strict=True)):
+                yield _like(image, add_colors(rgb, colors[index]))
+
+
+def _to_tensor(image: Any) -> Tensor:
+    """Return (3, H, W), uint8 or uint16, of an image as `Colorizer.colorize` takes it."""
+    if isinstance(image, str | Path):
+        return read_image(Path(image))
+    if isinstance(image, Image.Image):
+        return from_pillow(image)
+    if isinstance(image, np.ndarray):
+        planes = image[..., None] if image.ndim == 2 else image
+        pixels = torch.from_numpy(np.ascontiguousarray(planes)).movedim(-1, 0)
+    elif isinstance(image, Tensor):
+        pixels = image
+    else:
+        raise TypeError(f"an image is a file, a PIL image, an array or a tensor, not {type(image)}")
+    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
+        raise TypeError(
+            f"an array is (H, W) or (H, W, 3), a tensor (3, H, W) or (1, H, W), "
+            f"not {tuple(image.shape)}"
+        )
+    if pixels.dtype not in (torch.uint8, torch.uint16):
+        raise TypeError(f"an image is uint8 or uint16, not {pixels.dtype}")
+    return pixels.expand(3, -1, -1)
+
+
+def _like(image: Any, rgb: Tensor) -> Any:
+    """Return a colored image, (3, H, W), in the type of the one that was given."""
+    if isinstance(image, Tensor):
+        return rgb
+    if isinstance(image, np.ndarray):
+        return np.ascontiguousarray(rgb.permute(1, 2, 0).numpy())
+    return to_pil_image(rgb)
 
 
 def require_size(size: int) -> None:
@@ -153,7 +337,7 @@ def choose_device(name: str) -> torch.device:
 
 def load_model(
     path: Path | str, allow: Sequence[str] = (), device: torch.device | str = "cpu"
-) -> ColorizationModel:
+) -> Colorizer:
     """Load a checkpoint; nothing in it is executed but trusted classes.
 
     These are the classes of this package and of torch, those that `allow` names, and, for a
@@ -184,7 +368,7 @@ def load_model(
     task = rebuild_task(file, checkpoint, ColorizationTask, trust_of(file, allow))
     if isinstance(device, str):
         device = choose_device(device)
-    model = ColorizationModel(
+    model = Colorizer(
         task.eval().to(device),
         size,
         _baselines(file, checkpoint, device),
