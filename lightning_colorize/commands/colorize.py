@@ -2,19 +2,19 @@
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.common.arguments import (
-    add_checkpoint,
     add_network_options,
     decoding_options,
     expanded_path,
     require_positive,
 )
-from lightning_colorize.common.bundled import DEFAULT_FILE
+from lightning_colorize.common.bundled import DEFAULT
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.common.text import format_time, printable
@@ -43,7 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=expanded_path,
         help="folder for the results, with the structure of INPUT; for one image also a file name",
     )
-    add_checkpoint(parser, "--checkpoint")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="[NAME=]CKPT_OR_RUN",
+        action="append",
+        help="a checkpoint file, a run folder for its best checkpoint, or `default`: the model of "
+        "the package. With NAME=, the results go to the folder NAME in OUTPUT; may be repeated",
+    )
     add_network_options(parser, "pixels of the short side at which the network sees the image")
     parser.add_argument(
         "--format",
@@ -69,6 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="bilinear",
         help="guided: colors follow the edges of the full-resolution image, and bleed less "
         "(default: bilinear)",
+    )
+    parser.add_argument(
+        "--sheet",
+        action="store_true",
+        help="write OUTPUT/sheet.jpg: some images in grey and in color, of each model",
     )
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N images")
     parser.add_argument(
@@ -121,27 +132,65 @@ def _shard(text: str) -> tuple[int, int]:
 def run(args: argparse.Namespace) -> int:
     """Colorize; returns 1 if any image failed."""
     require_positive(args, "size", "max_density", "batch_size", "workers", "limit")
-    from lightning_colorize.inference import (
-        Options,
-        choose_device,
-        load_model,
-        open_manifest,
-        plan_jobs,
-    )
+    models = _named_models(args.checkpoint or [DEFAULT])
+    from lightning_colorize.inference import choose_device, load_model, plan_jobs
 
     try:
         plan = plan_jobs(_names(args.input), args.output, args.format)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
+    if plan.folder is None and (args.sheet or "" not in models):
+        option = "--sheet" if args.sheet else "--checkpoint NAME="
+        raise UsageError(f"{option} needs a folder as OUTPUT, not the file {args.output}")
     index, count = args.shard
     plan = plan._replace(
         jobs=plan.jobs[: args.limit][index - 1 :: count], others=plan.others[index - 1 :: count]
     )
-    loaded = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
-    if loaded.path == DEFAULT_FILE and not args.quiet:
+    device = choose_device(args.device)
+    loaded = {name: load_model(path, args.allow_class, device) for name, path in models.items()}
+    if not args.checkpoint and not args.quiet:
         print("with the model of the package; --checkpoint takes another", file=sys.stderr)
-    loaded.set_decoding(**decoding_options(args))
-    options = Options(
+    for model in loaded.values():
+        model.set_decoding(**decoding_options(args))
+    plans = {name: _below(plan, args.output, name) for name in loaded}
+    if args.dry_run:
+        for name, model in loaded.items():
+            _estimate(args, plans[name], model)
+        return 0
+    codes = [_colorize(args, plans[name], model) for name, model in loaded.items()]
+    if args.sheet:
+        _write_sheet(args, plans)
+    return max(codes)
+
+
+def _named_models(words: list[str]) -> dict[str, Path]:
+    """Return the checkpoints by name, "" for one without."""
+    models: dict[str, Path] = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if not equals or os.path.exists(word):
+            name, path = "", word
+        if "/" in name or name in (".", ".."):
+            raise UsageError(f"--checkpoint {word}: NAME is a folder in OUTPUT, without a slash")
+        if name in models:
+            raise UsageError("several --checkpoint: give each its own NAME=")
+        models[name] = expanded_path(path)
+    return models
+
+
+def _below(plan: "Plan", output: Path, name: str) -> "Plan":
+    """Return a plan with its results in a folder of the output."""
+    if not name:
+        return plan
+    folder = output / name
+    jobs = [job._replace(target=folder / job.target.relative_to(output)) for job in plan.jobs]
+    return plan._replace(jobs=jobs, folder=folder)
+
+
+def _options(args: argparse.Namespace, loaded: "Colorizer") -> "Options":
+    from lightning_colorize.inference import Options
+
+    return Options(
         args.size or loaded.size,
         overwrite=args.overwrite,
         max_density=args.max_density,
@@ -150,14 +199,6 @@ def run(args: argparse.Namespace) -> int:
         skip_colored=args.already_color == "skip",
         guided=args.upsample == "guided",
     )
-    if args.dry_run:
-        return _estimate(args, plan, loaded, options)
-    try:
-        if plan.folder is not None:
-            open_manifest(plan.folder).close()
-    except OSError as error:
-        raise UsageError(f"OUTPUT {args.output}: {error.strerror}") from None
-    return _colorize(args, plan, loaded, options)
 
 
 def _names(inputs: list[Path]) -> list[Path]:
@@ -172,12 +213,16 @@ def _names(inputs: list[Path]) -> list[Path]:
     return [path for path in inputs if path != Path("-")] + named
 
 
-def _colorize(
-    args: argparse.Namespace, plan: "Plan", loaded: "Colorizer", options: "Options"
-) -> int:
+def _colorize(args: argparse.Namespace, plan: "Plan", loaded: "Colorizer") -> int:
     from lightning_colorize.common.progress import progress
-    from lightning_colorize.inference import colorize_files
+    from lightning_colorize.inference import colorize_files, open_manifest
 
+    try:
+        if plan.folder is not None:
+            open_manifest(plan.folder).close()
+    except OSError as error:
+        raise UsageError(f"OUTPUT {plan.folder}: {error.strerror}") from None
+    options = _options(args, loaded)
     failures: list[Record] = []
     count: Counter[str] = Counter({"ok": 0, "skipped": 0, "failed": 0})
     fallbacks = 0
@@ -196,7 +241,7 @@ def _colorize(
             print(f"{fallbacks} with fallbacks: see the manifest", file=sys.stderr)
         _list(failures)
     single = len(plan.jobs) == 1 and args.input[0].is_file()
-    result = plan.jobs[0].target if single else args.output
+    result = plan.jobs[0].target if single else plan.folder or args.output
     if args.json:
         failed = {record.input: record.reason for record in failures}
         print(json.dumps({**count, "output": str(result), "failures": failed}))
@@ -218,20 +263,29 @@ def _report(result: Path, count: Counter[str], existing: bool) -> None:
     print(f"{done} -> {result}{hint}")
 
 
-def _estimate(
-    args: argparse.Namespace, plan: "Plan", loaded: "Colorizer", options: "Options"
-) -> int:
+def _write_sheet(args: argparse.Namespace, plans: "dict[str, Plan]") -> None:
+    from lightning_colorize.reports.colored_sheet import write_sheet
+
+    file = args.output / "sheet.jpg"
+    jobs = {name or "colorized": plan.jobs for name, plan in plans.items()}
+    if not write_sheet(file, jobs):
+        print("no sheet: no image was colorized", file=sys.stderr)
+    elif not args.json:
+        print(f"sheet -> {file}")
+
+
+def _estimate(args: argparse.Namespace, plan: "Plan", loaded: "Colorizer") -> None:
     from dataclasses import asdict
 
     from lightning_colorize.inference.estimate import estimate
 
+    options = _options(args, loaded)
     found = estimate(loaded, plan.jobs, options, plan.folder or args.output.parent)
     if args.json:
         print(json.dumps(asdict(found)))
-        return 0
+        return
     print(f"{found.images:,} images to colorize ({found.read / 1e6:,.0f} MB), {found.done:,} done")
     if found.tried:
         print(f"about {format_time(found.seconds)}, {found.written / 1e6:,.0f} MB of results")
         print(f"from {found.tried} images of {found.megapixels:.1f} megapixels on average")
     print(f"{found.free / 1e6:,.0f} MB are free in {args.output}")
-    return 0

@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +217,36 @@ def test_results_name_the_model(command, finished_run, images, tmp_path):
         software = Image.open(out / f"a.{form}").getexif()[ExifTags.Base.Software]
         assert software.startswith("lightning-colorize ")
         assert f", {finished_run.name} sha256:" in software
+
+
+def test_several_models_and_their_sheet(command, finished_run, images, tmp_path, capsys):
+    for index in range(30):
+        shutil.copy(images / "a.jpg", images / f"copy{index}.jpg")
+    (images / "broken.jpg").write_bytes(b"no image")
+    models = ("--checkpoint", f"cnn={finished_run}", "--checkpoint", "package=default")
+    words = ("colorize", images, tmp_path / "out", *models, "--sheet", "--size", 32)
+    assert command(*words) == 1
+    output = capsys.readouterr()
+    assert f"32 colorized, 0 skipped, 1 failed -> {tmp_path / 'out/cnn'}\n" in output.out
+    assert output.out.endswith(f"sheet -> {tmp_path / 'out/sheet.jpg'}\n")
+    for name, model in (("cnn", str(finished_run)), ("package", "default.safetensors")):
+        lines = _lines(tmp_path / "out" / name)
+        assert len(lines) == 33
+        assert all(model in line["model"] for line in lines)
+    cnn, package = (tmp_path / f"out/{name}/sub/b.png" for name in ("cnn", "package"))
+    assert cnn.read_bytes() != package.read_bytes()
+    with Image.open(tmp_path / "out/sheet.jpg") as sheet:
+        tiles = np.asarray(sheet.resize((6, 8), Image.Resampling.BOX), dtype=int)
+    # Grey, both models, grey, both models; 17 of the 33 images, one of them broken.
+    chroma = np.ptp(tiles, axis=2).mean(axis=0)
+    assert chroma[[0, 3]].max() < 1 < chroma[[1, 2, 4, 5]].min()
+    for words, message in [
+        (("--checkpoint", finished_run, "--checkpoint", "default"), "give each its own NAME="),
+        (("--checkpoint", f"a/b={finished_run}"), "without a slash"),
+    ]:
+        assert command("colorize", images, tmp_path / "new", *words) == 2
+        assert message in capsys.readouterr().err
+    single = ("colorize", images / "a.jpg", tmp_path / "a.jpg")
+    for words in (("--sheet",), ("--checkpoint", f"cnn={finished_run}")):
+        assert command(*single, *words) == 2
+        assert "needs a folder as OUTPUT" in capsys.readouterr().err

@@ -123,15 +123,22 @@ def thumbnail_pixels(count: int) -> int:
     return min(_LARGEST, max(_SMALLEST, _PIXELS // count))
 
 
-def draw_sheet(images: list[Image.Image], labels: list[tuple[str, str]], title: str) -> Image.Image:
-    """Return a sheet of labeled images of one size, in rows of at most six.
+def draw_sheet(
+    images: list[Image.Image],
+    labels: list[tuple[str, str]],
+    title: str,
+    columns: int | None = None,
+) -> Image.Image:
+    """Return a sheet of labeled images of one size, in rows of at most six or of `columns`.
 
     Small images are enlarged by a whole number. A label is the two lines below an image.
     """
     factor = max(1, -(-_TILE // min(images[0].size)))
     width, height = (factor * length for length in images[0].size)
-    rows = -(-len(images) // max(1, min(_MAX_COLUMNS, _MAX_WIDTH // (width + _GAP))))
-    columns = -(-len(images) // rows)
+    if columns is None:
+        rows = -(-len(images) // max(1, min(_MAX_COLUMNS, _MAX_WIDTH // (width + _GAP))))
+        columns = -(-len(images) // rows)
+    rows = -(-len(images) // columns)
     cell_height = height + 2 * _LINE + 2 * _GAP
     size = (columns * (width + _GAP) + _GAP, _LINE + 2 * _GAP + rows * cell_height)
     canvas = Image.new("RGB", size, _BACKGROUND)

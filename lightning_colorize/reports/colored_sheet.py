@@ -1,0 +1,58 @@
+"""A sheet of what `colorize` has written: grey images beside their colors."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import ImageOps
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
+
+from lightning_colorize.common.files import replacement
+from lightning_colorize.data.dataset import resize_short_side
+from lightning_colorize.data.decoding.files import ImageError, read_image
+from lightning_colorize.inference import Job
+from lightning_colorize.reports.comparison.images import draw_sheet, to_grey
+
+_SIDE = 256  # pixels of a tile
+_MOST = 24  # images
+_COLUMNS = 6
+
+
+def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
+    """Write a JPEG with the grey images and the results of each model.
+
+    Args:
+        file: The file to write or replace.
+        jobs: By the name of the model; the same images in the same order. Of many, some are shown,
+            spread over all.
+
+    Returns:
+        The number of images shown. Without any, no file is written.
+    """
+    first, *_ = jobs.values()
+    steps = range(0, len(first), -(-len(first) // _MOST))
+    tiles, labels = [], []
+    shown = 0
+    for index in steps:
+        same = {name: own[index] for name, own in jobs.items()}
+        try:
+            grey = to_grey(_small(first[index].source))
+            colored = {name: to_pil_image(_small(job.target)) for name, job in same.items()}
+        except ImageError:  # it has failed, or was skipped
+            continue
+        shown += 1
+        tiles += [to_pil_image(grey), *colored.values()]
+        labels += [(first[index].source.name, "grey"), *((name, "") for name in colored)]
+    if not shown:
+        return 0
+    columns = max(1, _COLUMNS // (1 + len(jobs))) * (1 + len(jobs))
+    squares = [ImageOps.pad(tile, (_SIDE, _SIDE), color="white") for tile in tiles]
+    sheet = draw_sheet(squares, labels, f"{shown} of {len(first)} images", columns)
+    with replacement(file) as opened:
+        sheet.save(opened, "JPEG", quality=92)
+    return shown
+
+
+def _small(path: Path) -> Tensor:
+    rgb = read_image(path, _SIDE)
+    return resize_short_side(rgb, min(_SIDE, *rgb.shape[1:]))
