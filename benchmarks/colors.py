@@ -8,7 +8,7 @@
 `recipes` trains losses and decoders at 64 px for 10 minutes; `finalists` the same at 128 px for
 three times as long, and one also on the images of OPEN; `curve` one recipe on parts of the images
 and on those of OPEN, with equal steps; `measures` what may help against overfitting, each alone
-(experiments/regularization/). `--only` chooses some.
+(experiments/regularization/), for 20 epochs. `--only` chooses some.
 All start from MobileNetV2's weights. The last weights of each run are measured on GENERAL's test
 split, those of a classification with several decodings. Run a command again to continue: trainings
 are resumed, measured runs are kept. Several commands may share RUNS, each with its own --seeds.
@@ -87,10 +87,17 @@ RECIPES = (
     Recipe("default_model", "default_model"),
     GAN,
 )
-MEASURES = tuple(
-    Recipe(file.stem, settings={"config": file})
-    for file in sorted((EXPERIMENTS / "regularization").glob("*.yaml"))
-)
+EPOCHS = 20  # of `measures`, as in sweeps/regularization.yaml
+
+
+def _measure(file: Path) -> Recipe:
+    trainer = yaml.safe_load(file.read_text()).get("trainer", {})
+    budget = {"max_time": "null", "max_epochs": EPOCHS} | trainer
+    settings = {f"trainer.{name}": value for name, value in budget.items()}
+    return Recipe(file.stem, settings={"config": file} | settings)
+
+
+MEASURES = tuple(map(_measure, sorted((EXPERIMENTS / "regularization").glob("*.yaml"))))
 
 
 def main() -> None:
@@ -208,8 +215,6 @@ def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
         "run.loggers.tensorboard": "false",
         **recipe.settings,
     }
-    if recipe.name == "longer":
-        given["trainer.max_time"] = f"00:00:{2 * args.minutes:02}:00"
     if "perceptual" in recipe.name:
         backbone = "model.loss.losses.perceptual.backbone"
         given[f"{backbone}.weights"] = args.weights.resolve()

@@ -146,7 +146,9 @@ def colorize_files(
         yield record
     for folder in {job.target.parent for job in jobs}:
         remove_leftovers(folder)
-    # Each thread works on an image of its own: more threads for one image would be in the way.
+    # Each worker has an image of its own, for which more threads would be in the way. Setting their
+    # number in a thread changes the default of all threads, this one's before it is first read.
+    threads = torch.get_num_threads()
     with ThreadPoolExecutor(options.workers, "colorize", torch.set_num_threads, (1,)) as pool:
         try:
             for item in _Pipeline(loaded, options, pool).run(jobs):
@@ -156,6 +158,7 @@ def colorize_files(
                 yield item.record
         finally:
             pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)
 
 
 def software(checkpoint: Path) -> str:

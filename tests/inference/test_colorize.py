@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -329,6 +330,18 @@ def test_errors_other_than_a_lack_of_memory_are_raised(loaded, tmp_path, monkeyp
     monkeypatch.setattr(module, "predict_colors", predict_colors)
     with pytest.raises(RuntimeError, match="mat1"):
         _colorize(loaded, (tmp_path / "a.png", tmp_path / "b.png"))
+
+
+def test_the_number_of_threads_stays(loaded, tmp_path):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        _colorize(loaded, (tmp_path / "a.png", tmp_path / "b.png"))
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_results_do_not_depend_on_the_batch(loaded, tmp_path):
