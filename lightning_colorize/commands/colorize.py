@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only the I-th of N parts of the images: N processes or jobs share one OUTPUT",
     )
     parser.add_argument(
+        "--devices",
+        metavar="N",
+        type=int,
+        default=1,
+        help="color on N GPUs of this machine, or in N processes with --device cpu (default: 1)",
+    )
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help="write nothing; color a few images and estimate time and disk space for all",
@@ -131,9 +139,14 @@ def _shard(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Colorize; returns 1 if any image failed."""
-    require_positive(args, "size", "max_density", "batch_size", "workers", "limit")
+    require_positive(args, "size", "max_density", "batch_size", "workers", "limit", "devices")
     models = _named_models(args.checkpoint or [DEFAULT])
-    from lightning_colorize.inference import choose_device, load_model, plan_jobs
+    from lightning_colorize.inference import colorize_files, plan_jobs
+    from lightning_colorize.inference.devices import (
+        ModelFile,
+        colorize_on_devices,
+        device_names,
+    )
 
     try:
         plan = plan_jobs(_names(args.input), args.output, args.format)
@@ -146,18 +159,31 @@ def run(args: argparse.Namespace) -> int:
     plan = plan._replace(
         jobs=plan.jobs[: args.limit][index - 1 :: count], others=plan.others[index - 1 :: count]
     )
-    device = choose_device(args.device)
-    loaded = {name: load_model(path, args.allow_class, device) for name, path in models.items()}
+    devices = device_names(args.device, args.devices)
+    files = {
+        name: ModelFile(path, args.allow_class, decoding_options(args))
+        for name, path in models.items()
+    }
+    # All are loaded before the first works. Further devices load them again.
+    loaded = {name: file.load(devices[0]) for name, file in files.items()}
     if not args.checkpoint and not args.quiet:
         print("with the model of the package; --checkpoint takes another", file=sys.stderr)
-    for model in loaded.values():
-        model.set_decoding(**decoding_options(args))
     plans = {name: _below(plan, args.output, name) for name in loaded}
     if args.dry_run:
         for name, model in loaded.items():
             _estimate(args, plans[name], model)
         return 0
-    codes = [_colorize(args, plans[name], model) for name, model in loaded.items()]
+    codes = []
+    for name, model in loaded.items():
+        own, options = plans[name], _options(args, model)
+        _begin_manifest(own)
+        if args.devices == 1:
+            records = colorize_files(model, own.jobs, options, own.folder, own.others)
+        else:
+            records = colorize_on_devices(
+                files[name], devices, own.jobs, options, own.folder, own.others
+            )
+        codes.append(_report(args, own, records))
     if args.sheet:
         _write_sheet(args, plans)
     return max(codes)
@@ -213,20 +239,24 @@ def _names(inputs: list[Path]) -> list[Path]:
     return [path for path in inputs if path != Path("-")] + named
 
 
-def _colorize(args: argparse.Namespace, plan: "Plan", loaded: "Colorizer") -> int:
-    from lightning_colorize.common.progress import progress
-    from lightning_colorize.inference import colorize_files, open_manifest
+def _begin_manifest(plan: "Plan") -> None:
+    """Refuse a folder that cannot be written, before the work."""
+    from lightning_colorize.inference import open_manifest
 
     try:
         if plan.folder is not None:
             open_manifest(plan.folder).close()
     except OSError as error:
         raise UsageError(f"OUTPUT {plan.folder}: {error.strerror}") from None
-    options = _options(args, loaded)
+
+
+def _report(args: argparse.Namespace, plan: "Plan", records: "Iterable[Record]") -> int:
+    """Show progress and result; return the exit code."""
+    from lightning_colorize.common.progress import progress
+
     failures: list[Record] = []
     count: Counter[str] = Counter({"ok": 0, "skipped": 0, "failed": 0})
     fallbacks = 0
-    records = colorize_files(loaded, plan.jobs, options, plan.folder, plan.others)
     total = len(plan.jobs) + len(plan.others)
     for record in records if args.quiet else progress(records, total, "colorizing"):
         count[record.status] += 1
@@ -246,7 +276,10 @@ def _colorize(args: argparse.Namespace, plan: "Plan", loaded: "Colorizer") -> in
         failed = {record.input: record.reason for record in failures}
         print(json.dumps({**count, "output": str(result), "failures": failed}))
     else:
-        _report(result, count, existing=not args.overwrite)
+        done = f"{count['ok']} colorized, {count['skipped']} skipped, {count['failed']} failed"
+        existing = count["skipped"] and not args.overwrite
+        hint = "; --overwrite replaces existing results" if existing else ""
+        print(f"{done} -> {result}{hint}")
     return 1 if failures else 0
 
 
@@ -255,12 +288,6 @@ def _list(failures: "list[Record]") -> None:
         print(printable(f"not colorized: {record.input}: {record.reason}"), file=sys.stderr)
     if len(failures) > _SHOWN_FAILURES:
         print(f"... and {len(failures) - _SHOWN_FAILURES} more: see the manifest", file=sys.stderr)
-
-
-def _report(result: Path, count: Counter[str], existing: bool) -> None:
-    done = f"{count['ok']} colorized, {count['skipped']} skipped, {count['failed']} failed"
-    hint = "; --overwrite replaces existing results" if count["skipped"] and existing else ""
-    print(f"{done} -> {result}{hint}")
 
 
 def _write_sheet(args: argparse.Namespace, plans: "dict[str, Plan]") -> None:

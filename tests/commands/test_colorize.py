@@ -250,3 +250,18 @@ def test_several_models_and_their_sheet(command, finished_run, images, tmp_path,
     for words in (("--sheet",), ("--checkpoint", f"cnn={finished_run}")):
         assert command(*single, *words) == 2
         assert "needs a folder as OUTPUT" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_several_devices_share_the_images(command, finished_run, images, tmp_path, capsys):
+    (images / "broken.jpg").write_bytes(b"no image")
+    words = ("colorize", images, tmp_path / "out", "--checkpoint", finished_run)
+    words += ("--device", "cpu", "--devices")
+    assert command(*words, 2) == 1
+    assert "2 colorized, 0 skipped, 1 failed" in capsys.readouterr().out
+    assert len(_lines(tmp_path / "out")) == 3
+    # Each process reports an error of its own.
+    (tmp_path / "out/manifest.jsonl").unlink()
+    (tmp_path / "out/manifest.jsonl").symlink_to("/dev/full")
+    assert command(*words, 2) == 1
+    assert "manifest.jsonl cannot be written: No space left" in capsys.readouterr().err

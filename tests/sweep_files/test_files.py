@@ -75,7 +75,7 @@ def test_each_measure_of_regularization_changes_what_its_file_says(parser, agent
         return flat(parser.parse_args(words[words.index("fit") + 1 :]).as_dict())
 
     base, *others = map(parsed, files)
-    assert base["trainer.max_epochs"] == 30
+    assert base["trainer.max_epochs"] == 20
     assert base["data.size"] == 64
     seen = []
     for file, measured in zip(files[1:], others, strict=True):

@@ -67,7 +67,7 @@ COMMANDS: Rows = {
         "commands/test_evaluate.py::test_split_and_numbers_match_the_run",
     ),
     "broken-image-is-exit-0": (
-        "commands.colorize:_colorize",
+        "commands.colorize:_report",
         swap("1 if failures else 0", "0"),
         "commands/test_colorize.py::test_broken_images_are_reported_and_the_rest_is_colorized",
     ),
