@@ -37,12 +37,12 @@ from lightning_colorize.tasks.prediction import add_colors, network_input, predi
 
 RESULT = Path(__file__).parent / "results" / "colorize.json"
 ROUNDS = 3
-# Prints the most memory that colorizing a file has taken, in MiB.
+# Prints the most memory that colorizing a file has taken, in kB.
 MEMORY = """
-import resource, sys
+import sys
 from lightning_colorize.cli import main
 main(["colorize", sys.argv[1], sys.argv[2], "--quiet", "--device", "cpu"])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")])
 """
 
 
@@ -58,9 +58,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         large = write_images(args.photos, root / "large", args.images, (1632, 1224))
-        report["large"] = compare(model, large, root / "out")
+        report["large"] = compare(model, large, root / "out_large")
         small = write_images(args.photos, root / "small", args.images, (288, 216))
-        report["small"] = compare(model, small, root / "out")
+        report["small"] = compare(model, small, root / "out_small")
         report["stages"] = measure_stages(model, small, root / "stage")
         report["memory_mib"] = measure_memory(args.photos, root)
     write_report(RESULT, f"python benchmarks/colorize.py photos --images {args.images}", report)
@@ -151,7 +151,7 @@ def measure_memory(photos: Path, root: Path) -> dict[str, float]:
         (file,) = write_images(photos, root / f"{size[0]}", 1, size)
         words = [sys.executable, "-c", MEMORY, str(file), str(root / f"{size[0]}.jpg")]
         done = subprocess.run(words, check=True, capture_output=True, text=True)
-        memory[f"{size[0]} x {size[1]}"] = float(done.stdout.split()[-1])
+        memory[f"{size[0]} x {size[1]}"] = round(int(done.stdout.split()[-1]) / 1024)
     return memory
 
 

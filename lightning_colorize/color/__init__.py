@@ -3,8 +3,8 @@
 from lightning_colorize.color.batch import ColorBatch, RawBatch
 from lightning_colorize.color.bins import AbBins
 from lightning_colorize.color.colorfulness import colorfulness
-from lightning_colorize.color.gamut import fit_gamut
-from lightning_colorize.color.lab import AB_SCALE, LabScaling, to_lab, to_rgb, to_unit
+from lightning_colorize.color.gamut import fit_gamut, to_rgb_in_gamut
+from lightning_colorize.color.lab import AB_SCALE, LabScaling, to_lab, to_lightness, to_rgb, to_unit
 from lightning_colorize.color.precision import full_precision, set_tf32
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "full_precision",
     "set_tf32",
     "to_lab",
+    "to_lightness",
     "to_rgb",
+    "to_rgb_in_gamut",
     "to_unit",
 ]

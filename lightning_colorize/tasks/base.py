@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from lightning_colorize.color import AbBins, ColorBatch, LabScaling, fit_gamut, to_rgb
+from lightning_colorize.color import AbBins, ColorBatch, LabScaling, to_rgb_in_gamut
 from lightning_colorize.common.class_paths import Trust, arguments_of, describe, path_of
 from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.common.errors import UsageError
@@ -309,7 +309,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
 
     def predict_step(self, batch: ColorBatch, batch_idx: int) -> ColorizedImages:
         """Return the colorized images of a batch; colors outside sRGB lose chroma."""
-        rgb = to_rgb(batch.L, fit_gamut(batch.L, self(batch.L)))
+        rgb = to_rgb_in_gamut(batch.L, self(batch.L))
         return ColorizedImages(batch.names, (rgb * 255).round().to(torch.uint8).cpu())
 
     def on_validation_batch_end(  # type: ignore[override]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_colorize.color import fit_gamut, to_lab, to_rgb
+from lightning_colorize.color import to_lab, to_lightness, to_rgb_in_gamut
 from lightning_colorize.data.dataset import LONGEST, resize_short_side
 from lightning_colorize.networks.colorizer import pad_input
 from lightning_colorize.tasks.base import ColorizationTask
@@ -81,7 +81,7 @@ def predict_colors(task: ColorizationTask, seen: Sequence[Tensor]) -> list[Tenso
         FloatingPointError: If a predicted color is not finite.
     """
     padded = padded_size(task, seen[0])
-    lightness = (to_lab(image.unsqueeze(0).to(task.device))[0] for image in seen)
+    lightness = (to_lightness(image.unsqueeze(0).to(task.device)) for image in seen)
     # Here and not in the network, which pads the mirror image at its own right edge.
     batch = task(torch.cat([pad_input(L, *padded) for L in lightness]))
     if not batch.isfinite().all():
@@ -128,13 +128,13 @@ def add_colors(rgb: Tensor, ab: Tensor, guide: Tensor | None = None) -> Tensor:
     most = 65535 if rgb.dtype == torch.uint16 else 255
     colored = torch.empty_like(rgb, device="cpu", memory_format=torch.contiguous_format)
     if guide is not None:
-        ab = torch.cat(_lines_of_color(to_lab(guide.unsqueeze(0).to(ab.device))[0], ab), dim=1)
+        ab = torch.cat(_lines_of_color(to_lightness(guide.unsqueeze(0).to(ab.device)), ab), dim=1)
     for rows, ab_rows in upsampled_strips(ab, height, width, max(1, _STRIP_PIXELS // width)):
-        L, _ = to_lab(rgb[:, rows].unsqueeze(0).to(ab.device))
+        L = to_lightness(rgb[:, rows].unsqueeze(0).to(ab.device))
         if guide is not None:
             slope, offset = ab_rows.chunk(2, dim=1)
             ab_rows = slope * L + offset
-        unit = to_rgb(L, fit_gamut(L, ab_rows))[0]
+        unit = to_rgb_in_gamut(L, ab_rows)[0]
         colored[:, rows] = (unit * most).round().to(rgb.dtype).cpu()
     return colored
 

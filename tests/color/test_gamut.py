@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_colorize.color import fit_gamut, to_lab, to_rgb
+from lightning_colorize.color import fit_gamut, to_lab, to_rgb, to_rgb_in_gamut
 
 
 def random_lab(seed, count=4096):
@@ -74,3 +74,9 @@ def test_any_color_is_finite_and_fits(L, a, b):
     fitted = fit_gamut(lightness, torch.tensor([a, b]).view(1, 2, 1, 1))
     assert fitted.isfinite().all()
     assert not is_outside(lightness, fitted, tolerance=1e-3).any()
+
+
+def test_rgb_in_the_gamut_is_that_of_the_fitted_colors():
+    L, ab = torch.rand(2, 1, 9, 11) * 100, (torch.rand(2, 2, 9, 11) - 0.5) * 250
+    expected = to_rgb(L, fit_gamut(L, ab))
+    torch.testing.assert_close(to_rgb_in_gamut(L, ab), expected, rtol=0, atol=1e-5)

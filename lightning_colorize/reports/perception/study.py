@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import to_pil_image
 
-from lightning_colorize.color import fit_gamut, to_lab, to_rgb
+from lightning_colorize.color import to_lab, to_rgb_in_gamut
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.progress import progress
@@ -119,7 +119,7 @@ def wrong_colors(rgb: Tensor, seed: int) -> Tensor:
     ab = F.interpolate(patches, L.shape[-2:], mode="nearest")
     # Black and white have no room for chroma.
     L = L.clamp(25, 85)
-    return (to_rgb(L, fit_gamut(L, ab))[0] * 255).round().to(torch.uint8)
+    return (to_rgb_in_gamut(L, ab)[0] * 255).round().to(torch.uint8)
 
 
 def _write(plan: Plan, chosen: FileImages, index: int, folder: Path) -> dict[str, Any] | None:

@@ -23,7 +23,8 @@ COLOR: Rows = {
     "gamut-clipped-in-rgb": (
         "color.gamut:fit_gamut",
         returns(
-            "__import__('lightning_colorize.color.lab', fromlist=['x']).to_lab(to_rgb(L, ab))[1]"
+            "(lab := __import__('lightning_colorize.color.lab', fromlist=['x']))"
+            ".to_lab(lab.to_rgb(L, ab))[1]"
         ),
         "color/test_gamut.py",
     ),
@@ -129,7 +130,7 @@ LOSSES: Rows = {
         "losses/test_perceptual.py",
     ),
     "out-of-gamut-without-gradient-at-dark-yellow": (
-        "color.lab:to_rgb",
+        "color.lab:to_linear_rgb",
         swap("z = root_z + (z - root_z).detach()", "pass"),
         "losses/test_out_of_gamut.py",
     ),
@@ -280,8 +281,8 @@ TASKS: Rows = {
     "lightness-at-network-size": (
         "tasks.prediction:add_colors",
         swap(
-            "to_lab(rgb[:, rows].unsqueeze(0).to(ab.device))",
-            "to_lab(F.avg_pool2d(rgb[:, rows].float() / 255, 5, 1, 2)[None])",
+            "to_lightness(rgb[:, rows].unsqueeze(0).to(ab.device))",
+            "to_lightness(F.avg_pool2d(rgb[:, rows].float() / 255, 5, 1, 2)[None])",
         ),
         "inference/test_prediction.py",
     ),
