@@ -4,11 +4,21 @@ from lightning_colorize.color.batch import ColorBatch, RawBatch
 from lightning_colorize.color.bins import AbBins
 from lightning_colorize.color.colorfulness import colorfulness
 from lightning_colorize.color.gamut import fit_gamut, to_rgb_in_gamut
-from lightning_colorize.color.lab import AB_SCALE, LabScaling, to_lab, to_lightness, to_rgb, to_unit
+from lightning_colorize.color.lab import (
+    AB_SCALE,
+    WHITE,
+    LabScaling,
+    to_eight_bits,
+    to_lab,
+    to_lightness,
+    to_rgb,
+    to_unit,
+)
 from lightning_colorize.color.precision import full_precision, set_tf32
 
 __all__ = [
     "AB_SCALE",
+    "WHITE",
     "AbBins",
     "ColorBatch",
     "LabScaling",
@@ -17,6 +27,7 @@ __all__ = [
     "fit_gamut",
     "full_precision",
     "set_tf32",
+    "to_eight_bits",
     "to_lab",
     "to_lightness",
     "to_rgb",

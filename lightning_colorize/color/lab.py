@@ -19,7 +19,8 @@ from torch import Tensor, nn
 AB_SCALE = 110.0
 """LAB units of a and b that map to 1. In sRGB a lies in [-86.2, 98.2], b in [-107.9, 94.5]."""
 
-_LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0}
+WHITE = {torch.uint8: 255, torch.uint16: 65535}
+"""The value of white, by dtype."""
 
 _Matrix = list[list[float]]
 
@@ -50,13 +51,18 @@ def to_unit(rgb: Tensor) -> Tensor:
     Raises:
         TypeError: For any other dtype (kornia returns wrong colors without an error).
     """
-    if rgb.dtype in _LEVELS:
-        return rgb.float() / _LEVELS[rgb.dtype]
+    if rgb.dtype in WHITE:
+        return rgb.float() / WHITE[rgb.dtype]
     if rgb.is_floating_point():
         return rgb.float()
     raise TypeError(
         f"rgb must be uint8 (0..255), uint16 (0..65535) or floating point (0..1), not {rgb.dtype}"
     )
+
+
+def to_eight_bits(values: Tensor) -> Tensor:
+    """Return values of 16 bits, or of 8, as uint8; any shape."""
+    return values if values.dtype == torch.uint8 else (values.float() / 257).round().byte()
 
 
 def to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from lightning_colorize.common.arguments import (
     decoding_options,
     expanded_path,
     require_positive,
+    split_name,
 )
 from lightning_colorize.common.bundled import DEFAULT
 from lightning_colorize.common.errors import UsageError
@@ -193,14 +193,12 @@ def _named_models(words: list[str]) -> dict[str, Path]:
     """Return the checkpoints by name, "" for one without."""
     models: dict[str, Path] = {}
     for word in words:
-        name, equals, path = word.partition("=")
-        if not equals or os.path.exists(word):
-            name, path = "", word
+        name, path = split_name(word)
         if "/" in name or name in (".", ".."):
             raise UsageError(f"--checkpoint {word}: NAME is a folder in OUTPUT, without a slash")
         if name in models:
             raise UsageError("several --checkpoint: give each its own NAME=")
-        models[name] = expanded_path(path)
+        models[name] = path
     return models
 
 

@@ -24,6 +24,14 @@ def expanded_path(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
+def split_name(word: str) -> tuple[str, Path]:
+    """Return name and path of `NAME=PATH`; the name of a path alone is empty."""
+    name, sign, rest = word.partition("=")
+    if sign and name and not os.path.exists(word):
+        return name, expanded_path(rest)
+    return "", expanded_path(word)
+
+
 def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
     """Add a checkpoint as an argument, or as an option with the bundled model as its default."""
     parser.add_argument(

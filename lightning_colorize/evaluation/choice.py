@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lightning_colorize.common.arguments import split_name
 from lightning_colorize.common.bundled import with_default
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
@@ -60,10 +61,10 @@ def open_systems(
 
 def split_word(word: str) -> tuple[str, Path]:
     """Return name and path of `NAME=PATH`; without NAME= the path's own name."""
-    name, sign, rest = word.partition("=")
-    if sign and name and not Path(word).exists():
-        return name, with_default(Path(rest).expanduser())
-    path = with_default(Path(word).expanduser())
+    name, path = split_name(word)
+    path = with_default(path)
+    if name:
+        return name, path
     run = run_of(path)
     if run is not None:
         return run.resolve().name, path

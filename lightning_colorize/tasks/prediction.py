@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_colorize.color import to_lab, to_lightness, to_rgb_in_gamut
+from lightning_colorize.color import WHITE, to_eight_bits, to_lab, to_lightness, to_rgb_in_gamut
 from lightning_colorize.data.dataset import LONGEST, resize_short_side
 from lightning_colorize.networks.colorizer import pad_input
 from lightning_colorize.tasks.base import ColorizationTask
@@ -50,10 +50,8 @@ def network_input(rgb: Tensor, size: int) -> Tensor:
         rgb: (3, H, W), uint8 or uint16.
         size: Pixels of the short side, see `seen_side`.
     """
-    if rgb.dtype == torch.uint16:
-        rgb = (rgb.float() / 257).round().to(torch.uint8)
     height, width = rgb.shape[-2:]
-    return resize_short_side(rgb, seen_side(height, width, size))
+    return resize_short_side(to_eight_bits(rgb), seen_side(height, width, size))
 
 
 def padded_size(task: ColorizationTask, seen: Tensor) -> tuple[int, int]:
@@ -125,7 +123,6 @@ def add_colors(rgb: Tensor, ab: Tensor, guide: Tensor | None = None) -> Tensor:
         The same shape and dtype as `rgb`, on the CPU.
     """
     height, width = rgb.shape[-2:]
-    most = 65535 if rgb.dtype == torch.uint16 else 255
     colored = torch.empty_like(rgb, device="cpu", memory_format=torch.contiguous_format)
     if guide is not None:
         ab = torch.cat(_lines_of_color(to_lightness(guide.unsqueeze(0).to(ab.device)), ab), dim=1)
@@ -135,7 +132,7 @@ def add_colors(rgb: Tensor, ab: Tensor, guide: Tensor | None = None) -> Tensor:
             slope, offset = ab_rows.chunk(2, dim=1)
             ab_rows = slope * L + offset
         unit = to_rgb_in_gamut(L, ab_rows)[0]
-        colored[:, rows] = (unit * most).round().to(rgb.dtype).cpu()
+        colored[:, rows] = (unit * WHITE[rgb.dtype]).round().to(rgb.dtype).cpu()
     return colored
 
 

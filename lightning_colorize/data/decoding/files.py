@@ -56,15 +56,11 @@ _LARGE = 4 * 10**7
 # readers start programs (PostScript) or have no signature and accept text.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 Image.init()
-with suppress(ImportError):
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
 _FORMATS = tuple(
     name
     for name in (
         *("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "DIB"),
-        *("GIF", "PPM", "JPEG2000", "AVIF", "HEIF"),
+        *("GIF", "PPM", "JPEG2000", "AVIF"),
     )
     if name in Image.OPEN
 )
@@ -230,10 +226,21 @@ def open_image(data: bytes, max_density: float = math.inf) -> Image.Image:
         if data.startswith(_TIFF_SIGNATURES):
             return _open_unusual_tiff(data, max_density)
         if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-            raise ValueError("HEIC needs pip install lightning-colorize[heif]") from None
+            return _open_heic(data, max_density)
         raise ValueError("not an image") from None
     if _pillow_misreads(image):
         return _open_unusual_tiff(data, max_density)
+    _require_few(image.width * image.height, data, max_density)
+    return image
+
+
+def _open_heic(data: bytes, max_density: float) -> Image.Image:
+    try:
+        import pillow_heif  # an extra, and slow to import
+    except ImportError:
+        raise ValueError("HEIC needs pip install lightning-colorize[heif]") from None
+    pillow_heif.register_heif_opener()
+    image = Image.open(BytesIO(data), formats=("HEIF",))
     _require_few(image.width * image.height, data, max_density)
     return image
 

@@ -12,6 +12,7 @@ from PIL import Image, TiffImagePlugin
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
+from lightning_colorize.color import WHITE, to_eight_bits
 from lightning_colorize.data.decoding.files import (
     MAX_DENSITY,
     decode_opened,
@@ -43,7 +44,7 @@ class Photograph:
     @property
     def most(self) -> int:
         """The value of white: 255 or 65535."""
-        return 65535 if self.rgb.dtype == torch.uint16 else 255
+        return WHITE[self.rgb.dtype]
 
     def over_white(self) -> "Photograph":
         """Return it without transparency."""
@@ -55,14 +56,8 @@ class Photograph:
 
     def to_eight_bits(self) -> "Photograph":
         """Return it with 8 bits per channel."""
-        if self.most == 255:
-            return self
-        alpha = None if self.alpha is None else _to_eight_bits(self.alpha)
-        return replace(self, rgb=_to_eight_bits(self.rgb), alpha=alpha)
-
-
-def _to_eight_bits(values: Tensor) -> Tensor:
-    return (values.float() / 257).round().to(torch.uint8)
+        alpha = None if self.alpha is None else to_eight_bits(self.alpha)
+        return replace(self, rgb=to_eight_bits(self.rgb), alpha=alpha)
 
 
 def read_photograph(data: bytes, path: Path, max_density: int = MAX_DENSITY) -> Photograph:
@@ -108,8 +103,7 @@ def _if_seen(alpha: Tensor) -> Tensor | None:
     """Return an alpha channel, (0 or 1, H, W), or None if there is none or all is opaque."""
     if not alpha.numel():
         return None
-    opaque = 65535 if alpha.dtype == torch.uint16 else 255
-    return alpha if int(alpha.float().min()) < opaque else None
+    return alpha if int(alpha.float().min()) < WHITE[alpha.dtype] else None
 
 
 def _is_deep(image: Image.Image, stored: str, data: bytes) -> bool:
