@@ -337,9 +337,10 @@ def slot_config(parser, slot, fragment):
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=stem)
-def test_presets_parse_over_every_experiment(parser, preset):
+def test_presets_parse_over_experiments(parser, preset):
     expected = yaml.safe_load(preset.read_text())["trainer"]
-    for path in SYSTEMS:
+    for name in ("photos_cpu", "cgan_staged"):  # with much in `trainer` of their own
+        path = EXPERIMENTS / f"{name}.yaml"
         config = parse(parser, "--config", path, "--config", preset)
         for key, value in expected.items():
             if not isinstance(value, dict):

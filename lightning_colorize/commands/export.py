@@ -1,6 +1,8 @@
-"""`lightning-colorize export`: a trained network as one small file."""
+"""`lightning-colorize export`: a trained network as one file, for this package and without it."""
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_colorize.common.arguments import (
     add_checkpoint,
@@ -10,52 +12,97 @@ from lightning_colorize.common.arguments import (
     require_positive,
 )
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable
+from lightning_colorize.common.files import require_writable, write_atomic
 
-HELP = "write a trained network to one small file, which colorize, evaluate and compare read"
+if TYPE_CHECKING:
+    from lightning_colorize.inference import Colorizer
+
+HELP = "write a trained network to one file: safetensors, ONNX or torch.export"
+
+_FORMATS = {"safetensors": ".safetensors", "onnx": ".onnx", "torch-export": ".pt2"}
+_INTERFACES = {
+    False: {
+        "input": "`L`: (batch, 1, height, width), float32, lightness of CIE LAB in 0..100",
+        "output": "`ab`: (batch, 2, height, width), float32, LAB units",
+    },
+    True: {
+        "input": "`image`: (1, 3, height, width), uint8, sRGB of any size",
+        "output": "`colored`: the same shape and type",
+    },
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_checkpoint(parser, "checkpoint")
     add_exported(parser)
+    parser.add_argument(
+        "--format",
+        choices=[*_FORMATS],
+        help="safetensors: small, in half precision, for this package; onnx and torch-export: a "
+        "graph from L to ab that runs without it (default: by the suffix of FILE)",
+    )
+    parser.add_argument(
+        "--whole-image",
+        action="store_true",
+        help="an ONNX graph from an RGB image of any size to the colored image: resizing, LAB and "
+        "gamut are part of it",
+    )
 
 
 def add_exported(parser: argparse.ArgumentParser) -> None:
     """Add the file to write, and the options that become its defaults."""
-    parser.add_argument(
-        "file",
-        metavar="FILE",
-        type=expanded_path,
-        help="the file to write, NAME.safetensors; the weights are in half precision",
-    )
+    parser.add_argument("file", metavar="FILE", type=expanded_path, help="the file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
     add_network_options(parser, "the file's size: pixels at which the network sees an image")
 
 
-def require_exported(args: argparse.Namespace) -> None:
+def require_exported(args: argparse.Namespace, *suffixes: str) -> None:
     """Refuse a file that cannot be written.
 
     Raises:
         UsageError: If it has another suffix, exists, or its folder is not writable.
     """
     require_positive(args, "size")
-    if args.file.suffix != ".safetensors":
-        raise UsageError(f"{args.file}: the name must end with .safetensors")
-    if args.file.exists() and not args.overwrite:
-        raise UsageError(f"{args.file} exists; --overwrite replaces it")
+    if args.file.suffix not in suffixes:
+        raise UsageError(f"{args.file}: the name must end with {' or '.join(suffixes)}")
+    for file in (args.file, _card(args.file)):
+        if file.exists() and not args.overwrite:
+            raise UsageError(f"{file} exists; --overwrite replaces it")
     require_writable(args.file, "FILE")
+
+
+def write_card(model: "Colorizer", file: Path, rows: dict[str, str]) -> None:
+    """Write the model card beside an exported file, and print both."""
+    write_atomic(_card(file), model.model_card(file.name, rows))
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB; model card: {_card(file)}")
+
+
+def _card(file: Path) -> Path:
+    return file.with_suffix(".md")
 
 
 def run(args: argparse.Namespace) -> int:
     """Export; the options become the defaults of the file."""
-    require_exported(args)
+    require_exported(args, *([_FORMATS[args.format]] if args.format else _FORMATS.values()))
+    is_graph = args.file.suffix != _FORMATS["safetensors"]
+    if args.whole_image and args.file.suffix != _FORMATS["onnx"]:
+        raise UsageError("--whole-image is for ONNX: give FILE.onnx")
     from dataclasses import replace
 
     from lightning_colorize.inference import choose_device, load_model
+    from lightning_colorize.inference.export import export_graph
 
-    loaded = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
+    device = choose_device("cpu" if is_graph else args.device)
+    loaded = load_model(args.checkpoint, args.allow_class, device)
     loaded.set_decoding(**decoding_options(args))
-    replace(loaded, size=args.size or loaded.size).export(args.file)
-    print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB")
+    loaded = replace(loaded, size=args.size or loaded.size)
+    if not is_graph:
+        loaded.export(args.file)
+        write_card(loaded, args.file, {})
+        return 0
+    difference = export_graph(loaded, args.file, args.whole_image)
+    unit = "of the pixels by more than one grey level" if args.whole_image else "LAB units at most"
+    rows = {"difference": f"from the network in PyTorch: {difference:.2g} {unit}"}
+    write_card(loaded, args.file, _INTERFACES[args.whole_image] | rows)
     return 0

@@ -2,7 +2,7 @@
 
 import argparse
 
-from lightning_colorize.commands.export import add_exported, require_exported
+from lightning_colorize.commands.export import add_exported, require_exported, write_card
 from lightning_colorize.common.arguments import (
     add_checkpoint,
     decoding_options,
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     require_positive(args, "max_images")
     if not 0 <= args.confidence <= 1:
         raise UsageError(f"--confidence {args.confidence}: it must be from 0 to 1")
-    require_exported(args)
+    require_exported(args, ".safetensors")
     named = dict(word.partition("=")[::2] for word in args.specialists)
     if len(named) < len(args.specialists) or not all(named.values()):
         raise UsageError("give CATEGORY=CKPT_OR_RUN, each category once")
@@ -87,5 +87,5 @@ def run(args: argparse.Namespace) -> int:
             f"recognized, {found.routed:.0%} above --confidence"
             + ("" if found.category in specialists else " (no specialist)")
         )
-    print(f"{args.file}: {args.file.stat().st_size / 1e6:.1f} MB")
+    write_card(model, args.file, {"specialists": ", ".join(specialists)})
     return 0

@@ -1,7 +1,6 @@
 """Image files to colorized image files, with a manifest."""
 
 import errno
-import hashlib
 import json
 import os
 import time
@@ -9,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, NamedTuple, TextIO
 
@@ -21,10 +19,10 @@ from lightning_colorize.common.files import remove_leftovers
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import MAX_DENSITY, ImageError, read_bytes
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
+from lightning_colorize.inference.card import software
 from lightning_colorize.inference.colorizer import Colorizer
 from lightning_colorize.inference.jobs import Job
 from lightning_colorize.inference.writing import fit_format, write_photograph
-from lightning_colorize.runs.folder import run_of
 from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.tasks.prediction import (
     add_colors,
@@ -159,15 +157,6 @@ def colorize_files(
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
-
-
-def software(checkpoint: Path) -> str:
-    """Return what results state as their software: this package, the model and its digest."""
-    with checkpoint.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    run = run_of(checkpoint.resolve())
-    name = checkpoint.stem if run is None else run.name
-    return f"lightning-colorize {version('lightning-colorize')}, {name} sha256:{digest[:16]}"
 
 
 class _Pipeline:

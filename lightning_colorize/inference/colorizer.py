@@ -1,7 +1,7 @@
 """A trained model that colorizes images, and how it is loaded."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
-from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME
 from PIL import Image
 from torch import Tensor, nn
@@ -22,8 +22,9 @@ from lightning_colorize.common.class_paths import Trust, find_class_paths, untru
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import from_pillow, read_image
 from lightning_colorize.data.sources import Source
+from lightning_colorize.inference.card import card_text
 from lightning_colorize.metrics import Baselines
-from lightning_colorize.networks import ClassificationHead
+from lightning_colorize.networks import ClassificationHead, parameter_count
 from lightning_colorize.runs.folder import checkpoint_of, run_of
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.tasks import ColorizationTask
@@ -34,6 +35,7 @@ from lightning_colorize.tasks.checkpoint import (
     rebuild_task,
 )
 from lightning_colorize.tasks.exported import write_exported
+from lightning_colorize.tasks.graph import ONNX, PROGRAM, GraphTask, read_graph
 from lightning_colorize.tasks.prediction import (
     add_colors,
     network_input,
@@ -47,6 +49,7 @@ AnyImage = TypeVar("AnyImage", Tensor, Image.Image, np.ndarray)
 _WEIGHTS = "model.safetensors"
 _LARGEST = 2**14  # pixels
 _STRONGEST = 1.5
+_UNPICKLED = "torch.export"
 
 
 @dataclass(eq=False)
@@ -110,10 +113,9 @@ class Colorizer(
         head = self.task.net.head
         if vividness is not None or temperature is not None:
             if not isinstance(head, ClassificationHead):
-                raise UsageError(
-                    f"{self.path} has no vividness and temperature: it was not trained with "
-                    "CrossEntropy"
-                )
+                fixed = isinstance(self.task, GraphTask)
+                reason = "their effect was exported" if fixed else "not trained with CrossEntropy"
+                raise UsageError(f"{self.path} has no vividness and temperature: {reason}")
             try:
                 head.set_decoding(
                     float(head.vividness) if vividness is None else vividness,
@@ -191,6 +193,27 @@ class Colorizer(
         # Not the arguments of this class, which name folders.
         config = {"size": self.size, **self.decoding}
         (save_directory / CONFIG_NAME).write_text(json.dumps(config, indent=2))
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """Return the README of a model on the hub."""
+        data = self._hub_mixin_info.model_card_data
+        return ModelCard(f"---\n{data}\n---\n\n{self.model_card(_WEIGHTS)}")
+
+    def model_card(self, name: str, rows: Mapping[str, str] | None = None) -> str:
+        """Return Markdown about an exported file, with the network, its decoding and its metrics.
+
+        Args:
+            name: Of the file.
+            rows: Further rows of the table.
+        """
+        net = self.task.net
+        parts = ", ".join(type(part).__name__ for part in (net.encoder, net.decoder, net.head))
+        table = {
+            "network": f"{parts}: {sum(parameter_count(net)):,} parameters",
+            "decoding": ", ".join(f"{key} {value:g}" for key, value in self.decoding.items()),
+            "size": f"the network sees a short side of {self.size} pixels",
+        }
+        return card_text(name, self.path, table | dict(rows or {}))
 
     def export(self, file: Path) -> None:
         """Write the network, its baselines and its decoding to a file, in half precision.
@@ -354,6 +377,10 @@ def load_model(
             class that is not trusted, or does not fit the classes.
     """
     file = checkpoint_of(Path(path))
+    if isinstance(device, str):
+        device = choose_device(device)
+    if file.suffix in (ONNX, PROGRAM):
+        return _load_graph(file, allow, device)
     checkpoint = read_checkpoint(file)
     data, stored = checkpoint.get("datamodule_hyper_parameters"), checkpoint.get(DECODING, {})
     if not _is_decoding(stored):
@@ -366,8 +393,6 @@ def load_model(
             f"not 1 to {_LARGEST}; train with ColorizationDataModule"
         )
     task = rebuild_task(file, checkpoint, ColorizationTask, trust_of(file, allow))
-    if isinstance(device, str):
-        device = choose_device(device)
     model = Colorizer(
         task.eval().to(device),
         size,
@@ -380,6 +405,17 @@ def load_model(
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
     return model
+
+
+def _load_graph(file: Path, allow: Sequence[str], device: torch.device) -> Colorizer:
+    """Load an exported graph; its decoding is part of it."""
+    if file.suffix == PROGRAM and _UNPICKLED not in allow:
+        raise UsageError(
+            f"{file} can execute any code when it is read, as torch.export unpickles it; if you "
+            f"trust its origin, add --allow-class {_UNPICKLED}"
+        )
+    task, content = read_graph(file)
+    return Colorizer(task.eval().to(device), content["size"], None, None, file)
 
 
 def _is_decoding(stored: Any) -> bool:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,12 +36,12 @@ class Colorizer(nn.Module):
             (B, C, H / r, W / r), rounded up, where r is the head's reduction.
         """
         height, width = L.shape[-2:]
-        reduction = self.head.reduction
-        multiple = self.multiple
-        size = height + -height % multiple, width + -width % multiple
+        size = round_up(height, self.multiple), round_up(width, self.multiple)
         decoded = self.decoder(self.encoder(pad_input(L, *size)))
         prediction: Tensor = self.head(decoded, size)
-        return prediction[..., : -(-height // reduction), : -(-width // reduction)]
+        reduction = self.head.reduction
+        rows, columns = (round_up(side, reduction) // reduction for side in (height, width))
+        return _crop(prediction, rows, columns)
 
     def to_ab(self, prediction: Tensor, size: Sequence[int]) -> Tensor:
         """Decode a prediction to ab, (B, 2, H, W) in [-1, 1], at the input's `size`."""
@@ -48,13 +49,33 @@ class Colorizer(nn.Module):
         if reduction == 1:
             return ab
         ab = F.interpolate(ab, scale_factor=reduction, mode="bilinear", align_corners=False)
-        return ab[..., : size[0], : size[1]]
+        return _crop(ab, *size)
+
+
+def round_up(side: int, multiple: int) -> int:
+    """Return the smallest multiple of a number that is at least `side`."""
+    # Without the shorter `-(-side // multiple)`: ONNX rounds negative quotients towards zero.
+    return (side + multiple - 1) // multiple * multiple
 
 
 def pad_input(L: Tensor, height: int, width: int) -> Tensor:
-    """Pad images at the right and lower edge, by reflection where they are large enough."""
-    below, right = height - L.shape[-2], width - L.shape[-1]
-    if not below and not right:
+    """Pad images at the right and lower edge by reflection.
+
+    Where there is less to reflect than to pad, the rest repeats the opposite edge.
+    """
+    if not torch.compiler.is_exporting() and (height, width) == L.shape[-2:]:
         return L
-    reflects = below < L.shape[-2] and right < L.shape[-1]
-    return F.pad(L, (0, right, 0, below), mode="reflect" if reflects else "replicate")
+    for dim, side in ((-2, height), (-1, width)):
+        last = L.shape[dim] - 1
+        mirrored = last - (last - torch.arange(side, device=L.device)).abs()
+        L = L.index_select(dim, mirrored.clamp(min=0))
+    return L
+
+
+def _crop(x: Tensor, height: int, width: int) -> Tensor:
+    """Return the upper left part of maps."""
+    if not torch.compiler.is_exporting():
+        return x[..., :height, :width]
+    # A slice would make an exported program assume that something is cut off.
+    rows, columns = (torch.arange(side, device=x.device) for side in (height, width))
+    return x.index_select(-2, rows).index_select(-1, columns)

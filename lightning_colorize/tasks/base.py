@@ -253,7 +253,11 @@ class ColorizationTask(Recorded, LightningModule, ABC):
 
     def predict_views(self, L: Tensor) -> list[Tensor]:
         """Return the predictions for L and, with `flip`, for its mirror image."""
-        return [self.predict(L), self.predict(L.flip(-1))] if self.flip else [self.predict(L)]
+        if not self.flip:
+            return [self.predict(L)]
+        both = self.predict(torch.cat([L, L.flip(-1)]))
+        views = both.view(2, -1, *both.shape[1:])
+        return [views[0], views[1]]
 
     def combine(self, views: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Return ab, as `forward` does, from the views of images of `size`."""

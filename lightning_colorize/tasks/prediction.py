@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from lightning_colorize.color import WHITE, to_eight_bits, to_lab, to_lightness, to_rgb_in_gamut
 from lightning_colorize.data.dataset import LONGEST, resize_short_side
-from lightning_colorize.networks.colorizer import pad_input
+from lightning_colorize.networks.colorizer import pad_input, round_up
 from lightning_colorize.tasks.base import ColorizationTask
 
 # Full-resolution conversion works in strips: 12 megapixels at once take 1.9 GB, and three times as
@@ -60,7 +60,7 @@ def padded_size(task: ColorizationTask, seen: Tensor) -> tuple[int, int]:
     Inputs with the same ones can share a batch.
     """
     multiple = task.net.multiple
-    height, width = (side + -side % multiple for side in seen.shape[-2:])
+    height, width = (round_up(side, multiple) for side in seen.shape[-2:])
     return height, width
 
 
@@ -81,11 +81,14 @@ def predict_colors(task: ColorizationTask, seen: Sequence[Tensor]) -> list[Tenso
     padded = padded_size(task, seen[0])
     lightness = (to_lightness(image.unsqueeze(0).to(task.device)) for image in seen)
     # Here and not in the network, which pads the mirror image at its own right edge.
-    batch = task(torch.cat([pad_input(L, *padded) for L in lightness]))
+    inputs = torch.cat([pad_input(L, *padded) for L in lightness])
+    # A CPU has other kernels for a batch of one, with other last bits: what an image looks like
+    # would depend on the images beside it, and on where a killed run continues.
+    batch = task(inputs if len(inputs) > 1 or task.flip else inputs.repeat(2, 1, 1, 1))
     if not batch.isfinite().all():
         raise FloatingPointError("the network predicts colors that are not finite")
     sizes = [image.shape[-2:] for image in seen]
-    return [ab[None, :, :height, :width] for ab, (height, width) in zip(batch, sizes, strict=True)]
+    return [ab[None, :, :height, :width] for ab, (height, width) in zip(batch, sizes, strict=False)]
 
 
 @torch.inference_mode()

@@ -11,6 +11,11 @@ def test_an_exported_file_takes_the_place_of_its_checkpoint(
     file = tmp_path / "small.safetensors"
     assert command("export", finished_run, file, "--strength", 1.3, "--size", 48) == 0
     assert str(file) in capsys.readouterr().out
+    card = file.with_suffix(".md").read_text()
+    assert "short side of 48 pixels" in card
+    assert "strength 1.3" in card
+    assert "test/psnr" in card
+    assert str(finished_run) not in card  # folders of this machine
     model = load_model(file)
     assert (model.decoding["strength"], model.size) == (1.3, 48)
     rows = []
@@ -27,7 +32,10 @@ def test_an_exported_file_takes_the_place_of_its_checkpoint(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["model.ckpt"], "must end with .safetensors"),
+        (["model.ckpt"], "must end with .safetensors or .onnx or .pt2"),
+        (["model.onnx", "--format", "torch-export"], "must end with .pt2"),
+        (["new.safetensors", "--whole-image"], "--whole-image is for ONNX"),
+        (["carded.safetensors"], "carded.md exists; --overwrite replaces it"),
         (["there.safetensors"], "exists; --overwrite replaces it"),
         (["new.safetensors", "--size", "0"], "must be above 0"),
         (["new.safetensors", "--vividness", "1"], "not trained with CrossEntropy"),
@@ -38,6 +46,7 @@ def test_wrong_use_is_one_line(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.safetensors").write_text("mine")
+    (tmp_path / "carded.md").write_text("mine")
     assert command("export", finished_run, *words) == 2
     assert message in capsys.readouterr().err
     assert [file.read_text() for file in tmp_path.glob("*.safetensors")] == ["mine"]

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_colorize.color import LabScaling, fit_gamut, to_lab, to_rgb
+from lightning_colorize.inference import load_model
 from lightning_colorize.tasks import prediction
 from lightning_colorize.tasks.prediction import (
     add_colors,
@@ -25,6 +26,7 @@ class Painter(nn.Module):
 
     device = torch.device("cpu")
     net = SimpleNamespace(multiple=1)
+    flip = False
 
     def forward(self, L):
         self.seen = L
@@ -59,7 +61,7 @@ def test_strips_equal_the_whole_to_one_step_of_eight_bits(monkeypatch):
     strips = colorize_image(painter, rgb, 48)
 
     L, _ = to_lab(rgb[None])
-    ab = F.interpolate(painter(painter.seen), (203, 151), mode="bilinear", align_corners=False)
+    ab = F.interpolate(painter(painter.seen[:1]), (203, 151), mode="bilinear", align_corners=False)
     whole = (to_rgb(L, fit_gamut(L, ab))[0] * 255).round()
     assert (strips - whole).abs().max() <= 1
 
@@ -105,7 +107,7 @@ def test_very_long_images_are_predicted_smaller(height, width, side):
     colored = colorize_image(painter, _image(height, width), 128)
     assert colored.shape == (3, height, width)
     assert min(painter.seen.shape[-2:]) == side
-    assert painter.seen.numel() <= max(4.1 * 128**2, height * width)
+    assert painter.seen[0].numel() <= max(4.1 * 128**2, height * width)
 
 
 def test_images_of_a_batch_are_predicted_as_alone():
@@ -123,6 +125,18 @@ def test_images_of_a_batch_are_predicted_as_alone():
         (alone,) = predict_colors(Blur(), [image])
         assert ab.shape[-2:] == image.shape[-2:]
         torch.testing.assert_close(ab, alone, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_colors_are_bit_for_bit_those_of_an_image_alone(flip):
+    """A killed run continues with other batches, and must end with the same files."""
+    model = load_model("default")
+    model.set_decoding(flip=flip)
+    seen = [_image(64, 96, seed=index) for index in range(5)]
+    alone = [predict_colors(model.task, [image])[0] for image in seen]
+    for count in (2, 3, 5):
+        together = predict_colors(model.task, seen[:count])
+        assert all(torch.equal(*pair) for pair in zip(together, alone, strict=False))
 
 
 def test_guided_colors_follow_the_edges():

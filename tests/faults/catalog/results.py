@@ -43,6 +43,21 @@ COMMANDS: Rows = {
         swap("colors - powers @ torch.linalg.solve(normal, powers.T @ colors)", "colors"),
         "inference/test_prediction.py",
     ),
+    "batch-of-one-by-other-kernels": (
+        "tasks.prediction:predict_colors",
+        swap("len(inputs) > 1 or task.flip", "True"),
+        "inference/test_prediction.py::test_colors_are_bit_for_bit_those_of_an_image_alone",
+    ),
+    "graph-without-strength-and-flip": (
+        "inference.export:NetworkGraph.forward",
+        swap("self.task(L)", "self.task.decode(self.task.predict(L), L.shape[-2:])"),
+        "inference/test_graph.py::test_a_graph_predicts_what_its_network_does",
+    ),
+    "graph-resized-without-antialiasing": (
+        "inference.export:_weights",
+        swap("torch.sym_max(scale, 1.0)", "1.0"),
+        "inference/test_graph.py::test_a_whole_image_is_colored_as_by_colorize",
+    ),
     "half-of-the-confidence": (
         "metrics.spec:",
         swap("CONFIDENCE = 0.95", "CONFIDENCE = 0.5"),

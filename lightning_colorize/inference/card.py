@@ -1,0 +1,62 @@
+"""What an exported model says about itself."""
+
+import hashlib
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from lightning_colorize.metrics import spec
+from lightning_colorize.runs.folder import run_of
+from lightning_colorize.runs.record import RunRecord
+
+_CARD = """\
+# {name}
+
+Colors black-and-white images. Exported from `{source}`.
+
+| | |
+|---|---|
+{rows}
+
+The colors are likely ones, not those of the scene. The terms of the weights follow from the images
+they were trained on: say here which these are.
+"""
+
+
+def software(checkpoint: Path) -> str:
+    """Return what results state as their software: this package, the model and its digest."""
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    run = run_of(checkpoint.resolve())
+    name = checkpoint.stem if run is None else run.name
+    return f"lightning-colorize {version('lightning-colorize')}, {name} sha256:{digest[:16]}"
+
+
+def card_text(name: str, checkpoint: Path, rows: Mapping[str, str]) -> str:
+    """Return a model card in Markdown.
+
+    Args:
+        name: Of the exported file.
+        checkpoint: The file that was exported; the test's metrics of its run are added.
+        rows: Of the table.
+    """
+    table = {**rows, **_measured(checkpoint)}
+    return _CARD.format(
+        name=name,
+        source=software(checkpoint),
+        rows="\n".join(f"| {key} | {value} |" for key, value in table.items()),
+    )
+
+
+def _measured(checkpoint: Path) -> dict[str, str]:
+    """Return the test's metrics of a checkpoint's run, beside those of grey images."""
+    run = run_of(checkpoint.resolve())
+    result = None if run is None else RunRecord(run).result
+    if result is None:
+        return {}
+    grey = result.baselines.get(spec.GREY, {})
+    return {
+        name: f"{value:.4g}" + (f" (grey {grey[name]:.4g})" if grey.get(name) else "")
+        for name, value in result.metrics.items()
+        if name.startswith("test/") and value is not None
+    }

@@ -1,0 +1,197 @@
+"""Trained networks as graphs that run without this package: ONNX, and programs of torch.export."""
+
+import io
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from lightning_colorize.color import to_lightness, to_rgb_in_gamut
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import atomic_file, temporary_beside
+from lightning_colorize.data.dataset import LONGEST
+from lightning_colorize.inference.colorizer import Colorizer
+from lightning_colorize.tasks import ColorizationTask
+from lightning_colorize.tasks.graph import CONTENT, ONNX, GraphTask, read_graph
+
+TOLERANCE = 1e-3
+"""Largest difference from the network, in LAB units; of an image, in shares of its pixels."""
+
+# No multiples of anything: the graph must pad and crop.
+_EXAMPLE = 70, 101
+_SHAPES = ((1, 33, 65), (3, 241, 187))
+
+
+class NetworkGraph(nn.Module):
+    """From L, (B, 1, H, W) in [0, 100], to ab, (B, 2, H, W) in LAB units."""
+
+    def __init__(self, task: ColorizationTask) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, L: Tensor) -> Tensor:
+        """Return ab."""
+        ab: Tensor = self.task(L)
+        return ab
+
+
+class ImageGraph(nn.Module):
+    """From an RGB image, (1, 3, H, W) in uint8, to the colored image of the same size.
+
+    It does what `colorize_image` does. Resizing is a product with matrices of bilinear weights,
+    which equals torchvision's antialiased resizing at sizes that the graph computes.
+
+    Args:
+        task: In evaluation mode.
+        size: Pixels of the short side that the network sees.
+    """
+
+    def __init__(self, task: ColorizationTask, size: int) -> None:
+        super().__init__()
+        self.task = task
+        self.size = size
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """Return the colored image."""
+        height, width = rgb.shape[-2:]
+        short, long = torch.sym_min(height, width), torch.sym_max(height, width)
+        side = torch.sym_max(1, torch.sym_min(self.size, LONGEST * self.size * short // long))
+        seen: list[Any] = [(2 * n * side + short) // (2 * short) for n in (height, width)]
+        # torchvision rounds after each direction.
+        narrow = (rgb.float() @ _weights(width, seen[1]).T).round()
+        small = (_weights(height, seen[0]) @ narrow).round().byte()
+        ab = self.task(to_lightness(small))
+        ab = _weights(seen[0], height) @ ab @ _weights(seen[1], width).T
+        colored = to_rgb_in_gamut(to_lightness(rgb), ab)
+        return (colored * 255).round().byte()
+
+
+def _weights(pixels: int, resized: int) -> Tensor:
+    """Return the bilinear weights, (resized, pixels), of resizing one side with antialiasing."""
+    scale = pixels / resized
+    centers = (torch.arange(resized) + 0.5) * scale - 0.5
+    distance = (torch.arange(pixels) - centers[:, None]).abs()
+    reach: Any = torch.sym_max(scale, 1.0)
+    weights: Tensor = (1 - distance / reach).clamp(min=0)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def export_graph(model: Colorizer, file: Path, image: bool = False) -> float:
+    """Write a network as a graph with its decoding, and compare the file with the network.
+
+    Args:
+        model: On the CPU.
+        file: The file to write or replace, with the suffix `.onnx` or `.pt2`.
+        image: From RGB to RGB, and not from L to ab; for ONNX, as torch.export takes minutes to
+            read it.
+
+    Returns:
+        The difference between file and network, see `TOLERANCE`.
+
+    Raises:
+        UsageError: If a library is missing, the network cannot be exported, or the difference is
+            above `TOLERANCE`.
+    """
+    task = model.task
+    if isinstance(task, GraphTask):
+        raise UsageError(f"{model.path} is an exported graph; export its checkpoint again")
+    graph: nn.Module = ImageGraph(task, model.size) if image else NetworkGraph(task)
+    # Of the batch, two: a program assumes that a single one never changes.
+    example = _noise(1, *_EXAMPLE).byte().expand(1, 3, -1, -1) if image else _noise(2, *_EXAMPLE)
+    dynamic = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC} | ({} if image else {0: Dim.DYNAMIC})
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(
+                graph.eval(), (example,), dynamic_shapes=(dynamic,), strict=False
+            )
+    except Exception as error:  # of torch's tracer, and of any network
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(f"{model.path} cannot be exported as a graph: {reason}") from error
+    content = {
+        "image": image,
+        "size": model.size,
+        "decoding": model.decoding,
+        "multiple": task.net.multiple,
+        # A program assumes more than one pixel at each level; ONNX assumes nothing.
+        "least": 1 if file.suffix == ONNX else task.net.multiple + 1,
+    }
+    written = _onnx(program, content, image) if file.suffix == ONNX else _archive(program, content)
+    # Beside the file: only what has been compared takes its name.
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
+        trial = Path(folder) / file.name
+        trial.write_bytes(written)
+        difference = _difference(graph, read_graph(trial)[0])
+    if not difference <= TOLERANCE:
+        raise UsageError(
+            f"{file} is not written: its colors would differ by {difference:.2g} LAB units, more "
+            f"than {TOLERANCE:g}, from those of {model.path}"
+        )
+    with atomic_file(file, temporary_beside(file)) as opened:
+        opened.write(written)
+    return difference
+
+
+def _noise(batch: int, height: int, width: int) -> Tensor:
+    """Return L of images of noise."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(batch, 1, height, width, generator=generator) * 100
+
+
+def _onnx(program: ExportedProgram, content: dict[str, Any], image: bool) -> bytes:
+    """Return an ONNX file."""
+    sides = {2: "height", 3: "width"}
+    names = ("image", "colored") if image else ("L", "ab")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=names[:1],
+            output_names=names[1:],
+        )
+    except ImportError as error:
+        raise UsageError(
+            f"ONNX files need {error.name}: pip install 'lightning-colorize[onnx]'"
+        ) from None
+    assert exported is not None  # without a path
+    model = exported.model_proto
+    for value in (*model.graph.input, *model.graph.output):
+        for index, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.dim_param:
+                dim.dim_param = sides.get(index, "batch")
+    entry = model.metadata_props.add()
+    entry.key, entry.value = CONTENT, json.dumps(content)
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
+def _archive(program: ExportedProgram, content: dict[str, Any]) -> bytes:
+    """Return a file of torch.export."""
+    archive = io.BytesIO()
+    torch.export.save(program, archive, extra_files={CONTENT: json.dumps(content)})
+    return archive.getvalue()
+
+
+@torch.no_grad()
+def _difference(graph: nn.Module, task: GraphTask) -> float:
+    """Return how far a file that was read is from its network."""
+    run = task.net.run
+    if not isinstance(graph, ImageGraph):
+        return max(float((run(L) - graph(L)).abs().max()) for L in _inputs())
+    # Rounding to 8 bits makes a step of an infinitesimal difference.
+    images = [L[:1].mul(2.55).byte().expand(-1, 3, -1, -1).contiguous() for L in _inputs()]
+    off = [((run(rgb).int() - graph(rgb).int()).abs() > 1).any(1) for rgb in images]
+    return max(float(each.float().mean()) for each in off)
+
+
+def _inputs() -> Sequence[Tensor]:
+    return [_noise(*shape) for shape in _SHAPES]
