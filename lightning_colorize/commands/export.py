@@ -1,6 +1,8 @@
 """`lightning-colorize export`: a trained network as one file, for this package and without it."""
 
 import argparse
+import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 HELP = "write a trained network to one file: safetensors, ONNX or torch.export"
 
 _FORMATS = {"safetensors": ".safetensors", "onnx": ".onnx", "torch-export": ".pt2"}
+_CALIBRATION = 128  # images
 _INTERFACES = {
     False: {
         "input": "`L`: (batch, 1, height, width), float32, lightness of CIE LAB in 0..100",
@@ -47,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="an ONNX graph from an RGB image of any size to the colored image: resizing, LAB and "
         "gamut are part of it",
+    )
+    parser.add_argument(
+        "--int8",
+        metavar="FOLDER",
+        type=expanded_path,
+        help="an ONNX graph with convolutions in 8 bits: a third of the size; up to 128 color "
+        "images of FOLDER (val, or all) set their ranges and show what it costs",
     )
 
 
@@ -85,14 +95,18 @@ def _card(file: Path) -> Path:
 def run(args: argparse.Namespace) -> int:
     """Export; the options become the defaults of the file."""
     require_exported(args, *([_FORMATS[args.format]] if args.format else _FORMATS.values()))
-    is_graph = args.file.suffix != _FORMATS["safetensors"]
-    if args.whole_image and args.file.suffix != _FORMATS["onnx"]:
-        raise UsageError("--whole-image is for ONNX: give FILE.onnx")
+    if (args.whole_image or args.int8) and args.file.suffix != _FORMATS["onnx"]:
+        raise UsageError("--whole-image and --int8 are for ONNX: give FILE.onnx")
     from dataclasses import replace
 
+    from lightning_colorize.data.sources.listing import require_folder
+    from lightning_colorize.evaluation import find_images
     from lightning_colorize.inference import choose_device, load_model
     from lightning_colorize.inference.export import export_graph
 
+    is_graph = args.file.suffix != _FORMATS["safetensors"]
+    if args.int8 is not None:
+        require_folder(args.int8, "export", "--int8")
     device = choose_device("cpu" if is_graph else args.device)
     loaded = load_model(args.checkpoint, args.allow_class, device)
     loaded.set_decoding(**decoding_options(args))
@@ -101,8 +115,12 @@ def run(args: argparse.Namespace) -> int:
         loaded.export(args.file)
         write_card(loaded, args.file, {})
         return 0
-    difference = export_graph(loaded, args.file, args.whole_image)
-    unit = "of the pixels by more than one grey level" if args.whole_image else "LAB units at most"
-    rows = {"difference": f"from the network in PyTorch: {difference:.2g} {unit}"}
-    write_card(loaded, args.file, _INTERFACES[args.whole_image] | rows)
+    calibration = None
+    if args.int8 is not None:
+        images = find_images(args.int8, default="val").batches(loaded.size, 1, device)
+        calibration = list(islice(images, _CALIBRATION))
+    print("converting and comparing; this takes about a minute", file=sys.stderr)
+    difference = export_graph(loaded, args.file, args.whole_image, calibration)
+    rows = _INTERFACES[args.whole_image] | {"difference from the network": difference}
+    write_card(loaded, args.file, rows)
     return 0

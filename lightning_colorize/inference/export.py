@@ -13,7 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from lightning_colorize.color import to_lightness, to_rgb_in_gamut
+from lightning_colorize.color import (
+    ColorBatch,
+    to_lightness,
+    to_rgb,
+    to_rgb_in_gamut,
+)
+from lightning_colorize.color.delta_e import ciede2000
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file, temporary_beside
 from lightning_colorize.data.dataset import LONGEST
@@ -23,6 +29,9 @@ from lightning_colorize.tasks.graph import CONTENT, ONNX, GraphTask, read_graph
 
 TOLERANCE = 1e-3
 """Largest difference from the network, in LAB units; of an image, in shares of its pixels."""
+
+INT8_COST = 0.1
+"""Most CIEDE2000 that 8 bits may cost."""
 
 # No multiples of anything: the graph must pad and crop.
 _EXAMPLE = 70, 101
@@ -83,7 +92,12 @@ def _weights(pixels: int, resized: int) -> Tensor:
     return weights / weights.sum(dim=1, keepdim=True)
 
 
-def export_graph(model: Colorizer, file: Path, image: bool = False) -> float:
+def export_graph(
+    model: Colorizer,
+    file: Path,
+    image: bool = False,
+    calibration: Sequence[ColorBatch] | None = None,
+) -> str:
     """Write a network as a graph with its decoding, and compare the file with the network.
 
     Args:
@@ -91,34 +105,26 @@ def export_graph(model: Colorizer, file: Path, image: bool = False) -> float:
         file: The file to write or replace, with the suffix `.onnx` or `.pt2`.
         image: From RGB to RGB, and not from L to ab; for ONNX, as torch.export takes minutes to
             read it.
+        calibration: Two or more images in color: convolutions are in 8 bits (ONNX only), whose
+            ranges are taken from half of the images and whose cost is measured on the others.
 
     Returns:
-        The difference between file and network, see `TOLERANCE`.
+        The difference between file and network.
 
     Raises:
         UsageError: If a library is missing, the network cannot be exported, or the difference is
-            above `TOLERANCE`.
+            above `TOLERANCE`, with 8 bits above `INT8_COST`.
     """
     task = model.task
     if isinstance(task, GraphTask):
         raise UsageError(f"{model.path} is an exported graph; export its checkpoint again")
+    if calibration is not None and len(calibration) < 2:
+        raise UsageError(f"{file} in 8 bits needs two or more images in color")
     graph: nn.Module = ImageGraph(task, model.size) if image else NetworkGraph(task)
-    # Of the batch, two: a program assumes that a single one never changes.
-    example = _noise(1, *_EXAMPLE).byte().expand(1, 3, -1, -1) if image else _noise(2, *_EXAMPLE)
-    dynamic = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC} | ({} if image else {0: Dim.DYNAMIC})
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.export.export(
-                graph.eval(), (example,), dynamic_shapes=(dynamic,), strict=False
-            )
-    except Exception as error:  # of torch's tracer, and of any network
-        reason = str(error).strip().partition("\n")[0]
-        raise UsageError(f"{model.path} cannot be exported as a graph: {reason}") from error
+    program = _trace(graph.eval(), image, model.path)
     content = {
         "image": image,
         "size": model.size,
-        "decoding": model.decoding,
         "multiple": task.net.multiple,
         # A program assumes more than one pixel at each level; ONNX assumes nothing.
         "least": 1 if file.suffix == ONNX else task.net.multiple + 1,
@@ -128,15 +134,28 @@ def export_graph(model: Colorizer, file: Path, image: bool = False) -> float:
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
         trial = Path(folder) / file.name
         trial.write_bytes(written)
-        difference = _difference(graph, read_graph(trial)[0])
-    if not difference <= TOLERANCE:
-        raise UsageError(
-            f"{file} is not written: its colors would differ by {difference:.2g} LAB units, more "
-            f"than {TOLERANCE:g}, from those of {model.path}"
-        )
+        described = _require_equal(graph, read_graph(trial)[0], file)
+        if calibration is not None:
+            small = Path(folder) / f"int8{ONNX}"
+            described = _quantize(trial, small, calibration, file)
+            written = small.read_bytes()
     with atomic_file(file, temporary_beside(file)) as opened:
         opened.write(written)
-    return difference
+    return described
+
+
+def _trace(graph: nn.Module, image: bool, path: Path) -> ExportedProgram:
+    """Return a graph as a program for all sizes."""
+    # Of the batch, two: a program assumes that a single one never changes.
+    example = _noise(1, *_EXAMPLE).byte().expand(1, 3, -1, -1) if image else _noise(2, *_EXAMPLE)
+    dynamic = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC} | ({} if image else {0: Dim.DYNAMIC})
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(graph, (example,), dynamic_shapes=(dynamic,), strict=False)
+    except Exception as error:  # of torch's tracer, and of any network
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(f"{path} cannot be exported as a graph: {reason}") from error
 
 
 def _noise(batch: int, height: int, width: int) -> Tensor:
@@ -182,16 +201,57 @@ def _archive(program: ExportedProgram, content: dict[str, Any]) -> bytes:
 
 
 @torch.no_grad()
-def _difference(graph: nn.Module, task: GraphTask) -> float:
+def _require_equal(graph: nn.Module, task: GraphTask, file: Path) -> str:
     """Return how far a file that was read is from its network."""
-    run = task.net.run
-    if not isinstance(graph, ImageGraph):
-        return max(float((run(L) - graph(L)).abs().max()) for L in _inputs())
-    # Rounding to 8 bits makes a step of an infinitesimal difference.
-    images = [L[:1].mul(2.55).byte().expand(-1, 3, -1, -1).contiguous() for L in _inputs()]
-    off = [((run(rgb).int() - graph(rgb).int()).abs() > 1).any(1) for rgb in images]
-    return max(float(each.float().mean()) for each in off)
+    run, inputs = task.net.run, [_noise(*shape) for shape in _SHAPES]
+    if isinstance(graph, ImageGraph):
+        # Rounding to 8 bits makes a step of an infinitesimal difference.
+        images = [L[:1].mul(2.55).byte().expand(-1, 3, -1, -1).contiguous() for L in inputs]
+        off = [((run(rgb).int() - graph(rgb).int()).abs() > 1).any(1) for rgb in images]
+        difference = max(float(each.float().mean()) for each in off)
+        described = f"{difference:.2g} of the pixels by more than one grey level"
+    else:
+        difference = max(float((run(L) - graph(L)).abs().max()) for L in inputs)
+        described = f"{difference:.2g} LAB units at most"
+    if not difference <= TOLERANCE:
+        raise UsageError(
+            f"{file} is not written: it would differ from the network: {described}; accepted: "
+            f"{TOLERANCE:g}"
+        )
+    return described
 
 
-def _inputs() -> Sequence[Tensor]:
-    return [_noise(*shape) for shape in _SHAPES]
+def _quantize(source: Path, target: Path, images: Sequence[ColorBatch], file: Path) -> str:
+    """Write an ONNX file with convolutions in 8 bits, and return what this costs."""
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    task = read_graph(source)[0]
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = iter(images[::2])
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self.left, None)
+            if batch is None:
+                return None
+            if not task.net.image:
+                return {"L": batch.L.numpy()}
+            return {"image": (to_rgb(batch.L, 0 * batch.ab) * 255).round().byte().numpy()}
+
+    logging.getLogger().setLevel(logging.ERROR)  # where the library advises its own preparation
+    quantize_static(source, target, Reader(), op_types_to_quantize=["Conv"], per_channel=True)
+    before, after = (_ciede2000(read_graph(path)[0], images[1::2]) for path in (source, target))
+    described = f"CIEDE2000 {after:.3f} instead of {before:.3f} on {len(images[1::2])} images"
+    if not after - before <= INT8_COST:
+        raise UsageError(
+            f"{file} is not written: 8 bits cost too much, {described}; accepted: {INT8_COST:g}"
+        )
+    return described
+
+
+@torch.no_grad()
+def _ciede2000(task: GraphTask, images: Sequence[ColorBatch]) -> float:
+    """Return the mean color difference from the truth."""
+    values = [ciede2000((b.L, task(b.L)), (b.L, b.ab)).mean() for b in images]
+    return float(torch.stack(values).mean())

@@ -34,7 +34,7 @@ def test_an_exported_file_takes_the_place_of_its_checkpoint(
     [
         (["model.ckpt"], "must end with .safetensors or .onnx or .pt2"),
         (["model.onnx", "--format", "torch-export"], "must end with .pt2"),
-        (["new.safetensors", "--whole-image"], "--whole-image is for ONNX"),
+        (["new.safetensors", "--whole-image"], "are for ONNX: give FILE.onnx"),
         (["carded.safetensors"], "carded.md exists; --overwrite replaces it"),
         (["there.safetensors"], "exists; --overwrite replaces it"),
         (["new.safetensors", "--size", "0"], "must be above 0"),

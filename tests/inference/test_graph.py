@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.evaluation import find_images
 from lightning_colorize.inference import export, load_model
 from lightning_colorize.inference.export import export_graph
 from lightning_colorize.tasks.graph import read_graph
@@ -111,9 +112,24 @@ def test_a_graph_that_differs_is_not_written(model, tmp_path, monkeypatch):
         return task, content
 
     monkeypatch.setattr(export, "read_graph", read_wrong)
-    with pytest.raises(UsageError, match=r"would differ by 0\.002 LAB units"):
+    with pytest.raises(UsageError, match=r"would differ .* 0\.002 LAB units"):
         export_graph(model, tmp_path / "wrong.pt2")
     assert not list(tmp_path.iterdir())
+
+
+def test_eight_bits_are_small_and_close(model, files, photo_folder, tmp_path, monkeypatch):
+    images = list(find_images(photo_folder, "all").batches(model.size, 1, torch.device("cpu")))
+    small = tmp_path / "small.onnx"
+    assert f"on {len(images) // 2} images" in export_graph(model, small, False, images)
+    assert 0 < small.stat().st_size < (files / "network.onnx").stat().st_size
+    L = images[0].L
+    assert (load_model(small).predict(L) - model.predict(L)).abs().mean() < 3
+    monkeypatch.setattr(export, "INT8_COST", -1000)
+    with pytest.raises(UsageError, match="8 bits cost too much, CIEDE2000"):
+        export_graph(model, tmp_path / "costly.onnx", False, images)
+    with pytest.raises(UsageError, match="two or more images"):
+        export_graph(model, tmp_path / "none.onnx", False, images[:1])
+    assert list(tmp_path.iterdir()) == [small]
 
 
 def test_a_missing_library_is_one_line(model, files, tmp_path, monkeypatch):
