@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HELP = "write a trained network to one file: safetensors, ONNX or torch.export"
 
 _FORMATS = {"safetensors": ".safetensors", "onnx": ".onnx", "torch-export": ".pt2"}
+_WEB = "web"
 _CALIBRATION = 128  # images
 _INTERFACES = {
     False: {
@@ -41,9 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_exported(parser)
     parser.add_argument(
         "--format",
-        choices=[*_FORMATS],
+        choices=[*_FORMATS, _WEB],
         help="safetensors: small, in half precision, for this package; onnx and torch-export: a "
-        "graph from L to ab that runs without it (default: by the suffix of FILE)",
+        "graph from L to ab that runs without it; web: FILE is the folder of a page that colors "
+        "photographs in the browser (default: by the suffix of FILE)",
     )
     parser.add_argument(
         "--whole-image",
@@ -94,33 +96,65 @@ def _card(file: Path) -> Path:
 
 def run(args: argparse.Namespace) -> int:
     """Export; the options become the defaults of the file."""
-    require_exported(args, *([_FORMATS[args.format]] if args.format else _FORMATS.values()))
-    if (args.whole_image or args.int8) and args.file.suffix != _FORMATS["onnx"]:
-        raise UsageError("--whole-image and --int8 are for ONNX: give FILE.onnx")
+    is_web = args.format == _WEB
+    if is_web:
+        require_positive(args, "size")
+        _require_new_folder(args.file, args.overwrite)
+    else:
+        suffixes = [_FORMATS[args.format]] if args.format else _FORMATS.values()
+        require_exported(args, *suffixes)
+        if (args.whole_image or args.int8) and args.file.suffix != _FORMATS["onnx"]:
+            raise UsageError("--whole-image and --int8 are for ONNX: give FILE.onnx")
     from dataclasses import replace
 
-    from lightning_colorize.data.sources.listing import require_folder
-    from lightning_colorize.evaluation import find_images
     from lightning_colorize.inference import choose_device, load_model
-    from lightning_colorize.inference.export import export_graph
 
-    is_graph = args.file.suffix != _FORMATS["safetensors"]
-    if args.int8 is not None:
-        require_folder(args.int8, "export", "--int8")
+    is_graph = is_web or args.file.suffix != _FORMATS["safetensors"]
     device = choose_device("cpu" if is_graph else args.device)
     loaded = load_model(args.checkpoint, args.allow_class, device)
     loaded.set_decoding(**decoding_options(args))
     loaded = replace(loaded, size=args.size or loaded.size)
-    if not is_graph:
+    if is_web:
+        _export_page(loaded, args)
+    elif is_graph:
+        _export_graph(loaded, args.file, args.whole_image, args.int8)
+    else:
         loaded.export(args.file)
         write_card(loaded, args.file, {})
-        return 0
+    return 0
+
+
+def _export_graph(loaded: "Colorizer", file: Path, image: bool, int8: Path | None) -> None:
+    from lightning_colorize.data.sources.listing import require_folder
+    from lightning_colorize.evaluation import find_images
+    from lightning_colorize.inference.export import export_graph
+
     calibration = None
-    if args.int8 is not None:
-        images = find_images(args.int8, default="val").batches(loaded.size, 1, device)
+    if int8 is not None:
+        require_folder(int8, "export", "--int8")
+        images = find_images(int8, default="val").batches(loaded.size, 1, loaded.task.device)
         calibration = list(islice(images, _CALIBRATION))
     print("converting and comparing; this takes about a minute", file=sys.stderr)
-    difference = export_graph(loaded, args.file, args.whole_image, calibration)
-    rows = _INTERFACES[args.whole_image] | {"difference from the network": difference}
-    write_card(loaded, args.file, rows)
-    return 0
+    difference = export_graph(loaded, file, image, calibration)
+    write_card(loaded, file, _INTERFACES[image] | {"difference from the network": difference})
+
+
+def _require_new_folder(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and not (folder.is_dir() and (overwrite or not any(folder.iterdir()))):
+        raise UsageError(
+            f"{folder} is not an empty folder"
+            + ("; --overwrite replaces files of a page" if folder.is_dir() else "")
+        )
+    require_writable(folder / "index.html", "FILE")
+
+
+def _export_page(loaded: "Colorizer", args: argparse.Namespace) -> None:
+    from lightning_colorize.inference.card import software
+    from lightning_colorize.reports.web_page import GRAPH, read_library, write_web_page
+
+    library = read_library()  # before the work
+    args.file.mkdir(parents=True, exist_ok=True)
+    _export_graph(loaded, args.file / GRAPH, True, args.int8)
+    write_web_page(args.file, library, software(loaded.path))
+    print(f"{args.file}/index.html: put the folder on a web host, or try it with")
+    print(f"python -m http.server --bind 127.0.0.1 --directory {args.file}")

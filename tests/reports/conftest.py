@@ -33,6 +33,9 @@ def visit(browser):
     failures, contexts = [], []
 
     def call(path, **options):
+        """Open a file, or an address of this machine."""
+        address = path if isinstance(path, str) else path.as_uri()
+        own = (address if isinstance(path, str) else "file:", "data:", "blob:")
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
@@ -41,11 +44,9 @@ def visit(browser):
         page.on("requestfailed", lambda request: failures.append(f"failed: {request.url[:80]}"))
         page.on(
             "request",
-            lambda request: (
-                request.url.startswith(("file:", "data:", "blob:")) or failures.append(request.url)
-            ),
+            lambda request: request.url.startswith(own) or failures.append(request.url),
         )
-        page.goto(path.as_uri(), timeout=120_000)
+        page.goto(address, timeout=120_000)
         return page
 
     yield call

@@ -1,0 +1,77 @@
+"""A static page that colors images in the browser: ONNX Runtime Web runs an exported graph."""
+
+import subprocess
+import tarfile
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import atomic_file, temporary_beside, write_atomic
+from lightning_colorize.reports import kit
+from lightning_colorize.reports.kit.html import render
+
+GRAPH = "model.onnx"
+"""The file of the graph in the folder of a page."""
+
+_LIBRARY = "onnxruntime-web"
+_VERSION = "1"
+_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+_SECONDS = 300  # for the download
+
+
+def read_library() -> dict[str, bytes]:
+    """Return the files of ONNX Runtime Web: those of an installed npm package, or else fetched.
+
+    Raises:
+        UsageError: If it is neither installed nor can be fetched.
+    """
+    installed = Path("node_modules") / _LIBRARY / "dist"
+    if all((installed / name).is_file() for name in _FILES):
+        return {name: (installed / name).read_bytes() for name in _FILES}
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["npm", "pack", "--silent", f"{_LIBRARY}@{_VERSION}"]
+        try:
+            subprocess.run(
+                command, cwd=folder, check=True, capture_output=True, text=True, timeout=_SECONDS
+            )
+            (packed,) = Path(folder).glob("*.tgz")
+            with tarfile.open(packed) as archive:
+                return {name: _member(archive, f"package/dist/{name}") for name in _FILES}
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            tarfile.TarError,
+            subprocess.SubprocessError,
+        ) as error:
+            reason = getattr(error, "stderr", "").strip().partition("\n")[0] or error
+            raise UsageError(
+                f"the page needs {_LIBRARY}, which npm did not fetch: {reason}; with npm and "
+                f"network, run `npm install {_LIBRARY}` in this folder"
+            ) from None
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    opened = archive.extractfile(name)
+    if opened is None:
+        raise KeyError(name)
+    return opened.read()
+
+
+def write_web_page(folder: Path, library: dict[str, bytes], model: str) -> None:
+    """Write the page beside its graph, which is there already.
+
+    Args:
+        folder: Of the page, with the file `GRAPH`.
+        library: As `read_library` returns it.
+        model: A line about the model.
+    """
+    for name, content in library.items():
+        with atomic_file(folder / name, temporary_beside(folder / name)) as opened:
+            opened.write(content)
+    worker = files(kit) / "templates" / "worker.js"
+    write_atomic(folder / "worker.js", worker.read_text(encoding="utf-8"))
+    page = {"title": "Color a black-and-white photograph", "model": model}
+    html = render("web.html.jinja", "kit.css", "web.css", "web.js", page=page)
+    write_atomic(folder / "index.html", html)

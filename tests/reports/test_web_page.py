@@ -1,0 +1,107 @@
+"""The exported page in a real browser, with a real ONNX Runtime Web."""
+
+import functools
+import http.server
+import io
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from lightning_colorize.cli import main
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.inference import load_model
+from lightning_colorize.reports import web_page
+from lightning_colorize.reports.web_page import read_library
+from tests.reports.conftest import DESK, PHONE
+
+
+@pytest.fixture(scope="module")
+def library():
+    if shutil.which("npm") is None:
+        pytest.skip("npm is missing")
+    try:
+        return read_library()
+    except UsageError as error:
+        pytest.skip(str(error))
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        """Print no requests."""
+
+
+@pytest.fixture(scope="module")
+def address(library, tmp_path_factory):
+    """A web host with the page of the default model."""
+    folder = tmp_path_factory.mktemp("web") / "page"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(web_page, "read_library", lambda: library)
+        words = ("export", "default", str(folder), "--format", "web", "--no-flip")
+        assert main(words) == 0
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    file = tmp_path / "coffee.png"
+    Image.fromarray(data.coffee()[::2, ::2]).convert("L").convert("RGB").save(file)
+    return file
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("device", [DESK, PHONE])
+def test_a_photograph_is_colored_in_the_browser(visit, address, photograph, tmp_path, device):
+    page = visit(address, **device)
+    page.set_input_files("input[type=file]", photograph)
+    page.wait_for_selector("[data-part=save]", timeout=120_000)
+    with page.expect_download() as download:
+        page.click("[data-part=save]")
+    assert download.value.suggested_filename == "coffee-color.png"
+    colored = np.asarray(Image.open(download.value.path()).convert("RGB"), dtype=int)
+    model = load_model("default")
+    model.set_decoding(flip=False)
+    expected = np.asarray(model.colorize(photograph), dtype=int)
+    assert colored.shape == expected.shape
+    assert (np.abs(colored - expected).max(-1) <= 2).mean() > 0.999
+    assert np.ptp(colored, axis=-1).mean() > 10  # in color
+    before = np.asarray(Image.open(io.BytesIO(page.locator(".compare").screenshot())), dtype=int)
+    slider = page.locator("[data-part=cut]")
+    slider.focus()
+    slider.press("Home")
+    after = np.asarray(Image.open(io.BytesIO(page.locator(".compare").screenshot())), dtype=int)
+    half = before.shape[1] // 2 - 5
+    grey, color = (np.ptp(part[:, :half, :3], axis=-1).mean() for part in (before, after))
+    assert grey < 1 < color
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_another_file_is_refused_and_the_next_one_colored(visit, address, photograph, tmp_path):
+    page = visit(address, **DESK)
+    (tmp_path / "text.jpg").write_text("no image")
+    page.set_input_files("input[type=file]", tmp_path / "text.jpg")
+    page.wait_for_selector("text=text.jpg is no image that this browser reads")
+    page.set_input_files("input[type=file]", photograph)
+    page.wait_for_selector("[data-part=save]", timeout=120_000)
+
+
+def test_a_library_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match=r"npm install onnxruntime-web"):
+        read_library()
+    installed = tmp_path / "node_modules/onnxruntime-web/dist"
+    installed.mkdir(parents=True)
+    for name in web_page._FILES:
+        (installed / name).write_bytes(name.encode())
+    assert read_library() == {name: name.encode() for name in web_page._FILES}
