@@ -22,6 +22,7 @@ RUN case "$DEVICE" in \
     && uv pip install --system --no-cache -r pyproject.toml --all-extras
 
 COPY README.md LICENSE ./
+COPY docs/photographs docs/photographs
 COPY experiments experiments
 COPY sweeps sweeps
 COPY lightning_colorize lightning_colorize

@@ -27,6 +27,7 @@ COMMANDS = (
     "study",
     "runs",
     "dashboard",
+    "demo",
     "bench",
     "pack",
     "audit",

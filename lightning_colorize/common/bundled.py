@@ -1,4 +1,4 @@
-"""What is bundled with the package: YAML files, and a trained model."""
+"""What is bundled with the package: YAML files, photographs, and a trained model."""
 
 from pathlib import Path
 
@@ -16,14 +16,15 @@ def with_default(path: Path) -> Path:
 
 
 def bundled(name: str) -> Path:
-    """Return the folder of the packaged `experiments` or `sweeps`.
+    """Return the folder of the packaged `experiments`, `sweeps` or `photographs`.
 
-    A wheel has them inside the package, a checkout beside it.
+    A wheel has them inside the package, a checkout beside it or in docs/.
 
     Raises:
         FileNotFoundError: If there is no such folder.
     """
-    for folder in (_PACKAGE / "_bundled" / name, _PACKAGE.parent / name):
+    beside = _PACKAGE.parent
+    for folder in (_PACKAGE / "_bundled" / name, beside / name, beside / "docs" / name):
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"this installation of lightning_colorize lacks its {name}/ folder")

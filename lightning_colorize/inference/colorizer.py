@@ -17,9 +17,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchvision.transforms.v2.functional import to_pil_image
 
+from lightning_colorize.color import to_eight_bits
 from lightning_colorize.common.bundled import DEFAULT
 from lightning_colorize.common.class_paths import Trust, find_class_paths, untrusted_classes
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import from_pillow, read_image
 from lightning_colorize.data.sources import Source
 from lightning_colorize.inference.card import card_text
@@ -38,9 +40,11 @@ from lightning_colorize.tasks.exported import write_exported
 from lightning_colorize.tasks.graph import ONNX, PROGRAM, GraphTask, read_graph
 from lightning_colorize.tasks.prediction import (
     add_colors,
+    decode_views,
     network_input,
     padded_size,
     predict_colors,
+    predict_views,
 )
 from lightning_colorize.tasks.predictor import predictor_arguments, predictor_state
 
@@ -274,6 +278,16 @@ class Colorizer(
         """
         return next(self.colorize_all([image], size))
 
+    def prepare(self, image: Path | str | Image.Image | np.ndarray | Tensor) -> "Prediction":
+        """Let the network see an image, whose decoding can then be changed at once.
+
+        Args:
+            image: As of `colorize`.
+        """
+        rgb = _to_tensor(image)
+        seen = [network_input(rgb, self.size)]
+        return Prediction(self, rgb, seen, predict_views(self.task, seen))
+
     def __call__(self, image: AnyImage) -> AnyImage:
         """Colorize an image, as a transform among those of torchvision."""
         return self.colorize(image)
@@ -301,6 +315,50 @@ class Colorizer(
                 colors |= zip(own, predicted, strict=True)
             for index, (image, rgb) in enumerate(zip(given, read, strict=True)):
                 yield _like(image, add_colors(rgb, colors[index]))
+
+
+@dataclass(eq=False)
+class Prediction:
+    """What a network predicts for one image, before its decoding.
+
+    Attributes:
+        model: The model.
+        rgb: The image: (3, H, W), uint8 or uint16.
+    """
+
+    model: Colorizer
+    rgb: Tensor
+    _seen: list[Tensor]
+    _views: list[Tensor]
+
+    def colorize(
+        self,
+        side: int | None = None,
+        vividness: float | None = None,
+        temperature: float | None = None,
+        strength: float | None = None,
+    ) -> Tensor:
+        """Return the colored image, (3, H, W), with the dtype of `rgb`.
+
+        Args:
+            side: Pixels of the short side, for a preview of a larger image.
+            vividness: As of `Colorizer.set_decoding`, for this result only.
+            temperature: As the vividness.
+            strength: As the vividness.
+
+        Raises:
+            UsageError: As of `Colorizer.set_decoding`.
+        """
+        own = self.model.decoding
+        try:
+            self.model.set_decoding(vividness, temperature, strength)
+            (ab,) = decode_views(self.model.task, self._views, self._seen)
+        finally:
+            self.model.set_decoding(**own)
+        rgb = self.rgb
+        if side is not None and side < min(rgb.shape[-2:]):
+            rgb = resize_short_side(to_eight_bits(rgb), side)
+        return add_colors(rgb, ab)
 
 
 def _to_tensor(image: Any) -> Tensor:

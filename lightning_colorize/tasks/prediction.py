@@ -78,13 +78,27 @@ def predict_colors(task: ColorizationTask, seen: Sequence[Tensor]) -> list[Tenso
     Raises:
         FloatingPointError: If a predicted color is not finite.
     """
+    return decode_views(task, predict_views(task, seen), seen)
+
+
+@torch.inference_mode()
+def predict_views(task: ColorizationTask, seen: Sequence[Tensor]) -> list[Tensor]:
+    """Return what the network predicts for images that share a `padded_size`, not yet decoded."""
     padded = padded_size(task, seen[0])
     lightness = (to_lightness(image.unsqueeze(0).to(task.device)) for image in seen)
     # Here and not in the network, which pads the mirror image at its own right edge.
     inputs = torch.cat([pad_input(L, *padded) for L in lightness])
     # A CPU has other kernels for a batch of one, with other last bits: what an image looks like
     # would depend on the images beside it, and on where a killed run continues.
-    batch = task(inputs if len(inputs) > 1 or task.flip else inputs.repeat(2, 1, 1, 1))
+    return task.predict_views(inputs if len(inputs) > 1 or task.flip else inputs.repeat(2, 1, 1, 1))
+
+
+@torch.inference_mode()
+def decode_views(
+    task: ColorizationTask, views: Sequence[Tensor], seen: Sequence[Tensor]
+) -> list[Tensor]:
+    """Return the colors, as `predict_colors`, of what `predict_views` returned for images."""
+    batch = task.combine(views, padded_size(task, seen[0]))
     if not batch.isfinite().all():
         raise FloatingPointError("the network predicts colors that are not finite")
     sizes = [image.shape[-2:] for image in seen]

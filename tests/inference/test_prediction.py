@@ -28,6 +28,12 @@ class Painter(nn.Module):
     net = SimpleNamespace(multiple=1)
     flip = False
 
+    def predict_views(self, L):
+        return [self(L)]
+
+    def combine(self, views, size):
+        return views[0]
+
     def forward(self, L):
         self.seen = L
         self.scaling = LabScaling()
@@ -178,3 +184,19 @@ def test_sixteen_bits_are_colored_at_sixteen_bits():
     (before, _), (after, ab) = (to_lab(x[None]) for x in (grey.to(torch.uint16), colored))
     assert (before - after).abs().max() < 0.02
     assert ab.norm(dim=1).mean() > 10
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_a_prepared_image_is_decoded_again_without_the_network(monkeypatch, dtype):
+    model = load_model("default")
+    own = model.decoding
+    rgb = _image(150, 190).to(dtype) * (257 if dtype == torch.uint16 else 1)
+    prepared = model.prepare(rgb)
+    assert torch.equal(prepared.colorize(), model.colorize(rgb))
+    model.set_decoding(vividness=1.0, strength=1.2)
+    vivid = model.colorize(rgb)
+    model.set_decoding(**own)
+    monkeypatch.setattr(model.task, "predict", None)
+    assert torch.equal(prepared.colorize(vividness=1.0, strength=1.2), vivid)
+    assert model.decoding == own
+    assert tuple(prepared.colorize(side=75).shape) == (3, 75, 95)

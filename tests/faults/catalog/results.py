@@ -24,7 +24,7 @@ COMMANDS: Rows = {
         "inference/test_colorize.py::test_depth_and_transparency_are_kept_where_the_format_can",
     ),
     "batch-padded-apart": (
-        "tasks.prediction:predict_colors",
+        "tasks.prediction:predict_views",
         swap("padded_size(task, seen[0])", "[n + 96 for n in padded_size(task, seen[0])]"),
         "inference/test_prediction.py",
     ),
@@ -44,7 +44,7 @@ COMMANDS: Rows = {
         "inference/test_prediction.py",
     ),
     "batch-of-one-by-other-kernels": (
-        "tasks.prediction:predict_colors",
+        "tasks.prediction:predict_views",
         swap("len(inputs) > 1 or task.flip", "True"),
         "inference/test_prediction.py::test_colors_are_bit_for_bit_those_of_an_image_alone",
     ),

@@ -1,0 +1,71 @@
+"""`lightning-colorize demo`: a page that colors photographs, on this machine."""
+
+import argparse
+import os
+import tempfile
+
+from lightning_colorize.common.arguments import require_positive, split_name
+from lightning_colorize.common.bundled import DEFAULT, DEFAULT_FILE
+from lightning_colorize.common.errors import UsageError
+
+HELP = "serve a page that colors photographs, on this machine only unless told"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--checkpoint",
+        metavar="[NAME=]CKPT_OR_RUN",
+        type=split_name,
+        action="append",
+        help="a model, as of colorize; may be repeated, to see several side by side (default: the "
+        "model of the package)",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 lets other machines in (default: this machine only)",
+    )
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on")
+    parser.add_argument(
+        "--max-megabytes", type=int, default=50, metavar="N", help="largest file (default: 50)"
+    )
+    parser.add_argument(
+        "--max-megapixels", type=int, default=40, metavar="N", help="largest image (default: 40)"
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="as of colorize"
+    )
+    parser.add_argument(
+        "--allow-class", metavar="CLASS", action="append", default=[], help="as of colorize"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until interrupted; returns 130."""
+    require_positive(args, "max_megabytes", "max_megapixels")
+    if not 0 < args.port < 65536:
+        raise UsageError(f"--port {args.port} is not in 1..65535")
+    given = args.checkpoint or [(DEFAULT, DEFAULT_FILE)]
+    named = {name or path.stem: path for name, path in given}
+    if len(named) < len(given):
+        raise UsageError("--checkpoint: two models have one name; give NAME=CKPT_OR_RUN")
+    from lightning_colorize.inference import choose_device, load_model
+
+    with tempfile.TemporaryDirectory(prefix="lightning-colorize-") as folder:
+        # Read when Gradio is imported: its files are only those of this folder.
+        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+        try:
+            from lightning_colorize.inference.demo import build_demo, serve
+        except ImportError as error:
+            raise UsageError(
+                f"the page needs {error.name}: pip install 'lightning-colorize[demo]'"
+            ) from None
+        device = choose_device(args.device)
+        models = {name: load_model(path, args.allow_class, device) for name, path in named.items()}
+        page = build_demo(models, int(args.max_megapixels * 1e6))
+        try:
+            serve(page, args.host, args.port, args.max_megabytes * 2**20)
+        except KeyboardInterrupt:
+            print()
+    return 130

@@ -1,0 +1,115 @@
+"""The page of `demo` in a real browser."""
+
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from lightning_colorize.inference import load_model
+from tests.reports.conftest import DESK, browser  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    pytest.importorskip("gradio")
+    folder = tmp_path_factory.mktemp("demo")
+    words = ["demo", "--checkpoint", "one=default", "--checkpoint", "two=default"]
+    words += ["--port", "7871", "--max-megapixels", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lightning_colorize", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield re.search(r"http://\S+", process.stdout.readline())[0]
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+
+
+@pytest.fixture
+def page(browser, address):  # noqa: F811
+    """The page, which may not fail or request anything from another site."""
+    context = browser.new_context(**DESK)
+    page = context.new_page()
+    failures = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    own = (address, "data:", "blob:")
+    page.on(
+        "request",
+        lambda request: request.url.startswith(own) or failures.append(request.url),
+    )
+    page.goto(address, timeout=120_000)
+    yield page
+    context.close()
+    assert failures == []
+
+
+def _write_grey(file, repeats=1):
+    pixels = np.tile(data.coffee()[::2, ::2], (repeats, repeats, 1))
+    Image.fromarray(pixels).convert("L").save(file)
+    return file
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_models_color_side_by_side_and_answer_to_the_sliders(page, tmp_path):
+    page.set_input_files("input[type=file]", _write_grey(tmp_path / "coffee.png"))
+    shown = page.locator("[data-testid=imageslider] img, .slider-wrap img")
+    shown.nth(3).wait_for(timeout=60_000)
+    first = shown.nth(1).get_attribute("src")
+    slider = page.get_by_label("range slider for Vividness")
+    slider.focus()
+    slider.press("End")
+    page.wait_for_function(
+        "first => [...document.querySelectorAll('img')].every(image => image.src !== first)",
+        arg=first,
+    )
+    page.get_by_text("Write the files at full size").click()
+    link = page.get_by_role("link", name=re.compile("KB")).first
+    with page.expect_download() as download:
+        link.click(timeout=60_000)
+    assert download.value.suggested_filename == "coffee-one.png"
+    model = load_model("default")
+    model.set_decoding(vividness=1)
+    expected = np.asarray(model.colorize(tmp_path / "coffee.png"), dtype=int)
+    colored = np.asarray(Image.open(download.value.path()), dtype=int)
+    assert np.abs(colored - expected).max() <= 1
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_what_cannot_be_colored_is_refused_on_the_page(page, tmp_path):
+    page.set_input_files("input[type=file]", _write_grey(tmp_path / "large.png", 5))
+    page.get_by_text("megapixels; the most is 1").wait_for(timeout=60_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/etc/hostname", "../../etc/hostname", "pyproject.toml"])
+def test_files_of_the_server_are_not_reachable(address, path):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{address}/gradio_api/file={path}")
+    assert refused.value.code in (403, 404)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--port", "0"], "is not in 1..65535"),
+        (["--max-megapixels", "0"], "must be above 0"),
+        (["--checkpoint", "default", "--checkpoint", "default"], "two models have one name"),
+        (["--checkpoint", "nothing.ckpt"], "nothing.ckpt does not exist"),
+    ],
+)
+def test_wrong_use_is_one_line(command, words, message, capsys):
+    assert command("demo", *words) == 2
+    assert message in capsys.readouterr().err
