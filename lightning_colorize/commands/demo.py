@@ -2,13 +2,17 @@
 
 import argparse
 import os
+import signal
+import socket
+import sys
 import tempfile
+from typing import NoReturn
 
 from lightning_colorize.common.arguments import require_positive, split_name
 from lightning_colorize.common.bundled import DEFAULT, DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
 
-HELP = "serve a page that colors photographs, on this machine only unless told"
+HELP = "serve a page that colors photographs, on this machine only unless --host is given"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     named = {name or path.stem: path for name, path in given}
     if len(named) < len(given):
         raise UsageError("--checkpoint: two models have one name; give NAME=CKPT_OR_RUN")
+    _require_free(args.host, args.port)
+    signal.signal(signal.SIGTERM, _stop)
     from lightning_colorize.inference import choose_device, load_model
 
     with tempfile.TemporaryDirectory(prefix="lightning-colorize-") as folder:
@@ -64,8 +70,19 @@ def run(args: argparse.Namespace) -> int:
         device = choose_device(args.device)
         models = {name: load_model(path, args.allow_class, device) for name, path in named.items()}
         page = build_demo(models, int(args.max_megapixels * 1e6))
-        try:
-            serve(page, args.host, args.port, args.max_megabytes * 2**20)
-        except KeyboardInterrupt:
-            print()
+        serve(page, args.host, args.port, args.max_megabytes * 2**20)
     return 130
+
+
+def _require_free(host: str, port: int) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise UsageError(f"--host {host} --port {port}: {error.strerror}") from None
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    """End with the exit code of a signal, after the files of the page are removed."""
+    sys.exit(128 + number)

@@ -144,10 +144,10 @@ def _remarks(
 ) -> list[str]:
     """Return warnings about the numbers: training images among them, missing baselines."""
     from lightning_colorize.evaluation import count_trained
-    from lightning_colorize.tasks.exported import SUFFIX
+    from lightning_colorize.tasks.exported import EXPORTED
 
     lines = []
-    if trained is None and loaded.path.suffix == SUFFIX:
+    if trained is None and loaded.path.suffix in EXPORTED:
         lines.append("an exported model does not name its training data, which may be among these")
     elif trained is None:
         root = None if loaded.data_root is None else expanded_path(loaded.data_root)

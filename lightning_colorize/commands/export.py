@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--int8",
         metavar="FOLDER",
         type=expanded_path,
-        help="an ONNX graph with convolutions in 8 bits: a third of the size; up to 128 color "
-        "images of FOLDER (val, or all) set their ranges and show what it costs",
+        help="an ONNX graph with convolutions in 8 bits: a third of the size; the first 128 "
+        "color images of FOLDER set their ranges and show what it costs",
     )
 
 
@@ -91,7 +91,7 @@ def write_card(model: "Colorizer", file: Path, rows: dict[str, str]) -> None:
 
 
 def _card(file: Path) -> Path:
-    return file.with_suffix(".md")
+    return file.with_name(f"{file.name}.md")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,8 +107,11 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError("--whole-image and --int8 are for ONNX: give FILE.onnx")
     from dataclasses import replace
 
+    from lightning_colorize.data.sources.listing import require_folder
     from lightning_colorize.inference import choose_device, load_model
 
+    if args.int8 is not None:
+        require_folder(args.int8, "export", "--int8")
     is_graph = is_web or args.file.suffix != _FORMATS["safetensors"]
     device = choose_device("cpu" if is_graph else args.device)
     loaded = load_model(args.checkpoint, args.allow_class, device)
@@ -125,14 +128,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export_graph(loaded: "Colorizer", file: Path, image: bool, int8: Path | None) -> None:
-    from lightning_colorize.data.sources.listing import require_folder
     from lightning_colorize.evaluation import find_images
     from lightning_colorize.inference.export import export_graph
 
     calibration = None
     if int8 is not None:
-        require_folder(int8, "export", "--int8")
-        images = find_images(int8, default="val").batches(loaded.size, 1, loaded.task.device)
+        images = find_images(int8, "all").batches(loaded.size, 1, loaded.task.device)
         calibration = list(islice(images, _CALIBRATION))
     print("converting and comparing; this takes about a minute", file=sys.stderr)
     difference = export_graph(loaded, file, image, calibration)
@@ -145,7 +146,7 @@ def _require_new_folder(folder: Path, overwrite: bool) -> None:
             f"{folder} is not an empty folder"
             + ("; --overwrite replaces files of a page" if folder.is_dir() else "")
         )
-    require_writable(folder / "index.html", "FILE")
+    require_writable(folder.parent / "index.html", "FILE")
 
 
 def _export_page(loaded: "Colorizer", args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What an exported model says about itself."""
+"""Model cards of exported files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -56,7 +56,8 @@ def _measured(checkpoint: Path) -> dict[str, str]:
         return {}
     grey = result.baselines.get(spec.GREY, {})
     return {
-        name: f"{value:.4g}" + (f" (grey {grey[name]:.4g})" if grey.get(name) else "")
+        f"{name} of the run, before the export": f"{value:.4g}"
+        + (f" (grey {grey[name]:.4g})" if grey.get(name) else "")
         for name, value in result.metrics.items()
         if name.startswith("test/") and value is not None
     }

@@ -338,7 +338,7 @@ class Prediction:
         temperature: float | None = None,
         strength: float | None = None,
     ) -> Tensor:
-        """Return the colored image, (3, H, W), with the dtype of `rgb`.
+        """Return the colored image, (3, H, W), with the dtype of `rgb`; a preview is uint8.
 
         Args:
             side: Pixels of the short side, for a preview of a larger image.

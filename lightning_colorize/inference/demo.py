@@ -9,15 +9,15 @@ import gradio
 import numpy as np
 from PIL import Image
 
-from lightning_colorize.color import to_eight_bits
 from lightning_colorize.common.bundled import bundled
-from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.decoding.files import ImageError, read_image
+from lightning_colorize.data.decoding.files import ImageError, read_header, read_image
 from lightning_colorize.inference.colorizer import Colorizer, Prediction
 
 _PREVIEW = 640  # pixels of the short side
 _EXAMPLES = ("valley", "cat", "skyline", "people")
 _KEPT_SECONDS = 3600  # of an uploaded file, and of what the networks predict for it
+_SESSIONS = 20  # whose photographs stay in memory
+_HIGHEST = {"vividness": 1.0, "strength": 1.5}
 _SYSTEM_FONT = ["system-ui", "sans-serif"]  # Gradio's own are fetched from another site
 
 _Predictions = dict[str, Prediction]
@@ -30,49 +30,57 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
         models: By the names that the page shows.
         max_pixels: Larger images are refused.
     """
-    first = next(iter(models.values()))
-    dials = [name for name in ("vividness", "strength") if _has(models, name)]
+    decodings = [model.decoding for model in models.values()]
+    starts = {
+        name: next(each[name] for each in decodings if name in each)
+        for name in ("vividness", "strength")
+        if any(name in each for each in decodings)
+    }
 
     def predict(file: str | None) -> tuple[_Predictions, str | None]:
         """Let each network see the photograph, once."""
         if file is None:
             return {}, None
         try:
-            rgb = to_eight_bits(read_image(Path(file)))
+            header = read_header(Path(file).read_bytes(), Path(file))
+            if header.height * header.width > max_pixels:
+                size, most = header.height * header.width / 1e6, max_pixels / 1e6
+                gradio.Warning(f"This image has {size:.1f} megapixels; the most is {most:g}")
+                return {}, None
+            rgb = read_image(Path(file))
         except ImageError as error:
-            raise gradio.Error(
-                f"This file cannot be read: {error}", print_exception=False
-            ) from None
-        height, width = rgb.shape[-2:]
-        if height * width > max_pixels:
-            raise gradio.Error(
-                f"This image has {height * width / 1e6:.1f} megapixels; the most is "
-                f"{max_pixels / 1e6:g}",
-                print_exception=False,
-            )
+            gradio.Warning(f"This file cannot be read: {error.reason}")
+            return {}, None
         return {name: model.prepare(rgb) for name, model in models.items()}, Path(file).stem
+
+    def decode(prediction: Prediction, values: tuple[float, ...], side: int | None) -> np.ndarray:
+        """Return (H, W, 3), uint8; a slider that stands where it was leaves the model's own."""
+        own = prediction.model.decoding
+        moved = {
+            name: value
+            for (name, start), value in zip(starts.items(), values, strict=True)
+            if value != start and name in own
+        }
+        return prediction.colorize(side, **moved).permute(1, 2, 0).numpy()
 
     def show(predictions: _Predictions, *values: float) -> list[Any]:
         """Return grey and colored previews, with this decoding."""
-        pairs: list[Any] = []
-        for name in models:
-            if name not in predictions:
-                pairs.append(None)
-                continue
-            colored = _decode(predictions[name], dials, values, _PREVIEW)
-            grey = Image.fromarray(colored).convert("L").convert("RGB")
-            pairs.append((np.asarray(grey), colored))
+        pairs: list[Any] = [None] * len(models)
+        for index, prediction in enumerate(predictions.values()):
+            grey = prediction.colorize(_PREVIEW, strength=0).permute(1, 2, 0).numpy()
+            pairs[index] = (grey, decode(prediction, values, _PREVIEW))
         return pairs
 
     def write(predictions: _Predictions, stem: str | None, *values: float) -> list[str]:
         """Write the images at full size."""
         if not predictions:
-            raise _refusal("Choose a photograph first")
+            gradio.Warning("Choose a photograph first")
+            return []
         folder = Path(tempfile.mkdtemp(dir=page.GRADIO_CACHE))
         files = []
         for name, prediction in predictions.items():
             file = folder / f"{stem}-{name.replace('/', '_')}.png"
-            Image.fromarray(_decode(prediction, dials, values, None)).save(file)
+            Image.fromarray(decode(prediction, values, None)).save(file)
             files.append(str(file))
         return files
 
@@ -89,20 +97,19 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
         predictions = gradio.State({}, time_to_live=_KEPT_SECONDS)
         stem = gradio.State(None)
         with gradio.Row():
-            given = gradio.Image(
-                label="Photograph",
-                type="filepath",
-                image_mode=None,
-                sources=["upload", "clipboard"],
-                height=260,
-            )
             with gradio.Column():
-                sliders = [_slider(name, first) for name in dials]
+                # Not an Image, which Gradio would read in its own way.
+                given = gradio.File(label="Photograph", type="filepath", height=140)
+                gradio.Examples(_example_files(Path(page.GRADIO_CACHE)), given, label="Examples")
+            with gradio.Column():
+                sliders = [
+                    gradio.Slider(0, _HIGHEST[name], start, step=0.05, label=name.capitalize())
+                    for name, start in starts.items()
+                ]
                 save = gradio.Button("Write the files at full size")
                 written = gradio.Files(label="Files", interactive=False, height=120)
         with gradio.Row():
             sheets = [gradio.ImageSlider(label=name, interactive=False) for name in models]
-        gradio.Examples(_example_files(Path(page.GRADIO_CACHE)), given, label="Examples")
         # One at a time: they share the models.
         alone: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
         decoding: list[Any] = [predictions, *sliders]
@@ -112,33 +119,6 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             slider.input(show, decoding, sheets, **alone, trigger_mode="always_last")
         save.click(write, [predictions, stem, *sliders], written, **alone)
     return page
-
-
-def _refusal(text: str) -> gradio.Error:
-    return gradio.Error(text, print_exception=False)
-
-
-def _has(models: Mapping[str, Colorizer], name: str) -> bool:
-    return any(name in model.decoding for model in models.values())
-
-
-def _slider(name: str, model: Colorizer) -> gradio.Slider:
-    return gradio.Slider(
-        0,
-        1 if name == "vividness" else 1.5,
-        model.decoding.get(name, 0.5),
-        step=0.05,
-        label=name.capitalize(),
-    )
-
-
-def _decode(
-    prediction: Prediction, dials: list[str], values: tuple[float, ...], side: int | None
-) -> np.ndarray:
-    """Return (H, W, 3), uint8, with those of the values that the model has."""
-    own = prediction.model.decoding
-    chosen = {name: value for name, value in zip(dials, values, strict=True) if name in own}
-    return prediction.colorize(side, **chosen).permute(1, 2, 0).numpy()
 
 
 def _example_files(folder: Path) -> list[str]:
@@ -153,25 +133,20 @@ def _example_files(folder: Path) -> list[str]:
 
 
 def serve(page: gradio.Blocks, host: str, port: int, max_bytes: int) -> None:
-    """Serve the page until interrupted.
-
-    Raises:
-        UsageError: If the port is taken.
-    """
-    theme = gradio.themes.Default(font=_SYSTEM_FONT, font_mono=["monospace"])
-    try:
-        page.launch(
-            server_name=host,
-            server_port=port,
-            max_file_size=max_bytes,
-            share=False,
-            quiet=True,
-            ssr_mode=False,
-            footer_links=[],
-            theme=theme,
-            prevent_thread_lock=True,
-        )
-    except OSError:
-        raise UsageError(f"port {port} is taken; choose another with --port") from None
-    print(f"http://{host}:{page.server_port} (Ctrl-C stops it)", flush=True)
+    """Serve the page until interrupted."""
+    page.launch(
+        server_name=host,
+        server_port=port,
+        max_file_size=max_bytes,
+        share=False,
+        quiet=True,
+        ssr_mode=False,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        state_session_capacity=_SESSIONS,
+        theme=gradio.themes.Default(font=_SYSTEM_FONT, font_mono=["monospace"]),
+        prevent_thread_lock=True,
+    )
+    print(f"http://{host}:{port} (Ctrl-C stops it)", flush=True)
     page.block_thread()

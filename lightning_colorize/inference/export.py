@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.nn import functional as F
 
 from lightning_colorize.color import (
     ColorBatch,
@@ -24,18 +25,16 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file, temporary_beside
 from lightning_colorize.data.dataset import LONGEST
 from lightning_colorize.inference.colorizer import Colorizer
+from lightning_colorize.networks.colorizer import crop, pad_input, round_up
 from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.tasks.graph import CONTENT, ONNX, GraphTask, read_graph
+from lightning_colorize.tasks.prediction import colorize_image
 
 TOLERANCE = 1e-3
 """Largest difference from the network, in LAB units; of an image, in shares of its pixels."""
 
 INT8_COST = 0.1
 """Most CIEDE2000 that 8 bits may cost."""
-
-# No multiples of anything: the graph must pad and crop.
-_EXAMPLE = 70, 101
-_SHAPES = ((1, 33, 65), (3, 241, 187))
 
 
 class NetworkGraph(nn.Module):
@@ -72,22 +71,38 @@ class ImageGraph(nn.Module):
         height, width = rgb.shape[-2:]
         short, long = torch.sym_min(height, width), torch.sym_max(height, width)
         side = torch.sym_max(1, torch.sym_min(self.size, LONGEST * self.size * short // long))
-        seen: list[Any] = [(2 * n * side + short) // (2 * short) for n in (height, width)]
+        rows, columns = (_scaled(pixels, side, short) for pixels in (height, width))
         # torchvision rounds after each direction.
-        narrow = (rgb.float() @ _weights(width, seen[1]).T).round()
-        small = (_weights(height, seen[0]) @ narrow).round().byte()
-        ab = self.task(to_lightness(small))
-        ab = _weights(seen[0], height) @ ab @ _weights(seen[1], width).T
+        narrow = (rgb.float() @ _weights(width, columns).T).round()
+        small = (_weights(height, rows) @ narrow).round().byte()
+        multiple = self.task.net.multiple
+        padded = pad_input(
+            to_lightness(small), round_up(rows, multiple), round_up(columns, multiple)
+        )
+        ab = crop(self.task(padded), rows, columns)
+        ab = (
+            _weights(rows, height, antialias=False)
+            @ ab
+            @ _weights(columns, width, antialias=False).T
+        )
         colored = to_rgb_in_gamut(to_lightness(rgb), ab)
         return (colored * 255).round().byte()
 
 
-def _weights(pixels: int, resized: int) -> Tensor:
-    """Return the bilinear weights, (resized, pixels), of resizing one side with antialiasing."""
+def _scaled(pixels: int, side: Any, short: Any) -> Any:
+    """Return `round(pixels * side / short)`, to even at halves as Python does."""
+    doubled = 2 * pixels * side + short
+    rounded = doubled // (2 * short)
+    is_half = 1 - torch.sym_min(1, doubled % (2 * short))
+    return rounded - is_half * (rounded % 2)
+
+
+def _weights(pixels: int, resized: int, antialias: bool = True) -> Tensor:
+    """Return the bilinear weights, (resized, pixels), of resizing one side."""
     scale = pixels / resized
     centers = (torch.arange(resized) + 0.5) * scale - 0.5
     distance = (torch.arange(pixels) - centers[:, None]).abs()
-    reach: Any = torch.sym_max(scale, 1.0)
+    reach: Any = torch.sym_max(scale, 1.0) if antialias else 1.0
     weights: Tensor = (1 - distance / reach).clamp(min=0)
     return weights / weights.sum(dim=1, keepdim=True)
 
@@ -121,7 +136,7 @@ def export_graph(
     if calibration is not None and len(calibration) < 2:
         raise UsageError(f"{file} in 8 bits needs two or more images in color")
     graph: nn.Module = ImageGraph(task, model.size) if image else NetworkGraph(task)
-    program = _trace(graph.eval(), image, model.path)
+    program = _trace(graph.eval(), image, model)
     content = {
         "image": image,
         "size": model.size,
@@ -129,12 +144,17 @@ def export_graph(
         # A program assumes more than one pixel at each level; ONNX assumes nothing.
         "least": 1 if file.suffix == ONNX else task.net.multiple + 1,
     }
-    written = _onnx(program, content, image) if file.suffix == ONNX else _archive(program, content)
+    try:
+        written = (_onnx if file.suffix == ONNX else _archive)(program, content)
+    except UsageError:
+        raise
+    except Exception as error:  # of the converters
+        raise _refusal(model.path, error) from error
     # Beside the file: only what has been compared takes its name.
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
         trial = Path(folder) / file.name
         trial.write_bytes(written)
-        described = _require_equal(graph, read_graph(trial)[0], file)
+        described = _require_equal(model, read_graph(trial)[0], file)
         if calibration is not None:
             small = Path(folder) / f"int8{ONNX}"
             described = _quantize(trial, small, calibration, file)
@@ -144,18 +164,25 @@ def export_graph(
     return described
 
 
-def _trace(graph: nn.Module, image: bool, path: Path) -> ExportedProgram:
+def _trace(graph: nn.Module, image: bool, model: Colorizer) -> ExportedProgram:
     """Return a graph as a program for all sizes."""
-    # Of the batch, two: a program assumes that a single one never changes.
-    example = _noise(1, *_EXAMPLE).byte().expand(1, 3, -1, -1) if image else _noise(2, *_EXAMPLE)
+    # Several pixels at each level, and a batch of two: a program assumes that a single one never
+    # changes. No multiples of anything: the graph must pad and crop.
+    multiple = model.task.net.multiple
+    height, width = 2 * multiple + 6, 3 * multiple + 5
+    example = _smooth(height, width) if image else _noise(2, height, width)
     dynamic = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC} | ({} if image else {0: Dim.DYNAMIC})
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.export.export(graph, (example,), dynamic_shapes=(dynamic,), strict=False)
     except Exception as error:  # of torch's tracer, and of any network
-        reason = str(error).strip().partition("\n")[0]
-        raise UsageError(f"{path} cannot be exported as a graph: {reason}") from error
+        raise _refusal(model.path, error) from error
+
+
+def _refusal(path: Path, error: Exception) -> UsageError:
+    reason = str(error).strip().partition("\n")[0]
+    return UsageError(f"{path} cannot be exported as a graph: {reason}")
 
 
 def _noise(batch: int, height: int, width: int) -> Tensor:
@@ -164,10 +191,16 @@ def _noise(batch: int, height: int, width: int) -> Tensor:
     return torch.rand(batch, 1, height, width, generator=generator) * 100
 
 
-def _onnx(program: ExportedProgram, content: dict[str, Any], image: bool) -> bytes:
+def _smooth(height: int, width: int) -> Tensor:
+    """Return an image of soft spots, (1, 3, H, W), uint8."""
+    spots = F.interpolate(_noise(1, 7, 9), (height, width), mode="bicubic").mul(2.55)
+    return spots.clamp(0, 255).byte().repeat(1, 3, 1, 1)
+
+
+def _onnx(program: ExportedProgram, content: dict[str, Any]) -> bytes:
     """Return an ONNX file."""
     sides = {2: "height", 3: "width"}
-    names = ("image", "colored") if image else ("L", "ab")
+    names = ("image", "colored") if content["image"] else ("L", "ab")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         exported = torch.onnx.export(
@@ -201,18 +234,25 @@ def _archive(program: ExportedProgram, content: dict[str, Any]) -> bytes:
 
 
 @torch.no_grad()
-def _require_equal(graph: nn.Module, task: GraphTask, file: Path) -> str:
+def _require_equal(model: Colorizer, task: GraphTask, file: Path) -> str:
     """Return how far a file that was read is from its network."""
-    run, inputs = task.net.run, [_noise(*shape) for shape in _SHAPES]
-    if isinstance(graph, ImageGraph):
-        # Rounding to 8 bits makes a step of an infinitesimal difference.
-        images = [L[:1].mul(2.55).byte().expand(-1, 3, -1, -1).contiguous() for L in inputs]
-        off = [((run(rgb).int() - graph(rgb).int()).abs() > 1).any(1) for rgb in images]
-        difference = max(float(each.float().mean()) for each in off)
-        described = f"{difference:.2g} of the pixels by more than one grey level"
-    else:
-        difference = max(float((run(L) - graph(L)).abs().max()) for L in inputs)
-        described = f"{difference:.2g} LAB units at most"
+    multiple, size = task.net.multiple, model.size
+    try:
+        if task.net.image:
+            images = [_smooth(2 * size + 5, 3 * size), _smooth(size + 33, size)]
+            off = [
+                ((task.net.run(rgb).int() - colorize_image(model.task, rgb[0], size)).abs() > 1)
+                for rgb in images
+            ]
+            difference = max(float(each.any(1).float().mean()) for each in off)
+            described = f"{difference:.2g} of the pixels by more than one grey level"
+        else:
+            shapes = (1, multiple + 1, 2 * multiple + 1), (3, 2 * multiple + 177, multiple + 155)
+            inputs = [_noise(*shape) for shape in shapes]
+            difference = max(float((task.net(L) - model.task(L)).abs().max()) for L in inputs)
+            described = f"{difference:.2g} LAB units at most"
+    except Exception as error:  # of the libraries that run graphs
+        raise _refusal(model.path, error) from error
     if not difference <= TOLERANCE:
         raise UsageError(
             f"{file} is not written: it would differ from the network: {described}; accepted: "
@@ -239,8 +279,13 @@ def _quantize(source: Path, target: Path, images: Sequence[ColorBatch], file: Pa
                 return {"L": batch.L.numpy()}
             return {"image": (to_rgb(batch.L, 0 * batch.ab) * 255).round().byte().numpy()}
 
-    logging.getLogger().setLevel(logging.ERROR)  # where the library advises its own preparation
-    quantize_static(source, target, Reader(), op_types_to_quantize=["Conv"], per_channel=True)
+    root = logging.getLogger()  # to which the library's advice goes
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        quantize_static(source, target, Reader(), op_types_to_quantize=["Conv"], per_channel=True)
+    finally:
+        root.setLevel(level)
     before, after = (_ciede2000(read_graph(path)[0], images[1::2]) for path in (source, target))
     described = f"CIEDE2000 {after:.3f} instead of {before:.3f} on {len(images[1::2])} images"
     if not after - before <= INT8_COST:

@@ -9,7 +9,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable
 from lightning_colorize.runs.folder import lock, run_of
 from lightning_colorize.tasks.checkpoint import DECODING, read_checkpoint
-from lightning_colorize.tasks.exported import SUFFIX
+from lightning_colorize.tasks.exported import EXPORTED
 from lightning_colorize.training.callbacks.checkpoint_file import AtomicCheckpointIO
 
 
@@ -19,7 +19,7 @@ def require_storable(file: Path) -> None:
     Raises:
         UsageError: If it is an exported model, or its folder is not writable.
     """
-    if file.suffix == SUFFIX:
+    if file.suffix in EXPORTED:
         raise UsageError(f"{file} is an exported model; store in its checkpoint, and export again")
     require_writable(file, "--store")
 

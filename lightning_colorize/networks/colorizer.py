@@ -41,7 +41,7 @@ class Colorizer(nn.Module):
         prediction: Tensor = self.head(decoded, size)
         reduction = self.head.reduction
         rows, columns = (round_up(side, reduction) // reduction for side in (height, width))
-        return _crop(prediction, rows, columns)
+        return crop(prediction, rows, columns)
 
     def to_ab(self, prediction: Tensor, size: Sequence[int]) -> Tensor:
         """Decode a prediction to ab, (B, 2, H, W) in [-1, 1], at the input's `size`."""
@@ -49,7 +49,7 @@ class Colorizer(nn.Module):
         if reduction == 1:
             return ab
         ab = F.interpolate(ab, scale_factor=reduction, mode="bilinear", align_corners=False)
-        return _crop(ab, *size)
+        return crop(ab, *size)
 
 
 def round_up(side: int, multiple: int) -> int:
@@ -72,7 +72,7 @@ def pad_input(L: Tensor, height: int, width: int) -> Tensor:
     return L
 
 
-def _crop(x: Tensor, height: int, width: int) -> Tensor:
+def crop(x: Tensor, height: int, width: int) -> Tensor:
     """Return the upper left part of maps."""
     if not torch.compiler.is_exporting():
         return x[..., :height, :width]

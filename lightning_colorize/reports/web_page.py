@@ -45,7 +45,8 @@ def read_library() -> dict[str, bytes]:
             tarfile.TarError,
             subprocess.SubprocessError,
         ) as error:
-            reason = getattr(error, "stderr", "").strip().partition("\n")[0] or error
+            text = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+            reason = text.strip().partition("\n")[0]
             raise UsageError(
                 f"the page needs {_LIBRARY}, which npm did not fetch: {reason}; with npm and "
                 f"network, run `npm install {_LIBRARY}` in this folder"

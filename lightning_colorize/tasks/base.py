@@ -262,7 +262,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
     def combine(self, views: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Return ab, as `forward` does, from the views of images of `size`."""
         ab = self.decode(views[0], size)
-        if self.flip:
+        if len(views) > 1:
             ab = (ab + self.decode(views[1], size).flip(-1)) / 2
         return ab if self.strength == 1 else ab * self.strength
 

@@ -16,6 +16,9 @@ from lightning_colorize.common.files import atomic_file, temporary_beside
 
 SUFFIX = ".safetensors"
 
+EXPORTED = (SUFFIX, ".onnx", ".pt2")
+"""Suffixes of all exported files."""
+
 _CONTENT, _DIGEST = "lightning_colorize", "sha256"
 _BASELINES = "baselines."
 _SMALL = 4096  # values of a tensor that stays in fp32, such as the statistics of a batch norm

@@ -22,6 +22,8 @@ CONTENT = "lightning_colorize"
 
 Run = Callable[[Tensor], Tensor]
 
+_LARGEST = 2**14  # pixels
+
 
 class Graph(nn.Module):
     """A graph that was exported from a network; it runs on the CPU.
@@ -92,7 +94,10 @@ def read_graph(file: Path) -> tuple[GraphTask, dict[str, Any]]:
     try:
         run, text = (_onnx if file.suffix == ONNX else _program)(file)
         content = json.loads(text)
-        graph = Graph(run, content["image"], content["multiple"], content["least"])
+        numbers = [content[name] for name in ("size", "multiple", "least")]
+        if not all(type(number) is int and 1 <= number <= _LARGEST for number in numbers):
+            raise ValueError("no numbers of pixels")
+        graph = Graph(run, bool(content["image"]), *numbers[1:])
     except UsageError:
         raise
     except Exception as error:  # a damaged file makes the libraries raise nearly any class

@@ -90,7 +90,9 @@ def predict_views(task: ColorizationTask, seen: Sequence[Tensor]) -> list[Tensor
     inputs = torch.cat([pad_input(L, *padded) for L in lightness])
     # A CPU has other kernels for a batch of one, with other last bits: what an image looks like
     # would depend on the images beside it, and on where a killed run continues.
-    return task.predict_views(inputs if len(inputs) > 1 or task.flip else inputs.repeat(2, 1, 1, 1))
+    doubled = len(inputs) == 1 and not task.flip and inputs.device.type == "cpu"
+    views = task.predict_views(inputs.repeat(2, 1, 1, 1) if doubled else inputs)
+    return [view[: len(inputs)] for view in views]
 
 
 @torch.inference_mode()
@@ -102,7 +104,7 @@ def decode_views(
     if not batch.isfinite().all():
         raise FloatingPointError("the network predicts colors that are not finite")
     sizes = [image.shape[-2:] for image in seen]
-    return [ab[None, :, :height, :width] for ab, (height, width) in zip(batch, sizes, strict=False)]
+    return [ab[None, :, :height, :width] for ab, (height, width) in zip(batch, sizes, strict=True)]
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -21,7 +22,11 @@ def address(tmp_path_factory):
     pytest.importorskip("gradio")
     folder = tmp_path_factory.mktemp("demo")
     words = ["demo", "--checkpoint", "one=default", "--checkpoint", "two=default"]
-    words += ["--port", "7871", "--max-megapixels", "1"]
+    (folder / "secret.txt").write_text("secret")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words += ["--port", str(port), "--max-megapixels", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "lightning_colorize", *words],
         cwd=folder,
@@ -75,7 +80,7 @@ def test_models_color_side_by_side_and_answer_to_the_sliders(page, tmp_path):
         arg=first,
     )
     page.get_by_text("Write the files at full size").click()
-    link = page.get_by_role("link", name=re.compile("KB")).first
+    link = page.get_by_role("link", name=re.compile("KB")).nth(1)  # the first is the upload
     with page.expect_download() as download:
         link.click(timeout=60_000)
     assert download.value.suggested_filename == "coffee-one.png"
@@ -89,12 +94,24 @@ def test_models_color_side_by_side_and_answer_to_the_sliders(page, tmp_path):
 @pytest.mark.browser
 @pytest.mark.slow
 def test_what_cannot_be_colored_is_refused_on_the_page(page, tmp_path):
-    page.set_input_files("input[type=file]", _write_grey(tmp_path / "large.png", 5))
-    page.get_by_text("megapixels; the most is 1").wait_for(timeout=60_000)
+    page.set_input_files("input[type=file]", _write_grey(tmp_path / "coffee.png"))
+    shown = page.locator("[data-testid=imageslider] img, .slider-wrap img")
+    shown.nth(3).wait_for(timeout=60_000)
+    page.get_by_label("Remove").or_(page.get_by_label("Clear")).first.click()
+    (tmp_path / "text.jpg").write_text("no image")
+    for name, message in (("large.png", "megapixels; the most is 1"), ("text.jpg", "cannot be")):
+        if name == "large.png":
+            _write_grey(tmp_path / name, 5)
+        page.set_input_files("input[type=file]", tmp_path / name)
+        page.get_by_text(message).wait_for(timeout=60_000)
+        page.get_by_label("Remove").or_(page.get_by_label("Clear")).first.click()
+    page.get_by_text("Write the files at full size").click()
+    page.get_by_text("Choose a photograph first").wait_for(timeout=60_000)
+    assert shown.count() == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["/etc/hostname", "../../etc/hostname", "pyproject.toml"])
+@pytest.mark.parametrize("path", ["/etc/hostname", "../../etc/hostname", "secret.txt"])
 def test_files_of_the_server_are_not_reachable(address, path):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{address}/gradio_api/file={path}")
@@ -108,6 +125,7 @@ def test_files_of_the_server_are_not_reachable(address, path):
         (["--max-megapixels", "0"], "must be above 0"),
         (["--checkpoint", "default", "--checkpoint", "default"], "two models have one name"),
         (["--checkpoint", "nothing.ckpt"], "nothing.ckpt does not exist"),
+        (["--host", "192.0.2.1"], "--host 192.0.2.1 --port 7860: "),
     ],
 )
 def test_wrong_use_is_one_line(command, words, message, capsys):

@@ -11,7 +11,7 @@ def test_an_exported_file_takes_the_place_of_its_checkpoint(
     file = tmp_path / "small.safetensors"
     assert command("export", finished_run, file, "--strength", 1.3, "--size", 48) == 0
     assert str(file) in capsys.readouterr().out
-    card = file.with_suffix(".md").read_text()
+    card = (tmp_path / "small.safetensors.md").read_text()
     assert "short side of 48 pixels" in card
     assert "strength 1.3" in card
     assert "test/psnr" in card
@@ -35,7 +35,7 @@ def test_an_exported_file_takes_the_place_of_its_checkpoint(
         (["model.ckpt"], "must end with .safetensors or .onnx or .pt2"),
         (["model.onnx", "--format", "torch-export"], "must end with .pt2"),
         (["new.safetensors", "--whole-image"], "are for ONNX: give FILE.onnx"),
-        (["carded.safetensors"], "carded.md exists; --overwrite replaces it"),
+        (["carded.safetensors"], "carded.safetensors.md exists; --overwrite replaces it"),
         (["there.safetensors"], "exists; --overwrite replaces it"),
         (["new.safetensors", "--size", "0"], "must be above 0"),
         (["new.safetensors", "--vividness", "1"], "not trained with CrossEntropy"),
@@ -46,7 +46,7 @@ def test_wrong_use_is_one_line(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.safetensors").write_text("mine")
-    (tmp_path / "carded.md").write_text("mine")
+    (tmp_path / "carded.safetensors.md").write_text("mine")
     assert command("export", finished_run, *words) == 2
     assert message in capsys.readouterr().err
     assert [file.read_text() for file in tmp_path.glob("*.safetensors")] == ["mine"]

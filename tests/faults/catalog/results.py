@@ -45,7 +45,7 @@ COMMANDS: Rows = {
     ),
     "batch-of-one-by-other-kernels": (
         "tasks.prediction:predict_views",
-        swap("len(inputs) > 1 or task.flip", "True"),
+        swap("len(inputs) == 1 and", "False and"),
         "inference/test_prediction.py::test_colors_are_bit_for_bit_those_of_an_image_alone",
     ),
     "graph-without-strength-and-flip": (

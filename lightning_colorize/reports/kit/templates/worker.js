@@ -1,4 +1,4 @@
-// From pixels, RGBA, to colored pixels with the same transparency.
+// From pixels, RGBA, to colored pixels in their place.
 import * as ort from "./ort.wasm.min.mjs";
 
 ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
@@ -6,7 +6,7 @@ ort.env.wasm.numThreads = 1; // more need headers that few web hosts send
 const loading = ort.InferenceSession.create(new URL("model.onnx", import.meta.url).href);
 loading.catch(() => {}); // reported with the first photograph
 
-onmessage = async ({ data: { data, width, height, name } }) => {
+onmessage = async ({ data: { data, width, height, name, job } }) => {
   try {
     const start = performance.now();
     const pixels = width * height;
@@ -21,8 +21,8 @@ onmessage = async ({ data: { data, width, height, name } }) => {
       for (let plane = 0; plane < 3; plane++) data[4 * i + plane] = colored[plane * pixels + i];
     }
     const seconds = (performance.now() - start) / 1000;
-    postMessage({ data, width, height, name, seconds }, [data.buffer]);
+    postMessage({ data, width, height, name, job, seconds }, [data.buffer]);
   } catch (error) {
-    postMessage({ error: error.message ?? String(error) });
+    postMessage({ job, error: error.message ?? String(error) });
   }
 };
