@@ -8,7 +8,7 @@ import sys
 import tempfile
 from typing import NoReturn
 
-from lightning_colorize.common.arguments import require_positive, split_name
+from lightning_colorize.common.arguments import add_loading_options, require_positive, split_name
 from lightning_colorize.common.bundled import DEFAULT, DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
 
@@ -37,12 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-megapixels", type=int, default=40, metavar="N", help="largest image (default: 40)"
     )
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="as of colorize"
-    )
-    parser.add_argument(
-        "--allow-class", metavar="CLASS", action="append", default=[], help="as of colorize"
-    )
+    add_loading_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             ) from None
         device = choose_device(args.device)
         models = {name: load_model(path, args.allow_class, device) for name, path in named.items()}
-        page = build_demo(models, int(args.max_megapixels * 1e6))
+        page = build_demo(models, args.max_megapixels * 1_000_000)
         serve(page, args.host, args.port, args.max_megabytes * 2**20)
     return 130
 

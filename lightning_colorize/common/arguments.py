@@ -76,6 +76,11 @@ def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None
         help="average the prediction with that of the mirror image, in twice the time (default: "
         "the checkpoint's, no unless stored)",
     )
+    add_loading_options(parser)
+
+
+def add_loading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the device of a network, and the classes that its checkpoint may import."""
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),

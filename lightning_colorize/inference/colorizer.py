@@ -17,11 +17,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchvision.transforms.v2.functional import to_pil_image
 
-from lightning_colorize.color import to_eight_bits
 from lightning_colorize.common.bundled import DEFAULT
 from lightning_colorize.common.class_paths import Trust, find_class_paths, untrusted_classes
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import from_pillow, read_image
 from lightning_colorize.data.sources import Source
 from lightning_colorize.inference.card import card_text
@@ -36,8 +34,8 @@ from lightning_colorize.tasks.checkpoint import (
     read_checkpoint,
     rebuild_task,
 )
-from lightning_colorize.tasks.exported import write_exported
-from lightning_colorize.tasks.graph import ONNX, PROGRAM, GraphTask, read_graph
+from lightning_colorize.tasks.exported import ONNX, PROGRAM, write_exported
+from lightning_colorize.tasks.graph import LARGEST, GraphTask, read_graph
 from lightning_colorize.tasks.prediction import (
     add_colors,
     decode_views,
@@ -51,7 +49,6 @@ from lightning_colorize.tasks.predictor import predictor_arguments, predictor_st
 AnyImage = TypeVar("AnyImage", Tensor, Image.Image, np.ndarray)
 
 _WEIGHTS = "model.safetensors"
-_LARGEST = 2**14  # pixels
 _STRONGEST = 1.5
 _UNPICKLED = "torch.export"
 
@@ -323,7 +320,7 @@ class Prediction:
 
     Attributes:
         model: The model.
-        rgb: The image: (3, H, W), uint8 or uint16.
+        rgb: The image, (3, H, W), uint8 or uint16; or, for a preview, one of another size.
     """
 
     model: Colorizer
@@ -333,15 +330,13 @@ class Prediction:
 
     def colorize(
         self,
-        side: int | None = None,
         vividness: float | None = None,
         temperature: float | None = None,
         strength: float | None = None,
     ) -> Tensor:
-        """Return the colored image, (3, H, W), with the dtype of `rgb`; a preview is uint8.
+        """Return the colored image, (3, H, W), with the dtype of `rgb`.
 
         Args:
-            side: Pixels of the short side, for a preview of a larger image.
             vividness: As of `Colorizer.set_decoding`, for this result only.
             temperature: As the vividness.
             strength: As the vividness.
@@ -355,10 +350,7 @@ class Prediction:
             (ab,) = decode_views(self.model.task, self._views, self._seen)
         finally:
             self.model.set_decoding(**own)
-        rgb = self.rgb
-        if side is not None and side < min(rgb.shape[-2:]):
-            rgb = resize_short_side(to_eight_bits(rgb), side)
-        return add_colors(rgb, ab)
+        return add_colors(self.rgb, ab)
 
 
 def _to_tensor(image: Any) -> Tensor:
@@ -399,8 +391,8 @@ def require_size(size: int) -> None:
     Raises:
         UsageError: If it is not 1 to 16384 pixels.
     """
-    if not 1 <= size <= _LARGEST:
-        raise UsageError(f"size must be from 1 to {_LARGEST} pixels, not {size}")
+    if not 1 <= size <= LARGEST:
+        raise UsageError(f"size must be from 1 to {LARGEST} pixels, not {size}")
 
 
 def choose_device(name: str) -> torch.device:
@@ -445,10 +437,10 @@ def load_model(
         raise UsageError(f"{file} is not a checkpoint of lightning-colorize: its decoding is not")
     size = data.get("size") if isinstance(data, dict) else None
     size = stored.pop("size", size)
-    if not isinstance(data, dict) or type(size) is not int or not 1 <= size <= _LARGEST:
+    if not isinstance(data, dict) or type(size) is not int or not 1 <= size <= LARGEST:
         raise UsageError(
             f"{file} is not a checkpoint of lightning-colorize: its image size is {size!r:.40}, "
-            f"not 1 to {_LARGEST}; train with ColorizationDataModule"
+            f"not 1 to {LARGEST}; train with ColorizationDataModule"
         )
     task = rebuild_task(file, checkpoint, ColorizationTask, trust_of(file, allow))
     model = Colorizer(

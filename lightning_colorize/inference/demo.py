@@ -2,15 +2,18 @@
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from lightning_colorize.common.bundled import bundled
-from lightning_colorize.data.decoding.files import ImageError, read_header, read_image
+from lightning_colorize.data.dataset import resize_short_side
+from lightning_colorize.data.decoding.files import ImageError, decode_image, read_header
 from lightning_colorize.inference.colorizer import Colorizer, Prediction
 
 _PREVIEW = 640  # pixels of the short side
@@ -20,7 +23,22 @@ _SESSIONS = 20  # whose photographs stay in memory
 _HIGHEST = {"vividness": 1.0, "strength": 1.5}
 _SYSTEM_FONT = ["system-ui", "sans-serif"]  # Gradio's own are fetched from another site
 
-_Predictions = dict[str, Prediction]
+
+@dataclass
+class _Seen:
+    """A photograph that the networks have seen.
+
+    Attributes:
+        stem: Of its file.
+        predictions: By model.
+        previews: The same, for a smaller image.
+        grey: That image without color, (H, W, 3), uint8.
+    """
+
+    stem: str
+    predictions: dict[str, Prediction]
+    previews: dict[str, Prediction]
+    grey: np.ndarray
 
 
 def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Blocks:
@@ -37,23 +55,29 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
         if any(name in each for each in decodings)
     }
 
-    def predict(file: str | None) -> tuple[_Predictions, str | None]:
+    def predict(name: str | None) -> _Seen | None:
         """Let each network see the photograph, once."""
-        if file is None:
-            return {}, None
+        if name is None:
+            return None
+        file = Path(name)
         try:
-            header = read_header(Path(file).read_bytes(), Path(file))
+            data = file.read_bytes()
+            header = read_header(data, file)
             if header.height * header.width > max_pixels:
                 size, most = header.height * header.width / 1e6, max_pixels / 1e6
                 gradio.Warning(f"This image has {size:.1f} megapixels; the most is {most:g}")
-                return {}, None
-            rgb = read_image(Path(file))
+                return None
+            rgb = decode_image(data, file)
         except ImageError as error:
             gradio.Warning(f"This file cannot be read: {error.reason}")
-            return {}, None
-        return {name: model.prepare(rgb) for name, model in models.items()}, Path(file).stem
+            return None
+        small = resize_short_side(rgb, min(_PREVIEW, *rgb.shape[-2:]))
+        predictions = {name: model.prepare(rgb) for name, model in models.items()}
+        previews = {name: replace(each, rgb=small) for name, each in predictions.items()}
+        grey = next(iter(previews.values())).colorize(strength=0)
+        return _Seen(file.stem, predictions, previews, _to_array(grey))
 
-    def decode(prediction: Prediction, values: tuple[float, ...], side: int | None) -> np.ndarray:
+    def decode(prediction: Prediction, values: tuple[float, ...]) -> np.ndarray:
         """Return (H, W, 3), uint8; a slider that stands where it was leaves the model's own."""
         own = prediction.model.decoding
         moved = {
@@ -61,26 +85,24 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             for (name, start), value in zip(starts.items(), values, strict=True)
             if value != start and name in own
         }
-        return prediction.colorize(side, **moved).permute(1, 2, 0).numpy()
+        return _to_array(prediction.colorize(**moved))
 
-    def show(predictions: _Predictions, *values: float) -> list[Any]:
+    def show(seen: _Seen | None, *values: float) -> list[Any]:
         """Return grey and colored previews, with this decoding."""
-        pairs: list[Any] = [None] * len(models)
-        for index, prediction in enumerate(predictions.values()):
-            grey = prediction.colorize(_PREVIEW, strength=0).permute(1, 2, 0).numpy()
-            pairs[index] = (grey, decode(prediction, values, _PREVIEW))
-        return pairs
+        if seen is None:
+            return [None] * len(models)
+        return [(seen.grey, decode(preview, values)) for preview in seen.previews.values()]
 
-    def write(predictions: _Predictions, stem: str | None, *values: float) -> list[str]:
+    def write(seen: _Seen | None, *values: float) -> list[str]:
         """Write the images at full size."""
-        if not predictions:
+        if seen is None:
             gradio.Warning("Choose a photograph first")
             return []
         folder = Path(tempfile.mkdtemp(dir=page.GRADIO_CACHE))
         files = []
-        for name, prediction in predictions.items():
-            file = folder / f"{stem}-{name.replace('/', '_')}.png"
-            Image.fromarray(decode(prediction, values, None)).save(file)
+        for name, prediction in seen.predictions.items():
+            file = folder / f"{seen.stem}-{name.replace('/', '_')}.png"
+            Image.fromarray(decode(prediction, values)).save(file)
             files.append(str(file))
         return files
 
@@ -94,8 +116,7 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             "# Color a black-and-white photograph\n"
             "The colors are likely ones, not those of the scene."
         )
-        predictions = gradio.State({}, time_to_live=_KEPT_SECONDS)
-        stem = gradio.State(None)
+        seen = gradio.State(None, time_to_live=_KEPT_SECONDS)
         with gradio.Row():
             with gradio.Column():
                 # Not an Image, which Gradio would read in its own way.
@@ -112,13 +133,17 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             sheets = [gradio.ImageSlider(label=name, interactive=False) for name in models]
         # One at a time: they share the models.
         alone: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
-        decoding: list[Any] = [predictions, *sliders]
-        seen = given.change(predict, given, [predictions, stem], **alone)
-        seen.then(show, decoding, sheets, **alone)
+        decoding: list[Any] = [seen, *sliders]
+        given.change(predict, given, seen, **alone).then(show, decoding, sheets, **alone)
         for slider in sliders:
             slider.input(show, decoding, sheets, **alone, trigger_mode="always_last")
-        save.click(write, [predictions, stem, *sliders], written, **alone)
+        save.click(write, decoding, written, **alone)
     return page
+
+
+def _to_array(rgb: Tensor) -> np.ndarray:
+    """Return (H, W, 3) of (3, H, W)."""
+    return rgb.permute(1, 2, 0).numpy()
 
 
 def _example_files(folder: Path) -> list[str]:

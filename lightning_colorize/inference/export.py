@@ -23,12 +23,12 @@ from lightning_colorize.color import (
 from lightning_colorize.color.delta_e import ciede2000
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file, temporary_beside
-from lightning_colorize.data.dataset import LONGEST
 from lightning_colorize.inference.colorizer import Colorizer
 from lightning_colorize.networks.colorizer import crop, pad_input, round_up
 from lightning_colorize.tasks import ColorizationTask
-from lightning_colorize.tasks.graph import CONTENT, ONNX, GraphTask, read_graph
-from lightning_colorize.tasks.prediction import colorize_image
+from lightning_colorize.tasks.exported import ONNX
+from lightning_colorize.tasks.graph import CONTENT, GraphTask, read_graph
+from lightning_colorize.tasks.prediction import colorize_image, seen_side
 
 TOLERANCE = 1e-3
 """Largest difference from the network, in LAB units; of an image, in shares of its pixels."""
@@ -69,8 +69,7 @@ class ImageGraph(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         """Return the colored image."""
         height, width = rgb.shape[-2:]
-        short, long = torch.sym_min(height, width), torch.sym_max(height, width)
-        side = torch.sym_max(1, torch.sym_min(self.size, LONGEST * self.size * short // long))
+        side, short = seen_side(height, width, self.size), torch.sym_min(height, width)
         rows, columns = (_scaled(pixels, side, short) for pixels in (height, width))
         # torchvision rounds after each direction.
         narrow = (rgb.float() @ _weights(width, columns).T).round()

@@ -14,10 +14,9 @@ from torch import Tensor
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file, temporary_beside
 
-SUFFIX = ".safetensors"
-
-EXPORTED = (SUFFIX, ".onnx", ".pt2")
-"""Suffixes of all exported files."""
+SUFFIX, ONNX, PROGRAM = ".safetensors", ".onnx", ".pt2"
+EXPORTED = (SUFFIX, ONNX, PROGRAM)
+"""Suffixes of exported files: this module's, and those of `tasks.graph`."""
 
 _CONTENT, _DIGEST = "lightning_colorize", "sha256"
 _BASELINES = "baselines."

@@ -13,16 +13,15 @@ from lightning_colorize.color import ColorBatch, to_lab, to_rgb
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.networks.colorizer import pad_input
 from lightning_colorize.tasks.base import ColorizationTask
-
-ONNX, PROGRAM = ".onnx", ".pt2"
-"""Suffixes of the files."""
+from lightning_colorize.tasks.exported import ONNX
 
 CONTENT = "lightning_colorize"
 """Key of a file's metadata for what `Graph` describes, as JSON."""
 
 Run = Callable[[Tensor], Tensor]
 
-_LARGEST = 2**14  # pixels
+LARGEST = 2**14
+"""Most pixels of the side that a network sees."""
 
 
 class Graph(nn.Module):
@@ -95,7 +94,7 @@ def read_graph(file: Path) -> tuple[GraphTask, dict[str, Any]]:
         run, text = (_onnx if file.suffix == ONNX else _program)(file)
         content = json.loads(text)
         numbers = [content[name] for name in ("size", "multiple", "least")]
-        if not all(type(number) is int and 1 <= number <= _LARGEST for number in numbers):
+        if not all(type(number) is int and 1 <= number <= LARGEST for number in numbers):
             raise ValueError("no numbers of pixels")
         graph = Graph(run, bool(content["image"]), *numbers[1:])
     except UsageError:

@@ -1,6 +1,7 @@
 """Prediction on images of any size."""
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -173,8 +174,10 @@ def seen_side(height: int, width: int, size: int) -> int:
 
     It is `size`, or less for images with an aspect ratio above 4.
     """
-    short, long = sorted((height, width))
-    return max(1, min(size, LONGEST * size * short // long))
+    # These take the symbolic sizes of a graph, too.
+    short, long = torch.sym_min(height, width), torch.sym_max(height, width)
+    side = torch.sym_max(1, torch.sym_min(size, LONGEST * size * short // long))
+    return cast(int, side)
 
 
 def upsampled_strips(

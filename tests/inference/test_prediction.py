@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,8 @@ from skimage.color import rgb2lab
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_colorize.color import LabScaling, fit_gamut, to_lab, to_rgb
+from lightning_colorize.color import LabScaling, fit_gamut, to_eight_bits, to_lab, to_rgb
+from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.inference import load_model
 from lightning_colorize.tasks import prediction
 from lightning_colorize.tasks.prediction import (
@@ -199,4 +201,5 @@ def test_a_prepared_image_is_decoded_again_without_the_network(monkeypatch, dtyp
     monkeypatch.setattr(model.task, "predict", None)
     assert torch.equal(prepared.colorize(vividness=1.0, strength=1.2), vivid)
     assert model.decoding == own
-    assert tuple(prepared.colorize(side=75).shape) == (3, 75, 95)
+    small = replace(prepared, rgb=resize_short_side(to_eight_bits(rgb), 75))
+    assert tuple(small.colorize().shape) == (3, 75, 95)
