@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import secrets
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ _STEP = "trainer/global_step"  # Lightning's name for it
 _LONGEST_TAG = 64  # W&B refuses longer ones
 _INIT_TIMEOUT = 20.0  # seconds; W&B's default is 90
 _FINISH_TIMEOUT = 60.0  # seconds; W&B waits for ever by default
+_TEARDOWN_TIMEOUT = 5.0  # seconds; W&B may wait for ever
 
 
 class WandbRun(RunLogger, WandbLogger):
@@ -170,11 +172,20 @@ def _run_id(folder: Path, options: LoggerOptions) -> str:
 
 
 def _teardown() -> None:
-    """Stop W&B's service, which holds the id of the run that failed to start."""
-    with contextlib.suppress(Exception):
-        import wandb
+    """Stop W&B's service, which holds the id of the run that failed to start.
 
-        wandb.teardown()
+    In a thread, as W&B waits for ever if the service has ended by itself.
+    """
+
+    def stop() -> None:
+        with contextlib.suppress(Exception):
+            import wandb
+
+            wandb.teardown()
+
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    thread.join(_TEARDOWN_TIMEOUT)
 
 
 def _settings() -> Any:

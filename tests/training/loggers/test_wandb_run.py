@@ -2,6 +2,7 @@ import hashlib
 import io
 import json
 import logging
+import threading
 import time
 from types import SimpleNamespace
 
@@ -226,6 +227,21 @@ def test_training_continues_without_any_wandb_run(logger, monkeypatch, caplog):
     logger.finalize("success")
     logger.close(failed=False)
     assert len(calls) == 1
+    (line,) = _warnings(caplog)
+    assert "continues without it (disk full)" in line
+
+
+def test_training_continues_although_the_wandb_service_does_not_stop(logger, monkeypatch, caplog):
+    def init(**_):
+        raise OSError("disk full")
+
+    stop = threading.Event()
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb, "teardown", stop.wait)
+    start = time.monotonic()
+    logger.log_metrics({"val/psnr": 20.0}, 0)
+    stop.set()
+    assert time.monotonic() - start < 30
     (line,) = _warnings(caplog)
     assert "continues without it (disk full)" in line
 
