@@ -1,6 +1,7 @@
 """What gives colors: trainings of equal budgets, over seeds, on photographs that none has seen.
 
-    python benchmarks/colors.py recipes --data GENERAL --out RUNS --weights mobilenet_v2.pth
+    python benchmarks/colors.py speed --data GENERAL --out RUNS --weights mobilenet_v2.pth
+    python benchmarks/colors.py recipes --data GENERAL --out RUNS --weights ...
     python benchmarks/colors.py finalists --data GENERAL --more OPEN --out RUNS --weights ...
     python benchmarks/colors.py curve --data GENERAL --more OPEN --out RUNS --weights ...
     python benchmarks/colors.py measures --data GENERAL --out RUNS --weights ...
@@ -9,6 +10,8 @@
 three times as long, and one also on the images of OPEN; `curve` one recipe on parts of the images
 and on those of OPEN, with equal steps; `measures` what may help against overfitting, each alone
 (experiments/regularization/), for 20 epochs. `--only` chooses some.
+A training of 10 minutes takes as many steps as 10 minutes had when `speed` was measured, on a quiet
+machine: other work delays it, but does not shorten it. `speed` is repeated for another `--size`.
 All start from MobileNetV2's weights. The last weights of each run are measured on GENERAL's test
 split, those of a classification with several decodings. Run a command again to continue: trainings
 are resumed, measured runs are kept. Several commands may share RUNS, each with its own --seeds.
@@ -88,11 +91,13 @@ RECIPES = (
     GAN,
 )
 EPOCHS = 20  # of `measures`, as in sweeps/regularization.yaml
+BATCH = 32  # of all experiments here
+SPEEDS = ROOT / "benchmarks" / "results" / "colors_speed.json"
 
 
 def _measure(file: Path) -> Recipe:
     trainer = yaml.safe_load(file.read_text()).get("trainer", {})
-    budget = {"max_time": "null", "max_epochs": EPOCHS} | trainer
+    budget = {"max_steps": -1, "max_epochs": EPOCHS} | trainer
     settings = {f"trainer.{name}": value for name, value in budget.items()}
     return Recipe(file.stem, settings={"config": file} | settings)
 
@@ -103,7 +108,7 @@ MEASURES = tuple(map(_measure, sorted((EXPERIMENTS / "regularization").glob("*.y
 def main() -> None:
     """Train and measure."""
     parser = training_parser(__doc__)
-    parser.add_argument("what", choices=("recipes", "finalists", "curve", "measures"))
+    parser.add_argument("what", choices=("speed", "recipes", "finalists", "curve", "measures"))
     parser.add_argument("--more", type=Path, help="further images, in default_model's folders")
     parser.add_argument("--steps", type=int, default=2500, help="of training, for `curve`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
@@ -111,6 +116,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.what == "finalists":
         args.size, args.minutes = 128, 3 * args.minutes
+    if args.what == "speed":
+        measure_speed(args)
+        return
     keep_freed_memory()
     recipes: dict[str, list[Recipe]] = {
         "recipes": [*RECIPES],
@@ -143,14 +151,13 @@ def training_parser(documentation: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, required=True, help="of MobileNetV2")
     parser.add_argument("--normalization", default="half", help="input range of the weights")
     parser.add_argument("--minutes", type=int, default=10, help="of a training at 64 px")
-    parser.set_defaults(size=64)
+    parser.add_argument("--size", type=int, default=64, help="in pixels")
     return parser
 
 
 def curve(args: argparse.Namespace) -> Iterator[Recipe]:
     """Yield trainings on an eighth to all of the images, and on more; equal steps."""
     equal = {
-        "trainer.max_time": "null",
         "trainer.max_steps": args.steps,
         "trainer.check_val_every_n_epoch": "null",
         "trainer.val_check_interval": args.steps // 4,
@@ -197,7 +204,7 @@ def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
         "data.size": args.size,
         "data.cache": "always",
         "seed_everything": seed,
-        "trainer.max_time": f"00:00:{args.minutes:02}:00",
+        "trainer.max_time": "null",
         "trainer.max_epochs": -1,
         "trainer.check_val_every_n_epoch": 5,
         "model.encoder.weights": args.weights.resolve(),
@@ -213,6 +220,7 @@ def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
         "run.grid_images": 0,
         "run.loggers.wandb": "disabled",
         "run.loggers.tensorboard": "false",
+        "trainer.max_steps": steps(recipe, args),
         **recipe.settings,
     }
     if "perceptual" in recipe.name:
@@ -227,6 +235,42 @@ def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
         [sys.executable, "-m", "lightning_colorize", "fit", "--config", config, *words], check=True
     )
     return run
+
+
+def steps(recipe: Recipe, args: argparse.Namespace) -> int:
+    """Return the optimizer steps that the budget has for a recipe; -1 if its speed is not known."""
+    if args.what in ("speed", "curve", "measures"):
+        return -1
+    speeds = json.loads(SPEEDS.read_text())["images_per_second"][str(args.size)]
+    seconds = 60.0 * args.minutes
+    if recipe is not GAN:
+        return round(seconds * speeds.get(recipe.name, speeds["l1"]) / BATCH)
+    # Its generator is trained alone like the network of `l1`; then a batch has two steps.
+    alone = recipe.settings["model.generator_epochs"] * (count_images(args.data) // BATCH)
+    rest = seconds - alone * BATCH / speeds["l1"]
+    return alone + round(2 * rest * speeds[recipe.name] / BATCH)
+
+
+def measure_speed(args: argparse.Namespace) -> None:
+    """Measure the images per second of each recipe in training, and add them to the results."""
+    short = {
+        "data.source.max_images": 16 * BATCH,
+        "trainer.max_time": "00:00:00:45",
+        "trainer.check_val_every_n_epoch": 10**6,
+    }
+    speeds = {}
+    for recipe in RECIPES:
+        settings = recipe.settings | short
+        if recipe is GAN:
+            settings |= {"model.generator_epochs": 0, "model.discriminator_epochs": 0}
+        # The size as the seed gives each size a run of its own.
+        run = train(Recipe(recipe.name, recipe.experiment, settings), args.size, args)
+        result = RunResult.read(run)
+        assert result is not None
+        speeds[recipe.name] = result.steady_images_per_second
+    earlier = json.loads(SPEEDS.read_text())["images_per_second"] if SPEEDS.is_file() else {}
+    report = {"images_per_second": earlier | {str(args.size): speeds}}
+    write_report(SPEEDS, f"python benchmarks/colors.py speed --size {args.size}", report)
 
 
 def measure(run: Path, data: Path) -> dict[str, Any]:
