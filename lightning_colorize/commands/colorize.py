@@ -22,6 +22,7 @@ from lightning_colorize.common.text import format_time, printable
 
 if TYPE_CHECKING:
     from lightning_colorize.inference import Colorizer, Options, Plan, Record
+    from lightning_colorize.inference.devices import ModelFile
 
 HELP = "colorize an image or a folder of images"
 
@@ -36,13 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=expanded_path,
         help="an image, a folder of any depth, a pattern such as 'scans/**/*.tif', several of "
-        "them, or - for names on standard input",
+        "them, or - for names on standard input; or a film",
     )
     parser.add_argument(
         "output",
         metavar="OUTPUT",
         type=expanded_path,
-        help="folder for the results, with the structure of INPUT; for one image also a file name",
+        help="folder for the results, with the structure of INPUT; for one image or film also a "
+        "file name",
     )
     parser.add_argument(
         "--checkpoint",
@@ -110,11 +112,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="most images that the network sees at once; lowered if memory is short (default: 8)",
     )
     parser.add_argument(
+        "--precision",
+        choices=("32-true", "bf16-mixed", "16-mixed"),
+        default="32-true",
+        help="of the network: half of it is faster on GPUs, and bf16 on CPUs that have it; colors "
+        "differ by less than can be seen (default: 32-true)",
+    )
+    parser.add_argument(
         "--workers",
         metavar="N",
         type=int,
         default=cores(),
         help="threads that read and write (default: one for each CPU core)",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        metavar="N",
+        type=int,
+        default=2**28,
+        help="reject images with more than N pixels, of which each takes about 10 bytes of memory "
+        "(default: 268435456)",
     )
     parser.add_argument(
         "--max-density",
@@ -139,15 +156,16 @@ def _shard(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Colorize; returns 1 if any image failed."""
-    require_positive(args, "size", "max_density", "batch_size", "workers", "limit", "devices")
+    require_positive(
+        args, "size", "max_pixels", "max_density", "batch_size", "workers", "limit", "devices"
+    )
     models = _named_models(args.checkpoint or [DEFAULT])
     from lightning_colorize.inference import colorize_files, plan_jobs
-    from lightning_colorize.inference.devices import (
-        ModelFile,
-        colorize_on_devices,
-        device_names,
-    )
+    from lightning_colorize.inference.devices import colorize_on_devices, device_names
+    from lightning_colorize.inference.film import FILM_SUFFIXES
 
+    if any(path.suffix.lower() in FILM_SUFFIXES for path in args.input):
+        return _run_film(args, models)
     try:
         plan = plan_jobs(_names(args.input), args.output, args.format)
     except OSError as error:
@@ -160,10 +178,7 @@ def run(args: argparse.Namespace) -> int:
         jobs=plan.jobs[: args.limit][index - 1 :: count], others=plan.others[index - 1 :: count]
     )
     devices = device_names(args.device, args.devices)
-    files = {
-        name: ModelFile(path, args.allow_class, decoding_options(args))
-        for name, path in models.items()
-    }
+    files = {name: _model_file(args, path) for name, path in models.items()}
     # All are loaded before the first works. Further devices load them again.
     loaded = {name: file.load(devices[0]) for name, file in files.items()}
     if not args.checkpoint and not args.quiet:
@@ -189,6 +204,22 @@ def run(args: argparse.Namespace) -> int:
     return max(codes)
 
 
+def _run_film(args: argparse.Namespace, models: dict[str, Path]) -> int:
+    from lightning_colorize.commands.colorize_film import plan_film, run_film
+
+    target = plan_film(args)
+    if list(models) != [""]:
+        raise UsageError("a film takes one --checkpoint, without a NAME=")
+    loaded = _model_file(args, models[""]).load(args.device)
+    return run_film(args, loaded, _options(args, loaded), target)
+
+
+def _model_file(args: argparse.Namespace, path: Path) -> "ModelFile":
+    from lightning_colorize.inference.devices import ModelFile
+
+    return ModelFile(path, args.allow_class, decoding_options(args), args.precision)
+
+
 def _named_models(words: list[str]) -> dict[str, Path]:
     """Return the checkpoints by name, "" for one without."""
     models: dict[str, Path] = {}
@@ -212,12 +243,13 @@ def _below(plan: "Plan", output: Path, name: str) -> "Plan":
 
 
 def _options(args: argparse.Namespace, loaded: "Colorizer") -> "Options":
+    from lightning_colorize.data.decoding.files import Limits
     from lightning_colorize.inference import Options
 
     return Options(
         args.size or loaded.size,
         overwrite=args.overwrite,
-        max_density=args.max_density,
+        limits=Limits(args.max_pixels, args.max_density),
         batch_size=args.batch_size,
         workers=args.workers,
         skip_colored=args.already_color == "skip",

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TextIO
@@ -17,7 +18,7 @@ from torch import Tensor
 from lightning_colorize.common.errors import WorkError
 from lightning_colorize.common.files import remove_leftovers
 from lightning_colorize.data.dataset import resize_short_side
-from lightning_colorize.data.decoding.files import MAX_DENSITY, ImageError, read_bytes
+from lightning_colorize.data.decoding.files import LIMITS, ImageError, Limits, read_bytes
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.colorizer import Colorizer
@@ -77,7 +78,7 @@ class Options(NamedTuple):
     Attributes:
         size: Pixels of the short side that the network sees.
         overwrite: Replace existing results; otherwise they are skipped.
-        max_density: Most pixels for each byte of the file of a large image.
+        limits: Of the images that are read.
         batch_size: Most images that the network sees at once.
         workers: Threads that read and write.
         skip_colored: Skip images that are in color already; those of one tone, as sepia, are not.
@@ -86,7 +87,7 @@ class Options(NamedTuple):
 
     size: int
     overwrite: bool = False
-    max_density: int = MAX_DENSITY
+    limits: Limits = LIMITS
     batch_size: int = 8
     workers: int = 2
     skip_colored: bool = False
@@ -144,16 +145,23 @@ def colorize_files(
         yield record
     for folder in {job.target.parent for job in jobs}:
         remove_leftovers(folder)
-    # Each worker has an image of its own, for which more threads would be in the way. Setting their
-    # number in a thread changes the default of all threads, this one's before it is first read.
+    with worker_threads(options.workers) as pool:
+        for item in _Pipeline(loaded, options, pool).run(jobs):
+            item.record.seconds = round(time.perf_counter() - item.start, 4)
+            if manifest is not None:
+                _append(manifest, item.record)
+            yield item.record
+
+
+@contextmanager
+def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Provide threads, each for an image of its own; what has not begun at the end is cancelled."""
+    # More threads of torch would be in their way. Setting the number in a thread changes the
+    # default of all threads, this one's before it is first read.
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(options.workers, "colorize", torch.set_num_threads, (1,)) as pool:
+    with ThreadPoolExecutor(workers, "colorize", torch.set_num_threads, (1,)) as pool:
         try:
-            for item in _Pipeline(loaded, options, pool).run(jobs):
-                item.record.seconds = round(time.perf_counter() - item.start, 4)
-                if manifest is not None:
-                    _append(manifest, item.record)
-                yield item.record
+            yield pool
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
@@ -222,7 +230,7 @@ class _Pipeline:
             return item
         try:
             data = read_bytes(job.source)
-            photograph = read_photograph(data, job.source, options.max_density)
+            photograph = read_photograph(data, job.source, options.limits)
             record.height, record.width = photograph.rgb.shape[-2:]
             item.photograph, record.fallbacks = fit_format(photograph, job.target)
             side = seen_side(record.height, record.width, options.size)

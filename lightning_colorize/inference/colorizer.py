@@ -48,6 +48,9 @@ from lightning_colorize.tasks.predictor import predictor_arguments, predictor_st
 
 AnyImage = TypeVar("AnyImage", Tensor, Image.Image, np.ndarray)
 
+PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""Types of autocast, by the names of Lightning's trainer."""
+
 _WEIGHTS = "model.safetensors"
 _STRONGEST = 1.5
 _UNPICKLED = "torch.export"
@@ -130,6 +133,22 @@ class Colorizer(
             self.task.strength = float(strength)
         if flip is not None:
             self.task.flip = bool(flip)
+
+    def set_precision(self, precision: str) -> None:
+        """Change the precision of the network's matrix products and convolutions.
+
+        Args:
+            precision: As of Lightning's trainer: `32-true`, `bf16-mixed` or `16-mixed`.
+
+        Raises:
+            UsageError: If it is none of them, or the network is an exported graph.
+        """
+        if precision not in PRECISIONS:
+            raise UsageError(f"precision must be {', '.join(PRECISIONS)}, not {precision}")
+        autocast = PRECISIONS[precision]
+        if autocast is not None and isinstance(self.task, GraphTask):
+            raise UsageError(f"{self.path} has the precision with which it was exported")
+        self.task.autocast = autocast
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

@@ -30,16 +30,19 @@ class ModelFile:
         path: The checkpoint, or a run folder.
         allow: Classes that the checkpoint may import.
         decoding: Arguments of `Colorizer.set_decoding`.
+        precision: Argument of `Colorizer.set_precision`.
     """
 
     path: Path
     allow: Sequence[str]
     decoding: dict[str, Any]
+    precision: str = "32-true"
 
     def load(self, device: torch.device | str) -> Colorizer:
         """Load the model to a device."""
         model = load_model(self.path, self.allow, device)
         model.set_decoding(**self.decoding)
+        model.set_precision(self.precision)
         return model
 
 

@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,8 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         scaling: Conversion between LAB units and the network's range; saved in the checkpoint.
         strength: Factor of the predicted ab.
         flip: Predict the mirror image as well, and average both.
+        autocast: Type of the network's matrix products and convolutions outside of a trainer, whose
+            own precision counts if this is None.
         distributed_strategy: Lightning's strategy for several devices.
     """
 
@@ -93,6 +96,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         self.scaling = LabScaling()
         self.strength = 1.0
         self.flip = False
+        self.autocast: torch.dtype | None = None
         # Lightning's mean over processes rounds the number of images down.
         self.val_loss = MeanMetric(nan_strategy=torch.nan)  # by default nan is left out
         self.val_metrics = colorization_metrics("val/", metrics)
@@ -269,7 +273,10 @@ class ColorizationTask(Recorded, LightningModule, ABC):
     def predict(self, L: Tensor) -> Tensor:
         """Return the prediction of the network's head for L: (B, 1, H, W) in [0, 100]."""
         # The batch is always fp32; under `precision: bf16-true` the parameters are not.
-        prediction: Tensor = self.inference_net(self.scaling.normalize_L(L).to(self.dtype))
+        inputs = self.scaling.normalize_L(L).to(self.dtype)
+        context = torch.autocast(L.device.type, self.autocast) if self.autocast else nullcontext()
+        with context:
+            prediction: Tensor = self.inference_net(inputs)
         return prediction
 
     def decode(self, prediction: Tensor, size: Sequence[int]) -> Tensor:

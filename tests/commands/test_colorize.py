@@ -113,6 +113,24 @@ def test_a_folder_that_cannot_be_opened_fails_alone(
     (images / "sub").chmod(0o700)
 
 
+def test_precision_and_largest_image_are_options(command, finished_run, photo_folder, tmp_path):
+    words = ("colorize", photo_folder / "test", "--checkpoint", finished_run, "--format", "png")
+    for name, precision in (("full", "32-true"), ("half", "bf16-mixed")):
+        assert command(*words[:2], tmp_path / name, *words[2:], "--precision", precision) == 0
+    pairs = [
+        [
+            np.asarray(Image.open(tmp_path / name / file.name), dtype=int)
+            for name in ("full", "half")
+        ]
+        for file in (tmp_path / "full").glob("*.png")
+    ]
+    assert any((full != half).any() for full, half in pairs)
+    assert all(np.abs(full - half).mean() < 1 for full, half in pairs)
+    assert command(*words[:2], tmp_path / "few", *words[2:], "--max-pixels", 10) == 1
+    for line in (tmp_path / "few" / "manifest.jsonl").read_text().splitlines():
+        assert "more than 10; colorize --max-pixels accepts it" in json.loads(line)["reason"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -120,6 +138,7 @@ def test_a_folder_that_cannot_be_opened_fails_alone(
         (("IN", "out", "--checkpoint", "IN/a.jpg"), "not a checkpoint"),
         (("IN", "out", "--checkpoint", "RUN", "--size", "0"), "--size 0"),
         (("IN", "out", "--checkpoint", "RUN", "--max-density", "0"), "--max-density 0"),
+        (("IN", "out", "--checkpoint", "RUN", "--max-pixels", "0"), "--max-pixels 0"),
         (("IN/a.jpg", 300 * "x", "--checkpoint", "RUN"), "File name too long"),
     ],
 )

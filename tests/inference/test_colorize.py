@@ -21,6 +21,7 @@ from skimage.color import rgb2lab
 
 from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import WorkError
+from lightning_colorize.data.decoding.files import Limits
 from lightning_colorize.data.decoding.metadata import iptc_segment
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from lightning_colorize.inference import Job, Options, colorize_files, load_model
@@ -368,7 +369,7 @@ def test_large_images_in_tiny_files_are_rejected(loaded, tmp_path, monkeypatch):
         "save it uncompressed; colorize --max-density accepts it"
     )
     monkeypatch.setattr(module, "add_colors", lambda rgb, *_: rgb[:, :2, :2])
-    (record,) = _colorize(loaded, job, max_density=10**5)
+    (record,) = _colorize(loaded, job, limits=Limits(density=10**5))
     assert (record.status, record.width) == ("ok", 7000)
 
 

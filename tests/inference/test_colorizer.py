@@ -37,6 +37,20 @@ def test_a_run_reloads(finished_run, photo_folder):
     assert loaded.path == finished_run / "checkpoints/best.ckpt"
 
 
+def test_half_precision_is_of_prediction_only(finished_run):
+    model = load_model(finished_run)
+    L = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
+    full = model.predict(L)
+    model.set_precision("bf16-mixed")
+    half = model.predict(L)
+    assert half.dtype == torch.float32
+    assert 0 < (half - full).abs().mean() < 0.05 * full.abs().mean()
+    model.set_precision("32-true")
+    assert torch.equal(model.predict(L), full)
+    with pytest.raises(UsageError, match="precision must be 32-true, bf16-mixed, 16-mixed, not 8"):
+        model.set_precision("8")
+
+
 @pytest.mark.usefixtures("permissions")
 def test_a_checkpoint_without_permission_is_not_damaged(finished_run, tmp_path):
     file = tmp_path / "best.ckpt"

@@ -9,7 +9,6 @@ and `resize`, and one of 12 megapixels a fifth (`python benchmarks/decode.py`).
 """
 
 import logging
-import math
 import stat
 import warnings
 from collections.abc import Iterator
@@ -41,12 +40,21 @@ IMAGE_SUFFIXES = frozenset(
 Those of HEIC are listed even without the extra `heif`, so that they are reported and not ignored.
 """
 
-MAX_PIXELS = 2**28
-"""Larger images are rejected as decompression bombs; cameras reach 2e8 pixels."""
 
-MAX_DENSITY = 100
-"""Large images with more pixels for each byte of their file are rejected; JPEG photographs have
-about 5. A few kilobytes of a single color could take minutes and gigabytes otherwise."""
+class Limits(NamedTuple):
+    """The largest images that are read: a few kilobytes could take minutes and gigabytes.
+
+    Attributes:
+        pixels: Of an image; cameras reach 2e8.
+        density: Pixels for each byte of the file of a large image; JPEG photographs have about 5.
+    """
+
+    pixels: int = 2**28
+    density: float = 100
+
+
+LIMITS = Limits()
+"""Those of all commands whose options do not change them."""
 
 # Smaller images take little time and memory, whatever they contain. A blank A4 page at 600 dpi has
 # 35 megapixels.
@@ -54,7 +62,7 @@ _LARGE = 4 * 10**7
 
 # Pillow raises an error at twice its limit. Only image formats of photographs are enabled: other
 # readers start programs (PostScript) or have no signature and accept text.
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+Image.MAX_IMAGE_PIXELS = LIMITS.pixels // 2
 Image.init()
 _FORMATS = tuple(
     name
@@ -112,8 +120,7 @@ def read_image(path: Path, min_side: int | None = None) -> Tensor:
 
     Raises:
         ImageError: If the file cannot be read, is not an image, is damaged (including truncated
-            JPEGs and PNGs, which viewers show half grey or black), has more than `MAX_PIXELS`, or
-            many pixels for each byte (`MAX_DENSITY`).
+            JPEGs and PNGs, which viewers show half grey or black), or exceeds `LIMITS`.
     """
     return decode_image(read_bytes(path), path, min_side)
 
@@ -147,7 +154,7 @@ def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor
     Raises:
         ImageError: If they are not an image, or a damaged one.
     """
-    with named_errors(path), open_image(data, MAX_DENSITY) as image:
+    with named_errors(path), open_image(data, LIMITS) as image:
         return decode_opened(image, data, min_side)
 
 
@@ -183,7 +190,7 @@ def read_header(data: bytes, path: Path) -> Header:
     Raises:
         ImageError: If the header cannot be read. Damage behind it is not detected.
     """
-    with named_errors(path), open_image(data, MAX_DENSITY) as image:
+    with named_errors(path), open_image(data, LIMITS) as image:
         width, height = image.size
         # Pillow reports the upright size of a TIFF.
         if image.format != "TIFF" and orientation(image) >= 5:
@@ -216,32 +223,34 @@ def from_pillow(image: Image.Image) -> Tensor:
     return upright(pixels, exif)
 
 
-def open_image(data: bytes, max_density: float = math.inf) -> Image.Image:
+def open_image(data: bytes, limits: Limits) -> Image.Image:
     """Read the header of an image file, as `decode_image` does; the pixels are loaded later."""
     if not data:
         raise ValueError("empty file")
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limits.pixels // 2)
     try:
         image = Image.open(BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
         if data.startswith(_TIFF_SIGNATURES):
-            return _open_unusual_tiff(data, max_density)
+            return _open_unusual_tiff(data, limits)
         if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-            return _open_heic(data, max_density)
+            return _open_heic(data, limits)
         raise ValueError("not an image") from None
     if _pillow_misreads(image):
-        return _open_unusual_tiff(data, max_density)
-    _require_few(image.width * image.height, data, max_density)
+        return _open_unusual_tiff(data, limits)
+    _require_few(image.width * image.height, data, limits)
     return image
 
 
-def _open_heic(data: bytes, max_density: float) -> Image.Image:
+def _open_heic(data: bytes, limits: Limits) -> Image.Image:
     try:
         import pillow_heif  # an extra, and slow to import
     except ImportError:
         raise ValueError("HEIC needs pip install lightning-colorize[heif]") from None
     pillow_heif.register_heif_opener()
     image = Image.open(BytesIO(data), formats=("HEIF",))
-    _require_few(image.width * image.height, data, max_density)
+    _require_few(image.width * image.height, data, limits)
     return image
 
 
@@ -256,13 +265,13 @@ def _pillow_misreads(image: Image.Image) -> bool:
     return (bits > 8 and planes_apart) or (bits == 32 and unsigned)
 
 
-def _open_unusual_tiff(data: bytes, max_density: float) -> Image.Image:
+def _open_unusual_tiff(data: bytes, limits: Limits) -> Image.Image:
     """Read a TIFF that Pillow has no mode for: float RGB, 64 bits, planes of 16 bits, ..."""
     import tifffile  # slow to import, and seldom needed
 
     with tifffile.TiffFile(BytesIO(data)) as tiff:
         page = tiff.pages.first
-        _require_few(page.imagewidth * page.imagelength, data, max_density)
+        _require_few(page.imagewidth * page.imagelength, data, limits)
         values = page.asarray()
         if page.axes == "SYX":
             values = np.moveaxis(values, 0, -1)
@@ -275,13 +284,15 @@ def _open_unusual_tiff(data: bytes, max_density: float) -> Image.Image:
     return image
 
 
-def _require_few(pixels: int, data: bytes, max_density: float) -> None:
+def _require_few(pixels: int, data: bytes, limits: Limits) -> None:
     """Reject an image by its header, before its pixels take memory and time."""
-    if pixels > MAX_PIXELS:
-        raise Image.DecompressionBombError
-    if pixels > max(_LARGE, max_density * len(data)):
+    if pixels > limits.pixels:
         raise ValueError(
-            f"{pixels:,} pixels in {len(data):,} bytes, more than {max_density} for each: "
+            f"{pixels:,} pixels, more than {limits.pixels:,}; colorize --max-pixels accepts it"
+        )
+    if pixels > max(_LARGE, limits.density * len(data)):
+        raise ValueError(
+            f"{pixels:,} pixels in {len(data):,} bytes, more than {limits.density} for each: "
             "save it uncompressed; colorize --max-density accepts it"
         )
 
@@ -300,7 +311,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, Image.DecompressionBombError):
-        return f"more than {MAX_PIXELS:,} pixels"
+        return f"more than {LIMITS.pixels:,} pixels; colorize --max-pixels accepts it"
     text = " ".join(str(error).split())
     if "truncated" in text.lower():
         return "truncated"

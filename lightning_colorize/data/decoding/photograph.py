@@ -14,7 +14,8 @@ from torchvision.io import ImageReadMode, decode_image
 
 from lightning_colorize.color import WHITE, to_eight_bits
 from lightning_colorize.data.decoding.files import (
-    MAX_DENSITY,
+    LIMITS,
+    Limits,
     decode_opened,
     named_errors,
     open_image,
@@ -60,7 +61,7 @@ class Photograph:
         return replace(self, rgb=to_eight_bits(self.rgb), alpha=alpha)
 
 
-def read_photograph(data: bytes, path: Path, max_density: int = MAX_DENSITY) -> Photograph:
+def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photograph:
     """Decode the bytes of an image file.
 
     PNGs and TIFFs of 16 bits keep their depth, unless an embedded profile must be converted.
@@ -68,12 +69,12 @@ def read_photograph(data: bytes, path: Path, max_density: int = MAX_DENSITY) -> 
     Args:
         data: The content of the file.
         path: The file, for messages.
-        max_density: Most pixels for each byte of a large image.
+        limits: Of the image.
 
     Raises:
         ImageError: If they are not an image, or a damaged one.
     """
-    with named_errors(path), open_image(data, max_density) as image:
+    with named_errors(path), open_image(data, limits) as image:
         stored = str(getattr(image, "tile", ""))  # loading clears it
         notes = []
         with suppress(Exception):  # the next image may be damaged

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F
 from lightning_colorize.data.decoding import files, jpeg
 from lightning_colorize.data.decoding.files import (
     ImageError,
-    decode_image,
+    Limits,
     read_bytes,
     read_header,
     read_image,
@@ -235,10 +235,9 @@ def test_both_limits_hold_for_every_reader(images, tmp_path, monkeypatch, kind):
     data = images.encoded(kind, tmp_path / "image")
     monkeypatch.setattr(files, "_LARGE", 1000)
     with pytest.raises(ImageError, match=r"3,072 pixels in .* bytes, more than 0 for each"):
-        read_photograph(data, tmp_path / "image", max_density=0)
-    monkeypatch.setattr(files, "MAX_PIXELS", 1000)
-    with pytest.raises(ImageError, match="more than 1,000 pixels"):
-        decode_image(data, tmp_path / "image")
+        read_photograph(data, tmp_path / "image", Limits(density=0))
+    with pytest.raises(ImageError, match=r"3,072 pixels, more than 1,000; colorize --max-pixels"):
+        read_photograph(data, tmp_path / "image", Limits(pixels=1000))
 
 
 def test_missing_files_and_folders(tmp_path):

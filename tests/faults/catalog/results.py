@@ -45,7 +45,7 @@ COMMANDS: Rows = {
     ),
     "batch-of-one-by-other-kernels": (
         "tasks.prediction:predict_views",
-        swap("len(inputs) == 1 and", "False and"),
+        swap("len(inputs) == 1", "False"),
         "inference/test_prediction.py::test_colors_are_bit_for_bit_those_of_an_image_alone",
     ),
     "graph-without-strength-and-flip": (
@@ -57,6 +57,26 @@ COMMANDS: Rows = {
         "inference.export:_weights",
         swap("torch.sym_max(scale, 1.0)", "1.0"),
         "inference/test_graph.py::test_a_whole_image_is_colored_as_by_colorize",
+    ),
+    "film-colors-from-nowhere": (
+        "inference.film:ColorFollower.follow",
+        swap("_CARRIED * explained", "_CARRIED"),
+        "inference/test_film.py::test_what_is_uncovered_has_its_own_color",
+    ),
+    "film-motion-backwards": (
+        "inference.film:find_motion",
+        swap("np.mgrid[:height, :width] + flow", "np.mgrid[:height, :width] - flow"),
+        "inference/test_film.py::test_motion_of_a_known_shift",
+    ),
+    "film-colors-across-cuts": (
+        "inference.film:ColorFollower.follow",
+        swap("difference.mean() > _CUT", "False"),
+        "inference/test_film.py::test_a_cut_begins_with_new_colors",
+    ),
+    "film-time-from-the-count": (
+        "inference.film:_Film._write",
+        swap("pts is None", "True"),
+        "inference/test_film.py::test_sound_and_time_stay_as_they_are",
     ),
     "half-of-the-confidence": (
         "metrics.spec:",

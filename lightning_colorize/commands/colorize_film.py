@@ -1,0 +1,80 @@
+"""`lightning-colorize colorize` for a film."""
+
+import argparse
+import json
+import sys
+from collections import deque
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable
+
+if TYPE_CHECKING:
+    from lightning_colorize.inference import Colorizer, Options
+
+_FOR_IMAGES = {
+    "sheet": False,
+    "shard": (1, 1),
+    "devices": 1,
+    "dry_run": False,
+    "format": "same",
+    "already_color": "recolor",
+}
+"""Options that films do not have, with their defaults."""
+
+
+def plan_film(args: argparse.Namespace) -> Path:
+    """Return the file to write.
+
+    Raises:
+        UsageError: If it cannot be written, or an option is not for films.
+    """
+    from lightning_colorize.inference.film import FORMATS
+
+    source: Path = args.input[0]
+    target: Path = args.output
+    if len(args.input) > 1:
+        raise UsageError(f"{source} is a film; give it alone")
+    for name, default in _FOR_IMAGES.items():
+        if getattr(args, name) != default:
+            raise UsageError(f"--{name.replace('_', '-')} is for images, not for films")
+    if target.is_dir() or not target.suffix:
+        target /= source.name
+        if target.suffix.lower() not in FORMATS:
+            target = target.with_suffix(".mp4")
+    if target.suffix.lower() not in FORMATS:
+        raise UsageError(f"OUTPUT {target}: films are written as {', '.join(FORMATS)}")
+    if target.resolve() == source.resolve():
+        raise UsageError(f"OUTPUT {target} is also INPUT; give another name")
+    require_writable(target, "OUTPUT")
+    return target
+
+
+def run_film(
+    args: argparse.Namespace, loaded: "Colorizer", options: "Options", target: Path
+) -> int:
+    """Colorize a film."""
+    from lightning_colorize.common.progress import progress
+    from lightning_colorize.inference.film import FilmProgress, colorize_film, count_frames
+
+    done = FilmProgress()
+    skipped = target.exists() and not args.overwrite
+    if not skipped:
+        (source,) = args.input
+        total = min(count_frames(source), args.limit or sys.maxsize)
+        frames = colorize_film(loaded, source, target, options, args.limit)
+        shown = frames if args.quiet else progress(frames, total, "colorizing")
+        done = deque(shown, maxlen=1).pop()
+        if done.damaged and not args.quiet:
+            print(f"{done.damaged} damaged parts of {source} are left out", file=sys.stderr)
+    if args.json:
+        count = {"ok": int(not skipped), "skipped": int(skipped), "failed": 0}
+        print(json.dumps({**count, "output": str(target), **asdict(done)}))
+    elif skipped:
+        print(f"skipped, as {target} exists; --overwrite replaces it")
+    else:
+        flicker = f"flicker {done.flicker:.2f} ({done.flicker_frame_by_frame:.2f} frame by frame)"
+        print(f"{done.frames:,} frames colorized, {done.cuts} cuts, {flicker} -> {target}")
+    return 0

@@ -1,0 +1,354 @@
+"""Films: frames colored in their order, whose colors follow the motion instead of flickering."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from skimage.registration import optical_flow_ilk
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_colorize.color import to_lightness
+from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.files import remove_leftovers, replacement
+from lightning_colorize.inference.card import software
+from lightning_colorize.inference.colorize import Options, worker_threads
+from lightning_colorize.inference.colorizer import Colorizer
+from lightning_colorize.tasks.prediction import add_colors, network_input, predict_colors
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+FILM_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"}
+    | {".mxf", ".ogv", ".webm", ".wmv"}
+)
+"""Names of films end so."""
+
+
+class FilmFormat(NamedTuple):
+    """How a film is written.
+
+    Attributes:
+        container: FFmpeg's name of the file format.
+        encoder: FFmpeg's name of the encoder.
+        options: Of the encoder: a constant quality that hardly differs from the original.
+    """
+
+    container: str
+    encoder: str
+    options: dict[str, str]
+
+
+_H264 = ("libx264", {"crf": "18"})
+_VP9 = ("libvpx-vp9", {"crf": "24", "b:v": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"})
+
+FORMATS = {
+    ".mp4": FilmFormat("mp4", *_H264),
+    ".mov": FilmFormat("mov", *_H264),
+    ".mkv": FilmFormat("matroska", *_H264),
+    ".webm": FilmFormat("webm", *_VP9),
+}
+"""Films that are written, by suffix."""
+
+_BT709 = 1  # FFmpeg's number of these primaries, transfer and matrix
+_LIMITED = 1  # FFmpeg's number of the range 16 to 235
+
+_CARRIED = 0.95  # share of the carried colors where the motion explains the image
+_TOLERANCE = 6.0  # LAB units of L by which a carried pixel may differ
+_CUT = 12.0  # LAB units: mean difference of L, after the motion, of another scene
+_RADIUS = 5  # pixels around each one whose motion is the same
+
+
+@dataclass
+class FilmProgress:
+    """What has been done of a film.
+
+    Attributes:
+        frames: That are colored.
+        cuts: Scenes that began after the first one.
+        damaged: Parts of the file that could not be decoded, and are left out.
+        flicker: How much the color of what is seen changes from frame to frame: mean absolute
+            change of ab along the motion, in LAB units.
+        flicker_frame_by_frame: The same of the predictions, whose colors do not follow the motion.
+    """
+
+    frames: int = 0
+    cuts: int = 0
+    damaged: int = 0
+    flicker: float = 0.0
+    flicker_frame_by_frame: float = 0.0
+
+
+class ColorFollower:
+    """Carries colors from frame to frame along the optical flow, until a cut.
+
+    Where the motion explains the next frame's lightness, most of its color is that of the frame
+    before; elsewhere, and after a cut, it is what the network predicts.
+    """
+
+    def __init__(self) -> None:
+        self.progress = FilmProgress()
+        self._before: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def follow(self, L: Tensor, predicted: Tensor, motion: Tensor | None) -> Tensor:
+        """Return the colors of the next frame.
+
+        Args:
+            L: (1, 1, h, w) in [0, 100], on the CPU.
+            predicted: ab, (1, 2, h, w) in LAB units, on the CPU.
+            motion: From the frame before, as `find_motion` returns it; None for the first one.
+        """
+        ab = predicted
+        if motion is not None:
+            assert self._before is not None
+            moved_L, carried, moved = (_moved(values, motion) for values in self._before)
+            difference = (L - moved_L).abs()
+            if difference.mean() > _CUT:
+                self.progress.cuts += 1
+            else:
+                explained = torch.exp(-((difference / _TOLERANCE) ** 2))
+                ab = torch.lerp(predicted, carried, _CARRIED * explained)
+                self._measure(explained, ab - carried, predicted - moved)
+        self._before = L, ab, predicted
+        self.progress.frames += 1
+        return ab
+
+    def _measure(self, explained: Tensor, followed: Tensor, predicted: Tensor) -> None:
+        """Add a frame's changes of color to the means."""
+        progress = self.progress
+        compared = progress.frames - progress.cuts
+        total = explained.sum().clamp(min=1e-6)
+        values = [
+            float((change.abs().mean(1, keepdim=True) * explained).sum() / total)
+            for change in (followed, predicted)
+        ]
+        progress.flicker += (values[0] - progress.flicker) / compared
+        progress.flicker_frame_by_frame += (values[1] - progress.flicker_frame_by_frame) / compared
+
+
+def find_motion(before: Tensor, after: Tensor) -> Tensor:
+    """Return where each pixel of a frame was in the frame before.
+
+    Args:
+        before: L, (1, 1, h, w) in [0, 100].
+        after: L of the next frame.
+
+    Returns:
+        (1, h, w, 2), positions for `grid_sample` with `align_corners=False`.
+    """
+    images = [L[0, 0].numpy() for L in (after, before)]
+    flow = optical_flow_ilk(*images, radius=_RADIUS)  # type: ignore[no-untyped-call]
+    height, width = flow.shape[1:]
+    rows, columns = np.mgrid[:height, :width] + flow + 0.5
+    grid = np.stack([columns / width, rows / height], axis=-1) * 2 - 1
+    return torch.from_numpy(grid)[None].float()
+
+
+def _moved(values: Tensor, motion: Tensor) -> Tensor:
+    return F.grid_sample(values, motion, padding_mode="border", align_corners=False)
+
+
+def count_frames(source: Path) -> int:
+    """Return about how many frames a film has.
+
+    Raises:
+        UsageError: If PyAV is missing, or the film cannot be read.
+    """
+    with _opened(source) as film:
+        video = film.streams.video[0]
+        if not video.frames and film.duration and video.average_rate:
+            return round(film.duration / 1e6 * video.average_rate)
+        return video.frames or sum(1 for packet in film.demux(video) if packet.size)
+
+
+def colorize_film(
+    loaded: Colorizer, source: Path, target: Path, options: Options, limit: int | None = None
+) -> Iterator[FilmProgress]:
+    """Color a film; its timestamps and its sound stay as they are.
+
+    It is written under a temporary name and renamed when it is complete.
+
+    Args:
+        loaded: The model.
+        source: A film that FFmpeg can read.
+        target: The file to write or replace; its suffix is one of `FORMATS`.
+        options: `size`, `batch_size`, `workers` and `guided` count.
+        limit: Most frames to color; the result ends after them.
+
+    Yields:
+        The progress after each frame.
+
+    Raises:
+        UsageError: If PyAV is missing, the film cannot be read, or its sound does not fit the
+            format of the result.
+        WorkError: If the result cannot be written.
+    """
+    av = _import_av()
+    progress = FilmProgress()
+    remove_leftovers(target.parent)
+    try:
+        with _opened(source) as film, replacement(target) as file:
+            with av.open(file, "w", format=FORMATS[target.suffix.lower()].container) as result:
+                for progress in _Film(loaded, film, result, target, options).run(limit):
+                    yield progress
+            if not progress.frames:
+                raise UsageError(f"{source} has no frame that can be decoded")
+    except (OSError, av.FFmpegError, FloatingPointError) as error:
+        raise WorkError(
+            f"{source} is not colored, it stopped after {progress.frames} frames: "
+            f"{getattr(error, 'strerror', None) or error}"
+        ) from error
+
+
+class _Film:
+    """Reads, colors and writes the frames of a film in batches."""
+
+    def __init__(
+        self,
+        loaded: Colorizer,
+        film: "InputContainer",
+        result: "OutputContainer",
+        target: Path,
+        options: Options,
+    ) -> None:
+        self.task = loaded.task
+        self.options = options
+        self.film = film
+        self.result = result
+        self.target = target
+        self.follower = ColorFollower()
+        self.video = film.streams.video[0]
+        self.rate = self.video.average_rate or Fraction(25)
+        self.unit = self.video.time_base or 1 / self.rate  # seconds
+        self.sound = {stream: self._copied(stream) for stream in film.streams.audio}
+        form = FORMATS[target.suffix.lower()]
+        written = result.add_stream(form.encoder, rate=self.rate, options=form.options)
+        self.written = cast("VideoStream", written)
+        result.metadata.update(film.metadata | {"comment": software(loaded.path)})
+        self._last: Tensor | None = None
+        self._pts: int | None = None
+
+    def _copied(self, stream: Any) -> Any:
+        name = stream.codec_context.codec.canonical_name
+        if name not in self.result.supported_codecs:
+            raise UsageError(
+                f"the sound of {self.film.name} ({name}) does not fit into "
+                f"{self.target.suffix}; write .mkv"
+            )
+        return self.result.add_stream_from_template(stream)
+
+    def run(self, limit: int | None) -> Iterator[FilmProgress]:
+        """Color the film."""
+        frames = islice(self._frames(), limit)
+        with worker_threads(self.options.workers) as pool:
+            while batch := list(islice(frames, self.options.batch_size)):
+                images = [_upright(frame) for frame in batch]
+                size = self.options.size
+                seen = list(pool.map(network_input, images, [size] * len(images)))
+                predicted = [ab.cpu() for ab in predict_colors(self.task, seen)]
+                lightness = [to_lightness(image[None]) for image in seen]
+                before = lightness if self._last is None else [self._last, *lightness]
+                motions: list[Tensor | None] = [None] * (self._last is None)
+                motions += pool.map(find_motion, *zip(*pairwise(before), strict=True))
+                self._last = lightness[-1]
+                follow = self.follower.follow
+                colors = list(map(follow, lightness, predicted, motions))
+                guides = seen if self.options.guided else [None] * len(seen)
+                colored = pool.map(add_colors, images, colors, guides)
+                for frame, rgb in zip(batch, colored, strict=True):
+                    self._write(frame, rgb)
+                    yield self.follower.progress
+        if self._last is not None:
+            self.result.mux(self.written.encode(None))
+
+    def _frames(self) -> "Iterator[VideoFrame]":
+        """Yield the frames, and copy the sound on the way."""
+        from av.error import InvalidDataError
+
+        sound: list[Any] = []
+        has_begun = False
+        for packet in self.film.demux(self.video, *self.sound):
+            if packet.stream in self.sound:
+                packet.stream = self.sound[packet.stream]
+                sound += [packet] * (packet.dts is not None)  # not the empty one at the end
+            else:
+                try:
+                    frames = cast("list[VideoFrame]", packet.decode())
+                except InvalidDataError:
+                    self.follower.progress.damaged += 1
+                    continue
+                if frames and not has_begun:
+                    self._begin(frames[0])
+                    has_begun = True
+                yield from frames
+            if has_begun:  # the first packet begins the file
+                self.result.mux(sound)
+                sound.clear()
+
+    def _begin(self, frame: "VideoFrame") -> None:
+        """Describe the frames to the encoder."""
+        context = self.written.codec_context
+        height, width = _upright(frame).shape[-2:]
+        context.height, context.width = height, width
+        # Four pixels share a color, as players expect; an odd side does not allow it.
+        context.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
+        context.time_base = self.unit
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED
+        aspect = self.video.sample_aspect_ratio
+        if aspect:
+            turned = (height, width) != (frame.height, frame.width)
+            context.sample_aspect_ratio = Fraction(1) / aspect if turned else aspect
+
+    def _write(self, frame: "VideoFrame", rgb: Tensor) -> None:
+        from av import VideoFrame
+
+        pixels = rgb.permute(1, 2, 0).contiguous().numpy()
+        context = self.written.codec_context
+        written = VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+            format=context.pix_fmt, dst_colorspace=_BT709, dst_color_range=_LIMITED
+        )
+        written.time_base = self.unit
+        pts, last = frame.pts, self._pts
+        if pts is None or (last is not None and pts <= last):  # of damaged files and old formats
+            pts = 0 if last is None else last + max(1, round(1 / self.rate / self.unit))
+        written.pts = self._pts = pts
+        self.result.mux(self.written.encode(written))
+
+
+def _upright(frame: "VideoFrame") -> Tensor:
+    """Return a frame, (3, H, W), uint8, turned as its file says."""
+    pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+
+
+@contextmanager
+def _opened(source: Path) -> "Iterator[InputContainer]":
+    av = _import_av()
+    try:
+        film = av.open(source)
+    except (OSError, av.FFmpegError) as error:
+        reason = error.strerror or error
+        raise UsageError(f"{source} cannot be read as a film: {reason}") from None
+    with film:
+        if not film.streams.video:
+            raise UsageError(f"{source} has no pictures, only sound")
+        film.streams.video[0].thread_type = "AUTO"
+        yield film
+
+
+def _import_av() -> Any:
+    try:
+        import av
+    except ImportError:
+        raise UsageError("films need PyAV: pip install 'lightning-colorize[film]'") from None
+    return av

@@ -1,0 +1,264 @@
+"""Films: sound, time and lightness stay, colors do not flicker."""
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_colorize.color import to_lab
+from lightning_colorize.common.bundled import bundled
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.inference import Options, load_model
+from lightning_colorize.inference.film import ColorFollower, colorize_film, find_motion
+
+av = pytest.importorskip("av")
+
+_SIZE = 64  # pixels that the network sees
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("default")
+
+
+def _grey(name, height, width):
+    image = Image.open(bundled("photographs") / f"{name}.jpg").resize((width, height))
+    return np.repeat(np.asarray(image.convert("L"))[..., None], 3, axis=2)
+
+
+def _pan(name="balloons", frames=12, height=96, width=128):
+    """Return a window that moves by 2 pixels a frame."""
+    image = _grey(name, height, width + 2 * frames)
+    return [image[:, 2 * n : 2 * n + width] for n in range(frames)]
+
+
+def _write(path, frames, times=None, sound=True):
+    """Write a film of 24 frames/s, or with frames at given 24ths of a second."""
+    with av.open(path, "w") as film:
+        video = film.add_stream("libx264", rate=24, options={"crf": "8"})
+        video.height, video.width = frames[0].shape[:2]
+        video.pix_fmt = "yuv444p" if video.height % 2 else "yuv420p"
+        if sound:
+            audio = film.add_stream("aac", rate=16000)
+            wave = np.sin(np.arange(8192) / 9, dtype=np.float32)[None]
+            frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+            frame.rate = 16000
+            film.mux([*audio.encode(frame), *audio.encode(None)])
+        for time, pixels in zip(times or range(len(frames)), frames, strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 24)
+            film.mux(video.encode(frame))
+        film.mux(video.encode(None))
+    return path
+
+
+def _read(path):
+    with av.open(path) as film:
+        return [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+
+
+def _packets(path, kind):
+    with av.open(path) as film:
+        packets = film.demux(**{kind: 0})
+        return [(p.pts * p.time_base, bytes(p)) for p in packets if p.size]
+
+
+def _ab(frames):
+    pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+    return to_lab(pixels)[1]
+
+
+def _colorize(model, source, target, limit=None, **options):
+    *_, done = colorize_film(model, source, target, Options(_SIZE, **options), limit)
+    return done
+
+
+def test_sound_and_time_stay_as_they_are(model, tmp_path):
+    times = [0, 1, 2, 5, 6, 7, 8, 12, 13, 14, 20, 21]  # frames of unequal length
+    source = _write(tmp_path / "in.mp4", _pan(), times)
+    done = _colorize(model, source, target := tmp_path / "out.mp4")
+    assert (done.frames, done.cuts, done.damaged) == (12, 0, 0)
+    assert _packets(target, "audio") == _packets(source, "audio")
+    assert [t for t, _ in sorted(_packets(target, "video"))] == [Fraction(t, 24) for t in times]
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+def test_a_film_is_colored_and_keeps_its_lightness(model, tmp_path, suffix):
+    frames = _pan(frames=5, height=97, width=121)  # odd
+    source = _write(tmp_path / "in.mkv", frames, sound=False)
+    _colorize(model, source, target := tmp_path / f"out{suffix}")
+    colored = _read(target)
+    assert [frame.shape for frame in colored] == [frame.shape for frame in frames]
+    L, given = (
+        to_lab(torch.from_numpy(np.stack(f)).permute(0, 3, 1, 2))[0] for f in (colored, frames)
+    )
+    assert (L - given).abs().mean() < 1.5
+    assert _ab(colored).norm(dim=1).mean() > 8
+
+
+def _flicker(frames, shift):
+    """Return the mean change of ab at what is seen, which moves by some pixels a frame."""
+    ab = _ab(frames)
+    width = ab.shape[-1]
+    return float((ab[1:, ..., : width - shift] - ab[:-1, ..., shift:]).abs().mean())
+
+
+def test_a_pan_flickers_less_than_frame_by_frame(model, tmp_path):
+    frames = _pan("people", frames=24)
+    source = _write(tmp_path / "in.mp4", frames)
+    done = _colorize(model, source, target := tmp_path / "out.mp4")
+    followed = _read(target)
+    alone = [model.colorize(frame, _SIZE) for frame in frames]
+    assert _flicker(followed, 2) < 0.5 * _flicker(alone, 2)
+    assert done.flicker < 0.5 * done.flicker_frame_by_frame
+    # Not because it is paler.
+    assert _ab(followed).norm(dim=1).mean() > 0.8 * _ab(alone).norm(dim=1).mean()
+
+
+def test_a_moving_object_keeps_its_color(model, tmp_path):
+    background, other = _grey("skyline", 192, 320), _grey("cat", 192, 320)
+    frames, count = [], 24
+    for n in range(count):
+        frames.append(background.copy())
+        frames[-1][80:160, 20 + 4 * n : 120 + 4 * n] = other[60:140, 120:220]
+    source = _write(tmp_path / "in.mp4", frames, sound=False)
+    _colorize(model, source, target := tmp_path / "out.mp4")
+    followed = _ab(_read(target))
+    alone = _ab([model.colorize(frame, _SIZE) for frame in frames])
+
+    def changes(ab):
+        """Return the mean change of color on the object, and far from it."""
+        inside = torch.stack([ab[n, :, 84:156, 24 + 4 * n : 116 + 4 * n] for n in range(count)])
+        return [float((part[1:] - part[:-1]).abs().mean()) for part in (inside, ab[..., :70, :])]
+
+    for with_motion, without in zip(changes(followed), changes(alone), strict=True):
+        assert with_motion < 0.5 * without
+
+
+def test_a_cut_begins_with_new_colors(model, tmp_path):
+    first, second = _pan("balloons", frames=6), _pan("guinea_pig", frames=6)
+    source = _write(tmp_path / "in.mp4", first + second, sound=False)
+    done = _colorize(model, source, target := tmp_path / "out.mp4", batch_size=4)
+    assert (done.frames, done.cuts) == (12, 1)
+    alone = _ab([model.colorize(second[0], _SIZE)])
+    assert (_ab(_read(target)[6:7]) - alone).abs().mean() < 2
+
+
+def test_motion_of_a_known_shift():
+    noise = torch.rand(1, 1, 20, 30, generator=torch.Generator().manual_seed(0)) * 100
+    image = torch.nn.functional.interpolate(noise, scale_factor=4, mode="bicubic").clamp(0, 100)
+    before, after = image[..., 5:75, 10:110], image[..., 3:73, 13:113]
+    moved = torch.nn.functional.grid_sample(before, find_motion(before, after), align_corners=False)
+    inner = (..., slice(8, -8), slice(8, -8))
+    assert (moved - after)[inner].abs().mean() < 0.1 * (before - after)[inner].abs().mean()
+
+
+STILL = torch.nn.functional.affine_grid(torch.eye(2, 3)[None], [1, 1, 16, 16], align_corners=False)
+
+
+def test_what_is_uncovered_has_its_own_color():
+    before, after = torch.full((1, 1, 16, 16), 50.0), torch.full((1, 1, 16, 16), 50.0)
+    before[..., :4, :] = 80.0
+    red, blue = (torch.full((1, 2, 16, 16), value) for value in (30.0, -30.0))
+    follower = ColorFollower()
+    follower.follow(before, red, None)
+    ab = follower.follow(after, blue, STILL)
+    assert torch.allclose(ab[..., :4, :], blue[..., :4, :], atol=0.1)
+    assert (ab[..., 4:, :] > 20).all()
+
+
+def test_colors_of_a_still_settle_at_their_mean():
+    follower, L = ColorFollower(), torch.full((1, 1, 16, 16), 50.0)
+    motion, values = None, []
+    for n in range(200):
+        predicted = torch.full((1, 2, 16, 16), 10.0 + 4 * (-1) ** n)
+        values.append(float(follower.follow(L, predicted, motion).mean()))
+        motion = STILL
+    assert values[0] == 14
+    assert max(abs(value - 10) for value in values[-50:]) < 0.2
+    assert follower.progress.flicker_frame_by_frame == pytest.approx(8)
+    assert follower.progress.flicker < 0.5
+
+
+def test_a_rotated_film_is_colored_upright(model, tmp_path):
+    frames = _pan(frames=3)
+    turned = [np.rot90(frame, -1) for frame in frames]
+    source = _write(tmp_path / "in.mp4", turned, sound=False)
+    data = bytearray(source.read_bytes())
+    at = data.index(b"tkhd") + 44
+    quarter = (0, -(1 << 16), 0, 1 << 16, 0, 0, 0, 0, 1 << 30)
+    data[at : at + 36] = struct.pack(">9i", *quarter)
+    source.write_bytes(data)
+    _colorize(model, source, target := tmp_path / "out.mp4")
+    (first, *_) = _read(target)
+    assert first.shape == frames[0].shape
+    difference = first.mean(axis=2) - frames[0].mean(axis=2)
+    assert np.abs(difference).mean() < 8
+
+
+def test_the_first_frames_only(model, tmp_path):
+    source = _write(tmp_path / "in.mp4", _pan())
+    assert _colorize(model, source, tmp_path / "out.mp4", limit=5).frames == 5
+    assert len(_read(tmp_path / "out.mp4")) == 5
+
+
+def test_other_files_are_one_line(model, tmp_path):
+    (text := tmp_path / "text.mp4").write_text("no film")
+    with pytest.raises(UsageError, match=r"text\.mp4 cannot be read as a film"):
+        _colorize(model, text, tmp_path / "out.mp4")
+    with pytest.raises(UsageError, match=r"none\.mp4 cannot be read as a film: No such file"):
+        _colorize(model, tmp_path / "none.mp4", tmp_path / "out.mp4")
+    source = _write(tmp_path / "in.mp4", _pan(frames=2))
+    with pytest.raises(UsageError, match=r"the sound .*\(aac\) does not fit into \.webm"):
+        _colorize(model, source, tmp_path / "out.webm")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "text.mp4"]
+
+
+def test_a_damaged_film_is_colored_as_far_as_it_can_be_read(model, tmp_path):
+    source = _write(tmp_path / "in.mkv", _pan(frames=24), sound=False)
+    data = bytearray(source.read_bytes())
+    rng = np.random.default_rng(0)
+    for at in rng.integers(len(data) // 3, len(data) // 2, 40):
+        data[at] ^= 0xFF
+    source.write_bytes(data)
+    done = _colorize(model, source, target := tmp_path / "out.mkv")
+    assert 1 <= done.frames <= 24
+    assert len(_read(target)) == done.frames
+
+
+def test_the_command(command, tmp_path, capsys):
+    source = _write(tmp_path / "in.mov", _pan(frames=4))
+    words = ("colorize", source, tmp_path / "out", "--checkpoint", "default", "--size", _SIZE)
+    (tmp_path / "out").mkdir()
+    assert command(*words) == 0
+    assert "4 frames colorized, 0 cuts, flicker " in capsys.readouterr().out
+    written = tmp_path / "out" / "in.mov"
+    before = written.read_bytes()
+    assert command(*words) == 0
+    assert "--overwrite replaces it" in capsys.readouterr().out
+    assert written.read_bytes() == before
+    assert command(*words, "--overwrite", "--json", "--limit", 2) == 0
+    assert '"frames": 2' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("out.gif",), "films are written as .mp4, .mov, .mkv, .webm"),
+        (("in.mp4",), "is also INPUT"),
+        (("out.mp4", "--sheet"), "--sheet is for images"),
+        (("out.mp4", "--shard", "1/2"), "--shard is for images"),
+        (("out.mp4", "--checkpoint", "a=default"), "a film takes one --checkpoint"),
+    ],
+)
+def test_what_is_not_for_films_is_one_line(command, tmp_path, capsys, monkeypatch, words, reason):
+    monkeypatch.chdir(tmp_path)
+    Path("in.mp4").touch()
+    assert command("colorize", "in.mp4", *words) == 2
+    assert reason in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
