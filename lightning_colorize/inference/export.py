@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,50 +50,73 @@ class NetworkGraph(nn.Module):
         return ab
 
 
-class ImageGraph(nn.Module):
-    """From an RGB image, (1, 3, H, W) in uint8, to the colored image of the same size.
+class BeforeNetwork(nn.Module):
+    """From an RGB image, (1, 3, H, W) in uint8, to the network's input, and the same image.
 
-    It does what `colorize_image` does. Resizing is a product with matrices of bilinear weights,
-    which equals torchvision's antialiased resizing at sizes that the graph computes.
+    It does what `network_input` and `predict_views` do. Resizing is a product with matrices of
+    bilinear weights, which equals torchvision's antialiased resizing at sizes that the graph
+    computes.
 
     Args:
-        task: In evaluation mode.
         size: Pixels of the short side that the network sees.
+        multiple: Of which the network needs its height and width.
     """
 
-    def __init__(self, task: ColorizationTask, size: int) -> None:
+    def __init__(self, size: int, multiple: int) -> None:
         super().__init__()
-        self.task = task
         self.size = size
+        self.multiple = multiple
 
-    def forward(self, rgb: Tensor) -> Tensor:
-        """Return the colored image."""
+    def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """Return L, (1, 1, h, w) in [0, 100], and the image."""
         height, width = rgb.shape[-2:]
-        side, short = seen_side(height, width, self.size), torch.sym_min(height, width)
-        rows, columns = (_scaled(pixels, side, short) for pixels in (height, width))
+        rows, columns = _seen(height, width, self.size)
         # torchvision rounds after each direction.
         narrow = (rgb.float() @ _weights(width, columns).T).round()
         small = (_weights(height, rows) @ narrow).round().byte()
-        multiple = self.task.net.multiple
-        padded = pad_input(
-            to_lightness(small), round_up(rows, multiple), round_up(columns, multiple)
-        )
-        ab = crop(self.task(padded), rows, columns)
-        ab = (
-            _weights(rows, height, antialias=False)
-            @ ab
-            @ _weights(columns, width, antialias=False).T
-        )
-        colored = to_rgb_in_gamut(to_lightness(rgb), ab)
+        padded = round_up(rows, self.multiple), round_up(columns, self.multiple)
+        return pad_input(to_lightness(small), *padded), rgb
+
+
+class AfterNetwork(nn.Module):
+    """From the network's ab, (1, 2, h, w), and the image, to the colored image of the same size.
+
+    It does what `add_colors` does.
+
+    Args:
+        size: As of `BeforeNetwork`.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, ab: Tensor, rgb: Tensor) -> Tensor:
+        """Return the colored image, (1, 3, H, W) in uint8."""
+        height, width = rgb.shape[-2:]
+        rows, columns = _seen(height, width, self.size)
+        down = _weights(rows, height, antialias=False)
+        across = _weights(columns, width, antialias=False)
+        colored = to_rgb_in_gamut(to_lightness(rgb), down @ crop(ab, rows, columns) @ across.T)
         return (colored * 255).round().byte()
 
 
-def _scaled(pixels: int, side: Any, short: Any) -> Any:
+def _seen(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return height and width of an image as the network sees it."""
+    side, short = seen_side(height, width, size), torch.sym_min(height, width)
+    return _scaled(height, side, short), _scaled(width, side, short)
+
+
+def _scaled(pixels: int, side: Any, short: Any) -> int:
     """Return `round(pixels * side / short)`, to even at halves as Python does."""
-    doubled = 2 * pixels * side + short
-    rounded = doubled // (2 * short)
-    is_half = 1 - torch.sym_min(1, doubled % (2 * short))
-    return rounded - is_half * (rounded % 2)
+    # By tensors, and back: a formula of sizes would be simplified again at each step that follows.
+    doubled, twice = (torch.full((), n) for n in (2 * pixels * side + short, 2 * short))
+    rounded = doubled // twice
+    is_half = (doubled % twice == 0).long()
+    # Not by `int`, which would make it a constant.
+    scaled = cast(int, (rounded - is_half * (rounded % 2)).item())
+    torch._check(scaled >= 1)
+    return scaled
 
 
 def _weights(pixels: int, resized: int, antialias: bool = True) -> Tensor:
@@ -134,8 +157,6 @@ def export_graph(
         raise UsageError(f"{model.path} is an exported graph; export its checkpoint again")
     if calibration is not None and len(calibration) < 2:
         raise UsageError(f"{file} in 8 bits needs two or more images in color")
-    graph: nn.Module = ImageGraph(task, model.size) if image else NetworkGraph(task)
-    program = _trace(graph.eval(), image, model)
     content = {
         "image": image,
         "size": model.size,
@@ -144,10 +165,15 @@ def export_graph(
         "least": 1 if file.suffix == ONNX else task.net.multiple + 1,
     }
     try:
-        written = (_onnx if file.suffix == ONNX else _archive)(program, content)
-    except UsageError:
-        raise
-    except Exception as error:  # of the converters
+        if file.suffix != ONNX:
+            written = _archive(_trace_network(task), content)
+        else:
+            written = _serialize(_image_onnx(model) if image else _network_onnx(task), content)
+    except ImportError as error:
+        raise UsageError(
+            f"ONNX files need {error.name}: pip install 'lightning-colorize[onnx]'"
+        ) from None
+    except Exception as error:  # of torch's tracer, of the converters, and of any network
         raise _refusal(model.path, error) from error
     # Beside the file: only what has been compared takes its name.
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
@@ -163,20 +189,23 @@ def export_graph(
     return described
 
 
-def _trace(graph: nn.Module, image: bool, model: Colorizer) -> ExportedProgram:
-    """Return a graph as a program for all sizes."""
-    # Several pixels at each level, and a batch of two: a program assumes that a single one never
-    # changes. No multiples of anything: the graph must pad and crop.
-    multiple = model.task.net.multiple
-    height, width = 2 * multiple + 6, 3 * multiple + 5
-    example = _smooth(height, width) if image else _noise(2, height, width)
-    dynamic = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC} | ({} if image else {0: Dim.DYNAMIC})
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.export.export(graph, (example,), dynamic_shapes=(dynamic,), strict=False)
-    except Exception as error:  # of torch's tracer, and of any network
-        raise _refusal(model.path, error) from error
+def _trace(graph: nn.Module, *examples: Tensor) -> ExportedProgram:
+    """Return a graph as a program for all sizes, and for all batches if its example has several.
+
+    A program assumes that a dimension of one never changes.
+    """
+    dynamic = tuple(
+        {dim: Dim.DYNAMIC for dim in (0, 2, 3) if example.shape[dim] > 1} for example in examples
+    )
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.export(graph.eval(), examples, dynamic_shapes=dynamic, strict=False)
+
+
+def _trace_network(task: ColorizationTask) -> ExportedProgram:
+    # Several pixels at each level, but no multiples of anything: the graph must pad and crop.
+    multiple = task.net.multiple
+    return _trace(NetworkGraph(task), _noise(2, 2 * multiple + 6, 3 * multiple + 5))
 
 
 def _refusal(path: Path, error: Exception) -> UsageError:
@@ -196,29 +225,56 @@ def _smooth(height: int, width: int) -> Tensor:
     return spots.clamp(0, 255).byte().repeat(1, 3, 1, 1)
 
 
-def _onnx(program: ExportedProgram, content: dict[str, Any]) -> bytes:
-    """Return an ONNX file."""
-    sides = {2: "height", 3: "width"}
-    names = ("image", "colored") if content["image"] else ("L", "ab")
+def _textured(height: int, width: int) -> Tensor:
+    """Return an image whose details are lost where the network sees it, (1, 3, H, W), uint8."""
+    return (_noise(1, height, width) * 2.55).byte().expand(-1, 3, -1, -1).contiguous()
+
+
+def _onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """Return an ONNX model."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            verbose=False,
-            input_names=names[:1],
-            output_names=names[1:],
-        )
-    except ImportError as error:
-        raise UsageError(
-            f"ONNX files need {error.name}: pip install 'lightning-colorize[onnx]'"
-        ) from None
+    exported = torch.onnx.export(
+        program, dynamo=True, verbose=False, input_names=inputs, output_names=outputs
+    )
     assert exported is not None  # without a path
-    model = exported.model_proto
+    return exported.model_proto
+
+
+def _network_onnx(task: ColorizationTask) -> Any:
+    return _onnx(_trace_network(task), ["L"], ["ab"])
+
+
+def _image_onnx(model: Colorizer) -> Any:
+    """Return an ONNX model of a whole image.
+
+    In parts: traced at once, the sizes of the image would go through the network as long formulas,
+    which takes minutes.
+    """
+    from onnx.compose import merge_models
+
+    multiple = model.task.net.multiple
+    image = _smooth(2 * multiple + 6, 3 * multiple + 5)
+    before, after = BeforeNetwork(model.size, multiple), AfterNetwork(model.size)
+    seen, _ = before(image)
+    network = _network_onnx(model.task)
+    ab = _noise(2, *seen.shape[-2:]).view(1, 2, *seen.shape[-2:])
+    first = _onnx(_trace(before, image), ["image"], ["L", "same_image"])
+    last = _onnx(_trace(after, ab, image), ["ab", "image"], ["colored"])
+    joined = merge_models(first, network, [("L", "L")], prefix2="network/")
+    pairs = [("network/ab", "ab"), ("same_image", "image")]
+    joined = merge_models(joined, last, pairs, prefix2="after/")
+    joined.graph.node[-1].output[0] = joined.graph.output[0].name = "colored"
+    del joined.graph.value_info[:]  # sizes of different parts have the same names
+    return joined
+
+
+def _serialize(model: Any, content: dict[str, Any]) -> bytes:
+    """Return an ONNX file."""
+    names = {2: "height", 3: "width"}
     for value in (*model.graph.input, *model.graph.output):
         for index, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.dim_param:
-                dim.dim_param = sides.get(index, "batch")
+                dim.dim_param = names.get(index, "batch")
     entry = model.metadata_props.add()
     entry.key, entry.value = CONTENT, json.dumps(content)
     serialized: bytes = model.SerializeToString()
@@ -238,7 +294,7 @@ def _require_equal(model: Colorizer, task: GraphTask, file: Path) -> str:
     multiple, size = task.net.multiple, model.size
     try:
         if task.net.image:
-            images = [_smooth(2 * size + 5, 3 * size), _smooth(size + 33, size)]
+            images = [_smooth(2 * size + 5, 3 * size), _textured(size + 33, 2 * size)]
             off = [
                 ((task.net.run(rgb).int() - colorize_image(model.task, rgb[0], size)).abs() > 1)
                 for rgb in images
