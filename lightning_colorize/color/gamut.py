@@ -11,7 +11,9 @@ from lightning_colorize.color.lab import linear_to_srgb, to_linear_rgb
 # Linear RGB at 1e-4 outside sRGB.
 _LOWEST = -1e-4 / 12.92
 _HIGHEST = ((1 + 1e-4 + 0.055) / 1.055) ** 2.4
-_STEPS = 12  # of bisection; the relative error of the chroma is 2**-12
+# Each step divides the interval of the chroma; its relative error at the end is 8**-4. Halving
+# would need fewer values, but three times as many operations, and takes longer for few pixels.
+_PARTS, _STEPS = 8, 4
 
 
 def fit_gamut(L: Tensor, ab: Tensor) -> Tensor:
@@ -64,12 +66,13 @@ def _fit_pixels(L: Tensor, ab: Tensor, places: _Places) -> tuple[Tensor, Tensor]
     batch, row, column = places
     lightness = L[batch, 0, row, column].view(1, 1, 1, -1)
     color = ab[batch, :, row, column].T.reshape(1, 2, 1, -1)
-    low, high = torch.zeros_like(lightness), torch.ones_like(lightness)
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        too_far = _is_outside(to_linear_rgb(lightness, color * middle))
-        low, high = torch.where(too_far, low, middle), torch.where(too_far, middle, high)
-    return lightness, color * low
+    shares = torch.arange(1, _PARTS, device=L.device).view(1, 1, -1, 1)
+    share = torch.zeros_like(lightness)
+    for step in range(1, _STEPS + 1):
+        tried = share + shares * _PARTS**-step  # (1, 1, _PARTS - 1, N)
+        fits = ~_is_outside(to_linear_rgb(lightness.expand_as(tried), color * tried))
+        share = share + fits.long().cumprod(dim=2).sum(dim=2, keepdim=True) * _PARTS**-step
+    return lightness, color * share
 
 
 def _replace(image: Tensor, places: _Places, pixels: Tensor) -> Tensor:
