@@ -205,6 +205,32 @@ def colors(report: dict[str, Any]) -> str:
     return table(["", *columns, "images seen"], rows)
 
 
+def colors_speed(report: dict[str, Any]) -> str:
+    """Training images per second of each recipe, by size."""
+    speeds = report["images_per_second"]
+    names = next(iter(speeds.values()))
+    rows = [[name, *(f"{own[name]:.0f}" for own in speeds.values())] for name in names]
+    return table(["images/s", *(f"{size} px" for size in speeds)], rows)
+
+
+def colorize(report: dict[str, Any]) -> str:
+    """Images per second of `colorize` and a plain loop."""
+    rows = []
+    for kind, size in (("large", "1632 x 1224"), ("small", "288 x 216")):
+        rates = report[kind]["images_per_second"]
+        cells = []
+        for name in ("colorize", "plain"):
+            low, median, high = sorted(rates[name])
+            cells.append(spread({"median": median, "low": low, "high": high}, 1))
+        rows.append([size, *cells, f"{report[kind]['ratio']:.1f}"])
+    stages = ", ".join(f"{name} {rate:.0f}/s" for name, rate in report["stages"].items())
+    memory = ", ".join(f"{size} {mib:.0f} MiB" for size, mib in report["memory_mib"].items())
+    return (
+        table(["JPEG", "colorize, images/s", "plain loop, images/s", "ratio"], rows)
+        + f"\nStages of the small images, each alone: {stages}. Most memory: {memory}.\n"
+    )
+
+
 def choice(report: dict[str, Any]) -> str:
     """Which epoch each criterion chooses, and its metrics on the test images, over seeds."""
     columns = {"epoch": 0, "psnr": 2, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
@@ -343,6 +369,7 @@ def gpu(report: dict[str, Any]) -> str:
 
 # What reports hold that are no medians of times.
 UNTIMED = {"criteria", "folders", "found", "metrics", "runs", "seeds", "sweep", "systems"}
+UNTIMED |= {"images_per_second"}
 
 # Made on machines that are not always at hand: what makes them, and how long it takes.
 UNMEASURED = {
@@ -354,10 +381,12 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "audit": audit,
     "bench": bench,
     "choice": choice,
+    "colorize": colorize,
     "colors_curve": colors,
     "colors_finalists": colors,
     "colors_measures": colors,
     "colors_recipes": colors,
+    "colors_speed": colors_speed,
     "default_model": default_model,
     "fit_overhead": fit_overhead,
     "gan_step": fit_overhead,

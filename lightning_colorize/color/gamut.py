@@ -70,8 +70,9 @@ def _fit_pixels(L: Tensor, ab: Tensor, places: _Places) -> tuple[Tensor, Tensor]
     share = torch.zeros_like(lightness)
     for step in range(1, _STEPS + 1):
         tried = share + shares * _PARTS**-step  # (1, 1, _PARTS - 1, N)
-        fits = ~_is_outside(to_linear_rgb(lightness.expand_as(tried), color * tried))
-        share = share + fits.long().cumprod(dim=2).sum(dim=2, keepdim=True) * _PARTS**-step
+        outside = _is_outside(to_linear_rgb(lightness.expand_as(tried), color * tried))
+        first = torch.where(outside, shares, _PARTS).amin(dim=2, keepdim=True)
+        share = share + (first - 1) * _PARTS**-step
     return lightness, color * share
 
 

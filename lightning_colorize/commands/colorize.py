@@ -1,4 +1,4 @@
-"""`lightning-colorize colorize`: images to colorized images."""
+"""`lightning-colorize colorize`: images and films to colorized ones."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lightning_colorize.inference import Colorizer, Options, Plan, Record
     from lightning_colorize.inference.devices import ModelFile
 
-HELP = "colorize an image or a folder of images"
+HELP = "colorize an image, a folder of images, or a film"
 
 _SHOWN_FAILURES = 5
 

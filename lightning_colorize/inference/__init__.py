@@ -12,12 +12,14 @@ from lightning_colorize.inference.colorizer import (
     choose_device,
     load_model,
 )
+from lightning_colorize.inference.film import FilmProgress, colorize_film
 from lightning_colorize.inference.jobs import Job, Plan, plan_jobs
 from lightning_colorize.inference.training_data import TrainingData, training_data
 from lightning_colorize.tasks.prediction import colorize_image
 
 __all__ = [
     "Colorizer",
+    "FilmProgress",
     "Job",
     "Options",
     "Plan",
@@ -25,6 +27,7 @@ __all__ = [
     "TrainingData",
     "choose_device",
     "colorize_files",
+    "colorize_film",
     "colorize_image",
     "load_model",
     "open_manifest",

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from skimage.registration import optical_flow_ilk
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -145,6 +144,8 @@ def find_motion(before: Tensor, after: Tensor) -> Tensor:
     Returns:
         (1, h, w, 2), positions for `grid_sample` with `align_corners=False`.
     """
+    from skimage.registration import optical_flow_ilk  # slow to import
+
     images = [L[0, 0].numpy() for L in (after, before)]
     flow = optical_flow_ilk(*images, radius=_RADIUS)  # type: ignore[no-untyped-call]
     height, width = flow.shape[1:]
