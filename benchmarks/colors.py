@@ -241,10 +241,16 @@ def steps(recipe: Recipe, args: argparse.Namespace) -> int:
     """Return the optimizer steps that the budget has for a recipe; -1 if its speed is not known."""
     if args.what in ("speed", "curve", "measures"):
         return -1
-    speeds = json.loads(SPEEDS.read_text())["images_per_second"][str(args.size)]
-    seconds = 60.0 * args.minutes
+    measured = json.loads(SPEEDS.read_text())["images_per_second"]
+    if str(args.size) not in measured:
+        raise SystemExit(
+            f"the speed at {args.size} px is not known; run `speed --size {args.size}`"
+        )
+    speeds, seconds = measured[str(args.size)], 60.0 * args.minutes
     if recipe is not GAN:
-        return round(seconds * speeds.get(recipe.name, speeds["l1"]) / BATCH)
+        # Others are photos_cpu with its own loss.
+        kind = recipe.experiment if recipe.experiment in speeds else recipe.name
+        return round(seconds * speeds.get(kind, speeds["l1"]) / BATCH)
     # Its generator is trained alone like the network of `l1`; then a batch has two steps.
     alone = recipe.settings["model.generator_epochs"] * (count_images(args.data) // BATCH)
     rest = seconds - alone * BATCH / speeds["l1"]

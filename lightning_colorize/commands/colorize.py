@@ -130,7 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         default=2**28,
-        help="reject images with more than N pixels, of which each takes about 10 bytes of memory "
+        help="reject images with more than N pixels, of which each takes about 15 bytes of memory "
         "(default: 268435456)",
     )
     parser.add_argument(

@@ -21,6 +21,8 @@ _FOR_IMAGES = {
     "dry_run": False,
     "format": "same",
     "already_color": "recolor",
+    "max_pixels": 2**28,
+    "max_density": 100,
 }
 """Options that films do not have, with their defaults."""
 
@@ -36,7 +38,7 @@ def plan_film(args: argparse.Namespace) -> Path:
     source: Path = args.input[0]
     target: Path = args.output
     if len(args.input) > 1:
-        raise UsageError(f"{source} is a film; give it alone")
+        raise UsageError("a film is colored alone: give one INPUT")
     for name, default in _FOR_IMAGES.items():
         if getattr(args, name) != default:
             raise UsageError(f"--{name.replace('_', '-')} is for images, not for films")
@@ -48,6 +50,8 @@ def plan_film(args: argparse.Namespace) -> Path:
         raise UsageError(f"OUTPUT {target}: films are written as {', '.join(FORMATS)}")
     if target.resolve() == source.resolve():
         raise UsageError(f"OUTPUT {target} is also INPUT; give another name")
+    if not source.is_file():
+        raise UsageError(f"{source} does not exist")
     require_writable(target, "OUTPUT")
     return target
 
@@ -55,7 +59,7 @@ def plan_film(args: argparse.Namespace) -> Path:
 def run_film(
     args: argparse.Namespace, loaded: "Colorizer", options: "Options", target: Path
 ) -> int:
-    """Colorize a film."""
+    """Colorize a film; returns 1 if it is damaged."""
     from lightning_colorize.common.progress import progress
     from lightning_colorize.inference.film import FilmProgress, colorize_film, count_frames
 
@@ -67,8 +71,10 @@ def run_film(
         frames = colorize_film(loaded, source, target, options, args.limit)
         shown = frames if args.quiet else progress(frames, total, "colorizing")
         done = deque(shown, maxlen=1).pop()
-        if done.damaged and not args.quiet:
-            print(f"{done.damaged} damaged parts of {source} are left out", file=sys.stderr)
+        if done.damaged:
+            done.notes.append(f"{done.damaged} damaged parts")
+        if done.notes and not args.quiet:
+            print(f"not kept of {source}: {'; '.join(done.notes)}", file=sys.stderr)
     if args.json:
         count = {"ok": int(not skipped), "skipped": int(skipped), "failed": 0}
         print(json.dumps({**count, "output": str(target), **asdict(done)}))
@@ -76,5 +82,5 @@ def run_film(
         print(f"skipped, as {target} exists; --overwrite replaces it")
     else:
         flicker = f"flicker {done.flicker:.2f} ({done.flicker_frame_by_frame:.2f} frame by frame)"
-        print(f"{done.frames:,} frames colorized, {done.cuts} cuts, {flicker} -> {target}")
-    return 0
+        print(f"frames colorized: {done.frames:,}, cuts: {done.cuts}, {flicker} -> {target}")
+    return 1 if done.damaged else 0

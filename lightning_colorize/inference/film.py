@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 FILM_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"}
-    | {".mxf", ".ogv", ".webm", ".wmv"}
+    {".3g2", ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 """Names of films end so."""
 
@@ -38,11 +38,13 @@ class FilmFormat(NamedTuple):
 
     Attributes:
         container: FFmpeg's name of the file format.
-        encoder: FFmpeg's name of the encoder.
-        options: Of the encoder: a constant quality that hardly differs from the original.
+        sound: FFmpeg's encoder of sound that the format cannot hold as it is.
+        encoder: FFmpeg's encoder of the frames.
+        options: Of that encoder: a constant quality that hardly differs from the original.
     """
 
     container: str
+    sound: str
     encoder: str
     options: dict[str, str]
 
@@ -51,15 +53,17 @@ _H264 = ("libx264", {"crf": "18"})
 _VP9 = ("libvpx-vp9", {"crf": "24", "b:v": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"})
 
 FORMATS = {
-    ".mp4": FilmFormat("mp4", *_H264),
-    ".mov": FilmFormat("mov", *_H264),
-    ".mkv": FilmFormat("matroska", *_H264),
-    ".webm": FilmFormat("webm", *_VP9),
+    ".mp4": FilmFormat("mp4", "aac", *_H264),
+    ".mov": FilmFormat("mov", "aac", *_H264),
+    ".mkv": FilmFormat("matroska", "aac", *_H264),
+    ".webm": FilmFormat("webm", "libopus", *_VP9),
 }
 """Films that are written, by suffix."""
 
 _BT709 = 1  # FFmpeg's number of these primaries, transfer and matrix
 _LIMITED = 1  # FFmpeg's number of the range 16 to 235
+
+_COMPLETE = 0.9  # share of the stated number of frames, which is not exact
 
 _CARRIED = 0.95  # share of the carried colors where the motion explains the image
 _TOLERANCE = 6.0  # LAB units of L by which a carried pixel may differ
@@ -74,7 +78,8 @@ class FilmProgress:
     Attributes:
         frames: That are colored.
         cuts: Scenes that began after the first one.
-        damaged: Parts of the file that could not be decoded, and are left out.
+        damaged: Packets and frames of the file that are damaged.
+        notes: What the result does not keep, in words.
         flicker: How much the color of what is seen changes from frame to frame: mean absolute
             change of ab along the motion, in LAB units.
         flicker_frame_by_frame: The same of the predictions, whose colors do not follow the motion.
@@ -83,6 +88,7 @@ class FilmProgress:
     frames: int = 0
     cuts: int = 0
     damaged: int = 0
+    notes: list[str] = field(default_factory=list)
     flicker: float = 0.0
     flicker_frame_by_frame: float = 0.0
 
@@ -164,11 +170,16 @@ def count_frames(source: Path) -> int:
     Raises:
         UsageError: If PyAV is missing, or the film cannot be read.
     """
-    with _opened(source) as film:
-        video = film.streams.video[0]
-        if not video.frames and film.duration and video.average_rate:
-            return round(film.duration / 1e6 * video.average_rate)
-        return video.frames or sum(1 for packet in film.demux(video) if packet.size)
+    with _opened(source) as (film, video):
+        stated = _stated_frames(film, video)
+        return stated or sum(1 for packet in film.demux(video) if packet.size)
+
+
+def _stated_frames(film: "InputContainer", video: "VideoStream") -> int:
+    """Return about how many frames a film says it has; 0 if it does not say."""
+    if not video.frames and film.duration and video.average_rate:
+        return round(film.duration / 1e6 * video.average_rate)
+    return video.frames
 
 
 def colorize_film(
@@ -189,24 +200,27 @@ def colorize_film(
         The progress after each frame.
 
     Raises:
-        UsageError: If PyAV is missing, the film cannot be read, or its sound does not fit the
-            format of the result.
-        WorkError: If the result cannot be written.
+        UsageError: If PyAV is missing, or the film cannot be read.
+        WorkError: If the result cannot be written, or memory is short.
     """
     av = _import_av()
     progress = FilmProgress()
     remove_leftovers(target.parent)
     try:
-        with _opened(source) as film, replacement(target) as file:
+        with _opened(source) as (film, video), replacement(target) as file:
             with av.open(file, "w", format=FORMATS[target.suffix.lower()].container) as result:
-                for progress in _Film(loaded, film, result, target, options).run(limit):
+                for progress in _Film(loaded, film, video, result, target, options).run(limit):
                     yield progress
             if not progress.frames:
                 raise UsageError(f"{source} has no frame that can be decoded")
-    except (OSError, av.FFmpegError, FloatingPointError) as error:
+    except (MemoryError, torch.OutOfMemoryError) as error:
         raise WorkError(
-            f"{source} is not colored, it stopped after {progress.frames} frames: "
-            f"{getattr(error, 'strerror', None) or error}"
+            f"{source}: out of memory; lower --batch-size, then --size, or take another --device"
+        ) from error
+    except (OSError, av.FFmpegError, FloatingPointError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WorkError(
+            f"{source} is not colored: stopped after {progress.frames} frames: {reason}"
         ) from error
 
 
@@ -217,6 +231,7 @@ class _Film:
         self,
         loaded: Colorizer,
         film: "InputContainer",
+        video: "VideoStream",
         result: "OutputContainer",
         target: Path,
         options: Options,
@@ -227,25 +242,33 @@ class _Film:
         self.result = result
         self.target = target
         self.follower = ColorFollower()
-        self.video = film.streams.video[0]
+        self.video = video
         self.rate = self.video.average_rate or Fraction(25)
         self.unit = self.video.time_base or 1 / self.rate  # seconds
-        self.sound = {stream: self._copied(stream) for stream in film.streams.audio}
-        form = FORMATS[target.suffix.lower()]
+        self.form = form = FORMATS[target.suffix.lower()]
+        self.sound: dict[Any, Any] = {}  # tracks of the result by those of the film
+        self.encoded: set[Any] = set()  # those that cannot be copied
+        for stream in film.streams.audio:
+            self._add_sound(stream)
         written = result.add_stream(form.encoder, rate=self.rate, options=form.options)
         self.written = cast("VideoStream", written)
         result.metadata.update(film.metadata | {"comment": software(loaded.path)})
         self._last: Tensor | None = None
         self._pts: int | None = None
+        self._heard_until: dict[Any, int] = {}
 
-    def _copied(self, stream: Any) -> Any:
-        name = stream.codec_context.codec.canonical_name
-        if name not in self.result.supported_codecs:
-            raise UsageError(
-                f"the sound of {self.film.name} ({name}) does not fit into "
-                f"{self.target.suffix}; write .mkv"
-            )
-        return self.result.add_stream_from_template(stream)
+    def _add_sound(self, stream: Any) -> None:
+        context = stream.codec_context
+        if context is None:
+            self.follower.progress.notes.append("a sound track of an unknown kind")
+            return
+        try:
+            track = self.result.add_stream_from_template(stream)
+        except ValueError:  # the format cannot hold it
+            track = self.result.add_stream(self.form.sound, rate=48000, layout=context.layout.name)
+            self.encoded.add(stream)
+        track.metadata.update(stream.metadata)
+        self.sound[stream] = track
 
     def run(self, limit: int | None) -> Iterator[FilmProgress]:
         """Color the film."""
@@ -270,30 +293,54 @@ class _Film:
                     yield self.follower.progress
         if self._last is not None:
             self.result.mux(self.written.encode(None))
+        read, stated = self.follower.progress.frames, _stated_frames(self.film, self.video)
+        if limit is None and read < _COMPLETE * stated:  # the file was cut
+            self.follower.progress.notes.append(f"{stated - read} of about {stated} frames")
 
     def _frames(self) -> "Iterator[VideoFrame]":
         """Yield the frames, and copy the sound on the way."""
         from av.error import InvalidDataError
 
+        progress = self.follower.progress
         sound: list[Any] = []
-        has_begun = False
+        first: VideoFrame | None = None
         for packet in self.film.demux(self.video, *self.sound):
-            if packet.stream in self.sound:
-                packet.stream = self.sound[packet.stream]
-                sound += [packet] * (packet.dts is not None)  # not the empty one at the end
-            else:
-                try:
+            try:
+                progress.damaged += packet.is_corrupt
+                if packet.stream in self.sound:
+                    sound += self._heard(packet)
+                    frames = []
+                else:
                     frames = cast("list[VideoFrame]", packet.decode())
-                except InvalidDataError:
-                    self.follower.progress.damaged += 1
-                    continue
-                if frames and not has_begun:
-                    self._begin(frames[0])
-                    has_begun = True
-                yield from frames
-            if has_begun:  # the first packet begins the file
+            except InvalidDataError:
+                progress.damaged += 1
+                continue
+            for frame in frames:
+                if first is None:
+                    first = frame
+                    self._begin(first)
+                progress.damaged += frame.is_corrupt
+                yield frame.reformat(width=first.width, height=first.height)
+            if first is not None:  # the first packet begins the file
                 self.result.mux(sound)
                 sound.clear()
+
+    def _heard(self, packet: Any) -> list[Any]:
+        """Return the packets of the result for one of a sound track."""
+        track = self.sound[packet.stream]
+        is_end = packet.dts is None
+        if packet.stream in self.encoded:
+            encoded = [each for frame in packet.decode() for each in track.encode(frame)]
+            return encoded + (track.encode(None) if is_end else [])
+        if is_end:
+            return []
+        last = self._heard_until.get(track)
+        if last is not None and packet.dts <= last:  # of files that were joined
+            self.follower.progress.damaged += 1
+            return []
+        self._heard_until[track] = packet.dts
+        packet.stream = track
+        return [packet]
 
     def _begin(self, frame: "VideoFrame") -> None:
         """Describe the frames to the encoder."""
@@ -306,8 +353,10 @@ class _Film:
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED
         aspect = self.video.sample_aspect_ratio
-        if aspect:
-            turned = (height, width) != (frame.height, frame.width)
+        if aspect and aspect != 1:
+            if self.form.container == "webm":
+                self.follower.progress.notes.append(f"pixels of {aspect}, which .webm cannot hold")
+            turned = round(frame.rotation / 90) % 2
             context.sample_aspect_ratio = Fraction(1) / aspect if turned else aspect
 
     def _write(self, frame: "VideoFrame", rgb: Tensor) -> None:
@@ -333,18 +382,19 @@ def _upright(frame: "VideoFrame") -> Tensor:
 
 
 @contextmanager
-def _opened(source: Path) -> "Iterator[InputContainer]":
+def _opened(source: Path) -> "Iterator[tuple[InputContainer, VideoStream]]":
     av = _import_av()
     try:
-        film = av.open(source)
+        # With a slash, as FFmpeg takes what precedes a colon for a protocol.
+        film = av.open(source.absolute(), metadata_errors="replace")
     except (OSError, av.FFmpegError) as error:
         reason = error.strerror or error
         raise UsageError(f"{source} cannot be read as a film: {reason}") from None
     with film:
-        if not film.streams.video:
+        video = film.streams.best("video")  # not the picture of a cover
+        if video is None:
             raise UsageError(f"{source} has no pictures, only sound")
-        film.streams.video[0].thread_type = "AUTO"
-        yield film
+        yield film, video
 
 
 def _import_av() -> Any:

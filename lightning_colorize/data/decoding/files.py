@@ -60,9 +60,10 @@ LIMITS = Limits()
 # 35 megapixels.
 _LARGE = 4 * 10**7
 
-# Pillow raises an error at twice its limit. Only image formats of photographs are enabled: other
-# readers start programs (PostScript) or have no signature and accept text.
-Image.MAX_IMAGE_PIXELS = LIMITS.pixels // 2
+# Pillow's limit is the same for all calls; `_require_few` checks each one's own. Only image formats
+# of photographs are enabled: other readers start programs (PostScript) or have no signature and
+# accept text.
+Image.MAX_IMAGE_PIXELS = None
 Image.init()
 _FORMATS = tuple(
     name
@@ -227,8 +228,6 @@ def open_image(data: bytes, limits: Limits) -> Image.Image:
     """Read the header of an image file, as `decode_image` does; the pixels are loaded later."""
     if not data:
         raise ValueError("empty file")
-    if Image.MAX_IMAGE_PIXELS is not None:
-        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limits.pixels // 2)
     try:
         image = Image.open(BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
@@ -310,8 +309,6 @@ def upright(pixels: Tensor, exif: int) -> Tensor:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if isinstance(error, Image.DecompressionBombError):
-        return f"more than {LIMITS.pixels:,} pixels; colorize --max-pixels accepts it"
     text = " ".join(str(error).split())
     if "truncated" in text.lower():
         return "truncated"
