@@ -6,6 +6,7 @@ import os
 import shutil
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -276,6 +277,23 @@ def test_colors_over_seeds(tmp_path, what):
     colors.draw(report, what, tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as plot:
         assert len(plot.convert("RGB").getcolors(2**16)) > 20
+
+
+def test_a_budget_is_the_steps_of_its_minutes(tmp_path, monkeypatch):
+    colors = _script("colors")
+    speeds = {"64": {"l1": 100.0, "cross_entropy": 200.0, "default_model": 50.0}}
+    (file := tmp_path / "speed.json").write_text(json.dumps({"images_per_second": speeds}))
+    monkeypatch.setattr(colors, "SPEEDS", file)
+    args = SimpleNamespace(what="finalists", size=64, minutes=8)
+
+    def steps(name, experiment="photos_cpu"):
+        return colors.steps(colors.Recipe(name, experiment), args)
+
+    assert steps("cross_entropy") == 2 * steps("l1") == 8 * 60 * 200 / colors.BATCH
+    assert steps("default_model_more", "default_model") == steps("default_model", "default_model")
+    args.size = 128
+    with pytest.raises(SystemExit, match="run `speed --size 128`"):
+        steps("l1")
 
 
 def test_choice_of_the_epoch(monkeypatch):
