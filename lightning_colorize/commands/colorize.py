@@ -129,7 +129,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-pixels",
         metavar="N",
         type=int,
-        default=2**28,
         help="reject images with more than N pixels, of which each takes about 15 bytes of memory "
         "(default: 268435456)",
     )
@@ -137,7 +136,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-density",
         metavar="N",
         type=int,
-        default=100,
         help="reject images above 40 megapixels with more than N pixels for each byte of the file, "
         "which take minutes and gigabytes and are hardly photographs (default: 100)",
     )
@@ -243,13 +241,13 @@ def _below(plan: "Plan", output: Path, name: str) -> "Plan":
 
 
 def _options(args: argparse.Namespace, loaded: "Colorizer") -> "Options":
-    from lightning_colorize.data.decoding.files import Limits
+    from lightning_colorize.data.decoding.files import LIMITS, Limits
     from lightning_colorize.inference import Options
 
     return Options(
         args.size or loaded.size,
         overwrite=args.overwrite,
-        limits=Limits(args.max_pixels, args.max_density),
+        limits=Limits(args.max_pixels or LIMITS.pixels, args.max_density or LIMITS.density),
         batch_size=args.batch_size,
         workers=args.workers,
         skip_colored=args.already_color == "skip",

@@ -21,8 +21,8 @@ _FOR_IMAGES = {
     "dry_run": False,
     "format": "same",
     "already_color": "recolor",
-    "max_pixels": 2**28,
-    "max_density": 100,
+    "max_pixels": None,
+    "max_density": None,
 }
 """Options that films do not have, with their defaults."""
 

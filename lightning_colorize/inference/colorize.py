@@ -244,7 +244,7 @@ class _Pipeline:
         except ImageError as error:
             record.reason = error.reason
         except (MemoryError, RuntimeError) as error:
-            _require_out_of_memory(error)
+            require_out_of_memory(error)
             record.reason = _too_large(record)
         return item
 
@@ -261,7 +261,7 @@ class _Pipeline:
             batch[0].record.reason = str(error)
             yield batch[0]
         except (MemoryError, RuntimeError) as error:
-            _require_out_of_memory(error)
+            require_out_of_memory(error)
             yield from self._predict_with_less(batch)
         else:
             for item, ab in zip(batch, colors, strict=True):
@@ -297,7 +297,7 @@ class _Pipeline:
             write_photograph(replace(photograph, rgb=rgb, metadata=metadata), item.job.target)
             record.status = "ok"
         except (MemoryError, RuntimeError) as error:
-            _require_out_of_memory(error)
+            require_out_of_memory(error)
             record.reason = _too_large(record)
         except (OSError, ValueError) as error:  # Pillow, for more pixels than a format allows
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -305,7 +305,7 @@ class _Pipeline:
             record.reason = f"cannot be written: {getattr(error, 'strerror', None) or error}"
 
 
-def _require_out_of_memory(error: Exception) -> None:
+def require_out_of_memory(error: Exception) -> None:
     """Raise an error that is not a lack of memory."""
     # On the CPU torch raises a mere RuntimeError: "can't allocate memory".
     if not isinstance(error, MemoryError) and "memory" not in str(error):

@@ -17,7 +17,7 @@ from lightning_colorize.color import to_lightness
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import remove_leftovers, replacement
 from lightning_colorize.inference.card import software
-from lightning_colorize.inference.colorize import Options, worker_threads
+from lightning_colorize.inference.colorize import Options, require_out_of_memory, worker_threads
 from lightning_colorize.inference.colorizer import Colorizer
 from lightning_colorize.tasks.prediction import add_colors, network_input, predict_colors
 
@@ -103,6 +103,11 @@ class ColorFollower:
     def __init__(self) -> None:
         self.progress = FilmProgress()
         self._before: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @property
+    def last(self) -> Tensor | None:
+        """L of the last frame; None before the first one."""
+        return None if self._before is None else self._before[0]
 
     def follow(self, L: Tensor, predicted: Tensor, motion: Tensor | None) -> Tensor:
         """Return the colors of the next frame.
@@ -208,12 +213,14 @@ def colorize_film(
     remove_leftovers(target.parent)
     try:
         with _opened(source) as (film, video), replacement(target) as file:
-            with av.open(file, "w", format=FORMATS[target.suffix.lower()].container) as result:
-                for progress in _Film(loaded, film, video, result, target, options).run(limit):
+            form = FORMATS[target.suffix.lower()]
+            with av.open(file, "w", format=form.container) as result:
+                for progress in _Film(loaded, film, video, result, form, options).run(limit):
                     yield progress
             if not progress.frames:
                 raise UsageError(f"{source} has no frame that can be decoded")
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        require_out_of_memory(error)
         raise WorkError(
             f"{source}: out of memory; lower --batch-size, then --size, or take another --device"
         ) from error
@@ -233,19 +240,18 @@ class _Film:
         film: "InputContainer",
         video: "VideoStream",
         result: "OutputContainer",
-        target: Path,
+        form: FilmFormat,
         options: Options,
     ) -> None:
         self.task = loaded.task
         self.options = options
         self.film = film
         self.result = result
-        self.target = target
+        self.form = form
         self.follower = ColorFollower()
         self.video = video
         self.rate = self.video.average_rate or Fraction(25)
         self.unit = self.video.time_base or 1 / self.rate  # seconds
-        self.form = form = FORMATS[target.suffix.lower()]
         self.sound: dict[Any, Any] = {}  # tracks of the result by those of the film
         self.encoded: set[Any] = set()  # those that cannot be copied
         for stream in film.streams.audio:
@@ -253,7 +259,6 @@ class _Film:
         written = result.add_stream(form.encoder, rate=self.rate, options=form.options)
         self.written = cast("VideoStream", written)
         result.metadata.update(film.metadata | {"comment": software(loaded.path)})
-        self._last: Tensor | None = None
         self._pts: int | None = None
         self._heard_until: dict[Any, int] = {}
 
@@ -280,20 +285,19 @@ class _Film:
                 seen = list(pool.map(network_input, images, [size] * len(images)))
                 predicted = [ab.cpu() for ab in predict_colors(self.task, seen)]
                 lightness = [to_lightness(image[None]) for image in seen]
-                before = lightness if self._last is None else [self._last, *lightness]
-                motions: list[Tensor | None] = [None] * (self._last is None)
+                last, follow = self.follower.last, self.follower.follow
+                before = lightness if last is None else [last, *lightness]
+                motions: list[Tensor | None] = [None] * (last is None)
                 motions += pool.map(find_motion, *zip(*pairwise(before), strict=True))
-                self._last = lightness[-1]
-                follow = self.follower.follow
                 colors = list(map(follow, lightness, predicted, motions))
                 guides = seen if self.options.guided else [None] * len(seen)
                 colored = pool.map(add_colors, images, colors, guides)
                 for frame, rgb in zip(batch, colored, strict=True):
                     self._write(frame, rgb)
                     yield self.follower.progress
-        if self._last is not None:
-            self.result.mux(self.written.encode(None))
         read, stated = self.follower.progress.frames, _stated_frames(self.film, self.video)
+        if read:
+            self.result.mux(self.written.encode(None))
         if limit is None and read < _COMPLETE * stated:  # the file was cut
             self.follower.progress.notes.append(f"{stated - read} of about {stated} frames")
 
@@ -391,9 +395,9 @@ def _opened(source: Path) -> "Iterator[tuple[InputContainer, VideoStream]]":
         reason = error.strerror or error
         raise UsageError(f"{source} cannot be read as a film: {reason}") from None
     with film:
-        video = film.streams.best("video")  # not the picture of a cover
+        video = film.streams.best("video")  # not the image of a cover
         if video is None:
-            raise UsageError(f"{source} has no pictures, only sound")
+            raise UsageError(f"{source} has no frames, only sound")
         yield film, video
 
 

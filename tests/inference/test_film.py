@@ -11,8 +11,9 @@ from PIL import Image
 
 from lightning_colorize.color import to_lab
 from lightning_colorize.common.bundled import bundled
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.inference import Options, load_model
+from lightning_colorize.inference import film as film_module
 from lightning_colorize.inference.film import ColorFollower, colorize_film, find_motion
 
 av = pytest.importorskip("av")
@@ -284,6 +285,17 @@ def test_a_film_that_was_cut_says_how_much_is_missing(model, tmp_path):
     assert 1 <= done.frames < 24
     assert done.notes == [f"{24 - done.frames} of about 24 frames"]
     assert len(_read(target)) == done.frames
+
+
+def test_a_lack_of_memory_is_one_line(model, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+    source = _write(tmp_path / "in.mp4", _pan(frames=2))
+    monkeypatch.setattr(film_module, "predict_colors", fail)
+    with pytest.raises(WorkError, match=r"in\.mp4: out of memory; lower --batch-size"):
+        _colorize(model, source, tmp_path / "out.mp4")
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
 def test_the_command(command, tmp_path, capsys):
