@@ -255,6 +255,24 @@ def default_model(report: dict[str, Any]) -> str:
     return text + f"At {report['size']} px, 95 % intervals over the images.\n"
 
 
+def protocols(report: dict[str, Any]) -> str:
+    """The model of the package, the truth and the baselines by protocol."""
+    columns = {"psnr": 2, "ssim": 4, "ciede2000": 2, "colorfulness": 1, "colorfulness_absolute": 1}
+    text = ""
+    for name, result in report["protocols"].items():
+        protocol = result["protocol"]
+        rows = [
+            [
+                result["system"] if row == "system" else row,
+                *(with_interval(metrics[column], digits) for column, digits in columns.items()),
+            ]
+            for row, metrics in result["rows"].items()
+        ]
+        heading = f"{name}, {protocol['images']} images ({protocol['sha256'][:8]})"
+        text += table([heading, *columns], rows) + "\n"
+    return text
+
+
 def specialists(report: dict[str, Any]) -> str:
     """Metrics of one network by category, and the differences of specialists from it."""
     columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
@@ -397,6 +415,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "photos_cpu": photos_cpu,
     "shards": shards,
     "specialists": specialists,
+    "protocols": protocols,
     "sweep": sweep,
     "sweep_seeds": sweep_seeds,
     "systems": systems,

@@ -22,6 +22,7 @@ COMMANDS = (
     "evaluate",
     "colorize",
     "compare",
+    "leaderboard",
     "export",
     "router",
     "study",

@@ -13,6 +13,7 @@ from lightning_colorize.commands.evaluate_grid import (
     check_grid_options,
     run_grid,
 )
+from lightning_colorize.commands.evaluate_protocol import add_protocol_option, run_protocol
 from lightning_colorize.common.arguments import (
     add_checkpoint,
     add_measuring_options,
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("folder",),
         help="also measure each sub-folder (category)",
     )
+    add_protocol_option(parser)
     add_grid_options(parser)
     add_measuring_options(
         parser,
@@ -57,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         require_writable(args.json, "--json")
     check_grid_options(args)
+    if args.protocol is not None:
+        return run_protocol(args)
     from rich.console import Console
 
     from lightning_colorize.evaluation import evaluate, find_images

@@ -56,7 +56,7 @@ def open_systems(
                 f"{path} does not exist; give NAME= and a run folder, a checkpoint, "
                 "or a folder of images colorized elsewhere"
             )
-    return [_open(name, path, data, allow, device) for name, path in named]
+    return [open_system(name, path, data, allow, device) for name, path in named]
 
 
 def split_word(word: str) -> tuple[str, Path]:
@@ -71,7 +71,14 @@ def split_word(word: str) -> tuple[str, Path]:
     return path.resolve().name if path.is_dir() else path.stem, path
 
 
-def _open(name: str, path: Path, data: Path, allow: Sequence[str], device: torch.device) -> System:
+def open_system(
+    name: str, path: Path, data: Path, allow: Sequence[str], device: torch.device
+) -> System:
+    """Open a checkpoint, a run folder, or a folder of images colorized elsewhere.
+
+    Raises:
+        UsageError: If it is none of them.
+    """
     if path.is_file() or is_run(path):
         return Network(name, path, load_model(path, allow, device))
     try:

@@ -1,7 +1,7 @@
 """Images colorized elsewhere, matched to the true images by name and resized to them."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os.path import splitext
 from pathlib import Path
 
@@ -77,13 +77,17 @@ class Given(System):
         Raises:
             ImageError: If the file cannot be read.
         """
-        rgb = self._read(name, side)
+        rgb = self._with_true_shape(name, self._read(name, side))
+        return crop_square(resize_short_side(limit_length(rgb), side), side)
+
+    def _with_true_shape(self, name: str, rgb: Tensor) -> Tensor:
         truth = self.data / name
         height, width, *_ = read_header(read_bytes(truth), truth)
         shape = (width / height) / (rgb.shape[-1] / rgb.shape[-2])
-        if abs(shape - 1) > _SAME_SHAPE:
-            rgb = TF.resize(rgb, [height, width], antialias=True)
-        return crop_square(resize_short_side(limit_length(rgb), side), side)
+        if abs(shape - 1) <= _SAME_SHAPE:
+            return rgb
+        stretched: Tensor = TF.resize(rgb, [height, width], antialias=True)
+        return stretched
 
     def load(self, names: Sequence[str], side: int) -> list[ImageError]:
         """Read the squares of a batch; return the errors."""
@@ -109,7 +113,22 @@ class Given(System):
         )
         return resized
 
-    def _read(self, name: str, min_side: int) -> Tensor:
+    def color_prepared(
+        self, name: str, rgb: Tensor, size: int, prepare: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Return the image as it is if it has the truth's size, else prepared as the truth.
+
+        Raises:
+            ImageError: If the file cannot be read.
+        """
+        given = self._read(name)
+        if given.shape != rgb.shape:
+            given = prepare(self._with_true_shape(name, given))
+        # At its own size, the truth's is the one to compare at.
+        resized: Tensor = TF.resize(given, list(rgb.shape[-2:]), antialias=True)
+        return resized
+
+    def _read(self, name: str, min_side: int | None = None) -> Tensor:
         file = self.find(name)
         assert file is not None, "only images that all systems have are compared"
         return read_image(self.path / file, min_side)

@@ -122,6 +122,25 @@ def intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, dict[str, flo
     return rows
 
 
+def mean_intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, float]]:
+    """Return each row's mean over images with the ends of its interval, as `intervals` does.
+
+    Args:
+        values: (rows, images).
+        seed: Seed of the draws.
+    """
+    count = values.shape[-1]
+    tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+    rng = np.random.default_rng(seed)
+    # How often each image is drawn, so that all rows are one product.
+    drawn = rng.multinomial(count, np.full(count, 1 / count), size=_FEWER)
+    low, high = np.quantile(values @ drawn.T / count, tails, axis=-1)
+    return [
+        {"value": float(mean), "low": float(a), "high": float(b)}
+        for mean, a, b in zip(values.mean(-1), low, high, strict=True)
+    ]
+
+
 def mean_and_spread(rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
     """Return mean and standard deviation (n - 1) over runs, of each metric."""
     table = np.asarray(rows)

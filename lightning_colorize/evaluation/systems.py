@@ -1,7 +1,7 @@
 """The systems of a comparison, and the one that is a network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +49,25 @@ class System(ABC):
         Raises:
             FloatingPointError: If the predicted colors are not finite.
         """
+
+    def color_prepared(
+        self, name: str, rgb: Tensor, size: int, prepare: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Color one image of a protocol.
+
+        Args:
+            name: Name of the image.
+            rgb: The true image, prepared: (3, H, W), uint8.
+            size: Short side of a network's input, in pixels.
+            prepare: From a whole image to one like `rgb`.
+
+        Returns:
+            The same shape and dtype.
+
+        Raises:
+            FloatingPointError: If the predicted colors are not finite.
+        """
+        return self.color_one(name, rgb, size)
 
 
 class Network(System):

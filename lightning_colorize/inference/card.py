@@ -23,12 +23,17 @@ they were trained on: say here which these are.
 """
 
 
+def file_digest(file: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def software(checkpoint: Path) -> str:
     """Return what results state as their software: this package, the model and its digest."""
-    with checkpoint.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     run = run_of(checkpoint.resolve())
     name = checkpoint.stem if run is None else run.name
+    digest = file_digest(checkpoint)
     return f"lightning-colorize {version('lightning-colorize')}, {name} sha256:{digest[:16]}"
 
 

@@ -1,0 +1,103 @@
+"""`lightning-colorize evaluate --protocol`: a system measured so that others can compare."""
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+
+from lightning_colorize.common.arguments import decoding_options
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import write_json
+from lightning_colorize.common.provenance import git_commit, versions
+
+
+def add_protocol_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--protocol`."""
+    parser.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="measure 8-bit images of a stated size and shape, with intervals: native, crop256, "
+        "stretch256, val5k-crop256 or the path of a YAML file; results of one protocol can be "
+        "compared, see leaderboard; the checkpoint may also be a folder of colorized images",
+    )
+
+
+def run_protocol(args: argparse.Namespace) -> int:
+    """Measure and print a result.
+
+    Returns:
+        1 if images could not be read, the prediction is not finite, or the calibration fails.
+    """
+    for name in ("grid", "group_by"):
+        if getattr(args, name) is not None:
+            raise UsageError(f"--protocol and --{name.replace('_', '-')}: choose one of them")
+    from rich.console import Console
+
+    from lightning_colorize.evaluation import metrics_table, print_plain
+    from lightning_colorize.evaluation.choice import (
+        choose_images,
+        find_truth,
+        open_system,
+        split_word,
+        trained_on,
+    )
+    from lightning_colorize.evaluation.protocol import ProtocolImages, read_protocol
+    from lightning_colorize.evaluation.protocol_result import (
+        Measured,
+        ProtocolResult,
+        calibrate,
+        measure_protocol,
+    )
+    from lightning_colorize.evaluation.systems import Network
+    from lightning_colorize.inference import choose_device
+    from lightning_colorize.inference.card import file_digest
+
+    protocol = read_protocol(args.protocol)
+    device = choose_device(args.device)
+    name, path = split_word(str(args.checkpoint))
+    system = open_system(name, path, args.data, args.allow_class, device)
+    size, baselines, digest = 0, None, None  # of images colorized elsewhere
+    if isinstance(system, Network):
+        model = system.loaded
+        model.set_decoding(**decoding_options(args))
+        size, baselines = args.size or model.size, model.baselines
+        digest = file_digest(model.path)
+    found = find_truth(args.data, args.split, [system], args.allow_class)
+    found = replace(found, images=protocol.choose(args.data, found.images))
+    _, missing = choose_images(args.data, found, [system], None, 0)
+    if lost := missing.get(name):
+        raise UsageError(
+            f"{path} lacks {lost[0]}; a protocol needs all {len(found.images):,} images"
+        )
+    overlap = trained_on(found, [system], args.allow_class)
+    images = ProtocolImages(protocol, found.images)
+    start = time.perf_counter()
+    try:
+        rows, change = measure_protocol(system, images, size, baselines, device)
+    except FloatingPointError as error:
+        print(f"{name}: {error}: no metrics", file=sys.stderr)
+        return 1
+    result = ProtocolResult(
+        system=name,
+        sha256=digest,
+        protocol=Measured(**images.describe()),
+        rows=rows,
+        changes_lightness=change,
+        calibration=calibrate(rows, protocol),
+        unreadable=len(images.broken),
+        trained_on=None if system.trained is None else overlap.get(name, 0),
+        versions=versions(),
+        git_commit=git_commit(),
+    )
+    shown = {row: {k: v.value for k, v in metrics.items()} for row, metrics in rows.items()}
+    print_plain(Console(), metrics_table(shown))
+    print(f"{result.protocol}, in {time.perf_counter() - start:.1f} s")
+    for broken in images.broken:
+        print(f"left out: {broken}", file=sys.stderr)
+    if result.trained_on:
+        print(f"{result.trained_on:,} of these images were trained on", file=sys.stderr)
+    problem = result.calibration.problem
+    print(f"calibration: {problem or 'passed'}", file=sys.stderr)
+    if args.json is not None:
+        write_json(args.json, result.model_dump())
+    return 1 if images.broken or problem else 0

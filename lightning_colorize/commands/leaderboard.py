@@ -1,0 +1,90 @@
+"""`lightning-colorize leaderboard`: results of one protocol in one table."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable
+from lightning_colorize.metrics.spec import METRICS
+
+HELP = "collect results of one protocol to a page and a Markdown table"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "results",
+        metavar="FILE_OR_DIR",
+        type=expanded_path,
+        nargs="+",
+        help="results that `evaluate --protocol NAME --json FILE` wrote, or folders of them",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=expanded_path, required=True, help="folder of page and table"
+    )
+    parser.add_argument(
+        "--sort-by",
+        choices=[metric.name for metric in METRICS],
+        default="ciede2000",
+        help="metric of the best system, which is first (default: ciede2000)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing leaderboard")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write and print the leaderboard."""
+    from rich.console import Console
+
+    from lightning_colorize.evaluation import metrics_table, print_plain
+    from lightning_colorize.evaluation.protocol_result import SYSTEM, ProtocolResult
+    from lightning_colorize.reports.leaderboard import (
+        MARKDOWN,
+        PAGE,
+        require_one_protocol,
+        sorted_results,
+        write_leaderboard,
+    )
+
+    for name in (PAGE, MARKDOWN):
+        if (args.out / name).exists() and not args.overwrite:
+            raise UsageError(f"{args.out / name} exists; --overwrite replaces it")
+    files = [file for given in args.results for file in _files(given)]
+    results = {file: ProtocolResult.read(file) for file in files}
+    require_one_protocol(results)
+    require_writable(args.out / PAGE, "--out")
+    by = next(metric for metric in METRICS if metric.name == args.sort_by)
+    ordered = sorted_results([*results.values()], by)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_leaderboard(args.out, ordered)
+    names = [result.system for result in ordered]
+    rows = {
+        # The place tells systems of one name apart.
+        f"{name} ({i + 1})" if names.count(name) > 1 else name: {
+            metric: value.value for metric, value in ordered[i].rows[SYSTEM].items()
+        }
+        for i, name in enumerate(names)
+    }
+    print_plain(Console(), metrics_table(rows))
+    print(ordered[0].protocol)
+    for name in (PAGE, MARKDOWN):
+        print(args.out / name)
+    for result in ordered:
+        if result.trained_on:
+            print(
+                f"{result.system} was trained on {result.trained_on:,} of these images",
+                file=sys.stderr,
+            )
+    return 0
+
+
+def _files(given: Path) -> list[Path]:
+    if not given.is_dir():
+        if not given.is_file():
+            raise UsageError(f"{given} does not exist; give result files, or folders of them")
+        return [given]
+    files = sorted(given.rglob("*.json"))
+    if not files:
+        raise UsageError(f"{given} contains no .json files")
+    return files

@@ -1,0 +1,187 @@
+"""Protocols: the images of a published figure, and their size and shape."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as TF
+
+from lightning_colorize.common.bundled import bundled
+from lightning_colorize.common.errors import UsageError, first_line
+from lightning_colorize.data.dataset import crop_square
+from lightning_colorize.data.decoding.files import ImageError, decode_image
+from lightning_colorize.data.images import FileImages, ImageSet
+from lightning_colorize.data.sources.listing import list_images
+
+_FOLDER = "protocol"
+_MODES = {
+    "bilinear": InterpolationMode.BILINEAR,
+    "bicubic": InterpolationMode.BICUBIC,
+    "lanczos": InterpolationMode.LANCZOS,
+}
+_Count = Annotated[int, Field(ge=1)]
+
+
+class Protocol(BaseModel):
+    """How images become the truth that results are compared with.
+
+    Attributes:
+        name: The name of its file.
+        size: Side of the square in pixels; None for images at their own size.
+        shape: `crop` resizes the short side and takes the center, `stretch` resizes both sides,
+            `native` does neither.
+        resampling: Of 8-bit RGB, antialiased.
+        files: File names with a place for the number, `image_{:04d}.jpg`; None for all images.
+        count: How many images there must be; None for any number.
+        colorfulness: Published for the true images, by `colorfulness(absolute=True)`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(exclude=True)
+    size: Annotated[int, Field(ge=16, le=4096)] | None
+    shape: Literal["crop", "stretch", "native"]
+    resampling: Literal["bilinear", "bicubic", "lanczos", "none"] = "bicubic"
+    files: str | None = None
+    count: _Count | None = None
+    colorfulness: float | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        native = self.shape == "native"
+        if native != (self.size is None) or native != (self.resampling == "none"):
+            raise ValueError("shape native has size null and resampling none, others have both")
+        if self.files is not None and self.count is None:
+            raise ValueError("files needs count")
+        return self
+
+    def prepare(self, rgb: Tensor) -> Tensor:
+        """Return an image as the protocol compares it; (3, H, W), uint8, before and after."""
+        if self.size is None or self.resampling == "none":
+            return rgb
+        mode, side = _MODES[self.resampling], self.size
+        size = [side, side] if self.shape == "stretch" else [side]
+        if self.resampling == "lanczos":  # torchvision has it for Pillow's images only
+            resized = TF.pil_to_tensor(TF.resize(TF.to_pil_image(rgb), size, mode))
+        else:
+            resized = TF.resize(rgb, size, mode, antialias=True)
+        return crop_square(resized, side)
+
+    def choose(self, folder: Path, images: ImageSet) -> ImageSet:
+        """Return the images of the protocol.
+
+        Args:
+            folder: The folder of the true images.
+            images: Those that are compared if the protocol names none.
+
+        Raises:
+            UsageError: If images are missing, or their number is another one.
+        """
+        if self.files is not None and self.count is not None:
+            wanted = [self.files.format(number) for number in range(1, self.count + 1)]
+            found = {name.rpartition("/")[2]: name for name in list_images(folder)}
+            missing = [name for name in wanted if name not in found]
+            if missing:
+                raise UsageError(
+                    f"protocol {self.name} needs {missing[0]} in {folder}; "
+                    f"{len(missing):,} of {self.count:,} images are missing"
+                )
+            return FileImages(folder, [found[name] for name in wanted])
+        if self.count is not None and len(images) != self.count:
+            raise UsageError(
+                f"protocol {self.name} has {self.count:,} images; {folder} has {len(images):,}"
+            )
+        return images
+
+
+def read_protocol(name: str) -> Protocol:
+    """Read a protocol.
+
+    Args:
+        name: Of a file in experiments/protocol/, without suffix, or the path of a YAML file.
+
+    Raises:
+        UsageError: If there is no such protocol, or its file is wrong.
+    """
+    given = Path(name)
+    path = given if given.suffix else bundled("experiments") / _FOLDER / f"{name}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError:
+        known = sorted(file.stem for file in (bundled("experiments") / _FOLDER).glob("*.yaml"))
+        raise UsageError(
+            f"there is no protocol {name}; give the path of a YAML file or {', '.join(known)}"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {first_line(error)}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is not a protocol: it has no keys")
+    try:
+        return Protocol(**{**content, "name": path.stem})
+    except ValidationError as error:
+        details = error.errors()[0]
+        key = ".".join(map(str, details["loc"]))
+        raise UsageError(f"{path}: {key + ': ' if key else ''}{details['msg']}") from None
+
+
+@dataclass
+class ProtocolImages:
+    """The images of a protocol, and a digest of what was read.
+
+    Attributes:
+        protocol: The protocol.
+        images: Its images.
+        broken: Errors of those that cannot be read.
+        lines: Digest and name of each image that was read, as `sha256sum` prints them.
+    """
+
+    protocol: Protocol
+    images: ImageSet
+    broken: list[ImageError] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield names and prepared images, (3, H, W), uint8; unreadable ones are recorded."""
+        self.broken, self.lines = [], []
+        for index in range(len(self.images)):
+            name = self.images.name(index)
+            try:
+                data = self.images.encoded(index)
+                if data is None:
+                    raise UsageError("a protocol needs image files, not regions of a data set")
+                rgb = self.protocol.prepare(decode_image(data, Path(name)))
+            except ImageError as error:
+                self.broken.append(error)
+                continue
+            self.lines.append(f"{hashlib.sha256(data).hexdigest()}  {name}")
+            yield name, rgb
+
+    def drop(self, error: ImageError) -> None:
+        """Leave out the image that was yielded last, which a system cannot read."""
+        self.lines.pop()
+        self.broken.append(error)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the protocol and its images as a result states them, after all were read.
+
+        `sha256` changes with any setting, and with the content of any image, but not with names.
+        """
+        settings = self.protocol.model_dump()
+        contents = sorted(line.partition(" ")[0] for line in self.lines)
+        text = json.dumps([settings, contents], sort_keys=True)
+        return {
+            "name": self.protocol.name,
+            "settings": settings,
+            "images": len(self.lines),
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }

@@ -1,0 +1,221 @@
+"""A system measured by a protocol, beside the baselines and the truth itself."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import AllowInfNan, BaseModel, Field, ValidationError
+
+from lightning_colorize.color import colorfulness, to_lab, to_unit
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.progress import progress
+from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.evaluation.protocol import Protocol, ProtocolImages
+from lightning_colorize.evaluation.statistics import intervals, mean_intervals
+from lightning_colorize.evaluation.systems import System
+from lightning_colorize.metrics import BASELINES, Baselines, spec
+from lightning_colorize.metrics.formulas import PSNR_CAP
+from lightning_colorize.metrics.functional import measure
+from lightning_colorize.tasks.prediction import add_colors
+
+SYSTEM, KEPT, TRUTH = "system", "system with the true L", "truth"
+"""Rows of a result, before those of the baselines."""
+
+ABSOLUTE = "colorfulness_absolute"
+"""Colorfulness by the formula with absolute differences."""
+
+_ROUNDING = 0.5  # mean difference of L: 8 bits cause 0.1, JPEG at quality 95 less than this
+_SAME = 1e-3  # CIEDE2000 of equal images, from fp32
+_NEAR = 0.5  # of a published colorfulness
+
+_Number = Annotated[float, AllowInfNan(False)]
+
+
+class Value(BaseModel):
+    """A metric over images, with the ends of its 95 % interval."""
+
+    value: _Number
+    low: _Number
+    high: _Number
+
+
+class Calibration(BaseModel):
+    """Whether the truth, measured as a system, has the figures that it must have.
+
+    Attributes:
+        psnr: Of the truth; the most that there is.
+        ciede2000: Of the truth; 0.
+        colorfulness_absolute: Of the truth.
+        published: The same, as published for these images; None if it is not known.
+    """
+
+    psnr: _Number
+    ciede2000: _Number
+    colorfulness_absolute: _Number
+    published: _Number | None
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong; None if nothing is."""
+        if self.psnr < PSNR_CAP or self.ciede2000 > _SAME:
+            return (
+                f"the truth itself is measured with PSNR {self.psnr:.1f} dB and CIEDE2000 "
+                f"{self.ciede2000:.3f}, not {PSNR_CAP:.0f} dB and 0"
+            )
+        if self.published is not None:
+            measured = self.colorfulness_absolute
+            if abs(measured - self.published) > _NEAR:
+                return (
+                    f"the truth has a colorfulness of {measured:.2f}, published is "
+                    f"{self.published:.2f}: these are other images, or they were resized otherwise"
+                )
+        return None
+
+
+class Measured(BaseModel):
+    """What was measured on.
+
+    Attributes:
+        name: Of the protocol.
+        settings: Of the protocol.
+        images: How many.
+        sha256: Of the settings and the contents of all images.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    images: Annotated[int, Field(ge=1)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+    def __str__(self) -> str:
+        return f"{self.images:,} images, protocol {self.name} ({self.sha256[:8]})"
+
+
+class ProtocolResult(BaseModel):
+    """A result, as a small JSON file that can be sent to others.
+
+    Attributes:
+        system: Name of the system.
+        sha256: Of its file; None for a folder of images.
+        protocol: The protocol and its images.
+        rows: Metrics by row: the system, the same with the true L if it changes L, the truth, the
+            baselines.
+        changes_lightness: Mean absolute difference of the system's L* from the true one.
+        calibration: Of the metrics.
+        unreadable: Images that could not be read, and are not part of the figures.
+        trained_on: Images that the system was trained on; None if that is not known.
+        versions: Of the libraries.
+        git_commit: Of this package's source, if it is known.
+    """
+
+    system: Annotated[str, Field(max_length=200)]
+    sha256: str | None
+    protocol: Measured
+    rows: dict[str, dict[str, Value]]
+    changes_lightness: _Number
+    calibration: Calibration
+    unreadable: int
+    trained_on: int | None
+    versions: Mapping[str, str]
+    git_commit: str | None
+
+    @classmethod
+    def read(cls, file: Path) -> "ProtocolResult":
+        """Read a result.
+
+        Raises:
+            UsageError: If it is none.
+        """
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            details = error.errors()[0]
+            where = ".".join(map(str, details["loc"]))
+            raise UsageError(
+                f"{file} is no result of a protocol: {where}: {details['msg']}"
+            ) from None
+
+
+Rows = dict[str, dict[str, Value]]
+
+
+@torch.inference_mode()
+def measure_protocol(
+    system: System,
+    images: ProtocolImages,
+    size: int,
+    baselines: Baselines | None,
+    device: torch.device,
+) -> tuple[Rows, float]:
+    """Color the images of a protocol one by one, and measure them as the 8-bit RGB they become.
+
+    Args:
+        system: The system.
+        images: The true images; those that cannot be read are recorded there.
+        size: Short side of a network's input, in pixels.
+        baselines: Fitted; None for grey alone.
+        device: Of the metrics.
+
+    Returns:
+        The rows of a `ProtocolResult`, and its `changes_lightness`.
+
+    Raises:
+        UsageError: If no image can be read.
+        FloatingPointError: If the system predicts colors that are not finite.
+    """
+    extra = [spec.GREY] if baselines is None else list(BASELINES)
+    values, absolute, changes = [], [], []
+    for name, truth in progress(images, len(images), "evaluating"):
+        try:
+            colored = system.color_prepared(name, truth, size, images.protocol.prepare)
+        except ImageError as error:
+            images.drop(error)
+            continue
+        L, ab = to_lab(truth[None].to(device))
+        L_hat, ab_hat = to_lab(colored[None].to(device))
+        changes.append(float((L_hat - L).abs().mean()))
+        flat = [
+            torch.zeros_like(ab) if baselines is None else baselines.predict(each, L)
+            for each in extra
+        ]
+        kept, *plain = (add_colors(truth, each) for each in (ab_hat, *flat))
+        rgb = torch.stack([colored.cpu(), kept, truth, *plain]).to(device)
+        L_rows, ab_rows = to_lab(rgb)
+        true_L, true_ab = (each.expand(len(rgb), -1, -1, -1) for each in (L, ab))
+        values.append(measure(true_L, ab_rows, true_ab, L_rows).cpu())
+        absolute.append(colorfulness(to_unit(rgb), absolute=True).cpu())
+    if not values:
+        raise UsageError(f"none of {len(images)} images can be read")
+    change = sum(changes) / len(changes)
+    columns = torch.stack(values, dim=2).movedim(1, 0).double().numpy()
+    rows = intervals(columns)
+    for row, interval in zip(
+        rows, mean_intervals(torch.stack(absolute, dim=1).double().numpy()), strict=True
+    ):
+        row[ABSOLUTE] = interval
+    named = dict(zip((SYSTEM, KEPT, TRUTH, *extra), rows, strict=True))
+    if change <= _ROUNDING:
+        del named[KEPT]
+    return {row: _defined(metrics) for row, metrics in named.items()}, change
+
+
+def _defined(metrics: dict[str, dict[str, float]]) -> dict[str, Value]:
+    """Return the metrics with a value and an interval: a correlation needs several images."""
+    return {
+        name: Value(**interval)
+        for name, interval in metrics.items()
+        if all(map(math.isfinite, interval.values()))
+    }
+
+
+def calibrate(rows: Rows, protocol: Protocol) -> Calibration:
+    """Return the calibration of measured rows."""
+    truth = rows[TRUTH]
+    return Calibration(
+        psnr=truth["psnr"].value,
+        ciede2000=truth["ciede2000"].value,
+        colorfulness_absolute=truth[ABSOLUTE].value,
+        published=protocol.colorfulness,
+    )

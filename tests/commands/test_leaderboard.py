@@ -1,0 +1,115 @@
+import json
+
+import pytest
+
+from lightning_colorize.evaluation.protocol_result import SYSTEM, TRUTH
+
+_METRICS = ("psnr", "ssim", "ciede2000", "colorfulness_ratio", "colorfulness_absolute")
+
+
+def _result(system, ciede2000=10.0, **protocol):
+    def row(value):
+        values = {metric: {"value": 1.0, "low": 0.9, "high": 1.1} for metric in _METRICS}
+        return values | {"ciede2000": {"value": value, "low": value - 1, "high": value + 1}}
+
+    settings = {"size": 256, "shape": "crop", "resampling": "bicubic"}
+    measured = {"name": "crop256", "settings": settings, "images": 3, "sha256": "a" * 64}
+    return {
+        "system": system,
+        "sha256": None,
+        "protocol": measured | protocol,
+        "rows": {SYSTEM: row(ciede2000), TRUTH: row(0.0), "grey": row(12.0)},
+        "changes_lightness": 0.1,
+        "calibration": {
+            "psnr": 100.0,
+            "ciede2000": 0.0,
+            "colorfulness_absolute": 30.0,
+            "published": None,
+        },
+        "unreadable": 0,
+        "trained_on": None,
+        "versions": {"lightning-colorize": "0.1.0"},
+        "git_commit": None,
+    }
+
+
+@pytest.fixture
+def write(tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+
+    def write(**results):
+        for name, result in results.items():
+            (folder / f"{name}.json").write_text(json.dumps(result))
+        return folder
+
+    return write
+
+
+def test_the_best_system_is_first_on_page_and_in_markdown(command, write, tmp_path, capsys):
+    folder = write(a=_result("worse", 11.0), b=_result("better", 9.0))
+    assert command("leaderboard", folder, "--out", tmp_path / "out") == 0
+    lines = (tmp_path / "out/leaderboard.md").read_text().splitlines()
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert rows == ["system", "---", "better", "worse", "grey", TRUTH]
+    assert "9.00 (8.00 to 10.00)" in lines[6]
+    page = (tmp_path / "out/index.html").read_text()
+    assert page.index(">better<") < page.index(">worse<") < page.index(">grey<")
+    assert "better" in capsys.readouterr().out
+
+
+def test_a_name_is_text_everywhere(command, write, tmp_path):
+    folder = write(a=_result("<script>alert(1)</script> | x\n# y"))
+    assert command("leaderboard", folder, "--out", tmp_path / "out") == 0
+    assert "<script>alert" not in (tmp_path / "out/index.html").read_text()
+    lines = (tmp_path / "out/leaderboard.md").read_text().splitlines()
+    (row,) = (line for line in lines if "alert" in line)
+    assert row.startswith(r"| &lt;script>alert(1)&lt;/script> \| x # y |")
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"sha256": "b" * 64}, "other images"),
+        ({"sha256": "b" * 64, "images": 4}, "3 and 4 images"),
+        (
+            {
+                "sha256": "b" * 64,
+                "name": "mine",
+                "settings": {"size": 128, "shape": "crop", "resampling": "bicubic"},
+            },
+            "size 256 and 128",
+        ),
+    ],
+)
+def test_results_of_two_protocols_are_refused_with_the_reason(
+    command, write, tmp_path, other, reason, capsys
+):
+    folder = write(a=_result("one"), b=_result("two", **other))
+    assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_calibrated_or_no_result_is_refused(command, write, tmp_path, capsys):
+    wrong = _result("one")
+    wrong["calibration"]["psnr"] = 45.0
+    folder = write(a=wrong)
+    assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
+    assert "a.json is not calibrated: the truth itself" in capsys.readouterr().err
+    folder = write(a={"system": "x"})
+    assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
+    assert "a.json is no result of a protocol: sha256" in capsys.readouterr().err
+    nan = _result("one")
+    nan["rows"][SYSTEM]["psnr"]["value"] = float("nan")
+    folder = write(a=nan)
+    assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
+
+
+def test_nothing_is_overwritten(command, write, tmp_path, capsys):
+    folder = write(a=_result("one"))
+    (tmp_path / "index.html").write_text("mine")
+    assert command("leaderboard", folder, "--out", tmp_path) == 2
+    assert (tmp_path / "index.html").read_text() == "mine"
+    assert "--overwrite" in capsys.readouterr().err
+    assert command("leaderboard", tmp_path / "gone", "--out", tmp_path / "out") == 2

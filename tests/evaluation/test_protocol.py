@@ -1,0 +1,103 @@
+import pytest
+import torch
+from PIL import Image
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.images import FileImages
+from lightning_colorize.evaluation.protocol import Protocol, ProtocolImages, read_protocol
+
+
+def _protocol(**settings):
+    return Protocol(**{"name": "test", "size": 32, "shape": "crop"} | settings)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, color in {"a": (200, 30, 30), "b": (30, 200, 30), "c": (30, 30, 200)}.items():
+        Image.new("RGB", (60, 40), color).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def _digest(folder, names, **settings):
+    images = ProtocolImages(_protocol(**settings), FileImages(folder, names))
+    assert len(list(images)) == len(names)
+    return images.describe()["sha256"]
+
+
+@pytest.mark.parametrize("resampling", ["bilinear", "bicubic", "lanczos"])
+def test_a_crop_keeps_shapes_and_a_stretch_keeps_the_whole_image(resampling):
+    rgb = torch.zeros(3, 40, 80, dtype=torch.uint8)
+    rgb[0, :, :20] = 255  # red on the left quarter
+    crop = _protocol(resampling=resampling).prepare(rgb)
+    stretch = _protocol(shape="stretch", resampling=resampling).prepare(rgb)
+    assert crop.shape == stretch.shape == (3, 32, 32)
+    assert crop.dtype == stretch.dtype == torch.uint8
+    assert crop[0, :, 3:].max() == 0
+    assert stretch[0, :, :6].min() > 240
+
+
+def test_native_images_are_not_touched():
+    rgb = torch.randint(256, (3, 21, 35), dtype=torch.uint8)
+    native = _protocol(size=None, shape="native", resampling="none")
+    assert torch.equal(native.prepare(rgb), rgb)
+
+
+def test_the_digest_changes_with_any_image_and_setting_but_not_with_names(folder):
+    before = _digest(folder, ["a.png", "b.png", "c.png"])
+    assert _digest(folder, ["c.png", "a.png", "b.png"]) == before
+    assert _digest(folder, ["a.png", "b.png"]) != before
+    assert _digest(folder, ["a.png", "b.png", "c.png"], resampling="bilinear") != before
+    (folder / "a.png").rename(folder / "z.png")
+    assert _digest(folder, ["z.png", "b.png", "c.png"]) == before
+    Image.new("RGB", (60, 40), (200, 30, 31)).save(folder / "z.png")
+    assert _digest(folder, ["z.png", "b.png", "c.png"]) != before
+
+
+def test_an_image_that_cannot_be_read_is_left_out_of_the_digest(folder):
+    before = _digest(folder, ["a.png", "b.png"])
+    (folder / "c.png").write_bytes(b"no image")
+    images = ProtocolImages(_protocol(), FileImages(folder, ["a.png", "b.png", "c.png"]))
+    assert [name for name, _ in images] == ["a.png", "b.png"]
+    assert [str(error.path) for error in images.broken] == ["c.png"]
+    assert images.describe()["sha256"] == before
+
+
+def test_files_are_found_in_any_folder_and_missing_ones_are_named(folder):
+    (folder / "deep").mkdir()
+    for number in (1, 2):
+        Image.new("RGB", (40, 40)).save(folder / f"deep/val_{number:02d}.png")
+    every = FileImages(folder, ["a.png"])
+    chosen = _protocol(files="val_{:02d}.png", count=2).choose(folder, every)
+    assert [chosen.name(i) for i in range(2)] == ["deep/val_01.png", "deep/val_02.png"]
+    with pytest.raises(UsageError, match=r"needs val_03.png in .*; 1 of 3 images are missing"):
+        _protocol(files="val_{:02d}.png", count=3).choose(folder, every)
+    with pytest.raises(UsageError, match=r"has 2 images; .* has 1"):
+        _protocol(count=2).choose(folder, every)
+
+
+@pytest.mark.parametrize("name", ["native", "crop256", "stretch256", "val5k-crop256"])
+def test_the_protocols_of_the_package_are_read(name):
+    assert read_protocol(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("size: 8\nshape: crop", "size: "),
+        ("size: 64\nshape: crop\nfilter: box", "filter: Extra"),
+        ("size: null\nshape: crop", "shape native has size null"),
+        ("size: 64\nshape: crop\nfiles: a", "files needs count"),
+        ("- 1", "has no keys"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path, content, message):
+    (tmp_path / "mine.yaml").write_text(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_protocol(str(tmp_path / "mine.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UsageError, match=r"no protocol crop25; .* crop256, native"):
+        read_protocol("crop25")
