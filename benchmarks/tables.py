@@ -387,7 +387,7 @@ def gpu(report: dict[str, Any]) -> str:
 
 # What reports hold that are no medians of times.
 UNTIMED = {"criteria", "folders", "found", "metrics", "runs", "seeds", "sweep", "systems"}
-UNTIMED |= {"images_per_second"}
+UNTIMED |= {"images_per_second", "protocols"}
 
 # Made on machines that are not always at hand: what makes them, and how long it takes.
 UNMEASURED = {
