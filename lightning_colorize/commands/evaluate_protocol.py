@@ -72,6 +72,7 @@ def run_protocol(args: argparse.Namespace) -> int:
     overlap = trained_on(found, [system], args.allow_class)
     images = ProtocolImages(protocol, found.images)
     start = time.perf_counter()
+    system.color_all(images)
     try:
         rows, change = measure_protocol(system, images, size, baselines, device)
     except FloatingPointError as error:

@@ -21,11 +21,12 @@ from lightning_colorize.evaluation.data import (
     count_trained,
     find_images,
 )
-from lightning_colorize.evaluation.given import Given
-from lightning_colorize.evaluation.systems import Network, System
+from lightning_colorize.evaluation.given import Command, Given
+from lightning_colorize.evaluation.systems import Network, OutsideImages, System
 from lightning_colorize.inference import load_model
 from lightning_colorize.metrics import BASELINES
 from lightning_colorize.runs.folder import CHECKPOINTS, CONFIG, is_run, run_of
+from lightning_colorize.tasks.outside import OutsideNetwork
 
 _RESERVED = (*BASELINES, "truth", "broken")
 """Names that the pages use for their own rows, columns and study images."""
@@ -80,7 +81,14 @@ def open_system(
         UsageError: If it is none of them.
     """
     if path.is_file() or is_run(path):
-        return Network(name, path, load_model(path, allow, device))
+        loaded = load_model(path, allow, device)
+        program = loaded.task.net
+        if isinstance(program, OutsideNetwork):
+            if program.outside.command is not None:
+                return Command(name, path, program.outside.command, data)
+            if program.image:
+                return OutsideImages(name, path, loaded, program)
+        return Network(name, path, loaded)
     try:
         files = list_images(path)
     except SourceError:

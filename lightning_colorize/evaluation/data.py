@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from lightning_colorize.color import ColorBatch, RawBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.convert import to_color_batch
+from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.images import ConcatImages, FileImages, ImageSet
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.sources import (
@@ -66,6 +69,13 @@ class EvaluationImages:
         datamodule.setup("test")
         for raw in datamodule.loader("test"):
             yield to_color_batch(RawBatch(raw.rgb.to(device), raw.names))
+
+
+def whole_images(images: ImageSet) -> Iterator[tuple[str, Tensor]]:
+    """Yield names and whole images, (3, H, W), uint8; without those that cannot be read."""
+    for index in range(len(images)):
+        with suppress(ImageError):
+            yield images.name(index), images.read(index)
 
 
 def category_of(name: str) -> str:

@@ -1,7 +1,8 @@
 """Images colorized elsewhere, matched to the true images by name and resized to them."""
 
+import tempfile
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os.path import splitext
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from lightning_colorize.color import ColorBatch, to_lab
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.color import ColorBatch, to_lab, to_lightness, to_rgb
+from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
+from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.data.splits import split_of
 from lightning_colorize.evaluation.systems import System
+from lightning_colorize.tasks.outside import color_folder, write_png
 
 _SAME_SHAPE = 0.02
 """Relative difference of aspect ratios that counts as rounding."""
@@ -34,12 +37,15 @@ class Given(System):
         self.name = name
         self.path = path
         self.data = data
+        self._loaded: dict[str, Tensor] = {}
+        self._list(files)
+
+    def _list(self, files: Iterable[str]) -> None:
         self._exact: dict[str, list[str]] = {}
         self._stems: dict[str, list[str]] = {}
         for file in files:
             self._exact.setdefault(_composed(file), []).append(file)
             self._stems.setdefault(splitext(_composed(file))[0], []).append(file)
-        self._loaded: dict[str, Tensor] = {}
 
     def find(self, name: str) -> str | None:
         """Return the file that matches a true image, relative to the folder; None if there is none.
@@ -132,6 +138,55 @@ class Given(System):
         file = self.find(name)
         assert file is not None, "only images that all systems have are compared"
         return read_image(self.path / file, min_side)
+
+
+class Command(Given):
+    """A command of another program, which colors a folder of images at once.
+
+    Args:
+        name: Name on the page.
+        path: The file that describes it.
+        command: As of `tasks.outside.color_folder`.
+        data: The folder of the true images.
+    """
+
+    kind = "command"
+
+    def __init__(self, name: str, path: Path, command: str, data: Path) -> None:
+        super().__init__(name, path, [], data)
+        self.command = command
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def find(self, name: str) -> str | None:
+        """Return the file of an image as `Given` does; before `color_all` any has one."""
+        return name if self._folder is None else super().find(name)
+
+    def color_all(self, images: Iterable[tuple[str, Tensor]]) -> None:
+        """Write the images in grey, and run the command once over all of them.
+
+        Raises:
+            WorkError: If it fails, or an image is missing then.
+        """
+        folder = tempfile.TemporaryDirectory()
+        given, colored = Path(folder.name, "input"), Path(folder.name, "output")
+        colored.mkdir()
+        names = []
+        for name, rgb in images:
+            L = to_lightness(rgb[None])
+            grey = to_rgb(L, torch.zeros_like(L).expand(-1, 2, -1, -1))[0]
+            # Below the full name: a.jpg and a.png are two images.
+            file = given / f"{name}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_png(file, (grey * 255).round().byte())
+            names.append(name)
+        color_folder(self.command, given, colored)
+        self._folder, self.path = folder, colored
+        self._list(list_images(colored))
+        if missing := [name for name in names if self.find(name) is None]:
+            raise WorkError(
+                f"{self.name} wrote no image {missing[0]}.*; {len(missing):,} of {len(names):,} "
+                "are missing"
+            )
 
 
 def _composed(name: str) -> str:

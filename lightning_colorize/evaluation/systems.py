@@ -1,17 +1,19 @@
 """The systems of a comparison, and the one that is a network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from lightning_colorize.color import ColorBatch
+from lightning_colorize.color import ColorBatch, to_lab, to_rgb
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.inference import Colorizer, TrainingData, training_data
 from lightning_colorize.runs.folder import run_of
+from lightning_colorize.tasks.outside import OutsideNetwork
 from lightning_colorize.tasks.prediction import colorize_image
 
 
@@ -33,6 +35,17 @@ class System(ABC):
     run: Path | None = None
     trained: TrainingData | None = None
     problem: str | None = None
+
+    def color_all(self, images: Iterable[tuple[str, Tensor]]) -> None:
+        """Color all images at once, if the system can only do this.
+
+        Args:
+            images: Names and true images, (3, H, W), uint8.
+
+        Raises:
+            WorkError: If it fails.
+        """
+        return  # images are colored one by one, or are there already
 
     def load(self, names: Sequence[str], side: int) -> list[ImageError]:
         """Read the files of a batch; return the errors."""
@@ -91,3 +104,21 @@ class Network(System):
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
         """Return the image as `colorize` writes it."""
         return colorize_image(self.loaded.task, rgb, size)
+
+
+class OutsideImages(Network):
+    """A program of others that returns RGB, with a lightness of its own."""
+
+    def __init__(self, name: str, path: Path, loaded: Colorizer, program: OutsideNetwork) -> None:
+        super().__init__(name, path, loaded)
+        self.program = program
+
+    def color(self, batch: ColorBatch) -> ColorBatch:
+        """Return the images with the lightness that the program gave them."""
+        rgb = (to_rgb(batch.L, batch.ab) * 255).round().byte()
+        colored = torch.stack([self.program.color(each.cpu()) for each in rgb])
+        return ColorBatch(*to_lab(colored.to(batch.L.device)), batch.names)
+
+    def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
+        """Return the image as the program colors it."""
+        return self.program.color(rgb)

@@ -36,6 +36,8 @@ from lightning_colorize.tasks.checkpoint import (
 )
 from lightning_colorize.tasks.exported import ONNX, PROGRAM, write_exported
 from lightning_colorize.tasks.graph import LARGEST, GraphTask, read_graph
+from lightning_colorize.tasks.outside import SUFFIX as OUTSIDE
+from lightning_colorize.tasks.outside import read_outside
 from lightning_colorize.tasks.prediction import (
     add_colors,
     decode_views,
@@ -53,7 +55,10 @@ PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.f
 
 _WEIGHTS = "model.safetensors"
 _STRONGEST = 1.5
-_UNPICKLED = "torch.export"
+_EXECUTES = {
+    "torch.export": "torch.export unpickles what it reads",
+    "subprocess": "it names a command",
+}
 
 
 @dataclass(eq=False)
@@ -450,6 +455,9 @@ def load_model(
         device = choose_device(device)
     if file.suffix in (ONNX, PROGRAM):
         return _load_graph(file, allow, device)
+    if file.suffix == OUTSIDE:
+        program, seen = read_outside(file, lambda name: _require_allowed(file, name, allow))
+        return Colorizer(program.eval().to(device), seen, None, None, file)
     checkpoint = read_checkpoint(file)
     data, stored = checkpoint.get("datamodule_hyper_parameters"), checkpoint.get(DECODING, {})
     if not _is_decoding(stored):
@@ -477,13 +485,18 @@ def load_model(
     return model
 
 
+def _require_allowed(file: Path, module: str, allow: Sequence[str]) -> None:
+    if module not in allow:
+        raise UsageError(
+            f"{file} can execute any code, as {_EXECUTES[module]}; if you trust its origin, add "
+            f"--allow-class {module}"
+        )
+
+
 def _load_graph(file: Path, allow: Sequence[str], device: torch.device) -> Colorizer:
     """Load an exported graph; its decoding is part of it."""
-    if file.suffix == PROGRAM and _UNPICKLED not in allow:
-        raise UsageError(
-            f"{file} can execute any code when it is read, as torch.export unpickles it; if you "
-            f"trust its origin, add --allow-class {_UNPICKLED}"
-        )
+    if file.suffix == PROGRAM:
+        _require_allowed(file, "torch.export", allow)
     task, content = read_graph(file)
     return Colorizer(task.eval().to(device), content["size"], None, None, file)
 

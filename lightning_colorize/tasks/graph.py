@@ -18,6 +18,9 @@ from lightning_colorize.tasks.exported import ONNX
 CONTENT = "lightning_colorize"
 """Key of a file's metadata for what `Graph` describes, as JSON."""
 
+_DTYPES = {"tensor(uint8)": torch.uint8, "tensor(float16)": torch.float16}
+"""Of ONNX; others take fp32."""
+
 Run = Callable[[Tensor], Tensor]
 
 LARGEST = 2**14
@@ -91,8 +94,8 @@ def read_graph(file: Path) -> tuple[GraphTask, dict[str, Any]]:
     if not file.is_file():
         raise UsageError(f"{file} does not exist")
     try:
-        run, text = (_onnx if file.suffix == ONNX else _program)(file)
-        content = json.loads(text)
+        run, text = (run_onnx if file.suffix == ONNX else run_program)(file)
+        content = json.loads(text or "")
         numbers = [content[name] for name in ("size", "multiple", "least")]
         if not all(type(number) is int and 1 <= number <= LARGEST for number in numbers):
             raise ValueError("no numbers of pixels")
@@ -104,7 +107,13 @@ def read_graph(file: Path) -> tuple[GraphTask, dict[str, Any]]:
     return GraphTask(graph), content
 
 
-def _onnx(file: Path) -> tuple[Run, str]:
+def run_onnx(file: Path) -> tuple[Run, str | None]:
+    """Return a function that runs an ONNX file on the CPU, and its metadata of ours, if any.
+
+    Raises:
+        UsageError: If onnxruntime is missing.
+        Exception: Of nearly any class, if it is damaged.
+    """
     try:
         import onnxruntime
     except ImportError:
@@ -116,13 +125,21 @@ def _onnx(file: Path) -> tuple[Run, str]:
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
 
+    dtype = _DTYPES.get(given.type, torch.float32)
+
     def run(values: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {given.name: values.numpy()})[0])
+        values = values if dtype.is_floating_point else values.round()
+        return torch.from_numpy(session.run(None, {given.name: values.to(dtype).numpy()})[0])
 
-    return run, session.get_modelmeta().custom_metadata_map[CONTENT]
+    return run, session.get_modelmeta().custom_metadata_map.get(CONTENT)
 
 
-def _program(file: Path) -> tuple[Run, str]:
+def run_program(file: Path) -> tuple[Run, str | None]:
+    """Return a function that runs a program of torch.export, which is unpickled, and its metadata.
+
+    Raises:
+        Exception: Of nearly any class, if it is damaged.
+    """
     if not zipfile.is_zipfile(file):
         raise ValueError("no archive")
     extra = {CONTENT: ""}

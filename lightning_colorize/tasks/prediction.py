@@ -11,6 +11,7 @@ from lightning_colorize.color import WHITE, to_eight_bits, to_lab, to_lightness,
 from lightning_colorize.data.dataset import LONGEST, resize_short_side
 from lightning_colorize.networks.colorizer import pad_input, round_up
 from lightning_colorize.tasks.base import ColorizationTask
+from lightning_colorize.tasks.outside import OutsideNetwork
 
 # Full-resolution conversion works in strips: 12 megapixels at once take 1.9 GB, and three times as
 # long, because nothing fits the processor's cache.
@@ -92,6 +93,7 @@ def predict_views(task: ColorizationTask, seen: Sequence[Tensor]) -> list[Tensor
     # A CPU has other kernels for a batch of one, with other last bits: what an image looks like
     # would depend on the images beside it, and on where a killed run continues.
     doubled = len(inputs) == 1 and not task.flip and inputs.device.type == "cpu"
+    doubled &= not isinstance(task.net, OutsideNetwork)  # takes images one by one
     views = task.predict_views(inputs.repeat(2, 1, 1, 1) if doubled else inputs)
     return [view[: len(inputs)] for view in views]
 

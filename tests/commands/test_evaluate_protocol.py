@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 
 import pytest
 from PIL import Image, ImageEnhance
@@ -114,3 +115,62 @@ def test_a_protocol_does_not_go_with_a_grid(command, photographs, capsys):
     words = ("--protocol", "crop256", "--data", photographs, "--grid", "strength=1")
     assert command("evaluate", "default", *words) == 2
     assert "choose one of them" in capsys.readouterr().err
+
+
+_COMMAND = """
+import sys
+from pathlib import Path
+from PIL import Image
+given, colored = map(Path, sys.argv[1:3])
+with open(Path(__file__).with_name("calls"), "a") as calls:
+    calls.write("x")
+for file in sorted(given.rglob("*.png"))[int(sys.argv[3]):]:
+    target = colored / file.relative_to(given)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(file) as image:
+        assert image.convert("RGB").getextrema()[0] == image.convert("RGB").getextrema()[1]
+        Image.blend(image.convert("RGB"), Image.new("RGB", image.size, "red"), 0.1).save(target)
+"""
+
+
+@pytest.fixture
+def their_command(tmp_path):
+    """Describe a command that leaves out some images."""
+
+    def describe(left_out):
+        (tmp_path / "their.py").write_text(_COMMAND)
+        words = f"{sys.executable} {tmp_path / 'their.py'} {{input}} {{output}} {left_out}"
+        (tmp_path / "their.yaml").write_text(f"command: {words}\n")
+        return tmp_path / "their.yaml"
+
+    return describe
+
+
+def test_a_command_runs_once_over_all_images(
+    command, photographs, small, their_command, tmp_path, capsys
+):
+    system = their_command(0)
+    words = ("--protocol", small, "--data", photographs)
+    assert command("evaluate", system, *words) == 2
+    assert "--allow-class subprocess" in capsys.readouterr().err
+    file = tmp_path / "a.json"
+    allowed = ("--allow-class", "subprocess")
+    code, result = _evaluate(command, system, photographs, file, *allowed, protocol=small)
+    assert code == 0
+    assert (tmp_path / "calls").read_text() == "x"
+    assert result["rows"][SYSTEM]["colorfulness"]["value"] > 5
+    assert command("evaluate", their_command(1), *words, *allowed) == 1
+    assert "wrote no image 0.png.*; 1 of 3 are missing" in capsys.readouterr().err
+
+
+def test_a_command_is_compared_and_colors_images(command, photographs, their_command, tmp_path):
+    system, out = their_command(0), tmp_path / "page"
+    words = ("--allow-class", "subprocess")
+    compared = (f"red={system}", f"same={photographs}", "--data", photographs, "--size", 32)
+    assert command("compare", *compared, "--out", out, *words) == 0
+    assert "red" in (out / "index.html").read_text()
+    colored = tmp_path / "colored"
+    assert command("colorize", photographs, colored, "--checkpoint", system, *words) == 0
+    with Image.open(colored / "0.png") as image:
+        assert image.size == (60, 48)
+        assert image.convert("HSV").getextrema()[1][1] > 20

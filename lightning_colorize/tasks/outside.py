@@ -1,0 +1,278 @@
+"""Colorizers of other programs, described by a YAML file, in place of a network."""
+
+import hashlib
+import shlex
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image, encode_png
+from torchvision.transforms.v2 import functional as TF
+
+from lightning_colorize.color import to_lab, to_lightness, to_rgb, to_unit
+from lightning_colorize.common.errors import UsageError, WorkError, first_line
+from lightning_colorize.tasks.exported import ONNX, PROGRAM
+from lightning_colorize.tasks.graph import LARGEST, Graph, GraphTask, Run, run_onnx, run_program
+
+SUFFIX = ".yaml"
+
+_TORCHSCRIPT = (".pt", ".ts", ".torchscript")
+_Numbers = Annotated[list[float], Field(min_length=1, max_length=3)]
+
+
+class Values(BaseModel):
+    """The form of a program's input or output, and its range: natural = value * std + mean.
+
+    Attributes:
+        form: `L` in 0..100, `grey` as RGB in 0..1, `ab` in LAB units, or `rgb` in 0..1.
+        mean: One number, or one for each channel.
+        std: The same.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    form: Literal["L", "grey", "ab", "rgb"]
+    mean: _Numbers = [0.0]
+    std: _Numbers = [1.0]
+
+    def normalize(self, natural: Tensor) -> Tensor:
+        """Return the values that the program takes; (B, C, H, W)."""
+        return (natural - _per_channel(self.mean)) / _per_channel(self.std)
+
+    def restore(self, values: Tensor) -> Tensor:
+        """Return natural values of the program's output; (B, C, H, W)."""
+        return values * _per_channel(self.std) + _per_channel(self.mean)
+
+
+class Outside(BaseModel):
+    """A program, as its file describes it.
+
+    Attributes:
+        weights: ONNX (.onnx), a program of torch.export (.pt2) or TorchScript (.pt); relative to
+            the file. None for a command.
+        sha256: Of the weights.
+        command: Colors a folder of PNGs: `python their.py {input} {output}`. None for weights.
+        input: What the weights take.
+        output: What they return.
+        size: Pixels of the short side that the program sees.
+        square: Images are stretched to squares of this size.
+        multiple: Of which height and width must be, if they are no squares.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: Path | None = None
+    sha256: str | None = None
+    command: str | None = None
+    input: Values = Values(form="grey")
+    output: Values = Values(form="rgb")
+    size: Annotated[int, Field(ge=16, le=LARGEST)] = 256
+    square: bool = False
+    multiple: Annotated[int, Field(ge=1, le=512)] = 1
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.weights is None) == (self.command is None):
+            raise ValueError("give weights, or a command")
+        if self.input.form not in ("L", "grey") or self.output.form not in ("ab", "rgb"):
+            raise ValueError("the input is L or grey, the output ab or rgb")
+        if self.command is not None and not {"{input}", "{output}"} <= set(
+            shlex.split(self.command)
+        ):
+            raise ValueError("command must contain the words {input} and {output}")
+        return self
+
+
+class OutsideNetwork(Graph):
+    """A program in the place of a network.
+
+    Args:
+        run: From values as the program takes them, (1, C, h, w), to those that it returns.
+        outside: Its description.
+    """
+
+    def __init__(self, run: Run, outside: Outside) -> None:
+        super().__init__(run, outside.output.form == "rgb", outside.multiple, outside.multiple)
+        self.outside = outside
+
+    def forward(self, L: Tensor) -> Tensor:
+        """Return ab in LAB units, (B, 2, H, W), for L: (B, 1, H, W) in [0, 100]."""
+        ab = torch.cat([self._ab(self._colored(each[None].cpu())) for each in L])
+        return _resized(ab, L.shape[-2:]).to(L.device)
+
+    @torch.inference_mode()
+    def color(self, rgb: Tensor) -> Tensor:
+        """Color an image with the program's own lightness, if it has any.
+
+        Args:
+            rgb: (3, H, W), uint8.
+
+        Returns:
+            The same shape, uint8, enlarged from what the program returned.
+        """
+        L = to_lightness(rgb[None])
+        side = self.outside.size
+        scale = side / min(rgb.shape[-2:])
+        seen = _resized(L, [round(edge * scale) for edge in rgb.shape[-2:]])
+        colored = _resized(self._colored(seen).float(), rgb.shape[-2:])[0]
+        return (colored.clamp(0, 1) * 255).round().byte()
+
+    def _colored(self, L: Tensor) -> Tensor:
+        """Return what the program returns, in natural values; (1, 2 or 3, h, w)."""
+        outside = self.outside
+        if outside.square:
+            L = _resized(L, [outside.size, outside.size])
+        natural = L
+        if outside.input.form == "grey":
+            natural = to_rgb(L, torch.zeros_like(L).expand(-1, 2, -1, -1))
+        returned = self.run(outside.input.normalize(natural).contiguous()).float()
+        channels = 3 if self.image else 2
+        if returned.ndim != 4 or returned.shape[1] != channels:
+            raise UsageError(
+                f"the program returned values of shape {tuple(returned.shape)}, "
+                f"not (1, {channels}, height, width) as its output {outside.output.form} has"
+            )
+        return outside.output.restore(returned)
+
+    def _ab(self, colored: Tensor) -> Tensor:
+        return to_lab(colored.clamp(0, 1))[1] if self.image else colored
+
+
+def read_outside(file: Path, may_run: Callable[[str], None]) -> tuple[GraphTask, int]:
+    """Return the task of another program, and the size that it sees.
+
+    Args:
+        file: The YAML file.
+        may_run: Called with what its use would import, a module or class; raises `UsageError` if
+            this is not allowed.
+
+    Raises:
+        UsageError: If the file is wrong, or the weights are missing or others.
+    """
+    outside = read_description(file)
+    if outside.weights is None:
+        may_run("subprocess")
+        return GraphTask(OutsideNetwork(_run_command(outside), outside)), outside.size
+    weights = file.parent / outside.weights
+    if not weights.is_file():
+        raise UsageError(f"{file}: {weights} does not exist")
+    with weights.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    if outside.sha256 != digest:
+        known = "has no sha256" if outside.sha256 is None else "has another sha256"
+        raise UsageError(f"{file} {known}; that of {weights.name} is {digest}")
+    return GraphTask(OutsideNetwork(_run_weights(weights, may_run), outside)), outside.size
+
+
+def read_description(file: Path) -> Outside:
+    """Read the description of a program.
+
+    Raises:
+        UsageError: If it is wrong.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError:
+        raise UsageError(f"{file} does not exist") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is not YAML: {first_line(error)}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{file} does not describe a program: it has no keys")
+    try:
+        return Outside(**content)
+    except ValidationError as error:
+        details = error.errors()[0]
+        key = ".".join(map(str, details["loc"]))
+        raise UsageError(f"{file}: {key + ': ' if key else ''}{details['msg']}") from None
+
+
+def color_folder(command: str, given: Path, colored: Path) -> None:
+    """Run a command once over a folder of images.
+
+    Args:
+        command: With the words {input} and {output}.
+        given: Folder of the images.
+        colored: Empty folder of the results.
+
+    Raises:
+        WorkError: If it cannot be started, or fails.
+    """
+    folders = {"{input}": str(given), "{output}": str(colored)}
+    words = [folders.get(word, word) for word in shlex.split(command)]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise WorkError(f"{words[0]} cannot be started: {error.strerror}") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise WorkError(f"{words[0]} ended with {done.returncode}: {last}")
+
+
+def _run_weights(weights: Path, may_run: Callable[[str], None]) -> Run:
+    try:
+        if weights.suffix == ONNX:
+            return run_onnx(weights)[0]
+        if weights.suffix == PROGRAM:
+            may_run("torch.export")
+            return run_program(weights)[0]
+        if weights.suffix in _TORCHSCRIPT:
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):
+                script = torch.jit.load(weights, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+
+            def run(values: Tensor) -> Tensor:
+                result: Tensor = script(values)
+                return result
+
+            return run
+    except UsageError:
+        raise
+    except Exception as error:  # a damaged file makes the libraries raise nearly any class
+        raise UsageError(f"{weights} cannot be read: {first_line(error)}") from None
+    raise UsageError(
+        f"{weights} is neither ONNX (.onnx), nor torch.export (.pt2), nor TorchScript (.pt)"
+    )
+
+
+def _run_command(outside: Outside) -> Run:
+    """Return a function from the grey image, (1, 3, h, w) in 0..1, to the colored one."""
+    assert outside.command is not None
+    command = outside.command
+
+    def run(grey: Tensor) -> Tensor:
+        with tempfile.TemporaryDirectory() as folder:
+            given, colored = Path(folder, "input"), Path(folder, "output")
+            given.mkdir()
+            colored.mkdir()
+            write_png(given / "image.png", (grey[0] * 255).round().byte())
+            color_folder(command, given, colored)
+            found = sorted(colored.rglob("image*"))
+            if not found:
+                raise WorkError("the command wrote no image of the name that it was given")
+            rgb = decode_image(str(found[0]), ImageReadMode.RGB)
+        unit: Tensor = to_unit(rgb[None])
+        return unit
+
+    return run
+
+
+def write_png(file: Path, rgb: Tensor) -> None:
+    """Write an image, (3, H, W), uint8."""
+    file.write_bytes(encode_png(rgb, compression_level=1).numpy().tobytes())
+
+
+def _per_channel(numbers: Sequence[float]) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float32).view(1, -1, 1, 1)
+
+
+def _resized(values: Tensor, size: Sequence[int]) -> Tensor:
+    if list(values.shape[-2:]) == list(size):
+        return values
+    resized: Tensor = TF.resize(values, list(size), antialias=True)
+    return resized
