@@ -64,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     export = action("export", "write the answers of a served study as files", "study_serve")
-    export.add_argument("answers", metavar="FILE.sqlite", type=expanded_path)
+    export.add_argument(
+        "answers", metavar="FILE.sqlite", type=expanded_path, help="the file of study serve"
+    )
     export.add_argument(
         "folder",
         metavar="FOLDER",
@@ -93,7 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     power = action("power", "show how small a preference a study can see", "study_score")
-    power.add_argument("--raters", metavar="N", type=int, required=True)
+    power.add_argument(
+        "--raters", metavar="N", type=int, required=True, help="raters who pass the checks"
+    )
     power.add_argument(
         "--pairs",
         metavar="N",

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import norm
 
-from lightning_colorize.reports.perception.resampling import TAILS, draw_weights
+from lightning_colorize.reports.perception.resampling import TAILS, resampled_sums
 from lightning_colorize.reports.perception.score import Rated
 
 PRIOR = 0.5
@@ -73,14 +73,14 @@ def strengths(rated: Sequence[Rated], systems: Sequence[str], seed: int = 0) -> 
     if not names:
         return {}
     count = len(names)
-    cells = np.zeros((len(pairs), count * count), dtype=np.float32)
+    cells = np.zeros((len(pairs), count * count))
     for row, (_, trial) in enumerate(pairs):
         other = trial.right if trial.answer == "left" else trial.left
         cells[row, names.index(trial.chosen) * count + names.index(other)] = 1
-    wins = cells.sum(axis=0, dtype=float).reshape(count, count)
+    wins = cells.sum(axis=0).reshape(count, count)
     values = fit(wins)
-    weights = draw_weights([rater for rater, _ in pairs], [t.image for _, t in pairs], seed)
-    resampled = fit((weights @ cells).astype(float).reshape(-1, count, count))
+    raters, images = [rater for rater, _ in pairs], [trial.image for _, trial in pairs]
+    resampled = fit(resampled_sums(raters, images, cells, seed).reshape(-1, count, count))
     low, high = np.quantile(resampled, TAILS, axis=0)
     center = np.eye(count) - 1 / count
     covariance = center @ np.linalg.inv(_derivatives(values, wins)[1]) @ center

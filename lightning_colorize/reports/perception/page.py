@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.reports.kit.html import render
@@ -43,14 +43,22 @@ class StudyPage(BaseModel):
     plans: list[list[Trial]] = Field(min_length=1)
 
     def file(self, image: int, who: int) -> str:
-        """Return the file of an image as colored by a system's index, TRUTH or BROKEN."""
+        """Return the file of an image as colored by a system's index, TRUTH or BROKEN.
+
+        Raises:
+            LookupError: If the study has no such image.
+        """
+        if image < 0:
+            raise IndexError(image)
         shown = self.images[image]
-        file = {TRUTH: shown.truth, BROKEN: shown.broken}.get(who)
-        return shown.systems[who] if file is None else file
+        file = {TRUTH: shown.truth, BROKEN: shown.broken, **dict(enumerate(shown.systems))}[who]
+        if file is None:
+            raise LookupError("the study has no photographs")
+        return file
 
     def colored_by(self, who: int) -> str:
         """Return the name of a system's index, `truth` or `broken`."""
-        return {TRUTH: "truth", BROKEN: "broken"}.get(who) or self.systems[who]
+        return {TRUTH: "truth", BROKEN: "broken", **dict(enumerate(self.systems))}[who]
 
     @property
     def files(self) -> set[str]:
@@ -88,7 +96,7 @@ def read_page(folder: Path) -> StudyPage:
     try:
         page = StudyPage.model_validate(json.loads(found[1] if found else ""))
         files = page.files
-    except (ValueError, ValidationError, IndexError):
+    except (ValueError, LookupError):
         raise UsageError(
             f"{path} is not a {FORMAT} page of version {VERSION}; write it again with "
             "compare --study"

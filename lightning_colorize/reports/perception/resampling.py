@@ -6,34 +6,41 @@ import numpy as np
 
 from lightning_colorize.metrics.spec import CONFIDENCE
 
-RESAMPLES = 2000
 TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+_RESAMPLES = 2000
 
 
-def draw_weights(
-    raters: Sequence[str], images: Sequence[str], seed: int, resamples: int = RESAMPLES
+def resampled_sums(
+    raters: Sequence[str], images: Sequence[str], values: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Return how often each answer is in each bootstrap sample.
+    """Return sums over the answers of bootstrap samples.
 
     Raters and images are drawn with replacement, independently of each other; an answer counts as
-    often as its rater times as often as its image (the pigeonhole bootstrap; Owen 2007, "The
-    pigeonhole bootstrap"). A single rater or image is in every sample once. The
-    order of the answers does not matter.
+    often as its rater times as often as its image (Owen 2007, "The pigeonhole bootstrap"). A single
+    rater or image is in every sample once. The order of the answers does not matter.
 
     Args:
         raters: The rater of each answer.
         images: The image of each answer.
+        values: (answers, quantities), what each answer adds.
         seed: Seed of the draws.
-        resamples: Number of samples.
 
     Returns:
-        (resamples, answers), float32.
+        (samples, quantities).
     """
     rng = np.random.default_rng(seed)
-    weights = np.ones((resamples, len(raters)), dtype=np.float32)
-    for labels in (raters, images):
-        index = {label: i for i, label in enumerate(sorted(set(labels)))}
-        count = len(index)
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
-        weights *= drawn.astype(np.float32)[:, [index[label] for label in labels]]
-    return weights
+    row, of_rater = _draw(raters, rng)
+    column, of_image = _draw(images, rng)
+    sums = []
+    for quantity in values.T:
+        cells = np.zeros((of_rater.shape[1], of_image.shape[1]))
+        np.add.at(cells, (row, column), quantity)
+        sums.append(((of_rater @ cells) * of_image).sum(axis=1))
+    return np.stack(sums, axis=1)
+
+
+def _draw(labels: Sequence[str], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return each answer's index of its label, and how often each label is in each sample."""
+    unique, index = np.unique(np.asarray(labels, dtype=object), return_inverse=True)
+    count = len(unique)
+    return index, rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES).astype(float)

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from lightning_colorize.metrics.spec import CONFIDENCE
 from lightning_colorize.reports.perception.answers import Answers, Trial
-from lightning_colorize.reports.perception.resampling import TAILS, draw_weights
+from lightning_colorize.reports.perception.resampling import TAILS, resampled_sums
 
 QUESTIONS: Mapping[str, str] = {"real": "fooling", "better": "preference"}
 """The rate that each question of the page gives."""
@@ -77,25 +77,28 @@ def _groups(rated: Sequence[Rated], key: Callable[[Rated], str]) -> dict[str, li
 
 def _rates(rated: Sequence[Rated], systems: Sequence[str], seed: int | None) -> Rates:
     rates: Rates = {question: {} for question in QUESTIONS}
-    weights = None
-    if seed is not None and rated:
-        weights = draw_weights([r for r, _ in rated], [t.image for _, t in rated], seed)
-    for question in QUESTIONS:
+    for question, of_system in rates.items():
+        asked = [(rater, trial) for rater, trial in rated if trial.question == question]
         for system in systems:
-            shown = np.array(
-                [t.question == question and system in (t.left, t.right) for _, t in rated], bool
-            )
-            if not shown.any():
-                continue
-            chosen = shown & np.array([t.chosen == system for _, t in rated])
-            low, high = _wilson(int(chosen.sum()), int(shown.sum()))
-            if weights is not None:
-                # A sample may lack all of a system's trials: it has no rate.
-                of = weights @ shown
-                ends = np.quantile((weights @ chosen)[of > 0] / of[of > 0], TAILS)
-                low, high = min(low, float(ends[0])), max(high, float(ends[1]))
-            rates[question][system] = Rate(int(chosen.sum()), int(shown.sum()), low, high)
+            seen = [(rater, t) for rater, t in asked if system in (t.left, t.right)]
+            if seen:
+                of_system[system] = _rate(seen, system, seed)
     return rates
+
+
+def _rate(seen: Sequence[Rated], system: str, seed: int | None) -> Rate:
+    """Return the rate of a system in the trials in which it was shown."""
+    values = np.array([(trial.chosen == system, 1) for _, trial in seen], dtype=float)
+    chosen = int(values[:, 0].sum())
+    low, high = _wilson(chosen, len(seen))
+    if seed is not None:
+        raters, images = [rater for rater, _ in seen], [trial.image for _, trial in seen]
+        sums = resampled_sums(raters, images, values, seed)
+        # A sample may draw no rater with one of that rater's images: it has no rate.
+        sums = sums[sums[:, 1] > 0]
+        ends = np.quantile(sums[:, 0] / sums[:, 1], TAILS)
+        low, high = min(low, float(ends[0])), max(high, float(ends[1]))
+    return Rate(chosen, len(seen), low, high)
 
 
 def _wilson(chosen: int, trials: int) -> tuple[float, float]:

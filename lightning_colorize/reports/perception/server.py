@@ -25,8 +25,7 @@ You are asked to judge how images are colored. Taking part is voluntary.
 The server stores your choices, how long each of them took, and when you made them, under a random \
 number. It stores neither your name nor the address of your device.
 
-You can stop at any time. Answers that you gave until then are kept; the person who invited you \
-can delete them."""
+If you stop, the answers that you gave until then are kept."""
 """The consent text unless another one is given."""
 
 MAX_BODY = 1000  # bytes of a request; an answer has about 60

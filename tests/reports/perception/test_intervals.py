@@ -13,7 +13,7 @@ from lightning_colorize.reports.perception import power
 from lightning_colorize.reports.perception.answers import Answers, Participant, Trial
 from lightning_colorize.reports.perception.bradley_terry import PRIOR, fit, strengths
 from lightning_colorize.reports.perception.plan import make_plan
-from lightning_colorize.reports.perception.resampling import draw_weights
+from lightning_colorize.reports.perception.resampling import resampled_sums
 from lightning_colorize.reports.perception.score import rates_by, score
 from tests.reports.perception.simulated import SYSTEMS, Raters, planted
 
@@ -115,12 +115,15 @@ def test_rates_of_each_rater_and_image():
 
 def test_a_sample_draws_raters_and_images():
     raters, images = ["a", "a", "b", "c"], ["x", "y", "x", "y"]
-    weights = draw_weights(raters, images, 0, 4000)
-    assert weights.shape == (4000, 4)
-    assert weights.mean(axis=0) == pytest.approx(np.ones(4), abs=0.1)
+    weights = resampled_sums(raters, images, np.eye(4), seed=0)
+    assert weights.mean(axis=0) == pytest.approx(np.ones(4), abs=0.15)
     # Products of how often each of three raters and each of two images is drawn.
-    assert weights.var(axis=0) == pytest.approx(np.full(4, (5 / 3) * (3 / 2) - 1), abs=0.2)
-    assert (draw_weights(["a"] * 2, ["x"] * 2, 0, 10) == 1).all()
+    assert weights.var(axis=0) == pytest.approx(np.full(4, (5 / 3) * (3 / 2) - 1), abs=0.3)
+    # Both images of a rater: drawn together as often as the rater, and twice in all.
+    assert set((weights[:, 0] + weights[:, 1]) / 2) == {0, 1, 2, 3}
+    again = resampled_sums(raters[::-1], images[::-1], np.eye(4), seed=0)
+    assert (again[:, ::-1] == weights).all()
+    assert (resampled_sums(["a"] * 2, ["x"] * 2, np.eye(2), seed=0) == 1).all()
 
 
 @settings(max_examples=30, deadline=None)

@@ -126,6 +126,12 @@ def test_other_files_are_refused(opened, page, tmp_path):
         (lambda folder: (folder / STUDY).unlink(), "No such file"),
         (lambda folder: (folder / STUDY).write_text("<html>"), "is not a lightning-colorize study"),
         (lambda folder: (folder / STUDY).write_bytes(b"\xff"), "no text"),
+        (
+            lambda folder: (folder / STUDY).write_text(
+                (folder / STUDY).read_text().replace("-2]", "-3]")
+            ),
+            "is not a lightning-colorize study",
+        ),
         (lambda folder: next((folder / "study").iterdir()).unlink(), "lacks 1 images"),
         (
             lambda folder: (folder / STUDY).write_text(
