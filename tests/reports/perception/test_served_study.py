@@ -43,7 +43,24 @@ class Server:
 
     def end(self, number):
         self.process.send_signal(number)
+        self.process.stdout.close()
         return self.process.wait(20)
+
+
+@pytest.fixture
+def serve():
+    """Start a server, which does not outlive the test."""
+    servers = []
+
+    def call(*words):
+        servers.append(Server(*words))
+        return servers[-1]
+
+    yield call
+    for server in servers:
+        server.process.kill()
+        server.process.wait()
+        server.process.stdout.close()
 
 
 class Rater(threading.Thread):
@@ -84,7 +101,9 @@ class Rater(threading.Thread):
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_nothing_is_lost_or_doubled_and_the_score_recovers_preferences(command, tmp_path, capsys):
+def test_nothing_is_lost_or_doubled_and_the_score_recovers_preferences(
+    command, serve, tmp_path, capsys
+):
     page, path = tmp_path / "page", tmp_path / "answers.sqlite"
     study = write_page(page, IMAGES, RATERS)
     shown = {
@@ -104,7 +123,7 @@ def test_nothing_is_lost_or_doubled_and_the_score_recovers_preferences(command, 
         (image, one), (_, other) = shown[left], shown[right]
         return simulated.answer(rater, index, question, image, one, other)
 
-    server = Server(page, "--answers", path, "--raters", RATERS, "--rate", 2000)
+    server = serve(page, "--answers", path, "--raters", RATERS, "--rate", 2000)
     assert len(server.links) == RATERS
     raters = [Rater(i, link, server.port, answer) for i, link in enumerate(server.links)]
     for rater in raters:

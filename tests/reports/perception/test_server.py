@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from lightning_colorize.reports.perception.page import read_page
+from lightning_colorize.reports.perception.page import read_page, study_html
 from lightning_colorize.reports.perception.server import RateLimit
 from tests.reports.perception.simulated import request, serving, write_page
 
@@ -74,6 +74,15 @@ def test_the_page_reveals_nothing_and_allows_only_its_own_script(served):
     for _, _, _, left, _ in _study(html)["plans"][0]:
         status, headers, data = request(server.server_port, "GET", left.removeprefix(".."))
         assert (status, headers["Content-Type"], data[:2]) == (200, "image/jpeg", b"\xff\xd8")
+
+
+def test_the_consent_text_is_no_markup():
+    html = study_html({"page": "x"}, consent=[SCRIPT, "Yours"])
+    assert SCRIPT not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "Nothing is sent" not in html
+    assert "connect-src 'self'" in html
+    assert "connect-src" not in study_html({"page": "x"})
 
 
 def test_too_many_answers_and_requests_are_429(folder, tmp_path):
