@@ -2,15 +2,13 @@
 
 import argparse
 import os
-import signal
 import socket
-import sys
 import tempfile
-from typing import NoReturn
 
 from lightning_colorize.common.arguments import add_loading_options, require_positive, split_name
 from lightning_colorize.common.bundled import DEFAULT, DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.processes import exit_on_sigterm
 
 HELP = "serve a page that colors photographs, on this machine only unless --host is given"
 
@@ -50,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if len(named) < len(given):
         raise UsageError("--checkpoint: two models have one name; give NAME=CKPT_OR_RUN")
     _require_free(args.host, args.port)
-    signal.signal(signal.SIGTERM, _stop)
+    exit_on_sigterm()  # after the files of the page are removed
     from lightning_colorize.inference import choose_device, load_model
 
     with tempfile.TemporaryDirectory(prefix="lightning-colorize-") as folder:
@@ -76,8 +74,3 @@ def _require_free(host: str, port: int) -> None:
             listener.bind((host, port))
         except OSError as error:
             raise UsageError(f"--host {host} --port {port}: {error.strerror}") from None
-
-
-def _stop(number: int, _: object) -> NoReturn:
-    """End with the exit code of a signal, after the files of the page are removed."""
-    sys.exit(128 + number)

@@ -1,119 +1,131 @@
-"""`lightning-colorize study score`: scores the answers to a study page."""
+"""`lightning-colorize study`: serves a study page and scores its answers; plans a study."""
 
 import argparse
-import sys
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
 
 from lightning_colorize.common.arguments import expanded_path
-from lightning_colorize.common.files import require_writable, write_json
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from lightning_colorize.reports.perception.answers import Answers
-    from lightning_colorize.reports.perception.score import Rate, Rates
-
-HELP = "score the answers to a study page: how often systems fooled people or were preferred"
-
-_TITLES = {"real": "taken for the real photograph", "better": "preferred"}
+HELP = "serve a study page, score its answers, or plan how many raters it needs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="score")
-    scoring = actions.add_parser("score", help=HELP, description=HELP)
-    scoring.add_argument(
+    """Add the actions and their arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, help_: str, module: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=help_, description=help_)
+        added.set_defaults(module=module)
+        return added
+
+    serve = action(
+        "serve",
+        "serve a study page through secret links, on this machine only unless --host is given",
+        "study_serve",
+    )
+    serve.add_argument(
+        "page", metavar="PAGE_DIR", type=expanded_path, help="folder written by compare --study"
+    )
+    serve.add_argument(
+        "--answers",
+        metavar="FILE.sqlite",
+        type=expanded_path,
+        required=True,
+        help="stores links and answers; a later start with the same file continues the study",
+    )
+    serve.add_argument(
+        "--raters",
+        metavar="N",
+        type=int,
+        default=20,
+        help="number of links; a larger number on a later start adds links (default: 20)",
+    )
+    serve.add_argument(
+        "--consent",
+        metavar="FILE",
+        type=expanded_path,
+        help="text that each rater agrees to before the first pair; an empty line separates "
+        "paragraphs (default: the file's, or a text of the package)",
+    )
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 lets other machines in (default: this machine only)",
+    )
+    serve.add_argument("--port", type=int, default=8000, help="port to listen on; 0 for a free one")
+    serve.add_argument(
+        "--url", help="start of the links, such as https://study.example.org behind a proxy"
+    )
+    serve.add_argument(
+        "--rate",
+        metavar="N",
+        type=float,
+        default=50.0,
+        help="requests per second from one address; raters behind one proxy share it (default: 50)",
+    )
+
+    export = action("export", "write the answers of a served study as files", "study_serve")
+    export.add_argument(
+        "answers", metavar="FILE.sqlite", type=expanded_path, help="the file of study serve"
+    )
+    export.add_argument(
+        "folder",
+        metavar="FOLDER",
+        type=expanded_path,
+        help="receives one JSON file per rater, for study score",
+    )
+
+    score = action("score", "show how often systems fooled people or were preferred", "study_score")
+    score.add_argument(
         "files",
         metavar="FILE.json",
         nargs="+",
         type=expanded_path,
-        help="answers saved by the page, one file per participant",
+        help="answers saved by the page or by study export, one file per participant",
     )
-    scoring.add_argument(
+    score.add_argument(
+        "--by",
+        choices=("rater", "image"),
+        action="append",
+        default=[],
+        help="also show the rates of each rater or image; may be repeated",
+    )
+    score.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the intervals")
+    score.add_argument(
         "--json", metavar="FILE", type=expanded_path, help="write the unrounded rates"
     )
 
+    power = action("power", "show how small a preference a study can see", "study_score")
+    power.add_argument(
+        "--raters", metavar="N", type=int, required=True, help="raters who pass the checks"
+    )
+    power.add_argument(
+        "--pairs",
+        metavar="N",
+        type=int,
+        required=True,
+        help="pairs of the same two systems that each rater judges",
+    )
+    power.add_argument(
+        "--images", metavar="N", type=int, default=60, help="images of the study (default: 60)"
+    )
+    power.add_argument(
+        "--preference",
+        metavar="P",
+        type=float,
+        default=0.55,
+        help="share of the answers for the better system, above 0.5 and below 1 (default: 0.55)",
+    )
+    for who, answers in (("rater", "answers of one rater"), ("image", "answers to one image")):
+        power.add_argument(
+            f"--{who}-correlation",
+            metavar="R",
+            type=float,
+            default=0.05,
+            help=f"correlation between {answers}, from 0 to 1 (default: 0.05)",
+        )
+
 
 def run(args: argparse.Namespace) -> int:
-    """Print the rates; return 1 if nobody's answers count."""
-    if args.json is not None:
-        require_writable(args.json, "--json")
-    from rich.console import Console
-
-    from lightning_colorize.evaluation import print_plain
-    from lightning_colorize.reports.perception.answers import read_answers
-    from lightning_colorize.reports.perception.score import score
-
-    answers = read_answers(args.files)
-    for person in answers.inattentive:
-        passed, total = person.checks
-        print(
-            f"excluded: {person.name} ({person.file}) passed {passed} of {total} attention checks",
-            file=sys.stderr,
-        )
-    for file in answers.duplicates:
-        print(f"duplicate: the participant of {file} is in an earlier file", file=sys.stderr)
-    overall, categories = score(answers)
-    console = Console()
-    for question, title in _TITLES.items():
-        columns = {"all": overall[question]}
-        if len(categories) > 1:
-            columns |= {name: rates[question] for name, rates in categories.items()}
-        if columns["all"]:
-            print_plain(console, _table(title, columns))
-    people = len(answers.counted)
-    print(f"{people} participant{'s' * (people != 1)}, {len(answers.trials):,} answers")
-    if people:
-        print("intervals treat answers as independent, although each person gives several")
-    if args.json is not None:
-        write_json(args.json, _as_json(answers, overall, categories))
-    return 0 if answers.counted else 1
-
-
-def _table(title: str, columns: Mapping[str, Mapping[str, "Rate"]]) -> "Table":
-    from rich.box import SIMPLE
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE, pad_edge=False)
-    table.add_column(title, no_wrap=True)
-    for name in columns:
-        table.add_column(Text(name), justify="right", no_wrap=True)
-    for system in columns["all"]:
-        table.add_row(Text(system), *(Text(_cell(rates.get(system))) for rates in columns.values()))
-    return table
-
-
-def _cell(rate: "Rate | None") -> str:
-    if rate is None:
-        return "-"
-    return f"{rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}] of {rate.trials}"
-
-
-def _as_json(
-    answers: "Answers", overall: "Rates", categories: "Mapping[str, Rates]"
-) -> dict[str, Any]:
-    return {
-        "page": next(iter([*answers.counted, *answers.inattentive])).page,
-        "participants": [person.name for person in answers.counted],
-        "left_out": {
-            person.name: dict(zip(("passed", "of"), person.checks, strict=True))
-            for person in answers.inattentive
-        },
-        "duplicates": [str(file) for file in answers.duplicates],
-        "rates": _plain(overall),
-        "categories": {name: _plain(rates) for name, rates in categories.items()},
-    }
-
-
-def _plain(rates: "Rates") -> dict[str, Any]:
-    from lightning_colorize.reports.perception.score import QUESTIONS
-
-    return {
-        QUESTIONS[question]: {
-            system: {"rate": rate.value, **asdict(rate)} for system, rate in by_system.items()
-        }
-        for question, by_system in rates.items()
-    }
+    """Run the action."""
+    module = import_module(f"lightning_colorize.commands.{args.module}")
+    return int(getattr(module, args.action)(args))

@@ -1,7 +1,8 @@
-"""The rank of this process, its CPU cores and its memory."""
+"""The rank of this process, its CPU cores, its memory and its end."""
 
 import ctypes
 import os
+import signal
 import sys
 
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -34,3 +35,8 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(_MMAP_THRESHOLD, 2**31 - 1)
+
+
+def exit_on_sigterm() -> None:
+    """Raise SystemExit with the exit code of the signal, so that cleanup runs."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

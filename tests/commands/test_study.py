@@ -1,6 +1,21 @@
 import json
+import signal
+import socket
 
 import pytest
+from scipy.special import expit
+
+from lightning_colorize.reports.perception.page import read_page
+from lightning_colorize.reports.perception.store import AnswerStore
+from tests.reports.perception.simulated import write_page
+
+
+@pytest.fixture(autouse=True)
+def own_handler():
+    """`study serve` sets a handler of SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def _answers(path, participant, chosen, *, passed=6):
@@ -31,13 +46,16 @@ def test_rates_are_printed_and_written(command, tmp_path, capsys):
     assert command("study", "score", *files, "--json", path) == 0
     output = capsys.readouterr()
     fooling, preferred = output.out.split("preferred")
-    assert [line.split()[:4] for line in fooling.splitlines()][1] == ["gan", "67%", "[21%,", "94%]"]
+    # Three participants may all be those who chose it, or all the others.
+    assert [line.split()[:4] for line in fooling.splitlines()][1] == ["gan", "67%", "[0%,", "100%]"]
     assert [line.split()[:2] for line in preferred.splitlines()][1:3] == [
         ["cnn", "33%"],
         ["gan", "67%"],
     ]
     assert "3 participants, 6 answers\n" in output.out
-    assert output.out.splitlines()[-1].startswith("intervals treat answers as independent")
+    assert output.out.splitlines()[-1] == "95 % intervals over 3 participants and 1 image"
+    strength = preferred.split("Bradley-Terry")[1].splitlines()
+    assert [line.split()[0] for line in strength[1:3]] == ["cnn", "gan"]
     assert "p9" in output.err
     assert "passed 4 of 6" in output.err
     assert "again.json is in an earlier file" in output.err
@@ -47,10 +65,72 @@ def test_rates_are_printed_and_written(command, tmp_path, capsys):
     gan = numbers["rates"]["fooling"]["gan"]
     assert gan == {
         "rate": pytest.approx(2 / 3), "chosen": 2, "trials": 3,
-        "low": pytest.approx(0.2077, abs=1e-4), "high": pytest.approx(0.9385, abs=1e-4),
+        "low": 0, "high": 1,
     }  # fmt: skip
+    strength = numbers["strengths"]["gan"]["value"]
+    assert strength == -numbers["strengths"]["cnn"]["value"]
+    # Two wins of three, and half a win and half a loss against an opponent of strength 0.
+    assert pytest.approx(3 * expit(2 * strength) + expit(strength)) == 2 + 0.5
+    assert numbers["raters"]["p0"]["preference"]["gan"]["chosen"] == 0
+    assert numbers["images"]["cats/a.jpg"]["fooling"]["gan"]["chosen"] == 2
     assert numbers["categories"]["dogs"]["preference"]["cnn"]["trials"] == 3
     assert numbers["categories"]["dogs"]["fooling"] == {}
+
+
+def test_rates_by_rater_and_image_are_printed_on_demand(command, tmp_path, capsys):
+    files = [_answers(tmp_path / f"{i}.json", f"p{i}\033[2J", "gan") for i in range(2)]
+    assert command("study", "score", *files, "--by", "rater", "--by", "image") == 0
+    output = capsys.readouterr().out
+    assert "\033" not in output
+    by_rater = output.split("taken for the real photograph, by rater")[1].splitlines()
+    assert [line.split()[0] for line in by_rater[1:3]] == ["p0\\x1b[2J", "p1\\x1b[2J"]
+    by_image = output.split("preferred, by image")[1].splitlines()
+    assert by_image[1].split()[:2] == ["cats/a.jpg", "0%"]
+
+
+def test_power_is_that_of_the_textbook_for_independent_answers(command, capsys):
+    words = ["--rater-correlation", 0, "--image-correlation", 0]
+    assert command("study", "power", "--raters", 29, "--pairs", 27, *words) == 0
+    output = capsys.readouterr().out
+    assert "783 answers on 60 images; design effect 1.00: 783 independent answers" in output
+    assert "power to see a preference of 55.0% (two-sided, 5 %): 80%" in output
+    assert "smallest preference seen with a power of 80 %: 55.0%" in output
+    needs = [line.split()[-1] for line in output.splitlines()[-3:]]
+    assert needs == ["29", "27", "1"]  # raters, pairs, images
+
+
+def test_power_says_where_no_number_is_enough(command, capsys):
+    assert command("study", "power", "--raters", 40, "--pairs", 8, "--images", 12) == 0
+    output = capsys.readouterr().out
+    assert "raters, if all else stays: no number is enough" in output
+
+
+def test_export_without_answers_is_exit_1(command, tmp_path, capsys):
+    write_page(tmp_path / "page", images=2)
+    page = read_page(tmp_path / "page")
+    AnswerStore.serving(tmp_path / "a.sqlite", page, None, "text").close()
+    assert command("study", "export", tmp_path / "a.sqlite", tmp_path / "out") == 1
+    assert "answers of 0 raters" in capsys.readouterr().out
+
+
+def test_a_taken_port_and_a_bad_consent_text_are_one_line(command, tmp_path, capsys):
+    write_page(tmp_path / "page", images=2)
+    words = ["serve", tmp_path / "page", "--answers", tmp_path / "a.sqlite"]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert command("study", *words, "--port", port) == 2
+    assert f"--host 127.0.0.1 --port {port}: Address already in use" in capsys.readouterr().err
+    for content, message in ((b"", "0 characters"), (b"\xff", "UTF-8"), (None, "No such file")):
+        if content is not None:
+            (tmp_path / "consent.txt").write_bytes(content)
+        else:
+            (tmp_path / "consent.txt").unlink()
+        assert command("study", *words, "--consent", tmp_path / "consent.txt") == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
 
 
 def test_no_attentive_participant_is_exit_1(command, tmp_path, capsys):
@@ -66,9 +146,22 @@ def test_no_attentive_participant_is_exit_1(command, tmp_path, capsys):
         (("score", "nothing.json", "--json", "."), "--json . is a folder"),
         (("score",), "FILE"),
         (("rank",), "score"),
+        (("score", "nothing.json", "--seed", "-1"), "--seed -1: it must be 0 or more"),
+        (("export", "nothing.sqlite", "nowhere"), "nothing.sqlite does not exist"),
+        (("serve", "nowhere", "--answers", "a.sqlite"), "give a folder written by compare --study"),
+        (("serve", ".", "--answers", "a", "--port", "70000"), "is not in 0..65535"),
+        (("serve", ".", "--answers", "a", "--raters", "0"), "--raters 0: it must be above 0"),
+        (("serve", ".", "--answers", "a", "--raters", "10001"), "the most is 10000"),
+        (("serve", ".", "--answers", "a", "--rate", "nan"), "--rate nan"),
+        (("serve", ".", "--answers", "a", "--url", "javascript:1"), "give the start of a link"),
+        (("power", "--raters", "9", "--pairs", "0"), "--pairs 0: it must be above 0"),
+        (("power", "--raters", "9000000", "--pairs", "9"), "the most is 1000000"),
+        (("power", "--raters", "9", "--pairs", "9", "--preference", "0.5"), "between 0.5 and 1"),
+        (("power", "--raters", "9", "--pairs", "9", "--image-correlation", "2"), "not in 0..1"),
     ],
 )
-def test_wrong_use_is_one_line(command, capsys, words, message):
+def test_wrong_use_is_one_line(command, capsys, words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert command("study", *words) == 2
     error = capsys.readouterr().err
     assert error.startswith("lightning-colorize: ")

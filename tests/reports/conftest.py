@@ -1,6 +1,7 @@
 """Pages in a real browser: Debian's Chromium, driven by Playwright's Python library."""
 
 import shutil
+from urllib.parse import urljoin
 
 import pytest
 
@@ -35,7 +36,7 @@ def visit(browser):
     def call(path, **options):
         """Open a file, or an address of this machine."""
         address = path if isinstance(path, str) else path.as_uri()
-        own = (address if isinstance(path, str) else "file:", "data:", "blob:")
+        own = (urljoin(path, "/") if isinstance(path, str) else "file:", "data:", "blob:")
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()

@@ -22,6 +22,7 @@ class Trial(BaseModel):
 
     question: Literal["real", "better"]
     check: StrictBool
+    image: str
     category: str
     left: str
     right: str
@@ -73,9 +74,14 @@ class Answers:
     systems: list[str]
 
     @property
+    def rated(self) -> list[tuple[str, Trial]]:
+        """All trials that count, without attention checks, each with its participant."""
+        return [(p.name, trial) for p in self.counted for trial in p.trials if not trial.check]
+
+    @property
     def trials(self) -> list[Trial]:
-        """All trials that count, without attention checks."""
-        return [trial for person in self.counted for trial in person.trials if not trial.check]
+        """The same trials, without participants."""
+        return [trial for _, trial in self.rated]
 
 
 def read_answers(files: Sequence[Path]) -> Answers:

@@ -24,13 +24,10 @@ from lightning_colorize.evaluation.choice import is_grey
 from lightning_colorize.evaluation.data import category_of
 from lightning_colorize.reports.comparison.images import printable
 from lightning_colorize.reports.comparison.plan import Plan
-from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.perception.answers import FORMAT, VERSION
+from lightning_colorize.reports.perception.page import IMAGES, STUDY, study_html
 from lightning_colorize.reports.perception.plan import Question, make_plan
 from lightning_colorize.tasks.prediction import seen_side
-
-STUDY = "study.html"
-IMAGES = "study"
 
 _COUNT = 60  # images; more than one participant sees
 _SIDE = 384  # largest short side of an image, in pixels
@@ -87,9 +84,7 @@ def write_study(plan: Plan) -> None:
         ],
     }
     study["page"] = blake2b(json.dumps(study).encode(), digest_size=8).hexdigest()
-    page = {"title": "Which image?"}
-    assets = ("kit.css", "study.css", "study.js")
-    write_atomic(plan.out / STUDY, render("study.html.jinja", *assets, page=page, study=study))
+    write_atomic(plan.out / STUDY, study_html(study))
 
 
 def balanced_subset(

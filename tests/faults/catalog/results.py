@@ -219,6 +219,21 @@ SWEEPS_AND_REPORTS: Rows = {
         swap("_shuffled(orders, random)", "orders[:1]"),
         "reports/perception/test_study.py",
     ),
+    "served-answers-replaced": (
+        "reports.perception.store:AnswerStore.add",
+        swap("trial > count", "False"),
+        "reports/perception/test_store.py",
+    ),
+    "answers-before-the-consent": (
+        "reports.perception.server:_Handler._post",
+        swap("rater.agreed", "True"),
+        "reports/perception/test_server.py",
+    ),
+    "intervals-of-images-only": (
+        "reports.perception.resampling:resampled_sums",
+        swap("of_rater @ cells", "np.ones_like(of_rater) @ cells"),
+        "reports/perception/test_intervals.py",
+    ),
     "inattentive-people-counted": (
         "reports.perception.answers:Participant.attentive",
         returns("True"),

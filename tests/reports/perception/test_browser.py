@@ -5,7 +5,9 @@ import json
 import pytest
 from PIL import Image, ImageEnhance
 
+from lightning_colorize.reports.perception.page import read_page
 from tests.reports.conftest import DESK, PHONE
+from tests.reports.perception.simulated import serving, write_page
 
 pytestmark = pytest.mark.browser
 
@@ -229,3 +231,70 @@ def test_the_comparison_on_a_phone_and_without_scripts(visit, pages):
     assert plain.locator("#gallery article").count() == 5
     assert plain.locator("#metrics td").first.is_visible()
     assert not plain.locator(".controls").is_visible()
+
+
+def _wait(page, condition):
+    """Wait for a condition; the policy of a served page refuses Playwright's own way."""
+    for _ in range(500):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(condition)
+
+
+def test_answers_through_a_link_are_stored_at_once(visit, tmp_path):
+    study = write_page(tmp_path / "page")
+    path = tmp_path / "a.sqlite"
+    with serving(tmp_path / "page", path, read_page(tmp_path / "page")) as (server, tokens):
+        shown = {
+            f"../{file}": name
+            for image in study["images"]
+            for file, name in zip(
+                [image["truth"], image["broken"], *image["systems"]],
+                ["truth", "broken", *study["systems"]],
+                strict=True,
+            )
+        }
+
+        def choose(page, count):
+            """Answer pairs, always the left image; returns what was on the left."""
+            chosen = []
+            for _ in range(count):
+                _wait(page, "shownAt !== null || part('go').offsetParent !== null")
+                if _part(page, "go").is_visible():
+                    _part(page, "go").click()
+                _wait(page, "shownAt !== null && performance.now() - shownAt > MIN_DELAY")
+                image = _part(page, "left").locator("img")
+                assert image.evaluate("image => image.naturalWidth") == 24
+                chosen.append(shown[image.get_attribute("src")])
+                before = page.evaluate("done()")
+                page.keyboard.press("ArrowLeft")
+                hidden = "document.querySelector('[data-screen=trial]').hidden"
+                _wait(page, f"done() > {before} && (shownAt !== null || {hidden})")
+            return chosen
+
+        link = f"http://127.0.0.1:{server.server_port}/t/{tokens[1]}"
+        page = visit(link, **DESK)
+        text = page.inner_text("main")
+        assert "Taking part is voluntary" in text
+        assert "Nothing is sent" not in text
+        _part(page, "begin").click()
+        chosen = choose(page, 3)
+        stored = [document["trials"] for document in server.store.documents()]
+        assert [[trial["left"] for trial in trials] for trials in stored] == [chosen]
+
+        # Another browser continues; a failed connection only delays an answer.
+        page = visit(link, **PHONE)
+        assert _part(page, "begin").inner_text() == "Resume (3 of 54)"
+        _part(page, "begin").click()
+        page.evaluate(
+            "() => { const fetch = window.fetch; window.fetch = async () => {"
+            " window.fetch = fetch; throw new TypeError(); }; }"
+        )
+        chosen += choose(page, 51)
+        page.get_by_text("Your answers are stored").wait_for()
+        (document,) = server.store.documents()
+        assert [trial["left"] for trial in document["trials"]] == chosen
+        assert {trial["answer"] for trial in document["trials"]} == {"left"}
+        assert document["finished"] is not None
+        assert visit(link, **DESK).get_by_text("Your answers are stored").is_visible()

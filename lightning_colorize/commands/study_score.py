@@ -1,0 +1,186 @@
+"""`study score` and `study power`."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from lightning_colorize.common.arguments import require_not_negative, require_positive
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.text import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lightning_colorize.reports.perception.answers import Answers
+    from lightning_colorize.reports.perception.bradley_terry import Strength
+    from lightning_colorize.reports.perception.score import Rate, Rates
+
+_TITLES = {"real": "taken for the real photograph", "better": "preferred"}
+_STRENGTH = "strength in log-odds (Bradley-Terry)"
+_MOST = 1_000_000  # raters, pairs or images
+
+
+def score(args: argparse.Namespace) -> int:
+    """Print the rates; return 1 if nobody's answers count."""
+    require_not_negative(args, "seed")
+    if args.json is not None:
+        require_writable(args.json, "--json")
+    from rich.console import Console
+
+    from lightning_colorize.evaluation import print_plain
+    from lightning_colorize.reports.perception.answers import read_answers
+    from lightning_colorize.reports.perception.bradley_terry import strengths
+    from lightning_colorize.reports.perception.score import rates_by, score
+
+    answers = read_answers(args.files)
+    _print_excluded(answers)
+    overall, categories = score(answers, args.seed)
+    strength = strengths(answers.rated, answers.systems, args.seed)
+    console = Console()
+    shown = {"all": overall} | (categories if len(categories) > 1 else {})
+    for question, title in _TITLES.items():
+        if overall[question]:
+            columns = {name: _cells(rates[question]) for name, rates in shown.items()}
+            print_plain(console, _table(title, list(overall[question]), columns))
+    if strength:
+        column = {name: _strength(each) for name, each in strength.items()}
+        print_plain(console, _table(_STRENGTH, list(column), {"all": column}))
+    for by in dict.fromkeys(args.by):
+        groups = rates_by(answers, by)
+        for question, title in _TITLES.items():
+            columns = {
+                system: _cells({name: of[question].get(system) for name, of in groups.items()})
+                for system in overall[question]
+            }
+            if columns:
+                print_plain(console, _table(f"{title}, by {by}", list(groups), columns))
+    people, images = len(answers.counted), len({trial.image for trial in answers.trials})
+    participants = f"{people} participant{'s' * (people != 1)}"
+    print(f"{participants}, {len(answers.trials):,} answers")
+    if people:
+        each = "; those of one rater or image: over its answers" if args.by else ""
+        print(f"95 % intervals over {participants} and {images} image{'s' * (images != 1)}{each}")
+    if args.json is not None:
+        content = _as_json(answers, overall, categories)
+        content["strengths"] = {name: asdict(each) for name, each in strength.items()}
+        for by in ("rater", "image"):
+            groups = rates_by(answers, by)
+            content[f"{by}s"] = {name: _plain(rates) for name, rates in groups.items()}
+        write_json(args.json, content)
+    return 0 if answers.counted else 1
+
+
+def power(args: argparse.Namespace) -> int:
+    """Print what a study can see, and how large it must be."""
+    require_positive(args, "raters", "pairs", "images")
+    for name in ("raters", "pairs", "images"):
+        if getattr(args, name) > _MOST:
+            raise UsageError(f"--{name} {getattr(args, name)}: the most is {_MOST}")
+    for name in ("rater_correlation", "image_correlation"):
+        if not 0 <= getattr(args, name) <= 1:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} {getattr(args, name)} is not in 0..1")
+    if not 0.5 < args.preference < 1:
+        raise UsageError(f"--preference {args.preference} is not between 0.5 and 1")
+    from bisect import bisect_left
+    from dataclasses import replace
+
+    from lightning_colorize.reports.perception import power as formulas
+
+    design = formulas.Design(
+        args.raters, args.pairs, args.images, args.rater_correlation, args.image_correlation
+    )
+    print(
+        f"{design.raters} raters x {design.pairs} pairs = {design.raters * design.pairs:,} answers "
+        f"on {design.images} images; design effect {design.effect:.2f}: "
+        f"{design.effective:,.0f} independent answers"
+    )
+    shown = f"{args.preference:.1%}"
+    chance = formulas.power(design.effective, args.preference)
+    print(f"power to see a preference of {shown} (two-sided, 5 %): {chance:.0%}")
+    smallest = formulas.smallest_preference(design.effective)
+    limit = "none" if smallest is None else f"{smallest:.1%}"
+    print(f"smallest preference seen with a power of 80 %: {limit}")
+    needed = formulas.needed(args.preference)
+    print(f"a power of 80 % for {shown} needs {needed:,.0f} independent answers:")
+    for name in ("raters", "pairs", "images"):
+        values = range(1, _MOST + 1)
+        index = bisect_left(
+            values,
+            True,
+            key=lambda n, name=name: replace(design, **{name: n}).effective >= needed,  # type: ignore[misc]
+        )
+        found = f"{values[index]:,}" if index < len(values) else "no number is enough"
+        print(f"  {name}, if all else stays: {found}")
+    return 0
+
+
+def _print_excluded(answers: "Answers") -> None:
+    for person in answers.inattentive:
+        passed, total = person.checks
+        print(
+            printable(
+                f"excluded: {person.name} ({person.file}) passed {passed} of {total} "
+                "attention checks"
+            ),
+            file=sys.stderr,
+        )
+    for file in answers.duplicates:
+        print(f"duplicate: the participant of {file} is in an earlier file", file=sys.stderr)
+
+
+def _table(title: str, rows: list[str], columns: Mapping[str, Mapping[str, str]]) -> "Table":
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column(title, no_wrap=True)
+    for name in columns:
+        table.add_column(Text(printable(name)), justify="right", no_wrap=True)
+    for row in rows:
+        cells = (Text(cells.get(row, "-")) for cells in columns.values())
+        table.add_row(Text(printable(row)), *cells)
+    return table
+
+
+def _cells(rates: "Mapping[str, Rate | None]") -> dict[str, str]:
+    return {
+        name: f"{rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}] of {rate.trials}"
+        for name, rate in rates.items()
+        if rate is not None
+    }
+
+
+def _strength(strength: "Strength") -> str:
+    return f"{strength.value:+.2f} [{strength.low:+.2f}, {strength.high:+.2f}]"
+
+
+def _as_json(
+    answers: "Answers", overall: "Rates", categories: "Mapping[str, Rates]"
+) -> dict[str, Any]:
+    return {
+        "page": next(iter([*answers.counted, *answers.inattentive])).page,
+        "participants": [person.name for person in answers.counted],
+        "left_out": {
+            person.name: dict(zip(("passed", "of"), person.checks, strict=True))
+            for person in answers.inattentive
+        },
+        "duplicates": [str(file) for file in answers.duplicates],
+        "rates": _plain(overall),
+        "categories": {name: _plain(rates) for name, rates in categories.items()},
+    }
+
+
+def _plain(rates: "Rates") -> dict[str, Any]:
+    from lightning_colorize.reports.perception.score import QUESTIONS
+
+    return {
+        QUESTIONS[question]: {
+            system: {"rate": rate.value, **asdict(rate)} for system, rate in by_system.items()
+        }
+        for question, by_system in rates.items()
+    }

@@ -1,0 +1,81 @@
+"""`study serve` and `study export`."""
+
+import argparse
+import re
+from pathlib import Path
+
+from lightning_colorize.common.arguments import require_positive
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.processes import exit_on_sigterm
+
+_MOST_RATERS = 10_000
+_MOST_CONSENT = 20_000  # characters
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve until interrupted; returns 130."""
+    require_positive(args, "raters")
+    if args.raters > _MOST_RATERS:
+        raise UsageError(f"--raters {args.raters}: the most is {_MOST_RATERS}")
+    if not 0 < args.rate < float("inf"):
+        raise UsageError(f"--rate {args.rate}: it must be above 0")
+    if not 0 <= args.port < 65536:
+        raise UsageError(f"--port {args.port} is not in 0..65535")
+    if args.url is not None and not re.fullmatch(r"https?://[^\s?#]+", args.url):
+        raise UsageError(f"--url {args.url}: give the start of a link, such as https://example.org")
+    consent = None if args.consent is None else _read_consent(args.consent)
+    exit_on_sigterm()
+    from lightning_colorize.reports.perception.page import read_page
+    from lightning_colorize.reports.perception.server import CONSENT, StudyServer
+    from lightning_colorize.reports.perception.store import AnswerStore
+
+    store = AnswerStore.serving(args.answers, read_page(args.page), consent, CONSENT)
+    try:
+        try:
+            server = StudyServer((args.host, args.port), args.page, store, args.rate)
+        except OSError as error:
+            raise UsageError(f"--host {args.host} --port {args.port}: {error.strerror}") from None
+        with server:
+            address = f"http://{args.host}:{server.server_port}"
+            tokens = store.invite(args.raters)
+            start = (args.url or address).rstrip("/")
+            print(f"{len(tokens)} links, one for each rater:")
+            print(*(f"{start}/t/{token}" for token in tokens), sep="\n")
+            print(f"study on {address}, answers in {args.answers} (Ctrl-C stops it)", flush=True)
+            server.serve_forever()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        store.close()
+    return 130
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write one file per rater who gave answers; return 1 if nobody did."""
+    require_writable(args.folder / "answers.json", "FOLDER")
+    from lightning_colorize.reports.perception.store import AnswerStore
+
+    store = AnswerStore(args.answers)
+    try:
+        documents = list(store.documents())
+    finally:
+        store.close()
+    for document in documents:
+        name = f"study-{document['page'][:6]}-{document['participant']}.json"
+        write_json(args.folder / name, document)
+    finished = sum(document["finished"] is not None for document in documents)
+    print(f"{args.folder}: answers of {len(documents)} raters, of whom {finished} finished")
+    return 0 if documents else 1
+
+
+def _read_consent(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UsageError(f"--consent {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"--consent {path} is not a text in UTF-8") from None
+    if not 0 < len(text) <= _MOST_CONSENT:
+        raise UsageError(f"--consent {path}: it has {len(text)} characters, not 1..{_MOST_CONSENT}")
+    return text

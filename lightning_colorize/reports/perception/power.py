@@ -1,0 +1,79 @@
+"""How many raters, pairs and images a study needs."""
+
+import math
+from dataclasses import dataclass
+
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+ALPHA = 0.05
+"""Level of the two-sided test against 50 %."""
+
+TARGET = 0.8
+"""Usual power."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """A study in which each rater judges the same number of pairs of two systems.
+
+    Attributes:
+        raters: Number of raters, at least 1.
+        pairs: Pairs of the two systems that each rater judges, at least 1.
+        images: Number of images, at least 1.
+        rater_correlation: Correlation between answers of one rater, in [0, 1].
+        image_correlation: Correlation between answers to one image, in [0, 1].
+    """
+
+    raters: int
+    pairs: int
+    images: int
+    rater_correlation: float
+    image_correlation: float
+
+    @property
+    def effect(self) -> float:
+        """Design effect: by how much the variance is larger than that of independent answers."""
+        answers_per_image = max(1.0, self.raters * self.pairs / self.images)
+        return (
+            1
+            + (self.pairs - 1) * self.rater_correlation
+            + (answers_per_image - 1) * self.image_correlation
+        )
+
+    @property
+    def effective(self) -> float:
+        """Number of independent answers that say as much."""
+        return self.raters * self.pairs / self.effect
+
+
+def power(answers: float, preference: float) -> float:
+    """Return the probability that a study sees a preference, by the normal approximation.
+
+    Args:
+        answers: Number of independent answers, above 0.
+        preference: True share of the answers for one of two systems, in (0, 1).
+    """
+    spread = math.sqrt(preference * (1 - preference))
+    critical = norm.ppf(1 - ALPHA / 2) * 0.5
+    distance = abs(preference - 0.5) * math.sqrt(answers)
+    return float(
+        norm.cdf((distance - critical) / spread) + norm.cdf((-distance - critical) / spread)
+    )
+
+
+def smallest_preference(answers: float) -> float | None:
+    """Return the smallest preference above 0.5 that is seen with TARGET power; None if none is."""
+    most = 1 - 1e-9
+    if power(answers, most) < TARGET:
+        return None
+    return float(brentq(lambda p: power(answers, p) - TARGET, 0.5, most))
+
+
+def needed(preference: float) -> float:
+    """Return the number of independent answers that see a preference with TARGET power.
+
+    Args:
+        preference: True share of the answers for one of two systems, in (0, 1) but not 0.5.
+    """
+    return float(brentq(lambda n: power(n, preference) - TARGET, 1e-6, 1e12))

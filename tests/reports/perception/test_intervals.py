@@ -1,0 +1,173 @@
+"""Intervals of rates and strengths, against planted preferences and independent computations."""
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from lightning_colorize.reports.perception import power
+from lightning_colorize.reports.perception.answers import Answers, Participant, Trial
+from lightning_colorize.reports.perception.bradley_terry import PRIOR, fit, strengths
+from lightning_colorize.reports.perception.plan import make_plan
+from lightning_colorize.reports.perception.resampling import resampled_sums
+from lightning_colorize.reports.perception.score import rates_by, score
+from tests.reports.perception.simulated import SYSTEMS, Raters, planted
+
+NAMES = {-1: "truth", -2: "broken"} | dict(enumerate(SYSTEMS))
+
+
+def _study(seed, raters, images, spread=0.4):
+    """Return the answers of simulated raters."""
+    simulated = Raters(seed, raters, images, spread)
+    people = []
+    for rater in range(raters):
+        plan = make_plan(3, ["cats"] * images, ["real", "better"], 24, 3, 1000 * seed + rater)
+        trials = []
+        for index, (question, check, image, *sides) in enumerate(plan):
+            left, right = (NAMES[side] for side in sides)
+            answer = simulated.answer(rater, index, question, image, left, right)
+            trials.append(_trial(question, left, right, answer, str(image), check))
+        people.append(_person(str(rater), trials))
+    return Answers(people, [], [], SYSTEMS)
+
+
+def _trial(question, left, right, answer, image="0", check=False):
+    return Trial(
+        question=question, check=check, image=image, category="cats",
+        left=left, right=right, answer=answer,
+    )  # fmt: skip
+
+
+def _person(name, trials):
+    return Participant(participant=name, page="x", file=Path("x"), systems=SYSTEMS, trials=trials)
+
+
+def _always(system, raters=3, times=8):
+    """Answers in which a system is preferred to gan in every pair."""
+    trials = [_trial("better", system, "gan", "left", str(i)) for i in range(times)]
+    return Answers([_person(str(i), trials) for i in range(raters)], [], [], SYSTEMS)
+
+
+@pytest.mark.slow
+def test_intervals_cover_planted_preferences_as_often_as_they_claim():
+    expected = planted()
+    hits = []
+    for seed in range(20):
+        answers = _study(seed, raters=30, images=12)
+        rates, _ = score(answers, seed)
+        found = (rates["real"], rates["better"], strengths(answers.rated, SYSTEMS, seed))
+        for of_truth, of_answers, width in zip(expected, found, (0.3, 0.3, 0.8), strict=True):
+            for name, value in of_truth.items():
+                assert of_answers[name].high - of_answers[name].low < width
+                hits.append(of_answers[name].low < value < of_answers[name].high)
+    assert np.mean(hits) > 0.93
+
+
+def test_intervals_widen_where_raters_differ():
+    widths = []
+    for spread in (0, 2):
+        answers = _study(0, raters=12, images=60, spread=spread)
+        rate = score(answers)[0]["better"]["gan"]
+        strength = strengths(answers.rated, SYSTEMS)["gan"]
+        widths.append((rate.high - rate.low, strength.high - strength.low))
+    assert widths[1][0] > 1.3 * widths[0][0]
+    assert widths[1][1] > 1.3 * widths[0][1]
+
+
+def test_intervals_depend_on_the_seed_only():
+    answers = _study(0, raters=4, images=6)
+    assert score(answers, 1) == score(answers, 1) != score(answers, 2)
+    assert strengths(answers.rated, SYSTEMS, 1) == strengths(answers.rated, SYSTEMS, 1)
+
+
+def test_equal_answers_still_have_an_interval():
+    answers = _always("unet")
+    rate = score(answers)[0]["better"]["unet"]
+    assert (rate.value, rate.high) == (1, 1)
+    assert rate.low == pytest.approx(0.862, abs=1e-3)  # Wilson's of 24 of 24
+    strength = strengths(answers.rated, SYSTEMS)
+    assert [*strength] == ["gan", "unet"]  # cnn was never shown
+    assert strength["gan"].value == pytest.approx(-strength["unet"].value)
+    assert 1 < strength["unet"].value < 4
+    assert 1.5 < strength["unet"].high - strength["unet"].low < 10
+    assert strengths([], SYSTEMS) == {}
+
+
+def test_rates_of_each_rater_and_image():
+    people = [
+        _person("a", [_trial("real", "cnn", "truth", "left", "x")] * 3),
+        _person("b", [_trial("real", "cnn", "truth", "right", "x"),
+                      _trial("real", "cnn", "truth", "right", "y")]),
+    ]  # fmt: skip
+    answers = Answers(people, [], [], SYSTEMS)
+    for by, expected in (
+        ("rater", {"a": (3, 3), "b": (0, 2)}),
+        ("image", {"x": (3, 4), "y": (0, 1)}),
+    ):
+        rates = {name: of["real"]["cnn"] for name, of in rates_by(answers, by).items()}
+        assert {name: (rate.chosen, rate.trials) for name, rate in rates.items()} == expected
+        assert all(0 <= rate.low < rate.value + 1e-9 and rate.high <= 1 for rate in rates.values())
+
+
+def test_a_sample_draws_raters_and_images():
+    raters, images = ["a", "a", "b", "c"], ["x", "y", "x", "y"]
+    weights = resampled_sums(raters, images, np.eye(4), seed=0)
+    assert weights.mean(axis=0) == pytest.approx(np.ones(4), abs=0.15)
+    # Products of how often each of three raters and each of two images is drawn.
+    assert weights.var(axis=0) == pytest.approx(np.full(4, (5 / 3) * (3 / 2) - 1), abs=0.3)
+    # Both images of a rater: drawn together as often as the rater, and twice in all.
+    assert set((weights[:, 0] + weights[:, 1]) / 2) == {0, 1, 2, 3}
+    again = resampled_sums(raters[::-1], images[::-1], np.eye(4), seed=0)
+    assert (again[:, ::-1] == weights).all()
+    assert (resampled_sums(["a"] * 2, ["x"] * 2, np.eye(2), seed=0) == 1).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 60), min_size=12, max_size=12), st.booleans())
+def test_strengths_maximize_the_posterior(counts, separated):
+    wins = np.zeros((4, 4))
+    wins[~np.eye(4, dtype=bool)] = counts
+    if separated:  # the first system always wins
+        wins[1:, 0] = 0
+
+    def loss(theta):
+        one = sum(
+            wins[i, j] * np.logaddexp(0, theta[j] - theta[i])
+            + wins[j, i] * np.logaddexp(0, theta[i] - theta[j])
+            for i, j in combinations(range(4), 2)
+        )
+        return one + PRIOR * (np.logaddexp(0, theta) + np.logaddexp(0, -theta)).sum()
+
+    expected = minimize(loss, np.zeros(4), method="BFGS", options={"gtol": 1e-7}).x
+    assert fit(wins) == pytest.approx(expected - expected.mean(), abs=1e-3)
+    assert fit(np.stack([wins, wins.T]))[0] == pytest.approx(fit(wins), abs=1e-9)
+
+
+def test_power_matches_a_simulation_and_known_numbers():
+    # 783 answers are the textbook's sample size for 55 % with 80 % power.
+    assert power.needed(0.55) == pytest.approx(783, abs=1)
+    assert power.power(783, 0.55) == pytest.approx(0.8, abs=1e-3)
+    assert power.power(783, 0.5) == pytest.approx(0.05)
+    assert power.smallest_preference(783) == pytest.approx(0.55, abs=1e-3)
+    assert power.smallest_preference(2) is None
+    random = np.random.default_rng(0)
+    shares = random.binomial(400, 0.57, 20_000) / 400
+    seen = np.abs(shares - 0.5) > 1.96 * 0.5 / np.sqrt(400)
+    assert power.power(400, 0.57) == pytest.approx(seen.mean(), abs=0.02)
+
+
+def test_the_design_effect_is_that_of_correlated_answers():
+    design = power.Design(30, 10, 10, 0.2, 0.1)
+    random = np.random.default_rng(1)
+    # Answers with these correlations: a share copies the rater's own or the image's own answer.
+    shape = (4000, 30, 10)
+    rater = random.normal(size=(4000, 30, 1)) * np.sqrt(0.2)
+    image = random.normal(size=(4000, 1, 10)) * np.sqrt(0.1)
+    values = rater + image + random.normal(size=shape) * np.sqrt(0.7)
+    simulated = values.mean(axis=(1, 2)).var() / (1 / 300)
+    assert design.effect == pytest.approx(simulated, rel=0.1)
+    assert design.effective == pytest.approx(300 / design.effect)

@@ -1,0 +1,226 @@
+import json
+import random
+import re
+import socket
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from lightning_colorize.reports.perception.page import read_page, study_html
+from lightning_colorize.reports.perception.server import RateLimit
+from tests.reports.perception.simulated import request, serving, write_page
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    write_page(folder, images=4, plans=2, name=SCRIPT + "/{}.jpg", systems=["cnn", SCRIPT])
+    (folder / "index.html").write_text("secret")
+    (folder / "study" / "notes.txt").write_text("secret")
+    return folder
+
+
+@pytest.fixture
+def served(folder, tmp_path):
+    with serving(folder, tmp_path / "a.sqlite", read_page(folder)) as (server, tokens):
+        server.of_rater = RateLimit(1e6, 1e6)
+        yield server, tokens
+
+
+def _contents(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def _study(html):
+    return json.loads(re.search(rb'id="study">(.*?)</script>', html, re.DOTALL)[1])
+
+
+def test_a_rater_agrees_answers_and_continues(served):
+    server, (token, other) = served
+    port, path = server.server_port, f"/t/{token}"
+    answer = {"trial": 0, "answer": "left", "milliseconds": 700}
+    assert request(port, "POST", path, answer)[0] == 403  # before the consent
+    assert request(port, "POST", path, {"consent": "agreed"})[2] == b'{"answered": 0}\n'
+    assert request(port, "POST", path, answer)[2] == b'{"answered": 1}\n'
+    assert request(port, "POST", path, answer | {"answer": "right"})[2] == b'{"answered": 1}\n'
+    assert request(port, "POST", path, answer | {"trial": 2})[0] == 409
+    status, _, html = request(port, "GET", path + "?from=mail")
+    assert status == 200
+    assert _study(html)["served"] == {"agreed": True, "answered": 1}
+    assert _study(request(port, "GET", f"/t/{other}")[2])["served"]["answered"] == 0
+    (document,) = server.store.documents()
+    assert [trial["answer"] for trial in document["trials"]] == ["left"]
+
+
+def test_the_page_reveals_nothing_and_allows_only_its_own_script(served):
+    server, (token, _) = served
+    status, headers, html = request(server.server_port, "GET", f"/t/{token}")
+    assert status == 200
+    assert b"alert(1)" not in html
+    study = json.dumps(_study(html))
+    assert not re.search("cnn|alert|truth|broken|true, ", study)
+    assert b"address of your device" in html
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["Server"] == "study"
+    for _, _, _, left, _ in _study(html)["plans"][0]:
+        status, headers, data = request(server.server_port, "GET", left.removeprefix(".."))
+        assert (status, headers["Content-Type"], data[:2]) == (200, "image/jpeg", b"\xff\xd8")
+
+
+def test_the_consent_text_is_no_markup():
+    html = study_html({"page": "x"}, consent=[SCRIPT, "Yours"])
+    assert SCRIPT not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "Nothing is sent" not in html
+    assert "connect-src 'self'" in html
+    assert "connect-src" not in study_html({"page": "x"})
+
+
+def test_too_many_answers_and_requests_are_429(folder, tmp_path):
+    page = read_page(folder)
+    with serving(folder, tmp_path / "a.sqlite", page, rate=3) as (server, (token, other)):
+        port = server.server_port
+        server.of_rater = RateLimit(1e-6, 5)
+        body = {"consent": "agreed"}
+        statuses = [request(port, "POST", f"/t/{token}", body)[0] for _ in range(8)]
+        assert statuses == [200] * 5 + [429] * 3
+        assert request(port, "POST", f"/t/{other}", body)[0] == 200
+        server.of_address = RateLimit(1e-6, 5)
+        replies = [request(port, "GET", "/nothing") for _ in range(8)]
+        assert [status for status, _, _ in replies] == [404] * 5 + [429] * 3
+        assert replies[-1][1]["Retry-After"] == "1"
+
+
+def test_a_bucket_refills_and_addresses_are_forgotten(monkeypatch):
+    monkeypatch.setattr("lightning_colorize.reports.perception.server._MAX_ADDRESSES", 3)
+    limit = RateLimit(2, 4)
+    assert [limit.allows("a", 0) for _ in range(5)] == [True] * 4 + [False]
+    assert [limit.allows("a", 0.5) for _ in range(2)] == [True, False]
+    assert [limit.allows("a", 60) for _ in range(5)] == [True] * 4 + [False]
+    assert [limit.allows(key, 60) for key in "bcd"] == [True, True, False]
+    assert limit.allows("d", 70)
+
+
+def _raw(port, text):
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(text.encode("latin-1"))
+        connection.shutdown(socket.SHUT_WR)
+        reply = b""
+        while part := connection.recv(65536):
+            reply += part
+    if reply.startswith(b"HTTP/"):
+        return int(reply.split()[1]), reply
+    # A request without a valid version is answered without a status line.
+    return {b"Bad Request\n": 400, b"HTTP Version Not Supported\n": 505}[reply], reply
+
+
+def _hostile(token, image):
+    """Yield 1,000 requests as text: of each, method, path, headers and body."""
+    draw = random.Random(0)
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    json_type = "Content-Type: application/json\r\n"
+    for i in range(200):  # tokens
+        wrong = "".join(draw.choices(letters, k=32))
+        close = (
+            token[: i % 32] + draw.choice(letters.replace(token[i % 32], "")) + token[i % 32 + 1 :]
+        )
+        wrong = draw.choice(
+            [wrong, close, token.lower() + "x", token + "/", token[:-1], token + "%00"]
+        )
+        if i % 2:
+            yield f"GET /t/{wrong} HTTP/1.0\r\n\r\n"
+        else:
+            consent = 'Content-Length: 21\r\n\r\n{"consent": "agreed"}'
+            yield f"POST /t/{wrong} HTTP/1.0\r\n{json_type}{consent}"
+    ups = ["../", "..%2f", "%2e%2e/", "..\\", "....//", "/", "%252e%252e%252f", "./.././"]
+    targets = ["etc/passwd", "index.html", "study.html", "a.sqlite", "study/notes.txt", ""]
+    for _ in range(250):  # paths
+        up = draw.choice(ups) * draw.randint(0, 6)
+        start = draw.choice(["/", "/study/", "/t/", f"/t/{token}/", "//", "/study"])
+        path = start + up + draw.choice([*targets, image.replace("/study/", "../", 1)])
+        if path in (image, f"/t/{token}"):
+            path = "/"
+        yield f"{draw.choice(['GET', 'GET', 'POST'])} {path} HTTP/1.0\r\n\r\n"
+    for i in range(150):  # sizes
+        length = draw.choice(["1001", "99999999999", "-5", "1e3", "", "0x10", "9" * 30, "+7"])
+        chunked = "Transfer-Encoding: chunked\r\n" if i % 3 == 0 else ""
+        yield f"POST /t/{token} HTTP/1.0\r\n{json_type}{chunked}Content-Length: {length}\r\n\r\n"
+    good = '{"trial": 0, "answer": "left", "milliseconds": 700}'
+    for i in range(100):  # media types, methods
+        kind = draw.choice(
+            ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+        )
+        method = draw.choice(["PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "HEAD"])
+        head = f"Content-Type: {kind}\r\nContent-Length: {len(good)}\r\n\r\n{good}"
+        yield f"{'POST' if i % 2 else method} /t/{token} HTTP/1.0\r\n{head}"
+    values = [SCRIPT, "' OR 1=1; DROP TABLE answers; --", -1, 10**10, 1e308, True, None, [], {}]
+    for i in range(250):  # contents
+        content = json.loads(good)
+        content[draw.choice([*content, "participant", SCRIPT])] = draw.choice(values)
+        text = json.dumps(content)
+        if i % 5 == 0:
+            text = draw.choice(["[" * 900, "", "null", good[:-1], '{"consent": 1}', good + good])
+        if i % 5 == 1:  # trials that are not the next one
+            text = json.dumps(json.loads(good) | {"trial": draw.randint(1, 9999)})
+        yield f"POST /t/{token} HTTP/1.0\r\n{json_type}Content-Length: {len(text)}\r\n\r\n{text}"
+    for i in range(50):  # heads
+        yield draw.choice(
+            [
+                f"GET /{'a' * 70_000} HTTP/1.0\r\n\r\n",
+                f"GET /t/{token} HTTP/1.0\r\nX: {'a' * 70_000}\r\n\r\n",
+                f"GET /t/{token} HTTP/1.0\r\n" + "X: 1\r\n" * 150 + "\r\n",
+                f"GET /t/{token} HTTP/9.9\r\n\r\n",
+                f"{SCRIPT} {i}\r\n\r\n",
+                f"GET /{SCRIPT} HTTP/1.0\r\n\r\n",
+            ]
+        )
+
+
+@pytest.mark.slow
+def test_a_thousand_hostile_requests_are_refused(served, tmp_path, capfd):
+    server, (token, _) = served
+    port = server.server_port
+    request(port, "POST", f"/t/{token}", {"consent": "agreed"})
+    before = _contents(tmp_path / "a.sqlite")
+    image = next(iter(server.images))
+    count = 0
+    for text in _hostile(token, image):
+        status, reply = _raw(port, text)
+        assert 400 <= status < 600, (text[:200], reply[:200])
+        assert status != 500
+        assert b"<script" not in reply
+        assert b"secret" not in reply
+        assert b"Traceback" not in reply
+        count += 1
+    assert count == 1000
+    assert _contents(tmp_path / "a.sqlite") == before
+    assert capfd.readouterr().err == ""
+    answer = {"trial": 0, "answer": "left", "milliseconds": 700}
+    assert request(port, "POST", f"/t/{token}", answer)[2] == b'{"answered": 1}\n'
+
+
+def test_large_bodies_are_not_read(served):
+    server, (token, _) = served
+    head = f"POST /t/{token} HTTP/1.0\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as connection:
+        connection.sendall(f"{head}Content-Length: 1000000000\r\n\r\n".encode())
+        assert b"413" in connection.recv(100)
+
+
+def test_connections_beyond_the_limit_are_closed(served, monkeypatch):
+    server, (token, _) = served
+    for _ in range(128):
+        server._free.acquire()
+    with pytest.raises((ConnectionError, OSError)):
+        request(server.server_port, "GET", f"/t/{token}")
+    server._free.release(128)
+    assert request(server.server_port, "GET", f"/t/{token}")[0] == 200
