@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import AllowInfNan, BaseModel, Field, ValidationError
+from pydantic import AllowInfNan, BaseModel, Field, ValidationError, field_validator
 
 from lightning_colorize.color import colorfulness, to_lab, to_unit
 from lightning_colorize.common.errors import UsageError
@@ -39,6 +39,10 @@ class Value(BaseModel):
     value: _Number
     low: _Number
     high: _Number
+
+
+Rows = dict[str, dict[str, Value]]
+"""Metrics by row."""
 
 
 class Calibration(BaseModel):
@@ -113,13 +117,21 @@ class ProtocolResult(BaseModel):
     system: Annotated[str, Field(max_length=200)]
     sha256: str | None
     protocol: Measured
-    rows: dict[str, dict[str, Value]]
+    rows: Rows
     changes_lightness: _Number
     calibration: Calibration
     unreadable: int
     trained_on: int | None
     versions: Mapping[str, str]
     git_commit: str | None
+
+    @field_validator("rows")
+    @classmethod
+    def _complete(cls, rows: Rows) -> Rows:
+        for name in (SYSTEM, TRUTH, spec.GREY):
+            if name not in rows:
+                raise ValueError(f"there is no row {name}")
+        return rows
 
     @classmethod
     def read(cls, file: Path) -> "ProtocolResult":
@@ -136,9 +148,6 @@ class ProtocolResult(BaseModel):
             raise UsageError(
                 f"{file} is no result of a protocol: {where}: {details['msg']}"
             ) from None
-
-
-Rows = dict[str, dict[str, Value]]
 
 
 @torch.inference_mode()

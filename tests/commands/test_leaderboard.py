@@ -100,6 +100,11 @@ def test_what_is_not_calibrated_or_no_result_is_refused(command, write, tmp_path
     folder = write(a={"system": "x"})
     assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
     assert "a.json is no result of a protocol: sha256" in capsys.readouterr().err
+    without = _result("one")
+    del without["rows"]["grey"]
+    folder = write(a=without)
+    assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
+    assert "there is no row grey" in capsys.readouterr().err
     nan = _result("one")
     nan["rows"][SYSTEM]["psnr"]["value"] = float("nan")
     folder = write(a=nan)

@@ -106,6 +106,51 @@ COMMANDS: Rows = {
         swap("1 if failures else 0", "0"),
         "commands/test_colorize.py::test_broken_images_are_reported_and_the_rest_is_colorized",
     ),
+    "protocol-without-contents": (
+        "evaluation.protocol:ProtocolImages.describe",
+        swap('line.partition(" ")[0]', "''"),
+        "evaluation/test_protocol.py",
+    ),
+    "protocol-with-names": (
+        "evaluation.protocol:ProtocolImages.describe",
+        swap('line.partition(" ")[0]', "line"),
+        "evaluation/test_protocol.py",
+    ),
+    "protocol-crops-the-corner": (
+        "evaluation.protocol:Protocol.prepare",
+        swap("crop_square(resized, side)", "crop_square(resized, side, 0.0)"),
+        "evaluation/test_protocol.py",
+    ),
+    "lightness-taken-as-kept": (
+        "evaluation.protocol_result:measure_protocol",
+        swap("change <= _ROUNDING", "True"),
+        "commands/test_evaluate_protocol.py",
+    ),
+    "calibration-of-other-images": (
+        "evaluation.protocol_result:Calibration.problem",
+        swap("abs(measured - self.published) > _NEAR", "False"),
+        "commands/test_evaluate_protocol.py",
+    ),
+    "protocols-mixed": (
+        "reports.leaderboard:require_one_protocol",
+        swap("one.sha256 == other.sha256", "True"),
+        "commands/test_leaderboard.py",
+    ),
+    "weights-of-another-digest": (
+        "tasks.outside:read_outside",
+        swap("outside.sha256 != digest", "False"),
+        "tasks/test_outside.py",
+    ),
+    "command-without-consent": (
+        "tasks.outside:read_outside",
+        calls("may_run", "None"),
+        "commands/test_evaluate_protocol.py",
+    ),
+    "normalized-twice": (
+        "tasks.outside:Values.normalize",
+        swap("natural - _per_channel(self.mean)", "natural"),
+        "tasks/test_outside.py",
+    ),
     "grid-forgets-the-ratio": (
         "evaluation.grid:Grid.best",
         swap("ratio >= least", "True"),
