@@ -93,7 +93,8 @@ def grey_collapse(ab_hat: Tensor, ab: Tensor) -> Tensor:
     little color.
     """
     predicted, true = (x.norm(dim=1).mean(dim=(1, 2)) for x in (ab_hat, ab))
-    return (1 - predicted / true).masked_fill(true < _COLORFUL, torch.nan)
+    missing: Tensor = 1 - predicted / true
+    return missing.masked_fill(true < _COLORFUL, torch.nan)
 
 
 def blotches(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
@@ -103,7 +104,7 @@ def blotches(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
     colors that are the same everywhere, colors that change where the true ones do, and colors that
     change with the lightness count nothing.
     """
-    cells = [min(_CELLS, side) for side in L.shape[-2:]]
+    cells = (min(_CELLS, L.shape[-2]), min(_CELLS, L.shape[-1]))
     L, ab_hat, ab = (F.adaptive_avg_pool2d(x, cells) for x in (L, ab_hat, ab))
     excess = [
         (_change(ab_hat, dim) - _change(ab, dim) - _change(L, dim)).clamp(min=0).flatten(1)
@@ -143,7 +144,8 @@ def _spread(ab: Tensor, dim: int, reach: int) -> Tensor:
         (_shifted(ab, dim, reach, by) - _shifted(ab, dim, reach, -by)).norm(dim=1)
         for by in (reach, 1)
     )
-    return (whole - step).clamp(min=0)
+    spread: Tensor = (whole - step).clamp(min=0)
+    return spread
 
 
 def _shifted(x: Tensor, dim: int, border: int, by: int) -> Tensor:
@@ -152,4 +154,5 @@ def _shifted(x: Tensor, dim: int, border: int, by: int) -> Tensor:
 
 
 def _change(x: Tensor, dim: int) -> Tensor:
-    return x.diff(dim=dim).norm(dim=1)
+    change: Tensor = x.diff(dim=dim).norm(dim=1)
+    return change
