@@ -7,7 +7,7 @@ from typing import NamedTuple
 from PIL import Image
 
 SIDE = 112  # of a cell, in pixels
-_PIXELS = 2**20
+_PIXELS = 2**18
 """Most pixels of a file: a browser decodes all of it to show one image."""
 
 _BACKGROUND = (128, 128, 128)
