@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.out.is_file():
         raise UsageError(f"--out {args.out} is a file; give a folder")
-    for page in ("index.html", *(["study.html"] if args.study else [])):
+    for page in ("index.html", "errors.html", *(["study.html"] if args.study else [])):
         if (args.out / page).exists() and not args.overwrite:
             raise UsageError(f"{args.out / page} exists; --overwrite replaces it")
     if args.json is not None:
@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.reports.comparison import (
+        ERRORS,
         INDEX,
         remarks,
         write_comparison,
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("the images are grey, so there are no metrics")
     print(plan.found.describe(len(report.measured.names), plan.data, plan.size))
-    for page in (INDEX, *([STUDY] if plan.study else [])):
+    for page in (INDEX, ERRORS, *([STUDY] if plan.study else [])):
         print(plan.out / page)
     if args.json is not None:
         write_json(args.json, _as_json(plan, report))

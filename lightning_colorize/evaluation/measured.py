@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.evaluation.failures import measure_failures
 from lightning_colorize.evaluation.systems import Network, System
 from lightning_colorize.metrics import BASELINES, Baselines, spec
 from lightning_colorize.metrics.functional import measure
@@ -25,6 +26,8 @@ class Measured:
         baselines: Names of the baselines, whose rows follow those of the systems.
         names: Names of the images.
         values: (rows, columns of `spec.COLUMNS`, images); None without truth.
+        failures: (systems, `failures.FAILURES`, images), how strongly each image shows each failure
+            mode; None without truth.
         own: The networks' own metrics: over all images, without values of each.
         own_values: (rows, own metrics); empty without truth.
         disagreement: Distance of the systems from their common mean, in LAB units, mean over
@@ -37,6 +40,7 @@ class Measured:
     baselines: list[str]
     names: list[str] = field(default_factory=list)
     values: np.ndarray | None = None
+    failures: np.ndarray | None = None
     own: list[spec.Metric] = field(default_factory=list)
     own_values: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     disagreement: np.ndarray = field(default_factory=lambda: np.empty(0))
@@ -71,6 +75,7 @@ def measure_systems(
     result = Measured([s.name for s in systems], extra if truth else [])
     result.own, own = _own_metrics(systems, len(result.rows))
     values: list[Tensor] = []
+    failures: list[Tensor] = []
     disagreement: list[Tensor] = []
     for whole in batches:
         batch = _readable(systems, whole, result.broken)
@@ -90,6 +95,8 @@ def measure_systems(
             measured = [measure(batch.L, row.ab, batch.ab, row.L) for row in rows]
             of_batch = torch.stack(measured).cpu()
             values.append(of_batch)
+            modes = [measure_failures(batch.L, each.ab, batch.ab) for each in colored]
+            failures.append(torch.stack(modes).cpu())
             for row, metrics in zip(rows, own, strict=True):
                 for metric in metrics:
                     metric.update(batch.L, row.ab, batch.ab)
@@ -99,6 +106,7 @@ def measure_systems(
         result.disagreement = torch.cat(disagreement).cpu().numpy()
         if truth:
             result.values = torch.cat(values, dim=2).double().numpy()
+            result.failures = torch.cat(failures, dim=2).double().numpy()
             result.own_values = np.array([[float(m.compute()) for m in row] for row in own])
     return result
 

@@ -8,6 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.evaluation.failures import FAILURES
 from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.metrics.spec import COLUMNS
 
@@ -101,3 +102,12 @@ def test_nan_colors_are_counted_and_do_not_affect_other_systems(batch):
     assert result.undefined == {"diverged": 3, "once": 1}
     assert np.isfinite(result.disagreement).all()
     assert result.disagreement.min() > 2
+
+
+def test_failures_are_measured_of_each_system_in_the_same_batches(batch):
+    systems = [Stub("truth", lambda b: b), Stub("pale", lambda b: replace(b, ab=b.ab / 10))]
+    parts = [replace(batch, L=batch.L[i:], ab=batch.ab[i:], names=batch.names[i:]) for i in (0, 1)]
+    result = measure_systems(systems, parts, lambda *_: None)
+    assert result.failures.shape == (2, len(FAILURES), 5)
+    np.testing.assert_allclose(result.failures[:, 0], [[0] * 5, [0.9] * 5], atol=1e-5)
+    assert measure_systems(systems, parts, lambda *_: None, truth=False).failures is None

@@ -1,12 +1,14 @@
 """The images of a comparison: a sheet on disk and thumbnails in the page for each."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from lightning_colorize.color import to_lab, to_rgb
 from lightning_colorize.data.dataset import resize_short_side
@@ -15,9 +17,14 @@ from lightning_colorize.metrics.spec import COLUMNS
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.kit.charts import style_class
 from lightning_colorize.reports.kit.images import Strip, Tile, thumbnail
+from lightning_colorize.reports.kit.sprites import Cell, Sprites
 from lightning_colorize.tasks.prediction import seen_side
 
 SHEETS = "sheets"
+THUMBNAILS = "thumbnails"
+
+GALLERY = 500
+"""Most images that are inside the page; of more images, only those of its other sections are."""
 
 _TILE = 128  # smallest short side of a sheet's tile, in pixels
 _MAX_COLUMNS, _MAX_WIDTH = 6, 2400
@@ -40,7 +47,8 @@ class ComparedImage:
         name: Name of the image.
         category: Its first folder.
         sheet: Its sheet, relative to the page.
-        strip: Thumbnails: grey, the systems, and the truth where there is one.
+        cell: Its thumbnails among the sprites: the systems, then the truth, or grey without truth.
+        make_strip: Returns `strip`.
         ciede2000: CIEDE2000 of each system; empty without truth.
         disagreement: Distance between the systems, in LAB units.
     """
@@ -48,13 +56,21 @@ class ComparedImage:
     name: str
     category: str
     sheet: str
-    strip: Strip
+    cell: Cell
+    make_strip: Callable[[], Strip]
     ciede2000: list[float]
     disagreement: float = 0.0
 
+    @cached_property
+    def strip(self) -> Strip:
+        """Thumbnails: grey, the systems, and the truth where there is one."""
+        return self.make_strip()
+
 
 class ImageCollector:
-    """Writes the sheet and makes the thumbnails of each image that was measured.
+    """Writes the sheet and the thumbnails of each image that was measured.
+
+    Of many images, no thumbnails stay in memory.
 
     Attributes:
         images: The images so far.
@@ -66,10 +82,11 @@ class ImageCollector:
         found = plan.found.images
         self._indices = {found.name(index): index for index in range(len(found))}
         self._pixels = thumbnail_pixels(len(found) * (len(plan.systems) + 1 + plan.truth))
+        self.sprites = Sprites(plan.out / THUMBNAILS, len(plan.systems) + 1)
         (plan.out / SHEETS).mkdir(parents=True, exist_ok=True)
 
     def add(self, name: str, values: Tensor | None) -> None:
-        """Color an image whole, write its sheet and keep its thumbnails.
+        """Color an image whole, write its sheet and its thumbnails.
 
         `values` is (systems, columns of `spec.COLUMNS`), or None without truth.
         """
@@ -94,22 +111,46 @@ class ImageCollector:
                 note = f"dE {_rounded(delta_e)}, PSNR {_rounded(psnr)}"
                 labels[index] = whos[index], note
         styles = ["", *(style_class(index) for index in range(len(plan.systems))), ""]
-        tiles = [
-            Tile(thumbnail(image, self._pixels), who, note, style)
-            for image, who, note, style in zip(images, whos, notes, styles, strict=False)
-        ]
+        labeled = list(zip(whos, notes, styles, strict=False))
+        cell = self.sprites.add(images[1:] if plan.truth else [*images[1:], images[0]])
         path = f"{SHEETS}/{len(self.images):05d}.jpg"
         title = printable(name)
         draw_sheet(images, labels, title).save(plan.out / path, quality=88)
+        make_strip: Callable[[], Strip]
+        if len(plan.found.images) > GALLERY:
+            make_strip = partial(self._strip_of, cell, title, labeled)
+        else:
+            make_strip = partial(Strip, title, _tiles(images, labeled, self._pixels))
         self.images.append(
             ComparedImage(
                 title,
                 printable(category_of(name)),
                 path,
-                Strip(title, tiles),
+                cell,
+                make_strip,
                 [] if values is None else values[:, _NOTED[0]].tolist(),
             )
         )
+
+    def close(self) -> None:
+        """Write the last thumbnails."""
+        self.sprites.close()
+
+    def _strip_of(self, cell: Cell, title: str, labeled: Sequence[tuple[str, str, str]]) -> Strip:
+        """Return the strip of an image whose thumbnails are written."""
+        *images, last = self.sprites.read(cell)
+        grey = to_pil_image(to_grey(pil_to_tensor(last)))
+        whole = [grey, *images, *([last] if self.plan.truth else [])]
+        return Strip(title, _tiles(whole, labeled, _LARGEST))
+
+
+def _tiles(
+    images: Sequence[Image.Image], labeled: Sequence[tuple[str, str, str]], pixels: int
+) -> list[Tile]:
+    """Return the thumbnails of images with who, note and style of each."""
+    return [
+        Tile(thumbnail(image, pixels), *words) for image, words in zip(images, labeled, strict=True)
+    ]
 
 
 def to_grey(rgb: Tensor) -> Tensor:

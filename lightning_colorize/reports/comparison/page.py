@@ -13,7 +13,13 @@ from lightning_colorize.evaluation.data import whole_images
 from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics.spec import CONFIDENCE, Metric
-from lightning_colorize.reports.comparison.images import SHEETS, ComparedImage, ImageCollector
+from lightning_colorize.reports.comparison.errors import ERRORS, write_errors
+from lightning_colorize.reports.comparison.images import (
+    GALLERY,
+    SHEETS,
+    ComparedImage,
+    ImageCollector,
+)
 from lightning_colorize.reports.comparison.plan import Plan, remarks
 from lightning_colorize.reports.comparison.report import Report, build_report
 from lightning_colorize.reports.comparison.tables import (
@@ -35,7 +41,7 @@ _EXTREMES = 4  # best, and worst, images of each system
 
 
 def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -> Report:
-    """Color and measure the images, and write the page after its sheets.
+    """Color and measure the images, and write the pages after their sheets.
 
     Raises:
         UsageError: If none of the images can be read.
@@ -54,12 +60,14 @@ def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -
         collector.add,
         truth=plan.truth,
     )
+    collector.close()
     if not measured.names:
         raise UsageError(f"none of {count} images in {plan.data} can be read")
     for image, distance in zip(collector.images, measured.disagreement.tolist(), strict=True):
         image.disagreement = round(distance, 3)
     report = build_report(measured, plan.systems, plan.seed)
     warnings = remarks(plan, measured)
+    write_errors(plan, report, collector.images)
     write_atomic(plan.out / INDEX, render_page(plan, report, collector.images, warnings, settings))
     return report
 
@@ -79,7 +87,9 @@ def render_page(
         "lead": f"{len(images)} {split}image{'' if len(images) == 1 else 's'}",
         "data": str(plan.data),
         "size": plan.size,
-        "columns": len(images[0].strip.tiles),
+        "columns": len(systems) + 1 + plan.truth,
+        "count": len(images),
+        "errors": ERRORS,
         "version": versions()["lightning-colorize"],
         "commit": git_commit(),
         "confidence": f"{100 * CONFIDENCE:g}",
@@ -95,11 +105,12 @@ def render_page(
         "curves": _curves(systems, report.columns),
         "budgets": budgets_table(systems),
         "settings": settings_table(settings, systems),
-        "images": sorted(images, key=lambda image: image.name),
+        "images": sorted(images, key=lambda image: image.name) if len(images) <= GALLERY else [],
         "categories": sorted({image.category for image in images}),
         "truth": plan.truth,
     }
-    return render("comparison.html.jinja", "kit.css", "kit.js", "comparison.js", page=page)
+    assets = ("kit.css", "kit.js", "sheets.js", "comparison.js")
+    return render("comparison.html.jinja", *assets, page=page)
 
 
 def _title(names: Sequence[str]) -> str:
@@ -123,10 +134,15 @@ def _extremes(
     for index in range(count):
         known = [image for image in images if np.isfinite(image.ciede2000[index])]
         known.sort(key=lambda image: image.ciede2000[index])
-        pairs = [(image, image.strip.tiles[index + 1]) for image in known]
-        shown = min(_EXTREMES, len(pairs) // 2)
+        shown = min(_EXTREMES, len(known) // 2)
         if shown:
-            extremes.append({"best": pairs[:shown], "worst": pairs[: -shown - 1 : -1]})
+            halves = {"best": known[:shown], "worst": known[: -shown - 1 : -1]}
+            extremes.append(
+                {
+                    half: [(image, image.strip.tiles[index + 1]) for image in chosen]
+                    for half, chosen in halves.items()
+                }
+            )
     return extremes
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lightning_colorize.evaluation.failures import FAILURES
 from lightning_colorize.evaluation.measured import Measured
 from lightning_colorize.evaluation.statistics import (
     Difference,
@@ -71,6 +72,8 @@ class Report:
         if measured.values is None:
             return numbers
         rows = measured.rows
+        modes = [failure.name for failure in FAILURES]
+        failures = measured.failures if measured.failures is not None else ()
         return numbers | {
             "metrics": self.rows,
             "differences": {
@@ -91,6 +94,13 @@ class Report:
                 }
                 for group, spreads in zip(self.groups, self.spreads, strict=True)
             ],
+            "failures": {
+                name: {
+                    image: dict(zip(modes, values, strict=True))
+                    for image, values in zip(measured.names, table.T.tolist(), strict=True)
+                }
+                for name, table in zip(measured.systems, failures, strict=False)
+            },
             "per_image": {
                 name: {
                     image: dict(zip(COLUMNS, values, strict=True))

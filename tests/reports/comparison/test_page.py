@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
+from lightning_colorize.evaluation.failures import FAILURES
 from lightning_colorize.evaluation.measured import Measured
 from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.evaluation.systems import Network
@@ -75,6 +76,7 @@ def _page(folder, systems, images, size=32, *, truth=True, undefined=None):
     if truth:
         shape = (len(systems) + 1, len(COLUMNS), images)
         measured.values = random.uniform(5, 25, size=shape)
+        measured.failures = random.uniform(0, 8, size=(len(systems), len(FAILURES), images))
         if undefined is not None:
             measured.values[undefined] = np.nan
     found = SimpleNamespace(
@@ -99,6 +101,7 @@ def _page(folder, systems, images, size=32, *, truth=True, undefined=None):
         values = torch.as_tensor(measured.values[: len(systems), :, i]) if truth else None
         collector.add(name, values)
         collector.images[-1].disagreement = measured.disagreement[i]
+    collector.close()
     report = build_report(measured, systems, seed=0)
     settings = {"data.size": ["64", None]}
     return (
@@ -160,6 +163,7 @@ def test_the_page_requests_nothing_and_every_image_has_alt_text(tmp_path):
     sheets = {image.sheet for image in images}
     assert all((tmp_path / sheet).is_file() for sheet in sheets)
     assert links >= sheets
+    links = {link for link in links if not link.startswith("errors.html")}
     assert links - sheets <= {f"#{name}" for name in re.findall(' id="([^"]+)"', markup)}
 
 
@@ -241,6 +245,22 @@ def test_labels_of_a_sheet_are_in_the_order_of_its_images(tmp_path, monkeypatch,
         psnr = report.measured.values[:2, COLUMNS.index("psnr"), 0]
         assert [note.split("PSNR ")[1] for _, note in labels[1:3]] == [f"{v:.1f}" for v in psnr]
         assert np.array_equal(np.asarray(images[3]), np.asarray(images[1]))
+
+
+def test_a_page_of_many_images_keeps_thumbnails_of_few(tmp_path, monkeypatch):
+    module = "lightning_colorize.reports.comparison"
+    for name in ("images", "page"):
+        monkeypatch.setattr(f"{module}.{name}.GALLERY", 9)
+    _, many, html = _page(tmp_path, _systems(2), 30)
+    shown = [image for image in many if "strip" in vars(image)]
+    # Eight of the largest differences; four best and four worst of two systems.
+    assert 8 <= len(shown) <= 24
+    text = content(html)
+    assert 'id="gallery"' not in text
+    assert '<a href="errors.html">' in section(text, "images")
+    assert len(re.findall("<img src=", section(text, "differ"))) == 8 * 4
+    for image in shown:
+        assert [tile.who for tile in image.strip.tiles] == ["grey", "system 0", "system 1", "truth"]
 
 
 def test_the_default_size_is_that_of_the_first_network():

@@ -1,0 +1,47 @@
+"""Made comparisons: numbers and small random thumbnails, without a network."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from PIL import Image
+
+from lightning_colorize.evaluation.failures import FAILURES
+from lightning_colorize.evaluation.measured import Measured
+from lightning_colorize.metrics.spec import COLUMNS
+from lightning_colorize.reports.comparison.errors import ERRORS, write_errors
+from lightning_colorize.reports.comparison.images import SHEETS, THUMBNAILS, ComparedImage
+from lightning_colorize.reports.comparison.report import Report
+from lightning_colorize.reports.kit.sprites import Sprites
+
+SYSTEMS = ["first", "second & <b>"]
+CATEGORIES = ["birds", "cats", "dogs", "people"]
+
+
+def write_made_errors(folder, count, *, truth=True):
+    """Write the error page of so many images; return its path and the numbers."""
+    random = np.random.default_rng(0)
+    names = [f"{CATEGORIES[i % 4]}/{i:05d}.jpg" for i in range(count)]
+    measured = Measured(SYSTEMS, [], names, disagreement=random.random(count))
+    if truth:
+        measured.values = random.uniform(1, 30, size=(2, len(COLUMNS), count))
+        limits = np.array([[failure.threshold] for failure in FAILURES])
+        measured.failures = limits * random.uniform(0, 1.1, size=(2, len(FAILURES), count))
+        measured.failures[:, 0, ::7] = np.nan
+        measured.values[1, :, 3] = np.nan
+    sprites = Sprites(folder / THUMBNAILS, 3)
+    (folder / SHEETS).mkdir()
+    noise = [Image.effect_noise((96 + 8 * i, 128), 90).convert("RGB") for i in range(4)]
+    images = []
+    for i, name in enumerate(names):
+        cell = sprites.add([noise[i % 4]] * 3)
+        path = f"{SHEETS}/{i:05d}.jpg"
+        if i < 50:
+            noise[i % 4].save(folder / path)
+        apart = float(measured.disagreement[i])
+        images.append(ComparedImage(name, CATEGORIES[i % 4], path, cell, list, [], apart))
+    sprites.close()
+    systems = [SimpleNamespace(name=name, path=Path("runs"), kind="best.ckpt") for name in SYSTEMS]
+    plan = SimpleNamespace(out=folder, systems=systems, data=Path("images"), size=64, truth=truth)
+    write_errors(plan, Report(measured, None, [], [], []), images)
+    return folder / ERRORS, measured

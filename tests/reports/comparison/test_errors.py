@@ -1,0 +1,61 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+from lightning_colorize.evaluation.failures import FAILURES
+from lightning_colorize.metrics.spec import COLUMNS, METRICS
+from tests.reports.comparison.made import CATEGORIES, SYSTEMS, write_made_errors
+from tests.reports.html import requests_another_site
+
+
+def _data(html):
+    return json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
+
+
+def test_the_page_has_every_metric_of_an_image_and_every_failure(tmp_path):
+    file, measured = write_made_errors(tmp_path, 30)
+    data = _data(file.read_text())
+    names = [metric.name for metric in METRICS if metric.per_image]
+    assert [measure["name"] for measure in data["measures"]] == [
+        *names,
+        *(failure.name for failure in FAILURES),
+    ]
+    assert data["names"] == measured.names
+    assert [data["categories"][i] for i in data["category"]] == [
+        CATEGORIES[i % 4] for i in range(30)
+    ]
+    for measure in data["measures"]:
+        for of in range(2):
+            if measure["name"] in names:
+                expected = measured.values[of, COLUMNS.index(measure["name"])]
+            else:
+                modes = [failure.name for failure in FAILURES]
+                expected = measured.failures[of, modes.index(measure["name"])]
+            shown = np.array(measure["values"][of], dtype=float)
+            assert shown == pytest.approx(expected, abs=0.51 / 10 ** measure["digits"], nan_ok=True)
+    # Larger is worse of an error and of a failure, better of a fidelity.
+    signs = {measure["name"]: measure["sign"] for measure in data["measures"]}
+    assert (signs["ciede2000"], signs["psnr"], signs["colorfulness"]) == (1, -1, 0)
+    assert signs["blotches"] == 1
+
+
+def test_the_page_requests_nothing_from_elsewhere_and_escapes_names(tmp_path):
+    file, _ = write_made_errors(tmp_path, 6)
+    html = file.read_text()
+    assert not requests_another_site(re.sub(r'url\("\$\{data.sprites\}', "", html))
+    assert SYSTEMS[1] not in html
+    assert "second &amp; &lt;b&gt;" in html
+    assert {path.name for path in (tmp_path / "thumbnails").iterdir()} == {"0000.jpg"}
+
+
+def test_without_truth_images_are_sorted_by_distance_and_name_only(tmp_path):
+    file, measured = write_made_errors(tmp_path, 6, truth=False)
+    html = file.read_text()
+    data = _data(html)
+    assert data["measures"] == []
+    assert data["apart"] == measured.disagreement.tolist()
+    assert data["last"] == "grey"
+    for word in ('name="failure"', 'name="of"', 'id="categories"'):
+        assert word not in html
