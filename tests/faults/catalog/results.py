@@ -106,6 +106,21 @@ COMMANDS: Rows = {
         swap("1 if failures else 0", "0"),
         "commands/test_colorize.py::test_broken_images_are_reported_and_the_rest_is_colorized",
     ),
+    "blotches-of-the-truth": (
+        "evaluation.failures:blotches",
+        swap("_change(ab_hat, dim) - _change(ab, dim)", "_change(ab_hat, dim)"),
+        "evaluation/test_failures.py",
+    ),
+    "collapse-of-pale-truths": (
+        "evaluation.failures:grey_collapse",
+        swap("true < _COLORFUL", "true < 0"),
+        "evaluation/test_failures.py",
+    ),
+    "bleeding-inside-edges": (
+        "evaluation.failures:_spread",
+        swap("whole - step", "whole"),
+        "evaluation/test_failures.py",
+    ),
     "protocol-without-contents": (
         "evaluation.protocol:ProtocolImages.describe",
         swap('line.partition(" ")[0]', "''"),
