@@ -43,9 +43,9 @@ def run_protocol(args: argparse.Namespace) -> int:
     )
     from lightning_colorize.evaluation.protocol import ProtocolImages, read_protocol
     from lightning_colorize.evaluation.protocol_result import (
+        LONGEST_NAME,
         Measured,
         ProtocolResult,
-        calibrate,
         measure_protocol,
     )
     from lightning_colorize.evaluation.systems import Network
@@ -55,13 +55,21 @@ def run_protocol(args: argparse.Namespace) -> int:
     protocol = read_protocol(args.protocol)
     device = choose_device(args.device)
     name, path = split_word(str(args.checkpoint))
+    if len(name) > LONGEST_NAME:
+        raise UsageError(f"the name of the system has more than {LONGEST_NAME} characters")
     system = open_system(name, path, args.data, args.allow_class, device)
-    size, baselines, digest = 0, None, None  # of images colorized elsewhere
-    if isinstance(system, Network):
+    size, baselines, settings, file = 0, None, {}, path
+    given = {name: v for name, v in decoding_options(args).items() if v is not None}
+    if type(system) is Network:
         model = system.loaded
-        model.set_decoding(**decoding_options(args))
-        size, baselines = args.size or model.size, model.baselines
-        digest = file_digest(model.path)
+        model.set_decoding(**given)
+        size, baselines, file = args.size or model.size, model.baselines, model.path
+        settings = {"size": size, **model.decoding}
+    elif given or args.size is not None:
+        option = next(iter(given), "size")
+        raise UsageError(
+            f"--{option} is for networks of lightning-colorize; {path} is another system"
+        )
     found = find_truth(args.data, args.split, [system], args.allow_class)
     found = replace(found, images=protocol.choose(args.data, found.images))
     _, missing = choose_images(args.data, found, [system], None, 0)
@@ -71,6 +79,8 @@ def run_protocol(args: argparse.Namespace) -> int:
         )
     overlap = trained_on(found, [system], args.allow_class)
     images = ProtocolImages(protocol, found.images)
+    if len(images) < 2:
+        raise UsageError(f"{args.data} has one image; a protocol needs several for its intervals")
     start = time.perf_counter()
     system.color_all(images)
     try:
@@ -80,13 +90,13 @@ def run_protocol(args: argparse.Namespace) -> int:
         return 1
     result = ProtocolResult(
         system=name,
-        sha256=digest,
+        sha256=file_digest(file) if file.is_file() else None,
+        settings=settings,
         protocol=Measured(**images.describe()),
         rows=rows,
         changes_lightness=change,
-        calibration=calibrate(rows, protocol),
         unreadable=len(images.broken),
-        trained_on=None if system.trained is None else overlap.get(name, 0),
+        trained_on=overlap.get(name),
         versions=versions(),
         git_commit=git_commit(),
     )
@@ -97,8 +107,7 @@ def run_protocol(args: argparse.Namespace) -> int:
         print(f"left out: {broken}", file=sys.stderr)
     if result.trained_on:
         print(f"{result.trained_on:,} of these images were trained on", file=sys.stderr)
-    problem = result.calibration.problem
-    print(f"calibration: {problem or 'passed'}", file=sys.stderr)
+    print(f"calibration: {result.problem or 'passed'}", file=sys.stderr)
     if args.json is not None:
         write_json(args.json, result.model_dump())
-    return 1 if images.broken or problem else 0
+    return 1 if images.broken or result.problem else 0

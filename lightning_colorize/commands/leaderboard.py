@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sort-by",
-        choices=[metric.name for metric in METRICS],
+        choices=[metric.name for metric in METRICS if metric.name != "mae_ab"],
         default="ciede2000",
         help="metric of the best system, which is first (default: ciede2000)",
     )
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     for name in (PAGE, MARKDOWN):
         if (args.out / name).exists() and not args.overwrite:
             raise UsageError(f"{args.out / name} exists; --overwrite replaces it")
-    files = [file for given in args.results for file in _files(given)]
-    results = {file: ProtocolResult.read(file) for file in files}
+    files = {file.resolve(): file for given in args.results for file in _files(given)}
+    results = {file: ProtocolResult.read(file) for file in files.values()}
     require_one_protocol(results)
     require_writable(args.out / PAGE, "--out")
     by = next(metric for metric in METRICS if metric.name == args.sort_by)
@@ -84,7 +84,7 @@ def _files(given: Path) -> list[Path]:
         if not given.is_file():
             raise UsageError(f"{given} does not exist; give result files, or folders of them")
         return [given]
-    files = sorted(given.rglob("*.json"))
+    files = sorted(file for file in given.rglob("*.json") if file.is_file())
     if not files:
         raise UsageError(f"{given} contains no .json files")
     return files

@@ -2,7 +2,8 @@
 
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from os.path import splitext
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from lightning_colorize.color import ColorBatch, to_lab, to_lightness, to_rgb
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
+from lightning_colorize.data.sources import SourceError
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.data.splits import split_of
+from lightning_colorize.evaluation.protocol import Protocol
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.tasks.outside import color_folder, write_png
 
@@ -119,17 +122,22 @@ class Given(System):
         )
         return resized
 
-    def color_prepared(
-        self, name: str, rgb: Tensor, size: int, prepare: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def color_prepared(self, name: str, rgb: Tensor, size: int, protocol: Protocol) -> Tensor:
         """Return the image as it is if it has the truth's size, else prepared as the truth.
 
         Raises:
             ImageError: If the file cannot be read.
+            UsageError: If it is not known which part of the image was cropped.
         """
         given = self._read(name)
         if given.shape != rgb.shape:
-            given = prepare(self._with_true_shape(name, given))
+            whole = self._with_true_shape(name, given)
+            if protocol.shape == "crop" and whole is not given:
+                raise UsageError(
+                    f"{self.path / str(self.find(name))} has neither the size of protocol "
+                    f"{protocol.name} nor the shape of the whole image"
+                )
+            given = protocol.prepare(whole)
         # At its own size, the truth's is the one to compare at.
         resized: Tensor = TF.resize(given, list(rgb.shape[-2:]), antialias=True)
         return resized
@@ -159,7 +167,18 @@ class Command(Given):
 
     def find(self, name: str) -> str | None:
         """Return the file of an image as `Given` does; before `color_all` any has one."""
-        return name if self._folder is None else super().find(name)
+        if self._folder is None:
+            return name
+        found = self._stems.get(_composed(name), [])  # the command was given NAME.png
+        return found[0] if found else None
+
+    def color_prepared(self, name: str, rgb: Tensor, size: int, protocol: Protocol) -> Tensor:
+        """Return what the command made of the prepared image, at its size.
+
+        Raises:
+            ImageError: If the file cannot be read.
+        """
+        return self.color_one(name, rgb, size)
 
     def color_all(self, images: Iterable[tuple[str, Tensor]]) -> None:
         """Write the images in grey, and run the command once over all of them.
@@ -181,7 +200,8 @@ class Command(Given):
             names.append(name)
         color_folder(self.command, given, colored)
         self._folder, self.path = folder, colored
-        self._list(list_images(colored))
+        with suppress(SourceError):  # for none, there is a message below
+            self._list(list_images(colored))
         if missing := [name for name in names if self.find(name) is None]:
             raise WorkError(
                 f"{self.name} wrote no image {missing[0]}.*; {len(missing):,} of {len(names):,} "

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.common.bundled import bundled
-from lightning_colorize.common.errors import UsageError, first_line
+from lightning_colorize.common.described import read_described
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import crop_square
 from lightning_colorize.data.decoding.files import ImageError, decode_image
 from lightning_colorize.data.images import FileImages, ImageSet
@@ -51,7 +51,7 @@ class Protocol(BaseModel):
     resampling: Literal["bilinear", "bicubic", "lanczos", "none"] = "bicubic"
     files: str | None = None
     count: _Count | None = None
-    colorfulness: float | None = None
+    colorfulness: Annotated[float, AllowInfNan(False)] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -60,6 +60,10 @@ class Protocol(BaseModel):
             raise ValueError("shape native has size null and resampling none, others have both")
         if self.files is not None and self.count is None:
             raise ValueError("files needs count")
+        try:
+            (self.files or "").format(1)
+        except (IndexError, KeyError, ValueError):
+            raise ValueError("files needs one place for the number, such as {:04d}") from None
         return self
 
     def prepare(self, rgb: Tensor) -> Tensor:
@@ -85,8 +89,12 @@ class Protocol(BaseModel):
             UsageError: If images are missing, or their number is another one.
         """
         if self.files is not None and self.count is not None:
-            wanted = [self.files.format(number) for number in range(1, self.count + 1)]
-            found = {name.rpartition("/")[2]: name for name in list_images(folder)}
+            wanted = {self.files.format(number): None for number in range(1, self.count + 1)}
+            listed = [name for name in list_images(folder) if _base(name) in wanted]
+            found = {_base(name): name for name in listed}
+            if len(found) < len(listed):
+                twice = next(name for name in listed if found[_base(name)] != name)
+                raise UsageError(f"{folder} has {twice} and {found[_base(twice)]}; keep one")
             missing = [name for name in wanted if name not in found]
             if missing:
                 raise UsageError(
@@ -112,23 +120,16 @@ def read_protocol(name: str) -> Protocol:
     """
     given = Path(name)
     path = given if given.suffix else bundled("experiments") / _FOLDER / f"{name}.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError:
+    if not path.is_file():
         known = sorted(file.stem for file in (bundled("experiments") / _FOLDER).glob("*.yaml"))
         raise UsageError(
             f"there is no protocol {name}; give the path of a YAML file or {', '.join(known)}"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not YAML: {first_line(error)}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{path} is not a protocol: it has no keys")
-    try:
-        return Protocol(**{**content, "name": path.stem})
-    except ValidationError as error:
-        details = error.errors()[0]
-        key = ".".join(map(str, details["loc"]))
-        raise UsageError(f"{path}: {key + ': ' if key else ''}{details['msg']}") from None
+        )
+    return read_described(path, Protocol, name=path.stem)
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 @dataclass

@@ -3,16 +3,17 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import AllowInfNan, BaseModel, Field, ValidationError, field_validator
 
 from lightning_colorize.color import colorfulness, to_lab, to_unit
+from lightning_colorize.common.described import first_problem
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.progress import progress
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.evaluation.protocol import Protocol, ProtocolImages
+from lightning_colorize.evaluation.protocol import ProtocolImages
 from lightning_colorize.evaluation.statistics import intervals, mean_intervals
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics import BASELINES, Baselines, spec
@@ -25,6 +26,9 @@ SYSTEM, KEPT, TRUTH = "system", "system with the true L", "truth"
 
 ABSOLUTE = "colorfulness_absolute"
 """Colorfulness by the formula with absolute differences."""
+
+LONGEST_NAME = 200
+"""Most characters of a system's name."""
 
 _ROUNDING = 0.5  # mean difference of L: 8 bits cause 0.1, JPEG at quality 95 less than this
 _SAME = 1e-3  # CIEDE2000 of equal images, from fp32
@@ -45,39 +49,6 @@ Rows = dict[str, dict[str, Value]]
 """Metrics by row."""
 
 
-class Calibration(BaseModel):
-    """Whether the truth, measured as a system, has the figures that it must have.
-
-    Attributes:
-        psnr: Of the truth; the most that there is.
-        ciede2000: Of the truth; 0.
-        colorfulness_absolute: Of the truth.
-        published: The same, as published for these images; None if it is not known.
-    """
-
-    psnr: _Number
-    ciede2000: _Number
-    colorfulness_absolute: _Number
-    published: _Number | None
-
-    @property
-    def problem(self) -> str | None:
-        """What is wrong; None if nothing is."""
-        if self.psnr < PSNR_CAP or self.ciede2000 > _SAME:
-            return (
-                f"the truth itself is measured with PSNR {self.psnr:.1f} dB and CIEDE2000 "
-                f"{self.ciede2000:.3f}, not {PSNR_CAP:.0f} dB and 0"
-            )
-        if self.published is not None:
-            measured = self.colorfulness_absolute
-            if abs(measured - self.published) > _NEAR:
-                return (
-                    f"the truth has a colorfulness of {measured:.2f}, published is "
-                    f"{self.published:.2f}: these are other images, or they were resized otherwise"
-                )
-        return None
-
-
 class Measured(BaseModel):
     """What was measured on.
 
@@ -89,7 +60,7 @@ class Measured(BaseModel):
     """
 
     name: str
-    settings: dict[str, Any]
+    settings: dict[str, str | int | float | None]
     images: Annotated[int, Field(ge=1)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -103,25 +74,25 @@ class ProtocolResult(BaseModel):
     Attributes:
         system: Name of the system.
         sha256: Of its file; None for a folder of images.
+        settings: Size and decoding of a network.
         protocol: The protocol and its images.
         rows: Metrics by row: the system, the same with the true L if it changes L, the truth, the
             baselines.
         changes_lightness: Mean absolute difference of the system's L* from the true one.
-        calibration: Of the metrics.
         unreadable: Images that could not be read, and are not part of the figures.
-        trained_on: Images that the system was trained on; None if that is not known.
+        trained_on: Images that the system is known to be trained on; None for none.
         versions: Of the libraries.
         git_commit: Of this package's source, if it is known.
     """
 
-    system: Annotated[str, Field(max_length=200)]
-    sha256: str | None
+    system: Annotated[str, Field(max_length=LONGEST_NAME)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    settings: dict[str, bool | int | _Number]
     protocol: Measured
     rows: Rows
     changes_lightness: _Number
-    calibration: Calibration
-    unreadable: int
-    trained_on: int | None
+    unreadable: Annotated[int, Field(ge=0)]
+    trained_on: Annotated[int, Field(ge=1)] | None
     versions: Mapping[str, str]
     git_commit: str | None
 
@@ -129,9 +100,27 @@ class ProtocolResult(BaseModel):
     @classmethod
     def _complete(cls, rows: Rows) -> Rows:
         for name in (SYSTEM, TRUTH, spec.GREY):
-            if name not in rows:
-                raise ValueError(f"there is no row {name}")
+            for metric in ("psnr", "ciede2000", ABSOLUTE):
+                if metric not in rows.get(name, {}):
+                    raise ValueError(f"{name} has no {metric}")
         return rows
+
+    @property
+    def problem(self) -> str | None:
+        """Why the result is not to be believed; None if the truth is measured as it must be."""
+        truth, published = self.rows[TRUTH], self.protocol.settings.get("colorfulness")
+        psnr, ciede2000, measured = (truth[name].value for name in ("psnr", "ciede2000", ABSOLUTE))
+        if psnr < PSNR_CAP or ciede2000 > _SAME:
+            return (
+                f"the truth itself is measured with PSNR {psnr:.1f} dB and CIEDE2000 "
+                f"{ciede2000:.3f}, not {PSNR_CAP:.0f} dB and 0"
+            )
+        if published is not None and abs(measured - float(published)) > _NEAR:
+            return (
+                f"the truth has a colorfulness of {measured:.2f}, published is {published:.2f}: "
+                "these are other images, or they were resized otherwise"
+            )
+        return None
 
     @classmethod
     def read(cls, file: Path) -> "ProtocolResult":
@@ -142,12 +131,10 @@ class ProtocolResult(BaseModel):
         """
         try:
             return cls.model_validate_json(file.read_bytes())
+        except OSError as error:
+            raise UsageError(f"{file} cannot be read: {error.strerror}") from None
         except ValidationError as error:
-            details = error.errors()[0]
-            where = ".".join(map(str, details["loc"]))
-            raise UsageError(
-                f"{file} is no result of a protocol: {where}: {details['msg']}"
-            ) from None
+            raise UsageError(f"{file} is no result of a protocol: {first_problem(error)}") from None
 
 
 @torch.inference_mode()
@@ -178,7 +165,7 @@ def measure_protocol(
     values, absolute, changes = [], [], []
     for name, truth in progress(images, len(images), "evaluating"):
         try:
-            colored = system.color_prepared(name, truth, size, images.protocol.prepare)
+            colored = system.color_prepared(name, truth, size, images.protocol)
         except ImageError as error:
             images.drop(error)
             continue
@@ -217,14 +204,3 @@ def _defined(metrics: dict[str, dict[str, float]]) -> dict[str, Value]:
         for name, interval in metrics.items()
         if all(map(math.isfinite, interval.values()))
     }
-
-
-def calibrate(rows: Rows, protocol: Protocol) -> Calibration:
-    """Return the calibration of measured rows."""
-    truth = rows[TRUTH]
-    return Calibration(
-        psnr=truth["psnr"].value,
-        ciede2000=truth["ciede2000"].value,
-        colorfulness_absolute=truth[ABSOLUTE].value,
-        published=protocol.colorfulness,
-    )

@@ -1,7 +1,7 @@
 """The systems of a comparison, and the one that is a network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_colorize.color import ColorBatch, to_lab, to_rgb
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.evaluation.protocol import Protocol
 from lightning_colorize.inference import Colorizer, TrainingData, training_data
 from lightning_colorize.runs.folder import run_of
 from lightning_colorize.tasks.outside import OutsideNetwork
@@ -63,16 +64,14 @@ class System(ABC):
             FloatingPointError: If the predicted colors are not finite.
         """
 
-    def color_prepared(
-        self, name: str, rgb: Tensor, size: int, prepare: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def color_prepared(self, name: str, rgb: Tensor, size: int, protocol: Protocol) -> Tensor:
         """Color one image of a protocol.
 
         Args:
             name: Name of the image.
             rgb: The true image, prepared: (3, H, W), uint8.
             size: Short side of a network's input, in pixels.
-            prepare: From a whole image to one like `rgb`.
+            protocol: As which `rgb` was prepared.
 
         Returns:
             The same shape and dtype.
@@ -116,7 +115,10 @@ class OutsideImages(Network):
     def color(self, batch: ColorBatch) -> ColorBatch:
         """Return the images with the lightness that the program gave them."""
         rgb = (to_rgb(batch.L, batch.ab) * 255).round().byte()
-        colored = torch.stack([self.program.color(each.cpu()) for each in rgb])
+        try:
+            colored = torch.stack([self.program.color(each.cpu()) for each in rgb])
+        except FloatingPointError:
+            return replace(batch, ab=torch.full_like(batch.ab, torch.nan))
         return ColorBatch(*to_lab(colored.to(batch.L.device)), batch.names)
 
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:

@@ -36,8 +36,7 @@ from lightning_colorize.tasks.checkpoint import (
 )
 from lightning_colorize.tasks.exported import ONNX, PROGRAM, write_exported
 from lightning_colorize.tasks.graph import LARGEST, GraphTask, read_graph
-from lightning_colorize.tasks.outside import SUFFIX as OUTSIDE
-from lightning_colorize.tasks.outside import read_outside
+from lightning_colorize.tasks.outside import SUFFIXES, read_outside
 from lightning_colorize.tasks.prediction import (
     add_colors,
     decode_views,
@@ -57,7 +56,7 @@ _WEIGHTS = "model.safetensors"
 _STRONGEST = 1.5
 _EXECUTES = {
     "torch.export": "torch.export unpickles what it reads",
-    "subprocess": "it names a command",
+    "command": "it names a command",
 }
 
 
@@ -455,7 +454,7 @@ def load_model(
         device = choose_device(device)
     if file.suffix in (ONNX, PROGRAM):
         return _load_graph(file, allow, device)
-    if file.suffix == OUTSIDE:
+    if file.suffix in SUFFIXES:
         program, seen = read_outside(file, lambda name: _require_allowed(file, name, allow))
         return Colorizer(program.eval().to(device), seen, None, None, file)
     checkpoint = read_checkpoint(file)

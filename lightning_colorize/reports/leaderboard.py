@@ -1,19 +1,30 @@
 """The leaderboard: results of one protocol as a page and as a Markdown table."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
-from lightning_colorize.evaluation.protocol_result import KEPT, SYSTEM, TRUTH, ProtocolResult, Value
+from lightning_colorize.evaluation.protocol_result import (
+    ABSOLUTE,
+    KEPT,
+    SYSTEM,
+    TRUTH,
+    ProtocolResult,
+    Value,
+)
 from lightning_colorize.metrics.spec import GREY, METRICS, Metric, cost
 from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.kit.table import Cell, Column, Row, Table
 
 PAGE, MARKDOWN = "index.html", "leaderboard.md"
 
-_COLUMNS = [metric for metric in METRICS if metric.name != "mae_ab"]
-_ABOUT = ("SHA-256", "trained on", "version")
+_ABSOLUTE = Metric(ABSOLUTE, None, "{:.1f}", "colorfulness from absolute differences")
+COLUMNS = (*(metric for metric in METRICS if metric.name != "mae_ab"), _ABSOLUTE)
+"""The metrics of the leaderboard."""
+
+_ABOUT = ("settings", "SHA-256", "trained on", "version")
 
 
 def require_one_protocol(results: Mapping[Path, ProtocolResult]) -> None:
@@ -26,12 +37,12 @@ def require_one_protocol(results: Mapping[Path, ProtocolResult]) -> None:
         UsageError: If settings or images differ, or the calibration of one has failed.
     """
     for file, result in results.items():
-        if problem := result.calibration.problem:
+        if problem := result.problem:
             raise UsageError(f"{file} is not calibrated: {problem}")
     (first_file, first), *others = results.items()
     for file, result in others:
         one, other = first.protocol, result.protocol
-        if one.sha256 == other.sha256:
+        if one == other:
             continue
         keys = [key for key in one.settings if one.settings[key] != other.settings.get(key)]
         if keys:
@@ -66,7 +77,7 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
     protocol = results[0].protocol
     rows = [(name, values, about) for result in results for name, values, about in _rows(result)]
     first = results[0].rows
-    foot = [(name, first[name], ["", "", ""]) for name in (GREY, TRUTH)]
+    foot = [(name, first[name], [""] * len(_ABOUT)) for name in (GREY, TRUTH)]
     settings = ", ".join(f"{k} {v}" for k, v in protocol.settings.items() if v is not None)
     page = {
         "title": f"Leaderboard: {protocol.name}",
@@ -76,7 +87,7 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
             "Results",
             [
                 Column("system", text=True),
-                *(Column(metric.name, metric.full_help, metric.goal) for metric in _COLUMNS),
+                *(Column(metric.name, metric.full_help, metric.goal) for metric in COLUMNS),
                 *map(Column, _ABOUT),
             ],
             [_row(*row) for row in rows],
@@ -86,22 +97,28 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
     }
     write_atomic(folder / PAGE, render("leaderboard.html.jinja", "kit.css", "kit.js", page=page))
     lines = [
-        f"# {page['title']}",
+        f"# {_markdown(str(page['title']))}",
         "",
-        f"{page['lead']}.",
+        f"{_markdown(str(page['lead']))}.",
         "",
-        f"| {' | '.join(['system', *(metric.name for metric in _COLUMNS), *_ABOUT])} |",
-        f"| --- |{' ---: |' * len(_COLUMNS)}{' --- |' * len(_ABOUT)}",
+        f"| {' | '.join(['system', *(metric.name for metric in COLUMNS), *_ABOUT])} |",
+        f"| --- |{' ---: |' * len(COLUMNS)}{' --- |' * len(_ABOUT)}",
     ]
     for name, values, about in [*rows, *foot]:
-        cells = [_text(metric, values.get(metric.name)) for metric in _COLUMNS]
-        safe = [cell.replace("|", "\\|").replace("<", "&lt;") for cell in (name, *cells, *about)]
-        lines.append(f"| {' | '.join(' '.join(cell.split()) for cell in safe)} |")
+        cells = [_text(metric, values.get(metric.name)) for metric in COLUMNS]
+        lines.append(f"| {' | '.join(map(_markdown, (name, *cells, *about)))} |")
     write_atomic(folder / MARKDOWN, "\n".join(lines) + "\n")
+
+
+def _markdown(text: str) -> str:
+    """Return text of others in one line, without links, images and HTML."""
+    escaped = re.sub(r"([\\`*_\[\]|!#~])", r"\\\1", " ".join(text.split()))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _rows(result: ProtocolResult) -> list[tuple[str, dict[str, Value], list[str]]]:
     about = [
+        ", ".join(f"{name} {value:g}" for name, value in result.settings.items()),
         (result.sha256 or "")[:8],
         "" if result.trained_on is None else f"{result.trained_on:,} of these",
         result.versions.get("lightning-colorize", ""),
@@ -114,7 +131,7 @@ def _rows(result: ProtocolResult) -> list[tuple[str, dict[str, Value], list[str]
 
 def _row(name: str, values: Mapping[str, Value], about: Sequence[str]) -> Row:
     cells = []
-    for metric in _COLUMNS:
+    for metric in COLUMNS:
         value = values.get(metric.name)
         if value is None:
             cells.append(Cell("-"))

@@ -122,7 +122,10 @@ def run_onnx(file: Path) -> tuple[Run, str | None]:
         ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    # Not the path: weights beside the file are in no digest.
+    session = onnxruntime.InferenceSession(
+        file.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
     (given,) = session.get_inputs()
 
     dtype = _DTYPES.get(given.type, torch.float32)

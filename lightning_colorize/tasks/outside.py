@@ -10,21 +10,24 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image, encode_png
+from torchvision.io import encode_png
 from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.color import to_lab, to_lightness, to_rgb, to_unit
+from lightning_colorize.common.described import read_described
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
+from lightning_colorize.data.decoding.files import ImageError, read_image
+from lightning_colorize.networks.colorizer import pad_input, round_up
 from lightning_colorize.tasks.exported import ONNX, PROGRAM
 from lightning_colorize.tasks.graph import LARGEST, Graph, GraphTask, Run, run_onnx, run_program
 
-SUFFIX = ".yaml"
+SUFFIXES = (".yaml", ".yml")
 
 _TORCHSCRIPT = (".pt", ".ts", ".torchscript")
-_Numbers = Annotated[list[float], Field(min_length=1, max_length=3)]
+_CHANNELS = {"L": 1, "grey": 3, "ab": 2, "rgb": 3}
+_Numbers = list[Annotated[float, AllowInfNan(False)]]
 
 
 class Values(BaseModel):
@@ -41,6 +44,16 @@ class Values(BaseModel):
     form: Literal["L", "grey", "ab", "rgb"]
     mean: _Numbers = [0.0]
     std: _Numbers = [1.0]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not {len(self.mean), len(self.std)} <= {1, _CHANNELS[self.form]}:
+            raise ValueError(
+                f"{self.form} has mean and std for 1 or {_CHANNELS[self.form]} channels"
+            )
+        if not all(self.std):
+            raise ValueError("std must not be 0")
+        return self
 
     def normalize(self, natural: Tensor) -> Tensor:
         """Return the values that the program takes; (B, C, H, W)."""
@@ -99,7 +112,8 @@ class OutsideNetwork(Graph):
     """
 
     def __init__(self, run: Run, outside: Outside) -> None:
-        super().__init__(run, outside.output.form == "rgb", outside.multiple, outside.multiple)
+        multiple = 1 if outside.square else outside.multiple
+        super().__init__(run, outside.output.form == "rgb", multiple, multiple)
         self.outside = outside
 
     def forward(self, L: Tensor) -> Tensor:
@@ -116,13 +130,20 @@ class OutsideNetwork(Graph):
 
         Returns:
             The same shape, uint8, enlarged from what the program returned.
+
+        Raises:
+            FloatingPointError: If a value is not finite.
         """
         L = to_lightness(rgb[None])
-        side = self.outside.size
-        scale = side / min(rgb.shape[-2:])
-        seen = _resized(L, [round(edge * scale) for edge in rgb.shape[-2:]])
-        colored = _resized(self._colored(seen).float(), rgb.shape[-2:])[0]
-        return (colored.clamp(0, 1) * 255).round().byte()
+        scale = self.outside.size / min(rgb.shape[-2:])
+        height, width = (max(1, round(edge * scale)) for edge in rgb.shape[-2:])
+        padded = (round_up(side, self.multiple) for side in (height, width))
+        colored = self._colored(pad_input(_resized(L, [height, width]), *padded))
+        if not self.outside.square:
+            colored = colored[..., :height, :width]
+        if not colored.isfinite().all():
+            raise FloatingPointError("the program returns colors that are not finite")
+        return (_resized(colored, rgb.shape[-2:])[0].clamp(0, 1) * 255).round().byte()
 
     def _colored(self, L: Tensor) -> Tensor:
         """Return what the program returns, in natural values; (1, 2 or 3, h, w)."""
@@ -132,10 +153,15 @@ class OutsideNetwork(Graph):
         natural = L
         if outside.input.form == "grey":
             natural = to_rgb(L, torch.zeros_like(L).expand(-1, 2, -1, -1))
-        returned = self.run(outside.input.normalize(natural).contiguous()).float()
+        try:
+            returned = self.run(outside.input.normalize(natural).contiguous()).float()
+        except WorkError:
+            raise
+        except Exception as error:  # of any class that a program may raise
+            raise WorkError(f"the program failed: {first_line(error)}") from None
         channels = 3 if self.image else 2
         if returned.ndim != 4 or returned.shape[1] != channels:
-            raise UsageError(
+            raise WorkError(
                 f"the program returned values of shape {tuple(returned.shape)}, "
                 f"not (1, {channels}, height, width) as its output {outside.output.form} has"
             )
@@ -158,14 +184,14 @@ def read_outside(file: Path, may_run: Callable[[str], None]) -> tuple[GraphTask,
     """
     outside = read_description(file)
     if outside.weights is None:
-        may_run("subprocess")
+        may_run("command")
         return GraphTask(OutsideNetwork(_run_command(outside), outside)), outside.size
     weights = file.parent / outside.weights
     if not weights.is_file():
         raise UsageError(f"{file}: {weights} does not exist")
     with weights.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    if outside.sha256 != digest:
+    if (outside.sha256 or "").lower() != digest:
         known = "has no sha256" if outside.sha256 is None else "has another sha256"
         raise UsageError(f"{file} {known}; that of {weights.name} is {digest}")
     return GraphTask(OutsideNetwork(_run_weights(weights, may_run), outside)), outside.size
@@ -177,20 +203,7 @@ def read_description(file: Path) -> Outside:
     Raises:
         UsageError: If it is wrong.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError:
-        raise UsageError(f"{file} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is not YAML: {first_line(error)}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{file} does not describe a program: it has no keys")
-    try:
-        return Outside(**content)
-    except ValidationError as error:
-        details = error.errors()[0]
-        key = ".".join(map(str, details["loc"]))
-        raise UsageError(f"{file}: {key + ': ' if key else ''}{details['msg']}") from None
+    return read_described(file, Outside)
 
 
 def color_folder(command: str, given: Path, colored: Path) -> None:
@@ -207,9 +220,16 @@ def color_folder(command: str, given: Path, colored: Path) -> None:
     folders = {"{input}": str(given), "{output}": str(colored)}
     words = [folders.get(word, word) for word in shlex.split(command)]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise WorkError(f"{words[0]} cannot be started: {error.strerror}") from None
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except (OSError, ValueError) as error:
+        raise WorkError(f"{words[0]} cannot be started: {first_line(error)}") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise WorkError(f"{words[0]} ended with {done.returncode}: {last}")
@@ -255,7 +275,12 @@ def _run_command(outside: Outside) -> Run:
             found = sorted(colored.rglob("image*"))
             if not found:
                 raise WorkError("the command wrote no image of the name that it was given")
-            rgb = decode_image(str(found[0]), ImageReadMode.RGB)
+            try:
+                rgb = read_image(found[0])
+            except ImageError as error:
+                raise WorkError(
+                    f"the command wrote an image that cannot be read: {error}"
+                ) from None
         unit: Tensor = to_unit(rgb[None])
         return unit
 

@@ -152,9 +152,9 @@ def test_a_command_runs_once_over_all_images(
     system = their_command(0)
     words = ("--protocol", small, "--data", photographs)
     assert command("evaluate", system, *words) == 2
-    assert "--allow-class subprocess" in capsys.readouterr().err
+    assert "--allow-class command" in capsys.readouterr().err
     file = tmp_path / "a.json"
-    allowed = ("--allow-class", "subprocess")
+    allowed = ("--allow-class", "command")
     code, result = _evaluate(command, system, photographs, file, *allowed, protocol=small)
     assert code == 0
     assert (tmp_path / "calls").read_text() == "x"
@@ -165,7 +165,7 @@ def test_a_command_runs_once_over_all_images(
 
 def test_a_command_is_compared_and_colors_images(command, photographs, their_command, tmp_path):
     system, out = their_command(0), tmp_path / "page"
-    words = ("--allow-class", "subprocess")
+    words = ("--allow-class", "command")
     compared = (f"red={system}", f"same={photographs}", "--data", photographs, "--size", 32)
     assert command("compare", *compared, "--out", out, *words) == 0
     assert "red" in (out / "index.html").read_text()

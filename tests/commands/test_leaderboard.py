@@ -10,6 +10,7 @@ _METRICS = ("psnr", "ssim", "ciede2000", "colorfulness_ratio", "colorfulness_abs
 def _result(system, ciede2000=10.0, **protocol):
     def row(value):
         values = {metric: {"value": 1.0, "low": 0.9, "high": 1.1} for metric in _METRICS}
+        values["psnr"] = {"value": 100.0 if value == 0 else 20.0, "low": 19.0, "high": 101.0}
         return values | {"ciede2000": {"value": value, "low": value - 1, "high": value + 1}}
 
     settings = {"size": 256, "shape": "crop", "resampling": "bicubic"}
@@ -17,15 +18,10 @@ def _result(system, ciede2000=10.0, **protocol):
     return {
         "system": system,
         "sha256": None,
+        "settings": {},
         "protocol": measured | protocol,
         "rows": {SYSTEM: row(ciede2000), TRUTH: row(0.0), "grey": row(12.0)},
         "changes_lightness": 0.1,
-        "calibration": {
-            "psnr": 100.0,
-            "ciede2000": 0.0,
-            "colorfulness_absolute": 30.0,
-            "published": None,
-        },
         "unreadable": 0,
         "trained_on": None,
         "versions": {"lightning-colorize": "0.1.0"},
@@ -64,7 +60,7 @@ def test_a_name_is_text_everywhere(command, write, tmp_path):
     assert "<script>alert" not in (tmp_path / "out/index.html").read_text()
     lines = (tmp_path / "out/leaderboard.md").read_text().splitlines()
     (row,) = (line for line in lines if "alert" in line)
-    assert row.startswith(r"| &lt;script>alert(1)&lt;/script> \| x # y |")
+    assert row.startswith(r"| &lt;script>alert(1)&lt;/script> \| x \# y |")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +89,7 @@ def test_results_of_two_protocols_are_refused_with_the_reason(
 
 def test_what_is_not_calibrated_or_no_result_is_refused(command, write, tmp_path, capsys):
     wrong = _result("one")
-    wrong["calibration"]["psnr"] = 45.0
+    wrong["rows"][TRUTH]["psnr"]["value"] = 45.0
     folder = write(a=wrong)
     assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
     assert "a.json is not calibrated: the truth itself" in capsys.readouterr().err
@@ -104,7 +100,7 @@ def test_what_is_not_calibrated_or_no_result_is_refused(command, write, tmp_path
     del without["rows"]["grey"]
     folder = write(a=without)
     assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
-    assert "there is no row grey" in capsys.readouterr().err
+    assert "rows: grey has no psnr" in capsys.readouterr().err
     nan = _result("one")
     nan["rows"][SYSTEM]["psnr"]["value"] = float("nan")
     folder = write(a=nan)

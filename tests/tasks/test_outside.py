@@ -6,7 +6,7 @@ import yaml
 from torch import nn
 
 from lightning_colorize.color import to_lightness
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.inference import load_model
 from lightning_colorize.tasks.outside import OutsideNetwork
 
@@ -97,6 +97,9 @@ def test_a_program_that_returns_rgb_has_its_own_lightness(describe):
         ({"output": {"form": "L"}}, "the input is L or grey"),
         ({"input": {"form": "L", "scale": 1}}, "input.scale: Extra"),
         ({"size": 4}, "size: "),
+        ({"input": {"form": "L", "mean": [1, 2]}}, "L has mean and std for 1 or 1 channels"),
+        ({"input": {"form": "L", "std": [0]}}, "std must not be 0"),
+        ({"input": {"form": "L", "mean": [float("nan")]}}, "input.mean.0: "),
     ],
 )
 def test_a_wrong_description_is_one_line(describe, settings, message):
@@ -108,7 +111,7 @@ def test_a_wrong_description_is_one_line(describe, settings, message):
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_an_output_of_another_form_is_named(describe):
     model = load_model(describe(Scaled(0.0, 0.0), 3, output={"form": "rgb"}))
-    with pytest.raises(UsageError, match=r"shape \(1, 2, 32, 32\), not \(1, 3, height, width\)"):
+    with pytest.raises(WorkError, match=r"shape \(1, 2, 32, 32\), not \(1, 3, height, width\)"):
         model.predict(_L(32, 32))
 
 

@@ -24,6 +24,7 @@ from lightning_colorize.data.decoding.files import (
 from lightning_colorize.data.decoding.jpeg import orientation
 from lightning_colorize.data.decoding.metadata import Metadata, read_metadata
 from lightning_colorize.data.decoding.pillow_modes import split_alpha, srgb_transform, to_srgb
+from lightning_colorize.data.decoding.png import undamaged
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,10 @@ def _read_deep_grey(image: Image.Image) -> np.ndarray:
 def _read_deep_png(image: Image.Image, data: bytes) -> np.ndarray | None:
     if "transparency" in image.info:  # a single color
         return None
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    whole = undamaged(data)
+    if whole is None:
+        return None
+    encoded = torch.frombuffer(bytearray(whole), dtype=torch.uint8)
     pixels: Tensor = decode_image(encoded, ImageReadMode.UNCHANGED)
     return _upright_deep(pixels.numpy(), orientation(image))
 

@@ -1,4 +1,8 @@
-"""PNGs whose pixels end early: Pillow leaves the missing rows black without a word."""
+"""PNGs whose pixels end early or are damaged.
+
+Pillow leaves the missing rows black without a word. torchvision, which keeps 16 bits, can crash the
+process where libpng finds an error.
+"""
 
 import struct
 import zlib
@@ -16,6 +20,7 @@ _PASSES = (
 )
 
 _PIECE = 2**22
+_LAST_FILTER = 4
 
 
 def ends_early(image: Image.Image, data: bytes) -> bool:
@@ -37,9 +42,9 @@ def ends_early(image: Image.Image, data: bytes) -> bool:
     missing = 0
     inflate = zlib.decompressobj()
     try:
-        for kind, content in _chunks(data):
+        for kind, content, _ in _chunks(data):
             if kind == b"IHDR":
-                missing = _bytes_of_pixels(content)
+                missing = sum(count * length for count, length in _rows(content))
             while kind == b"IDAT" and content:
                 missing -= len(inflate.decompress(content, _PIECE))
                 content = inflate.unconsumed_tail
@@ -48,20 +53,70 @@ def ends_early(image: Image.Image, data: bytes) -> bool:
         return False
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def undamaged(data: bytes) -> bytes | None:
+    """Return a PNG of the header and the pixels of a file, if libpng finds no error in it.
+
+    Other chunks, which may be wrong as well, are left out.
+
+    Args:
+        data: A file that Pillow has read.
+
+    Returns:
+        The file; None if a checksum is wrong, pixels are missing, or a row has an unknown filter.
+    """
+    kept, filters, end, position = [data[:8]], np.empty(0, np.int64), 0, 0
+    inflate = zlib.decompressobj()
+    try:
+        for kind, content, checksum in _chunks(data):
+            if kind == b"IHDR":
+                filters, end = _places_of_filters(content)
+            elif kind not in (b"IDAT", b"IEND"):
+                continue
+            if zlib.crc32(kind + content) != checksum:
+                return None
+            kept.append(struct.pack(">I4s", len(content), kind) + content)
+            kept.append(struct.pack(">I", checksum))
+            while kind == b"IDAT" and content:
+                values = np.frombuffer(inflate.decompress(content, _PIECE), np.uint8)
+                content = inflate.unconsumed_tail
+                first, last = np.searchsorted(filters, (position, position + len(values)))
+                if (values[filters[first:last] - position] > _LAST_FILTER).any():
+                    return None
+                position += len(values)
+    except zlib.error:
+        return None
+    return b"".join(kept) if inflate.eof and position == end else None
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int | None]]:
+    """Yield kind, content and checksum of each chunk; None for a checksum that is missing."""
     start = 8
     while start + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
-        yield kind, data[start + 8 : start + 8 + length]
-        start += 12 + length
+        end = start + 8 + length
+        checksum = struct.unpack_from(">I", data, end)[0] if end + 4 <= len(data) else None
+        yield kind, data[start + 8 : end], checksum
+        start = end + 4
 
 
-def _bytes_of_pixels(header: bytes) -> int:
+def _rows(header: bytes) -> list[tuple[int, int]]:
+    """Return the number of rows, and the bytes of each, of every pass.
+
+    Each row begins with the number of its filter.
+    """
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", header)
-    count = 0
-    for x, y, columns, rows in _PASSES if interlaced else ((0, 0, 1, 1),):
-        across, down = -(-(width - x) // columns), -(-(height - y) // rows)
+    rows = []
+    for x, y, columns, lines in _PASSES if interlaced else ((0, 0, 1, 1),):
+        across, down = -(-(width - x) // columns), -(-(height - y) // lines)
         if across and down:
-            # Each row begins with the number of its filter.
-            count += down * (1 - (-across * depth * _CHANNELS[color] // 8))
-    return count
+            rows.append((down, 1 - (-across * depth * _CHANNELS[color] // 8)))
+    return rows
+
+
+def _places_of_filters(header: bytes) -> tuple[np.ndarray, int]:
+    """Return where the filters of all rows are in the bytes of the pixels, and their number."""
+    places, end = [], 0
+    for count, length in _rows(header):
+        places.append(end + length * np.arange(count))
+        end += length * count
+    return np.concatenate(places), end

@@ -176,6 +176,14 @@ def test_over_white_at_sixteen_bits():
     assert flat.rgb.int()[0].tolist() == [[65535, 10_000]]
 
 
+def test_sixteen_bits_are_read_only_without_damage(images, tmp_path):
+    """libpng's errors have crashed the process."""
+    data = bytearray(images.encoded("rgb16_png", tmp_path / "image"))
+    assert _read(bytes(data)).rgb.dtype == torch.uint16
+    data[-14] ^= 1  # of the checksum of the pixels
+    assert _read(bytes(data)).rgb.dtype == torch.uint8
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_damaged_files_are_errors(images, tmp_path):

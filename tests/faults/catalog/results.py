@@ -142,13 +142,13 @@ COMMANDS: Rows = {
         "commands/test_evaluate_protocol.py",
     ),
     "calibration-of-other-images": (
-        "evaluation.protocol_result:Calibration.problem",
-        swap("abs(measured - self.published) > _NEAR", "False"),
+        "evaluation.protocol_result:ProtocolResult.problem",
+        swap("abs(measured - float(published)) > _NEAR", "False"),
         "commands/test_evaluate_protocol.py",
     ),
     "protocols-mixed": (
         "reports.leaderboard:require_one_protocol",
-        swap("one.sha256 == other.sha256", "True"),
+        swap("one == other", "True"),
         "commands/test_leaderboard.py",
     ),
     "weights-of-another-digest": (

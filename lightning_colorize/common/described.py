@@ -1,0 +1,46 @@
+"""YAML files whose keys a pydantic model describes."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lightning_colorize.common.errors import UsageError, first_line
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_described(file: Path, model: type[_Model], **further: Any) -> _Model:
+    """Read a file.
+
+    Args:
+        file: The file.
+        model: What it must contain.
+        further: Keys that the file must not have.
+
+    Raises:
+        UsageError: If it is missing, is not YAML, or does not fit; one line.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is not YAML: {first_line(error)}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{file} has no keys")
+    if own := further.keys() & content.keys():
+        raise UsageError(f"{file}: {own.pop()} is not a key of the file")
+    try:
+        return model.model_validate(content | further)
+    except ValidationError as error:
+        raise UsageError(f"{file}: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first problem in one line, with its key."""
+    details = error.errors()[0]
+    key = ".".join(map(str, details["loc"]))
+    text = details["msg"].removeprefix("Value error, ")
+    return f"{key}: {text}" if key else text
