@@ -137,10 +137,13 @@ class OutsideNetwork(Graph):
         L = to_lightness(rgb[None])
         scale = self.outside.size / min(rgb.shape[-2:])
         height, width = (max(1, round(edge * scale)) for edge in rgb.shape[-2:])
-        padded = (round_up(side, self.multiple) for side in (height, width))
-        colored = self._colored(pad_input(_resized(L, [height, width]), *padded))
-        if not self.outside.square:
-            colored = colored[..., :height, :width]
+        seen = pad_input(
+            _resized(L, [height, width]),
+            round_up(height, self.multiple),
+            round_up(width, self.multiple),
+        )
+        # The result may be smaller than what it was made of.
+        colored = _resized(self._colored(seen), seen.shape[-2:])[..., :height, :width]
         if not colored.isfinite().all():
             raise FloatingPointError("the program returns colors that are not finite")
         return (_resized(colored, rgb.shape[-2:])[0].clamp(0, 1) * 255).round().byte()

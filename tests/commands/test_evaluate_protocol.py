@@ -111,6 +111,27 @@ def test_images_unlike_the_published_ones_fail_the_calibration(
     assert "published is 250.00" in capsys.readouterr().err
 
 
+def test_images_of_another_shape_are_not_cropped_by_guess(
+    command, photographs, small, tmp_path, capsys
+):
+    squares, own = tmp_path / "squares", tmp_path / "own"
+    for folder, side in ((squares, 40), (own, 32)):
+        folder.mkdir()
+        for file in photographs.iterdir():
+            with Image.open(file) as image:
+                image.resize((side, side)).save(folder / file.name)
+    words = ("--protocol", small, "--data", photographs)
+    assert command("evaluate", squares, *words) == 2
+    assert "has neither the size of protocol small nor the shape" in capsys.readouterr().err
+    assert command("evaluate", own, *words) == 0
+
+
+def test_options_of_networks_are_refused_for_images(command, photographs, small, capsys):
+    words = ("--protocol", small, "--data", photographs)
+    assert command("evaluate", photographs, *words, "--size", 32) == 2
+    assert "--size is for networks" in capsys.readouterr().err
+
+
 def test_a_protocol_does_not_go_with_a_grid(command, photographs, capsys):
     words = ("--protocol", "crop256", "--data", photographs, "--grid", "strength=1")
     assert command("evaluate", "default", *words) == 2
@@ -129,7 +150,8 @@ for file in sorted(given.rglob("*.png"))[int(sys.argv[3]):]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(file) as image:
         assert image.convert("RGB").getextrema()[0] == image.convert("RGB").getextrema()[1]
-        Image.blend(image.convert("RGB"), Image.new("RGB", image.size, "red"), 0.1).save(target)
+        red = Image.blend(image.convert("RGB"), Image.new("RGB", image.size, "red"), 0.1)
+        red.resize([2 * side for side in red.size]).save(target)
 """
 
 
@@ -159,6 +181,7 @@ def test_a_command_runs_once_over_all_images(
     assert code == 0
     assert (tmp_path / "calls").read_text() == "x"
     assert result["rows"][SYSTEM]["colorfulness"]["value"] > 5
+    assert result["rows"][SYSTEM]["ssim"]["value"] > 0.8 * result["rows"]["grey"]["ssim"]["value"]
     assert command("evaluate", their_command(1), *words, *allowed) == 1
     assert "wrote no image 0.png.*; 1 of 3 are missing" in capsys.readouterr().err
 

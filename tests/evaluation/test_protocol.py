@@ -75,6 +75,14 @@ def test_files_are_found_in_any_folder_and_missing_ones_are_named(folder):
         _protocol(count=2).choose(folder, every)
 
 
+def test_two_files_of_one_name_are_refused(folder):
+    for deep in ("a", "b"):
+        (folder / deep).mkdir()
+        Image.new("RGB", (40, 40)).save(folder / deep / "val_01.png")
+    with pytest.raises(UsageError, match=r"has a/val_01.png and b/val_01.png; keep one"):
+        _protocol(files="val_{:02d}.png", count=1).choose(folder, FileImages(folder, []))
+
+
 @pytest.mark.parametrize("name", ["native", "crop256", "stretch256", "val5k-crop256"])
 def test_the_protocols_of_the_package_are_read(name):
     assert read_protocol(name).name == name
@@ -88,6 +96,10 @@ def test_the_protocols_of_the_package_are_read(name):
         ("size: null\nshape: crop", "shape native has size null"),
         ("size: 64\nshape: crop\nfiles: a", "files needs count"),
         ("- 1", "has no keys"),
+        ("size: 64\nshape: crop\nname: x", "name is not a key"),
+        ("size: 64\nshape: crop\n1: 2", "1: Keys should be strings"),
+        ("size: 64\nshape: crop\ncount: 2\nfiles: a{}_{}", "files needs one place"),
+        ("size: 64\nshape: crop\ncolorfulness: .nan", "colorfulness: "),
         ("a: [", "is not YAML"),
     ],
 )

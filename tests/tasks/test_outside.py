@@ -83,6 +83,30 @@ def test_a_program_that_returns_rgb_has_its_own_lightness(describe):
     assert net(_L(32, 32)).abs().max() < 0.1  # grey has no color
 
 
+class Halved(nn.Module):
+    """Returns its input at half the size."""
+
+    def forward(self, values):
+        return nn.functional.avg_pool2d(values, 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_smaller_result_covers_the_whole_image(describe):
+    net = load_model(describe(Halved(), 3, size=32, multiple=16)).task.net
+    rgb = torch.zeros(3, 40, 60, dtype=torch.uint8)
+    rgb[:, :, 30:] = 255
+    colored = net.color(rgb).float().mean(dim=(0, 1))
+    assert colored[:26].max() < 10
+    assert colored[34:].min() > 245
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_result_that_is_not_finite_is_no_color(describe):
+    net = load_model(describe(Scaled(torch.nan, 1.0, 1.0), 3, size=32)).task.net
+    with pytest.raises(FloatingPointError):
+        net.color(torch.zeros(3, 40, 60, dtype=torch.uint8))
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize(
     ("settings", "message"),
