@@ -14,9 +14,9 @@ from pathlib import Path
 from loader import interleaved, measure_sizes, ratio, read_all
 
 from lightning_colorize.benchmarking import Timing, write_images
+from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.shards.manifest import sha256_of
 from lightning_colorize.data.shards.packing import pack
 from lightning_colorize.data.shards.plan import make_plan, pack_settings
 from lightning_colorize.data.sources import FolderSource

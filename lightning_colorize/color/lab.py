@@ -115,6 +115,11 @@ def to_rgb(L: Tensor, ab: Tensor, *, clip: bool = True) -> Tensor:
     return rgb.clamp(0.0, 1.0) if clip else rgb
 
 
+def to_grey(L: Tensor) -> Tensor:
+    """Return sRGB without color, (B, 3, H, W), fp32, in 0..1, of L: (B, 1, H, W) in [0, 100]."""
+    return to_rgb(L, torch.zeros_like(L).expand(-1, 2, -1, -1))
+
+
 def to_linear_rgb(L: Tensor, ab: Tensor) -> Tensor:
     """Convert lightness and color to linear RGB, in a third of the time of `to_rgb`.
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 from lightning_colorize.common.arguments import decoding_options
+from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_json
 from lightning_colorize.common.provenance import git_commit, versions
@@ -50,7 +51,6 @@ def run_protocol(args: argparse.Namespace) -> int:
     )
     from lightning_colorize.evaluation.systems import Network
     from lightning_colorize.inference import choose_device
-    from lightning_colorize.inference.card import file_digest
 
     protocol = read_protocol(args.protocol)
     device = choose_device(args.device)
@@ -90,7 +90,7 @@ def run_protocol(args: argparse.Namespace) -> int:
         return 1
     result = ProtocolResult(
         system=name,
-        sha256=file_digest(file) if file.is_file() else None,
+        sha256=sha256_of(file) if file.is_file() else None,
         settings=settings,
         protocol=Measured(**images.describe()),
         rows=rows,

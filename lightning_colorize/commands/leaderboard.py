@@ -56,7 +56,6 @@ def run(args: argparse.Namespace) -> int:
     require_writable(args.out / PAGE, "--out")
     by = next(metric for metric in METRICS if metric.name == args.sort_by)
     ordered = sorted_results([*results.values()], by)
-    args.out.mkdir(parents=True, exist_ok=True)
     write_leaderboard(args.out, ordered)
     names = [result.system for result in ordered]
     rows = {

@@ -1,4 +1,6 @@
-"""Damage of files that torch.save wrote: zip archives, whose checksums torch does not read.
+"""Digests of files, and damage of those that torch.save wrote.
+
+These are zip archives, whose checksums torch does not read.
 
 Files of ours end with a digest, as the comment of the archive. torch's loader skips the comment, as
 any reader of zip files does.
@@ -8,12 +10,21 @@ import hashlib
 import mmap
 import os
 import zipfile
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 _MARK = b"lightning_colorize sha256 "
 _LENGTH = len(_MARK) + hashlib.sha256().digest_size
 _END = b"PK\5\6"  # begins the end record: 22 bytes, the last two the length of the comment
+
+
+def sha256_of(file: Path | BufferedReader) -> str:
+    """Return the SHA-256 of a file or of an open file, in hexadecimal digits."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return sha256_of(opened)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def append_digest(file: BinaryIO) -> None:

@@ -114,7 +114,7 @@ def blotches(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
 
 
 def bleeding(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
-    """Return how much color passes over edges of L, in LAB units: (B,).
+    """Return how much color crosses edges of L, in LAB units: (B,).
 
     At an edge, L changes by 15 or more over 2 pixels in a row or a column, and by less than 8 from
     there to 1/20 of the shorter side on both sides. The spread of a color there is its change over

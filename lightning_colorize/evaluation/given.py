@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from lightning_colorize.color import ColorBatch, to_lab, to_lightness, to_rgb
+from lightning_colorize.color import ColorBatch, to_grey, to_lab, to_lightness
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
@@ -191,8 +191,7 @@ class Command(Given):
         colored.mkdir()
         names = []
         for name, rgb in images:
-            L = to_lightness(rgb[None])
-            grey = to_rgb(L, torch.zeros_like(L).expand(-1, 2, -1, -1))[0]
+            grey = to_grey(to_lightness(rgb[None]))[0]
             # Below the full name: a.jpg and a.png are two images.
             file = given / f"{name}.png"
             file.parent.mkdir(parents=True, exist_ok=True)

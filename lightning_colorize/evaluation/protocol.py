@@ -26,7 +26,6 @@ _MODES = {
     "bicubic": InterpolationMode.BICUBIC,
     "lanczos": InterpolationMode.LANCZOS,
 }
-_Count = Annotated[int, Field(ge=1)]
 
 
 class Protocol(BaseModel):
@@ -50,7 +49,7 @@ class Protocol(BaseModel):
     shape: Literal["crop", "stretch", "native"]
     resampling: Literal["bilinear", "bicubic", "lanczos", "none"] = "bicubic"
     files: str | None = None
-    count: _Count | None = None
+    count: Annotated[int, Field(ge=1)] | None = None
     colorfulness: Annotated[float, AllowInfNan(False)] | None = None
 
     @model_validator(mode="after")

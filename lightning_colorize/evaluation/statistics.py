@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from lightning_colorize.metrics.functional import over_images
-from lightning_colorize.metrics.spec import CONFIDENCE, METRICS, NAMES
+from lightning_colorize.metrics.spec import CONFIDENCE, METRICS, NAMES, TAILS
 
 RESAMPLES = 5000
 _FEWER = 2000  # of many rows
@@ -104,7 +104,6 @@ def intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, dict[str, flo
         seed: Seed of the draws.
     """
     count = values.shape[-1]
-    tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
     # About 64 MB at a time.
     chunk = max(1, 8_000_000 // (values.shape[1] * count))
     rows = []
@@ -115,7 +114,7 @@ def intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, dict[str, flo
             metrics_over(row[None][..., rng.integers(count, size=(min(chunk, _FEWER - i), count))])
             for i in range(0, _FEWER, chunk)
         ]
-        low, high = np.quantile(np.concatenate(drawn, axis=-1)[0], tails, axis=-1)
+        low, high = np.quantile(np.concatenate(drawn, axis=-1)[0], TAILS, axis=-1)
         ends = zip(estimate, low, high, strict=True)
         parts = [{"value": float(v), "low": float(a), "high": float(b)} for v, a, b in ends]
         rows.append(dict(zip(NAMES, parts, strict=True)))
@@ -130,11 +129,10 @@ def mean_intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, float]]:
         seed: Seed of the draws.
     """
     count = values.shape[-1]
-    tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
     rng = np.random.default_rng(seed)
     # How often each image is drawn, so that all rows are one product.
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=_FEWER)
-    low, high = np.quantile(values @ drawn.T / count, tails, axis=-1)
+    low, high = np.quantile(values @ drawn.T / count, TAILS, axis=-1)
     return [
         {"value": float(mean), "low": float(a), "high": float(b)}
         for mean, a, b in zip(values.mean(-1), low, high, strict=True)

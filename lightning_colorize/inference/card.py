@@ -1,10 +1,10 @@
 """Model cards of exported files."""
 
-import hashlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.metrics import spec
 from lightning_colorize.runs.folder import run_of
 from lightning_colorize.runs.record import RunRecord
@@ -23,17 +23,11 @@ they were trained on: say here which these are.
 """
 
 
-def file_digest(file: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def software(checkpoint: Path) -> str:
     """Return what results state as their software: this package, the model and its digest."""
     run = run_of(checkpoint.resolve())
     name = checkpoint.stem if run is None else run.name
-    digest = file_digest(checkpoint)
+    digest = sha256_of(checkpoint)
     return f"lightning-colorize {version('lightning-colorize')}, {name} sha256:{digest[:16]}"
 
 

@@ -15,6 +15,9 @@ Goal = Literal["max", "min"]
 CONFIDENCE = 0.95
 """Level of all intervals."""
 
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+"""The quantiles at their ends."""
+
 
 @dataclass(frozen=True)
 class Metric:

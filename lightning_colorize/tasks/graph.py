@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from lightning_colorize.color import ColorBatch, to_lab, to_rgb
+from lightning_colorize.color import ColorBatch, to_grey, to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.networks.colorizer import pad_input
 from lightning_colorize.tasks.base import ColorizationTask
@@ -55,7 +55,7 @@ class Graph(nn.Module):
 
     def _from_images(self, L: Tensor) -> Tensor:
         """Return ab of the colored images, which have reduced the colors outside sRGB."""
-        grey = (to_rgb(L, torch.zeros_like(L).expand(-1, 2, -1, -1)) * 255).round().byte()
+        grey = (to_grey(L) * 255).round().byte()
         return torch.cat([to_lab(self.run(rgb[None]))[1] for rgb in grey])
 
 

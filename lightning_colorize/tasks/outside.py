@@ -1,6 +1,5 @@
 """Colorizers of other programs, described by a YAML file, in place of a network."""
 
-import hashlib
 import shlex
 import subprocess
 import tempfile
@@ -15,8 +14,9 @@ from torch import Tensor
 from torchvision.io import encode_png
 from torchvision.transforms.v2 import functional as TF
 
-from lightning_colorize.color import to_lab, to_lightness, to_rgb, to_unit
+from lightning_colorize.color import to_grey, to_lab, to_lightness, to_unit
 from lightning_colorize.common.described import read_described
+from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.networks.colorizer import pad_input, round_up
@@ -153,9 +153,7 @@ class OutsideNetwork(Graph):
         outside = self.outside
         if outside.square:
             L = _resized(L, [outside.size, outside.size])
-        natural = L
-        if outside.input.form == "grey":
-            natural = to_rgb(L, torch.zeros_like(L).expand(-1, 2, -1, -1))
+        natural = to_grey(L) if outside.input.form == "grey" else L
         try:
             returned = self.run(outside.input.normalize(natural).contiguous()).float()
         except WorkError:
@@ -179,34 +177,24 @@ def read_outside(file: Path, may_run: Callable[[str], None]) -> tuple[GraphTask,
 
     Args:
         file: The YAML file.
-        may_run: Called with what its use would import, a module or class; raises `UsageError` if
-            this is not allowed.
+        may_run: Called with what the user must allow: `command` or `torch.export`; raises
+            `UsageError` if it is not.
 
     Raises:
         UsageError: If the file is wrong, or the weights are missing or others.
     """
-    outside = read_description(file)
+    outside = read_described(file, Outside)
     if outside.weights is None:
         may_run("command")
         return GraphTask(OutsideNetwork(_run_command(outside), outside)), outside.size
     weights = file.parent / outside.weights
     if not weights.is_file():
         raise UsageError(f"{file}: {weights} does not exist")
-    with weights.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = sha256_of(weights)
     if (outside.sha256 or "").lower() != digest:
         known = "has no sha256" if outside.sha256 is None else "has another sha256"
         raise UsageError(f"{file} {known}; that of {weights.name} is {digest}")
     return GraphTask(OutsideNetwork(_run_weights(weights, may_run), outside)), outside.size
-
-
-def read_description(file: Path) -> Outside:
-    """Read the description of a program.
-
-    Raises:
-        UsageError: If it is wrong.
-    """
-    return read_described(file, Outside)
 
 
 def color_folder(command: str, given: Path, colored: Path) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
+from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.shards.layout import OpenShard
-from lightning_colorize.data.shards.manifest import Shard, sha256_of
+from lightning_colorize.data.shards.manifest import Shard
 from lightning_colorize.data.shards.store import DamagedShard, Store, one_line
 
 try:

@@ -1,8 +1,6 @@
 """`pack.json`: the contents of a pack, with a SHA-256 of every file."""
 
-import hashlib
-from io import BufferedReader
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -91,14 +89,6 @@ class Pack(_Strict):
     version: Literal[1]
     settings: PackSettings
     splits: Annotated[dict[str, PackedSplit], Field(min_length=1)]
-
-
-def sha256_of(file: Path | BufferedReader) -> str:
-    """Return the SHA-256 of a file or of an open file, in hexadecimal digits."""
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            return sha256_of(opened)
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def parse_manifest(content: bytes, location: str) -> Pack:

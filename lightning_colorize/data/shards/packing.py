@@ -14,10 +14,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.progress import progress
-from lightning_colorize.data.shards.manifest import MANIFEST, parse_manifest, sha256_of
+from lightning_colorize.data.shards.manifest import MANIFEST, parse_manifest
 from lightning_colorize.data.shards.plan import Plan
 from lightning_colorize.data.shards.writer import (
     PackSummary,

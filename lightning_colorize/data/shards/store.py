@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from filelock import FileLock
 
+from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.retry import retry
 from lightning_colorize.data.shards.layout import OpenShard
-from lightning_colorize.data.shards.manifest import PackedFile, sha256_of
+from lightning_colorize.data.shards.manifest import PackedFile
 
 T = TypeVar("T")
 

@@ -7,7 +7,8 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import norm
 
-from lightning_colorize.reports.perception.resampling import TAILS, resampled_sums
+from lightning_colorize.metrics.spec import TAILS
+from lightning_colorize.reports.perception.resampling import resampled_sums
 from lightning_colorize.reports.perception.score import Rated
 
 PRIOR = 0.5

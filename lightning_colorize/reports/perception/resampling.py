@@ -4,9 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lightning_colorize.metrics.spec import CONFIDENCE
-
-TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 _RESAMPLES = 2000
 
 

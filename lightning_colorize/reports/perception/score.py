@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from lightning_colorize.metrics.spec import CONFIDENCE
+from lightning_colorize.metrics.spec import CONFIDENCE, TAILS
 from lightning_colorize.reports.perception.answers import Answers, Trial
-from lightning_colorize.reports.perception.resampling import TAILS, resampled_sums
+from lightning_colorize.reports.perception.resampling import resampled_sums
 
 QUESTIONS: Mapping[str, str] = {"real": "fooling", "better": "preference"}
 """The rate that each question of the page gives."""
