@@ -1,9 +1,10 @@
 """Which altered copies an audit finds, which pairs of photographs it joins, and what it costs.
 
-    python benchmarks/audit.py FOLDER [--copies 500] [--json FILE]
+    python benchmarks/audit.py FOLDER [FOLDER ...] [--copies 500] [--json FILE]
 
 Audits the photographs below FOLDER: all pairs are listed, to be looked at. Then, for each kind of
-copy, some photographs as training images beside their copies as test images.
+copy, some photographs as training images beside their copies as test images. Several folders with
+splits are audited as one.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from lightning_colorize.benchmarking import write_report
+from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.data.audit import audit
 from lightning_colorize.data.sources import FolderSource
 
@@ -157,6 +158,18 @@ def peak_memory() -> int:
     return max(resource.getrusage(who).ru_maxrss for who in whose) * 1024
 
 
+def join(folders: list[Path], target: Path) -> Path:
+    """Link the files of several folders with splits into one; return it, or the only folder."""
+    if len(folders) == 1:
+        return folders[0]
+    for folder in folders:
+        for split in filter(Path.is_dir, folder.iterdir()):
+            (target / split.name).mkdir(exist_ok=True)
+            for file in filter(Path.is_file, split.rglob("*")):
+                (target / split.name / file.name).symlink_to(file.resolve())
+    return target
+
+
 def is_image(path: Path) -> bool:
     """Return whether a file can be read."""
     try:
@@ -171,21 +184,31 @@ def main(argv: list[str] | None = None) -> None:
     """Audit, print, write."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="photographs, also below sub-folders")
+    parser.add_argument(
+        "folders",
+        metavar="FOLDER",
+        type=Path,
+        nargs="+",
+        help="photographs, also below sub-folders",
+    )
     parser.add_argument("--copies", type=int, default=500, help="copies of each kind")
     parser.add_argument("--json", type=Path, default=RESULT, help="(default: benchmarks/results)")
     args = parser.parse_args(argv)
-    joined, cost = groups(args.folder)
-    photos = sorted(path for path in args.folder.rglob("*") if path.is_file())
-    random.Random(0).shuffle(photos)
-    photos = list(islice(filter(is_image, photos), args.copies))
-    found = {"the same bytes": found_copies(photos, None)}
-    for kind in COPIES:
-        found[kind] = found_copies(photos, kind)
-        print(f"{kind}: {found[kind]} of {len(photos)}", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = join(args.folders, Path(temporary))
+        joined, cost = groups(folder)
+        photos = sorted(path for path in folder.rglob("*") if path.is_file())
+        random.Random(0).shuffle(photos)
+        photos = list(islice(filter(is_image, photos), args.copies))
+        found = {"the same bytes": found_copies(photos, None)}
+        for kind in COPIES:
+            found[kind] = found_copies(photos, kind)
+            print(f"{kind}: {found[kind]} of {len(photos)}", flush=True)
     row = {"copies": len(photos), "found": found, **cost, "groups": joined}
-    words = ["python", "benchmarks/audit.py", "photos/", *argv[1:]]
-    write_report(args.json, shlex.join(words), row)
+    # Paths of this machine are nobody's business.
+    folders = [str(folder) for folder in args.folders]
+    words = [Path(word).name if word in folders else word for word in argv]
+    write_report(args.json, shlex.join(["python", "benchmarks/audit.py", *words]), row)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ import torch
 from gpu_checks import check_colors, check_decoding, check_resume
 from gpu_runs import CGAN, RESNET, Setup, System, fit, notebook
 
-from lightning_colorize.benchmarking import write_images, write_report
+from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.images import write_images
 from lightning_colorize.color import set_tf32
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.training.session import quiet

@@ -11,8 +11,8 @@ from gpu_runs import Setup, System
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lightning_colorize.benchmarking import measure
 from lightning_colorize.benchmarking.stages import endless
+from lightning_colorize.benchmarking.timing import measure
 from lightning_colorize.cli import main as command
 from lightning_colorize.color import RawBatch, set_tf32, to_lab, to_rgb
 from lightning_colorize.commands.fit import PROGRAM, train

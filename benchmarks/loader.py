@@ -26,7 +26,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from lightning_colorize.benchmarking import Timing, summary, write_images, write_report
+from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.images import write_images
+from lightning_colorize.benchmarking.timing import Timing, summary
 from lightning_colorize.color import to_lab
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import crop_square, resize_short_side

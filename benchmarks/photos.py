@@ -218,7 +218,7 @@ def intervals_of(
     found = find_images(data, "test")
     size = load_model(checkpoint).size
     batches = found.batches(size, 32, torch.device("cpu"))
-    measured = measure_systems(systems, batches, show=lambda name, values: None)
+    measured = measure_systems(systems, batches)
     assert measured.values is not None
     rows = dict(zip(measured.rows, intervals(measured.values), strict=True))
     return rows, len(measured.names)

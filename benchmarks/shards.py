@@ -13,7 +13,8 @@ from pathlib import Path
 
 from loader import interleaved, measure_sizes, ratio, read_all
 
-from lightning_colorize.benchmarking import Timing, write_images
+from lightning_colorize.benchmarking.images import write_images
+from lightning_colorize.benchmarking.timing import Timing
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.module import ColorizationDataModule

@@ -79,7 +79,7 @@ def seeds(systems: dict[str, list[str]], data: Path) -> dict[str, Any]:
     (size,) = {system.loaded.size for system in opened if isinstance(system, Network)}
     found = find_images(data, "test")
     batches = found.batches(size, 32, torch.device("cpu"))
-    measured = measure_systems(opened, batches, show=lambda tiles, values: None)
+    measured = measure_systems(opened, batches)
     assert measured.values is not None
     counts = [len(runs) for runs in systems.values()]
     groups = np.split(measured.values[: sum(counts)], np.cumsum(counts)[:-1])

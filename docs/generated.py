@@ -167,6 +167,14 @@ def metrics() -> str:
     return table(["name", "meaning", "better", "computed", "needs true colors"], rows)
 
 
+def pretrained() -> str:
+    """Return the table of metrics that need a pretrained network."""
+    from lightning_colorize.evaluation.pretrained import METRICS
+
+    rows = [[f"`{row.name}`", cell(row.title), cell(row.method)] for row in METRICS]
+    return table(["name", "full name", "method"], rows)
+
+
 # Python
 
 
@@ -202,5 +210,6 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "keys": keys,
     "metrics": metrics,
+    "pretrained": pretrained,
     "python": python,
 }

@@ -30,6 +30,7 @@ COMMANDS = (
     "dashboard",
     "demo",
     "bench",
+    "reproduce",
     "pack",
     "audit",
     "init",

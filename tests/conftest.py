@@ -149,6 +149,21 @@ def photo_folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def photographs():
+    """Fifty parts of the twelve photographs of the documentation: (50, 3, 64, 64) in 0..1."""
+    import torch
+
+    parts = []
+    for file in sorted((Path(__file__).parents[1] / "docs" / "photographs").glob("*.jpg")):
+        pixels = np.asarray(Image.open(file).convert("RGB"))
+        middle = pixels.shape[1] // 2
+        for top, left in ((10, 20), (130, middle), (220, 60), (60, -90), (-80, middle - 80)):
+            parts.append(pixels[top:, left:][:64, :64])
+    chosen = [part for index, part in enumerate(parts) if index % 6]
+    return torch.from_numpy(np.stack(chosen)).movedim(-1, 1) / 255
+
+
 class Commands:
     """The command, in this process, on a tiny network and small images.
 

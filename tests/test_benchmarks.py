@@ -1,10 +1,14 @@
 """The scripts of benchmarks/ at toy size, and the documents' tables against their results."""
 
 import importlib.util
+import io
 import json
 import os
+import re
+import shlex
 import shutil
 import statistics
+from argparse import ArgumentParser
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -14,10 +18,19 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_colorize.benchmarking import measure, write_images
+from lightning_colorize.benchmarking.comparison import figures, find_rule
+from lightning_colorize.benchmarking.images import write_images
+from lightning_colorize.benchmarking.reproduction import (
+    expected_results,
+    list_reproductions,
+    read_data_sets,
+    read_reproduction,
+)
+from lightning_colorize.benchmarking.timing import measure
 from tests.tasks.conftest import make_gan, one_batch, train  # noqa: F401
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+CLONE = Path(__file__).parent.parent
+BENCHMARKS = CLONE / "benchmarks"
 
 
 def _script(name):
@@ -319,6 +332,71 @@ def test_choice_of_the_epoch(monkeypatch):
     assert row.startswith("| val/psnr, 1 | 2 (2 to 2) | 20.00 (20.00 to 20.00) | 11.00 (11.00 to ")
 
 
+def test_every_table_of_the_documents_can_be_reproduced():
+    """Its file is valid, its data sets are known, and its rules fit its results."""
+    marked = {
+        name
+        for path in _script("tables").DOCUMENTS
+        for name in re.findall(r"<!-- table: (\w+)", path.read_text())
+    }
+    assert marked <= set(list_reproductions(CLONE))
+    known = read_data_sets(CLONE)
+    for name in list_reproductions(CLONE):
+        plan = read_reproduction(CLONE, name)
+        used = set(re.findall(r"\bdata/([\w.]+)", " ".join(plan.commands)))
+        if "benchmarks/sweeps/" in " ".join(plan.commands):
+            used |= {"mobilenet_v2_f16.pt"}  # in one of the files there
+        assert used == set(plan.data) <= set(known), name
+        assert all((CLONE / image).is_file() for image in plan.images)
+        names: set[str] = set()
+        if expected_results(CLONE, name).is_file():
+            names |= figures(json.loads(expected_results(CLONE, name).read_text())).keys()
+        for pattern, rule in plan.figures.items():
+            matched = {figure for figure in names if find_rule(figure, {pattern: rule}) is rule}
+            assert matched, f"{name}: {pattern} matches no figure that no earlier pattern does"
+            names -= matched
+
+
+class Parsed(Exception):
+    """Raised in place of the work of a script."""
+
+
+@pytest.fixture
+def parse_only(monkeypatch, neighbors):
+    """Let a script parse its words and do nothing else."""
+    parse, parse_known = ArgumentParser.parse_args, ArgumentParser.parse_known_args
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+
+    def parsed(self, args=None, namespace=None):
+        with mock.patch.object(ArgumentParser, "parse_known_args", parse_known):
+            parse(self, args, namespace)
+        raise Parsed
+
+    def known(self, args=None, namespace=None):
+        with mock.patch.object(ArgumentParser, "parse_known_args", parse_known):
+            _, settings_of_fit = parse_known(self, args, namespace)
+        assert all(re.match(r"--\w+\.\w", word) for word in settings_of_fit[::2])
+        raise Parsed
+
+    monkeypatch.setattr(ArgumentParser, "parse_args", parsed)
+    monkeypatch.setattr(ArgumentParser, "parse_known_args", known)
+
+
+def test_scripts_accept_the_commands_that_reproduce_tables(monkeypatch, parse_only):
+    for name in list_reproductions(CLONE):
+        for command in read_reproduction(CLONE, name).commands:
+            words = shlex.split(command)
+            if "python" not in words:
+                continue  # in tests/test_documents.py
+            _, script, *rest = words[words.index("python") :]
+            monkeypatch.setattr("sys.argv", [script, *rest])
+            try:
+                with pytest.raises(Parsed):
+                    _script(Path(script).stem).main()
+            except SystemExit:
+                pytest.fail(f"{name}: {command}")
+
+
 def test_results_have_provenance_without_paths():
     for path in (BENCHMARKS / "results").glob("*.json"):
         text = path.read_text()
@@ -341,7 +419,7 @@ def test_audit_benchmark(tmp_path):
     path = tmp_path / "audit.json"
     _script("audit").main([str(folder), "--json", str(path)])
     report = json.loads(path.read_text())
-    assert report["command"].startswith("python benchmarks/audit.py photos/")
+    assert report["command"].startswith("python benchmarks/audit.py photos --json ")
     assert (report["copies"], report["images"]) == (3, 4)
     kinds = ("the same bytes", "half the size", "rotated by 90 degrees", "white border of 5 %")
     assert [report["found"][kind] for kind in kinds] == [3, 3, 3, 3]

@@ -204,6 +204,13 @@ def test_documented_sources_are_accepted(block):
     assert parser.parse_string(block).data.source.class_path
 
 
+@pytest.mark.parametrize("block", code_blocks((DOCS / "how-to/programs.md").read_text(), "yaml"))
+def test_documented_programs_are_accepted(block):
+    from lightning_colorize.tasks.outside import Outside
+
+    assert Outside.model_validate(yaml.safe_load(block)).size >= 256
+
+
 @pytest.mark.parametrize(
     "path", [p for p in DOCUMENTS if "\n```pycon\n" in p.read_text()], ids=name_of
 )
@@ -239,8 +246,8 @@ def shell_commands(text):
 def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
     from lightning_colorize.training.checking import check_words
 
-    for folder in ("photos", "shards", "imagenet", "old_photos", "ROOT", "GREY"):
-        (tmp_path / folder).mkdir()
+    for folder in ("photos", "shards", "imagenet", "old_photos", "ROOT", "GREY", "data/general"):
+        (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     (tmp_path / "tuned.yaml").write_text("{}")
     example = (DOCS / "how-to/extend.md").read_text()
@@ -250,6 +257,10 @@ def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     commands = {tuple(c): path for path in DOCUMENTS for c in shell_commands(path.read_text())}
+    for path in ROOT.glob("benchmarks/reproduce/*.yaml"):
+        for words in map(shlex.split, yaml.safe_load(path.read_text())["commands"]):
+            if "lightning-colorize" in words:
+                commands[tuple(words[words.index("lightning-colorize") + 1 :])] = path
     assert len(commands) > 40
     parsers = dict(generated.parsers())
     trainings = {}

@@ -50,8 +50,7 @@ class AbBins(nn.Module):
 
     def update(self, ab: Tensor) -> None:
         """Count true colors: (B, 2, H, W), in LAB units."""
-        nearest, _ = self.encode(ab)
-        counts = torch.bincount(nearest[:, 0].flatten(), minlength=len(self))
+        counts = torch.bincount(nearest_bins(ab).flatten(), minlength=len(self))
         total = self.prior * self.pixels + counts
         self.pixels += counts.sum()
         self.prior = total / self.pixels
@@ -76,8 +75,7 @@ class AbBins(nn.Module):
             Indices, the nearest first, int64, and weights, fp32: both (B, 5, H, W).
         """
         nearest, weights = _soft_codes(ab.device)
-        whole = (ab.float().round() + _REACH).clamp_(0, 2 * _REACH).long()
-        row = whole[:, 0] * (2 * _REACH + 1) + whole[:, 1]
+        row = _table_row(ab)
         return nearest[row].movedim(-1, 1), weights[row].movedim(-1, 1)
 
     def decode(self, logits: Tensor, temperature: Tensor, exponent: Tensor) -> Tensor:
@@ -98,6 +96,25 @@ class AbBins(nn.Module):
             fair = logits.float() - exponent * self.weights.log().view(1, -1, 1, 1)
             shares = torch.softmax(fair / temperature, dim=1)
             return F.conv2d(shares, self.centers.T[..., None, None])
+
+
+def nearest_bins(ab: Tensor) -> Tensor:
+    """Return the index of each pixel's nearest bin, of its color in whole LAB units.
+
+    Args:
+        ab: (B, 2, H, W) in LAB units, finite.
+
+    Returns:
+        (B, H, W), int64.
+    """
+    nearest, _ = _soft_codes(ab.device)
+    return nearest[:, 0][_table_row(ab)]
+
+
+def _table_row(ab: Tensor) -> Tensor:
+    """Return the row of each pixel in the table of soft codes: (B, H, W), int64."""
+    whole = (ab.float().round() + _REACH).clamp_(0, 2 * _REACH).long()
+    return whole[:, 0] * (2 * _REACH + 1) + whole[:, 1]
 
 
 @cache

@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         require_writable(args.json, "--json")
 
-    from lightning_colorize.benchmarking import write_images, write_report
+    from lightning_colorize.benchmarking.environment import write_report
+    from lightning_colorize.benchmarking.images import write_images
     from lightning_colorize.benchmarking.stages import (
         Bench,
         Settings,

@@ -4,9 +4,10 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.evaluate_grid import (
     add_grid_options,
@@ -28,12 +29,14 @@ from lightning_colorize.common.provenance import versions
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lightning_colorize.evaluation import EvaluationImages
+    from lightning_colorize.evaluation import Evaluation, EvaluationImages
     from lightning_colorize.evaluation.data import SplitName
     from lightning_colorize.inference import Colorizer, TrainingData
     from lightning_colorize.metrics.spec import Metric
 
-HELP = "measure a checkpoint beside its baselines, optionally per folder"
+HELP = "measure a checkpoint beside its baselines, optionally per folder, hue or chroma"
+
+_PARTS = ("folder", "hue", "chroma")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser, "checkpoint")
     parser.add_argument(
         "--group-by",
-        choices=("folder",),
-        help="also measure each sub-folder (category)",
+        metavar="PARTS",
+        type=_parts,
+        help="also measure parts, separated by commas: folder for each sub-folder (category), hue "
+        "and chroma for the pixels of each range of the true color",
     )
     add_protocol_option(parser)
     add_grid_options(parser)
@@ -61,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     check_grid_options(args)
     if args.protocol is not None:
         return run_protocol(args)
+    if args.metric:
+        raise UsageError(f"--metric {args.metric[0]} needs --protocol NAME")
     from rich.console import Console
 
     from lightning_colorize.evaluation import evaluate, find_images
@@ -79,14 +86,14 @@ def run(args: argparse.Namespace) -> int:
     if args.grid is not None:
         print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
         return run_grid(args, loaded, found)
-    size = args.size or loaded.size
+    size, parts = args.size or loaded.size, args.group_by or ()
     start = time.perf_counter()
     result = evaluate(
         loaded,
         found,
         size=size,
         batch_size=args.batch_size,
-        by_folder=args.group_by is not None,
+        by_folder="folder" in parts,
         show_progress=True,
     )
     seconds = time.perf_counter() - start
@@ -100,16 +107,27 @@ def run(args: argparse.Namespace) -> int:
         "images": result.images,
         "unreadable": len(found.images) - result.images,
         "metrics": result.rows,
+        "colors": asdict(result.colors),
+        "hue": [asdict(part) for part in result.hue],
+        "chroma": [asdict(part) for part in result.chroma],
         "groups": {
-            name: {"images": result.counts[name], "metrics": rows}
+            name: {
+                "images": result.counts[name],
+                "metrics": rows,
+                "colors": asdict(result.group_colors[name]),
+            }
             for name, rows in result.groups.items()
         },
         "seconds": seconds,
         "device": str(device),
         "versions": versions(),
     }
-    described = found.describe(result.images, args.data, size)
-    _print(Console(), numbers, loaded.task.metric_rows, described)
+    console = Console()
+    _print(console, result, loaded.task.metric_rows, parts)
+    unread = len(found.images) - result.images
+    more = f"; {unread:,} could not be read" if unread else ""
+    described = f"{found.describe(result.images, args.data, size)}, in {seconds:.1f} s{more}"
+    console.print(described, markup=False, highlight=False, soft_wrap=True)
     print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
     diverged = not math.isfinite(result.rows[MODEL]["mse_ab"])
     if diverged:
@@ -119,25 +137,32 @@ def run(args: argparse.Namespace) -> int:
     return 1 if diverged or numbers["unreadable"] else 0
 
 
+def _parts(text: str) -> tuple[str, ...]:
+    parts = tuple(dict.fromkeys(text.split(",")))
+    for part in parts:
+        if part not in _PARTS:
+            raise argparse.ArgumentTypeError(f"{part!r} is none of {', '.join(_PARTS)}")
+    return parts
+
+
 def _print(
-    console: "Console", numbers: Mapping[str, Any], metrics: "Sequence[Metric]", described: str
+    console: "Console",
+    result: "Evaluation",
+    metrics: "Sequence[Metric]",
+    parts: Sequence[str],
 ) -> None:
     from lightning_colorize.evaluation import metrics_table, print_plain
+    from lightning_colorize.evaluation.table import color_line, parts_table
 
-    groups = numbers["groups"]
-    for name, group in groups.items():
-        print_plain(
-            console, metrics_table(group["metrics"], f"{name} ({group['images']})", metrics)
-        )
-    print_plain(console, metrics_table(numbers["metrics"], "all" if groups else None, metrics))
-    unread = numbers["unreadable"]
-    more = f"; {unread:,} could not be read" if unread else ""
-    console.print(
-        f"{described}, in {numbers['seconds']:.1f} s{more}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    for name, rows in result.groups.items():
+        title = f"{name} ({result.counts[name]})"
+        print_plain(console, metrics_table(rows, title, metrics))
+        print(color_line(result.group_colors[name]))
+    print_plain(console, metrics_table(result.rows, "all" if result.groups else None, metrics))
+    print(color_line(result.colors))
+    for by in parts:
+        if by != "folder":
+            print_plain(console, parts_table(getattr(result, by), by))
 
 
 def _remarks(

@@ -1,12 +1,14 @@
 """YAML files whose keys a pydantic model describes."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from lightning_colorize.common.errors import UsageError, first_line
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

@@ -92,7 +92,7 @@ def grey_collapse(ab_hat: Tensor, ab: Tensor) -> Tensor:
     It is negative for predictions that are more colorful than the truth, and nan for truths of
     little color.
     """
-    predicted, true = (x.norm(dim=1).mean(dim=(1, 2)) for x in (ab_hat, ab))
+    predicted, true = (_chroma(x).mean(dim=(1, 2)) for x in (ab_hat, ab))
     missing: Tensor = 1 - predicted / true
     return missing.masked_fill(true < _COLORFUL, torch.nan)
 
@@ -141,11 +141,15 @@ def bleeding(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
 def _spread(ab: Tensor, dim: int, reach: int) -> Tensor:
     """Return the change of a color over +-`reach` pixels less that over +-1, at least 0."""
     whole, step = (
-        (_shifted(ab, dim, reach, by) - _shifted(ab, dim, reach, -by)).norm(dim=1)
-        for by in (reach, 1)
+        _chroma(_shifted(ab, dim, reach, by) - _shifted(ab, dim, reach, -by)) for by in (reach, 1)
     )
     spread: Tensor = (whole - step).clamp(min=0)
     return spread
+
+
+def _chroma(ab: Tensor) -> Tensor:
+    """Return the length of (a, b), which `norm` takes twenty times as long for: (B, H, W)."""
+    return torch.hypot(*ab.unbind(1))
 
 
 def _shifted(x: Tensor, dim: int, border: int, by: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.evaluation.measure import Rows
+from lightning_colorize.evaluation.measured import Rows
 from lightning_colorize.evaluation.statistics import metrics_over
 from lightning_colorize.inference import Colorizer
 from lightning_colorize.inference.colorizer import require_size

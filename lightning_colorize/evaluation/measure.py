@@ -2,24 +2,43 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from torchmetrics import MetricCollection
+import numpy as np
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.progress import progress
 from lightning_colorize.evaluation.data import EvaluationImages, category_of, find_images
+from lightning_colorize.evaluation.failures import FAILURES
+from lightning_colorize.evaluation.measured import Measured, Rows, measure_systems
+from lightning_colorize.evaluation.parts import Part, diversity, figures_by
+from lightning_colorize.evaluation.systems import Predictor
 from lightning_colorize.inference import Colorizer
-from lightning_colorize.metrics import BASELINES, Baselines, colorization_metrics
+from lightning_colorize.metrics import Baselines
 from lightning_colorize.tasks import ColorizationTask
 
 MODEL = "model"
 """Name of the network's row."""
 
-Rows = dict[str, dict[str, float]]
-"""Metrics by row: the network's, then the baselines'."""
+_BLEEDING = [failure.name for failure in FAILURES].index("bleeding")
+
+
+@dataclass(frozen=True)
+class ColorFigures:
+    """What no metric says of the colors of a network.
+
+    Attributes:
+        bleeding: Mean over the images with edges, in LAB units, of `failures.bleeding`; nan if
+            there are none.
+        images_with_edges: How many these are.
+        color_diversity: Effective number of colors, as a share of the truth's: see
+            `parts.diversity`.
+    """
+
+    bleeding: float = float("nan")
+    images_with_edges: int = 0
+    color_diversity: float = float("nan")
 
 
 @dataclass
@@ -31,12 +50,20 @@ class Evaluation:
         groups: The same for each category, by name; empty without categories.
         counts: Images of each category.
         images: Images measured.
+        colors: Figures of the network's colors.
+        group_colors: The same for each category.
+        hue: Errors by the hue of the true color; empty without images.
+        chroma: Errors by the chroma of the true color; empty without images.
     """
 
     rows: Rows
     groups: dict[str, Rows]
     counts: dict[str, int]
     images: int
+    colors: ColorFigures = ColorFigures()
+    group_colors: dict[str, ColorFigures] = field(default_factory=dict)
+    hue: list[Part] = field(default_factory=list)
+    chroma: list[Part] = field(default_factory=list)
 
 
 def evaluate(
@@ -70,7 +97,6 @@ def evaluate(
     return evaluate_batches(model.task, model.baselines, batches, group)
 
 
-@torch.inference_mode()
 def evaluate_batches(
     task: ColorizationTask,
     baselines: Baselines | None,
@@ -88,38 +114,38 @@ def evaluate_batches(
     Raises:
         RuntimeError: If the baselines were not fitted.
     """
-    measured: dict[str | None, dict[str, MetricCollection]] = {}
-    counts: Counter[str] = Counter()
-    images = 0
-    for batch in batches:
-        predictions = {MODEL: task(batch.L)}
-        if baselines is not None:
-            predictions |= {name: baselines.predict(name, batch.L) for name in BASELINES}
-        of = [] if group is None else [group(name) for name in batch.names]
-        counts.update(of)
-        parts: dict[str | None, list[int]] = {None: list(range(len(batch)))}
-        for name in dict.fromkeys(of):
-            parts[name] = [i for i, g in enumerate(of) if g == name]
-        for part, which in parts.items():
-            if part not in measured:
-                measured[part] = {
-                    row: colorization_metrics("", task.own_metrics).to(task.device)
-                    for row in predictions
-                }
-            for row, metrics in measured[part].items():
-                metrics.update(batch.L[which], predictions[row][which], batch.ab[which])
-        images += len(batch)
-    rows = {part: _computed(of_part) for part, of_part in measured.items()}
+    system = Predictor(MODEL, task, baselines)
+    measured = measure_systems([system], batches, parts=True, group=group)
+    if measured.parts is None:
+        return Evaluation({}, {}, {}, 0)
+    shown = [MODEL] if baselines is None else measured.rows
+    counts = dict(sorted(Counter(measured.categories).items()))
+
+    def rows(category: str | None = None) -> Rows:
+        table = measured.table(measured.metrics(category))
+        return {row: table[row] for row in shown}
+
+    sums = measured.parts[: len(shown)]
     return Evaluation(
-        rows.get(None, {}),
-        {name: rows[name] for name in sorted(counts)},
-        {name: counts[name] for name in sorted(counts)},
-        images,
+        rows(),
+        {name: rows(name) for name in counts},
+        counts,
+        len(measured.names),
+        _color_figures(measured),
+        {name: _color_figures(measured, name) for name in counts},
+        figures_by("hue", sums, shown),
+        figures_by("chroma", sums, shown),
     )
 
 
-def _computed(rows: dict[str, MetricCollection]) -> Rows:
-    return {
-        row: {metric: float(value) for metric, value in metrics.compute().items()}
-        for row, metrics in rows.items()
-    }
+def _color_figures(measured: Measured, category: str | None = None) -> ColorFigures:
+    assert measured.failures is not None
+    assert measured.colors is not None
+    chosen = measured.chosen(category)
+    bleeding = measured.failures[0, _BLEEDING, chosen]
+    known = bleeding[np.isfinite(bleeding)]
+    return ColorFigures(
+        float(known.mean()) if len(known) else float("nan"),
+        len(known),
+        diversity(measured.colors[[0, -1]][..., chosen]),
+    )

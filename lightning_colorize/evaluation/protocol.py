@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
@@ -50,7 +50,7 @@ class Protocol(BaseModel):
     resampling: Literal["bilinear", "bicubic", "lanczos", "none"] = "bicubic"
     files: str | None = None
     count: Annotated[int, Field(ge=1)] | None = None
-    colorfulness: Annotated[float, AllowInfNan(False)] | None = None
+    colorfulness: FiniteFloat | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import AllowInfNan, BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, field_validator
 
 from lightning_colorize.color import colorfulness, to_lab, to_unit
-from lightning_colorize.common.described import first_problem
+from lightning_colorize.common.described import Sha256, first_problem
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.progress import progress
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.evaluation.pretrained import PretrainedMetrics, PretrainedResult
 from lightning_colorize.evaluation.protocol import ProtocolImages
 from lightning_colorize.evaluation.statistics import intervals, mean_intervals
 from lightning_colorize.evaluation.systems import System
@@ -34,15 +35,13 @@ _ROUNDING = 0.5  # mean difference of L: 8 bits cause 0.1, JPEG at quality 95 le
 _SAME = 1e-3  # CIEDE2000 of equal images, from fp32
 _NEAR = 0.5  # of a published colorfulness
 
-_Number = Annotated[float, AllowInfNan(False)]
-
 
 class Value(BaseModel):
     """A metric over images, with the ends of its 95 % interval."""
 
-    value: _Number
-    low: _Number
-    high: _Number
+    value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
 
 
 Rows = dict[str, dict[str, Value]]
@@ -62,7 +61,7 @@ class Measured(BaseModel):
     name: str
     settings: dict[str, str | int | float | None]
     images: Annotated[int, Field(ge=1)]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Sha256
 
     def __str__(self) -> str:
         return f"{self.images:,} images, protocol {self.name} ({self.sha256[:8]})"
@@ -81,18 +80,20 @@ class ProtocolResult(BaseModel):
         changes_lightness: Mean absolute difference of the system's L* from the true one.
         unreadable: Images that could not be read, and are not part of the figures.
         trained_on: Images that the system is known to be trained on; None for none.
+        pretrained: Metrics of pretrained networks.
         versions: Of the libraries.
         git_commit: Of this package's source, if it is known.
     """
 
     system: Annotated[str, Field(max_length=LONGEST_NAME)]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
-    settings: dict[str, bool | int | _Number]
+    sha256: Sha256 | None
+    settings: dict[str, bool | int | FiniteFloat]
     protocol: Measured
     rows: Rows
-    changes_lightness: _Number
+    changes_lightness: FiniteFloat
     unreadable: Annotated[int, Field(ge=0)]
     trained_on: Annotated[int, Field(ge=1)] | None
+    pretrained: list[PretrainedResult] = []
     versions: Mapping[str, str]
     git_commit: str | None
 
@@ -143,8 +144,9 @@ def measure_protocol(
     images: ProtocolImages,
     size: int,
     baselines: Baselines | None,
+    pretrained: PretrainedMetrics,
     device: torch.device,
-) -> tuple[Rows, float]:
+) -> tuple[Rows, list[PretrainedResult], float]:
     """Color the images of a protocol one by one, and measure them as the 8-bit RGB they become.
 
     Args:
@@ -152,10 +154,11 @@ def measure_protocol(
         images: The true images; those that cannot be read are recorded there.
         size: Short side of a network's input, in pixels.
         baselines: Fitted; None for grey alone.
-        device: Of the metrics.
+        pretrained: Networks that also measure.
+        device: Of the other metrics.
 
     Returns:
-        The rows of a `ProtocolResult`, and its `changes_lightness`.
+        `rows`, `pretrained` and `changes_lightness` of a `ProtocolResult`.
 
     Raises:
         UsageError: If no image can be read.
@@ -182,6 +185,7 @@ def measure_protocol(
         true_L, true_ab = (each.expand(len(rgb), -1, -1, -1) for each in (L, ab))
         values.append(measure(true_L, ab_rows, true_ab, L_rows).cpu())
         absolute.append(colorfulness(to_unit(rgb), absolute=True).cpu())
+        pretrained.update(rgb, truth)
     if not values:
         raise UsageError(f"none of {len(images)} images can be read")
     change = sum(changes) / len(changes)
@@ -191,10 +195,14 @@ def measure_protocol(
         rows, mean_intervals(torch.stack(absolute, dim=1).double().numpy()), strict=True
     ):
         row[ABSOLUTE] = interval
-    named = dict(zip((SYSTEM, KEPT, TRUTH, *extra), rows, strict=True))
+    names = (SYSTEM, KEPT, TRUTH, *extra)
+    named = dict(zip(names, rows, strict=True))
+    further = pretrained.compute(names, names.index(TRUTH))
     if change <= _ROUNDING:
         del named[KEPT]
-    return {row: _defined(metrics) for row, metrics in named.items()}, change
+        for result in further:
+            result.rows.pop(KEPT, None)
+    return {row: _defined(metrics) for row, metrics in named.items()}, further, change
 
 
 def _defined(metrics: dict[str, dict[str, float]]) -> dict[str, Value]:

@@ -1,5 +1,7 @@
 """Means over images, and confidence intervals of their differences."""
 
+import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +9,7 @@ import numpy as np
 import torch
 from scipy import stats
 
+from lightning_colorize.common.power import count_needed
 from lightning_colorize.metrics.functional import over_images
 from lightning_colorize.metrics.spec import CONFIDENCE, METRICS, NAMES, TAILS
 
@@ -23,11 +26,14 @@ class Difference:
         low: Lower end of the interval; None for fewer than two images, and if the value is not
             finite.
         high: Upper end.
+        images_needed: If the interval includes 0: with so many images, a difference of this value
+            is clear with a power of 80 %. None for a value of 0.
     """
 
     value: float
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
+    images_needed: int | None = None
 
     @property
     def clear(self) -> bool:
@@ -48,15 +54,22 @@ def metrics_over(values: np.ndarray) -> np.ndarray:
     return torch.stack([over_images(metric, columns) for metric in METRICS], dim=1).numpy()
 
 
-def differences_from_first(values: np.ndarray, seed: int) -> list[list[Difference]]:
+def differences_from_first(
+    values: np.ndarray, seed: int, systems: int | None = None
+) -> list[list[Difference]]:
     """Return every row's difference from the first one, in every metric.
 
     Intervals are from the paired percentile bootstrap: images are drawn with replacement, the same
-    for all rows, so that the difficulty of an image cancels out.
+    for all rows, so that the difficulty of an image cancels out. Those of the systems hold
+    together, for each metric: all of them have the same level, so high that 95 % of the draws lie
+    in all intervals at once (Beran, "Balanced simultaneous confidence sets", 1988). With two
+    systems this is the usual interval.
 
     Args:
         values: (rows, columns of `measure`, images).
         seed: Seed of the draws.
+        systems: Number of rows that are systems. Those of baselines follow, and each of their
+            intervals holds alone. By default all rows are systems.
 
     Returns:
         For each row, its difference in each metric.
@@ -65,33 +78,58 @@ def differences_from_first(values: np.ndarray, seed: int) -> list[list[Differenc
         estimate = _less_first(metrics_over(values))
     # A system that diverged must not spoil the intervals of the others.
     values = np.where(np.isfinite(values), values, 0.0)
-    if values.shape[-1] < 2:
-        return [[Difference(float(value), None, None) for value in row] for row in estimate]
-
-    def resampled(images: np.ndarray, axis: int) -> np.ndarray:
-        return _less_first(metrics_over(values[:, :, images]))
-
     count = values.shape[-1]
-    interval = stats.bootstrap(
-        (np.arange(count),),
-        resampled,
-        n_resamples=RESAMPLES,
-        # About 64 MB at a time.
-        batch=max(1, 8_000_000 // (values.shape[0] * values.shape[1] * count)),
-        vectorized=True,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    if count < 2:
+        return [[Difference(float(value)) for value in row] for row in estimate]
+    draws = _less_first(_draws(values, RESAMPLES, seed))
+    alpha = np.full(estimate.shape, 1 - CONFIDENCE)
+    for column, known in enumerate(np.isfinite(estimate[:systems]).T):
+        members = 1 + np.flatnonzero(known[1:])
+        if len(members):
+            alpha[members, column] = joint_alpha(draws[members, column])
     return [
-        [
-            Difference(float(value), *map(float, ends))
-            if np.isfinite(value)
-            else Difference(float("nan"), None, None)
-            for value, *ends in zip(*row, strict=True)
-        ]
-        for row in zip(estimate, interval.low, interval.high, strict=True)
+        [_difference(*cell, count) for cell in zip(*row, strict=True)]
+        for row in zip(estimate, draws, alpha, strict=True)
     ]
+
+
+def joint_alpha(draws: np.ndarray) -> float:
+    """Return the level of each of several intervals, so that all of them hold together.
+
+    The central 1 - alpha of each row's draws is its interval; 95 % of the draws lie in those of
+    all rows at once. It is 5 % for one row, and at least 5 % / rows (Bonferroni).
+
+    Args:
+        draws: (rows, draws); a draw is the same resample for all rows.
+    """
+    below, above = (stats.rankdata(sign * draws, "max", axis=-1) for sign in (1, -1))
+    # How far out a draw lies: the share of all draws in the two tails that begin at it.
+    tails = 2 * np.minimum(below, above) / draws.shape[-1]
+    return float(min(np.quantile(tails.min(axis=0), 1 - CONFIDENCE), 1 - CONFIDENCE))
+
+
+def _difference(value: float, draws: np.ndarray, alpha: float, images: int) -> Difference:
+    if not np.isfinite(value):
+        return Difference(float("nan"))
+    low, high = map(float, np.quantile(draws, (alpha / 2, 1 - alpha / 2)))
+    needed = None
+    if value and low <= 0 <= high:
+        spread = float(draws.std()) * images**0.5
+        needed = math.ceil(count_needed(abs(float(value)), spread, alpha))
+    return Difference(float(value), low, high, needed)
+
+
+def _draws(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return all metrics over images drawn with replacement: (rows, metrics, resamples)."""
+    count = values.shape[-1]
+    rng = np.random.default_rng(seed)
+    # About 64 MB at a time.
+    chunk = max(1, 8_000_000 // values.size)
+    parts = [
+        metrics_over(values[..., rng.integers(count, size=(min(chunk, resamples - i), count))])
+        for i in range(0, resamples, chunk)
+    ]
+    return np.concatenate(parts, axis=-1)
 
 
 def intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, dict[str, float]]]:
@@ -103,22 +141,14 @@ def intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, dict[str, flo
         values: (rows, columns of `measure`, images).
         seed: Seed of the draws.
     """
-    count = values.shape[-1]
-    # About 64 MB at a time.
-    chunk = max(1, 8_000_000 // (values.shape[1] * count))
-    rows = []
-    for row in values:
-        estimate = metrics_over(row[None])[0]
-        rng = np.random.default_rng(seed)
-        drawn = [
-            metrics_over(row[None][..., rng.integers(count, size=(min(chunk, _FEWER - i), count))])
-            for i in range(0, _FEWER, chunk)
-        ]
-        low, high = np.quantile(np.concatenate(drawn, axis=-1)[0], TAILS, axis=-1)
-        ends = zip(estimate, low, high, strict=True)
-        parts = [{"value": float(v), "low": float(a), "high": float(b)} for v, a, b in ends]
-        rows.append(dict(zip(NAMES, parts, strict=True)))
-    return rows
+    low, high = np.quantile(_draws(values, _FEWER, seed), TAILS, axis=-1)
+    return [
+        {
+            name: {"value": float(v), "low": float(a), "high": float(b)}
+            for name, v, a, b in zip(NAMES, *row, strict=True)
+        }
+        for row in zip(metrics_over(values), low, high, strict=True)
+    ]
 
 
 def mean_intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, float]]:
@@ -128,15 +158,36 @@ def mean_intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, float]]:
         values: (rows, images).
         seed: Seed of the draws.
     """
-    count = values.shape[-1]
+    ends = ratio_intervals(values, np.ones(values.shape[-1]), seed)
+    return [dict(zip(("value", "low", "high"), row.tolist(), strict=True)) for row in ends.T]
+
+
+def ratio_intervals(sums: np.ndarray, weights: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return means of what images contain several of, such as pixels, with their intervals.
+
+    Args:
+        sums: (..., images), of each image.
+        weights: What each sum is of: how many, (..., images), of a shape that broadcasts.
+        seed: Seed of the draws of images.
+
+    Returns:
+        (3, ...): value, lower and upper end; nan without weight. Draws without weight do not count.
+    """
+    weights = np.broadcast_to(weights, sums.shape)
+    count = sums.shape[-1]
     rng = np.random.default_rng(seed)
-    # How often each image is drawn, so that all rows are one product.
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=_FEWER)
-    low, high = np.quantile(values @ drawn.T / count, TAILS, axis=-1)
-    return [
-        {"value": float(mean), "low": float(a), "high": float(b)}
-        for mean, a, b in zip(values.mean(-1), low, high, strict=True)
-    ]
+    chunk = max(1, 8_000_000 // count)
+    drawn = []
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of nanquantile, without any weight
+        for i in range(0, _FEWER, chunk):
+            # How often each image is drawn, so that all rows are one product.
+            size = min(chunk, _FEWER - i)
+            times = rng.multinomial(count, np.full(count, 1 / count), size=size).T
+            drawn.append((sums @ times) / (weights @ times))
+        value = sums.sum(-1) / weights.sum(-1)
+        ends = np.nanquantile(np.concatenate(drawn, axis=-1), TAILS, axis=-1)
+    return np.stack([value, *ends])
 
 
 def mean_and_spread(rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:

@@ -13,7 +13,9 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.protocol import Protocol
 from lightning_colorize.inference import Colorizer, TrainingData, training_data
+from lightning_colorize.metrics import Baselines
 from lightning_colorize.runs.folder import run_of
+from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.tasks.outside import OutsideNetwork
 from lightning_colorize.tasks.prediction import colorize_image
 
@@ -82,11 +84,33 @@ class System(ABC):
         return self.color_one(name, rgb, size)
 
 
-class Network(System):
+class Predictor(System):
+    """A network, on the true lightness.
+
+    Attributes:
+        task: In evaluation mode; its own metrics are measured too.
+        baselines: On the task's device; None if it has none.
+    """
+
+    def __init__(self, name: str, task: ColorizationTask, baselines: Baselines | None) -> None:
+        self.name = name
+        self.task = task
+        self.baselines = baselines
+
+    def color(self, batch: ColorBatch) -> ColorBatch:
+        """Return the prediction with the true lightness."""
+        return replace(batch, ab=self.task(batch.L))
+
+    def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
+        """Return the image as `colorize` writes it."""
+        return colorize_image(self.task, rgb, size)
+
+
+class Network(Predictor):
     """A checkpoint of ours."""
 
     def __init__(self, name: str, path: Path, loaded: Colorizer) -> None:
-        self.name = name
+        super().__init__(name, loaded.task, loaded.baselines)
         self.path = path
         self.loaded = loaded
         self.kind = loaded.path.name
@@ -95,14 +119,6 @@ class Network(System):
             self.trained = training_data(loaded.path)
         except UsageError as error:
             self.problem = f"{error}: the training data and settings of {name} are unknown"
-
-    def color(self, batch: ColorBatch) -> ColorBatch:
-        """Return the prediction on the true lightness, as `evaluate` measures it."""
-        return replace(batch, ab=self.loaded.task(batch.L))
-
-    def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
-        """Return the image as `colorize` writes it."""
-        return colorize_image(self.loaded.task, rgb, size)
 
 
 class OutsideImages(Network):

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_colorize.common.text import printable
+from lightning_colorize.common.text import UNKNOWN, printable
+from lightning_colorize.evaluation.measure import ColorFigures
+from lightning_colorize.evaluation.parts import Part
 from lightning_colorize.metrics.spec import METRICS, Metric
 
 
@@ -38,6 +40,48 @@ def metrics_table(
         cells = [_cell(metric, row.get(metric.name), top) for metric, top in values]
         table.add_row(Text(label), *cells)
     return table
+
+
+def parts_table(parts: Sequence[Part], by: str) -> Table:
+    """Return a table with a row for each range of the true color.
+
+    Args:
+        parts: At least one.
+        by: Heading of the column of names.
+    """
+    table = Table(box=SIMPLE, pad_edge=False)
+    first, *others = parts[0].rows
+    heads = ("pixels", "chroma", "difference", "ciede2000", "95 % interval")
+    table.add_column(by, no_wrap=True)
+    table.add_column("range", no_wrap=True)
+    for head in (*heads, *(f"of {name}" for name in others)):
+        table.add_column(head, justify="right", no_wrap=True)
+    for part in parts:
+        error, change = (part.rows[first][name] for name in ("ciede2000", "chroma_difference"))
+        table.add_row(
+            part.name,
+            part.range,
+            f"{part.share:.1%}",
+            _number(part.chroma),
+            _number(change["value"], "{:+.1f}"),
+            _number(error["value"]),
+            f"{_number(error['low'])} to {_number(error['high'])}",
+            *(_number(part.rows[name]["ciede2000"]["value"]) for name in others),
+        )
+    return table
+
+
+def color_line(colors: ColorFigures) -> str:
+    """Return the figures of a network's colors as a line."""
+    edges = colors.images_with_edges
+    return (
+        f"bleeding {_number(colors.bleeding)} LAB units ({edges:,} image{'s' * (edges != 1)} with "
+        f"edges), color diversity {_number(colors.color_diversity, '{:.3f}')}"
+    )
+
+
+def _number(value: float, form: str = "{:.2f}") -> str:
+    return UNKNOWN if math.isnan(value) else form.format(value)
 
 
 def print_plain(console: Console, table: Table) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -41,6 +42,8 @@ MANIFEST = "manifest.jsonl"
 _WAITING_PIXELS = 2**25
 
 _SMALLEST = 64  # pixels of the short side to which an input is reduced when memory is short
+
+_APPENDING = threading.Lock()  # threads write lines, one at a time
 
 
 @dataclass
@@ -140,17 +143,12 @@ def colorize_files(
         record = Record(
             str(path), "", "skipped", reason, None, None, str(loaded.path), options.size
         )
-        if manifest is not None:
-            _append(manifest, record)
+        _append(manifest, record)
         yield record
     for folder in {job.target.parent for job in jobs}:
         remove_leftovers(folder)
     with worker_threads(options.workers) as pool:
-        for item in _Pipeline(loaded, options, pool).run(jobs):
-            item.record.seconds = round(time.perf_counter() - item.start, 4)
-            if manifest is not None:
-                _append(manifest, item.record)
-            yield item.record
+        yield from _Pipeline(loaded, options, pool, manifest).run(jobs)
 
 
 @contextmanager
@@ -170,18 +168,21 @@ def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 class _Pipeline:
     """Reads, predicts and writes at the same time, a bounded number of images at once."""
 
-    def __init__(self, loaded: Colorizer, options: Options, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, loaded: Colorizer, options: Options, pool: ThreadPoolExecutor, manifest: Path | None
+    ) -> None:
         self.task: ColorizationTask = loaded.task
         self.model = str(loaded.path)
         self.software = software(loaded.path)
         self.options = options
         self.batch_size = options.batch_size
         self.pool = pool
+        self.manifest = manifest
         self.waiting: dict[tuple[int, int], list[_Item]] = {}
-        self.writing: deque[tuple[_Item, Future[None]]] = deque()
+        self.writing: deque[tuple[_Item, Future[Record]]] = deque()
 
-    def run(self, jobs: list[Job]) -> Iterator[_Item]:
-        """Yield the items when they are done."""
+    def run(self, jobs: list[Job]) -> Iterator[Record]:
+        """Yield the records of the images that are done."""
         reading: deque[Future[_Item]] = deque()
         left = iter(jobs)
         job = next(left, None)
@@ -191,7 +192,7 @@ class _Pipeline:
                 job = next(left, None)
             item = reading.popleft().result()
             if item.seen is None:
-                yield item
+                yield self._record(item)
             else:
                 size = padded_size(self.task, item.seen)
                 self.waiting.setdefault(size, []).append(item)
@@ -207,16 +208,21 @@ class _Pipeline:
         sizes = [s for s, b in self.waiting.items() if everything or len(b) >= self.batch_size]
         return [self.waiting.pop(size) for size in sizes]
 
-    def _written(self, wait: bool) -> Iterator[_Item]:
-        """Yield the items that are written; wait for some if too many are not."""
+    def _written(self, wait: bool) -> Iterator[Record]:
+        """Yield the records of the images that are written; wait for some if too many are not."""
         while self.writing:
             pixels = sum(item.pixels for item, _ in self.writing)
-            item, written = self.writing[0]
+            _, written = self.writing[0]
             if not (wait or written.done() or pixels > _WAITING_PIXELS):
                 break
             self.writing.popleft()
-            written.result()
-            yield item
+            yield written.result()
+
+    def _record(self, item: _Item) -> Record:
+        """Add an image that is done to the manifest; return its record."""
+        item.record.seconds = round(time.perf_counter() - item.start, 4)
+        _append(self.manifest, item.record)
+        return item.record
 
     def _read(self, job: Job) -> _Item:
         options = self.options
@@ -248,7 +254,7 @@ class _Pipeline:
             record.reason = _too_large(record)
         return item
 
-    def _predict(self, batch: list[_Item]) -> Iterator[_Item]:
+    def _predict(self, batch: list[_Item]) -> Iterator[Record]:
         """Predict and begin to write; yield what failed. If memory is short, try with less."""
         seen = [item.seen for item in batch if item.seen is not None]
         try:
@@ -259,7 +265,7 @@ class _Pipeline:
                     yield from self._predict([item])
                 return
             batch[0].record.reason = str(error)
-            yield batch[0]
+            yield self._record(batch[0])
         except (MemoryError, RuntimeError) as error:
             require_out_of_memory(error)
             yield from self._predict_with_less(batch)
@@ -267,7 +273,7 @@ class _Pipeline:
             for item, ab in zip(batch, colors, strict=True):
                 self.writing.append((item, self.pool.submit(self._write, item, ab)))
 
-    def _predict_with_less(self, batch: list[_Item]) -> Iterator[_Item]:
+    def _predict_with_less(self, batch: list[_Item]) -> Iterator[Record]:
         half = len(batch) // 2
         if half:
             self.batch_size = half
@@ -281,13 +287,13 @@ class _Pipeline:
         side = min(item.seen.shape[-2:]) // 2
         if side < _SMALLEST:
             item.record.reason = _too_large(item.record)
-            yield item
+            yield self._record(item)
             return
         item.seen = resize_short_side(item.seen, side)
         item.record.fallbacks.append(f"seen at {side} px: out of memory")
         yield from self._predict(batch)
 
-    def _write(self, item: _Item, ab: Tensor) -> None:
+    def _write(self, item: _Item, ab: Tensor) -> Record:
         record, photograph = item.record, item.photograph
         assert photograph is not None
         item.photograph = None
@@ -303,6 +309,8 @@ class _Pipeline:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise _stopped(item.job.target, error) from None
             record.reason = f"cannot be written: {getattr(error, 'strerror', None) or error}"
+        # At once, not after the batch that the network sees now: a killed process loses few lines.
+        return self._record(item)
 
 
 def require_out_of_memory(error: Exception) -> None:
@@ -331,10 +339,12 @@ def open_manifest(folder: Path) -> TextIO:
     return file
 
 
-def _append(folder: Path, record: Record) -> None:
-    """Append a line to a folder's manifest, which is created again if it was removed."""
+def _append(folder: Path | None, record: Record) -> None:
+    """Append a line to a folder's manifest, if any; it is created again if it was removed."""
+    if folder is None:
+        return
     try:
-        with open_manifest(folder) as file:
+        with _APPENDING, open_manifest(folder) as file:
             file.write(json.dumps(asdict(record)) + "\n")
     except OSError as error:
         raise _stopped(folder / MANIFEST, error) from None

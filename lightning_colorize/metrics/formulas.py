@@ -13,7 +13,6 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from lightning_colorize.color import delta_e
 from lightning_colorize.metrics.images import ImagePair
 
 PSNR_CAP = 100.0
@@ -53,7 +52,7 @@ def ssim(images: ImagePair) -> Tensor:
 
 def ciede2000(images: ImagePair) -> Tensor:
     """Return the mean over pixels of the difference between the RGB images: (B,)."""
-    return delta_e.ciede2000(images.lab_hat, images.lab).mean(dim=(1, 2, 3))
+    return images.ciede2000.mean(dim=(1, 2, 3))
 
 
 def mse_ab(images: ImagePair) -> Tensor:

@@ -9,7 +9,6 @@ from lightning_colorize.metrics.images import ImagePair
 from lightning_colorize.metrics.spec import COLUMNS, METRICS, Metric
 
 
-@torch.no_grad()
 def measure(L: Tensor, ab_hat: Tensor, ab: Tensor, L_hat: Tensor | None = None) -> Tensor:
     """Measure each image on the RGB rebuilt from L, in fp32 with autocast off.
 
@@ -23,7 +22,12 @@ def measure(L: Tensor, ab_hat: Tensor, ab: Tensor, L_hat: Tensor | None = None) 
     Returns:
         (columns, B), fp32: the per-image values in the order of `spec.COLUMNS`.
     """
-    images = ImagePair(L, ab_hat, ab, L_hat)
+    return measure_pair(ImagePair(L, ab_hat, ab, L_hat))
+
+
+@torch.no_grad()
+def measure_pair(images: ImagePair) -> Tensor:
+    """Measure images of which other figures are needed too; returns what `measure` does."""
     values: dict[str, Tensor] = {}
     with full_precision(images.L):
         for metric in METRICS:

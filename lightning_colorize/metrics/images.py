@@ -5,7 +5,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lightning_colorize.color import colorfulness, to_lab, to_rgb
+from lightning_colorize.color import colorfulness, delta_e, to_lab, to_rgb
 
 
 class ImagePair:
@@ -44,6 +44,11 @@ class ImagePair:
     def lab(self) -> tuple[Tensor, Tensor]:
         """L and ab of the true RGB."""
         return to_lab(self.rgb)
+
+    @cached_property
+    def ciede2000(self) -> Tensor:
+        """CIEDE2000 of each pixel, between the RGB images: (B, 1, H, W)."""
+        return delta_e.ciede2000(self.lab_hat, self.lab)
 
     @cached_property
     def colorfulness(self) -> Tensor:

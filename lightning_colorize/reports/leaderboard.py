@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
+from lightning_colorize.evaluation.pretrained import PretrainedResult, PretrainedValue
 from lightning_colorize.evaluation.protocol_result import (
     ABSOLUTE,
     KEPT,
@@ -75,9 +76,18 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
         results: Of one protocol, in the order of the rows.
     """
     protocol = results[0].protocol
-    rows = [(name, values, about) for result in results for name, values, about in _rows(result)]
-    first = results[0].rows
-    foot = [(name, first[name], [""] * len(_ABOUT)) for name in (GREY, TRUTH)]
+    further = {each.network: each for result in results for each in result.pretrained if each.rows}
+    rows = []
+    for result in results:
+        measured = {each.network: each for each in result.pretrained}
+        columns = [measured.get(network) for network in further]
+        for row, name in ((SYSTEM, result.system), (KEPT, f"{result.system}, with the true L")):
+            if row in result.rows:
+                rows.append((name, _cells(result.rows[row], row, columns), _about(result)))
+    foot = [
+        (name, _cells(results[0].rows[name], name, [*further.values()]), [""] * len(_ABOUT))
+        for name in (GREY, TRUTH)
+    ]
     settings = ", ".join(f"{k} {v}" for k, v in protocol.settings.items() if v is not None)
     page = {
         "title": f"Leaderboard: {protocol.name}",
@@ -88,6 +98,7 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
             [
                 Column("system", text=True),
                 *(Column(metric.name, metric.full_help, metric.goal) for metric in COLUMNS),
+                *(Column(each.label, each.title, each.goal) for each in further.values()),
                 *map(Column, _ABOUT),
             ],
             [_row(*row) for row in rows],
@@ -96,17 +107,19 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
         ),
     }
     write_atomic(folder / PAGE, render("leaderboard.html.jinja", "kit.css", "kit.js", page=page))
+    labels = [*(metric.name for metric in COLUMNS), *(each.label for each in further.values())]
     lines = [
         f"# {_markdown(str(page['title']))}",
         "",
         f"{_markdown(str(page['lead']))}.",
         "",
-        f"| {' | '.join(['system', *(metric.name for metric in COLUMNS), *_ABOUT])} |",
-        f"| --- |{' ---: |' * len(COLUMNS)}{' --- |' * len(_ABOUT)}",
+        f"| {' | '.join(map(_markdown, ['system', *labels, *_ABOUT]))} |",
+        f"| --- |{' ---: |' * len(labels)}{' --- |' * len(_ABOUT)}",
     ]
-    for name, values, about in [*rows, *foot]:
-        cells = [_text(metric, values.get(metric.name)) for metric in COLUMNS]
-        lines.append(f"| {' | '.join(map(_markdown, (name, *cells, *about)))} |")
+    for name, cells, about in [*rows, *foot]:
+        texts = [" ".join([cell.text, *(f"({note})" for note in cell.notes)]) for cell in cells]
+        lines.append(f"| {' | '.join(map(_markdown, (name, *texts, *about)))} |")
+    lines += ["", *(_markdown(f"{each.label}: {each.title}") + "." for each in further.values())]
     write_atomic(folder / MARKDOWN, "\n".join(lines) + "\n")
 
 
@@ -116,34 +129,38 @@ def _markdown(text: str) -> str:
     return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def _rows(result: ProtocolResult) -> list[tuple[str, dict[str, Value], list[str]]]:
-    about = [
+def _about(result: ProtocolResult) -> list[str]:
+    return [
         ", ".join(f"{name} {value:g}" for name, value in result.settings.items()),
         (result.sha256 or "")[:8],
         "" if result.trained_on is None else f"{result.trained_on:,} of these",
         result.versions.get("lightning-colorize", ""),
     ]
-    rows = [(result.system, result.rows[SYSTEM], about)]
-    if KEPT in result.rows:
-        rows.append((f"{result.system}, with the true L", result.rows[KEPT], about))
-    return rows
 
 
-def _row(name: str, values: Mapping[str, Value], about: Sequence[str]) -> Row:
-    cells = []
-    for metric in COLUMNS:
-        value = values.get(metric.name)
-        if value is None:
-            cells.append(Cell("-"))
-            continue
-        low, high = (metric.format.format(end) for end in (value.low, value.high))
-        shown = metric.format.format(value.value)
-        cells.append(Cell(shown, [f"{low} to {high}"], value=value.value))
-    return Row([Cell(name), *cells, *map(Cell, about)])
+def _cells(
+    values: Mapping[str, Value], row: str, further: Sequence[PretrainedResult | None]
+) -> list[Cell]:
+    """Return the cells of a row: those of `COLUMNS`, and those of pretrained networks."""
+    cells = [_cell(metric.format, values.get(metric.name)) for metric in COLUMNS]
+    for result in further:
+        value = None if result is None else result.rows.get(row)
+        cells.append(_cell("{:.4g}", value))
+        if result is not None and value is not None and value.infinite is not None:
+            note = f"N {result.images:,}; infinite: {value.infinite:.4g}"
+            cells[-1] = cells[-1]._replace(notes=[note])
+    return cells
 
 
-def _text(metric: Metric, value: Value | None) -> str:
+def _cell(form: str, value: Value | PretrainedValue | None) -> Cell:
     if value is None:
-        return "-"
-    shown, low, high = (metric.format.format(v) for v in (value.value, value.low, value.high))
-    return f"{shown} ({low} to {high})"
+        return Cell("-")
+    shown = form.format(value.value)
+    if value.low is None or value.high is None:
+        return Cell(shown, value=value.value)
+    interval = f"{form.format(value.low)} to {form.format(value.high)}"
+    return Cell(shown, [interval], value=value.value)
+
+
+def _row(name: str, cells: Sequence[Cell], about: Sequence[str]) -> Row:
+    return Row([Cell(name), *cells, *map(Cell, about)])

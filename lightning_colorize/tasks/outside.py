@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from torch import Tensor
 from torchvision.io import encode_png
 from torchvision.transforms.v2 import functional as TF
@@ -27,7 +27,6 @@ SUFFIXES = (".yaml", ".yml")
 
 _TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 _CHANNELS = {"L": 1, "grey": 3, "ab": 2, "rgb": 3}
-_Numbers = list[Annotated[float, AllowInfNan(False)]]
 
 
 class Values(BaseModel):
@@ -42,8 +41,8 @@ class Values(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     form: Literal["L", "grey", "ab", "rgb"]
-    mean: _Numbers = [0.0]
-    std: _Numbers = [1.0]
+    mean: list[FiniteFloat] = [0.0]
+    std: list[FiniteFloat] = [1.0]
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from lightning_colorize.benchmarking import Timing
 from lightning_colorize.benchmarking.stages import Stage, conclusion, default_workers
+from lightning_colorize.benchmarking.timing import Timing
 from lightning_colorize.commands import bench
 from lightning_colorize.common.errors import UsageError
 from tests.conftest import write_images

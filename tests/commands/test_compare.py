@@ -68,7 +68,7 @@ def test_a_run_does_not_differ_from_itself(compare, finished_run, recwarn):
     for row in ("a", "b"):
         assert set(numbers["differences"][row]) == METRICS
         for difference in numbers["differences"][row].values():
-            assert difference == {"value": 0, "low": 0, "high": 0}
+            assert difference == {"value": 0, "low": 0, "high": 0, "images_needed": None}
     assert set(numbers["disagreement"].values()) == {0}
     assert numbers["seeds"] == []
     assert not [str(w.message) for w in recwarn if "scipy" in str(w.filename)]

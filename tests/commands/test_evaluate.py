@@ -34,13 +34,14 @@ def test_numbers_match_the_end_of_training(command, finished_run, photo_folder, 
     assert numbers["seconds"] > 0
     assert "torch" in numbers["versions"]
 
-    heading, *rows, last = capsys.readouterr().out.splitlines()
+    heading, *rows, colors, last = capsys.readouterr().out.splitlines()
     assert set(heading.split()) == METRICS
     assert [row.split()[0] for row in rows] == ["model", *BASELINES]
     psnr = heading.split().index("psnr")
     assert float(rows[0].split()[1 + psnr]) == pytest.approx(
         numbers["metrics"]["model"]["psnr"], abs=0.005
     )
+    assert colors.endswith(f"color diversity {numbers['colors']['color_diversity']:.3f}")
     assert last.startswith(f"3 test images of {photo_folder} at 32 px")
 
 
@@ -141,6 +142,28 @@ def test_broken_images_are_left_out_and_reported(
         file.write_bytes(b"no image")
     assert command("evaluate", finished_run, "--data", data) == 2
     assert "none of 4 images" in capsys.readouterr().err
+
+
+def test_parts_of_the_truth_are_tables_and_in_the_file(
+    command, finished_run, photo_folder, tmp_path, capsys
+):
+    words = (finished_run, "--data", photo_folder, "--group-by", "hue,chroma")
+    _, numbers = _evaluate(command, tmp_path, *words)
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for by in ("hue", "chroma"):
+        assert sum(part["share"] for part in numbers[by]) == pytest.approx(1)
+        # Weighted by pixels, the parts are the whole.
+        for row in ("model", *BASELINES):
+            parts = [(p["share"], p["rows"][row]["ciede2000"]["value"]) for p in numbers[by]]
+            total = sum(share * value for share, value in parts if share)
+            assert total == pytest.approx(numbers["metrics"][row]["ciede2000"], rel=1e-4)
+        first = next(i for i, line in enumerate(shown) if line[:1] == [by])
+        names = [line[0] for line in shown[first + 1 :][: len(numbers[by])]]
+        assert names == [part["name"] for part in numbers[by]]
+    assert numbers["groups"] == {}
+    words = ("evaluate", *words[:-1], "hue,size")
+    assert command(*words) == 2
+    assert "'size' is none of folder, hue, chroma" in capsys.readouterr().err
 
 
 @pytest.fixture

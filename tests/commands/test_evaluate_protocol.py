@@ -138,6 +138,56 @@ def test_a_protocol_does_not_go_with_a_grid(command, photographs, capsys):
     assert "choose one of them" in capsys.readouterr().err
 
 
+def test_metrics_of_pretrained_networks_are_in_the_result_and_in_the_leaderboard(
+    command, finished_run, photographs, small, tmp_path, capsys, monkeypatch
+):
+    import timm
+    import torch
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))  # and tests have no network
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.pt")
+    words = ("--metric", f"frechet:test_resnet={tmp_path / 'resnet.pt'}", "--metric", "lpips_alex")
+    file = tmp_path / "results" / "a.json"
+    file.parent.mkdir()
+    code, result = _evaluate(command, finished_run, photographs, file, *words, protocol=small)
+    assert code == 1  # done in part
+    frechet, lpips = result["pretrained"]
+    assert list(frechet["rows"]) == list(result["rows"]) == [SYSTEM, TRUTH, *BASELINES]
+    assert frechet["rows"][TRUTH]["value"] == pytest.approx(0, abs=1e-9)
+    assert frechet["rows"][SYSTEM]["value"] > 0
+    assert frechet["images"] == 3
+    assert lpips["rows"] == {}
+    assert lpips["reason"]
+    assert str(tmp_path) not in json.dumps(result)
+    printed = capsys.readouterr()
+    label = f"frechet:test_resnet {frechet['sha256'][:8]}"
+    assert label in printed.out
+    assert f"{label}, infinite N" in printed.out
+    assert "lpips_alex: n/a: the published weights are not available" in printed.err
+    assert command("leaderboard", file.parent, "--out", tmp_path / "out") == 0
+    table = (tmp_path / "out/leaderboard.md").read_text()
+    assert label in table.replace("\\", "")
+
+
+def test_help_names_every_metric(command, capsys):
+    from lightning_colorize.evaluation.pretrained import METRICS
+
+    assert command("evaluate", "--help") == 0
+    printed = capsys.readouterr().out
+    assert [metric.name for metric in METRICS if metric.name not in printed] == []
+
+
+def test_a_wrong_metric_is_refused_before_any_work(command, photographs, small, tmp_path, capsys):
+    words = ("--data", photographs, "--json", tmp_path / "a.json")
+    protocol = ("--protocol", small)
+    assert command("evaluate", photographs, *words, *protocol, "--metric", "fif") == 2
+    assert "there is no metric fif" in capsys.readouterr().err
+    assert command("evaluate", photographs, *words, "--metric", "fid") == 2
+    assert "--metric fid needs --protocol NAME" in capsys.readouterr().err
+    assert not (tmp_path / "a.json").exists()
+
+
 _COMMAND = """
 import sys
 from pathlib import Path

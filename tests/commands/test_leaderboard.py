@@ -107,6 +107,47 @@ def test_what_is_not_calibrated_or_no_result_is_refused(command, write, tmp_path
     assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
 
 
+def _frechet(value, sha256):
+    rows = {SYSTEM: {"value": value, "infinite": value / 2}, TRUTH: {"value": 0.0, "infinite": 0.0}}
+    return {
+        "name": "fid",
+        "title": "FID <b>",
+        "goal": "min",
+        "method": "a line",
+        "sha256": sha256 * 64,
+        "images": 3,
+        "rows": rows,
+    }
+
+
+def test_two_networks_are_two_columns_and_other_results_have_none(command, write, tmp_path):
+    lpips = {"name": "lpips_alex", "title": "LPIPS", "goal": "min", "method": "", "reason": "none"}
+    folder = write(
+        a=_result("one", 9.0) | {"pretrained": [_frechet(12.5, "a"), lpips]},
+        b=_result("two", 10.0) | {"pretrained": [_frechet(31.25, "b")]},
+        c=_result("three", 11.0),
+    )
+    assert command("leaderboard", folder, "--out", tmp_path / "out") == 0
+    lines = (tmp_path / "out/leaderboard.md").read_text().splitlines()
+    table = [[cell.strip() for cell in line.split(" | ")] for line in lines if line[:2] == "| "]
+    columns = [table[0].index(f"fid {digit * 8}") for digit in "ab"]
+    assert not any("lpips" in cell for cell in table[0])
+    shown = {row[0].removeprefix("| "): [row[column] for column in columns] for row in table}
+    assert shown["one"] == ["12.5 (N 3; infinite: 6.25)", "-"]
+    assert shown["two"] == ["-", "31.25 (N 3; infinite: 15.62)"]
+    assert shown["three"] == ["-", "-"]
+    assert shown[TRUTH] == ["0 (N 3; infinite: 0)", "0 (N 3; infinite: 0)"]
+    page = (tmp_path / "out/index.html").read_text()
+    assert "fid aaaaaaaa" in page
+    assert "FID <b>" not in page
+
+
+def test_rows_without_the_hash_of_a_network_are_refused(command, write, tmp_path, capsys):
+    folder = write(a=_result("one") | {"pretrained": [_frechet(1.0, "a") | {"sha256": None}]})
+    assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
+    assert "rows need sha256 and images" in capsys.readouterr().err
+
+
 def test_nothing_is_overwritten(command, write, tmp_path, capsys):
     folder = write(a=_result("one"))
     (tmp_path / "index.html").write_text("mine")

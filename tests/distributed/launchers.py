@@ -75,10 +75,6 @@ def steps_of(run: Path) -> list[int]:
         return []  # not there yet, or being written
 
 
-def one_process(words: list[str]) -> None:
-    end(start(*FIT, *words, "--trainer.devices", 1))
-
-
 def two_processes(words: list[str]) -> None:
     end(start(*FIT, *words, "--trainer.devices", 2))
 

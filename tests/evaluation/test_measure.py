@@ -3,27 +3,16 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch import nn
+import torchmetrics
 
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.evaluation import evaluate, evaluate_batches
 from lightning_colorize.inference import load_model
+from tests.evaluation.stubs import Predicts
 
 
-class HalfColor(nn.Module):
-    """Stub of a task that predicts half of the true ab for any input."""
-
-    device = torch.device("cpu")
-    own_metrics = {}  # noqa: RUF012
-
-    def __init__(self, batches):
-        super().__init__()
-        self.truth = [batch.ab for batch in batches]
-        self.calls = 0
-
-    def forward(self, L):
-        self.calls += 1
-        return self.truth[self.calls - 1] / 2
+def _half(ab):
+    return ab / 2
 
 
 def _batches(sizes):
@@ -35,7 +24,7 @@ def _batches(sizes):
 
 def test_groups_hold_their_own_images_only():
     batches = list(_batches([3, 2]))
-    result = evaluate_batches(HalfColor(batches), None, batches, lambda name: name[0])
+    result = evaluate_batches(Predicts(batches, _half), None, batches, lambda name: name[0])
     assert list(result.rows) == ["model"]
     assert result.counts == {"a": 3, "b": 2}
     for name, chosen in (("a", [(0, 0), (0, 2), (1, 0)]), ("b", [(0, 1), (1, 1)])):
@@ -43,8 +32,27 @@ def test_groups_hold_their_own_images_only():
         assert result.groups[name]["model"]["mse_ab"] == pytest.approx(mse, rel=1e-5)
 
 
+class LargestError(torchmetrics.MaxMetric):
+    """A metric of all images, which per-image values do not give."""
+
+    def update(self, L, ab_hat, ab):
+        super().update((ab_hat - ab).abs())
+
+
+def test_own_metrics_are_of_the_images_of_each_category():
+    batches = list(_batches([3, 2]))
+    task = Predicts(batches, _half, {"largest": LargestError()})
+    result = evaluate_batches(task, None, batches, lambda name: name[0])
+    half = [(batch.ab.abs().amax(dim=(1, 2, 3)) / 2).tolist() for batch in batches]
+    expected = {"a": max(half[0][0], half[0][2], half[1][0]), "b": max(half[0][1], half[1][1])}
+    for name, value in expected.items():
+        assert result.groups[name]["model"]["largest"] == pytest.approx(value, rel=1e-5)
+    assert expected["a"] != expected["b"]
+    assert result.rows["model"]["largest"] == pytest.approx(max(expected.values()), rel=1e-5)
+
+
 def test_without_images_there_are_no_rows():
-    assert evaluate_batches(HalfColor([]), None, []).rows == {}
+    assert evaluate_batches(Predicts([], _half), None, []).rows == {}
 
 
 def test_a_model_is_evaluated_on_the_test_split_of_a_folder(finished_run, photo_folder):

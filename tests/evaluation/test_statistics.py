@@ -3,11 +3,13 @@ from statistics import mean, stdev
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from lightning_colorize.evaluation.statistics import (
     Difference,
     differences_from_first,
     intervals,
+    joint_alpha,
     mean_and_spread,
     metrics_over,
 )
@@ -83,6 +85,61 @@ def test_intervals_of_ratio_and_correlation_match_plain_resampling():
         assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.12 * (high - low))
 
 
+def _false_alarms(images, systems=10, experiments=200, resamples=2000):
+    """Return how often any of some equal systems differs, with intervals together and alone."""
+    random = np.random.default_rng(1)
+    together = alone = 0
+    for _ in range(experiments):
+        # Images differ far more than systems do on the same image.
+        errors = random.normal(0, 5, size=images) + random.gamma(4, 0.5, size=(systems, images))
+        differences = errors[1:] - errors[0]
+        times = random.multinomial(images, np.full(images, 1 / images), size=resamples)
+        draws = differences @ times.T / images
+        for alpha in (joint_alpha(draws), 0.05):
+            low, high = np.quantile(draws, (alpha / 2, 1 - alpha / 2), axis=-1)
+            alarm = ((low > 0) | (high < 0)).any()
+            together += alarm and alpha != 0.05
+            alone += alarm and alpha == 0.05
+    return together / experiments, alone / experiments
+
+
+def test_one_of_ten_equal_systems_differs_in_five_percent_of_experiments():
+    together, alone = _false_alarms(images=100)
+    assert 0.02 < together < 0.1
+    assert alone > 0.2
+
+
+def test_intervals_that_hold_together():
+    values = _values(rows=11, images=60)
+    values[:, COLUMNS.index("true_colorfulness")] = 20
+    pair = differences_from_first(values[:2], seed=0)[1]
+    with_baselines = differences_from_first(values, seed=0, systems=2)
+    assert with_baselines[1] == pair
+    every = differences_from_first(values, seed=0)[1]
+    bonferroni = norm.isf(0.025 / 10) / norm.isf(0.025)
+    for metric, one, of_ten in zip(NAMES, pair, every, strict=True):
+        assert of_ten.value == one.value
+        # 10 correlated differences: more than one alone, less than 10 independent ones.
+        assert 1.2 < (of_ten.high - of_ten.low) / (one.high - one.low) < 1.1 * bonferroni, metric
+
+
+def test_as_many_images_as_needed_see_a_difference_four_times_of_five():
+    random = np.random.default_rng(3)
+    psnr = COLUMNS.index("psnr")
+    values = _values(rows=1, images=100).repeat(2, axis=0)
+    noise = random.normal(0, 1, size=100)
+    values[1, psnr] += 0.15 + (noise - noise.mean()) / noise.std()
+    difference = differences_from_first(values, seed=0)[1][NAMES.index("psnr")]
+    assert not difference.clear
+    # (1.96 + 0.84)**2 * spread**2 / difference**2
+    assert difference.images_needed == pytest.approx(7.849 / 0.15**2, rel=0.06)
+    means = random.normal(0.15, difference.images_needed**-0.5, size=4000)
+    seen = abs(means) > 1.96 * difference.images_needed**-0.5
+    assert seen.mean() == pytest.approx(0.8, abs=0.04)
+    values[1, psnr] += 0.3
+    assert differences_from_first(values, seed=0)[1][NAMES.index("psnr")].images_needed is None
+
+
 def test_draws_depend_only_on_the_seed():
     values = _values()
     assert differences_from_first(values, seed=1) == differences_from_first(values, seed=1)
@@ -91,12 +148,12 @@ def test_draws_depend_only_on_the_seed():
 
 def test_a_nan_row_has_no_verdict_and_does_not_affect_others():
     values = _values(rows=3)
-    expected = differences_from_first(values, seed=0)
+    _, expected = differences_from_first(values[[0, 2]], seed=0)
     values[1] = np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         differences = differences_from_first(values, seed=0)
-    assert differences[2] == expected[2]
+    assert differences[2] == expected
     for difference in differences[1][:5]:
         assert np.isnan(difference.value)
         assert (difference.low, difference.high) == (None, None)

@@ -37,7 +37,7 @@ def loaded(finished_run):
 
 # A nightly run raises it to 10.
 _KILLS = int(os.environ.get("LC_KILLS", "3"))
-_IMAGES = 200
+_IMAGES = max(80, 20 * _KILLS)
 
 
 def _pixels(height=37, width=51, channels=3):
@@ -501,4 +501,5 @@ def test_a_killed_run_continues(finished_run, tmp_path):
     assert not list(out.glob(".*"))
     lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
     written = [line["output"] for line in lines if line["status"] == "ok"]
-    assert len(written) == len(set(written)) >= _IMAGES - 4 * _KILLS
+    # A kill loses the lines of images that threads have just renamed.
+    assert len(written) == len(set(written)) >= _IMAGES - 2 * _KILLS

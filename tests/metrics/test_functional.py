@@ -3,6 +3,7 @@ import pytest
 import torch
 from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch.nn.functional import avg_pool2d
 
 from lightning_colorize.color import to_lab
 from lightning_colorize.metrics import per_image
@@ -56,6 +57,22 @@ def test_every_value_against_scikit_image(images):
             assert values[name][index].item() == pytest.approx(
                 expected, abs=tolerances.get(name, 5e-2)
             ), name
+
+
+def test_fifty_photographs_against_scikit_image(photographs):
+    """The limits that a published table can rely on: they are of single images."""
+    L, ab = to_lab(photographs)
+    # Paler by another share, blurred and with a cast: what colorizers do.
+    share = torch.linspace(0, 1.3, 50).view(-1, 1, 1, 1)
+    cast = torch.linspace(-8, 8, 50).view(-1, 1, 1, 1)
+    ab_hat = share * avg_pool2d(ab, 5, 1, 2, count_include_pad=False) + cast
+    values = per_image(L, ab_hat, ab)
+    limits = {"psnr": 0.01, "ssim": 0.001, "ciede2000": 0.01, "mse_ab": 0.01, "mae_ab": 0.001}
+    limits["colorfulness"] = 0.01
+    assert values.keys() == limits.keys()
+    for index in range(50):
+        for name, expected in reference(L, ab_hat, ab, index).items():
+            assert values[name][index].item() == pytest.approx(expected, abs=limits[name]), name
 
 
 def test_mean_colors(images):

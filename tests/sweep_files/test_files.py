@@ -1,4 +1,4 @@
-"""The YAML of sweeps/: W&B's schema, our own parser, and `fit` accept every file."""
+"""The YAML of sweeps/ and benchmarks/: W&B's schema, our own parser, and `fit` accept it."""
 
 import itertools
 import re
@@ -11,7 +11,7 @@ from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.tasks import CGANTask
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
+FILES = sorted([*ROOT.glob("sweeps/*.yaml"), *ROOT.glob("benchmarks/sweeps/*_64px.yaml")])
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 

@@ -49,13 +49,8 @@ class TimmEncoder(PretrainedEncoder):
         frozen: bool = False,
         norm_eval: bool | None = None,
     ) -> None:
-        # Imported here and below: the import takes nearly two seconds.
-        import timm
-
         super().__init__(pretrained, weights, frozen, norm_eval)
-        if not timm.is_model(name):
-            nearest = get_close_matches(name, timm.list_models(), n=3, cutoff=0)
-            raise ValueError(f"timm has no model {name!r}; nearest: {', '.join(nearest)}")
+        require_model(name)
         arguments = {"in_chans": input_channels(), **(model_args or {})}
         features: dict[str, Any] = {"features_only": True}
         if levels is not None:
@@ -71,7 +66,7 @@ class TimmEncoder(PretrainedEncoder):
         elif isinstance(loaded, nn.Module):
             self.backbone = loaded
         else:
-            _check_against_whole(name, loaded, model_args or {})
+            load_whole(name, loaded, model_args or {})  # timm loads pyramids without checks
             self.backbone = _create(
                 name,
                 pretrained=True,
@@ -104,6 +99,16 @@ class TimmEncoder(PretrainedEncoder):
         return features
 
 
+def require_model(name: str) -> None:
+    """Raise a ValueError that names the nearest ones if timm has no such model."""
+    # Imported here and below: the import takes nearly two seconds.
+    import timm
+
+    if not timm.is_model(name):
+        nearest = get_close_matches(name, timm.list_models(), n=3, cutoff=0)
+        raise ValueError(f"timm has no model {name!r}; nearest: {', '.join(nearest)}")
+
+
 def _create(name: str, **arguments: Any) -> Any:
     """Return timm's model; a wrong tag, level or argument of it is a ValueError of one line."""
     import timm
@@ -116,9 +121,23 @@ def _create(name: str, **arguments: Any) -> Any:
         raise ValueError(f"timm could not build {name} with {shown}: {reason}") from error
 
 
-def _check_against_whole(name: str, state: State, model_args: dict[str, Any]) -> None:
-    """Raise WeightsError if a file does not fit: timm loads feature pyramids without checks."""
+def load_whole(
+    name: str, state: State, model_args: dict[str, Any], classifier: bool = False
+) -> Any:
+    """Return timm's model with the weights of a state dict, which must fit.
+
+    Args:
+        name: timm's name.
+        state: In timm's form.
+        model_args: Further arguments of `timm.create_model`.
+        classifier: Whether the last layer is loaded too; else it may be of any size, or missing.
+
+    Raises:
+        WeightsError: If the state dict does not fit.
+        ValueError: If timm cannot build the model.
+    """
     whole = _create(name, **model_args)
-    classifier = whole.pretrained_cfg.get("classifier") or ()
-    names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    layers = () if classifier else whole.pretrained_cfg.get("classifier") or ()
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
     load_weights(whole, state, tuple(f"{name}." for name in names))
+    return whole

@@ -7,6 +7,7 @@ import numpy as np
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.power import TARGET
 from lightning_colorize.common.progress import progress
 from lightning_colorize.common.provenance import git_commit, versions
 from lightning_colorize.evaluation.data import whole_images
@@ -93,6 +94,7 @@ def render_page(
         "version": versions()["lightning-colorize"],
         "commit": git_commit(),
         "confidence": f"{100 * CONFIDENCE:g}",
+        "power": f"{100 * TARGET:g}",
         "study": plan.study,
         "warnings": warnings,
         "systems": systems,

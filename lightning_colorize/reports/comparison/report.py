@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +13,9 @@ from lightning_colorize.evaluation.statistics import (
     Difference,
     differences_from_first,
     mean_and_spread,
-    metrics_over,
 )
 from lightning_colorize.evaluation.systems import System
-from lightning_colorize.metrics.spec import COLUMNS, METRICS, Metric
+from lightning_colorize.metrics.spec import COLUMNS, CONFIDENCE, METRICS, Metric
 from lightning_colorize.runs.record import RunRecord
 
 _SEEDS = ("seed_everything", "data.seed")
@@ -52,17 +51,17 @@ class Report:
     @property
     def columns(self) -> list[Metric]:
         """The metrics: those of all comparisons, then the networks' own."""
-        return [*METRICS, *self.measured.own]
+        return self.measured.columns
+
+    @property
+    def compared(self) -> int:
+        """How many systems are compared with the first one: their intervals hold together."""
+        return len(self.measured.systems) - 1
 
     @property
     def rows(self) -> dict[str, dict[str, float]]:
         """Metrics by row; empty without truth."""
-        if self.metrics is None:
-            return {}
-        return {
-            name: {m.name: value for m, value in zip(self.columns, row, strict=True)}
-            for name, row in zip(self.measured.rows, self.metrics.tolist(), strict=True)
-        }
+        return {} if self.metrics is None else self.measured.table(self.metrics)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all numbers, unrounded, for JSON."""
@@ -76,10 +75,10 @@ class Report:
         failures = measured.failures if measured.failures is not None else ()
         return numbers | {
             "metrics": self.rows,
+            "confidence": {"level": CONFIDENCE, "systems_together": self.compared},
             "differences": {
                 name: {
-                    metric.name: {"value": of.value, "low": of.low, "high": of.high}
-                    for metric, of in zip(self.columns, row, strict=True)
+                    metric.name: asdict(of) for metric, of in zip(self.columns, row, strict=True)
                 }
                 for name, row in zip(rows, self.differences, strict=True)
             },
@@ -116,13 +115,10 @@ def build_report(measured: Measured, systems: Sequence[System], seed: int) -> Re
     if measured.values is None:
         return Report(measured, None, [], [], [])
     groups = group_seeds(systems)
-    metrics = metrics_over(measured.values)
-    differences = differences_from_first(measured.values, seed)
-    if measured.own:
-        own = measured.own_values
-        metrics = np.hstack([metrics, own])
-        for row, values in zip(differences, own - own[0], strict=True):
-            row += [Difference(float(value), None, None) for value in values]
+    metrics = measured.metrics()
+    differences = differences_from_first(measured.values, seed, len(measured.systems))
+    for row, values in zip(differences, metrics - metrics[0], strict=True):
+        row += [Difference(float(value)) for value in values[len(METRICS) :]]
     return Report(
         measured,
         metrics,

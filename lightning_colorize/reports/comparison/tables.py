@@ -16,6 +16,8 @@ from lightning_colorize.runs.record import RunRecord
 
 MINUS = "\N{MINUS SIGN}"
 
+_MANY = 1_000_000
+
 
 def metrics_table(report: Report) -> Table | None:
     """Return the table of metrics, with differences from the first system; None without truth."""
@@ -30,6 +32,8 @@ def metrics_table(report: Report) -> Table | None:
             value = float(report.metrics[index, column])
             text = _rounded(metric, value)
             notes, verdict = _difference(report, index, column) if index else ([], "")
+            if index and (needed := report.differences[index][column].images_needed):
+                notes.append(f"needs {_about(needed)} images")
             kind = "best" if text == best[column] else ""
             known = value if np.isfinite(value) else None
             cells.append(Cell(text, notes, kind, verdict, known))
@@ -149,6 +153,11 @@ def _difference(report: Report, row: int, column: int) -> tuple[list[str], str]:
         ends = (_rounded(metric, end, signed=True) for end in (difference.low, difference.high))
         notes.append(f"[{', '.join(ends)}]")
     return notes, _verdict(difference, metric)
+
+
+def _about(count: int) -> str:
+    """Return a number of images with two digits, which is more than is known."""
+    return f"{round(count, 2 - len(str(count))):,}" if count < _MANY else f"over {_MANY:,}"
 
 
 def _verdict(difference: Difference, metric: Metric) -> str:

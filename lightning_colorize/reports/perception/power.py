@@ -4,13 +4,14 @@ import math
 from dataclasses import dataclass
 
 from scipy.optimize import brentq
-from scipy.stats import norm
+
+from lightning_colorize.common import power as formulas
+from lightning_colorize.common.power import TARGET
 
 ALPHA = 0.05
 """Level of the two-sided test against 50 %."""
 
-TARGET = 0.8
-"""Usual power."""
+_NULL_SPREAD = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,8 @@ def power(answers: float, preference: float) -> float:
         answers: Number of independent answers, above 0.
         preference: True share of the answers for one of two systems, in (0, 1).
     """
-    spread = math.sqrt(preference * (1 - preference))
-    critical = norm.ppf(1 - ALPHA / 2) * 0.5
-    distance = abs(preference - 0.5) * math.sqrt(answers)
-    return float(
-        norm.cdf((distance - critical) / spread) + norm.cdf((-distance - critical) / spread)
-    )
+    difference, spread = _of(preference)
+    return formulas.power(difference, spread, answers, ALPHA, _NULL_SPREAD)
 
 
 def smallest_preference(answers: float) -> float | None:
@@ -76,4 +73,10 @@ def needed(preference: float) -> float:
     Args:
         preference: True share of the answers for one of two systems, in (0, 1) but not 0.5.
     """
-    return float(brentq(lambda n: power(n, preference) - TARGET, 1e-6, 1e12))
+    difference, spread = _of(preference)
+    return formulas.count_needed(difference, spread, ALPHA, _NULL_SPREAD)
+
+
+def _of(preference: float) -> tuple[float, float]:
+    """Return the distance of a preference from 50 %, and the spread of an answer."""
+    return abs(preference - 0.5), math.sqrt(preference * (1 - preference))

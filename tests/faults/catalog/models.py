@@ -67,7 +67,7 @@ METRICS: Rows = {
         "metrics/test_collection.py",
     ),
     "metrics-under-autocast": (
-        "metrics.functional:measure",
+        "metrics.functional:measure_pair",
         calls("full_precision", "torch.no_grad()"),
         "metrics/test_collection.py",
     ),
@@ -249,7 +249,7 @@ TASKS: Rows = {
     "each-rank-validates-its-own-buffers": (
         "tasks.base:ColorizationTask.on_validation_start",
         returns("None"),
-        "distributed/test_equal.py::test_validated_buffers_of_a_gan_are_those_of_rank_zero",
+        "tasks/test_cgan_runs.py::test_two_processes_end_with_the_same_weights",
     ),
     "discriminator-trains-the-generator": (
         "tasks.cgan:CGANTask._step_discriminator",

@@ -3,6 +3,26 @@
 from faults.planting import Rows, calls, constant, returns, swap
 
 COMMANDS: Rows = {
+    "tolerance-on-one-side": (
+        "benchmarking.comparison:Tolerance.accepts",
+        swap("abs(measured - expected)", "measured - expected"),
+        "benchmarking/test_comparison.py",
+    ),
+    "missing-figure-is-the-same": (
+        "benchmarking.comparison:compare_figures",
+        swap("ours.get(name, _MISSING)", "ours.get(name, value)"),
+        "benchmarking/test_comparison.py",
+    ),
+    "other-data-accepted": (
+        "benchmarking.reproduction:check_data",
+        swap("(found := contents_sha256(path)) != known[name].sha256", "False"),
+        "commands/test_reproduce.py",
+    ),
+    "completed-commands-repeated": (
+        "benchmarking.reproduction:run_commands",
+        swap("plan.commands[done:]", "plan.commands[0:]"),
+        "commands/test_reproduce.py",
+    ),
     "outputs-overwritten": (
         "inference.colorize:_Pipeline._read",
         calls("isfile", "False"),
@@ -84,17 +104,50 @@ COMMANDS: Rows = {
         "evaluation/test_statistics.py",
     ),
     "lightness-of-others-replaced": (
-        "evaluation.measured:measure_systems",
+        "evaluation.measured:_measure",
         swap(
-            "measure(batch.L, row.ab, batch.ab, row.L)",
-            "measure(batch.L, row.ab, batch.ab)",
+            "ImagePair(truth.L, row.ab, truth.ab, row.L)",
+            "ImagePair(truth.L, row.ab, truth.ab)",
         ),
         "evaluation/test_measured.py",
     ),
     "groups-hold-all-images": (
-        "evaluation.measure:evaluate_batches",
-        swap("[i for i, g in enumerate(of) if g == name]", "parts[None]"),
+        "evaluation.measured:Measured.chosen",
+        swap("each == category", "True"),
         "evaluation/test_measure.py",
+    ),
+    "own-metrics-of-all-images": (
+        "evaluation.measured:_members",
+        swap("members.setdefault(category, [])", "members.setdefault(category, [*members[None]])"),
+        "evaluation/test_measure.py",
+    ),
+    "hue-of-the-prediction": (
+        "evaluation.parts:measure_parts",
+        swap("images.lab[1].unbind(1)", "images.lab_hat[1].unbind(1)"),
+        "evaluation/test_parts.py",
+    ),
+    "sectors-turned-by-one": (
+        "evaluation.parts:measure_parts",
+        swap("1 + sector", "1 + (sector + 1) % len(HUES)"),
+        "evaluation/test_parts.py",
+    ),
+    "images-weigh-the-same-in-a-part": (
+        "evaluation.statistics:ratio_intervals",
+        swap(
+            "sums.sum(-1) / weights.sum(-1)",
+            "np.nanmean(sums / np.where(weights > 0, weights, np.nan), axis=-1)",
+        ),
+        "evaluation/test_parts.py",
+    ),
+    "intervals-of-many-systems-alone": (
+        "evaluation.statistics:joint_alpha",
+        returns("1 - CONFIDENCE"),
+        "evaluation/test_statistics.py",
+    ),
+    "power-of-one-half": (
+        "common.power:",
+        swap("TARGET = 0.8", "TARGET = 0.5"),
+        "evaluation/test_statistics.py",
     ),
     "split-of-the-run-forgotten": (
         "inference.training_data:TrainingData.is_of",
@@ -150,6 +203,38 @@ COMMANDS: Rows = {
         "reports.leaderboard:require_one_protocol",
         swap("one == other", "True"),
         "commands/test_leaderboard.py",
+    ),
+    "frechet-without-means": (
+        "evaluation.pretrained.distances:frechet_distances",
+        swap("apart + spread", "spread"),
+        "evaluation/pretrained/test_distances.py",
+    ),
+    "extrapolated-over-n": (
+        "evaluation.pretrained.distances:infinite_frechet_distances",
+        swap("1 / len(subset)", "len(subset)"),
+        "evaluation/pretrained/test_distances.py",
+    ),
+    "image-paired-with-itself": (
+        "evaluation.pretrained.distances:_off_diagonal",
+        swap("total - float(same.sum())", "total"),
+        "evaluation/pretrained/test_distances.py",
+    ),
+    "inception-scaled-once": (
+        "evaluation.pretrained.networks:TorchvisionInception.forward",
+        swap("x * 0.5 + 0.5", "x"),
+        "evaluation/pretrained/test_networks.py::"
+        "test_torchvision_inception_sees_images_scaled_as_by_ddcolor",
+    ),
+    "networks-in-one-column": (
+        "evaluation.pretrained.result:PretrainedResult.network",
+        swap("self.sha256", "None"),
+        "commands/test_leaderboard.py",
+    ),
+    "metric-lost-is-exit-0": (
+        "commands.evaluate_protocol:_print_pretrained",
+        returns("False"),
+        "commands/test_evaluate_protocol.py::"
+        "test_metrics_of_pretrained_networks_are_in_the_result_and_in_the_leaderboard",
     ),
     "weights-of-another-digest": (
         "tasks.outside:read_outside",

@@ -266,7 +266,8 @@ def test_a_page_of_many_images_keeps_thumbnails_of_few(tmp_path, monkeypatch):
 def test_the_default_size_is_that_of_the_first_network():
     def network(size):
         path = Path("nowhere")
-        return Network("net", path, SimpleNamespace(path=path, size=size))
+        loaded = SimpleNamespace(path=path, size=size, task=None, baselines=None)
+        return Network("net", path, loaded)
 
     other = SimpleNamespace(loaded=SimpleNamespace(size=9))
     assert default_size([other, network(64), network(32)]) == 64

@@ -1,0 +1,159 @@
+"""Errors by the hue and the chroma of the true color, and how many colors there are."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from lightning_colorize.color import full_precision
+from lightning_colorize.color.bins import bin_centers, nearest_bins
+from lightning_colorize.evaluation.statistics import ratio_intervals
+from lightning_colorize.metrics.images import ImagePair
+
+By = Literal["hue", "chroma"]
+
+HUES = {
+    "red": 15.0,
+    "orange": 50.0,
+    "yellow": 80.0,
+    "green": 110.0,
+    "cyan": 170.0,
+    "blue": 220.0,
+    "purple": 310.0,
+    "pink": 340.0,
+}
+"""Where each sector of hue begins, in degrees of CIELAB; it ends where the next one does."""
+
+CHROMAS = (0.0, 10.0, 25.0, 50.0)
+"""Where each range of chroma begins, in LAB units; a color in the first one has no hue."""
+
+_GREY = "grey"
+_SHAPE = (len(CHROMAS), 1 + len(HUES))
+
+
+@dataclass(frozen=True)
+class Part:
+    """The pixels whose true color is in a range of hue or chroma.
+
+    Attributes:
+        name: Of the range.
+        range: Its ends, or their unit where the name contains them.
+        share: Share of all pixels.
+        images: Images with such pixels.
+        chroma: Their mean true chroma.
+        rows: By row, `ciede2000` and `chroma_difference` (predicted minus true chroma): mean over
+            the pixels of all images as `value`, with the ends `low` and `high` of its interval. All
+            are nan without pixels, the ends for a single image.
+    """
+
+    name: str
+    range: str
+    share: float
+    images: int
+    chroma: float
+    rows: dict[str, dict[str, dict[str, float]]]
+
+
+@torch.no_grad()
+def measure_parts(images: ImagePair) -> Tensor:
+    """Return sums over the pixels of each range of true chroma and hue, in fp32.
+
+    Returns:
+        (4, chromas, 1 + hues, B): number of pixels, true chroma, predicted chroma, CIEDE2000. The
+        first hue is that of pixels without one.
+    """
+    with full_precision(images.L):
+        a, b = images.lab[1].unbind(1)
+        chroma, chroma_hat = torch.hypot(a, b), torch.hypot(*images.lab_hat[1].unbind(1))
+        hue = torch.rad2deg(torch.atan2(b, a)) % 360
+        # What lies before the first sector belongs to the last one.
+        sector = (torch.bucketize(hue, hue.new_tensor([*HUES.values()]), right=True) - 1) % len(
+            HUES
+        )
+        level = torch.bucketize(chroma, chroma.new_tensor(CHROMAS[1:]), right=True)
+        cell = level * _SHAPE[1] + (1 + sector) * (level > 0)
+        values = (torch.ones_like(chroma), chroma, chroma_hat, images.ciede2000[:, 0])
+        return torch.stack([_sums(cell, each) for each in values])
+
+
+def count_colors(ab: Tensor) -> Tensor:
+    """Return the number of pixels in each of the 313 bins of ab.
+
+    Args:
+        ab: (B, 2, H, W) in LAB units.
+
+    Returns:
+        (313, B), fp32; nan for images with colors that are not finite.
+    """
+    bins = nearest_bins(ab.nan_to_num()).flatten(1)
+    counts = ab.new_zeros(len(ab), len(bin_centers()), dtype=torch.float32)
+    counts.scatter_add_(1, bins, torch.ones_like(bins, dtype=torch.float32))
+    broken = ~ab.flatten(1).isfinite().all(dim=1, keepdim=True)
+    return counts.masked_fill(broken, torch.nan).T
+
+
+def diversity(counts: np.ndarray) -> float:
+    """Return the effective number of predicted colors, as a share of the truth's.
+
+    It is the exponential of the entropy over the bins, of the pixels of all images: n colors that
+    are equally frequent count as n.
+
+    Args:
+        counts: (2, 313, images): predicted, and true.
+    """
+    predicted, true = stats.entropy(counts.sum(axis=-1), axis=-1)
+    return float(np.exp(predicted - true))
+
+
+def figures_by(by: By, sums: np.ndarray, rows: Sequence[str]) -> list[Part]:
+    """Return the figures of each range.
+
+    Args:
+        by: Of hue, with a part of pixels without one before these, or of chroma.
+        sums: (rows, 4, chromas, 1 + hues, images), of `measure_parts`.
+        rows: Names of the rows.
+    """
+    pixels, chroma, chroma_hat, errors = sums.sum(axis=2 if by == "hue" else 3).swapaxes(0, 1)
+    intervals = ratio_intervals(np.stack([errors, chroma_hat - chroma]), pixels)
+    intervals[1:, :, (pixels > 0).sum(-1) < 2] = np.nan
+    names = ("ciede2000", "chroma_difference")
+    total = pixels[0].sum()
+    parts = []
+    for index, (name, limits) in enumerate(_ranges(by)):
+        count = pixels[0, index]
+        mean = chroma[0, index].sum() / count.sum() if count.any() else np.nan
+        figures = {
+            row: {
+                figure: dict(zip(("value", "low", "high"), ends.tolist(), strict=True))
+                for figure, ends in zip(names, intervals[:, :, number, index].T, strict=True)
+            }
+            for number, row in enumerate(rows)
+        }
+        share, images = float(count.sum() / total), int((count > 0).sum())
+        parts.append(Part(name, limits, share, images, float(mean), figures))
+    return parts
+
+
+def _ranges(by: By) -> list[tuple[str, str]]:
+    """Return name and ends of each range."""
+    if by == "chroma":
+        between = [f"{low:g}-{high:g}" for low, high in itertools.pairwise(CHROMAS)]
+        return [(each, "LAB units") for each in (*between, f"{CHROMAS[-1]:g}-")]
+    starts = list(HUES.values())
+    ends = zip(HUES, starts, [*starts[1:], starts[0]], strict=True)
+    named = [(name, f"{low:g}-{high:g}°") for name, low, high in ends]
+    return [(_GREY, f"chroma 0-{CHROMAS[1]:g}"), *named]
+
+
+def _sums(cell: Tensor, values: Tensor) -> Tensor:
+    """Return the sum of each cell's pixels: (B, H, W) to (chromas, 1 + hues, B)."""
+    height = cell.shape[1]
+    cells, values = cell.flatten(0, 1), values.flatten(0, 1)
+    # First of each line of pixels: one long sum would lose digits.
+    lines = values.new_zeros(len(cells), _SHAPE[0] * _SHAPE[1]).scatter_add_(1, cells, values)
+    return lines.view(-1, height, *_SHAPE).sum(dim=1).movedim(0, -1)

@@ -1,0 +1,10 @@
+"""Metrics that need pretrained networks: FID, KID, LPIPS, CLIP score, and others by path."""
+
+from lightning_colorize.evaluation.pretrained.metrics import (
+    METRICS,
+    PretrainedMetrics,
+    find_metrics,
+)
+from lightning_colorize.evaluation.pretrained.result import PretrainedResult, PretrainedValue
+
+__all__ = ["METRICS", "PretrainedMetrics", "PretrainedResult", "PretrainedValue", "find_metrics"]

@@ -1,0 +1,354 @@
+"""Metrics of pretrained networks: their table, and their measurement.
+
+A new one is a row of `METRICS`: a network of `networks`, where its weights are published, and how
+its features become values.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import AlexNet_Weights, Inception_V3_Weights, VGG16_Weights
+
+from lightning_colorize.color import full_precision
+from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.digest import sha256_of
+from lightning_colorize.common.errors import UsageError, first_line
+from lightning_colorize.evaluation.pretrained import distances, networks
+from lightning_colorize.evaluation.pretrained.result import PretrainedResult, PretrainedValue
+from lightning_colorize.evaluation.pretrained.weights import from_hub, from_url
+from lightning_colorize.evaluation.statistics import mean_intervals
+from lightning_colorize.metrics.spec import Goal
+from lightning_colorize.networks.encoders.timm_backbone import require_model
+from lightning_colorize.networks.encoders.weights import State, read_weights
+
+TIMM = "frechet:"
+"""Before the name of a timm model."""
+
+_DECIMALS = 9  # what follows is rounding, and the truth's distance from itself is 0
+
+Values = list[PretrainedValue]
+"""By row."""
+
+
+@dataclass(frozen=True)
+class PretrainedMetric:
+    """A row of the table.
+
+    Attributes:
+        name: On the command line.
+        title: Its full name: metric, network, input.
+        goal: Which way is better.
+        network: Builds the network from a state dict. Metrics of one network share its features.
+        reduce: Turns features, (rows, N, D), and the index of the truth into values by row.
+        method: What `reduce` does, in words.
+        published: Finds or downloads the published weights; None if there are none.
+        hashes: With which the SHA-256 of the published weights begins; "" if it is not known.
+        packages: The distributions on which its values depend.
+    """
+
+    name: str
+    title: str
+    goal: Goal
+    network: Callable[[State], nn.Module]
+    reduce: Callable[[Tensor, int], Values]
+    method: str
+    published: Callable[[], Path] | None
+    hashes: tuple[str, ...]
+    packages: tuple[str, ...]
+
+
+def _frechet(features: Tensor, true: int) -> Values:
+    return _both(
+        distances.frechet_distances(features, true),
+        distances.infinite_frechet_distances(features, true),
+    )
+
+
+def _kernel(features: Tensor, true: int) -> Values:
+    return _both(
+        distances.kernel_distances(features, true),
+        distances.paired_kernel_distances(features, true),
+    )
+
+
+def _both(values: np.ndarray, infinite: np.ndarray) -> Values:
+    # Adding 0.0 makes -0.0 positive.
+    rounded = zip(values.round(_DECIMALS) + 0.0, infinite.round(_DECIMALS) + 0.0, strict=True)
+    return [
+        PretrainedValue(value=value, infinite=None if np.isnan(other) else other)
+        for value, other in rounded
+    ]
+
+
+def _mean(values: Tensor, true: int) -> Values:
+    rounded = values[..., 0].double().numpy().round(_DECIMALS)
+    return [PretrainedValue(**each) for each in mean_intervals(rounded)]
+
+
+def _cosine(features: Tensor, true: int) -> Values:
+    return _mean(100 * F.cosine_similarity(features, features[true], dim=-1)[..., None], true)
+
+
+_FRECHET = (
+    "infinite: a line over 1/N, "
+    f"{distances.SIZES} sizes of subsets from N/2 to N, {distances.DRAWS} of each, seed 0"
+)
+_KERNEL = (
+    f"{distances.SUBSETS} subsets of {distances.SUBSET_SIZE:,} images with seed 0, or one of all; "
+    "infinite: U-statistic, unbiased for pairs of images"
+)
+_INTERVALS = "mean over images with its 95 % interval, 2,000 bootstrap samples"
+_FIDELITY = partial(
+    from_url,
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth",
+)
+_FIDELITY_INPUT = "Inception v3 of TensorFlow (torch-fidelity), 2,048 features of 299x299 pixels"
+_CLIP = "vit_base_patch16_clip_quickgelu_224.openai"
+
+METRICS = (
+    PretrainedMetric(
+        "fid",
+        f"Frechet Inception distance (FID), {_FIDELITY_INPUT}",
+        "min",
+        networks.FidelityInception,
+        _frechet,
+        _FRECHET,
+        _FIDELITY,
+        ("6726825d",),
+        ("torch-fidelity", "torchmetrics"),
+    ),
+    PretrainedMetric(
+        "kid",
+        f"kernel Inception distance (KID), {_FIDELITY_INPUT}",
+        "min",
+        networks.FidelityInception,
+        _kernel,
+        _KERNEL,
+        _FIDELITY,
+        ("6726825d",),
+        ("torch-fidelity", "torchmetrics"),
+    ),
+    PretrainedMetric(
+        "fid_torchvision",
+        "Frechet distance, Inception v3 of torchvision, 2,048 features of 299x299 pixels scaled as "
+        "by DDColor's code",
+        "min",
+        networks.TorchvisionInception,
+        _frechet,
+        _FRECHET,
+        partial(from_url, Inception_V3_Weights.IMAGENET1K_V1.url),
+        ("0cc3c7bd", "1a9a5a14"),  # the same weights, stored again in 2021
+        ("torchvision",),
+    ),
+    PretrainedMetric(
+        "lpips_alex",
+        "LPIPS 0.1, AlexNet of torchvision, images at their size",
+        "min",
+        partial(networks.Lpips, "alex"),
+        _mean,
+        _INTERVALS,
+        partial(from_url, AlexNet_Weights.IMAGENET1K_V1.url),
+        ("7be5be79",),
+        ("torchmetrics", "torchvision"),
+    ),
+    PretrainedMetric(
+        "lpips_vgg",
+        "LPIPS 0.1, VGG16 of torchvision, images at their size",
+        "min",
+        partial(networks.Lpips, "vgg"),
+        _mean,
+        _INTERVALS,
+        partial(from_url, VGG16_Weights.IMAGENET1K_V1.url),
+        ("397923af",),
+        ("torchmetrics", "torchvision"),
+    ),
+    PretrainedMetric(
+        "clip_score",
+        "CLIP score of image and true image, 100 times the cosine of the embeddings, ViT-B/16 of "
+        "OpenAI in timm, images resized to 224x224 pixels",
+        "max",
+        partial(networks.TimmFeatures, _CLIP, head=True),
+        _cosine,
+        _INTERVALS,
+        partial(from_hub, "timm/vit_base_patch16_clip_224.openai", "model.safetensors"),
+        ("",),
+        ("timm",),
+    ),
+)
+"""The metrics by name; others are Frechet distances of a timm model, see `frechet_of`."""
+
+
+def frechet_of(model: str) -> PretrainedMetric:
+    """Return the Frechet distance of a timm model's pooled features, which is no FID.
+
+    Raises:
+        ValueError: If timm has no such model.
+    """
+    require_model(model)
+    return PretrainedMetric(
+        f"{TIMM}{model}",
+        f"Frechet distance of the pooled features of timm's {model}, images resized to its size; "
+        "not FID",
+        "min",
+        partial(networks.TimmFeatures, model),
+        _frechet,
+        _FRECHET,
+        None,
+        ("",),
+        ("timm",),
+    )
+
+
+@dataclass
+class _Features:
+    """A network, and what it returned of each image: (rows, D) each."""
+
+    network: nn.Module | None
+    sha256: str | None = None
+    reason: str | None = None
+    images: list[Tensor] = field(default_factory=list)
+
+
+class PretrainedMetrics:
+    """Measures images by several metrics; one that fails does not end the others.
+
+    Features are kept, images are not: 5,000 images of six rows take 245 MB for each Inception.
+
+    Args:
+        asked: Metrics, each with the file of its weights or None for the published ones, as
+            `find_metrics` returns them.
+        device: Of the networks.
+
+    Raises:
+        UsageError: If a file does not fit, or an extra is not installed. Weights that cannot be
+            downloaded are no error: the metric is then not available.
+    """
+
+    def __init__(
+        self, asked: Sequence[tuple[PretrainedMetric, Path | None]], device: torch.device
+    ) -> None:
+        self.device = device
+        self.metrics: list[tuple[PretrainedMetric, _Features]] = []
+        opened: dict[Any, _Features] = {}
+        for metric, file in asked:
+            key = (metric.network, file)
+            if key not in opened:
+                opened[key] = _open(metric, file, device)
+            self.metrics.append((metric, opened[key]))
+        self.features = list(opened.values())
+
+    def update(self, rgb: Tensor, true: Tensor) -> None:
+        """Measure one image.
+
+        Args:
+            rgb: (rows, 3, H, W) in uint8, the image as each row of the table has it.
+            true: (3, H, W) in uint8.
+        """
+        rgb, true = rgb.to(self.device), true.to(self.device)
+        for features in self.features:
+            if features.network is None:
+                continue
+            try:
+                with full_precision(rgb):
+                    features.images.append(features.network(rgb, true).float().cpu())
+            except RuntimeError as error:  # an image too small, no memory
+                height, width = true.shape[-2:]
+                features.reason = f"an image of {width}x{height} pixels: {first_line(error)}"
+                features.network = None
+
+    def compute(self, rows: Sequence[str], true: int) -> list[PretrainedResult]:
+        """Return the results.
+
+        Args:
+            rows: The names of the rows.
+            true: Index of the truth.
+        """
+        return [_result(metric, features, rows, true) for metric, features in self.metrics]
+
+
+def find_metrics(words: Sequence[str]) -> list[tuple[PretrainedMetric, Path | None]]:
+    """Return the metrics of `NAME` and `NAME=WEIGHTS`, and the files of their weights.
+
+    Raises:
+        UsageError: If a name is unknown or repeated, or a file does not exist.
+    """
+    if repeated := [word for word in words if words.count(word) > 1]:
+        raise UsageError(f"--metric {repeated[0]} is given twice")
+    return [_find(word) for word in words]
+
+
+def _find(word: str) -> tuple[PretrainedMetric, Path | None]:
+    name, sign, given = word.partition("=")
+    file = expanded_path(given) if sign else None
+    known = {metric.name: metric for metric in METRICS}
+    if name.startswith(TIMM):
+        try:
+            metric = frechet_of(name.removeprefix(TIMM))
+        except ValueError as error:
+            raise UsageError(f"--metric {word}: {error}") from None
+        if file is None:
+            raise UsageError(f"--metric {word}: add =WEIGHTS, a file of timm's state dict")
+    elif name in known:
+        metric = known[name]
+    else:
+        raise UsageError(
+            f"--metric {word}: there is no metric {name}; choose from {', '.join(known)} or "
+            f"{TIMM}TIMM_MODEL=WEIGHTS"
+        )
+    if file is not None and not file.is_file():
+        raise UsageError(f"--metric {word}: there is no file {given}")
+    return metric, file
+
+
+def _open(metric: PretrainedMetric, file: Path | None, device: torch.device) -> _Features:
+    """Return the network with its weights, or the reason why it has none."""
+    path = file
+    try:
+        if path is None:
+            assert metric.published is not None
+            path = metric.published()
+        network = metric.network(read_weights(path))
+        return _Features(network.eval().requires_grad_(False).to(device), sha256_of(path))
+    except ImportError as error:
+        raise UsageError(
+            f"--metric {metric.name} needs {error.name}: pip install 'lightning-colorize[metrics]'"
+        ) from None
+    except Exception as error:  # each library has errors of its own for a failed download
+        reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
+        if file is not None:
+            raise UsageError(f"--metric {metric.name}={file}: {reason}") from None
+        if path is not None:  # a result names no folder of this machine
+            reason = reason.replace(str(path), path.name)
+        return _Features(None, reason=f"the published weights are not available: {reason}")
+
+
+def _result(
+    metric: PretrainedMetric, features: _Features, rows: Sequence[str], true: int
+) -> PretrainedResult:
+    reason = features.reason
+    values: Values = []
+    if features.network is not None:
+        stacked = torch.stack(features.images, dim=1)
+        if stacked.isfinite().all():
+            values = metric.reduce(stacked, true)
+        else:
+            reason = "the network returns values that are not finite"
+    other = features.sha256 is not None and not features.sha256.startswith(metric.hashes)
+    return PretrainedResult(
+        name=metric.name,
+        title=metric.title + "; the weights are not the published ones" * other,
+        goal=metric.goal,
+        method=metric.method,
+        sha256=features.sha256,
+        images=len(features.images) if values else None,
+        rows=dict(zip(rows, values, strict=False)),
+        reason=reason,
+    )

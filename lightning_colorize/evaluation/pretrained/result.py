@@ -1,0 +1,66 @@
+"""What a pretrained network measured, as a result of a protocol contains it."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, Field, FiniteFloat, model_validator
+
+from lightning_colorize.common.described import Sha256
+
+_Name = Annotated[str, Field(max_length=200)]
+
+
+class PretrainedValue(BaseModel):
+    """A metric over images.
+
+    Attributes:
+        value: The metric.
+        low: Lower end of its 95 % interval; None for a distance between sets.
+        high: Upper end.
+        infinite: An estimate for infinitely many images; None for a mean over images, which needs
+            none.
+    """
+
+    value: FiniteFloat
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+    infinite: FiniteFloat | None = None
+
+
+class PretrainedResult(BaseModel):
+    """A metric of a pretrained network.
+
+    Attributes:
+        name: As on the command line, without the weights.
+        title: The full name: metric, network, input.
+        goal: Which way is better.
+        method: Estimates and intervals.
+        sha256: Of the file of the weights.
+        images: How many.
+        rows: By row of the result.
+        reason: Why it is not available; it then has no rows.
+    """
+
+    name: _Name
+    title: Annotated[str, Field(max_length=1000)]
+    goal: Literal["max", "min"]
+    method: Annotated[str, Field(max_length=1000)]
+    sha256: Sha256 | None = None
+    images: Annotated[int, Field(ge=1)] | None = None
+    rows: dict[str, PretrainedValue] = {}
+    reason: Annotated[str, Field(max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.rows and (self.sha256 is None or self.images is None):
+            raise ValueError("rows need sha256 and images")
+        return self
+
+    @property
+    def network(self) -> tuple[str, str, str | None]:
+        """What must be equal for figures to be compared."""
+        return self.name, self.title, self.sha256
+
+    @property
+    def label(self) -> str:
+        """The name with the hash of the weights: figures of two networks are never one column."""
+        return self.name if self.sha256 is None else f"{self.name} {self.sha256[:8]}"

@@ -1,0 +1,226 @@
+import argparse
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_colorize.benchmarking import reproduction
+from lightning_colorize.commands import reproduce
+from lightning_colorize.common.errors import UsageError, WorkError
+
+# A benchmark writes beside itself; it fails once if it is told to.
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+
+here = Path(__file__).parent
+assert sorted(path.name for path in (here.parent / "experiments").iterdir()) == ["x.yaml"]
+with open("calls.txt", "a") as file:
+    print(*sys.argv[1:], os.environ.get("WIDTH"), file=file)
+if sys.argv[1] == "fail" and not Path("failed").exists():
+    Path("failed").touch()
+    sys.exit(3)
+psnr = float(Path(sys.argv[2]).read_text())
+report = {"command": "x", "psnr": psnr, "seconds": 7.0, "environment": {"cpu": "new"}}
+(here / "results" / "toy.json").write_text(json.dumps(report))
+(here.parent / "docs" / "images" / "toy.txt").write_text("drawn")
+"""
+PLAN = {
+    "data": ["weights.txt"],
+    "minutes": 3,
+    "machine": False,
+    "commands": ["WIDTH=3 python benchmarks/toy.py all data/weights.txt"],
+    "figures": {"psnr": {"absolute": 0.1}, "seconds": "shown"},
+}
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A repository with the table `toy`, and the place in which the command is called."""
+    root = tmp_path / "clone"
+    for folder in ("benchmarks/reproduce", "benchmarks/results", "experiments", "docs/images"):
+        (root / folder).mkdir(parents=True)
+    (root / "experiments/x.yaml").touch()
+    (root / "benchmarks/toy.py").write_text(SCRIPT)
+    (root / "docs/images/toy.txt").write_text("committed")
+    (root / "weights.txt").write_text("22.05")
+    digest = hashlib.sha256(b"22.05").hexdigest()
+    data = {"weights.txt": {"sha256": digest, "about": "the weights"}}
+    (root / "benchmarks/data.yaml").write_text(yaml.safe_dump(data))
+    expected = {"command": "x", "psnr": 22.0, "seconds": 1.0, "environment": {"cpu": "old"}}
+    (root / "benchmarks/results/toy.json").write_text(json.dumps(expected))
+    write_plan(root)
+    monkeypatch.setattr(reproduction, "bundled", root.joinpath)
+    monkeypatch.chdir(tmp_path)
+    return root
+
+
+def write_plan(root, **changes):
+    (root / "benchmarks/reproduce/toy.yaml").write_text(yaml.safe_dump(PLAN | changes))
+
+
+def call(*words):
+    parser = argparse.ArgumentParser()
+    reproduce.add_arguments(parser)
+    return reproduce.run(parser.parse_args([str(word) for word in words]))
+
+
+def with_data(root):
+    return ("toy", "--data", f"weights.txt={root / 'weights.txt'}")
+
+
+def contents(root):
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_the_same_figures_are_exit_code_0_and_the_clone_is_not_touched(clone, tmp_path, capfd):
+    before = contents(clone)
+    assert call(*with_data(clone)) == 0
+    assert contents(clone) == before
+    lines = [line.split() for line in capfd.readouterr().out.splitlines()]
+    assert ["psnr", "22", "22.05", "0.1", "yes"] in lines
+    assert ["seconds", "1", "7", "-", "-"] in lines
+    assert ["environment:", "cpu:", "old,", "now", "new"] in lines
+    assert lines[-1][:3] == ["toy:", "same:", "1"]
+    folder = tmp_path / "reproduced/toy"
+    assert (folder / "docs/images/toy.txt").read_text() == "drawn"
+    assert (folder / "calls.txt").read_text() == "all data/weights.txt 3\n"
+
+
+def test_other_figures_are_exit_code_1_and_named(clone, capfd):
+    write_plan(clone, figures={"psnr": {"absolute": 0.04}})
+    assert call(*with_data(clone)) == 1
+    *_, psnr, seconds, _, verdict = capfd.readouterr().out.splitlines()
+    assert psnr.split() == ["psnr", "22", "22.05", "0.04", "NO"]
+    assert seconds.split() == ["seconds", "1", "7", "0", "NO"]
+    assert verdict.startswith("toy: NOT the same: 2 of 2 figures")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nothing"], "there is no table nothing; tables are toy"),
+        (["toy"], "toy needs --data weights.txt=PATH: the weights"),
+        (["toy", "--data", "weights.txt"], "--data weights.txt: give NAME=PATH"),
+        (["toy", "--data", "weights.txt=gone"], "gone does not exist"),
+        (["--data", "weights.txt=x"], "--data needs the NAME of a table"),
+        (["toy", "--data", "weights.txt=clone/weights.txt", "--data", "pets=x"], "--data pets: "),
+    ],
+)
+def test_wrong_use_is_one_line_before_any_work(clone, tmp_path, words, said):
+    with pytest.raises(UsageError) as error:
+        call(*words)
+    assert str(error.value).startswith(said)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "reproduced").exists()
+
+
+def test_other_data_are_refused_with_their_digest(clone, tmp_path):
+    (clone / "weights.txt").write_text("22.06")
+    with pytest.raises(UsageError) as error:
+        call(*with_data(clone))
+    assert "--data weights.txt=" in str(error.value)
+    assert hashlib.sha256(b"22.06").hexdigest() in str(error.value)
+    assert not (tmp_path / "reproduced").exists()
+
+
+def test_the_digest_of_a_folder_is_of_contents_and_names(tmp_path):
+    folder = tmp_path / "photos"
+    for split in ("train", "a"):
+        (folder / split).mkdir(parents=True)
+    for name in ("train/b.jpg", "a/c.jpg"):
+        (folder / name).write_text(name)
+    (folder / "README.md").write_text("of the folder itself")
+    (folder / "a/.hidden").write_text("of the system")
+    find = "find */ -name '*.jpg' | LC_ALL=C sort | xargs sha256sum | sha256sum"
+    done = subprocess.run(find, shell=True, cwd=folder, capture_output=True, text=True, check=True)
+    digest = reproduction.contents_sha256(folder)
+    assert done.stdout.split()[0] == digest
+    (folder / "train/b.jpg").rename(folder / "a/b.jpg")  # another split
+    assert reproduction.contents_sha256(folder) != digest
+
+
+def test_an_interrupted_call_continues_with_the_command_that_failed(clone, tmp_path, capfd):
+    commands = [f"python benchmarks/toy.py {word} data/weights.txt" for word in ("all", "fail")]
+    write_plan(clone, commands=commands)
+    with pytest.raises(WorkError, match=r"exit code 3 of: python benchmarks/toy\.py fail"):
+        call(*with_data(clone))
+    assert call(*with_data(clone)) == 0
+    calls = (tmp_path / "reproduced/toy/calls.txt").read_text().splitlines()
+    assert [line.split()[0] for line in calls] == ["all", "fail", "fail"]
+    # What was measured is compared again, and not measured again.
+    assert call(*with_data(clone)) == 0
+    assert (tmp_path / "reproduced/toy/calls.txt").read_text().splitlines() == calls
+    assert "It was measured there before" in capfd.readouterr().out
+    write_plan(clone, commands=commands[:1])
+    with pytest.raises(UsageError, match="was begun with other code"):
+        call(*with_data(clone))
+    assert call(*with_data(clone), "--out", "other") == 0
+
+
+def test_a_folder_with_other_files_is_refused(clone, tmp_path):
+    (tmp_path / "reproduced/toy").mkdir(parents=True)
+    (tmp_path / "reproduced/toy/mine.txt").touch()
+    with pytest.raises(UsageError, match="toy is not empty; give another --out"):
+        call(*with_data(clone))
+
+
+def test_a_table_without_results_is_listed_and_refused(clone, capsys):
+    (clone / "benchmarks/results/toy.json").unlink()
+    with pytest.raises(UsageError, match="has not been measured yet"):
+        call(*with_data(clone))
+    assert call() == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^toy +not measured +no +weights\.txt$", out, re.MULTILINE)
+    assert "the weights" in out
+
+
+def test_an_installation_without_the_benchmarks_is_told_so(monkeypatch):
+    def lacks(name):
+        raise FileNotFoundError(name)
+
+    monkeypatch.setattr(reproduction, "bundled", lacks)
+    with pytest.raises(UsageError, match="needs a clone of the repository"):
+        call()
+
+
+def test_sigterm_reaches_what_a_script_has_started(clone, tmp_path):
+    """A script waits for a training; both end with the command."""
+    (clone / "benchmarks/wait.py").write_text(
+        "import subprocess, sys\n"
+        'code = \'import os, time; print(os.getpid(), file=open("pid", "w")); time.sleep(60)\'\n'
+        "subprocess.run([sys.executable, '-c', code])\n"
+    )
+    write_plan(clone, commands=["python benchmarks/wait.py"])
+    pid = tmp_path / "reproduced/toy/pid"
+
+    def terminate():
+        wait_until(lambda: pid.exists() and pid.read_text().strip())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=terminate)
+    try:
+        thread.start()
+        with pytest.raises(SystemExit) as ended:
+            call(*with_data(clone))
+        assert ended.value.code == 143
+        wait_until(lambda: not Path("/proc", pid.read_text().strip()).exists())
+    finally:
+        thread.join()
+        signal.signal(signal.SIGTERM, before)
+
+
+def wait_until(happened):
+    end = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
