@@ -24,7 +24,7 @@ from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.described import Sha256, read_described
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.common.files import write_json
+from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.progress import progress
 from lightning_colorize.common.provenance import git_commit
 
@@ -125,10 +125,8 @@ def contents_sha256(path: Path) -> str:
     count.
 
     Raises:
-        UsageError: If there is no such file or folder.
+        OSError: If a file cannot be read, such as a link whose target is gone.
     """
-    if not path.exists():
-        raise UsageError(f"{path} does not exist")
     if not path.is_dir():
         return sha256_of(path)
     # Not by a source: importing those takes seconds, and memory while the commands run.
@@ -147,7 +145,7 @@ def check_data(plan: Reproduction, known: Mapping[str, DataSet], given: Mapping[
     """Check that exactly the data sets of a table are given.
 
     Raises:
-        UsageError: If one is missing, has other content, or is not needed.
+        UsageError: If one is missing, has other content, cannot be read, or is not needed.
     """
     for name in plan.data:
         if name not in given:
@@ -156,7 +154,13 @@ def check_data(plan: Reproduction, known: Mapping[str, DataSet], given: Mapping[
         needed = ", ".join(plan.data) or "no data"
         raise UsageError(f"--data {min(others)}: {plan.name} needs {needed}")
     for name, path in given.items():
-        if (found := contents_sha256(path)) != known[name].sha256:
+        try:
+            found = contents_sha256(path)
+        except OSError as error:
+            raise UsageError(
+                f"--data {name}={path}: {error.filename} cannot be read: {error.strerror}"
+            ) from None
+        if found != known[name].sha256:
             raise UsageError(
                 f"--data {name}={path} has the SHA-256 {found}, not {known[name].sha256}: "
                 f"it must be {known[name].about}"
@@ -170,7 +174,7 @@ def begin(plan: Reproduction, folder: Path) -> int:
         UsageError: If the folder contains something else.
     """
     if not (folder / _BEGUN).is_file():
-        if folder.exists() and any(folder.iterdir()):
+        if folder.is_dir() and any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty; give another --out")
         return 0
     earlier = json.loads((folder / _BEGUN).read_text())
@@ -196,14 +200,16 @@ def run_commands(
         done: How many commands are complete, from `begin`.
 
     Raises:
+        UsageError: If the folder cannot be written.
         WorkError: If a command fails or writes no results.
     """
+    require_writable(folder / _BEGUN, "--out")
     _prepare(root, folder, data)
     write_json(folder / _BEGUN, _identity(plan) | {"done": done})
     for number, command in enumerate(plan.commands[done:], start=done + 1):
         print(f"{number} of {len(plan.commands)}: {command}", flush=True)
         if code := _run(command, folder):
-            raise WorkError(f"exit code {code} of: {command}\nThe same call continues there.")
+            raise WorkError(f"exit code {code} of: {command}; the same call continues with it")
         write_json(folder / _BEGUN, _identity(plan) | {"done": number})
     results = expected_results(folder, plan.name)
     if not results.is_file():

@@ -110,7 +110,10 @@ def test_other_figures_are_exit_code_1_and_named(clone, capfd):
         (["nothing"], "there is no table nothing; tables are toy"),
         (["toy"], "toy needs --data weights.txt=PATH: the weights"),
         (["toy", "--data", "weights.txt"], "--data weights.txt: give NAME=PATH"),
-        (["toy", "--data", "weights.txt=gone"], "gone does not exist"),
+        (
+            ["toy", "--data", "weights.txt=gone"],
+            "--data weights.txt=gone: gone cannot be read: No such file or directory",
+        ),
         (["--data", "weights.txt=x"], "--data needs the NAME of a table"),
         (["toy", "--data", "weights.txt=clone/weights.txt", "--data", "pets=x"], "--data pets: "),
     ],
@@ -132,6 +135,22 @@ def test_other_data_are_refused_with_their_digest(clone, tmp_path):
     assert not (tmp_path / "reproduced").exists()
 
 
+def test_data_with_a_link_to_nowhere_are_refused(clone, tmp_path):
+    (tmp_path / "photos/train").mkdir(parents=True)
+    (tmp_path / "photos/train/a.jpg").symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(UsageError, match=r"photos: photos/train/a\.jpg cannot be read: No such"):
+        call("toy", "--data", "weights.txt=photos")
+
+
+@pytest.mark.parametrize("file", ["out", "out/toy"])
+def test_a_file_in_the_place_of_the_folder_is_one_line(clone, tmp_path, file):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    with pytest.raises(UsageError, match=r"^--out .* cannot be written: ") as error:
+        call(*with_data(clone), "--out", "out")
+    assert "\n" not in str(error.value)
+
+
 def test_the_digest_of_a_folder_is_of_contents_and_names(tmp_path):
     folder = tmp_path / "photos"
     for split in ("train", "a"):
@@ -151,8 +170,9 @@ def test_the_digest_of_a_folder_is_of_contents_and_names(tmp_path):
 def test_an_interrupted_call_continues_with_the_command_that_failed(clone, tmp_path, capfd):
     commands = [f"python benchmarks/toy.py {word} data/weights.txt" for word in ("all", "fail")]
     write_plan(clone, commands=commands)
-    with pytest.raises(WorkError, match=r"exit code 3 of: python benchmarks/toy\.py fail"):
+    with pytest.raises(WorkError, match=r"exit code 3 of: python benchmarks/toy\.py fail") as error:
         call(*with_data(clone))
+    assert "\n" not in str(error.value)
     assert call(*with_data(clone)) == 0
     calls = (tmp_path / "reproduced/toy/calls.txt").read_text().splitlines()
     assert [line.split()[0] for line in calls] == ["all", "fail", "fail"]
@@ -192,7 +212,10 @@ def test_an_installation_without_the_benchmarks_is_told_so(monkeypatch):
         call()
 
 
-def test_sigterm_reaches_what_a_script_has_started(clone, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_reaches_what_a_script_has_started(clone, tmp_path, number, raised):
     """A script waits for a training; both end with the command."""
     (clone / "benchmarks/wait.py").write_text(
         "import subprocess, sys\n"
@@ -204,15 +227,15 @@ def test_sigterm_reaches_what_a_script_has_started(clone, tmp_path):
 
     def terminate():
         wait_until(lambda: pid.exists() and pid.read_text().strip())
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     before = signal.getsignal(signal.SIGTERM)
     thread = threading.Thread(target=terminate)
     try:
         thread.start()
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(raised) as ended:
             call(*with_data(clone))
-        assert ended.value.code == 143
+        assert raised is KeyboardInterrupt or ended.value.code == 143
         wait_until(lambda: not Path("/proc", pid.read_text().strip()).exists())
     finally:
         thread.join()
