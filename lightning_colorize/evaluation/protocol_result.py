@@ -161,7 +161,7 @@ def measure_protocol(
         `rows`, `pretrained` and `changes_lightness` of a `ProtocolResult`.
 
     Raises:
-        UsageError: If no image can be read.
+        UsageError: If fewer than two images can be read.
         FloatingPointError: If the system predicts colors that are not finite.
     """
     extra = [spec.GREY] if baselines is None else list(BASELINES)
@@ -186,8 +186,11 @@ def measure_protocol(
         values.append(measure(true_L, ab_rows, true_ab, L_rows).cpu())
         absolute.append(colorfulness(to_unit(rgb), absolute=True).cpu())
         pretrained.update(rgb, truth)
-    if not values:
-        raise UsageError(f"none of {len(images)} images can be read")
+    if len(values) < 2:
+        raise UsageError(
+            f"only {len(values)} of {len(images)} images can be read; a protocol needs several for "
+            "its intervals"
+        )
     change = sum(changes) / len(changes)
     columns = torch.stack(values, dim=2).movedim(1, 0).double().numpy()
     rows = intervals(columns)

@@ -100,6 +100,18 @@ def test_a_folder_without_one_of_the_images_is_refused(
     assert "lacks 1.png; a protocol needs all 3 images" in capsys.readouterr().err
 
 
+def test_one_readable_image_is_too_few(command, photographs, small, tmp_path, capsys):
+    two = tmp_path / "two"
+    two.mkdir()
+    shutil.copy(photographs / "0.png", two)
+    (two / "1.png").write_bytes((photographs / "1.png").read_bytes()[:500])
+    file = tmp_path / "a.json"
+    words = ("--protocol", small, "--data", two, "--json", file)
+    assert command("evaluate", two, *words) == 2
+    assert "only 1 of 2 images can be read; a protocol needs several" in capsys.readouterr().err
+    assert not file.exists()
+
+
 def test_images_unlike_the_published_ones_fail_the_calibration(
     command, photographs, tmp_path, capsys
 ):
