@@ -322,7 +322,9 @@ def _open(metric: PretrainedMetric, file: Path | None, device: torch.device) -> 
             f"--metric {metric.name} needs {error.name}: pip install 'lightning-colorize[metrics]'"
         ) from None
     except Exception as error:  # each library has errors of its own for a failed download
-        reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
+        # One line of all: the first of load_state_dict's does not say what is missing.
+        whole = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = (error.strerror if isinstance(error, OSError) else None) or whole
         if file is not None:
             raise UsageError(f"--metric {metric.name}={file}: {reason}") from None
         if path is not None:  # a result names no folder of this machine
