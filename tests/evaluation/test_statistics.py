@@ -121,6 +121,10 @@ def test_intervals_that_hold_together():
         assert of_ten.value == one.value
         # 10 correlated differences: more than one alone, less than 10 independent ones.
         assert 1.2 < (of_ten.high - of_ten.low) / (one.high - one.low) < 1.1 * bonferroni, metric
+    # Wider intervals need more images.
+    needed = [(a.images_needed, b.images_needed) for a, b in zip(pair, every, strict=True)]
+    assert any(alone for alone, _ in needed)
+    assert all(together > alone for alone, together in needed if alone)
 
 
 def test_as_many_images_as_needed_see_a_difference_four_times_of_five():

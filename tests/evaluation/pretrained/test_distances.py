@@ -78,6 +78,18 @@ def test_subsets_of_many_images_are_repeatable(monkeypatch):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_many_subsets_vary_less_than_one(monkeypatch):
+    monkeypatch.setattr(distances, "SUBSET_SIZE", 20)
+    features = _features(60, 24, rows=2)
+
+    def spread():
+        return np.std([distances.kernel_distances(features, 0, seed)[1] for seed in range(8)])
+
+    of_many = spread()
+    monkeypatch.setattr(distances, "SUBSETS", 1)
+    assert 0 < of_many < spread() / 4
+
+
 def test_paired_kernel_distance_leaves_out_pairs_of_one_image(monkeypatch):
     monkeypatch.setattr(distances, "SUBSET_SIZE", 4)  # parts of the matrix
     features = _features(10, 6).double().numpy()
