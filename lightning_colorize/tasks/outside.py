@@ -1,6 +1,7 @@
 """Colorizers of other programs, described by a YAML file, in place of a network."""
 
 import shlex
+import shutil
 import subprocess
 import tempfile
 import warnings
@@ -155,7 +156,7 @@ class OutsideNetwork(Graph):
         natural = to_grey(L) if outside.input.form == "grey" else L
         try:
             returned = self.run(outside.input.normalize(natural).contiguous()).float()
-        except WorkError:
+        except (UsageError, WorkError):
             raise
         except Exception as error:  # of any class that a program may raise
             raise WorkError(f"the program failed: {first_line(error)}") from None
@@ -176,15 +177,19 @@ def read_outside(file: Path, may_run: Callable[[str], None]) -> tuple[GraphTask,
 
     Args:
         file: The YAML file.
-        may_run: Called with what the user must allow: `command` or `torch.export`; raises
-            `UsageError` if it is not.
+        may_run: Called with what the user must allow: `command`, `torch.export` or `torch.jit`;
+            raises `UsageError` if it is not.
 
     Raises:
         UsageError: If the file is wrong, or the weights are missing or others.
     """
     outside = read_described(file, Outside)
     if outside.weights is None:
+        assert outside.command is not None
         may_run("command")
+        # Now, not after the images are read.
+        if shutil.which(program := shlex.split(outside.command)[0]) is None:
+            raise UsageError(f"{file}: there is no program {program} that can be executed")
         return GraphTask(OutsideNetwork(_run_command(outside), outside)), outside.size
     weights = file.parent / outside.weights
     if not weights.is_file():
@@ -205,7 +210,8 @@ def color_folder(command: str, given: Path, colored: Path) -> None:
         colored: Empty folder of the results.
 
     Raises:
-        WorkError: If it cannot be started, or fails.
+        UsageError: If it cannot be started.
+        WorkError: If it fails.
     """
     folders = {"{input}": str(given), "{output}": str(colored)}
     words = [folders.get(word, word) for word in shlex.split(command)]
@@ -219,7 +225,7 @@ def color_folder(command: str, given: Path, colored: Path) -> None:
             check=False,
         )
     except (OSError, ValueError) as error:
-        raise WorkError(f"{words[0]} cannot be started: {first_line(error)}") from None
+        raise UsageError(f"{words[0]} cannot be started: {first_line(error)}") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise WorkError(f"{words[0]} ended with {done.returncode}: {last}")
@@ -233,6 +239,7 @@ def _run_weights(weights: Path, may_run: Callable[[str], None]) -> Run:
             may_run("torch.export")
             return run_program(weights)[0]
         if weights.suffix in _TORCHSCRIPT:
+            may_run("torch.jit")
             with warnings.catch_warnings(action="ignore", category=FutureWarning):
                 script = torch.jit.load(weights, map_location="cpu").eval()  # type: ignore[no-untyped-call]
 

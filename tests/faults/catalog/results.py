@@ -154,6 +154,19 @@ COMMANDS: Rows = {
         returns("False"),
         "commands/test_evaluate.py::test_split_and_numbers_match_the_run",
     ),
+    "program-that-fails-ends-the-run": (
+        "inference.colorize:_Pipeline._predict",
+        swap(
+            "isinstance(error, FloatingPointError | WorkError)",
+            "isinstance(error, FloatingPointError)",
+        ),
+        "commands/test_colorize_programs.py",
+    ),
+    "torchscript-without-consent": (
+        "tasks.outside:_run_weights",
+        swap('may_run("torch.jit")', "None"),
+        "tasks/test_outside.py::test_torchscript_can_write_files_and_asks_for_consent",
+    ),
     "broken-image-is-exit-0": (
         "commands.colorize:_report",
         swap("1 if failures else 0", "0"),
