@@ -472,7 +472,7 @@ def load_model(
     if file.suffix in (ONNX, PROGRAM):
         return _load_graph(file, allow, device)
     if file.suffix in SUFFIXES:
-        program, seen = read_outside(file, lambda name: _require_allowed(file, name, allow))
+        program, seen = read_outside(file, lambda name: _require_allowed(file, name, allow), device)
         return Colorizer(program.eval().to(device), seen, None, None, file)
     checkpoint = read_checkpoint(file)
     data, stored = checkpoint.get("datamodule_hyper_parameters"), checkpoint.get(DECODING, {})

@@ -162,6 +162,16 @@ COMMANDS: Rows = {
         ),
         "commands/test_colorize_programs.py",
     ),
+    "pipeline-with-code-of-its-own": (
+        "tasks.diffusion:_require_known_classes",
+        swap("library in _LIBRARIES or is_own", "True"),
+        "tasks/test_diffusion.py::test_an_index_cannot_name_other_code",
+    ),
+    "noise-of-the-images-before": (
+        "tasks.diffusion:run_pipeline",
+        swap("torch.Generator().manual_seed(seed)", "torch.default_generator"),
+        "tasks/test_diffusion.py::test_a_pipeline_colors_and_repeats_itself_by_its_seed",
+    ),
     "torchscript-without-consent": (
         "tasks.outside:_run_weights",
         swap('may_run("torch.jit")', "None"),
