@@ -5,7 +5,6 @@
 the scripts, so that those write neither the repository's results nor its images.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from lightning_colorize.benchmarking.comparison import Rule
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.described import Sha256, read_described
-from lightning_colorize.common.digest import sha256_of
+from lightning_colorize.common.digest import sha256_of, sha256_of_files
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.progress import progress
@@ -137,8 +136,7 @@ def contents_sha256(path: Path) -> str:
         for file in files
         if not file.startswith(".")
     )
-    lines = [f"{sha256_of(path / name)}  {name}\n" for name in progress(names, len(names), "hash")]
-    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+    return sha256_of_files(path, progress(names, len(names), "hash"))
 
 
 def check_data(plan: Reproduction, known: Mapping[str, DataSet], given: Mapping[str, Path]) -> None:

@@ -109,7 +109,10 @@ def run(args: argparse.Namespace) -> int:
 
     from lightning_colorize.data.sources.listing import require_folder
     from lightning_colorize.inference import choose_device, load_model
+    from lightning_colorize.inference.colorizer import require_exportable
 
+    # Before a program asks for consent.
+    require_exportable(args.checkpoint)
     if args.int8 is not None:
         require_folder(args.int8, "export", "--int8")
     is_graph = is_web or args.file.suffix != _FORMATS["safetensors"]

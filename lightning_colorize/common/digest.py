@@ -1,6 +1,6 @@
-"""Digests of files, and damage of those that torch.save wrote.
+"""Digests of files and folders, and damage of files that torch.save wrote.
 
-These are zip archives, whose checksums torch does not read.
+The latter are zip archives, whose checksums torch does not read.
 
 Files of ours end with a digest, as the comment of the archive. torch's loader skips the comment, as
 any reader of zip files does.
@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 import zipfile
+from collections.abc import Iterable
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +26,12 @@ def sha256_of(file: Path | BufferedReader) -> str:
         with file.open("rb") as opened:
             return sha256_of(opened)
     return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_files(folder: Path, names: Iterable[str]) -> str:
+    """Return the SHA-256 of lines as `sha256sum` prints them, of files relative to a folder."""
+    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in names]
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def append_digest(file: BinaryIO) -> None:

@@ -26,6 +26,7 @@ from lightning_colorize.inference.colorizer import Colorizer
 from lightning_colorize.inference.jobs import Job
 from lightning_colorize.inference.writing import fit_format, write_photograph
 from lightning_colorize.tasks import ColorizationTask
+from lightning_colorize.tasks.outside import OutsideNetwork
 from lightning_colorize.tasks.prediction import (
     add_colors,
     is_colored,
@@ -135,6 +136,7 @@ def colorize_files(
         Records, about in the order of the jobs.
 
     Raises:
+        UsageError: If a program that colors the images cannot be started.
         WorkError: If the disk is full, or the manifest cannot be written.
     """
     jobs = list(jobs)
@@ -175,7 +177,9 @@ class _Pipeline:
         self.model = str(loaded.path)
         self.software = software(loaded.path)
         self.options = options
-        self.batch_size = options.batch_size
+        # A program takes images one by one: one that fails must not cost the others twice.
+        is_program = isinstance(self.task.net, OutsideNetwork)
+        self.batch_size = 1 if is_program else options.batch_size
         self.pool = pool
         self.manifest = manifest
         self.waiting: dict[tuple[int, int], list[_Item]] = {}
@@ -259,16 +263,17 @@ class _Pipeline:
         seen = [item.seen for item in batch if item.seen is not None]
         try:
             colors = predict_colors(self.task, seen)
-        except FloatingPointError as error:
-            if len(batch) > 1:  # the others may be finite
+        except (FloatingPointError, MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                yield from self._predict_with_less(batch)
+            elif not isinstance(error, FloatingPointError | WorkError):
+                raise
+            elif len(batch) > 1:  # the others may be finite, or a program may color them
                 for item in batch:
                     yield from self._predict([item])
-                return
-            batch[0].record.reason = str(error)
-            yield self._record(batch[0])
-        except (MemoryError, RuntimeError) as error:
-            require_out_of_memory(error)
-            yield from self._predict_with_less(batch)
+            else:
+                batch[0].record.reason = str(error)
+                yield self._record(batch[0])
         else:
             for item, ab in zip(batch, colors, strict=True):
                 self.writing.append((item, self.pool.submit(self._write, item, ab)))
@@ -313,10 +318,15 @@ class _Pipeline:
         return self._record(item)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error is a lack of memory."""
+    # On the CPU torch raises a mere RuntimeError: "can't allocate memory".
+    return isinstance(error, MemoryError) or "memory" in str(error)
+
+
 def require_out_of_memory(error: Exception) -> None:
     """Raise an error that is not a lack of memory."""
-    # On the CPU torch raises a mere RuntimeError: "can't allocate memory".
-    if not isinstance(error, MemoryError) and "memory" not in str(error):
+    if not is_out_of_memory(error):
         raise error
 
 

@@ -56,6 +56,7 @@ _WEIGHTS = "model.safetensors"
 _STRONGEST = 1.5
 _EXECUTES = {
     "torch.export": "torch.export unpickles what it reads",
+    "torch.jit": "TorchScript runs a program that can write any file, even while it is loaded",
     "command": "it names a command",
 }
 
@@ -248,9 +249,10 @@ class Colorizer(
             file: The file to write or replace, with the suffix `.safetensors`.
 
         Raises:
-            UsageError: If a weight is too large for half precision, or the size too large for any
-                network.
+            UsageError: If a weight is too large for half precision, the size too large for any
+                network, or the model none of ours.
         """
+        require_exportable(self.path)
         require_size(self.size)
         write_exported(
             file,
@@ -418,6 +420,21 @@ def require_size(size: int) -> None:
         raise UsageError(f"size must be from 1 to {LARGEST} pixels, not {size}")
 
 
+def require_exportable(path: Path) -> None:
+    """Refuse a file that holds no network of ours.
+
+    Raises:
+        UsageError: If it describes a program of others, or is an exported graph.
+    """
+    if path.suffix in SUFFIXES:
+        raise UsageError(
+            f"{path} describes a program of others, which cannot be exported: only the networks of "
+            "lightning-colorize can"
+        )
+    if path.suffix in (ONNX, PROGRAM):
+        raise UsageError(f"{path} is an exported graph; export its checkpoint again")
+
+
 def choose_device(name: str) -> torch.device:
     """Return the device for `auto` (the GPU if there is one), `cpu` or `cuda`.
 
@@ -455,7 +472,7 @@ def load_model(
     if file.suffix in (ONNX, PROGRAM):
         return _load_graph(file, allow, device)
     if file.suffix in SUFFIXES:
-        program, seen = read_outside(file, lambda name: _require_allowed(file, name, allow))
+        program, seen = read_outside(file, lambda name: _require_allowed(file, name, allow), device)
         return Colorizer(program.eval().to(device), seen, None, None, file)
     checkpoint = read_checkpoint(file)
     data, stored = checkpoint.get("datamodule_hyper_parameters"), checkpoint.get(DECODING, {})
@@ -487,7 +504,7 @@ def load_model(
 def _require_allowed(file: Path, module: str, allow: Sequence[str]) -> None:
     if module not in allow:
         raise UsageError(
-            f"{file} can execute any code, as {_EXECUTES[module]}; if you trust its origin, add "
+            f"{file} can do harm, as {_EXECUTES[module]}; if you trust its origin, add "
             f"--allow-class {module}"
         )
 

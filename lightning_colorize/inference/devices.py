@@ -137,5 +137,5 @@ def _work(
         for record in colorize_files(model.load(device), jobs, options, manifest, others):
             messages.put((index, record))
         messages.put((index, None))
-    except WorkError as error:
+    except (UsageError, WorkError) as error:
         messages.put((index, str(error)))

@@ -23,7 +23,7 @@ from lightning_colorize.color import (
 from lightning_colorize.color.delta_e import ciede2000
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file, temporary_beside
-from lightning_colorize.inference.colorizer import Colorizer
+from lightning_colorize.inference.colorizer import Colorizer, require_exportable
 from lightning_colorize.networks.colorizer import crop, pad_input, round_up
 from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.tasks.exported import ONNX
@@ -152,9 +152,8 @@ def export_graph(
         UsageError: If a library is missing, the network cannot be exported, or the difference is
             above `TOLERANCE`, with 8 bits above `INT8_COST`.
     """
+    require_exportable(model.path)
     task = model.task
-    if isinstance(task, GraphTask):
-        raise UsageError(f"{model.path} is an exported graph; export its checkpoint again")
     if calibration is not None and len(calibration) < 2:
         raise UsageError(f"{file} in 8 bits needs two or more images in color")
     content = {

@@ -1,12 +1,13 @@
 """Colorizers of other programs, described by a YAML file, in place of a network."""
 
 import shlex
+import shutil
 import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
@@ -16,10 +17,11 @@ from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.color import to_grey, to_lab, to_lightness, to_unit
 from lightning_colorize.common.described import read_described
-from lightning_colorize.common.digest import sha256_of
+from lightning_colorize.common.digest import sha256_of, sha256_of_files
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.networks.colorizer import pad_input, round_up
+from lightning_colorize.tasks.diffusion import files_of, run_pipeline
 from lightning_colorize.tasks.exported import ONNX, PROGRAM
 from lightning_colorize.tasks.graph import LARGEST, Graph, GraphTask, Run, run_onnx, run_program
 
@@ -69,8 +71,12 @@ class Outside(BaseModel):
     Attributes:
         weights: ONNX (.onnx), a program of torch.export (.pt2) or TorchScript (.pt); relative to
             the file. None for a command.
-        sha256: Of the weights.
+        sha256: Of the weights, or of the pipeline's files, as `sha256_of_files` returns it.
         command: Colors a folder of PNGs: `python their.py {input} {output}`. None for weights.
+        pipeline: Folder of a pipeline of diffusers, from image to image; relative to the file.
+        image: The argument of its call that takes the grey image.
+        call: Its further arguments.
+        seed: Of the generator of each image.
         input: What the weights take.
         output: What they return.
         size: Pixels of the short side that the program sees.
@@ -83,6 +89,10 @@ class Outside(BaseModel):
     weights: Path | None = None
     sha256: str | None = None
     command: str | None = None
+    pipeline: Path | None = None
+    image: str = "image"
+    call: dict[str, Any] = {}
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     input: Values = Values(form="grey")
     output: Values = Values(form="rgb")
     size: Annotated[int, Field(ge=16, le=LARGEST)] = 256
@@ -91,8 +101,14 @@ class Outside(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if (self.weights is None) == (self.command is None):
-            raise ValueError("give weights, or a command")
+        programs = (self.weights, self.command, self.pipeline)
+        if sum(program is not None for program in programs) != 1:
+            raise ValueError("give weights, a command or a pipeline")
+        others = {"image", "call", "seed"} if self.pipeline is None else {"input", "output"}
+        if given := sorted(others & self.model_fields_set):
+            raise ValueError(f"{given[0]} is not a key of this kind of program")
+        if own := sorted({self.image, "generator"} & self.call.keys()):
+            raise ValueError(f"call must not contain {own[0]}, which is given for each image")
         if self.input.form not in ("L", "grey") or self.output.form not in ("ab", "rgb"):
             raise ValueError("the input is L or grey, the output ab or rgb")
         if self.command is not None and not {"{input}", "{output}"} <= set(
@@ -155,7 +171,7 @@ class OutsideNetwork(Graph):
         natural = to_grey(L) if outside.input.form == "grey" else L
         try:
             returned = self.run(outside.input.normalize(natural).contiguous()).float()
-        except WorkError:
+        except (UsageError, WorkError):
             raise
         except Exception as error:  # of any class that a program may raise
             raise WorkError(f"the program failed: {first_line(error)}") from None
@@ -171,29 +187,47 @@ class OutsideNetwork(Graph):
         return to_lab(colored.clamp(0, 1))[1] if self.image else colored
 
 
-def read_outside(file: Path, may_run: Callable[[str], None]) -> tuple[GraphTask, int]:
+def read_outside(
+    file: Path, may_run: Callable[[str], None], device: torch.device
+) -> tuple[GraphTask, int]:
     """Return the task of another program, and the size that it sees.
 
     Args:
         file: The YAML file.
-        may_run: Called with what the user must allow: `command` or `torch.export`; raises
-            `UsageError` if it is not.
+        may_run: Called with what the user must allow: `command`, `torch.export` or `torch.jit`;
+            raises `UsageError` if it is not.
+        device: Of a pipeline; other programs choose their own.
 
     Raises:
         UsageError: If the file is wrong, or the weights are missing or others.
     """
     outside = read_described(file, Outside)
-    if outside.weights is None:
+    if outside.command is not None:
         may_run("command")
-        return GraphTask(OutsideNetwork(_run_command(outside), outside)), outside.size
-    weights = file.parent / outside.weights
-    if not weights.is_file():
-        raise UsageError(f"{file}: {weights} does not exist")
-    digest = sha256_of(weights)
+        # Now, not after the images are read.
+        if shutil.which(program := shlex.split(outside.command)[0]) is None:
+            raise UsageError(f"{file}: there is no program {program} that can be executed")
+        run = _run_command(outside.command)
+    elif outside.pipeline is not None:
+        folder = file.parent / outside.pipeline
+        if not folder.is_dir():
+            raise UsageError(f"{file}: {folder} is no folder")
+        _require_digest(file, outside, folder, sha256_of_files(folder, files_of(folder)))
+        run = run_pipeline(folder, outside.image, outside.call, outside.seed, device)
+    else:
+        assert outside.weights is not None
+        weights = file.parent / outside.weights
+        if not weights.is_file():
+            raise UsageError(f"{file}: {weights} does not exist")
+        _require_digest(file, outside, weights, sha256_of(weights))
+        run = _run_weights(weights, may_run)
+    return GraphTask(OutsideNetwork(run, outside)), outside.size
+
+
+def _require_digest(file: Path, outside: Outside, of: Path, digest: str) -> None:
     if (outside.sha256 or "").lower() != digest:
         known = "has no sha256" if outside.sha256 is None else "has another sha256"
-        raise UsageError(f"{file} {known}; that of {weights.name} is {digest}")
-    return GraphTask(OutsideNetwork(_run_weights(weights, may_run), outside)), outside.size
+        raise UsageError(f"{file} {known}; that of {of.name} is {digest}")
 
 
 def color_folder(command: str, given: Path, colored: Path) -> None:
@@ -205,7 +239,8 @@ def color_folder(command: str, given: Path, colored: Path) -> None:
         colored: Empty folder of the results.
 
     Raises:
-        WorkError: If it cannot be started, or fails.
+        UsageError: If it cannot be started.
+        WorkError: If it fails.
     """
     folders = {"{input}": str(given), "{output}": str(colored)}
     words = [folders.get(word, word) for word in shlex.split(command)]
@@ -219,7 +254,7 @@ def color_folder(command: str, given: Path, colored: Path) -> None:
             check=False,
         )
     except (OSError, ValueError) as error:
-        raise WorkError(f"{words[0]} cannot be started: {first_line(error)}") from None
+        raise UsageError(f"{words[0]} cannot be started: {first_line(error)}") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise WorkError(f"{words[0]} ended with {done.returncode}: {last}")
@@ -233,6 +268,7 @@ def _run_weights(weights: Path, may_run: Callable[[str], None]) -> Run:
             may_run("torch.export")
             return run_program(weights)[0]
         if weights.suffix in _TORCHSCRIPT:
+            may_run("torch.jit")
             with warnings.catch_warnings(action="ignore", category=FutureWarning):
                 script = torch.jit.load(weights, map_location="cpu").eval()  # type: ignore[no-untyped-call]
 
@@ -250,10 +286,8 @@ def _run_weights(weights: Path, may_run: Callable[[str], None]) -> Run:
     )
 
 
-def _run_command(outside: Outside) -> Run:
+def _run_command(command: str) -> Run:
     """Return a function from the grey image, (1, 3, h, w) in 0..1, to the colored one."""
-    assert outside.command is not None
-    command = outside.command
 
     def run(grey: Tensor) -> Tensor:
         with tempfile.TemporaryDirectory() as folder:

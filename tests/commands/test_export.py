@@ -50,3 +50,13 @@ def test_wrong_use_is_one_line(
     assert command("export", finished_run, *words) == 2
     assert message in capsys.readouterr().err
     assert [file.read_text() for file in tmp_path.glob("*.safetensors")] == ["mine"]
+
+
+@pytest.mark.parametrize("file", ["a.safetensors", "a.onnx", "a.pt2", "page"])
+def test_a_program_of_others_is_not_exported(command, tmp_path, file, capsys):
+    (tmp_path / "their.yaml").write_text("command: their {input} {output}\n")
+    words = ("--format", "web") if file == "page" else ()
+    assert command("export", tmp_path / "their.yaml", tmp_path / file, *words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "their.yaml describes a program of others, which cannot be exported" in line
+    assert not (tmp_path / file).exists()

@@ -36,6 +36,10 @@ def describe(tmp_path):
     return describe
 
 
+def _load(file):
+    return load_model(file, ["torch.jit"])
+
+
 def _L(height, width):
     return torch.rand(2, 1, height, width, generator=torch.Generator().manual_seed(0)) * 100
 
@@ -43,7 +47,7 @@ def _L(height, width):
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_values_are_normalized_and_restored(describe):
     # 110 * (0.1, -0.2) * (L - 50) / 100
-    model = load_model(
+    model = _load(
         describe(
             Scaled(0.1, -0.2),
             1,
@@ -63,7 +67,7 @@ def test_squares_are_stretched_and_multiples_are_padded(describe):
     shapes = []
     settings = {"input": {"form": "L"}, "output": {"form": "ab"}, "size": 32}
     for more in ({"square": True}, {"multiple": 16}, {}):
-        model = load_model(describe(Scaled(0.0, 0.0), 1, **settings, **more))
+        model = _load(describe(Scaled(0.0, 0.0), 1, **settings, **more))
         net = model.task.net
         assert isinstance(net, OutsideNetwork)
         run = net.run
@@ -76,7 +80,7 @@ def test_squares_are_stretched_and_multiples_are_padded(describe):
 def test_a_program_that_returns_rgb_has_its_own_lightness(describe):
     file = describe(Scaled(0.5, 0.5, 0.5), 3, size=32)
     rgb = (torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0)) * 255).byte()
-    net = load_model(file).task.net
+    net = _load(file).task.net
     dark = net.color(rgb)
     assert (dark.shape, dark.dtype) == (rgb.shape, torch.uint8)
     assert to_lightness(dark[None]).mean() < 0.7 * to_lightness(rgb[None]).mean()
@@ -92,7 +96,7 @@ class Halved(nn.Module):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_a_smaller_result_covers_the_whole_image(describe):
-    net = load_model(describe(Halved(), 3, size=32, multiple=16)).task.net
+    net = _load(describe(Halved(), 3, size=32, multiple=16)).task.net
     rgb = torch.zeros(3, 40, 60, dtype=torch.uint8)
     rgb[:, :, 30:] = 255
     colored = net.color(rgb).float().mean(dim=(0, 1))
@@ -102,7 +106,7 @@ def test_a_smaller_result_covers_the_whole_image(describe):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_a_result_that_is_not_finite_is_no_color(describe):
-    net = load_model(describe(Scaled(torch.nan, 1.0, 1.0), 3, size=32)).task.net
+    net = _load(describe(Scaled(torch.nan, 1.0, 1.0), 3, size=32)).task.net
     with pytest.raises(FloatingPointError):
         net.color(torch.zeros(3, 40, 60, dtype=torch.uint8))
 
@@ -115,8 +119,8 @@ def test_a_result_that_is_not_finite_is_no_color(describe):
         ({"sha256": None}, "has no sha256; that of their.pt is"),
         ({"weights": "gone.pt"}, "gone.pt does not exist"),
         ({"weights": "their.yaml"}, "that of their.yaml is"),
-        ({"command": "a {input} {output}"}, "give weights, or a command"),
-        ({"weights": None}, "give weights, or a command"),
+        ({"command": "a {input} {output}"}, "give weights, a command or a pipeline"),
+        ({"weights": None}, "give weights, a command or a pipeline"),
         ({"weights": None, "command": "a {input}"}, "must contain the words"),
         ({"output": {"form": "L"}}, "the input is L or grey"),
         ({"input": {"form": "L", "scale": 1}}, "input.scale: Extra"),
@@ -128,13 +132,13 @@ def test_a_result_that_is_not_finite_is_no_color(describe):
 )
 def test_a_wrong_description_is_one_line(describe, settings, message):
     with pytest.raises(UsageError, match=message) as caught:
-        load_model(describe(Scaled(0.0, 0.0), 1, **settings))
+        _load(describe(Scaled(0.0, 0.0), 1, **settings))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_an_output_of_another_form_is_named(describe):
-    model = load_model(describe(Scaled(0.0, 0.0), 3, output={"form": "rgb"}))
+    model = _load(describe(Scaled(0.0, 0.0), 3, output={"form": "rgb"}))
     with pytest.raises(WorkError, match=r"shape \(1, 2, 32, 32\), not \(1, 3, height, width\)"):
         model.predict(_L(32, 32))
 
@@ -144,5 +148,42 @@ def test_damaged_weights_are_one_line(tmp_path):
     digest = hashlib.sha256(b"no archive").hexdigest()
     (tmp_path / "a.yaml").write_text(f"weights: their.pt\nsha256: {digest}\n")
     with pytest.raises(UsageError, match=r"their.pt cannot be read") as caught:
+        _load(tmp_path / "a.yaml")
+    assert "\n" not in str(caught.value)
+
+
+class Writing(nn.Module):
+    """Writes a file while it is loaded."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.file = file
+        self.training = False
+
+    def forward(self, values):
+        return values
+
+    @torch.jit.export
+    def __getstate__(self):
+        return (self.file, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]):
+        self.file = state[0]
+        self.training = state[1]
+        torch.save(torch.zeros(1), self.file)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_torchscript_can_write_files_and_asks_for_consent(tmp_path):
+    written, file = tmp_path / "written", tmp_path / "their.pt"
+    torch.jit.script(Writing(str(written))).save(str(file))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    (tmp_path / "a.yaml").write_text(f"weights: their.pt\nsha256: {digest}\n")
+    written.unlink(missing_ok=True)
+    with pytest.raises(UsageError, match=r"--allow-class torch\.jit") as caught:
         load_model(tmp_path / "a.yaml")
     assert "\n" not in str(caught.value)
+    assert not written.exists()
+    _load(tmp_path / "a.yaml")
+    assert written.exists()

@@ -154,6 +154,29 @@ COMMANDS: Rows = {
         returns("False"),
         "commands/test_evaluate.py::test_split_and_numbers_match_the_run",
     ),
+    "program-that-fails-ends-the-run": (
+        "inference.colorize:_Pipeline._predict",
+        swap(
+            "isinstance(error, FloatingPointError | WorkError)",
+            "isinstance(error, FloatingPointError)",
+        ),
+        "commands/test_colorize_programs.py",
+    ),
+    "pipeline-with-code-of-its-own": (
+        "tasks.diffusion:_require_known_classes",
+        swap("library in _LIBRARIES or is_own", "True"),
+        "tasks/test_diffusion.py::test_an_index_cannot_name_other_code",
+    ),
+    "noise-of-the-images-before": (
+        "tasks.diffusion:run_pipeline",
+        swap("torch.Generator().manual_seed(seed)", "torch.default_generator"),
+        "tasks/test_diffusion.py::test_a_pipeline_colors_and_repeats_itself_by_its_seed",
+    ),
+    "torchscript-without-consent": (
+        "tasks.outside:_run_weights",
+        swap('may_run("torch.jit")', "None"),
+        "tasks/test_outside.py::test_torchscript_can_write_files_and_asks_for_consent",
+    ),
     "broken-image-is-exit-0": (
         "commands.colorize:_report",
         swap("1 if failures else 0", "0"),
