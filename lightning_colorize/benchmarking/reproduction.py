@@ -26,6 +26,7 @@ from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.progress import progress
 from lightning_colorize.common.provenance import git_commit
+from lightning_colorize.runs.folder import lock
 
 _BEGUN = "begun.json"
 _ASSIGNMENT = re.compile(r"([A-Z_]+)=(.*)")
@@ -198,17 +199,19 @@ def run_commands(
         done: How many commands are complete, from `begin`.
 
     Raises:
-        UsageError: If the folder cannot be written.
+        UsageError: If the folder cannot be written, or another process writes into it.
         WorkError: If a command fails or writes no results.
     """
     require_writable(folder / _BEGUN, "--out")
-    _prepare(root, folder, data)
-    write_json(folder / _BEGUN, _identity(plan) | {"done": done})
-    for number, command in enumerate(plan.commands[done:], start=done + 1):
-        print(f"{number} of {len(plan.commands)}: {command}", flush=True)
-        if code := _run(command, folder):
-            raise WorkError(f"exit code {code} of: {command}; the same call continues with it")
-        write_json(folder / _BEGUN, _identity(plan) | {"done": number})
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        _prepare(root, folder, data)
+        write_json(folder / _BEGUN, _identity(plan) | {"done": done})
+        for number, command in enumerate(plan.commands[done:], start=done + 1):
+            print(f"{number} of {len(plan.commands)}: {command}", flush=True)
+            if code := _run(command, folder):
+                raise WorkError(f"exit code {code} of: {command}; the same call continues with it")
+            write_json(folder / _BEGUN, _identity(plan) | {"done": number})
     results = expected_results(folder, plan.name)
     if not results.is_file():
         raise WorkError(f"the commands have not written {results}")

@@ -15,6 +15,7 @@ import yaml
 from lightning_colorize.benchmarking import reproduction
 from lightning_colorize.commands import reproduce
 from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.runs import folder as run_folder
 
 # A benchmark writes beside itself; it fails once if it is told to.
 SCRIPT = """
@@ -149,6 +150,15 @@ def test_a_file_in_the_place_of_the_folder_is_one_line(clone, tmp_path, file):
     with pytest.raises(UsageError, match=r"^--out .* cannot be written: ") as error:
         call(*with_data(clone), "--out", "out")
     assert "\n" not in str(error.value)
+
+
+def test_two_calls_do_not_share_a_folder(clone, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "_PATIENCE", 0)
+    assert call(*with_data(clone)) == 0
+    folder = tmp_path / "reproduced/toy"
+    busy = pytest.raises(UsageError, match="another process is writing into")
+    with run_folder.lock(folder), busy:
+        call(*with_data(clone))
 
 
 def test_the_digest_of_a_folder_is_of_contents_and_names(tmp_path):
