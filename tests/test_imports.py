@@ -51,15 +51,19 @@ assert not needless, needless
 
 
 @pytest.mark.parametrize(
-    ("module", "heavy"),
+    ("modules", "heavy"),
     [
         ("lightning_colorize", HEAVY),
         ("lightning_colorize.runs.record", (*HEAVY, "yaml")),
         ("lightning_colorize.data.decoding", ("pytorch_lightning",)),
         ("lightning_colorize.metrics.spec", ("torch", "pytorch_lightning", "numpy")),
-        pytest.param("lightning_colorize.training.loggers", ("wandb",), marks=pytest.mark.slow),
+        pytest.param(
+            "lightning_colorize.training.loggers, lightning_colorize.inference",
+            ("wandb", "diffusers"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
-def test_imports_nothing_heavy(module, heavy):
-    done = run_python(f"import sys, {module}; print([n for n in {heavy} if n in sys.modules])")
+def test_imports_nothing_heavy(modules, heavy):
+    done = run_python(f"import sys, {modules}; print([n for n in {heavy} if n in sys.modules])")
     assert done.stdout == "[]\n", done.stderr

@@ -15,7 +15,7 @@ from tests.distributed.launchers import FIT, end, kill_group, start
 from tests.distributed.recorder import read_records
 
 BATCH, STEPS_PER_EPOCH = 4, 5
-KILLS, STEPS_PER_KILL = 4, 12
+KILLS, STEPS_PER_KILL = 3, 12
 
 
 @pytest.fixture
