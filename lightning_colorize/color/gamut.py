@@ -71,9 +71,19 @@ def _fit_pixels(L: Tensor, ab: Tensor, places: _Places) -> tuple[Tensor, Tensor]
     for step in range(1, _STEPS + 1):
         tried = share + shares * _PARTS**-step  # (1, 1, _PARTS - 1, N)
         outside = _is_outside(to_linear_rgb(lightness.expand_as(tried), color * tried))
-        first = torch.where(outside, shares, _PARTS).amin(dim=2, keepdim=True)
-        share = share + (first - 1) * _PARTS**-step
+        share = share + _count_before(outside) * _PARTS**-step
     return lightness, color * share
+
+
+def _count_before(outside: Tensor) -> Tensor:
+    """Return how many of the tried shares come before the first one outside: (1, 1, 1, N)."""
+    # A reduction of the dimension, such as `amin`, takes 30 times as long on a CPU.
+    first, *others = outside.logical_not().unbind(dim=2)
+    inside, count = first, first.float()
+    for other in others:
+        inside = inside & other
+        count = count + inside
+    return count.unsqueeze(2)
 
 
 def _replace(image: Tensor, places: _Places, pixels: Tensor) -> Tensor:
