@@ -23,7 +23,7 @@ from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.described import Sha256, read_described
 from lightning_colorize.common.digest import sha256_of, sha256_of_files
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.files import files_below, require_writable, write_json
 from lightning_colorize.common.progress import progress
 from lightning_colorize.common.provenance import git_commit
 from lightning_colorize.runs.folder import lock
@@ -121,8 +121,8 @@ def expected_results(root: Path, name: str) -> Path:
 def contents_sha256(path: Path) -> str:
     """Return the SHA-256 of a file; of a folder that of the files in its sub-folders.
 
-    The latter is that of lines as `sha256sum` prints them, sorted by name. Hidden files do not
-    count.
+    The latter is that of lines as `sha256sum` prints them, sorted by name. Hidden files and
+    folders do not count.
 
     Raises:
         OSError: If a file cannot be read, such as a link whose target is gone.
@@ -130,13 +130,7 @@ def contents_sha256(path: Path) -> str:
     if not path.is_dir():
         return sha256_of(path)
     # Not by a source: importing those takes seconds, and memory while the commands run.
-    names = sorted(
-        Path(base, file).relative_to(path).as_posix()
-        for folder in path.iterdir()
-        for base, _, files in os.walk(folder)
-        for file in files
-        if not file.startswith(".")
-    )
+    names = [name for name in files_below(path) if "/" in name]
     return sha256_of_files(path, progress(names, len(names), "hash"))
 
 

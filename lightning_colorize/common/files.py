@@ -116,3 +116,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def files_below(folder: Path) -> list[str]:
+    """Return the names of all files below a folder that are not hidden, sorted; links followed."""
+    names = []
+    for base, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(base).relative_to(folder)
+        names += [(below / file).as_posix() for file in files if not file.startswith(".")]
+    return sorted(names)

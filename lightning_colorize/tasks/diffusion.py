@@ -3,7 +3,6 @@
 import inspect
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.color import to_unit
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
+from lightning_colorize.common.files import files_below
 from lightning_colorize.tasks.graph import Run
 
 _INDEX = "model_index.json"
@@ -84,16 +84,6 @@ def run_pipeline(
     return run
 
 
-def files_of(folder: Path) -> list[str]:
-    """Return the names of all files below a folder that are not hidden, sorted; links followed."""
-    names = []
-    for base, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(base).relative_to(folder)
-        names += [(below / file).as_posix() for file in files if not file.startswith(".")]
-    return sorted(names)
-
-
 def _require_known_classes(folder: Path) -> None:
     """Refuse a folder that names classes other than those of diffusers and transformers.
 
@@ -116,7 +106,7 @@ def _require_known_classes(folder: Path) -> None:
                 f"{folder / _INDEX} names {cls} of {library}; only classes of diffusers and "
                 "transformers are loaded"
             )
-    for file in files_of(folder):
+    for file in files_below(folder):
         if file.endswith(".py"):
             raise UsageError(
                 f"{folder / file} is code; pipelines with code of their own are not loaded"

@@ -19,9 +19,10 @@ from lightning_colorize.color import to_grey, to_lab, to_lightness, to_unit
 from lightning_colorize.common.described import read_described
 from lightning_colorize.common.digest import sha256_of, sha256_of_files
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
+from lightning_colorize.common.files import files_below
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.networks.colorizer import pad_input, round_up
-from lightning_colorize.tasks.diffusion import files_of, run_pipeline
+from lightning_colorize.tasks.diffusion import run_pipeline
 from lightning_colorize.tasks.exported import ONNX, PROGRAM
 from lightning_colorize.tasks.graph import LARGEST, Graph, GraphTask, Run, run_onnx, run_program
 
@@ -212,7 +213,7 @@ def read_outside(
         folder = file.parent / outside.pipeline
         if not folder.is_dir():
             raise UsageError(f"{file}: {folder} is no folder")
-        _require_digest(file, outside, folder, sha256_of_files(folder, files_of(folder)))
+        _require_digest(file, outside, folder, sha256_of_files(folder, files_below(folder)))
         run = run_pipeline(folder, outside.image, outside.call, outside.seed, device)
     else:
         assert outside.weights is not None

@@ -9,8 +9,8 @@ from PIL import Image
 
 from lightning_colorize.common.digest import sha256_of_files
 from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.files import files_below
 from lightning_colorize.inference import load_model
-from lightning_colorize.tasks.diffusion import files_of
 
 _CALL = {"prompt": "a", "num_inference_steps": 4, "strength": 0.5, "guidance_scale": 2}
 
@@ -85,7 +85,7 @@ def folder(from_text, tmp_path):
 
 def _describe(folder, **settings):
     content = {"pipeline": folder.name, "size": 32, "call": _CALL}
-    content["sha256"] = sha256_of_files(folder, files_of(folder))
+    content["sha256"] = sha256_of_files(folder, files_below(folder))
     file = folder.parent / "their.yaml"
     file.write_text(json.dumps(content | settings))  # which is YAML
     return file
@@ -265,7 +265,7 @@ def test_the_digest_is_of_all_files_but_hidden_ones(tmp_path):
     (tmp_path / "a/vae").symlink_to(tmp_path / "weights")
     (tmp_path / "a/.cache").mkdir()
     (tmp_path / "a/.cache/w").write_text("1")
-    assert files_of(tmp_path / "a") == ["model_index.json", "unet/w", "vae/w"]
+    assert files_below(tmp_path / "a") == ["model_index.json", "unet/w", "vae/w"]
 
 
 @_slow
