@@ -4,8 +4,8 @@
 
 Resizes images of PHOTOS to 2 megapixels and to 0.06, as JPEG. The plain loop is what a notebook
 does: open, LAB by scikit-image, the network at batch 1, LAB back, save; with the same network,
-format and quality. Both color the same images in alternation. Results go to
-benchmarks/results/colorize.json.
+format and quality. Both, and each stage of `colorize` alone, color the same images in alternation.
+Results go to benchmarks/results/colorize.json.
 """
 
 import argparse
@@ -37,6 +37,7 @@ from lightning_colorize.tasks.prediction import add_colors, network_input, predi
 
 RESULT = Path(__file__).parent / "results" / "colorize.json"
 ROUNDS = 3
+STAGES = ("read", "predict", "write")
 # Prints the most memory that colorizing a file has taken, in kB.
 MEMORY = """
 import sys
@@ -61,7 +62,6 @@ def main() -> None:
         report["large"] = compare(model, large, root / "out_large")
         small = write_images(args.photos, root / "small", args.images, (288, 216))
         report["small"] = compare(model, small, root / "out_small")
-        report["stages"] = measure_stages(model, small, root / "stage")
         report["memory_mib"] = measure_memory(args.photos, root)
     write_report(RESULT, f"python benchmarks/colorize.py photos --images {args.images}", report)
     print(report)
@@ -81,19 +81,26 @@ def write_images(photos: Path, folder: Path, count: int, size: tuple[int, int]) 
 
 
 def compare(model: Colorizer, files: list[Path], out: Path) -> dict[str, Any]:
-    """Return images per second of both, by round, and the medians' ratio."""
-    rates: dict[str, list[float]] = {"colorize": [], "plain": []}
-    # The plain loop colors a part of them.
+    """Return images per second of both and of each stage by round, and medians of ratios."""
+    # The plain loop and the stages color a part of them.
     part = files[:: max(1, len(files) // 100)]
     out.mkdir(exist_ok=True)
+    rounds = []
     for number in range(ROUNDS):
         jobs = [Job(file, out / f"{number}" / file.name) for file in files]
         options = Options(model.size, workers=cores())
         records = colorize_files(model, jobs, options)
-        rates["colorize"].append(rate(len(files), partial(list, records)))
-        rates["plain"].append(rate(len(part), partial(color_plainly, model, part, out)))
-    ratio = statistics.median(rates["colorize"]) / statistics.median(rates["plain"])
-    return {"images_per_second": rates, "ratio": ratio}
+        rates = {"colorize": rate(len(files), partial(list, records))}
+        rates["plain"] = rate(len(part), partial(color_plainly, model, part, out))
+        rounds.append(rates | measure_stages(model, part, out))
+    slowest = [min(rates[stage] for stage in STAGES) for rates in rounds]
+    return {
+        "images_per_second": {name: [rates[name] for rates in rounds] for name in rounds[0]},
+        "ratio": statistics.median(rates["colorize"] / rates["plain"] for rates in rounds),
+        "of_slowest_stage": statistics.median(
+            rates["colorize"] / most for rates, most in zip(rounds, slowest, strict=True)
+        ),
+    }
 
 
 def rate(count: int, work: Callable[[], object]) -> float:

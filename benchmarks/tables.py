@@ -214,21 +214,19 @@ def colors_speed(report: dict[str, Any]) -> str:
 
 
 def colorize(report: dict[str, Any]) -> str:
-    """Images per second of `colorize` and a plain loop."""
+    """Images per second of `colorize`, of a plain loop and of each stage alone."""
+    columns = ["colorize", "plain", "read", "predict", "write"]
     rows = []
     for kind, size in (("large", "1632 x 1224"), ("small", "288 x 216")):
-        rates = report[kind]["images_per_second"]
-        cells = []
-        for name in ("colorize", "plain"):
+        rates, cells = report[kind]["images_per_second"], []
+        for name in columns:
             low, median, high = sorted(rates[name])
             cells.append(spread({"median": median, "low": low, "high": high}, 1))
-        rows.append([size, *cells, f"{report[kind]['ratio']:.1f}"])
-    stages = ", ".join(f"{name} {rate:.0f}/s" for name, rate in report["stages"].items())
+        ratio, share = report[kind]["ratio"], report[kind]["of_slowest_stage"]
+        rows.append([size, *cells, f"{ratio:.2f}", f"{share:.2f}"])
     memory = ", ".join(f"{size} {mib:.0f} MiB" for size, mib in report["memory_mib"].items())
-    return (
-        table(["JPEG", "colorize, images/s", "plain loop, images/s", "ratio"], rows)
-        + f"\nStages of the small images, each alone: {stages}. Most memory: {memory}.\n"
-    )
+    ratios = ["colorize : plain", "colorize : slowest stage"]
+    return table(["images/s", *columns, *ratios], rows) + f"\nMost memory: {memory}.\n"
 
 
 def choice(report: dict[str, Any]) -> str:
