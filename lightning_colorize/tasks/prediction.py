@@ -15,7 +15,7 @@ from lightning_colorize.tasks.outside import OutsideNetwork
 
 # Full-resolution conversion works in strips: 12 megapixels at once take 1.9 GB, and three times as
 # long, because nothing fits the processor's cache.
-_STRIP_PIXELS = 2**17
+_STRIP_PIXELS = 2**18
 
 # Of the guided filter: pixels at the network's size, and the variance of L below which an area
 # counts as flat.
