@@ -116,6 +116,8 @@ class Outside(BaseModel):
             shlex.split(self.command)
         ):
             raise ValueError("command must contain the words {input} and {output}")
+        if self.command is not None and self.sha256 is not None:
+            raise ValueError("sha256 is that of weights or of a pipeline, not of a command")
         return self
 
 

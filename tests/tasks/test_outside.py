@@ -122,6 +122,7 @@ def test_a_result_that_is_not_finite_is_no_color(describe):
         ({"command": "a {input} {output}"}, "give weights, a command or a pipeline"),
         ({"weights": None}, "give weights, a command or a pipeline"),
         ({"weights": None, "command": "a {input}"}, "must contain the words"),
+        ({"weights": None, "command": "a {input} {output}"}, "sha256 is that of weights"),
         ({"output": {"form": "L"}}, "the input is L or grey"),
         ({"input": {"form": "L", "scale": 1}}, "input.scale: Extra"),
         ({"size": 4}, "size: "),
