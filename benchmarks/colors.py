@@ -128,8 +128,9 @@ def main() -> None:
     }
     chosen = [r for r in recipes[args.what] if not args.only or r.name in args.only]
     file = ROOT / "benchmarks" / "results" / f"colors_{args.what}.json"
-    # Paths of this machine are nobody's business.
-    command = " ".join(re.sub(r"(?<![^=])/\S*/", "", word) for word in sys.argv[1:])
+    # Paths of this machine are nobody's business, and the report is more than the chosen part.
+    words = " ".join(re.sub(r"(?<![^=])/\S*/", "", word) for word in sys.argv[1:])
+    command = re.sub(r" --(only|seeds)( (?!-)\S+)+", "", words)
     # All recipes with one seed before the next seed.
     for seed, recipe in itertools.product(args.seeds, chosen):
         run = args.out / args.what / f"{recipe.name}-{seed}"
@@ -139,7 +140,8 @@ def main() -> None:
             write_json(run / MEASURED, measure(run, args.data))
         earlier = json.loads(file.read_text()) if file.is_file() else {}
         report = collect(run.parent, [recipe.name for recipe in recipes[args.what]], earlier)
-        write_report(file, f"python benchmarks/colors.py {command}", report)
+        seeds = " ".join(sorted({key for runs in report["runs"].values() for key in runs}))
+        write_report(file, f"python benchmarks/colors.py {command} --seeds {seeds}", report)
         draw(report, args.what, ROOT / "docs" / "images" / f"{file.stem}.png")
 
 
