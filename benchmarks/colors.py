@@ -83,11 +83,22 @@ GAN = Recipe(
         "trainer.precision": "bf16-mixed",
     },
 )
+# What scores best in `recipes` and `measures`, together.
+COMBINED = Recipe(
+    "combined",
+    settings={
+        "model.loss": EXPERIMENTS / "loss" / "cross_entropy.yaml",
+        "model.encoder_lr_ratio": 0.3,
+        "data.crop_scale": "[0.1,1.0]",
+        "data.rotation": 10,
+    },
+)
 RECIPES = (
     *map(_loss, ("mse", "l1", "chroma_weighted", "l1_perceptual_mobilenet", "cross_entropy")),
     Recipe("attention", "attention"),
     Recipe("color_queries", "color_queries"),
     Recipe("default_model", "default_model"),
+    COMBINED,
     GAN,
 )
 EPOCHS = 20  # of `measures`, as in sweeps/regularization.yaml

@@ -13,6 +13,7 @@ from lightning_colorize.common.arguments import (
 )
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.processes import exit_on_sigterm
 from lightning_colorize.common.provenance import versions
 from lightning_colorize.runs.listing import differences
 from lightning_colorize.runs.record import RunRecord
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lightning_colorize.evaluation import metrics_table, print_plain
+    from lightning_colorize.evaluation.data import whole_images
     from lightning_colorize.reports.comparison import (
         ERRORS,
         INDEX,
@@ -82,6 +84,9 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.reports.perception.study import write_study
 
     plan = _plan(args)
+    exit_on_sigterm()  # after a command of others is ended
+    for system in plan.systems:
+        system.color_all(whole_images(plan.found.images))
     if plan.study:
         write_study(plan)
     runs = [system.run for system in plan.systems if system.run is not None]

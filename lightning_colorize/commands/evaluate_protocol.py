@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lightning_colorize.common.arguments import decoding_options
-from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_json
+from lightning_colorize.common.processes import exit_on_sigterm
 from lightning_colorize.common.provenance import git_commit, versions
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ def run_protocol(args: argparse.Namespace) -> int:
     if len(name) > LONGEST_NAME:
         raise UsageError(f"the name of the system has more than {LONGEST_NAME} characters")
     system = open_system(name, path, args.data, args.allow_class, device)
-    size, baselines, settings, file = 0, None, {}, path
+    size, baselines, settings = 0, None, {}
     given = {name: v for name, v in decoding_options(args).items() if v is not None}
     if type(system) is Network:
         model = system.loaded
         model.set_decoding(**given)
-        size, baselines, file = args.size or model.size, model.baselines, model.path
+        size, baselines = args.size or model.size, model.baselines
         settings = {"size": size, **model.decoding}
     elif given or args.size is not None:
         option = next(iter(given), "size")
@@ -103,6 +103,7 @@ def run_protocol(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.data} has one image; a protocol needs several for its intervals")
     pretrained = PretrainedMetrics(asked, device)
     start = time.perf_counter()
+    exit_on_sigterm()  # after a command of others is ended
     system.color_all(images)
     try:
         rows, further, change = measure_protocol(
@@ -113,7 +114,7 @@ def run_protocol(args: argparse.Namespace) -> int:
         return 1
     result = ProtocolResult(
         system=name,
-        sha256=sha256_of(file) if file.is_file() else None,
+        sha256=system.sha256,
         settings=settings,
         protocol=Measured(**images.describe()),
         rows=rows,

@@ -48,8 +48,8 @@ class EvaluationImages:
 
     def describe(self, count: int, folder: Path, size: int) -> str:
         """Return how many of which images were measured, at a size in pixels."""
-        which = "images" if self.split == "all" else f"{self.split} images"
-        return f"{count:,} {which} of {folder} at {size} px"
+        which = "" if self.split == "all" else f"{self.split} "
+        return f"{count:,} {which}image{'s' * (count != 1)} of {folder} at {size} px"
 
     def batches(self, size: int, batch_size: int, device: torch.device) -> Iterator[ColorBatch]:
         """Yield the images as (L, ab) on the device; corrupt ones are reported and skipped.

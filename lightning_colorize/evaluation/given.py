@@ -1,9 +1,9 @@
 """Images colorized elsewhere, matched to the true images by name and resized to them."""
 
+import sys
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from os.path import splitext
 from pathlib import Path
 
@@ -15,8 +15,6 @@ from lightning_colorize.color import ColorBatch, to_grey, to_lab, to_lightness
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
-from lightning_colorize.data.sources import SourceError
-from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.data.splits import split_of
 from lightning_colorize.evaluation.protocol import Protocol
 from lightning_colorize.evaluation.systems import System
@@ -41,9 +39,6 @@ class Given(System):
         self.path = path
         self.data = data
         self._loaded: dict[str, Tensor] = {}
-        self._list(files)
-
-    def _list(self, files: Iterable[str]) -> None:
         self._exact: dict[str, list[str]] = {}
         self._stems: dict[str, list[str]] = {}
         for file in files:
@@ -164,13 +159,11 @@ class Command(Given):
         super().__init__(name, path, [], data)
         self.command = command
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._results: dict[str, str] = {}
 
     def find(self, name: str) -> str | None:
-        """Return the file of an image as `Given` does; before `color_all` any has one."""
-        if self._folder is None:
-            return name
-        found = self._stems.get(_composed(name), [])  # the command was given NAME.png
-        return found[0] if found else None
+        """Return the result of an image; before `color_all`, each image is assumed to have one."""
+        return name if self._folder is None else self._results.get(name)
 
     def color_prepared(self, name: str, rgb: Tensor, size: int, protocol: Protocol) -> Tensor:
         """Return what the command made of the prepared image, at its size.
@@ -184,27 +177,25 @@ class Command(Given):
         """Write the images in grey, and run the command once over all of them.
 
         Raises:
-            WorkError: If it fails, or an image is missing then.
+            WorkError: If it fails, or a result is missing or has another shape.
         """
-        folder = tempfile.TemporaryDirectory()
-        given, colored = Path(folder.name, "input"), Path(folder.name, "output")
+        self._folder = tempfile.TemporaryDirectory()
+        given, colored = Path(self._folder.name, "input"), Path(self._folder.name, "output")
+        given.mkdir()
         colored.mkdir()
-        names = []
+        names: list[str] = []
         for name, rgb in images:
             grey = to_grey(to_lightness(rgb[None]))[0]
-            # Below the full name: a.jpg and a.png are two images.
-            file = given / f"{name}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_png(file, (grey * 255).round().byte())
+            # A number, as a name may be too long, or another one to the command.
+            write_png(given / f"{len(names)}.png", (grey * 255).round().byte())
             names.append(name)
-        color_folder(self.command, given, colored)
-        self._folder, self.path = folder, colored
-        with suppress(SourceError):  # for none, there is a message below
-            self._list(list_images(colored))
-        if missing := [name for name in names if self.find(name) is None]:
+        print(f"{self.name}: its command colors {len(names):,} images", file=sys.stderr, flush=True)
+        results = color_folder(self.command, given, colored)
+        self._results = {names[int(number)]: str(file) for number, file in results.items()}
+        if missing := [name for name in names if name not in self._results]:
             raise WorkError(
-                f"{self.name} wrote no image {missing[0]}.*; {len(missing):,} of {len(names):,} "
-                "are missing"
+                f"{self.name} wrote no image for {missing[0]}; {len(missing):,} of "
+                f"{len(names):,} are missing"
             )
 
 

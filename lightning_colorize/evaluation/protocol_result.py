@@ -72,7 +72,7 @@ class ProtocolResult(BaseModel):
 
     Attributes:
         system: Name of the system.
-        sha256: Of its file; None for a folder of images.
+        sha256: Of its checkpoint or weights; None for images and for a command.
         settings: Size and decoding of a network.
         protocol: The protocol and its images.
         rows: Metrics by row: the system, the same with the true L if it changes L, the truth, the

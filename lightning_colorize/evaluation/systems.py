@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.color import ColorBatch, to_lab, to_rgb
+from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.protocol import Protocol
@@ -38,6 +39,11 @@ class System(ABC):
     run: Path | None = None
     trained: TrainingData | None = None
     problem: str | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 of the checkpoint, or of others' weights; None for images and for a command."""
+        return None
 
     def color_all(self, images: Iterable[tuple[str, Tensor]]) -> None:
         """Color all images at once, if the system can only do this.
@@ -120,6 +126,14 @@ class Network(Predictor):
         except UsageError as error:
             self.problem = f"{error}: the training data and settings of {name} are unknown"
 
+    @property
+    def sha256(self) -> str | None:
+        """As of a `System`."""
+        program = self.task.net
+        if isinstance(program, OutsideNetwork):
+            return program.outside.sha256  # compared when they were loaded
+        return sha256_of(self.loaded.path)
+
 
 class OutsideImages(Network):
     """A program of others that returns RGB, with a lightness of its own."""
@@ -131,11 +145,15 @@ class OutsideImages(Network):
     def color(self, batch: ColorBatch) -> ColorBatch:
         """Return the images with the lightness that the program gave them."""
         rgb = (to_rgb(batch.L, batch.ab) * 255).round().byte()
-        try:
-            colored = torch.stack([self.program.color(each.cpu()) for each in rgb])
-        except FloatingPointError:
-            return replace(batch, ab=torch.full_like(batch.ab, torch.nan))
-        return ColorBatch(*to_lab(colored.to(batch.L.device)), batch.names)
+        undefined = []
+        for index, each in enumerate(rgb):
+            try:
+                rgb[index] = self.program.color(each.cpu())
+            except FloatingPointError:
+                undefined.append(index)
+        L, ab = to_lab(rgb)
+        ab[undefined] = torch.nan
+        return ColorBatch(L, ab, batch.names)
 
     def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
         """Return the image as the program colors it."""

@@ -43,7 +43,7 @@ def require_one_protocol(results: Mapping[Path, ProtocolResult]) -> None:
     (first_file, first), *others = results.items()
     for file, result in others:
         one, other = first.protocol, result.protocol
-        if one == other:
+        if one.model_copy(update={"name": other.name}) == other:
             continue
         keys = [key for key in one.settings if one.settings[key] != other.settings.get(key)]
         if keys:

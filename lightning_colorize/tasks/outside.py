@@ -1,7 +1,9 @@
 """Colorizers of other programs, described by a YAML file, in place of a network."""
 
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import warnings
@@ -20,7 +22,7 @@ from lightning_colorize.common.described import read_described
 from lightning_colorize.common.digest import sha256_of, sha256_of_files
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.files import files_below
-from lightning_colorize.data.decoding.files import ImageError, read_image
+from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
 from lightning_colorize.networks.colorizer import pad_input, round_up
 from lightning_colorize.tasks.diffusion import run_pipeline
 from lightning_colorize.tasks.exported import ONNX, PROGRAM
@@ -233,34 +235,78 @@ def _require_digest(file: Path, outside: Outside, of: Path, digest: str) -> None
         raise UsageError(f"{file} {known}; that of {of.name} is {digest}")
 
 
-def color_folder(command: str, given: Path, colored: Path) -> None:
+def color_folder(command: str, given: Path, colored: Path) -> dict[str, Path]:
     """Run a command once over a folder of images.
 
     Args:
         command: With the words {input} and {output}.
-        given: Folder of the images.
+        given: Folder of the images, PNGs.
         colored: Empty folder of the results.
+
+    Returns:
+        Results by name without suffix, of those images that have one: a PNG, or the only file of
+        this name. One of another shape than its image is a square, as networks return it.
 
     Raises:
         UsageError: If it cannot be started.
-        WorkError: If it fails.
+        WorkError: If it fails, or a result is ambiguous, cannot be read, or has another shape.
     """
     folders = {"{input}": str(given), "{output}": str(colored)}
     words = [folders.get(word, word) for word in shlex.split(command)]
+    code, errors = _run(words)
+    if code:
+        last = (errors.strip().splitlines() or ["no message"])[-1]
+        raise WorkError(f"{words[0]} ended with {code}: {last}")
+    written: dict[str, list[Path]] = {}
+    for file in files_below(colored):
+        written.setdefault(Path(file).stem, []).append(colored / file)
+    return {
+        name: _result(words[0], given / f"{name}.png", files)
+        for name, files in written.items()
+        if (given / f"{name}.png").exists()
+    }
+
+
+def _run(words: Sequence[str]) -> tuple[int, str]:
+    """Run a program to its end, or to ours; return its exit code and standard error."""
     try:
-        done = subprocess.run(
+        # A session of its own: what it starts ends with it.
+        process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            check=False,
+            start_new_session=True,
         )
     except (OSError, ValueError) as error:
         raise UsageError(f"{words[0]} cannot be started: {first_line(error)}") from None
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise WorkError(f"{words[0]} ended with {done.returncode}: {last}")
+    with process:
+        try:
+            errors = process.communicate()[1]
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, errors
+
+
+def _result(program: str, given: Path, written: Sequence[Path]) -> Path:
+    """Return the result of a given image, if there is one that can be meant."""
+    same = [file for file in written if file.suffix == given.suffix] or written
+    if len(same) > 1:
+        raise WorkError(f"{program} wrote {same[0].name} and {same[1].name} for {given.name}")
+    try:
+        shapes = [read_header(read_bytes(file), file) for file in (given, same[0])]
+    except ImageError as error:
+        raise WorkError(f"{program} wrote an image that cannot be read: {error}") from None
+    (height, width), (new_height, new_width) = ((each.height, each.width) for each in shapes)
+    if new_height != new_width and not 0.98 < width / height * new_height / new_width < 1.02:
+        raise WorkError(
+            f"{program} wrote {same[0].name} with {new_width} x {new_height} pixels for "
+            f"{width} x {height}: neither the same shape nor a square"
+        )
+    return same[0]
 
 
 def _run_weights(weights: Path, may_run: Callable[[str], None]) -> Run:
@@ -298,12 +344,11 @@ def _run_command(command: str) -> Run:
             given.mkdir()
             colored.mkdir()
             write_png(given / "image.png", (grey[0] * 255).round().byte())
-            color_folder(command, given, colored)
-            found = sorted(colored.rglob("image*"))
-            if not found:
+            results = color_folder(command, given, colored)
+            if not results:
                 raise WorkError("the command wrote no image of the name that it was given")
             try:
-                rgb = read_image(found[0])
+                rgb = read_image(results["image"])
             except ImageError as error:
                 raise WorkError(
                     f"the command wrote an image that cannot be read: {error}"

@@ -92,7 +92,7 @@ def test_comparison_with_images_colored_elsewhere(compare, finished_run, colored
     html = (out / "index.html").read_text()
     for section in ("metrics", "differ", "extremes", "curves", "budgets", "images", "method"):
         assert f'id="{section}"' in html
-    assert "colored elsewhere" in html
+    assert "no run folder" in html
 
 
 def test_the_truth_itself_is_perfect(compare, command):

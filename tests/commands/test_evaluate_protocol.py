@@ -245,17 +245,22 @@ def test_a_command_runs_once_over_all_images(
     assert result["rows"][SYSTEM]["colorfulness"]["value"] > 5
     assert result["rows"][SYSTEM]["ssim"]["value"] > 0.8 * result["rows"]["grey"]["ssim"]["value"]
     assert command("evaluate", their_command(1), *words, *allowed) == 1
-    assert "wrote no image 0.png.*; 1 of 3 are missing" in capsys.readouterr().err
+    assert "wrote no image for 0.png; 1 of 3 are missing" in capsys.readouterr().err
 
 
 def test_a_command_is_compared_and_colors_images(command, photographs, their_command, tmp_path):
     system, out = their_command(0), tmp_path / "page"
-    words = ("--allow-class", "command")
+    words = ("--allow-class", "command", "--study", "--json", tmp_path / "page.json")
+    (photographs / "0.png").rename(photographs / f"{'é' * 120}.png")  # 240 bytes
     compared = (f"red={system}", f"same={photographs}", "--data", photographs, "--size", 32)
     assert command("compare", *compared, "--out", out, *words) == 0
-    assert "red" in (out / "index.html").read_text()
+    numbers = json.loads((tmp_path / "page.json").read_text())
+    assert numbers["systems"]["red"] == {"path": str(system), "run": None}
+    assert numbers["metrics"]["red"]["psnr"] < numbers["metrics"]["same"]["psnr"]
+    assert (out / "study.html").is_file()
+    words = ("--allow-class", "command")
     colored = tmp_path / "colored"
     assert command("colorize", photographs, colored, "--checkpoint", system, *words) == 0
-    with Image.open(colored / "0.png") as image:
+    with Image.open(colored / f"{'é' * 120}.png") as image:
         assert image.size == (60, 48)
         assert image.convert("HSV").getextrema()[1][1] > 20

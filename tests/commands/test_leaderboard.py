@@ -87,6 +87,11 @@ def test_results_of_two_protocols_are_refused_with_the_reason(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_protocol_may_have_two_names(command, write, tmp_path):
+    folder = write(a=_result("one"), b=_result("two", name="mine"))
+    assert command("leaderboard", folder, "--out", tmp_path / "out") == 0
+
+
 def test_what_is_not_calibrated_or_no_result_is_refused(command, write, tmp_path, capsys):
     wrong = _result("one")
     wrong["rows"][TRUTH]["psnr"]["value"] = 45.0

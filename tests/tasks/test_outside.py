@@ -1,14 +1,21 @@
 import hashlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
 import yaml
 from torch import nn
 
-from lightning_colorize.color import to_lightness
+from lightning_colorize.color import ColorBatch, to_lightness
 from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.evaluation.choice import open_system
 from lightning_colorize.inference import load_model
-from lightning_colorize.tasks.outside import OutsideNetwork
+from lightning_colorize.tasks.outside import OutsideNetwork, color_folder, write_png
 
 
 class Scaled(nn.Module):
@@ -109,6 +116,110 @@ def test_a_result_that_is_not_finite_is_no_color(describe):
     net = _load(describe(Scaled(torch.nan, 1.0, 1.0), 3, size=32)).task.net
     with pytest.raises(FloatingPointError):
         net.color(torch.zeros(3, 40, 60, dtype=torch.uint8))
+
+
+class Inverse(nn.Module):
+    """Returns the inverse of its input, which black does not have."""
+
+    def forward(self, values):
+        return (0.1 / values).where(values > 0, torch.nan)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_one_image_without_colors_leaves_the_others_of_its_batch(describe, tmp_path):
+    file = describe(Inverse(), 3, size=32)
+    device = torch.device("cpu")
+    system = open_system("theirs", file, tmp_path, ["torch.jit"], device)
+    assert system.sha256 == hashlib.sha256((tmp_path / "their.pt").read_bytes()).hexdigest()
+    L = torch.tensor([50.0, 0.0, 70.0]).view(3, 1, 1, 1).expand(3, 1, 32, 32)
+    colored = system.color(ColorBatch(L, torch.zeros(3, 2, 32, 32), ("a", "b", "c")))
+    assert colored.ab.isfinite().flatten(1).all(dim=1).tolist() == [True, False, True]
+
+
+_WRITE = """
+import sys
+from pathlib import Path
+from PIL import Image
+given, colored = map(Path, sys.argv[1:3])
+for file in given.iterdir():
+    with Image.open(file) as image:
+        for name, width, height in eval(sys.argv[3]):
+            image.resize([width, height]).save(colored / f"{file.stem}{name}")
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Run a command that writes files of these suffixes and sizes for an image of 60 x 40."""
+    given, colored = tmp_path / "given", tmp_path / "colored"
+    given.mkdir()
+    colored.mkdir()
+    write_png(given / "a.png", torch.zeros(3, 40, 60, dtype=torch.uint8))
+    (tmp_path / "their.py").write_text(_WRITE)
+
+    def write(*files):
+        words = [sys.executable, str(tmp_path / "their.py"), "{input}", "{output}", repr(files)]
+        return color_folder(shlex.join(words), given, colored)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [(".png", 60, 40), (".bmp", 60, 40), ("-mask.png", 60, 40)],
+        [(".png", 121, 80)],
+        [(".png", 32, 32)],
+    ],
+)
+def test_the_result_of_a_command_is_the_png_of_the_same_shape_or_a_square(write, files):
+    results = write(*files)
+    assert {name: file.name for name, file in results.items()} == {"a": "a.png"}
+
+
+def test_a_command_may_write_another_format(write):
+    assert write((".jpg", 60, 40))["a"].name == "a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([(".jpg", 60, 40), (".bmp", 60, 40)], "wrote a.bmp and a.jpg for a.png"),
+        ([(".png", 40, 60)], "with 40 x 60 pixels for 60 x 40"),
+        ([(".png", 100, 37)], "neither the same shape nor a square"),
+    ],
+)
+def test_a_doubtful_result_of_a_command_is_refused(write, files, message):
+    with pytest.raises(WorkError, match=message):
+        write(*files)
+
+
+def test_a_terminated_comparison_ends_the_command_that_it_started(tmp_path):
+    photographs, out = tmp_path / "photographs", tmp_path / "out"
+    photographs.mkdir()
+    write_png(photographs / "a.png", torch.zeros(3, 40, 60, dtype=torch.uint8))
+    write_png(photographs / "b.png", torch.zeros(3, 40, 60, dtype=torch.uint8))
+    started = tmp_path / "started"
+    # A shell and what it starts.
+    script = f"sleep 600 & echo $! > {started}.new; mv {started}.new {started}; wait"
+    (tmp_path / "their.yaml").write_text(
+        f"command: sh -c {shlex.quote(script)} sh {{input}} {{output}}\n"
+    )
+    words = ["compare", tmp_path / "their.yaml", "--data", photographs, "--out", out]
+    command = [sys.executable, "-m", "lightning_colorize", *words, "--allow-class", "command"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 120
+        while not started.exists():
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    while os.path.exists(f"/proc/{started.read_text().strip()}"):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert not [*tmp_path.glob("tmp*")]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")

@@ -10,7 +10,6 @@ from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.power import TARGET
 from lightning_colorize.common.progress import progress
 from lightning_colorize.common.provenance import git_commit, versions
-from lightning_colorize.evaluation.data import whole_images
 from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics.spec import CONFIDENCE, Metric
@@ -52,8 +51,6 @@ def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -
         for old in (plan.out / SHEETS).glob(f"{'[0-9]' * 5}.jpg"):
             old.unlink()
     collector = ImageCollector(plan)
-    for system in plan.systems:
-        system.color_all(whole_images(plan.found.images))
     batches = plan.found.batches(plan.size, plan.batch_size, plan.device)
     measured = measure_systems(
         plan.systems,

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lightning_colorize.common.text import UNKNOWN, format_time
-from lightning_colorize.evaluation.given import Given
 from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics.spec import Metric
@@ -104,9 +103,7 @@ def budgets_table(systems: Sequence[System]) -> Table | None:
         elif system.run is not None:
             cells = [*[UNKNOWN] * 4, "no result"]
         else:
-            elsewhere = isinstance(system, Given)
-            status = "colored elsewhere" if elsewhere else "a checkpoint without its run"
-            cells = [*[UNKNOWN] * 4, status]
+            cells = [*[UNKNOWN] * 4, "no run folder"]
         rows.append(make_row(Cell(system.name, style=style_class(index)), *cells))
     names = ("images seen", "training time", "parameters", "epochs", "status")
     return Table("Budgets", [Column("system", text=True), *map(Column, names)], rows)
