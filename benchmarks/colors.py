@@ -7,9 +7,9 @@
     python benchmarks/colors.py measures --data GENERAL --out RUNS --weights ...
 
 `recipes` trains losses and decoders at 64 px for 10 minutes; `finalists` the same at 128 px for
-three times as long, and one also on the images of OPEN; `curve` one recipe on parts of the images
-and on those of OPEN, with equal steps; `measures` what may help against overfitting, each alone
-(experiments/regularization/), for 20 epochs. `--only` chooses some.
+three times as long, and cross-entropy also on the images of OPEN; `curve` one recipe on parts of
+the images and on those of OPEN, with equal steps; `measures` what may help against overfitting,
+each alone (experiments/regularization/), for 20 epochs. `--only` chooses some.
 A training of 10 minutes takes as many steps as 10 minutes had when `speed` was measured, on a quiet
 machine: other work delays it, but does not shorten it. `speed` is repeated for another `--size`.
 All start from MobileNetV2's weights. The last weights of each run are measured on GENERAL's test
@@ -48,6 +48,7 @@ from lightning_colorize.runs.result import RunResult
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = ROOT / "experiments"
 MEASURED = "measured.json"
+MORE = "_more"
 DECODINGS = list(itertools.product((0.0, 0.25, 0.5, 0.75, 1.0), (0.38, 1.0)))
 """Vividness and temperature of a classification."""
 
@@ -83,18 +84,20 @@ GAN = Recipe(
         "trainer.precision": "bf16-mixed",
     },
 )
-# What scores best in `recipes` and `measures`, together.
+CROSS_ENTROPY = _loss("cross_entropy")
+# The best of `recipes` and of `measures`.
 COMBINED = Recipe(
     "combined",
     settings={
-        "model.loss": EXPERIMENTS / "loss" / "cross_entropy.yaml",
+        **CROSS_ENTROPY.settings,
         "model.encoder_lr_ratio": 0.3,
         "data.crop_scale": "[0.1,1.0]",
         "data.rotation": 10,
     },
 )
 RECIPES = (
-    *map(_loss, ("mse", "l1", "chroma_weighted", "l1_perceptual_mobilenet", "cross_entropy")),
+    *map(_loss, ("mse", "l1", "chroma_weighted", "l1_perceptual_mobilenet")),
+    CROSS_ENTROPY,
     Recipe("attention", "attention"),
     Recipe("color_queries", "color_queries"),
     Recipe("default_model", "default_model"),
@@ -133,7 +136,7 @@ def main() -> None:
     keep_freed_memory()
     recipes: dict[str, list[Recipe]] = {
         "recipes": [*RECIPES],
-        "finalists": [*RECIPES, *with_more(args, "default_model_more", {})],
+        "finalists": [*RECIPES, *with_more(args, CROSS_ENTROPY, f"cross_entropy{MORE}")],
         "curve": [*curve(args)],
         "measures": [*MEASURES],
     }
@@ -180,11 +183,12 @@ def curve(args: argparse.Namespace) -> Iterator[Recipe]:
         part = {"data.source.max_images": images}
         yield Recipe(f"{images}", "default_model", equal | part)
     if args.more is not None:
-        yield from with_more(args, f"{count + count_images(args.more)}", equal)
+        every = count + count_images(args.more)
+        yield from with_more(args, Recipe("", "default_model", equal), f"{every}")
 
 
-def with_more(args: argparse.Namespace, name: str, settings: dict[str, Any]) -> Iterator[Recipe]:
-    """Yield the classification on the images of `--more` too, if given."""
+def with_more(args: argparse.Namespace, recipe: Recipe, name: str) -> Iterator[Recipe]:
+    """Yield a recipe on the images of `--more` too, if given."""
     if args.more is None:
         return
     experiment = yaml.safe_load((EXPERIMENTS / "default_model.yaml").read_text())
@@ -192,7 +196,7 @@ def with_more(args: argparse.Namespace, name: str, settings: dict[str, Any]) -> 
     for folder in experiment["data"]["source"]["init_args"]["folders"]:
         if "train" in folder["splits"]:
             folders.append(folder | {"root": str(args.more.resolve() / folder["root"])})
-    yield Recipe(name, "default_model", settings | mixture(folders))
+    yield Recipe(name, recipe.experiment, recipe.settings | mixture(folders))
 
 
 def mixture(folders: list[dict[str, Any]]) -> dict[str, Any]:
@@ -262,7 +266,7 @@ def steps(recipe: Recipe, args: argparse.Namespace) -> int:
     speeds, seconds = measured[str(args.size)], 60.0 * args.minutes
     if recipe is not GAN:
         # Others are photos_cpu with its own loss.
-        kind = recipe.experiment if recipe.experiment in speeds else recipe.name
+        kind = recipe.experiment if recipe.experiment in speeds else recipe.name.removesuffix(MORE)
         return round(seconds * speeds.get(kind, speeds["l1"]) / BATCH)
     # Its generator is trained alone like the network of `l1`; then a batch has two steps.
     alone = recipe.settings["model.generator_epochs"] * (count_images(args.data) // BATCH)
@@ -288,8 +292,9 @@ def measure_speed(args: argparse.Namespace) -> None:
         assert result is not None
         speeds[recipe.name] = result.steady_images_per_second
     earlier = json.loads(SPEEDS.read_text())["images_per_second"] if SPEEDS.is_file() else {}
-    report = {"images_per_second": earlier | {str(args.size): speeds}}
-    write_report(SPEEDS, f"python benchmarks/colors.py speed --size {args.size}", report)
+    sizes = earlier | {str(args.size): speeds}
+    command = " && ".join(f"python benchmarks/colors.py speed --size {size}" for size in sizes)
+    write_report(SPEEDS, command, {"images_per_second": sizes})
 
 
 def measure(run: Path, data: Path) -> dict[str, Any]:
