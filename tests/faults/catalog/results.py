@@ -224,7 +224,7 @@ COMMANDS: Rows = {
     ),
     "protocols-mixed": (
         "reports.leaderboard:require_one_protocol",
-        swap("one == other", "True"),
+        swap("one.model_copy(update={'name': other.name}) == other", "True"),
         "commands/test_leaderboard.py",
     ),
     "frechet-without-means": (
@@ -260,9 +260,24 @@ COMMANDS: Rows = {
         "test_metrics_of_pretrained_networks_are_in_the_result_and_in_the_leaderboard",
     ),
     "weights-of-another-digest": (
-        "tasks.outside:read_outside",
-        swap("outside.sha256 != digest", "False"),
+        "tasks.outside:_require_digest",
+        swap("(outside.sha256 or '').lower() != digest", "False"),
         "tasks/test_outside.py",
+    ),
+    "one-of-two-results": (
+        "tasks.outside:_result",
+        swap("len(same) > 1", "False"),
+        "tasks/test_outside.py",
+    ),
+    "result-of-another-shape": (
+        "tasks.outside:_result",
+        swap("new_height != new_width", "False"),
+        "tasks/test_outside.py",
+    ),
+    "command-outlives-us": (
+        "tasks.outside:_run",
+        swap("os.killpg(process.pid, signal.SIGKILL)", "None"),
+        "tasks/test_outside.py::test_a_terminated_comparison_ends_the_command_that_it_started",
     ),
     "command-without-consent": (
         "tasks.outside:read_outside",
