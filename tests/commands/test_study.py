@@ -105,6 +105,12 @@ def test_power_says_where_no_number_is_enough(command, capsys):
     assert "raters, if all else stays: no number is enough" in output
 
 
+def test_correlations_may_sum_to_1(command, capsys):
+    words = ["--rater-correlation", 0.3, "--image-correlation", 0.7]
+    assert command("study", "power", "--raters", 20, "--pairs", 8, *words) == 0
+    assert "160 answers" in capsys.readouterr().out
+
+
 def test_export_without_answers_is_exit_1(command, tmp_path, capsys):
     write_page(tmp_path / "page", images=2)
     page = read_page(tmp_path / "page")
@@ -158,6 +164,24 @@ def test_no_attentive_participant_is_exit_1(command, tmp_path, capsys):
         (("power", "--raters", "9000000", "--pairs", "9"), "the most is 1000000"),
         (("power", "--raters", "9", "--pairs", "9", "--preference", "0.5"), "between 0.5 and 1"),
         (("power", "--raters", "9", "--pairs", "9", "--image-correlation", "2"), "not in 0..1"),
+        (
+            (
+                "power",
+                "--raters",
+                "20",
+                "--pairs",
+                "8",
+                "--images",
+                "20",
+                "--preference",
+                "0.8",
+                "--rater-correlation",
+                "0.5",
+                "--image-correlation",
+                "0.7",
+            ),
+            "sum to 1.2, and the most is 1",
+        ),
     ],
 )
 def test_wrong_use_is_one_line(command, capsys, words, message, tmp_path, monkeypatch):
