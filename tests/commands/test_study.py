@@ -6,6 +6,7 @@ import pytest
 from scipy.special import expit
 
 from lightning_colorize.reports.perception.page import read_page
+from lightning_colorize.reports.perception.server import StudyServer
 from lightning_colorize.reports.perception.store import AnswerStore
 from tests.reports.perception.simulated import write_page
 
@@ -137,6 +138,18 @@ def test_a_taken_port_and_a_bad_consent_text_are_one_line(command, tmp_path, cap
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "most"), [((), 64), (("--url", "https://example.org"), 128)])
+def test_raters_behind_a_proxy_share_all_connections(command, tmp_path, monkeypatch, words, most):
+    def end(server):
+        assert server.connections == most
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StudyServer, "serve_forever", end)
+    write_page(tmp_path / "page", images=2)
+    words = ["--answers", tmp_path / "a.sqlite", "--port", 0, *words]
+    assert command("study", "serve", tmp_path / "page", *words) == 130
 
 
 def test_no_attentive_participant_is_exit_1(command, tmp_path, capsys):
