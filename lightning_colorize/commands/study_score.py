@@ -83,6 +83,12 @@ def power(args: argparse.Namespace) -> int:
         if not 0 <= getattr(args, name) <= 1:
             option = name.replace("_", "-")
             raise UsageError(f"--{option} {getattr(args, name)} is not in 0..1")
+    total = args.rater_correlation + args.image_correlation
+    if total > 1:  # more answers would then say less
+        raise UsageError(
+            f"--rater-correlation and --image-correlation sum to {total:g}, and the most is 1, as "
+            "both are shares of the variance of an answer; give smaller ones"
+        )
     if not 0.5 < args.preference < 1:
         raise UsageError(f"--preference {args.preference} is not between 0.5 and 1")
     from bisect import bisect_left

@@ -27,13 +27,20 @@ def serve(args: argparse.Namespace) -> int:
     consent = None if args.consent is None else _read_consent(args.consent)
     exit_on_sigterm()
     from lightning_colorize.reports.perception.page import read_page
-    from lightning_colorize.reports.perception.server import CONSENT, StudyServer
+    from lightning_colorize.reports.perception.server import (
+        CONSENT,
+        MAX_CONNECTIONS,
+        MAX_OF_ADDRESS,
+        StudyServer,
+    )
     from lightning_colorize.reports.perception.store import AnswerStore
 
     store = AnswerStore.serving(args.answers, read_page(args.page), consent, CONSENT)
     try:
         try:
-            server = StudyServer((args.host, args.port), args.page, store, args.rate)
+            # All raters behind a proxy have its address.
+            connections = MAX_OF_ADDRESS if args.url is None else MAX_CONNECTIONS
+            server = StudyServer((args.host, args.port), args.page, store, args.rate, connections)
         except OSError as error:
             raise UsageError(f"--host {args.host} --port {args.port}: {error.strerror}") from None
         with server:

@@ -6,6 +6,7 @@ import pytest
 from scipy.special import expit
 
 from lightning_colorize.reports.perception.page import read_page
+from lightning_colorize.reports.perception.server import StudyServer
 from lightning_colorize.reports.perception.store import AnswerStore
 from tests.reports.perception.simulated import write_page
 
@@ -105,6 +106,12 @@ def test_power_says_where_no_number_is_enough(command, capsys):
     assert "raters, if all else stays: no number is enough" in output
 
 
+def test_correlations_may_sum_to_1(command, capsys):
+    words = ["--rater-correlation", 0.3, "--image-correlation", 0.7]
+    assert command("study", "power", "--raters", 20, "--pairs", 8, *words) == 0
+    assert "160 answers" in capsys.readouterr().out
+
+
 def test_export_without_answers_is_exit_1(command, tmp_path, capsys):
     write_page(tmp_path / "page", images=2)
     page = read_page(tmp_path / "page")
@@ -133,6 +140,18 @@ def test_a_taken_port_and_a_bad_consent_text_are_one_line(command, tmp_path, cap
         assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(("words", "most"), [((), 64), (("--url", "https://example.org"), 128)])
+def test_raters_behind_a_proxy_share_all_connections(command, tmp_path, monkeypatch, words, most):
+    def end(server):
+        assert server.connections == most
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StudyServer, "serve_forever", end)
+    write_page(tmp_path / "page", images=2)
+    words = ["--answers", tmp_path / "a.sqlite", "--port", 0, *words]
+    assert command("study", "serve", tmp_path / "page", *words) == 130
+
+
 def test_no_attentive_participant_is_exit_1(command, tmp_path, capsys):
     file = _answers(tmp_path / "a.json", "p1", "gan", passed=0)
     assert command("study", "score", file) == 1
@@ -158,6 +177,24 @@ def test_no_attentive_participant_is_exit_1(command, tmp_path, capsys):
         (("power", "--raters", "9000000", "--pairs", "9"), "the most is 1000000"),
         (("power", "--raters", "9", "--pairs", "9", "--preference", "0.5"), "between 0.5 and 1"),
         (("power", "--raters", "9", "--pairs", "9", "--image-correlation", "2"), "not in 0..1"),
+        (
+            (
+                "power",
+                "--raters",
+                "20",
+                "--pairs",
+                "8",
+                "--images",
+                "20",
+                "--preference",
+                "0.8",
+                "--rater-correlation",
+                "0.5",
+                "--image-correlation",
+                "0.7",
+            ),
+            "sum to 1.2, and the most is 1",
+        ),
     ],
 )
 def test_wrong_use_is_one_line(command, capsys, words, message, tmp_path, monkeypatch):

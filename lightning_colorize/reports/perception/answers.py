@@ -1,7 +1,8 @@
 """Reads files of answers and sets aside those that do not count."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,9 +10,19 @@ from typing import Literal
 from pydantic import BaseModel, Field, StrictBool, ValidationError
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.reports.perception.plan import CHECKS, count_rounds
 
 FORMAT = "lightning-colorize study"
 VERSION = 1
+
+_REMEDY = "ask the participant for the file that the page saved"
+# Who is shown beside systems, by question and attention check.
+_BESIDE_SYSTEMS: Mapping[tuple[str, bool], set[str]] = {
+    ("real", False): {"truth"},
+    ("real", True): {"truth", "broken"},
+    ("better", False): set(),
+    ("better", True): {"broken"},
+}
 
 ATTENTIVE = 0.8
 """Share of the attention checks to pass; the page has three for each question."""
@@ -48,7 +59,7 @@ class Participant(BaseModel):
     name: str = Field(alias="participant")
     page: str
     file: Path
-    systems: list[str]
+    systems: list[str] = Field(min_length=1)
     trials: list[Trial] = Field(min_length=1)
 
     @property
@@ -88,7 +99,8 @@ def read_answers(files: Sequence[Path]) -> Answers:
     """Read files of answers, each participant once.
 
     Raises:
-        UsageError: If a file is not a study's answers, or the files belong to different pages.
+        UsageError: If a file is not a study's answers, has answers that no page asks for, or the
+            files belong to different pages.
     """
     people: dict[str, Participant] = {}
     duplicates = []
@@ -98,6 +110,10 @@ def read_answers(files: Sequence[Path]) -> Answers:
         if person.page != first.page:
             raise UsageError(
                 f"{file} belongs to another study page than {first.file}; score them separately"
+            )
+        if person.systems != first.systems:
+            raise UsageError(
+                f"{file} names other systems than {first.file}, of the same page; {_REMEDY}"
             )
         if person.name in people:
             duplicates.append(file)
@@ -125,8 +141,31 @@ def _read(file: Path) -> Participant:
         person = Participant.model_validate(data | {"file": file})
     except ValidationError:
         person = None
-    if person is None or not {"truth", "broken", *person.systems}.issuperset(
-        side for trial in person.trials for side in (trial.left, trial.right)
-    ):
+    if person is None:
         raise UsageError(f"{file} is damaged: it lacks part of the answers")
+    _check(person)
     return person
+
+
+def _check(person: Participant) -> None:
+    """Refuse answers that no page asks for."""
+    shown: Counter[tuple[str, str]] = Counter()
+    for number, trial in enumerate(person.trials, 1):
+        sides = {trial.left, trial.right}
+        beside = _BESIDE_SYSTEMS[trial.question, trial.check]
+        if len(sides) != 2 or sides.difference(person.systems) != beside:
+            raise UsageError(
+                f"{person.file} is damaged: answer {number} is about {trial.left!r} and "
+                f"{trial.right!r}, which the page does not compare there; {_REMEDY}"
+            )
+        if not trial.check:
+            shown.update((trial.question, side) for side in sides - beside)
+    # Equal trials alone are no error: with few images, a page repeats them.
+    rounds = count_rounds(len(person.systems))
+    most = {"real": rounds, "better": 2 * rounds}
+    repeated = any(count > most[question] for (question, _), count in shown.items())
+    if repeated or person.checks[1] > len(most) * CHECKS:
+        raise UsageError(
+            f"{person.file} is damaged: it repeats answers, as it has more of them than the page "
+            f"asks for; {_REMEDY}"
+        )

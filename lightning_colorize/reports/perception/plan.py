@@ -11,6 +11,9 @@ Question = Literal["real", "better"]
 
 _Order = Callable[[int, int], tuple[int, int]]
 
+TRIALS, CHECKS = 24, 3
+"""Trials and attention checks of each question on a page."""
+
 TRUTH, BROKEN = -1, -2
 """The photograph and wrong colors, beside the indices of systems."""
 
@@ -23,6 +26,11 @@ class Trial(NamedTuple):
     image: int
     left: int
     right: int
+
+
+def count_rounds(systems: int, trials: int = TRIALS) -> int:
+    """Return how many trials of each question a system has."""
+    return max(1, trials // systems)
 
 
 def make_plan(
@@ -45,7 +53,7 @@ def make_plan(
     orders = _orders(random)
     plan = []
     for question in _shuffled(questions, random):
-        rounds = max(1, trials // systems)
+        rounds = count_rounds(systems, trials)
         make = _against_truth if question == "real" else _against_each_other
         block = make(systems, rounds, images, random)
         random.shuffle(block)

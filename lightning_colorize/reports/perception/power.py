@@ -23,7 +23,8 @@ class Design:
         pairs: Pairs of the two systems that each rater judges, at least 1.
         images: Number of images, at least 1.
         rater_correlation: Correlation between answers of one rater, in [0, 1].
-        image_correlation: Correlation between answers to one image, in [0, 1].
+        image_correlation: Correlation between answers to one image, in [0, 1]. The sum of both
+            is at most 1.
     """
 
     raters: int

@@ -5,13 +5,15 @@ import sqlite3
 import sys
 import time
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedReader, RawIOBase
 from pathlib import Path
 from socket import socket
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -29,8 +31,9 @@ If you stop, the answers that you gave until then are kept."""
 """The consent text unless another one is given."""
 
 MAX_BODY = 1000  # bytes of a request; an answer has about 60
-_MAX_CONNECTIONS = 128  # at a time
-_TIMEOUT = 10.0  # seconds that a connection may be silent
+MAX_CONNECTIONS = 128  # at a time
+MAX_OF_ADDRESS = 64  # of these; raters in one building may share an address
+_TIMEOUT = 10.0  # seconds to receive a request, and to send each part of the reply
 _ANSWERS_PER_SECOND, _ANSWERS_AT_ONCE = 4.0, 30.0  # of a rater; a person gives less than 3
 _SECONDS_AT_ONCE = 10.0  # of an address's rate: a page and its first images come together
 _MAX_ADDRESSES = 10_000
@@ -98,6 +101,7 @@ class StudyServer(ThreadingHTTPServer):
         folder: The folder of the page.
         store: Its answers.
         rate: Requests per second that one address may send on average.
+        connections: Connections that one address may have at a time, of MAX_CONNECTIONS.
 
     Raises:
         OSError: If it cannot listen on the address.
@@ -107,18 +111,30 @@ class StudyServer(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(
-        self, address: tuple[str, int], folder: Path, store: AnswerStore, rate: float
+        self,
+        address: tuple[str, int],
+        folder: Path,
+        store: AnswerStore,
+        rate: float,
+        connections: int = MAX_OF_ADDRESS,
     ) -> None:
         self.store = store
+        self.connections = connections
         self.images: Mapping[str, Path] = {f"/{name}": folder / name for name in store.page.files}
         self.of_address = RateLimit(rate, rate * _SECONDS_AT_ONCE)
         self.of_rater = RateLimit(_ANSWERS_PER_SECOND, _ANSWERS_AT_ONCE)
-        self._free = BoundedSemaphore(_MAX_CONNECTIONS)
+        self._open: Counter[str] = Counter()
+        self._lock = Lock()
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread; close the connection if there are too many."""
-        if self._free.acquire(blocking=False):
+        address = client_address[0]
+        with self._lock:
+            own, total = self._open[address], self._open.total()
+            if is_free := own < self.connections and total < MAX_CONNECTIONS:
+                self._open[address] += 1
+        if is_free:
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
@@ -128,7 +144,8 @@ class StudyServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            with self._lock:
+                self._open -= Counter([client_address[0]])  # without addresses that left
 
     def handle_error(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
         """Say in one line what failed, unless the client just left."""
@@ -145,9 +162,37 @@ class _RefusalError(Exception):
         self.status = status
 
 
+class _Request(RawIOBase):
+    """What a client sends; all of it must arrive in _TIMEOUT seconds.
+
+    A timeout of the connection is one of each read: a byte now and then would hold it for ever.
+    """
+
+    def __init__(self, connection: socket) -> None:
+        self._connection = connection
+        self._end = time.monotonic() + _TIMEOUT
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(_TIMEOUT)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: StudyServer
-    timeout = _TIMEOUT
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.rfile = BufferedReader(_Request(self.connection))
 
     def do_GET(self) -> None:
         """Send the page of a rater, or an image."""

@@ -26,13 +26,11 @@ from lightning_colorize.reports.comparison.images import printable
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.perception.answers import FORMAT, VERSION
 from lightning_colorize.reports.perception.page import IMAGES, STUDY, study_html
-from lightning_colorize.reports.perception.plan import Question, make_plan
+from lightning_colorize.reports.perception.plan import CHECKS, TRIALS, Question, make_plan
 from lightning_colorize.tasks.prediction import seen_side
 
 _COUNT = 60  # images; more than one participant sees
 _SIDE = 384  # largest short side of an image, in pixels
-_TRIALS = 24  # of each question
-_CHECKS = 3  # attention checks of each question
 _PLANS = 100  # each participant draws one
 _DIGEST = 12  # bytes of an image's file name
 _PATCHES = 4  # patches of wrong color along each side
@@ -79,7 +77,7 @@ def write_study(plan: Plan) -> None:
         "questions": questions,
         "images": images,
         "plans": [
-            make_plan(len(plan.systems), categories, questions, _TRIALS, _CHECKS, plan.seed + i)
+            make_plan(len(plan.systems), categories, questions, TRIALS, CHECKS, plan.seed + i)
             for i in range(_PLANS)
         ],
     }

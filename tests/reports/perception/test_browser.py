@@ -6,6 +6,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from lightning_colorize.reports.perception.page import read_page
+from lightning_colorize.reports.perception.server import RateLimit
 from tests.reports.conftest import DESK, PHONE
 from tests.reports.perception.simulated import serving, write_page
 
@@ -298,3 +299,50 @@ def test_answers_through_a_link_are_stored_at_once(visit, tmp_path):
         assert {trial["answer"] for trial in document["trials"]} == {"left"}
         assert document["finished"] is not None
         assert visit(link, **DESK).get_by_text("Your answers are stored").is_visible()
+
+
+def _no_answer_before_the_images(page, repair):
+    """Choose while images are missing, and again after their repair."""
+    _part(page, "begin").click()
+    _part(page, "go").click()
+    _wait(page, "part('notice').textContent.startsWith('An image does not load')")
+    assert _part(page, "notice").is_visible()
+    widths = "all => all.map((image) => image.naturalWidth)"
+    images = page.locator(".pair img")
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(300)
+    assert 0 in images.evaluate_all(widths)
+    assert page.evaluate("[shownAt, done()]") == [None, 0]
+    repair()
+    _wait(page, "shownAt !== null && performance.now() - shownAt > MIN_DELAY")
+    assert images.evaluate_all(widths) == [24, 24]
+    assert _part(page, "notice").text_content() == ""
+    page.keyboard.press("ArrowLeft")
+    _wait(page, "done() === 1 && shownAt !== null")
+
+
+@pytest.mark.parametrize("first", [0, 1])  # requests that are answered before the others are not
+def test_a_pair_that_a_server_refuses_is_shown_later(browser, tmp_path, first):
+    write_page(tmp_path / "page")
+    path = tmp_path / "a.sqlite"
+    with serving(tmp_path / "page", path, read_page(tmp_path / "page")) as (server, (token, _)):
+        with browser.new_context(**DESK) as context:
+            page = context.new_page()
+            page.goto(f"http://127.0.0.1:{server.server_port}/t/{token}")
+            unlimited = server.of_address
+            # The consent is one more request.
+            server.of_address = RateLimit(1e-6, 1 + first)
+            _no_answer_before_the_images(page, lambda: setattr(server, "of_address", unlimited))
+        (document,) = server.store.documents()
+        assert len(document["trials"]) == 1
+
+
+def test_a_pair_of_missing_files_is_shown_once_they_are_there(browser, tmp_path):
+    folder = tmp_path / "page"
+    write_page(folder)
+    (folder / "study").rename(folder / "elsewhere")
+    with browser.new_context(**DESK) as context:
+        page = context.new_page()
+        page.goto((folder / "study.html").as_uri())
+        _no_answer_before_the_images(page, lambda: (folder / "elsewhere").rename(folder / "study"))

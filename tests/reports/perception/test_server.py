@@ -3,7 +3,8 @@ import random
 import re
 import socket
 import sqlite3
-from contextlib import closing
+import time
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -11,6 +12,7 @@ from lightning_colorize.reports.perception.page import read_page, study_html
 from lightning_colorize.reports.perception.server import RateLimit
 from tests.reports.perception.simulated import request, serving, write_page
 
+SERVER = "lightning_colorize.reports.perception.server"
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -101,7 +103,7 @@ def test_too_many_answers_and_requests_are_429(folder, tmp_path):
 
 
 def test_a_bucket_refills_and_addresses_are_forgotten(monkeypatch):
-    monkeypatch.setattr("lightning_colorize.reports.perception.server._MAX_ADDRESSES", 3)
+    monkeypatch.setattr(f"{SERVER}._MAX_ADDRESSES", 3)
     limit = RateLimit(2, 4)
     assert [limit.allows("a", 0) for _ in range(5)] == [True] * 4 + [False]
     assert [limit.allows("a", 0.5) for _ in range(2)] == [True, False]
@@ -110,13 +112,19 @@ def test_a_bucket_refills_and_addresses_are_forgotten(monkeypatch):
     assert limit.allows("d", 70)
 
 
-def _raw(port, text):
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+def _connect(port, address="127.0.0.1"):
+    return socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(address, 0))
+
+
+def _raw(port, text, address="127.0.0.1"):
+    with _connect(port, address) as connection:
         connection.sendall(text.encode("latin-1"))
         connection.shutdown(socket.SHUT_WR)
         reply = b""
         while part := connection.recv(65536):
             reply += part
+    if not reply:
+        raise ConnectionError
     if reply.startswith(b"HTTP/"):
         return int(reply.split()[1]), reply
     # A request without a valid version is answered without a status line.
@@ -211,16 +219,52 @@ def test_a_thousand_hostile_requests_are_refused(served, tmp_path, capfd):
 def test_large_bodies_are_not_read(served):
     server, (token, _) = served
     head = f"POST /t/{token} HTTP/1.0\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as connection:
+    with _connect(server.server_port) as connection:
         connection.sendall(f"{head}Content-Length: 1000000000\r\n\r\n".encode())
         assert b"413" in connection.recv(100)
 
 
 def test_connections_beyond_the_limit_are_closed(served, monkeypatch):
     server, (token, _) = served
-    for _ in range(128):
-        server._free.acquire()
-    with pytest.raises((ConnectionError, OSError)):
-        request(server.server_port, "GET", f"/t/{token}")
-    server._free.release(128)
+    monkeypatch.setattr(f"{SERVER}.MAX_CONNECTIONS", 5)
+    server.connections = 3
+    port, get = server.server_port, f"GET /t/{token} HTTP/1.0\r\n\r\n"
+
+    def wait(count):
+        while server._open.total() != count:
+            time.sleep(0.01)
+
+    with ExitStack() as silent:
+        for _ in range(3):
+            silent.enter_context(_connect(port))
+        with pytest.raises((ConnectionError, OSError)):
+            _raw(port, get)
+        assert _raw(port, get, "127.0.0.2")[0] == 200
+        wait(3)
+        for address in ("127.0.0.3", "127.0.0.4"):
+            silent.enter_context(_connect(port, address))
+        with pytest.raises((ConnectionError, OSError)):
+            _raw(port, get, "127.0.0.2")
+    wait(0)
+    assert _raw(port, get)[0] == 200
+
+
+@pytest.mark.parametrize("start", ["", "POST /t/{} HTTP/1.0\r\nContent-Length: 900\r\n{}\r\n"])
+def test_a_request_that_comes_byte_by_byte_is_cut_off(served, monkeypatch, start):
+    monkeypatch.setattr(f"{SERVER}._TIMEOUT", 0.6)
+    server, (token, _) = served
+    began = time.monotonic()
+    with _connect(server.server_port) as connection:
+        connection.sendall(start.format(token, "Content-Type: application/json\r\n").encode())
+        connection.settimeout(0.1)
+        while time.monotonic() - began < 10:
+            try:
+                connection.sendall(b"G")
+                if connection.recv(100) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+    assert 0.5 < time.monotonic() - began < 5
     assert request(server.server_port, "GET", f"/t/{token}")[0] == 200

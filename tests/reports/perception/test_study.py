@@ -173,12 +173,42 @@ def test_a_participant_without_checks_is_inattentive(tmp_path):
         ({"trials": [_trial("real", "cnn", "truth", "middle")]}, "is damaged"),
         ({"trials": [_trial("real", "cnn", "truth", "left", check="no")]}, "is damaged"),
         ({"systems": "cnn"}, "is damaged"),
+        ({"systems": []}, "is damaged"),
+        ({"trials": [_trial("real", "cnn", "cnn", "left")]}, "answer 1 is about 'cnn' and 'cnn'"),
+        ({"trials": [_trial("real", "cnn", "gan", "left")]}, "does not compare there"),
+        ({"trials": [_trial("real", "truth", "broken", "left")]}, "does not compare there"),
+        ({"trials": [_trial("better", "truth", "cnn", "left")]}, "about 'truth' and 'cnn'"),
+        ({"trials": [*CHECKS, _trial("better", "gan", "gan", "left")]}, "answer 6 is about"),
+        ({"trials": [_trial("real", "cnn", "truth", "left", check=True)]}, "ask the participant"),
+        ({"trials": [_trial("real", "cnn", "truth", "left")] * 5000}, "it repeats answers"),
+        ({"trials": [_trial("real", "cnn", "truth", "left")] * 13}, "it repeats answers"),
+        ({"trials": [_trial("better", "cnn", "gan", "left")] * 25}, "it repeats answers"),
+        ({"trials": [*CHECKS, *CHECKS]}, "it repeats answers"),
     ],
 )
 def test_other_files_are_refused(tmp_path, changes, message):
     file = _write(tmp_path / "a.json", **changes)
     with pytest.raises(UsageError, match=message):
         read_answers([file])
+
+
+@settings(max_examples=20, deadline=None)
+@given(systems=st.integers(1, 30), images=st.integers(1, 60), seed=st.integers(0, 10**6))
+def test_all_answers_to_a_page_are_accepted(tmp_path_factory, systems, images, seed):
+    names = {TRUTH: "truth", BROKEN: "broken"} | {i: f"s{i}" for i in range(systems)}
+    trials = [
+        _trial(t.question, names[t.left], names[t.right], "left", check=t.check)
+        for t in _plan(systems, images=images, seed=seed)
+    ]
+    path = tmp_path_factory.mktemp("answers") / "a.json"
+    file = _write(path, trials, systems=[names[i] for i in range(systems)])
+    assert read_answers([file]).systems == [names[i] for i in range(systems)]
+    # With one answer more, of any question.
+    for trial in (trials[0], trials[-1]):
+        if not trial["check"]:
+            _write(path, [*trials, trial], systems=[names[i] for i in range(systems)])
+            with pytest.raises(UsageError, match="it repeats answers"):
+                read_answers([path])
 
 
 def test_unreadable_files_are_refused(tmp_path):
@@ -192,4 +222,13 @@ def test_unreadable_files_are_refused(tmp_path):
 def test_answers_to_different_pages_are_not_mixed(tmp_path):
     files = [_write(tmp_path / f"{page}.json", page=page) for page in "xy"]
     with pytest.raises(UsageError, match="another study page"):
+        read_answers(files)
+
+
+def test_files_of_one_page_name_the_same_systems(tmp_path):
+    files = [
+        _write(tmp_path / "1.json"),
+        _write(tmp_path / "2.json", participant="p2", systems=["cnn", "unet"]),
+    ]
+    with pytest.raises(UsageError, match=r"2\.json names other systems than .*1\.json"):
         read_answers(files)

@@ -43,8 +43,15 @@ function randomWords(count) {
   return [...crypto.getRandomValues(new Uint32Array(count))];
 }
 
-async function send(content) { // until the server has stored it; a repeated answer changes nothing there
+async function* attempts() { // without end, each a while after the one before
   for (let delay = 500; ; delay = Math.min(2 * delay, 8000)) {
+    yield;
+    await new Promise((resolve) => { setTimeout(resolve, delay); });
+  }
+}
+
+async function send(content) { // until the server has stored it; a repeated answer changes nothing there
+  for await (const _ of attempts()) {
     let reply = null;
     try {
       reply = await fetch(location.pathname, {
@@ -61,7 +68,6 @@ async function send(content) { // until the server has stored it; a repeated ans
       throw new Error(`refused: ${reply.status}`);
     }
     part("notice").textContent = "The server does not respond. Trying again …";
-    await new Promise((resolve) => { setTimeout(resolve, delay); });
   }
 }
 
@@ -107,6 +113,16 @@ function next() {
   screen("block");
 }
 
+async function load(image, path) { // until it can be seen
+  for await (const _ of attempts()) {
+    image.removeAttribute("src"); // some browsers do not load again what just failed
+    image.src = path;
+    try { return await image.decode(); } catch { /* no connection, a server that is busy, or no file */ }
+    part("notice").textContent = "An image does not load. Trying again … "
+      + "If this lasts, tell the person who invited you.";
+  }
+}
+
 async function ask() {
   const number = done();
   const trial = plan[number];
@@ -115,17 +131,14 @@ async function ask() {
   const bar = part("progress");
   bar.max = plan.length;
   bar.value = number;
-  const images = ["left", "right"].map((side) => {
-    const button = part(side);
-    button.classList.remove("chosen");
-    const image = button.querySelector("img");
-    image.src = file(trial, side);
-    return image;
-  });
   part("pair").classList.add("waiting");
   screen("trial");
-  await Promise.allSettled(images.map((image) => image.decode()));
+  await Promise.all(["left", "right"].map((side) => {
+    part(side).classList.remove("chosen");
+    return load(part(side).querySelector("img"), file(trial, side));
+  }));
   if (number !== done()) return;
+  part("notice").textContent = "";
   part("pair").classList.remove("waiting");
   shownAt = performance.now();
   const after = plan[number + 1];
