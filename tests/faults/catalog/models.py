@@ -9,7 +9,11 @@ COLOR: Rows = {
         "color/test_lab.py",
     ),
     "ab-scale-128": ("color.lab:", constant(110.0, 128.0), "color/test_lab.py"),
-    "uint8-not-divided": ("color.lab:to_unit", constant(255.0, 1.0), "data/test_augmentation.py"),
+    "uint8-not-divided": (
+        "color.lab:to_unit",
+        swap("rgb.float() / WHITE[rgb.dtype]", "rgb.float()"),
+        "data/test_augmentation.py",
+    ),
     "rgb-always-clipped": (
         "color.lab:to_rgb",
         swap("rgb.clamp(0.0, 1.0) if clip else rgb", "rgb.clamp(0.0, 1.0)"),
@@ -175,9 +179,9 @@ NETWORKS: Rows = {
         constant(False, True),
         "networks/test_heads.py",
     ),
-    "odd-sizes-padded-with-zeros": (
+    "odd-sizes-padded-with-the-edge": (
         "networks.colorizer:pad_input",
-        constant("reflect", "constant"),
+        calls("abs", "torch.zeros(1, dtype=torch.int64)"),
         "networks/test_colorizer.py",
     ),
     "first-conv-averaged-over-rgb": (
