@@ -158,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
         args, "size", "max_pixels", "max_density", "batch_size", "workers", "limit", "devices"
     )
     models = _named_models(args.checkpoint or [DEFAULT])
-    from lightning_colorize.inference import colorize_files, plan_jobs
+    from lightning_colorize.inference import colorize_files, plan_jobs, require_other_files
     from lightning_colorize.inference.devices import colorize_on_devices, device_names
     from lightning_colorize.inference.film import FILM_SUFFIXES
 
@@ -171,17 +171,18 @@ def run(args: argparse.Namespace) -> int:
     if plan.folder is None and (args.sheet or "" not in models):
         option = "--sheet" if args.sheet else "--checkpoint NAME="
         raise UsageError(f"{option} needs a folder as OUTPUT, not the file {args.output}")
-    index, count = args.shard
-    plan = plan._replace(
-        jobs=plan.jobs[: args.limit][index - 1 :: count], others=plan.others[index - 1 :: count]
-    )
+    plans = {name: _below(plan, args.output, name) for name in models}
+    sheet = args.output / "sheet.jpg" if args.sheet else None
+    require_other_files(plans.values(), sheet)
+    if sheet is not None and not args.overwrite:
+        _require_own(sheet)
+    plans = {name: _part(own, args) for name, own in plans.items()}
     devices = device_names(args.device, args.devices)
     files = {name: _model_file(args, path) for name, path in models.items()}
     # All are loaded before the first works. Further devices load them again.
     loaded = {name: file.load(devices[0]) for name, file in files.items()}
     if not args.checkpoint and not args.quiet:
         print("with the model of the package; --checkpoint takes another", file=sys.stderr)
-    plans = {name: _below(plan, args.output, name) for name in loaded}
     if args.dry_run:
         for name, model in loaded.items():
             _estimate(args, plans[name], model)
@@ -197,8 +198,8 @@ def run(args: argparse.Namespace) -> int:
                 files[name], devices, own.jobs, options, own.folder, own.others
             )
         codes.append(_report(args, own, records))
-    if args.sheet:
-        _write_sheet(args, plans)
+    if sheet is not None:
+        _write_sheet(args, sheet, plans)
     return max(codes)
 
 
@@ -223,10 +224,11 @@ def _named_models(words: list[str]) -> dict[str, Path]:
     models: dict[str, Path] = {}
     for word in words:
         name, path = split_name(word)
+        # The results of one without a name could be those of another in its folder.
+        if len(words) > 1 and (not name or name in models):
+            raise UsageError("several --checkpoint: give each its own NAME=")
         if "/" in name or name in (".", ".."):
             raise UsageError(f"--checkpoint {word}: NAME is a folder in OUTPUT, without a slash")
-        if name in models:
-            raise UsageError("several --checkpoint: give each its own NAME=")
         models[name] = path
     return models
 
@@ -238,6 +240,14 @@ def _below(plan: "Plan", output: Path, name: str) -> "Plan":
     folder = output / name
     jobs = [job._replace(target=folder / job.target.relative_to(output)) for job in plan.jobs]
     return plan._replace(jobs=jobs, folder=folder)
+
+
+def _part(plan: "Plan", args: argparse.Namespace) -> "Plan":
+    """Return what `--limit` and `--shard` leave of a plan."""
+    index, count = args.shard
+    return plan._replace(
+        jobs=plan.jobs[: args.limit][index - 1 :: count], others=plan.others[index - 1 :: count]
+    )
 
 
 def _options(args: argparse.Namespace, loaded: "Colorizer") -> "Options":
@@ -318,10 +328,17 @@ def _list(failures: "list[Record]") -> None:
         print(f"... and {len(failures) - _SHOWN_FAILURES} more: see the manifest", file=sys.stderr)
 
 
-def _write_sheet(args: argparse.Namespace, plans: "dict[str, Plan]") -> None:
+def _require_own(sheet: Path) -> None:
+    """Refuse to replace a file that is not the sheet of an earlier call."""
+    from lightning_colorize.reports.colored_sheet import is_sheet
+
+    if sheet.exists() and not is_sheet(sheet):
+        raise UsageError(f"--sheet would replace {sheet}, which is no sheet; move it elsewhere")
+
+
+def _write_sheet(args: argparse.Namespace, file: Path, plans: "dict[str, Plan]") -> None:
     from lightning_colorize.reports.colored_sheet import write_sheet
 
-    file = args.output / "sheet.jpg"
     jobs = {name or "colorized": plan.jobs for name, plan in plans.items()}
     if not write_sheet(file, jobs):
         print("no sheet: no image was colorized", file=sys.stderr)

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -261,6 +262,8 @@ def test_several_models_and_their_sheet(command, finished_run, images, tmp_path,
     assert chroma[[0, 3]].max() < 1 < chroma[[1, 2, 4, 5]].min()
     for words, message in [
         (("--checkpoint", finished_run, "--checkpoint", "default"), "give each its own NAME="),
+        # The results of sub/b.png and b.png could be the same file.
+        (("--checkpoint", "default", "--checkpoint", "sub=default"), "give each its own NAME="),
         (("--checkpoint", f"a/b={finished_run}"), "without a slash"),
     ]:
         assert command("colorize", images, tmp_path / "new", *words) == 2
@@ -269,6 +272,77 @@ def test_several_models_and_their_sheet(command, finished_run, images, tmp_path,
     for words in (("--sheet",), ("--checkpoint", f"cnn={finished_run}")):
         assert command(*single, *words) == 2
         assert "needs a folder as OUTPUT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    ("inputs", "output", "name", "message"),
+    [
+        (("in", "in/sub"), "in", "", "is also INPUT"),
+        (("in/sub", "in/x"), "in", "", "OUTPUT is INPUT: the result of in/sub/b.png would replace"),
+        (("in",), ".", "in", "OUTPUT is INPUT: the result of in/a.jpg would replace the image in/"),
+        (("in/a.jpg",), ".", "in", "OUTPUT is INPUT: "),
+        (("in/a.jpg",), "in", "", "OUTPUT is INPUT: "),
+        (("in/sub/*.png",), "link", "", "OUTPUT link is also INPUT"),
+        (("in/sub/b.png", "in/sub/c.png"), "link", "", "OUTPUT is INPUT: "),
+    ],
+)
+def test_originals_are_never_replaced(
+    command, finished_run, images, tmp_path, monkeypatch, capsys,
+    inputs, output, name, message, overwrite,
+):  # fmt: skip
+    (images / "x").mkdir()
+    for copy in ("x/d.png", "sub/c.png"):
+        shutil.copy(images / "sub/b.png", images / copy)
+    (tmp_path / "link").symlink_to("in/sub")
+    monkeypatch.chdir(tmp_path)
+
+    def state():
+        return {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+
+    before = state()
+    checkpoint = f"{name}={finished_run}" if name else finished_run
+    options = ("--checkpoint", checkpoint, *["--overwrite"] * overwrite)
+    assert command("colorize", *inputs, output, *options, "--limit", 1) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert state() == before
+
+
+def test_named_images_in_the_output_are_colored(
+    command, finished_run, images, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "x").mkdir()
+    shutil.copy(images / "a.jpg", tmp_path / "x/cat.jpg")
+    monkeypatch.chdir(images)
+    words = ("sub/b.png", "../x/cat.jpg", ".", "--checkpoint", f"m={finished_run}")
+    assert command("colorize", *words) == 0
+    assert "2 colorized, 0 skipped, 0 failed" in capsys.readouterr().out
+    assert (images / "m/in/sub/b.png").is_file()
+
+
+def test_a_sheet_replaces_only_sheets(command, finished_run, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ("colorize", images, out, "--checkpoint", finished_run, "--sheet")
+    out.mkdir()
+    shutil.copy(images / "a.jpg", out / "sheet.jpg")
+    before = (out / "sheet.jpg").read_bytes()
+    assert command(*words) == 2
+    assert "sheet.jpg, which is no sheet; move it elsewhere\n" in capsys.readouterr().err
+    assert os.listdir(out) == ["sheet.jpg"]
+    assert (out / "sheet.jpg").read_bytes() == before
+    assert command(*words, "--overwrite") == 0
+    # A call that continues draws its own sheet again.
+    (out / "a.jpg").unlink()
+    stamp = (out / "sheet.jpg").stat().st_mtime_ns
+    assert command(*words) == 0
+    assert "1 colorized, 1 skipped" in capsys.readouterr().out
+    assert (out / "sheet.jpg").stat().st_mtime_ns > stamp
+    # Nor is it the place of a result.
+    (images / "a.jpg").rename(images / "sheet.jpg")
+    for options in ((), ("--overwrite",)):
+        assert command(*words, *options) == 2
+        assert "sheet.jpg, an image or a result; rename the image" in capsys.readouterr().err
 
 
 @pytest.mark.slow
