@@ -184,9 +184,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.checkpoint and not args.quiet:
         print("with the model of the package; --checkpoint takes another", file=sys.stderr)
     if args.dry_run:
-        for name, model in loaded.items():
-            _estimate(args, plans[name], model)
-        return 0
+        return max(_estimate(args, plans[name], model) for name, model in loaded.items())
     codes = []
     for name, model in loaded.items():
         own, options = plans[name], _options(args, model)
@@ -270,7 +268,8 @@ def _names(inputs: list[Path]) -> list[Path]:
     if Path("-") not in inputs:
         return inputs
     text = sys.stdin.read()
-    lines = text.split("\0") if "\0" in text else text.splitlines()
+    # Not `splitlines`: other separators of lines can be part of a name.
+    lines = text.split("\0" if "\0" in text else "\n")
     named = [Path(line) for line in lines if line]
     if not named:
         raise UsageError("standard input names no image; give one name a line")
@@ -323,9 +322,13 @@ def _report(args: argparse.Namespace, plan: "Plan", records: "Iterable[Record]")
 
 def _list(failures: "list[Record]") -> None:
     for record in failures[:_SHOWN_FAILURES]:
-        print(printable(f"not colorized: {record.input}: {record.reason}"), file=sys.stderr)
+        _show_failure(record.input, record.reason)
     if len(failures) > _SHOWN_FAILURES:
         print(f"... and {len(failures) - _SHOWN_FAILURES} more: see the manifest", file=sys.stderr)
+
+
+def _show_failure(image: str, reason: str) -> None:
+    print(printable(f"not colorized: {image}: {reason}"), file=sys.stderr)
 
 
 def _require_own(sheet: Path) -> None:
@@ -346,18 +349,24 @@ def _write_sheet(args: argparse.Namespace, file: Path, plans: "dict[str, Plan]")
         print(f"sheet -> {file}")
 
 
-def _estimate(args: argparse.Namespace, plan: "Plan", loaded: "Colorizer") -> None:
+def _estimate(args: argparse.Namespace, plan: "Plan", loaded: "Colorizer") -> int:
+    """Print what all images will take; returns 1 if an image that was tried failed."""
     from dataclasses import asdict
 
     from lightning_colorize.inference.estimate import estimate
 
     options = _options(args, loaded)
     found = estimate(loaded, plan.jobs, options, plan.folder or args.output.parent)
+    if not args.quiet:
+        for image, reason in found.failures.items():
+            _show_failure(image, reason)
+    code = 1 if found.failures else 0
     if args.json:
         print(json.dumps(asdict(found)))
-        return
+        return code
     print(f"{found.images:,} images to colorize ({found.read / 1e6:,.0f} MB), {found.done:,} done")
     if found.tried:
         print(f"about {format_time(found.seconds)}, {found.written / 1e6:,.0f} MB of results")
         print(f"from {found.tried} images of {found.megapixels:.1f} megapixels on average")
     print(f"{found.free / 1e6:,.0f} MB are free in {args.output}")
+    return code

@@ -345,6 +345,52 @@ def test_a_sheet_replaces_only_sheets(command, finished_run, images, tmp_path, c
         assert "sheet.jpg, an image or a result; rename the image" in capsys.readouterr().err
 
 
+def test_names_on_standard_input_may_contain_other_separators(
+    command, finished_run, images, tmp_path, monkeypatch, capsys
+):
+    names = [images / f"a{separator}b.jpg" for separator in "\u2028\x85\x0b\x0c\x1c"]
+    for name in names:
+        shutil.copy(images / "a.jpg", name)
+    for case, end in enumerate(("\n", "\r\n", "\0")):
+        given = "".join(f"{name}{end}" for name in names).encode()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
+        words = ("-", tmp_path / f"{case}", "--checkpoint", finished_run)
+        assert command("colorize", *words) == 0
+        assert "5 colorized, 0 skipped, 0 failed" in capsys.readouterr().out
+
+
+def test_a_dry_run_names_the_images_that_failed(command, finished_run, images, tmp_path, capsys):
+    (images / "broken\x1b.jpg").write_bytes(b"no image")
+    words = ("colorize", images, tmp_path / "out", "--checkpoint", finished_run, "--dry-run")
+    assert command(*words) == 1
+    output = capsys.readouterr()
+    assert "3 images to colorize" in output.out
+    assert "from 2 images" in output.out
+    assert output.err.endswith(f"not colorized: {images}/broken\\x1b.jpg: not an image\n")
+    assert command(*words, "--json", "--quiet") == 1
+    output = capsys.readouterr()
+    failures = json.loads(output.out)["failures"]
+    assert failures == {str(images / "broken\x1b.jpg"): "not an image"}
+    assert output.err == ""
+
+
+def test_the_manifest_says_why_a_file_is_no_image(command, finished_run, images, tmp_path):
+    shutil.copy(images / "a.jpg", images / ".hidden.jpg")
+    (images / "notes.txt").touch()
+    (images / ".notes").touch()
+    os.mkfifo(images / "pipe.png")
+    assert command("colorize", images, tmp_path / "out", "--checkpoint", finished_run) == 0
+    reasons = {Path(line["input"]).name: line["reason"] for line in _lines(tmp_path / "out")}
+    assert reasons == {
+        "a.jpg": "",
+        "b.png": "",
+        "notes.txt": "its name is not that of an image",
+        ".notes": "its name is not that of an image",
+        ".hidden.jpg": "it is hidden",
+        "pipe.png": "not a regular file",
+    }
+
+
 @pytest.mark.slow
 def test_several_devices_share_the_images(command, finished_run, images, tmp_path, capsys):
     (images / "broken.jpg").write_bytes(b"no image")
