@@ -2,6 +2,9 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -389,6 +392,23 @@ def test_the_manifest_says_why_a_file_is_no_image(command, finished_run, images,
         ".hidden.jpg": "it is hidden",
         "pipe.png": "not a regular file",
     }
+
+
+@pytest.mark.slow
+def test_processes_of_several_devices_end_with_a_killed_command(finished_run, images, tmp_path):
+    for index in range(300):
+        shutil.copy(images / "a.jpg", images / f"copy{index}.jpg")
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "lightning_colorize", "colorize", images, out]
+    options = ["--checkpoint", finished_run, "--device", "cpu", "--devices", "2", "--quiet"]
+    process = subprocess.Popen([*words, *options], stdout=subprocess.PIPE)
+    while len(list(out.glob("*.jpg"))) < 1:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    # Standard output ends when the last process that holds it has ended.
+    process.communicate(timeout=60)
+    assert len(list(out.glob("*.jpg"))) < 150
 
 
 @pytest.mark.slow
