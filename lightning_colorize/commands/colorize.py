@@ -158,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
         args, "size", "max_pixels", "max_density", "batch_size", "workers", "limit", "devices"
     )
     models = _named_models(args.checkpoint or [DEFAULT])
-    from lightning_colorize.inference import colorize_files, plan_jobs
+    from lightning_colorize.inference import colorize_files, plan_jobs, require_other_files
     from lightning_colorize.inference.devices import colorize_on_devices, device_names
     from lightning_colorize.inference.film import FILM_SUFFIXES
 
@@ -171,21 +171,20 @@ def run(args: argparse.Namespace) -> int:
     if plan.folder is None and (args.sheet or "" not in models):
         option = "--sheet" if args.sheet else "--checkpoint NAME="
         raise UsageError(f"{option} needs a folder as OUTPUT, not the file {args.output}")
-    index, count = args.shard
-    plan = plan._replace(
-        jobs=plan.jobs[: args.limit][index - 1 :: count], others=plan.others[index - 1 :: count]
-    )
+    plans = {name: _below(plan, args.output, name) for name in models}
+    sheet = args.output / "sheet.jpg" if args.sheet else None
+    require_other_files(plans.values(), sheet)
+    if sheet is not None and not args.overwrite:
+        _require_own(sheet)
+    plans = {name: _part(own, args) for name, own in plans.items()}
     devices = device_names(args.device, args.devices)
     files = {name: _model_file(args, path) for name, path in models.items()}
     # All are loaded before the first works. Further devices load them again.
     loaded = {name: file.load(devices[0]) for name, file in files.items()}
     if not args.checkpoint and not args.quiet:
         print("with the model of the package; --checkpoint takes another", file=sys.stderr)
-    plans = {name: _below(plan, args.output, name) for name in loaded}
     if args.dry_run:
-        for name, model in loaded.items():
-            _estimate(args, plans[name], model)
-        return 0
+        return max(_estimate(args, plans[name], model) for name, model in loaded.items())
     codes = []
     for name, model in loaded.items():
         own, options = plans[name], _options(args, model)
@@ -197,8 +196,8 @@ def run(args: argparse.Namespace) -> int:
                 files[name], devices, own.jobs, options, own.folder, own.others
             )
         codes.append(_report(args, own, records))
-    if args.sheet:
-        _write_sheet(args, plans)
+    if sheet is not None:
+        _write_sheet(args, sheet, plans)
     return max(codes)
 
 
@@ -223,10 +222,11 @@ def _named_models(words: list[str]) -> dict[str, Path]:
     models: dict[str, Path] = {}
     for word in words:
         name, path = split_name(word)
+        # The results of one without a name could be those of another in its folder.
+        if len(words) > 1 and (not name or name in models):
+            raise UsageError("several --checkpoint: give each its own NAME=")
         if "/" in name or name in (".", ".."):
             raise UsageError(f"--checkpoint {word}: NAME is a folder in OUTPUT, without a slash")
-        if name in models:
-            raise UsageError("several --checkpoint: give each its own NAME=")
         models[name] = path
     return models
 
@@ -238,6 +238,14 @@ def _below(plan: "Plan", output: Path, name: str) -> "Plan":
     folder = output / name
     jobs = [job._replace(target=folder / job.target.relative_to(output)) for job in plan.jobs]
     return plan._replace(jobs=jobs, folder=folder)
+
+
+def _part(plan: "Plan", args: argparse.Namespace) -> "Plan":
+    """Return what `--limit` and `--shard` leave of a plan."""
+    index, count = args.shard
+    return plan._replace(
+        jobs=plan.jobs[: args.limit][index - 1 :: count], others=plan.others[index - 1 :: count]
+    )
 
 
 def _options(args: argparse.Namespace, loaded: "Colorizer") -> "Options":
@@ -260,7 +268,8 @@ def _names(inputs: list[Path]) -> list[Path]:
     if Path("-") not in inputs:
         return inputs
     text = sys.stdin.read()
-    lines = text.split("\0") if "\0" in text else text.splitlines()
+    # Not `splitlines`: other separators of lines can be part of a name.
+    lines = text.split("\0" if "\0" in text else "\n")
     named = [Path(line) for line in lines if line]
     if not named:
         raise UsageError("standard input names no image; give one name a line")
@@ -313,15 +322,26 @@ def _report(args: argparse.Namespace, plan: "Plan", records: "Iterable[Record]")
 
 def _list(failures: "list[Record]") -> None:
     for record in failures[:_SHOWN_FAILURES]:
-        print(printable(f"not colorized: {record.input}: {record.reason}"), file=sys.stderr)
+        _show_failure(record.input, record.reason)
     if len(failures) > _SHOWN_FAILURES:
         print(f"... and {len(failures) - _SHOWN_FAILURES} more: see the manifest", file=sys.stderr)
 
 
-def _write_sheet(args: argparse.Namespace, plans: "dict[str, Plan]") -> None:
+def _show_failure(image: str, reason: str) -> None:
+    print(printable(f"not colorized: {image}: {reason}"), file=sys.stderr)
+
+
+def _require_own(sheet: Path) -> None:
+    """Refuse to replace a file that is not the sheet of an earlier call."""
+    from lightning_colorize.reports.colored_sheet import is_sheet
+
+    if sheet.exists() and not is_sheet(sheet):
+        raise UsageError(f"--sheet would replace {sheet}, which is no sheet; move it elsewhere")
+
+
+def _write_sheet(args: argparse.Namespace, file: Path, plans: "dict[str, Plan]") -> None:
     from lightning_colorize.reports.colored_sheet import write_sheet
 
-    file = args.output / "sheet.jpg"
     jobs = {name or "colorized": plan.jobs for name, plan in plans.items()}
     if not write_sheet(file, jobs):
         print("no sheet: no image was colorized", file=sys.stderr)
@@ -329,18 +349,24 @@ def _write_sheet(args: argparse.Namespace, plans: "dict[str, Plan]") -> None:
         print(f"sheet -> {file}")
 
 
-def _estimate(args: argparse.Namespace, plan: "Plan", loaded: "Colorizer") -> None:
+def _estimate(args: argparse.Namespace, plan: "Plan", loaded: "Colorizer") -> int:
+    """Print what all images will take; returns 1 if an image that was tried failed."""
     from dataclasses import asdict
 
     from lightning_colorize.inference.estimate import estimate
 
     options = _options(args, loaded)
     found = estimate(loaded, plan.jobs, options, plan.folder or args.output.parent)
+    if not args.quiet:
+        for image, reason in found.failures.items():
+            _show_failure(image, reason)
+    code = 1 if found.failures else 0
     if args.json:
         print(json.dumps(asdict(found)))
-        return
+        return code
     print(f"{found.images:,} images to colorize ({found.read / 1e6:,.0f} MB), {found.done:,} done")
     if found.tried:
         print(f"about {format_time(found.seconds)}, {found.written / 1e6:,.0f} MB of results")
         print(f"from {found.tried} images of {found.megapixels:.1f} megapixels on average")
     print(f"{found.free / 1e6:,.0f} MB are free in {args.output}")
+    return code

@@ -1,9 +1,11 @@
 """The rank of this process, its CPU cores, its memory and its end."""
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
@@ -35,6 +37,18 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(_MMAP_THRESHOLD, 2**31 - 1)
+
+
+def exit_with_parent() -> None:
+    """End this process of `multiprocessing` when its parent has ended, even if killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def exit_on_sigterm() -> None:

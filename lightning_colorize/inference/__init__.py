@@ -13,7 +13,7 @@ from lightning_colorize.inference.colorizer import (
     load_model,
 )
 from lightning_colorize.inference.film import FilmProgress, colorize_film
-from lightning_colorize.inference.jobs import Job, Plan, plan_jobs
+from lightning_colorize.inference.jobs import Job, Plan, plan_jobs, require_other_files
 from lightning_colorize.inference.training_data import TrainingData, training_data
 from lightning_colorize.tasks.prediction import colorize_image
 
@@ -32,5 +32,6 @@ __all__ = [
     "load_model",
     "open_manifest",
     "plan_jobs",
+    "require_other_files",
     "training_data",
 ]

@@ -19,7 +19,13 @@ from torch import Tensor
 from lightning_colorize.common.errors import WorkError
 from lightning_colorize.common.files import remove_leftovers
 from lightning_colorize.data.dataset import resize_short_side
-from lightning_colorize.data.decoding.files import LIMITS, ImageError, Limits, read_bytes
+from lightning_colorize.data.decoding.files import (
+    IMAGE_SUFFIXES,
+    LIMITS,
+    ImageError,
+    Limits,
+    read_bytes,
+)
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.colorizer import Colorizer
@@ -141,9 +147,8 @@ def colorize_files(
     """
     jobs = list(jobs)
     for path in others:
-        reason = "its name is not that of an image"
         record = Record(
-            str(path), "", "skipped", reason, None, None, str(loaded.path), options.size
+            str(path), "", "skipped", _no_image(path), None, None, str(loaded.path), options.size
         )
         _append(manifest, record)
         yield record
@@ -151,6 +156,13 @@ def colorize_files(
         remove_leftovers(folder)
     with worker_threads(options.workers) as pool:
         yield from _Pipeline(loaded, options, pool, manifest).run(jobs)
+
+
+def _no_image(path: Path) -> str:
+    """Return why a file in a folder is no image."""
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return "its name is not that of an image"
+    return "it is hidden" if path.name.startswith(".") else "not a regular file"
 
 
 @contextmanager

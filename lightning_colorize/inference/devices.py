@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.processes import exit_with_parent
 from lightning_colorize.inference.colorize import Options, Record, colorize_files
 from lightning_colorize.inference.colorizer import Colorizer, choose_device, load_model
 from lightning_colorize.inference.jobs import Job
@@ -133,6 +134,7 @@ def _work(
     manifest: Path | None,
     others: Sequence[Path],
 ) -> None:
+    exit_with_parent()
     try:
         for record in colorize_files(model.load(device), jobs, options, manifest, others):
             messages.put((index, record))

@@ -27,6 +27,7 @@ class Estimate:
         written: Bytes of the results.
         seconds: Until all are written.
         free: Bytes on the disk of the results.
+        failures: Reasons by image, of those that were tried in vain.
     """
 
     images: int
@@ -37,6 +38,7 @@ class Estimate:
     written: float
     seconds: float
     free: int
+    failures: dict[str, str]
 
 
 def estimate(loaded: Colorizer, jobs: Sequence[Job], options: Options, folder: Path) -> Estimate:
@@ -56,8 +58,9 @@ def estimate(loaded: Colorizer, jobs: Sequence[Job], options: Options, folder: P
             for index, job in enumerate(tried)
         ]
         start = time.perf_counter()
-        records = [r for r in colorize_files(loaded, trials, options) if r.status == "ok"]
+        outcomes = list(colorize_files(loaded, trials, options))
         seconds = time.perf_counter() - start
+        records = [record for record in outcomes if record.status == "ok"]
         written = sum(Path(record.output).stat().st_size for record in records)
     share = len(left) / max(1, len(records))
     pixels = sum((record.width or 0) * (record.height or 0) for record in records)
@@ -71,4 +74,5 @@ def estimate(loaded: Colorizer, jobs: Sequence[Job], options: Options, folder: P
         written=written * share,
         seconds=seconds * share,
         free=shutil.disk_usage(existing).free,
+        failures={record.input: record.reason for record in outcomes if record.status == "failed"},
     )

@@ -1,8 +1,9 @@
 """Input and output files of a colorize job."""
 
 import os
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from glob import glob
 from os.path import splitext
 from pathlib import Path
@@ -45,7 +46,8 @@ def plan_jobs(inputs: Sequence[Path], output: Path, form: Format = "same") -> Pl
         inputs: An image, a folder of any depth, or several of them; a name that does not exist may
             be a pattern, such as `scans/**/*.tif`.
         output: A folder; for a single image also a file name. The results have the structure below
-            the folder that contains all inputs. Files that are in it already are no input.
+            the folder that contains all inputs. What a folder or a pattern finds in it is an
+            earlier result and no input, unless that folder or pattern is itself in it.
         form: Of the results; with "same" the image's own, or PNG if that cannot be written.
 
     Raises:
@@ -53,11 +55,9 @@ def plan_jobs(inputs: Sequence[Path], output: Path, form: Format = "same") -> Pl
     """
     if len(inputs) == 1 and inputs[0].is_file():
         return _plan_one(inputs[0], output, form)
-    paths = [path for given in inputs for path in _expand(given)]
     if output.is_file() or (output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()):
         raise UsageError(f"OUTPUT {output} is a file; give a folder for the results")
-    if any(output.resolve() == path.resolve() for path in paths):
-        raise UsageError(f"OUTPUT {output} is also INPUT; give another folder")
+    paths = [path for given in inputs for path in _expand(given, output)]
     files: dict[Path, None] = {}  # an ordered set
     unreadable: list[Path] = []
     others: list[Path] = []
@@ -67,7 +67,7 @@ def plan_jobs(inputs: Sequence[Path], output: Path, form: Format = "same") -> Pl
             files |= dict.fromkeys(found[0])
             unreadable += found[1]
             others += found[2]
-        elif not _absolute(path).is_relative_to(_absolute(output)):
+        else:
             files[path] = None
     if not files and not unreadable:
         named = ", ".join(map(str, inputs[:3]))
@@ -83,27 +83,65 @@ def plan_jobs(inputs: Sequence[Path], output: Path, form: Format = "same") -> Pl
     return Plan(jobs, output, others)
 
 
+def require_other_files(plans: Iterable[Plan], sheet: Path | None = None) -> None:
+    """Refuse results that would replace an image, and a sheet that would replace either.
+
+    Args:
+        plans: Of all models.
+        sheet: A file that is written after the results.
+
+    Raises:
+        UsageError: If a file would be replaced.
+    """
+    jobs = [job for plan in plans for job in plan.jobs]
+    sources = {os.path.realpath(job.source) for job in jobs}
+    targets = [os.path.realpath(job.target) for job in jobs]
+    for job, target in zip(jobs, targets, strict=True):
+        if target in sources:
+            raise UsageError(
+                f"OUTPUT is INPUT: the result of {job.source} would replace the image "
+                f"{job.target}; give another folder"
+            )
+    if sheet is not None and os.path.realpath(sheet) in sources.union(targets):
+        raise UsageError(f"--sheet would replace {sheet}, an image or a result; rename the image")
+
+
 def _plan_one(source: Path, output: Path, form: Format) -> Plan:
     if not output.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES:
         return Plan([_named(source, output, form)], None, [])
-    target = output / (source.stem + _suffix(source.name, form))
-    if target.resolve() == source.resolve():
-        raise UsageError(f"OUTPUT is INPUT ({source}); give another folder")
-    return Plan([Job(source, target)], output, [])
+    return Plan([Job(source, output / (source.stem + _suffix(source.name, form)))], output, [])
 
 
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))
 
 
-def _expand(path: Path) -> list[Path]:
+def _expand(path: Path, output: Path) -> list[Path]:
     """Return a path that exists, or those that match it as a pattern."""
     if os.path.lexists(path):
         return [path]
     matches = sorted(glob(str(path), recursive=True))
     if not matches:
         raise UsageError(f"{path} does not exist; give images, or a folder of images")
-    return [Path(match) for match in matches]
+    before_wildcard = re.split(r"[*?[]", str(path), maxsplit=1)[0]
+    return _without_results(map(Path, matches), Path(os.path.dirname(before_wildcard)), output)
+
+
+def _without_results(found: Iterable[Path], folder: Path, output: Path) -> list[Path]:
+    """Leave out what earlier calls have written among what was found in a folder.
+
+    Raises:
+        UsageError: If the folder is the output: its images and their results would be mixed.
+    """
+    own = Path(os.path.realpath(output))
+    base = Path(os.path.realpath(folder))
+    if base == own:
+        raise UsageError(f"OUTPUT {output} is also INPUT; give another folder")
+    found = list(found)
+    if base.is_relative_to(own):
+        return found
+    parents = {parent: os.path.realpath(parent) for parent in {path.parent for path in found}}
+    return [path for path in found if not Path(parents[path.parent], path.name).is_relative_to(own)]
 
 
 def _list_folder(source: Path, output: Path) -> tuple[list[Path], ...]:
@@ -116,11 +154,8 @@ def _list_folder(source: Path, output: Path) -> tuple[list[Path], ...]:
         if error.__cause__ is not None:
             raise
         names = []
-    own = None
-    if output.resolve().is_relative_to(source.resolve()):
-        own = output.resolve().relative_to(source.resolve()).as_posix() + "/"
     return tuple(
-        [source / name for name in found if own is None or not name.startswith(own)]
+        _without_results((source / name for name in found), source, output)
         for found in (names, unreadable, others)
     )
 
@@ -157,6 +192,4 @@ def _named(source: Path, output: Path, form: Format) -> Job:
         raise UsageError(f"{output}: only {', '.join(sorted(WRITABLE))} can be written")
     if form != "same" and written != WRITABLE[f".{form}"]:
         raise UsageError(f"{output} is not what --format {form} asks for; leave one of them out")
-    if output.resolve() == source.resolve():
-        raise UsageError(f"OUTPUT is INPUT ({source}); give another name")
     return Job(source, output)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PIL import ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
@@ -16,6 +16,7 @@ from lightning_colorize.reports.comparison.images import draw_sheet, to_grey
 _SIDE = 256  # pixels of a tile
 _MOST = 24  # images
 _COLUMNS = 6
+_COMMENT = b"lightning-colorize sheet"  # of the JPEG
 
 
 def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
@@ -49,8 +50,17 @@ def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
     squares = [ImageOps.pad(tile, (_SIDE, _SIDE), color="white") for tile in tiles]
     sheet = draw_sheet(squares, labels, f"{shown} of {len(first)} images", columns)
     with replacement(file) as opened:
-        sheet.save(opened, "JPEG", quality=92)
+        sheet.save(opened, "JPEG", quality=92, comment=_COMMENT)
     return shown
+
+
+def is_sheet(file: Path) -> bool:
+    """Return whether a file was written by `write_sheet`."""
+    try:
+        with Image.open(file, formats=("JPEG",)) as image:
+            return image.info.get("comment") == _COMMENT
+    except OSError:
+        return False
 
 
 def _small(path: Path) -> Tensor:

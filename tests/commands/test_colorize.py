@@ -1,6 +1,10 @@
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -261,6 +265,8 @@ def test_several_models_and_their_sheet(command, finished_run, images, tmp_path,
     assert chroma[[0, 3]].max() < 1 < chroma[[1, 2, 4, 5]].min()
     for words, message in [
         (("--checkpoint", finished_run, "--checkpoint", "default"), "give each its own NAME="),
+        # The results of sub/b.png and b.png could be the same file.
+        (("--checkpoint", "default", "--checkpoint", "sub=default"), "give each its own NAME="),
         (("--checkpoint", f"a/b={finished_run}"), "without a slash"),
     ]:
         assert command("colorize", images, tmp_path / "new", *words) == 2
@@ -269,6 +275,140 @@ def test_several_models_and_their_sheet(command, finished_run, images, tmp_path,
     for words in (("--sheet",), ("--checkpoint", f"cnn={finished_run}")):
         assert command(*single, *words) == 2
         assert "needs a folder as OUTPUT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    ("inputs", "output", "name", "message"),
+    [
+        (("in", "in/sub"), "in", "", "is also INPUT"),
+        (("in/sub", "in/x"), "in", "", "OUTPUT is INPUT: the result of in/sub/b.png would replace"),
+        (("in",), ".", "in", "OUTPUT is INPUT: the result of in/a.jpg would replace the image in/"),
+        (("in/a.jpg",), ".", "in", "OUTPUT is INPUT: "),
+        (("in/a.jpg",), "in", "", "OUTPUT is INPUT: "),
+        (("in/sub/*.png",), "link", "", "OUTPUT link is also INPUT"),
+        (("in/sub/b.png", "in/sub/c.png"), "link", "", "OUTPUT is INPUT: "),
+    ],
+)
+def test_originals_are_never_replaced(
+    command, finished_run, images, tmp_path, monkeypatch, capsys,
+    inputs, output, name, message, overwrite,
+):  # fmt: skip
+    (images / "x").mkdir()
+    for copy in ("x/d.png", "sub/c.png"):
+        shutil.copy(images / "sub/b.png", images / copy)
+    (tmp_path / "link").symlink_to("in/sub")
+    monkeypatch.chdir(tmp_path)
+
+    def state():
+        return {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+
+    before = state()
+    checkpoint = f"{name}={finished_run}" if name else finished_run
+    options = ("--checkpoint", checkpoint, *["--overwrite"] * overwrite)
+    assert command("colorize", *inputs, output, *options, "--limit", 1) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert state() == before
+
+
+def test_named_images_in_the_output_are_colored(
+    command, finished_run, images, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "x").mkdir()
+    shutil.copy(images / "a.jpg", tmp_path / "x/cat.jpg")
+    monkeypatch.chdir(images)
+    words = ("sub/b.png", "../x/cat.jpg", ".", "--checkpoint", f"m={finished_run}")
+    assert command("colorize", *words) == 0
+    assert "2 colorized, 0 skipped, 0 failed" in capsys.readouterr().out
+    assert (images / "m/in/sub/b.png").is_file()
+
+
+def test_a_sheet_replaces_only_sheets(command, finished_run, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ("colorize", images, out, "--checkpoint", finished_run, "--sheet")
+    out.mkdir()
+    shutil.copy(images / "a.jpg", out / "sheet.jpg")
+    before = (out / "sheet.jpg").read_bytes()
+    assert command(*words) == 2
+    assert "sheet.jpg, which is no sheet; move it elsewhere\n" in capsys.readouterr().err
+    assert os.listdir(out) == ["sheet.jpg"]
+    assert (out / "sheet.jpg").read_bytes() == before
+    assert command(*words, "--overwrite") == 0
+    # A call that continues draws its own sheet again.
+    (out / "a.jpg").unlink()
+    stamp = (out / "sheet.jpg").stat().st_mtime_ns
+    assert command(*words) == 0
+    assert "1 colorized, 1 skipped" in capsys.readouterr().out
+    assert (out / "sheet.jpg").stat().st_mtime_ns > stamp
+    # Nor is it the place of a result.
+    (images / "a.jpg").rename(images / "sheet.jpg")
+    for options in ((), ("--overwrite",)):
+        assert command(*words, *options) == 2
+        assert "sheet.jpg, an image or a result; rename the image" in capsys.readouterr().err
+
+
+def test_names_on_standard_input_may_contain_other_separators(
+    command, finished_run, images, tmp_path, monkeypatch, capsys
+):
+    names = [images / f"a{separator}b.jpg" for separator in "\u2028\x85\x0b\x0c\x1c"]
+    for name in names:
+        shutil.copy(images / "a.jpg", name)
+    for case, end in enumerate(("\n", "\r\n", "\0")):
+        given = "".join(f"{name}{end}" for name in names).encode()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
+        words = ("-", tmp_path / f"{case}", "--checkpoint", finished_run)
+        assert command("colorize", *words) == 0
+        assert "5 colorized, 0 skipped, 0 failed" in capsys.readouterr().out
+
+
+def test_a_dry_run_names_the_images_that_failed(command, finished_run, images, tmp_path, capsys):
+    (images / "broken\x1b.jpg").write_bytes(b"no image")
+    words = ("colorize", images, tmp_path / "out", "--checkpoint", finished_run, "--dry-run")
+    assert command(*words) == 1
+    output = capsys.readouterr()
+    assert "3 images to colorize" in output.out
+    assert "from 2 images" in output.out
+    assert output.err.endswith(f"not colorized: {images}/broken\\x1b.jpg: not an image\n")
+    assert command(*words, "--json", "--quiet") == 1
+    output = capsys.readouterr()
+    failures = json.loads(output.out)["failures"]
+    assert failures == {str(images / "broken\x1b.jpg"): "not an image"}
+    assert output.err == ""
+
+
+def test_the_manifest_says_why_a_file_is_no_image(command, finished_run, images, tmp_path):
+    shutil.copy(images / "a.jpg", images / ".hidden.jpg")
+    (images / "notes.txt").touch()
+    (images / ".notes").touch()
+    os.mkfifo(images / "pipe.png")
+    assert command("colorize", images, tmp_path / "out", "--checkpoint", finished_run) == 0
+    reasons = {Path(line["input"]).name: line["reason"] for line in _lines(tmp_path / "out")}
+    assert reasons == {
+        "a.jpg": "",
+        "b.png": "",
+        "notes.txt": "its name is not that of an image",
+        ".notes": "its name is not that of an image",
+        ".hidden.jpg": "it is hidden",
+        "pipe.png": "not a regular file",
+    }
+
+
+@pytest.mark.slow
+def test_processes_of_several_devices_end_with_a_killed_command(finished_run, images, tmp_path):
+    for index in range(300):
+        shutil.copy(images / "a.jpg", images / f"copy{index}.jpg")
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "lightning_colorize", "colorize", images, out]
+    options = ["--checkpoint", finished_run, "--device", "cpu", "--devices", "2", "--quiet"]
+    process = subprocess.Popen([*words, *options], stdout=subprocess.PIPE)
+    while len(list(out.glob("*.jpg"))) < 1:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    # Standard output ends when the last process that holds it has ended.
+    process.communicate(timeout=60)
+    assert len(list(out.glob("*.jpg"))) < 150
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What the command sets for its process."""
 
 import platform
+import signal
 import subprocess
 import sys
 
@@ -26,3 +27,33 @@ def test_large_arrays_reuse_freed_memory():
         for words in ([], ["kept"])
     )
     assert kept < new / 10
+
+
+_FAMILY = """
+import multiprocessing, os, signal, sys, time
+from lightning_colorize.common.processes import exit_with_parent
+
+def work(ready):
+    exit_with_parent()
+    ready.put(0)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    ready = context.SimpleQueue()
+    for _ in range(2):
+        context.Process(target=work, args=(ready,), daemon=True).start()
+    for _ in range(2):
+        ready.get()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_end_with_a_parent_that_is_killed(tmp_path, method):
+    script = tmp_path / "family.py"
+    script.write_text(_FAMILY)
+    # Standard output ends when the last process that holds it has ended.
+    words = [sys.executable, script, method]
+    family = subprocess.run(words, stdout=subprocess.PIPE, timeout=60)
+    assert family.returncode == -signal.SIGKILL

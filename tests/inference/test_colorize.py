@@ -174,6 +174,19 @@ def test_metadata_is_kept_or_named(loaded, tmp_path, source, suffix, lost):
             np.testing.assert_allclose(np.float64(image.info["dpi"]), 300, atol=0.1)
 
 
+def test_exif_leaves_room_for_the_name_of_the_model(loaded, tmp_path):
+    target = tmp_path / "b.jpg"
+    for length in (64_800, 65_350, 65_420, 65_480):
+        exif = Image.Exif()
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = length * b"x"
+        Image.fromarray(_pixels()).save(tmp_path / "a.jpg", exif=exif.tobytes())
+        (record,) = _colorize(loaded, (tmp_path / "a.jpg", target), overwrite=True)
+        assert (record.status, record.reason) == ("ok", "")
+        assert record.fallbacks == (["EXIF dropped"] if length > 65_000 else [])
+        written = read_photograph(target.read_bytes(), target).metadata.exif
+        assert written[ExifTags.Base.Software].startswith(b"lightning-colorize ")
+
+
 @pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize(
     ("suffix", "lost"),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.inference import plan_jobs
+from lightning_colorize.inference import plan_jobs, require_other_files
 
 
 def _touch(folder, *names):
@@ -88,8 +88,6 @@ def test_wrong_use(tmp_path):
         (folder / "b", tmp_path / "out", "same", "contains no images"),
         (folder, folder, "same", "in is also INPUT"),
         (folder, tmp_path / "x" / ".." / "in", "same", "in is also INPUT"),
-        (folder / "a.jpg", folder, "same", "OUTPUT is INPUT"),
-        (folder / "a.jpg", folder / "a.jpg", "same", "OUTPUT is INPUT"),
         (folder / "a.jpg", tmp_path / "a.gif", "same", "can be written"),
         (folder / "a.jpg", tmp_path / "a.png", "jpg", "--format jpg"),
     ]:
@@ -125,6 +123,52 @@ def test_several_inputs_and_patterns(tmp_path):
             continue
         with pytest.raises(UsageError, match=message):
             plan_jobs(inputs, target)
+
+
+def test_results_that_would_replace_an_image_are_refused(tmp_path):
+    _touch(tmp_path, "in/1900/a.jpg", "in/1901/b.jpg", "in/c.tif")
+    (tmp_path / "link").symlink_to("in/1900")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/a.jpg").symlink_to("../in/1900/a.jpg")
+    for words, output in [
+        ("in/1900/a.jpg", "in/1900"),
+        ("in/1900/a.jpg", "link/a.jpg"),
+        ("in/1900/a.jpg", "new"),
+        ("in/1900 in/1901", "in"),
+        ("in/1900 in/1901/b.jpg", "in"),
+        ("in/1900/a.jpg in/1900/a.jpg", "link"),
+    ]:
+        plan = plan_jobs([tmp_path / word for word in words.split()], tmp_path / output)
+        with pytest.raises(UsageError, match="OUTPUT is INPUT: the result of "):
+            require_other_files([plan])
+    plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
+    require_other_files([plan], tmp_path / "out/sheet.jpg")
+    for sheet in ("link/a.jpg", "out/c.tif"):
+        with pytest.raises(UsageError, match=r"--sheet would replace .*, an image or a result"):
+            require_other_files([plan], tmp_path / sheet)
+
+
+def test_only_folders_and_patterns_leave_out_what_is_in_the_output(tmp_path, monkeypatch):
+    _touch(tmp_path, "in/a.jpg", "in/out/a.jpg", "in/x/b.jpg", "else/c.jpg")
+    (tmp_path / "in/elsewhere").symlink_to("../else")
+    (tmp_path / "out").symlink_to("in/out")
+    monkeypatch.chdir(tmp_path)
+    for words, output, expected in [
+        ("in/x", "in", ["b.jpg"]),
+        ("in/x/*.jpg", "in", ["b.jpg"]),
+        ("in/x/b.jpg else/c.jpg", "in", ["in/x/b.jpg", "else/c.jpg"]),
+        ("in/a.jpg in/out/a.jpg", "in/out", ["a.jpg", "out/a.jpg"]),
+        # By any name of the output.
+        ("in", "out", ["a.jpg", "elsewhere/c.jpg", "x/b.jpg"]),
+        ("in", "else", ["a.jpg", "out/a.jpg", "x/b.jpg"]),
+        ("in/**/*.jpg", "out", ["a.jpg", "elsewhere/c.jpg", "x/b.jpg"]),
+        ("in/*", "in/out", ["a.jpg", "elsewhere/c.jpg", "x/b.jpg"]),
+    ]:
+        jobs = plan_jobs([Path(word) for word in words.split()], Path(output)).jobs
+        assert [job.target.relative_to(output).as_posix() for job in jobs] == expected
+    for word, output in [("in/out/*.jpg", "out"), ("*/*.jpg", ".")]:
+        with pytest.raises(UsageError, match=f"OUTPUT {output} is also INPUT"):
+            plan_jobs([Path(word)], Path(output))
 
 
 def test_files_that_are_no_images_are_listed(tmp_path):

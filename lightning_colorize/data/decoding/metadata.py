@@ -17,6 +17,7 @@ _HOLDS_BLOCKS = ("JPEG", "PNG", "TIFF", "WEBP")  # EXIF and XMP
 _HOLDS_IPTC = ("JPEG", "TIFF")
 _HOLDS_RESOLUTION = ("JPEG", "PNG", "TIFF", "BMP")
 _MOST = 65_500  # bytes of a block in a JPEG
+_SOFTWARE = 500  # of them, which the name of this package and of a model may take
 
 XMP_TAG, IPTC_TAG = 700, 33723
 _IPTC_IN_JPEG = 0x0404
@@ -50,7 +51,7 @@ class Metadata:
         lost = list(self.lost)
         exif, partial = _in_tiff(self.exif) if form == "TIFF" else (self.exif, False)
         lost += ["part of EXIF dropped"] * partial
-        if len(exif) and (form not in _HOLDS_BLOCKS or len(exif.tobytes()) > _MOST):
+        if len(exif) and (form not in _HOLDS_BLOCKS or len(exif.tobytes()) > _MOST - _SOFTWARE):
             lost.append("EXIF dropped")
             exif = Image.Exif()
         xmp, iptc = self.xmp, self.iptc

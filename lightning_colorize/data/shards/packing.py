@@ -2,10 +2,7 @@
 
 import importlib
 import json
-import os
 import shutil
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.processes import exit_with_parent
 from lightning_colorize.common.progress import progress
 from lightning_colorize.data.shards.manifest import MANIFEST, parse_manifest
 from lightning_colorize.data.shards.plan import Plan
@@ -117,15 +115,8 @@ def _write_shards(tasks: _ShardTasks, workers: int) -> tuple[list[WrittenShard],
 
 
 def _exit_with_parent(worker: int) -> None:
-    """End this worker soon after its parent was killed; torch checks only between two shards."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    """End this worker when its parent is killed; torch checks only between two shards."""
+    exit_with_parent()
 
 
 def _require_litdata() -> None:
