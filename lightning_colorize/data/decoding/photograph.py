@@ -85,12 +85,15 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
                 notes.append("the first of several images")
         pixels = decode_opened(image, data)
         photograph = Photograph(pixels, metadata=read_metadata(image))
-        if _is_deep(image, stored, data):
-            deep = _read_deep(image, data)
-            if deep is None:
-                notes.append("reduced to 8 bits")
-            else:
-                photograph = replace(photograph, rgb=deep[:3], alpha=_if_seen(deep[3:]))
+        is_deep = _is_deep(image, stored, data)
+        deep = _read_deep(image, data) if is_deep else None
+        if is_deep and deep is None:
+            notes.append("reduced to 8 bits")
+        if deep is not None:
+            photograph = replace(photograph, rgb=deep[:3], alpha=_if_seen(deep[3:]))
+        elif is_deep and "transparency" in image.info:
+            # Of 16 bits, which Pillow compares with 8.
+            notes.append("without its transparent color")
         elif image.has_transparency_data:
             opaque, mask = split_alpha(image)
             alpha = _if_seen(upright(torch.from_numpy(np.array(mask))[None], orientation(image)))
@@ -151,6 +154,9 @@ def _read_deep(image: Image.Image, data: bytes) -> Tensor | None:
         return None
     if values.shape[0] < 3:  # grey
         values = np.concatenate([values[:1]] * 3 + [values[1:]])
+    if (key := image.info.get("transparency")) is not None:  # a single color of a PNG
+        opaque = (values != np.reshape(key, (-1, 1, 1))).any(axis=0, keepdims=True)
+        values = np.concatenate([values, opaque * np.uint16(65535)])
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
@@ -168,8 +174,6 @@ def _read_deep_grey(image: Image.Image) -> np.ndarray:
 
 
 def _read_deep_png(image: Image.Image, data: bytes) -> np.ndarray | None:
-    if "transparency" in image.info:  # a single color
-        return None
     whole = undamaged(data)
     if whole is None:
         return None
