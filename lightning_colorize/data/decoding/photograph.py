@@ -23,8 +23,15 @@ from lightning_colorize.data.decoding.files import (
 )
 from lightning_colorize.data.decoding.jpeg import orientation
 from lightning_colorize.data.decoding.metadata import Metadata, read_metadata
-from lightning_colorize.data.decoding.pillow_modes import split_alpha, srgb_transform, to_srgb
+from lightning_colorize.data.decoding.pillow_modes import (
+    scaling_notes,
+    split_alpha,
+    srgb_transform,
+    to_srgb,
+)
 from lightning_colorize.data.decoding.png import undamaged
+
+_SAME_GAMMA = 0.05  # relative to sRGB's
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
             photograph = replace(photograph, rgb=deep[:3], alpha=_if_seen(deep[3:]))
         elif is_deep and "transparency" in image.info:
             # Of 16 bits, which Pillow compares with 8.
-            notes.append("without its transparent color")
+            notes.append("transparent color dropped")
         elif image.has_transparency_data:
             opaque, mask = split_alpha(image)
             alpha = _if_seen(upright(torch.from_numpy(np.array(mask))[None], orientation(image)))
@@ -101,7 +108,21 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
                 pixels = torch.from_numpy(np.array(to_srgb(opaque))).permute(2, 0, 1)
                 pixels = upright(pixels, orientation(image))
                 photograph = replace(photograph, rgb=pixels, alpha=alpha)
-        return replace(photograph, notes=tuple(notes))
+        return replace(photograph, notes=(*notes, *_color_notes(image)))
+
+
+def _color_notes(image: Image.Image) -> list[str]:
+    """Return how an image is shown otherwise than by its values, in words."""
+    if image.format is None:  # `open_image` has scaled it
+        return list(image.info["notes"])
+    if image.mode in ("I", "F"):
+        return scaling_notes(np.asarray(image))
+    gamma = image.info.get("gamma")
+    replaced = "srgb" in image.info or "icc_profile" in image.info
+    if image.format != "PNG" or replaced or not isinstance(gamma, float):
+        return []
+    # libpng corrects no smaller difference either.
+    return [f"gamma of {gamma:g} dropped"] if abs(gamma * 2.2 - 1) > _SAME_GAMMA else []
 
 
 def _if_seen(alpha: Tensor) -> Tensor | None:

@@ -112,7 +112,7 @@ def test_sixteen_bits_are_kept():
         (_pillow(grey, "PNG"), _grey_to_rgb(grey)),
         (_pillow(grey, "TIFF", compression="tiff_lzw"), _grey_to_rgb(grey)),
         (b"P5 17 13 65535 " + grey.astype(">u2").tobytes(), _grey_to_rgb(grey)),
-        (_pillow(np.uint32(grey) * 65537, "TIFF"), None),
+        (_pillow(np.int32(grey // 2), "TIFF"), None),
         (_tiff(grey[None], photometric="minisblack"), _grey_to_rgb(grey)),
         (_tiff(grey, photometric="miniswhite"), _grey_to_rgb(65535 - grey)),
         (_tiff(rgb, photometric="rgb", compression="zlib"), rgb.transpose(2, 0, 1)),
@@ -212,13 +212,50 @@ def test_a_transparent_color_of_sixteen_bits_is_kept(tmp_path):
         assert set(np.unique(photograph.alpha)) == {0, 65535}
     key = (b"tRNS", rgb[7, 2:3].astype(">u2").tobytes())
     png = _deep_png(tmp_path / "rgb.png", rgb, key, profile)
-    assert _notes(png) == ["reduced to 8 bits", "without its transparent color"]
+    assert _notes(png) == ["reduced to 8 bits", "transparent color dropped"]
 
 
 def test_a_deep_image_of_another_color_space_is_converted_at_eight_bits():
     rgb = _deep(3)
     assert _read(_tiff(rgb, iccprofile=srgb_profile())).most == 65535
     assert _notes(_tiff(rgb, iccprofile=swapped_profile())) == ["reduced to 8 bits"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.uint32([[1, 70_000]]), ["scaled until its maximum is white"]),
+        (np.float32([[0.5, np.nan]]), ["values that are not a number are black"]),
+        (np.float32([[[0.5, 1, np.nan]]]), ["values that are not a number are black"]),
+        (np.float32([[0.5, 3]]), ["scaled until its maximum is white"]),
+        (np.float32([[0.5, 200]]), []),
+        (np.int32([[0, 65535]]), []),
+    ],
+)
+def test_values_that_are_no_colors_are_named(values, expected):
+    data = _tiff(values, photometric="rgb" if values.ndim == 3 else "minisblack")
+    assert _notes(data) == ["reduced to 8 bits", *expected]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ({b"gAMA": 55556}, ["gamma of 0.55556 dropped"]),
+        ({b"gAMA": 100000}, ["gamma of 1 dropped"]),
+        ({b"gAMA": 45455}, []),
+        ({b"gAMA": 55556, b"sRGB": None}, []),
+        ({b"gAMA": 55556, b"tEXt": None}, ["gamma of 0.55556 dropped"]),
+        ({b"tEXt": None}, []),
+    ],
+)
+def test_a_gamma_that_is_not_that_of_srgb_is_named(images, chunks, expected):
+    other = {b"sRGB": b"\0", b"tEXt": b"gamma\0dark"}
+    content = [
+        (kind, other[kind] if value is None else struct.pack(">I", value))
+        for kind, value in chunks.items()
+    ]
+    for values in (images.sample(), images.sample_grey()):
+        assert _notes(_with_chunks(_pillow(values, "PNG"), *content)) == expected
 
 
 def test_damaged_deep_images_are_errors():
