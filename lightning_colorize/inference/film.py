@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from lightning_colorize.color import to_lightness
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import remove_leftovers, replacement
+from lightning_colorize.common.memory import require_out_of_memory
 from lightning_colorize.inference.card import software
-from lightning_colorize.inference.colorize import Options, require_out_of_memory, worker_threads
+from lightning_colorize.inference.colorize import Options, worker_threads
 from lightning_colorize.inference.colorizer import Colorizer
 from lightning_colorize.tasks.prediction import add_colors, network_input, predict_colors
 
