@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lightning_colorize.common.errors import WorkError
 from lightning_colorize.common.files import remove_leftovers
+from lightning_colorize.common.memory import is_out_of_memory, require_out_of_memory
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import (
     IMAGE_SUFFIXES,
@@ -328,18 +329,6 @@ class _Pipeline:
             record.reason = f"cannot be written: {getattr(error, 'strerror', None) or error}"
         # At once, not after the batch that the network sees now: a killed process loses few lines.
         return self._record(item)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error is a lack of memory."""
-    # On the CPU torch raises a mere RuntimeError: "can't allocate memory".
-    return isinstance(error, MemoryError) or "memory" in str(error)
-
-
-def require_out_of_memory(error: Exception) -> None:
-    """Raise an error that is not a lack of memory."""
-    if not is_out_of_memory(error):
-        raise error
 
 
 def _too_large(record: Record) -> str:

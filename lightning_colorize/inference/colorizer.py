@@ -120,6 +120,8 @@ class Colorizer(
             UsageError: If the network has another head, or a number is out of range.
         """
         head = self.task.net.head
+        if strength is not None and not 0 <= strength <= _STRONGEST:
+            raise UsageError(f"strength must be from 0 to {_STRONGEST}, not {strength}")
         if vividness is not None or temperature is not None:
             if not isinstance(head, ClassificationHead):
                 fixed = isinstance(self.task, GraphTask)
@@ -133,8 +135,6 @@ class Colorizer(
             except ValueError as error:
                 raise UsageError(str(error)) from None
         if strength is not None:
-            if not 0 <= strength <= _STRONGEST:
-                raise UsageError(f"strength must be from 0 to {_STRONGEST}, not {strength}")
             self.task.strength = float(strength)
         if flip is not None:
             self.task.flip = bool(flip)
@@ -297,6 +297,7 @@ class Colorizer(
         Raises:
             ImageError: If a file cannot be read as an image.
             TypeError: If it is of another type, shape or dtype.
+            UsageError: If the size is not 1 to 16384 pixels.
         """
         return next(self.colorize_all([image], size))
 
@@ -324,11 +325,18 @@ class Colorizer(
             size: As of `colorize`.
             batch_size: Images that are held at once. The network sees those together that have
                 about the same proportions.
+
+        Raises:
+            UsageError: If the size or the number of images is out of range, at the first image.
         """
+        size = self.size if size is None else size
+        require_size(size)
+        if batch_size < 1:
+            raise UsageError(f"batch_size must be at least 1, not {batch_size}")
         left = iter(images)
         while given := list(islice(left, batch_size)):
             read = [_to_tensor(image) for image in given]
-            seen = [network_input(rgb, size or self.size) for rgb in read]
+            seen = [network_input(rgb, size) for rgb in read]
             shapes = [padded_size(self.task, image) for image in seen]
             colors: dict[int, Tensor] = {}
             for shape in set(shapes):
@@ -386,14 +394,16 @@ def _to_tensor(image: Any) -> Tensor:
         return from_pillow(image)
     if isinstance(image, np.ndarray):
         planes = image[..., None] if image.ndim == 2 else image
-        pixels = torch.from_numpy(np.ascontiguousarray(planes)).movedim(-1, 0)
+        # A copy where torch would warn: PIL's arrays cannot be written.
+        values = np.require(planes, requirements=["C", "W"])
+        pixels = torch.from_numpy(values).movedim(-1, 0)
     elif isinstance(image, Tensor):
         pixels = image
     else:
         raise TypeError(f"an image is a file, a PIL image, an array or a tensor, not {type(image)}")
-    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
+    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3) or not pixels.numel():
         raise TypeError(
-            f"an array is (H, W) or (H, W, 3), a tensor (3, H, W) or (1, H, W), "
+            f"an array is (H, W) or (H, W, 3), a tensor (3, H, W) or (1, H, W), with pixels, "
             f"not {tuple(image.shape)}"
         )
     if pixels.dtype not in (torch.uint8, torch.uint16):

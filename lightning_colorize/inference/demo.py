@@ -87,11 +87,13 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
         }
         return _to_array(prediction.colorize(**moved))
 
-    def show(seen: _Seen | None, *values: float) -> list[Any]:
+    def show(seen: _Seen | None, *values: float) -> Any:
         """Return grey and colored previews, with this decoding."""
-        if seen is None:
-            return [None] * len(models)
-        return [(seen.grey, decode(preview, values)) for preview in seen.previews.values()]
+        pairs: list[Any] = [None] * len(models)
+        if seen is not None:
+            pairs = [(seen.grey, decode(preview, values)) for preview in seen.previews.values()]
+        # Gradio takes a list for one sheet as the sheet's value.
+        return pairs if len(pairs) > 1 else pairs[0]
 
     def write(seen: _Seen | None, *values: float) -> list[str]:
         """Write the images at full size."""

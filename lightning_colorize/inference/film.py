@@ -1,5 +1,6 @@
 """Films: frames colored in their order, whose colors follow the motion instead of flickering."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from torch.nn import functional as F
 from lightning_colorize.color import to_lightness
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import remove_leftovers, replacement
+from lightning_colorize.common.memory import require_out_of_memory
 from lightning_colorize.inference.card import software
-from lightning_colorize.inference.colorize import Options, require_out_of_memory, worker_threads
+from lightning_colorize.inference.colorize import Options, worker_threads
 from lightning_colorize.inference.colorizer import Colorizer
 from lightning_colorize.tasks.prediction import add_colors, network_input, predict_colors
 
@@ -277,7 +279,7 @@ class _Film:
 
     def run(self, limit: int | None) -> Iterator[FilmProgress]:
         """Color the film."""
-        frames = islice(self._frames(), limit)
+        frames = self._frames(limit)
         with worker_threads(self.options.workers) as pool:
             while batch := list(islice(frames, self.options.batch_size)):
                 images = [_upright(frame) for frame in batch]
@@ -301,21 +303,25 @@ class _Film:
         if limit is None and read < _COMPLETE * stated:  # the file was cut
             self.follower.progress.notes.append(f"{stated - read} of about {stated} frames")
 
-    def _frames(self) -> "Iterator[VideoFrame]":
-        """Yield the frames, and copy the sound on the way."""
+    def _frames(self, limit: int | None) -> "Iterator[VideoFrame]":
+        """Yield the first frames, and copy the sound on the way until the last of them ends."""
         from av.error import InvalidDataError
 
         progress = self.follower.progress
         sound: list[Any] = []
         first: VideoFrame | None = None
+        count, end = 0, math.inf  # the end in seconds, once the last frame is read
         for packet in self.film.demux(self.video, *self.sound):
             try:
                 progress.damaged += packet.is_corrupt
                 if packet.stream in self.sound:
+                    if packet.dts is not None and packet.dts * packet.time_base >= end:
+                        break
                     sound += self._heard(packet)
                     frames = []
                 else:
-                    frames = cast("list[VideoFrame]", packet.decode())
+                    decoded = [] if count == limit else packet.decode()
+                    frames = cast("list[VideoFrame]", decoded)
             except InvalidDataError:
                 progress.damaged += 1
                 continue
@@ -325,17 +331,26 @@ class _Film:
                     self._begin(first)
                 progress.damaged += frame.is_corrupt
                 yield frame.reformat(width=first.width, height=first.height)
+                count += 1
+                if count == limit:
+                    begin = (count - 1) / self.rate if frame.time is None else frame.time
+                    end = float(begin + 1 / self.rate)
+                    break
             if first is not None:  # the first packet begins the file
                 self.result.mux(sound)
                 sound.clear()
+            if count == limit and not self.sound:
+                break
+        if first is not None:
+            for stream in self.encoded:
+                self.result.mux(self.sound[stream].encode(None))
 
     def _heard(self, packet: Any) -> list[Any]:
         """Return the packets of the result for one of a sound track."""
         track = self.sound[packet.stream]
         is_end = packet.dts is None
         if packet.stream in self.encoded:
-            encoded = [each for frame in packet.decode() for each in track.encode(frame)]
-            return encoded + (track.encode(None) if is_end else [])
+            return [each for frame in packet.decode() for each in track.encode(frame)]
         if is_end:
             return []
         last = self._heard_until.get(track)

@@ -15,7 +15,7 @@ GRAPH = "model.onnx"
 """The file of the graph in the folder of a page."""
 
 _LIBRARY = "onnxruntime-web"
-_VERSION = "1"
+_VERSION = "1.30.0"
 _FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _SECONDS = 300  # for the download
 

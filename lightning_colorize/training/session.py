@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import torch
 from pytorch_lightning.trainer.connectors import checkpoint_connector
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-defined]
@@ -19,6 +18,7 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 )
 
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
+from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.networks import WeightsError
 from lightning_colorize.runs.folder import BEST, LAST, LOCK, lock
 from lightning_colorize.tasks.checkpoint import read_intact
@@ -111,7 +111,7 @@ def session(
                 f"another process of the run ended or is unreachable ({first_line(error)}); "
                 f"to continue: lightning-colorize resume {cli.folder}"
             ) from None
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             if _is_of_restoring(error):
                 raise UsageError(
                     f"{cli.resume_from} does not fit the run's settings, or is damaged "
@@ -199,11 +199,4 @@ def _is_of_restoring(error: BaseException) -> bool:
         frame.f_globals["__name__"] == checkpoint_connector.__name__
         and "restore" in frame.f_code.co_name
         for frame, _ in traceback.walk_tb(error.__traceback__)
-    )
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    texts = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        text in str(error).lower() for text in texts
     )

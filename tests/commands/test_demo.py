@@ -1,5 +1,7 @@
 """The page of `demo` in a real browser."""
 
+import contextlib
+import io
 import re
 import socket
 import subprocess
@@ -16,18 +18,14 @@ from lightning_colorize.inference import load_model
 from tests.reports.conftest import DESK, browser  # noqa: F401
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    pytest.importorskip("gradio")
-    folder = tmp_path_factory.mktemp("demo")
-    words = ["demo", "--checkpoint", "one=default", "--checkpoint", "two=default"]
-    (folder / "secret.txt").write_text("secret")
+@contextlib.contextmanager
+def _serve(folder, *words):
+    """Start the command; yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words += ["--port", str(port), "--max-megapixels", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "lightning_colorize", *words],
+        [sys.executable, "-m", "lightning_colorize", "demo", *words, "--port", str(port)],
         cwd=folder,
         stdout=subprocess.PIPE,
         text=True,
@@ -39,9 +37,19 @@ def address(tmp_path_factory):
         assert process.wait(60) == 143
 
 
-@pytest.fixture
-def page(browser, address):  # noqa: F811
-    """The page, which may not fail or request anything from another site."""
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    pytest.importorskip("gradio")
+    folder = tmp_path_factory.mktemp("demo")
+    (folder / "secret.txt").write_text("secret")
+    names = ("--checkpoint", "one=default", "--checkpoint", "two=default")
+    with _serve(folder, *names, "--max-megapixels", "1") as address:
+        yield address
+
+
+@contextlib.contextmanager
+def _visit(browser, address):  # noqa: F811
+    """Open the page, which may not fail or request anything from another site."""
     context = browser.new_context(**DESK)
     page = context.new_page()
     failures = []
@@ -55,6 +63,12 @@ def page(browser, address):  # noqa: F811
     yield page
     context.close()
     assert failures == []
+
+
+@pytest.fixture
+def page(browser, address):  # noqa: F811
+    with _visit(browser, address) as page:
+        yield page
 
 
 def _write_grey(file, repeats=1):
@@ -88,6 +102,28 @@ def test_models_color_side_by_side_and_answer_to_the_sliders(page, tmp_path):
     expected = np.asarray(model.colorize(tmp_path / "coffee.png"), dtype=int)
     colored = np.asarray(Image.open(download.value.path()), dtype=int)
     assert np.abs(colored - expected).max() <= 1
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_one_model_colors_and_its_photograph_is_removed(browser, tmp_path):  # noqa: F811
+    pytest.importorskip("gradio")
+    source = _write_grey(tmp_path / "coffee.png")
+    with _serve(tmp_path) as address, _visit(browser, address) as page:
+        page.set_input_files("input[type=file]", source)
+        shown = page.locator("[data-testid=imageslider] img, .slider-wrap img")
+        shown.nth(1).wait_for(timeout=60_000)
+        grey, colored = (
+            np.asarray(Image.open(io.BytesIO(urllib.request.urlopen(url).read())).convert("RGB"))
+            for url in (shown.nth(n).get_attribute("src") for n in range(2))
+        )
+        assert grey.shape == colored.shape
+        assert np.ptp(grey, axis=-1).mean() < 1
+        assert np.ptp(colored, axis=-1).mean() > 10
+        page.get_by_label("Remove").or_(page.get_by_label("Clear")).first.click()
+        shown.first.wait_for(state="detached", timeout=60_000)
+        assert page.get_by_text("Error", exact=True).count() == 0
 
 
 @pytest.mark.browser

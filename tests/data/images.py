@@ -185,7 +185,7 @@ def _grey_profile(connection: bytes, more: dict[bytes, bytes]) -> bytes:
 
 
 def write_png(path: Path, pixels: np.ndarray, missing: int = 0, interlaced: bool = False) -> None:
-    """Write RGB of 8 or 16 bits by hand, with valid checksums, without its last rows.
+    """Write RGB or RGBA of 8 or 16 bits by hand, with valid checksums, without its last rows.
 
     If it is interlaced, these are the last rows of the last pass.
     """
@@ -194,7 +194,7 @@ def write_png(path: Path, pixels: np.ndarray, missing: int = 0, interlaced: bool
         check = struct.pack(">I", zlib.crc32(kind + content))
         return struct.pack(">I", len(content)) + kind + content + check
 
-    height, width, _ = pixels.shape
+    height, width, channels = pixels.shape
     depth = 8 * pixels.dtype.itemsize
     passes = [(0, 0, 1, 1)]
     if interlaced:
@@ -203,7 +203,7 @@ def write_png(path: Path, pixels: np.ndarray, missing: int = 0, interlaced: bool
     parts = [pixels[y::down, x::across] for y, x, down, across in passes]
     rows = [row.astype(f">u{depth // 8}").tobytes() for part in parts for row in part]
     packed = zlib.compress(b"".join(b"\0" + row for row in rows[: len(rows) - missing]))
-    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, interlaced)
+    header = struct.pack(">IIBBBBB", width, height, depth, {3: 2, 4: 6}[channels], 0, 0, interlaced)
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
 

@@ -208,6 +208,29 @@ def test_the_first_frames_only(model, tmp_path):
     assert len(_read(tmp_path / "out.mp4")) == 5
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+@pytest.mark.parametrize("limit", [1, 15, 16, 20])
+def test_the_sound_of_the_first_frames_ends_with_them(model, tmp_path, suffix, limit):
+    source = tmp_path / "in.avi"
+    with av.open(source, "w") as film:
+        video = film.add_stream("mpeg4", rate=10)
+        video.height, video.width, video.pix_fmt = 96, 128, "yuv420p"
+        audio = film.add_stream("pcm_s16le", rate=16000, layout="mono")
+        for n, pixels in enumerate(_pan(frames=20)):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = n, Fraction(1, 10)
+            film.mux(video.encode(frame))
+            heard = av.AudioFrame.from_ndarray(np.full((1, 1600), 9, np.int16), "s16", "mono")
+            heard.rate, heard.pts = 16000, 1600 * n
+            film.mux(audio.encode(heard))
+        film.mux([*video.encode(None), *audio.encode(None)])
+    target = tmp_path / f"out{suffix}"
+    assert _colorize(model, source, target, limit=limit).frames == limit == len(_read(target))
+    with av.open(target) as film:
+        seconds = sum(each.samples / each.sample_rate for each in film.decode(audio=0))
+    assert limit / 10 - 0.01 < seconds < limit / 10 + 0.07  # a packet has 0.064 s
+
+
 def test_other_files_are_one_line(model, tmp_path):
     (text := tmp_path / "text.mp4").write_text("no film")
     with pytest.raises(UsageError, match=r"text\.mp4 cannot be read as a film"):

@@ -219,6 +219,8 @@ def test_wrong_images_are_named(colorizer, tmp_path):
         (np.zeros((4, 4, 2), np.uint8), r"not \(4, 4, 2\)"),
         (torch.zeros(4, 4, 3, dtype=torch.uint8), r"not \(4, 4, 3\)"),
         (np.zeros((4, 4)), "not torch.float64"),
+        (np.zeros((0, 5, 3), np.uint8), r"with pixels, not \(0, 5, 3\)"),
+        (torch.zeros(3, 5, 0, dtype=torch.uint8), r"with pixels, not \(3, 5, 0\)"),
     ]:
         with pytest.raises(TypeError, match=message):
             colorizer.colorize(image)
@@ -226,6 +228,30 @@ def test_wrong_images_are_named(colorizer, tmp_path):
         colorizer.colorize(tmp_path / "none.jpg")
     with pytest.raises(UsageError, match="does not exist"):
         Colorizer.from_pretrained(tmp_path / "none.ckpt")
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_array_that_cannot_be_written_is_colored(colorizer):
+    values = np.asarray(Image.fromarray(np.full((8, 8, 3), 90, np.uint8)))
+    assert not values.flags.writeable
+    assert colorizer.colorize(values).shape == values.shape
+
+
+def test_wrong_sizes_and_batches_are_one_line(colorizer):
+    image = np.zeros((8, 8, 3), np.uint8)
+    for size in (0, -5, 20_000):
+        with pytest.raises(UsageError, match=f"size must be from 1 to 16384 pixels, not {size}"):
+            colorizer.colorize(image, size)
+    with pytest.raises(UsageError, match="batch_size must be at least 1, not 0"):
+        list(colorizer.colorize_all([image], batch_size=0))
+
+
+def test_a_decoding_that_is_refused_changes_nothing(colorizer):
+    before = colorizer.decoding
+    for wrong in ({"strength": 9}, {"temperature": -1}):
+        with pytest.raises(UsageError, match="must be from"):
+            colorizer.set_decoding(**{"vividness": 0.9, "strength": 0.5} | wrong)
+        assert colorizer.decoding == before
 
 
 def test_a_model_is_saved_for_the_hub_and_loaded(trained, tmp_path, monkeypatch):

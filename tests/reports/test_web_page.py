@@ -94,6 +94,16 @@ def test_another_file_is_refused_and_the_next_one_colored(visit, address, photog
     page.wait_for_selector("[data-part=save]", timeout=120_000)
 
 
+def test_the_library_that_is_fetched_has_one_version(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    npm = tmp_path / "npm"
+    npm.write_text('#!/bin/sh\necho "$@" >&2\nexit 1\n')
+    npm.chmod(0o755)
+    with pytest.raises(UsageError, match=r"onnxruntime-web@1\.\d+\.\d+;"):
+        read_library()
+
+
 def test_a_library_that_is_not_there_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -24,7 +24,11 @@ from torch import Tensor
 
 from lightning_colorize.common.text import printable
 from lightning_colorize.data.decoding.jpeg import decode_jpegs, is_srgb, orientation
-from lightning_colorize.data.decoding.pillow_modes import scale_to_eight_bits, to_srgb
+from lightning_colorize.data.decoding.pillow_modes import (
+    scale_to_eight_bits,
+    scaling_notes,
+    to_srgb,
+)
 from lightning_colorize.data.decoding.png import ends_early
 
 IMAGE_SUFFIXES = frozenset(
@@ -277,7 +281,8 @@ def _open_unusual_tiff(data: bytes, limits: Limits) -> Image.Image:
         exif = page.tags.get("Orientation")
         several = len(tiff.pages) > 1
     image = Image.fromarray(scale_to_eight_bits(values))
-    image.info.update(deep=values.dtype.itemsize > 1, several=several)
+    notes = scaling_notes(values)
+    image.info.update(deep=values.dtype.itemsize > 1, several=several, notes=notes)
     if exif is not None:
         image.getexif()[ExifTags.Base.Orientation] = exif.value
     return image

@@ -23,8 +23,15 @@ from lightning_colorize.data.decoding.files import (
 )
 from lightning_colorize.data.decoding.jpeg import orientation
 from lightning_colorize.data.decoding.metadata import Metadata, read_metadata
-from lightning_colorize.data.decoding.pillow_modes import split_alpha, srgb_transform, to_srgb
+from lightning_colorize.data.decoding.pillow_modes import (
+    scaling_notes,
+    split_alpha,
+    srgb_transform,
+    to_srgb,
+)
 from lightning_colorize.data.decoding.png import undamaged
+
+_SAME_GAMMA = 0.05  # relative to sRGB's
 
 
 @dataclass(frozen=True)
@@ -85,12 +92,15 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
                 notes.append("the first of several images")
         pixels = decode_opened(image, data)
         photograph = Photograph(pixels, metadata=read_metadata(image))
-        if _is_deep(image, stored, data):
-            deep = _read_deep(image, data)
-            if deep is None:
-                notes.append("reduced to 8 bits")
-            else:
-                photograph = replace(photograph, rgb=deep[:3], alpha=_if_seen(deep[3:]))
+        is_deep = _is_deep(image, stored, data)
+        deep = _read_deep(image, data) if is_deep else None
+        if is_deep and deep is None:
+            notes.append("reduced to 8 bits")
+        if deep is not None:
+            photograph = replace(photograph, rgb=deep[:3], alpha=_if_seen(deep[3:]))
+        elif is_deep and "transparency" in image.info:
+            # Of 16 bits, which Pillow compares with 8.
+            notes.append("transparent color dropped")
         elif image.has_transparency_data:
             opaque, mask = split_alpha(image)
             alpha = _if_seen(upright(torch.from_numpy(np.array(mask))[None], orientation(image)))
@@ -98,7 +108,21 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
                 pixels = torch.from_numpy(np.array(to_srgb(opaque))).permute(2, 0, 1)
                 pixels = upright(pixels, orientation(image))
                 photograph = replace(photograph, rgb=pixels, alpha=alpha)
-        return replace(photograph, notes=tuple(notes))
+        return replace(photograph, notes=(*notes, *_color_notes(image)))
+
+
+def _color_notes(image: Image.Image) -> list[str]:
+    """Return how an image is shown otherwise than by its values, in words."""
+    if image.format is None:  # `open_image` has scaled it
+        return list(image.info["notes"])
+    if image.mode in ("I", "F"):
+        return scaling_notes(np.asarray(image))
+    gamma = image.info.get("gamma")
+    replaced = "srgb" in image.info or "icc_profile" in image.info
+    if image.format != "PNG" or replaced or not isinstance(gamma, float):
+        return []
+    # libpng corrects no smaller difference either.
+    return [f"gamma of {gamma:g} dropped"] if abs(gamma * 2.2 - 1) > _SAME_GAMMA else []
 
 
 def _if_seen(alpha: Tensor) -> Tensor | None:
@@ -151,6 +175,9 @@ def _read_deep(image: Image.Image, data: bytes) -> Tensor | None:
         return None
     if values.shape[0] < 3:  # grey
         values = np.concatenate([values[:1]] * 3 + [values[1:]])
+    if (key := image.info.get("transparency")) is not None:  # a single color of a PNG
+        opaque = (values != np.reshape(key, (-1, 1, 1))).any(axis=0, keepdims=True)
+        values = np.concatenate([values, opaque * np.uint16(65535)])
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
@@ -168,8 +195,6 @@ def _read_deep_grey(image: Image.Image) -> np.ndarray:
 
 
 def _read_deep_png(image: Image.Image, data: bytes) -> np.ndarray | None:
-    if "transparency" in image.info:  # a single color
-        return None
     whole = undamaged(data)
     if whole is None:
         return None

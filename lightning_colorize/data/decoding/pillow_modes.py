@@ -77,6 +77,16 @@ def scale_to_eight_bits(values: np.ndarray, white: float | None = None) -> np.nd
     return scaled.round().clip(0, 255).astype(np.uint8)
 
 
+def scaling_notes(values: np.ndarray) -> list[str]:
+    """Return what the scaling of values to 8 bits changes besides their depth, in words."""
+    notes = []
+    if _white_of(values) not in (1, 255, 65535):
+        notes.append("scaled until its maximum is white")
+    if np.isnan(values).any():
+        notes.append("values that are not a number are black")
+    return notes
+
+
 def _white_of(values: np.ndarray) -> float:
     if values.dtype in (np.uint8, np.uint16):
         return float(np.iinfo(values.dtype).max)

@@ -4,7 +4,9 @@ import io
 import os
 import random
 import resource
+import struct
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
-from tests.data.images import srgb_profile, swapped_profile
+from tests.data.images import srgb_profile, swapped_profile, write_png
 
 # A nightly run raises it to 10000.
 _MUTATIONS = int(os.environ.get("LC_MUTATIONS", "2000"))
@@ -110,7 +112,7 @@ def test_sixteen_bits_are_kept():
         (_pillow(grey, "PNG"), _grey_to_rgb(grey)),
         (_pillow(grey, "TIFF", compression="tiff_lzw"), _grey_to_rgb(grey)),
         (b"P5 17 13 65535 " + grey.astype(">u2").tobytes(), _grey_to_rgb(grey)),
-        (_pillow(np.uint32(grey) * 65537, "TIFF"), None),
+        (_pillow(np.int32(grey // 2), "TIFF"), None),
         (_tiff(grey[None], photometric="minisblack"), _grey_to_rgb(grey)),
         (_tiff(grey, photometric="miniswhite"), _grey_to_rgb(65535 - grey)),
         (_tiff(rgb, photometric="rgb", compression="zlib"), rgb.transpose(2, 0, 1)),
@@ -156,10 +158,104 @@ def test_transparency_keeps_the_colors_below_it(images, tmp_path):
         assert (photograph.over_white().rgb - flat).abs().max() <= 1
 
 
+def _with_chunks(png, *chunks):
+    """Return a PNG with further chunks behind its header."""
+    for kind, content in chunks:
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        png = png[:33] + struct.pack(">I", len(content)) + kind + content + check + png[33:]
+    return png
+
+
+def _deep_png(path, values, *chunks):
+    write_png(path, values)
+    return _with_chunks(path.read_bytes(), *chunks)
+
+
+def test_transparency_is_kept_where_sixteen_bits_are_not(tmp_path):
+    rgba = _deep(4)
+    alpha, shallow = rgba[..., 3:].astype(np.int64), rgba[..., :3] / 257
+    profile = (b"iCCP", b"swapped\0\0" + zlib.compress(swapped_profile()))
+    straight = [
+        _read(_tiff(rgba, extrasamples=["unassalpha"], iccprofile=swapped_profile())),
+        _read(_deep_png(tmp_path / "rgba.png", rgba, profile)),
+    ]
+    for photograph in straight:
+        assert np.abs(photograph.rgb.numpy()[::-1].transpose(1, 2, 0) - shallow).max() <= 1
+    seen = (rgba[..., :3] * alpha // 65535).astype(np.uint16)
+    premultiplied = _read(
+        _tiff(np.dstack([seen, rgba[..., 3]]), photometric="rgb", extrasamples=["assocalpha"])
+    )
+    clear = rgba[..., 3] > 2**15
+    assert np.abs(premultiplied.rgb.numpy().transpose(1, 2, 0) - shallow)[clear].max() <= 3
+    for photograph in (*straight, premultiplied):
+        assert photograph.notes == ("reduced to 8 bits",)
+        assert np.abs(photograph.alpha.numpy()[0] - alpha[..., 0] / 257).max() <= 1
+
+
+def test_a_transparent_color_of_sixteen_bits_is_kept(tmp_path):
+    grey, rgb = _deep(1), _deep(3)
+    rgb[3, 5] = rgb[7, 2]
+    grey[3, 5] = grey[7, 2]
+    rgb[8, 8] = rgb[7, 2] ^ 1  # the same color at 8 bits
+    grey[8, 8] = grey[7, 2] ^ 1
+    profile = (b"iCCP", b"swapped\0\0" + zlib.compress(swapped_profile()))
+    for values, png, expected in (
+        (rgb, _deep_png(tmp_path / "rgb.png", rgb), rgb.transpose(2, 0, 1)),
+        (grey, _pillow(grey, "PNG"), _grey_to_rgb(grey)),
+    ):
+        key = (b"tRNS", values[7, 2:3].astype(">u2").tobytes())
+        photograph = _read(_with_chunks(png, key))
+        assert photograph.notes == ()
+        np.testing.assert_array_equal(photograph.rgb, expected)
+        transparent = [[3, 5], [7, 2]]
+        np.testing.assert_array_equal(np.argwhere(photograph.alpha[0].numpy() == 0), transparent)
+        assert set(np.unique(photograph.alpha)) == {0, 65535}
+    key = (b"tRNS", rgb[7, 2:3].astype(">u2").tobytes())
+    png = _deep_png(tmp_path / "rgb.png", rgb, key, profile)
+    assert _notes(png) == ["reduced to 8 bits", "transparent color dropped"]
+
+
 def test_a_deep_image_of_another_color_space_is_converted_at_eight_bits():
     rgb = _deep(3)
     assert _read(_tiff(rgb, iccprofile=srgb_profile())).most == 65535
     assert _notes(_tiff(rgb, iccprofile=swapped_profile())) == ["reduced to 8 bits"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.uint32([[1, 70_000]]), ["scaled until its maximum is white"]),
+        (np.float32([[0.5, np.nan]]), ["values that are not a number are black"]),
+        (np.float32([[[0.5, 1, np.nan]]]), ["values that are not a number are black"]),
+        (np.float32([[0.5, 3]]), ["scaled until its maximum is white"]),
+        (np.float32([[0.5, 200]]), []),
+        (np.int32([[0, 65535]]), []),
+    ],
+)
+def test_values_that_are_no_colors_are_named(values, expected):
+    data = _tiff(values, photometric="rgb" if values.ndim == 3 else "minisblack")
+    assert _notes(data) == ["reduced to 8 bits", *expected]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ({b"gAMA": 55556}, ["gamma of 0.55556 dropped"]),
+        ({b"gAMA": 100000}, ["gamma of 1 dropped"]),
+        ({b"gAMA": 45455}, []),
+        ({b"gAMA": 55556, b"sRGB": None}, []),
+        ({b"gAMA": 55556, b"tEXt": None}, ["gamma of 0.55556 dropped"]),
+        ({b"tEXt": None}, []),
+    ],
+)
+def test_a_gamma_that_is_not_that_of_srgb_is_named(images, chunks, expected):
+    other = {b"sRGB": b"\0", b"tEXt": b"gamma\0dark"}
+    content = [
+        (kind, other[kind] if value is None else struct.pack(">I", value))
+        for kind, value in chunks.items()
+    ]
+    for values in (images.sample(), images.sample_grey()):
+        assert _notes(_with_chunks(_pillow(values, "PNG"), *content)) == expected
 
 
 def test_damaged_deep_images_are_errors():

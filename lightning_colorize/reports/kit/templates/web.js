@@ -17,7 +17,10 @@ async function open(file) {
     if (job === latest) say(`${file.name} is no image that this browser reads.`);
     return;
   }
-  if (job !== latest) return;
+  if (job !== latest) {
+    image.close();
+    return;
+  }
   const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (image.width * image.height)));
   const [width, height] = [image.width, image.height].map(side => Math.max(1, Math.floor(side * scale)));
   const canvas = part("given");
@@ -42,8 +45,10 @@ worker.onmessage = async ({ data: { data, width, height, name, job, seconds, err
   const canvas = part("colored");
   [canvas.width, canvas.height] = [width, height];
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
+  const file = await new Promise(done => canvas.toBlob(done, "image/png"));
+  if (job !== latest) return; // another one was opened meanwhile
   URL.revokeObjectURL(saved);
-  saved = URL.createObjectURL(await new Promise(done => canvas.toBlob(done, "image/png")));
+  saved = URL.createObjectURL(file);
   [part("save").href, part("save").download] = [saved, `${name}-color.png`];
   part("result").hidden = false;
   say(`${width} x ${height} pixels in ${seconds.toFixed(1)} s`);
