@@ -9,6 +9,7 @@ _TEXTS = (
     "cannot allocate memory",
     "failed to allocate memory",
     "not enough memory",
+    "_status_alloc_failed",  # of cuBLAS and cuDNN
 )
 
 

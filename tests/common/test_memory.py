@@ -16,6 +16,7 @@ from lightning_colorize.common.memory import is_out_of_memory, require_out_of_me
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
         RuntimeError("unable to mmap 9 bytes from file </a>: Cannot allocate memory (12)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 9"),
     ],
 )
