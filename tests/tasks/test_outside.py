@@ -201,7 +201,7 @@ def test_a_terminated_comparison_ends_the_command_that_it_started(tmp_path):
     write_png(photographs / "b.png", torch.zeros(3, 40, 60, dtype=torch.uint8))
     started = tmp_path / "started"
     # A shell and what it starts.
-    script = f"sleep 600 & echo $! > {started}.new; mv {started}.new {started}; wait"
+    script = f"sleep 200 & echo $! > {started}.new; mv {started}.new {started}; wait"
     (tmp_path / "their.yaml").write_text(
         f"command: sh -c {shlex.quote(script)} sh {{input}} {{output}}\n"
     )
@@ -209,13 +209,16 @@ def test_a_terminated_comparison_ends_the_command_that_it_started(tmp_path):
     command = [sys.executable, "-m", "lightning_colorize", *words, "--allow-class", "command"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-        until = time.monotonic() + 120
-        while not started.exists():
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        process.terminate()
-        assert process.wait(60) == 128 + signal.SIGTERM
+        try:
+            until = time.monotonic() + 120
+            while not started.exists():
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            process.terminate()
+            assert process.wait(30) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
     while os.path.exists(f"/proc/{started.read_text().strip()}"):
         assert time.monotonic() < until
         time.sleep(0.05)
