@@ -13,10 +13,12 @@ each alone (experiments/regularization/), for 20 epochs. `--only` chooses some.
 A training of 10 minutes takes as many steps as 10 minutes had when `speed` was measured, on a quiet
 machine: other work delays it, but does not shorten it. `speed` is repeated for another `--size`.
 All start from MobileNetV2's weights. The last weights of each run are measured on GENERAL's test
-split, those of a classification with several decodings. Run a command again to continue: trainings
-are resumed, measured runs are kept. Several commands may share RUNS, each with its own --seeds.
-The measured runs are added to benchmarks/results/colors_*.json, where they replace those of the
-same recipe and seed: seeds may be trained on different days. Their plot goes to docs/images/.
+split, those of a classification with several decodings; that of `finalists` also with two that the
+validation images choose: the most faithful one, and the most faithful of the vivid ones. Run a
+command again to continue: trainings are resumed, measured runs are kept. Several commands may share
+RUNS, each with its own --seeds. The measured runs are added to benchmarks/results/colors_*.json,
+where they replace those of the same recipe and seed: seeds may be trained on different days. Their
+plot goes to docs/images/.
 """
 
 import argparse
@@ -28,7 +30,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -39,7 +41,7 @@ from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.common.files import write_json
 from lightning_colorize.common.processes import keep_freed_memory
 from lightning_colorize.evaluation import find_images
-from lightning_colorize.evaluation.grid import Grid, Setting, evaluate_grid
+from lightning_colorize.evaluation.grid import Grid, Setting, evaluate_grid, parse_grid
 from lightning_colorize.evaluation.statistics import intervals
 from lightning_colorize.inference import Colorizer, load_model
 from lightning_colorize.runs.folder import LAST
@@ -49,8 +51,12 @@ ROOT = Path(__file__).parent.parent
 EXPERIMENTS = ROOT / "experiments"
 MEASURED = "measured.json"
 MORE = "_more"
-DECODINGS = list(itertools.product((0.0, 0.25, 0.5, 0.75, 1.0), (0.38, 1.0)))
-"""Vividness and temperature of a classification."""
+DIAL = ("vividness=0,0.25,0.5,0.75,1", "temperature=0.38,1")
+"""Decodings of a classification."""
+CHOICES = ("vividness=0,0.25,0.5,0.75,1", "strength=1,1.2,1.35,1.5", "flip=1")
+"""Decodings among which those of a finalist are chosen."""
+CHOSEN = {"faithful": 0.0, "vivid": 0.75}
+"""The least colorfulness ratio on the validation images; of these, CIEDE2000 decides."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ def main() -> None:
         if not (run / MEASURED).is_file():
             print(f"{recipe.name}, seed {seed}", flush=True)
             train(recipe, seed, args)
-            write_json(run / MEASURED, measure(run, args.data))
+            write_json(run / MEASURED, measure(run, args.data, args.what == "finalists"))
         earlier = json.loads(file.read_text()) if file.is_file() else {}
         report = collect(run.parent, [recipe.name for recipe in recipes[args.what]], earlier)
         seeds = " ".join(sorted({key for runs in report["runs"].values() for key in runs}))
@@ -297,19 +303,25 @@ def measure_speed(args: argparse.Namespace) -> None:
     write_report(SPEEDS, command, {"images_per_second": sizes})
 
 
-def measure(run: Path, data: Path) -> dict[str, Any]:
+def measure(run: Path, data: Path, finalist: bool) -> dict[str, Any]:
     """Return what a run cost, and each metric with its 95 % interval by decoding and baseline."""
     model = load_model(run / LAST)
-    settings: list[Setting] = [{}]
+    settings: dict[str, Setting] = {"network": {}}
+    chosen: dict[str, Setting] = {}
     if model.is_classification:
-        settings = [{"vividness": v, "temperature": t} for v, t in DECODINGS]
-    grid = measure_test(model, data, settings)
+        settings = {" ".join(f"{v:g}" for v in s.values()): s for s in parse_grid(DIAL, model)}
+        if finalist:
+            choices = parse_grid(CHOICES, model)
+            grid = measure_split(model, data, "val", choices)
+            chosen = {name: choices[grid.best(least)] for name, least in CHOSEN.items()}
+        settings |= chosen
+    grid = measure_split(model, data, "test", [*settings.values()])
     rows = intervals(grid.values)
-    names = [" ".join(f"{value:g}" for value in setting.values()) for setting in settings]
     result = RunResult.read(run)
     assert result is not None
     return {
-        "decodings": dict(zip([name or "network" for name in names], rows, strict=False)),
+        "decodings": dict(zip(settings, rows, strict=False)),
+        **({"chosen": chosen} if chosen else {}),
         "baselines": dict(zip(grid.baselines, rows[len(settings) :], strict=True)),
         "git_commit": result.git_commit,
         "images": grid.images,
@@ -319,9 +331,11 @@ def measure(run: Path, data: Path) -> dict[str, Any]:
     }
 
 
-def measure_test(model: Colorizer, data: Path, settings: Sequence[Setting]) -> Grid:
-    """Measure a model with each setting on the test images of a folder, at the model's size."""
-    batches = find_images(data, "test").batches(model.size, 32, model.task.device)
+def measure_split(
+    model: Colorizer, data: Path, split: Literal["val", "test"], settings: Sequence[Setting]
+) -> Grid:
+    """Measure a model with each setting on a split of a folder, at the model's size."""
+    batches = find_images(data, split).batches(model.size, 32, model.task.device)
     return evaluate_grid(model, batches, settings)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from colors import Recipe, count_images, measure_test, mixture, train, training_parser
+from colors import Recipe, count_images, measure_split, mixture, train, training_parser
 
 from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.common.processes import keep_freed_memory
@@ -64,7 +64,8 @@ def main() -> None:
 
 def measure(folder: Path, models: dict[str, Path]) -> dict[str, Any]:
     """Return the metrics of the first model, and the differences of the others from it."""
-    values = [measure_test(load_model(path), folder, [{}]).values[0] for path in models.values()]
+    grids = [measure_split(load_model(path), folder, "test", [{}]) for path in models.values()]
+    values = [grid.values[0] for grid in grids]
     differences = differences_from_first(np.stack(values), seed=0)
     return {
         "images": values[0].shape[-1],

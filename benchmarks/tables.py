@@ -187,18 +187,19 @@ def systems(report: dict[str, Any]) -> str:
 def colors(report: dict[str, Any]) -> str:
     """Metrics of trainings over seeds, those of a classification with three decodings."""
     columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
+    shown = {"network": "", "faithful": ", faithful", "vivid": ", vivid"}
+    shown |= {f"{v} 0.38": f", vividness {v}" for v in ("0", "0.5", "1")}
     rows = []
     for name, runs in report["runs"].items():
         for decoding in next(iter(runs.values()))["decodings"]:
-            if decoding not in ("network", "0 0.38", "0.5 0.38", "1 0.38"):
+            if decoding not in shown:
                 continue
-            vividness = "" if decoding == "network" else f", vividness {decoding.split()[0]}"
             cells = []
             for column, digits in columns.items():
                 values = [run["decodings"][decoding][column]["value"] for run in runs.values()]
                 cells.append(mean_range(values, digits))
             seen = sum(run["images_seen"] for run in runs.values()) / len(runs)
-            rows.append([f"{name}{vividness}", *cells, f"{seen:,.0f}"])
+            rows.append([f"{name}{shown[decoding]}", *cells, f"{seen:,.0f}"])
     for name, metrics in report["baselines"].items():
         cells = [f"{metrics[c]['value']:.{digits}f}" for c, digits in columns.items()]
         rows.append([name, *cells, "-"])

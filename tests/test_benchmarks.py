@@ -263,11 +263,12 @@ def _measured(psnr, lut, decodings):
     }
 
 
-@pytest.mark.parametrize("what", ["recipes", "curve", "measures"])
+@pytest.mark.parametrize("what", ["recipes", "finalists", "curve", "measures"])
 def test_colors_over_seeds(tmp_path, what):
     """Of each recipe mean and range over its runs; baselines only where they are the same."""
     colors, tables = _script("colors"), _script("tables")
-    decodings = ["0 0.38", "0.5 0.38", "1 0.38"] if what == "curve" else ["network"]
+    dial = ["0 0.38", "0.5 0.38", "1 0.38"]
+    decodings = {"curve": dial, "finalists": [*dial, "faithful", "vivid"]}.get(what, ["network"])
     for name, seed, psnr in (("10", 1, 21.0), ("10", 2, 23.0), ("100", 1, 25.0)):
         (run := tmp_path / f"{name}-{seed}").mkdir()
         measured = _measured(psnr, float(len(name)), decodings)
