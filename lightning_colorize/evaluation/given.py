@@ -18,10 +18,7 @@ from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_
 from lightning_colorize.data.splits import split_of
 from lightning_colorize.evaluation.protocol import Protocol
 from lightning_colorize.evaluation.systems import System
-from lightning_colorize.tasks.outside import color_folder, write_png
-
-_SAME_SHAPE = 0.02
-"""Relative difference of aspect ratios that counts as rounding."""
+from lightning_colorize.tasks.outside import color_folder, is_same_shape, write_png
 
 
 class Given(System):
@@ -87,8 +84,7 @@ class Given(System):
     def _with_true_shape(self, name: str, rgb: Tensor) -> Tensor:
         truth = self.data / name
         height, width, *_ = read_header(read_bytes(truth), truth)
-        shape = (width / height) / (rgb.shape[-1] / rgb.shape[-2])
-        if abs(shape - 1) <= _SAME_SHAPE:
+        if is_same_shape(width / height, rgb.shape[-1] / rgb.shape[-2]):
             return rgb
         stretched: Tensor = TF.resize(rgb, [height, width], antialias=True)
         return stretched

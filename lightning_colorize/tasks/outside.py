@@ -301,12 +301,17 @@ def _result(program: str, given: Path, written: Sequence[Path]) -> Path:
     except ImageError as error:
         raise WorkError(f"{program} wrote an image that cannot be read: {error}") from None
     (height, width), (new_height, new_width) = ((each.height, each.width) for each in shapes)
-    if new_height != new_width and not 0.98 < width / height * new_height / new_width < 1.02:
+    if new_height != new_width and not is_same_shape(width / height, new_width / new_height):
         raise WorkError(
             f"{program} wrote {same[0].name} with {new_width} x {new_height} pixels for "
             f"{width} x {height}: neither the same shape nor a square"
         )
     return same[0]
+
+
+def is_same_shape(aspect: float, other: float) -> bool:
+    """Return whether two aspect ratios differ by no more than rounding does."""
+    return abs(aspect / other - 1) <= 0.02
 
 
 def _run_weights(weights: Path, may_run: Callable[[str], None]) -> Run:
