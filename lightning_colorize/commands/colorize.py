@@ -290,14 +290,16 @@ def _begin_manifest(plan: "Plan") -> None:
 def _report(args: argparse.Namespace, plan: "Plan", records: "Iterable[Record]") -> int:
     """Show progress and result; return the exit code."""
     from lightning_colorize.common.progress import progress
+    from lightning_colorize.inference.colorize import EXISTS
 
     failures: list[Record] = []
     count: Counter[str] = Counter({"ok": 0, "skipped": 0, "failed": 0})
-    fallbacks = 0
+    fallbacks = existing = 0
     total = len(plan.jobs) + len(plan.others)
     for record in records if args.quiet else progress(records, total, "colorizing"):
         count[record.status] += 1
         fallbacks += bool(record.fallbacks)
+        existing += record.reason == EXISTS
         if plan.folder is None and record.fallbacks and not args.quiet:
             line = f"{record.output}: {'; '.join(record.fallbacks)}"
             print(printable(line), file=sys.stderr)
@@ -314,7 +316,6 @@ def _report(args: argparse.Namespace, plan: "Plan", records: "Iterable[Record]")
         print(json.dumps({**count, "output": str(result), "failures": failed}))
     else:
         done = f"{count['ok']} colorized, {count['skipped']} skipped, {count['failed']} failed"
-        existing = count["skipped"] and not args.overwrite
         hint = "; --overwrite replaces existing results" if existing else ""
         print(f"{done} -> {result}{hint}")
     return 1 if failures else 0

@@ -124,8 +124,8 @@ def run_grid(
         write_grid_page(args.page, grid, f"Settings of {loaded.path}", described)
         print(args.page)
     if args.store is not None:
-        best = grid.settings[grid.best(args.store)]
-        store_decoding(loaded.path, {**loaded.decoding, "size": size, **best})
+        best = {**loaded.decoding, "size": size, **grid.settings[grid.best(args.store)]}
+        store_decoding(loaded.path, best)
         print(f"stored in {loaded.path}: {describe_setting(best)}")
     return 1 if unread or diverged else 0
 

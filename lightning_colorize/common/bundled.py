@@ -11,8 +11,8 @@ DEFAULT_FILE = _PACKAGE / "weights" / "default.safetensors"
 
 
 def with_default(path: Path) -> Path:
-    """Return the file of the bundled model for `default`, unless there is such a file."""
-    return DEFAULT_FILE if path == Path(DEFAULT) and not path.exists() else path
+    """Return the file of the bundled model for `default`, even if there is a file of this name."""
+    return DEFAULT_FILE if path == Path(DEFAULT) else path
 
 
 def bundled(name: str) -> Path:

@@ -31,15 +31,16 @@ def software(checkpoint: Path) -> str:
     return f"lightning-colorize {version('lightning-colorize')}, {name} sha256:{digest[:16]}"
 
 
-def card_text(name: str, checkpoint: Path, rows: Mapping[str, str]) -> str:
+def card_text(name: str, checkpoint: Path, rows: Mapping[str, str], measured: bool) -> str:
     """Return a model card in Markdown.
 
     Args:
         name: Of the exported file.
-        checkpoint: The file that was exported; the test's metrics of its run are added.
+        checkpoint: The file that was exported.
         rows: Of the table.
+        measured: Add the test's metrics of the checkpoint's run.
     """
-    table = {**rows, **_measured(checkpoint)}
+    table = {**rows, **(_measured(checkpoint) if measured else {})}
     return _CARD.format(
         name=name,
         source=software(checkpoint),
@@ -55,7 +56,7 @@ def _measured(checkpoint: Path) -> dict[str, str]:
         return {}
     grey = result.baselines.get(spec.GREY, {})
     return {
-        f"{name} of the run, before the export": f"{value:.4g}"
+        f"{name} at the end of training": f"{value:.4g}"
         + (f" (grey {grey[name]:.4g})" if grey.get(name) else "")
         for name, value in result.metrics.items()
         if name.startswith("test/") and value is not None

@@ -45,6 +45,9 @@ from lightning_colorize.tasks.prediction import (
 
 MANIFEST = "manifest.jsonl"
 
+EXISTS = "the output exists"
+"""The reason of a record that is skipped so that nothing is overwritten."""
+
 # The images that wait for their batch, and those that wait to be written, have about this many
 # pixels at most.
 _WAITING_PIXELS = 2**25
@@ -249,7 +252,7 @@ class _Pipeline:
         item = _Item(job, record, time.perf_counter())
         # Not `is_file`, which raises an error for a name that is too long. A folder is no result.
         if os.path.isfile(job.target) and not options.overwrite:
-            record.status, record.reason = "skipped", "the output exists"
+            record.status, record.reason = "skipped", EXISTS
             return item
         try:
             data = read_bytes(job.source)

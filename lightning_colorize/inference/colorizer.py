@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchvision.transforms.v2.functional import to_pil_image
 
-from lightning_colorize.common.bundled import DEFAULT
+from lightning_colorize.common.bundled import DEFAULT, with_default
 from lightning_colorize.common.class_paths import Trust, find_class_paths, untrusted_classes
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import from_pillow, read_image
@@ -46,6 +46,7 @@ from lightning_colorize.tasks.prediction import (
     predict_views,
 )
 from lightning_colorize.tasks.predictor import predictor_arguments, predictor_state
+from lightning_colorize.tasks.routed import RoutedPredictor
 
 AnyImage = TypeVar("AnyImage", Tensor, Image.Image, np.ndarray)
 
@@ -126,7 +127,10 @@ class Colorizer(
             if not isinstance(head, ClassificationHead):
                 fixed = isinstance(self.task, GraphTask)
                 reason = "their effect was exported" if fixed else "not trained with CrossEntropy"
-                raise UsageError(f"{self.path} has no vividness and temperature: {reason}")
+                raise UsageError(
+                    f"{self.path} has no vividness and temperature: {reason}; leave them out"
+                    + ("" if fixed else ", or give a strength, which any network has")
+                )
             try:
                 head.set_decoding(
                     float(head.vividness) if vividness is None else vividness,
@@ -177,10 +181,10 @@ class Colorizer(
         Raises:
             UsageError: If there is no such model, or it is damaged.
         """
-        path = Path(name)
+        path = with_default(Path(name))
         if (path / _WEIGHTS).is_file():
             path /= _WEIGHTS
-        if path.exists() or path == Path(DEFAULT) or str(name).count("/") != 1:
+        if path.exists() or str(name).count("/") != 1:
             return load_model(path, allow, device)
         try:
             loaded: Colorizer = super().from_pretrained(str(name), device=device, **options)
@@ -231,14 +235,16 @@ class Colorizer(
             name: Of the file.
             rows: Further rows of the table.
         """
-        net = self.task.net
+        net, routed = self.task.net, isinstance(self.task, RoutedPredictor)
         parts = ", ".join(type(part).__name__ for part in (net.encoder, net.decoder, net.head))
+        parameters = sum(parameter_count(self.task if routed else net))
         table = {
-            "network": f"{parts}: {sum(parameter_count(net)):,} parameters",
+            "network": f"{parts}: {parameters:,} parameters",
             "decoding": ", ".join(f"{key} {value:g}" for key, value in self.decoding.items()),
             "size": f"the network sees a short side of {self.size} pixels",
         }
-        return card_text(name, self.path, table | dict(rows or {}))
+        # The run of the common network has measured that one alone.
+        return card_text(name, self.path, table | dict(rows or {}), measured=not routed)
 
     def export(self, file: Path) -> None:
         """Write the network, its baselines and its decoding to a file, in half precision.

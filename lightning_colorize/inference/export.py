@@ -29,6 +29,7 @@ from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.tasks.exported import ONNX
 from lightning_colorize.tasks.graph import CONTENT, GraphTask, read_graph
 from lightning_colorize.tasks.prediction import colorize_image, seen_side
+from lightning_colorize.tasks.routed import RoutedPredictor
 
 TOLERANCE = 1e-3
 """Largest difference from the network, in LAB units; of an image, in shares of its pixels."""
@@ -154,6 +155,11 @@ def export_graph(
     """
     require_exportable(model.path)
     task = model.task
+    if isinstance(task, RoutedPredictor):
+        raise UsageError(
+            f"{model.path} chooses a network for each image, which no graph does; export its "
+            "networks one by one, or itself as .safetensors"
+        )
     if calibration is not None and len(calibration) < 2:
         raise UsageError(f"{file} in 8 bits needs two or more images in color")
     content = {

@@ -1,7 +1,6 @@
 """The interface of a loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,19 @@ class Loss(Recorded, nn.Module, ABC):
         head: The head that the loss needs.
     """
 
-    head: Callable[[int], Head] = AbHead
+    head: type[Head] = AbHead
+
+    def require_head(self, head: Head) -> None:
+        """Check that a head fits; a regression's loss takes the decoded colors of any.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        if self.head is not AbHead and not isinstance(head, self.head):
+            raise ValueError(
+                f"{type(self).__name__} needs a {self.head.__name__}, not {type(head).__name__}; "
+                "head: null chooses it"
+            )
 
     @abstractmethod
     def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_colorize.color import AB_SCALE, AbBins
 from lightning_colorize.networks.base import Head
+from lightning_colorize.networks.colorizer import pad_input, round_up
 from lightning_colorize.networks.layers import init_normal
 
 
@@ -162,8 +163,9 @@ class ClassificationHead(Head):
         Returns:
             (B, 10, H / 4, W / 4), fp32: the indices of 5 bins, then their weighted codes.
         """
-        height, width = (-(-side // self.reduction) for side in ab.shape[-2:])
-        mean = F.adaptive_avg_pool2d(ab.float() * AB_SCALE, (height, width))
+        # The cells of the prediction, which the network makes of an image padded in the same way.
+        padded = pad_input(ab, *(round_up(side, self.reduction) for side in ab.shape[-2:]))
+        mean = F.avg_pool2d(padded.float() * AB_SCALE, self.reduction)
         nearest, codes = self.bins.encode(mean)
         return torch.cat([nearest, codes * self.bins.weights[nearest[:, :1]]], dim=1)
 

@@ -171,6 +171,12 @@ class ColorizationTask(Recorded, LightningModule, ABC):
             return
         first, *copies = uncounted
         datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not hasattr(datamodule, "color_batches"):
+            raise UsageError(
+                "a classification counts the colors of the training images first: give `fit` a "
+                "ColorizationDataModule, or call `update` of task.net.head.bins with each batch's "
+                "ab, then `finish`"
+            )
         for batch in datamodule.color_batches("train", _COUNTED):
             first.update(batch.ab.to(self.device))
         first.finish()
@@ -257,9 +263,13 @@ class ColorizationTask(Recorded, LightningModule, ABC):
 
     def predict_views(self, L: Tensor) -> list[Tensor]:
         """Return the predictions for L and, with `flip`, for its mirror image."""
+        return self.views_of(self.inference_net, L)
+
+    def views_of(self, net: nn.Module, L: Tensor) -> list[Tensor]:
+        """Return what `predict_views` does, of another network."""
         if not self.flip:
-            return [self.predict(L)]
-        both = self.predict(torch.cat([L, L.flip(-1)]))
+            return [self.predict(L, net)]
+        both = self.predict(torch.cat([L, L.flip(-1)]), net)
         views = both.view(2, -1, *both.shape[1:])
         return [views[0], views[1]]
 
@@ -270,13 +280,18 @@ class ColorizationTask(Recorded, LightningModule, ABC):
             ab = (ab + self.decode(views[1], size).flip(-1)) / 2
         return ab if self.strength == 1 else ab * self.strength
 
-    def predict(self, L: Tensor) -> Tensor:
-        """Return the prediction of the network's head for L: (B, 1, H, W) in [0, 100]."""
+    def predict(self, L: Tensor, net: nn.Module | None = None) -> Tensor:
+        """Return the prediction of the network's head for L: (B, 1, H, W) in [0, 100].
+
+        Args:
+            L: Of grey images.
+            net: In place of `inference_net`.
+        """
         # The batch is always fp32; under `precision: bf16-true` the parameters are not.
         inputs = self.scaling.normalize_L(L).to(self.dtype)
         context = torch.autocast(L.device.type, self.autocast) if self.autocast else nullcontext()
         with context:
-            prediction: Tensor = self.inference_net(inputs)
+            prediction: Tensor = (self.inference_net if net is None else net)(inputs)
         return prediction
 
     def decode(self, prediction: Tensor, size: Sequence[int]) -> Tensor:

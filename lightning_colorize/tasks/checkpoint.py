@@ -14,7 +14,7 @@ from lightning_colorize.common.digest import is_damaged
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.networks import Colorizer, skip_weights
-from lightning_colorize.networks.encoders.weights import weights_skipped
+from lightning_colorize.networks.encoders.weights import checkpoint_skipped
 from lightning_colorize.runs.folder import checkpoint_of
 from lightning_colorize.tasks.exported import SUFFIX, read_exported
 
@@ -153,13 +153,18 @@ def rebuild_task(
     return task
 
 
-def load_network(network: Colorizer, path: Path) -> None:
+def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:
     """Load the weights of a run's network, unless a checkpoint follows (`skip_weights`).
+
+    Args:
+        network: It gets the weights.
+        path: The run or its checkpoint.
+        own_decoding: Whether a classification keeps its own vividness and temperature.
 
     Raises:
         UsageError: If there is no checkpoint, or it contains another network.
     """
-    if weights_skipped():
+    if checkpoint_skipped():
         return
     file = checkpoint_of(path.expanduser())
     checkpoint = read_checkpoint(file)
@@ -168,6 +173,10 @@ def load_network(network: Colorizer, path: Path) -> None:
     weights = {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
+    if own_decoding:
+        names = ("head.vividness", "head.temperature")
+        own = network.state_dict()
+        weights |= {name: own[name].clone() for name in names if name in own}
     try:
         network.load_state_dict(weights)
     except RuntimeError:
@@ -176,14 +185,15 @@ def load_network(network: Colorizer, path: Path) -> None:
         ) from None
     # Some arguments, such as the range of the input, change no weight.
     try:
-        own = without_weights(describe(network.encoder))["init_args"]
+        ours = without_weights(describe(network.encoder))["init_args"]
     except TypeError:  # an argument that has no description
         return
     theirs = without_weights(given)["init_args"] if isinstance(given, dict) else {}
-    for name in own.keys() & theirs.keys():
-        if own[name] != theirs[name]:
+    for name in ours.keys() & theirs.keys():
+        if ours[name] != theirs[name]:
             raise UsageError(
-                f"{file} has an encoder with {name} {theirs[name]}, here it is {own[name]}"
+                f"{file} has an encoder with {name} {theirs[name]}, here it is {ours[name]}: give "
+                f"--model.encoder.{name} {theirs[name]}"
             )
 
 

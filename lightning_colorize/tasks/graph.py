@@ -68,7 +68,7 @@ class GraphTask(ColorizationTask):
         super().__init__()
         self.net = graph
 
-    def predict(self, L: Tensor) -> Tensor:
+    def predict(self, L: Tensor, net: nn.Module | None = None) -> Tensor:
         """Return ab in LAB units for L: (B, 1, H, W) in [0, 100]."""
         ab: Tensor = self.net(L)
         return ab

@@ -13,7 +13,14 @@ from torchmetrics import Metric
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import Loss
-from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
+from lightning_colorize.networks import (
+    ClassificationHead,
+    Colorizer,
+    Decoder,
+    Encoder,
+    FeatureInfo,
+    Head,
+)
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.tasks.base import ColorizationTask
 from lightning_colorize.tasks.checkpoint import load_network
@@ -51,6 +58,7 @@ class RegressionTask(ColorizationTask):
 
     Raises:
         UsageError: If `checkpoint` does not fit.
+        ValueError: If the loss needs another head.
     """
 
     def __init__(
@@ -74,8 +82,9 @@ class RegressionTask(ColorizationTask):
         self.save_hyperparameters()
         built = decoder(encoder.info)
         self.net = Colorizer(encoder, built, (head or loss.head)(built.out_channels))
+        loss.require_head(self.net.head)
         if checkpoint is not None:
-            load_network(self.net, Path(checkpoint))
+            load_network(self.net, Path(checkpoint), own_decoding=head is not None)
         if channels_last:
             self.net.to(memory_format=torch.channels_last)
         self.average_weights(ema_decay)
@@ -85,13 +94,17 @@ class RegressionTask(ColorizationTask):
         self.encoder_rates = EncoderRates(encoder_lr_ratio, encoder_lr_decay)
 
     def check(self, trainer: Mapping[str, Any], size: int) -> None:
-        """Refuse a precision in which the moving average would not change."""
+        """Refuse a precision that is too coarse for the network."""
         super().check(trainer, size)
-        if self.averaged is not None and trainer["precision"] in ("bf16-true", "16-true"):
+        reason = ""
+        if self.averaged is not None:
+            reason = "--model.ema_decay: pure 16 bits round updates of the moving average to zero"
+        elif isinstance(self.net.head, ClassificationHead):
+            reason = "a ClassificationHead: pure 16 bits round the shares of its bins"
+        if reason and trainer["precision"] in ("bf16-true", "16-true"):
             raise UsageError(
                 f"--trainer.precision: {trainer['precision']}\naccepted: bf16-mixed, 16-mixed, "
-                "32-true with --model.ema_decay: pure 16 bits round updates of the moving average "
-                "to zero"
+                f"32-true with {reason}"
             )
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:

@@ -53,16 +53,15 @@ class RoutedPredictor(Predictor):
         chosen = zip(names, probability.tolist(), strict=True)
         return [n if n in self.named and p >= self.confidence else None for n, p in chosen]
 
-    def predict(self, L: Tensor) -> Tensor:
-        """Return each image's prediction by the network that is chosen for it."""
-        normalized, chosen = self.scaling.normalize_L(L).to(self.dtype), self.choose(L)
-        prediction: Tensor | None = None
+    def predict_views(self, L: Tensor) -> list[Tensor]:
+        """Return each image's views, all by the network that is chosen for it."""
+        chosen = self.choose(L)
+        views: list[Tensor] = []
         for name in set(chosen):
             which = torch.tensor([other == name for other in chosen], device=L.device)
             net = self.net if name is None else self.specialists[self.named.index(name)]
-            part = net(normalized[which])
-            if prediction is None:
-                prediction = part.new_empty(len(L), *part.shape[1:])
-            prediction[which] = part
-        assert prediction is not None, "a batch has an image"
-        return prediction
+            parts = self.views_of(net, L[which])
+            views = views or [part.new_empty(len(L), *part.shape[1:]) for part in parts]
+            for view, part in zip(views, parts, strict=True):
+                view[which] = part
+        return views

@@ -63,6 +63,8 @@ from lightning_colorize.training.options import RunOptions
 
 # Missing if the class takes no arguments.
 _ENCODER_ARGUMENTS = "model.init_args.encoder.init_args"
+# Of a task: the run that its network starts from.
+_CHECKPOINTS = ("checkpoint", "generator_checkpoint")
 
 
 class ColorizeCLI(LightningCLI):
@@ -199,7 +201,7 @@ class ColorizeCLI(LightningCLI):
         """Make paths absolute, as a run can be resumed from any folder."""
         config, model = self.config, self.config.model.get("init_args", {})
         paths = [(config.data, "root"), (config.run, "predict_dir")]
-        starts = [key for key in ("checkpoint", "generator_checkpoint") if model.get(key)]
+        starts = [key for key in _CHECKPOINTS if model.get(key)]
         # `default` is the bundled model on any machine.
         paths += [(model, k) for k in starts if with_default(Path(model[k])) == Path(model[k])]
         paths += [(config.get(_ENCODER_ARGUMENTS, {}), "weights")]
@@ -215,8 +217,11 @@ class ColorizeCLI(LightningCLI):
                 part[key] = absolute(part[key])
 
     def instantiate_classes(self) -> None:
-        """Build the classes; a resumed run loads no pretrained weights."""
-        with skip_weights() if self.resumed else nullcontext():
+        """Build the classes; where a checkpoint follows, without pretrained weights."""
+        model = self.config.model.get("init_args", {})
+        starts = any(model.get(key) for key in _CHECKPOINTS)
+        skip = self.resumed or starts
+        with skip_weights(initial=not self.resumed) if skip else nullcontext():
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

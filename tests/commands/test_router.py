@@ -63,6 +63,49 @@ def test_each_image_is_predicted_by_the_network_of_its_category(trained, routed,
     assert not torch.allclose(load_model(common).task(L[:1]), predicted[:1], atol=0.05)
 
 
+def test_an_image_and_its_mirror_are_predicted_by_one_network(trained, routed, monkeypatch):
+    _, _, dark = trained
+    model, alone = load_model(routed), load_model(dark)
+    for each in (model, alone):
+        each.set_decoding(flip=True)
+    monkeypatch.setattr(
+        model.task, "choose", lambda L: ["dark" if x[..., :16].mean() < 50 else None for x in L]
+    )
+    L = torch.linspace(0, 100, 32).expand(1, 1, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(model.task(L), alone.task(L), atol=0.05)
+
+
+def test_a_dark_corner_makes_no_dark_image(routed):
+    L = torch.full((1, 1, 32, 32), 85.0)
+    L[..., :8, :8] = 15
+    assert load_model(routed).task.choose(torch.cat([L, 100 - L])) == [None, "dark"]
+
+
+def test_the_precision_is_that_of_all_networks(routed):
+    model = load_model(routed)
+    model.set_precision("bf16-mixed")
+    types = []
+    for net in (model.task.net, model.task.specialists[0]):
+        net.decoder.register_forward_hook(lambda module, inputs, output: types.append(output.dtype))
+    model.predict(torch.tensor([15.0, 85.0]).view(2, 1, 1, 1).expand(2, 1, 32, 32))
+    assert types == [torch.bfloat16] * 2
+
+
+def test_the_card_counts_all_networks_and_has_no_figures_of_one(trained, routed):
+    card = routed.with_name(f"{routed.name}.md").read_text()
+    parameters = sum(p.numel() for p in load_model(routed).task.parameters())
+    assert f"{parameters:,} parameters" in card
+    assert "psnr" not in card
+
+
+def test_a_graph_of_several_networks_is_refused(routed, tmp_path, capsys):
+    from lightning_colorize.cli import main
+
+    assert main(["export", str(routed), str(tmp_path / "x.onnx")]) == 2
+    assert "chooses a network for each image" in capsys.readouterr().err
+
+
 def test_an_unsure_router_takes_the_common_network(routed):
     task = load_model(routed).task
     L = torch.rand(8, 1, 32, 32) * 20 + 10

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.color import rgb2lab
 
 from lightning_colorize.common.bundled import with_default
-from lightning_colorize.inference import load_model
+from lightning_colorize.inference import Colorizer, load_model
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "docs/photographs"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FILE = with_default(Path("default"))
 
 
@@ -87,8 +89,36 @@ def test_evaluate_and_compare_take_it_by_name(tmp_path, capsys):
     assert "default" in (tmp_path / "page/index.html").read_text()
 
 
-def test_a_file_of_this_name_comes_first(tmp_path, monkeypatch):
+def test_a_folder_of_this_name_changes_nothing(tmp_path, monkeypatch):
+    from lightning_colorize.cli import main
+
     monkeypatch.chdir(tmp_path)
-    assert load_model("default").path == FILE
-    Path("default").write_text("mine")
-    assert with_default(Path("default")) == Path("default")
+    Path("default").mkdir()
+    assert load_model("default").path == Colorizer.from_pretrained().path == FILE
+    assert main(["colorize", str(PHOTOGRAPHS / "cat.jpg"), "cat.png"]) == 0
+
+
+def test_fine_tuning_needs_no_initial_weights(tmp_path, capsys):
+    """They would be downloaded; the checkpoint replaces them."""
+    from lightning_colorize.cli import main
+
+    words = {
+        "--config": EXPERIMENTS / "default_model.yaml",
+        "--data.source": EXPERIMENTS / "source/folder.yaml",
+        "--data.root": PHOTOGRAPHS,
+        "--data.size": 32,
+        "--data.batch_size": 4,
+        "--model.checkpoint": "default",
+        "--trainer.max_steps": 1,
+        "--run.root": tmp_path,
+        "--run.name": "tuned",
+    }
+    given = [str(word) for pair in words.items() for word in pair]
+    assert main(["fit", *given]) == 2
+    assert "give --model.encoder.normalization half" in capsys.readouterr().err
+    assert main(["fit", *given, "--model.encoder.normalization", "half"]) == 0
+    assert "weights: checkpoint" in capsys.readouterr().out
+    net = load_model(tmp_path / "default_model/tuned").task.net
+    tuned, before = net.head.bins.prior, load_model(FILE).task.net.head.bins.prior
+    assert torch.equal(tuned, before)
+    assert net.encoder.norm_eval  # the norms of these weights are folded

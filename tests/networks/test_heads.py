@@ -3,6 +3,7 @@ import torch
 
 from lightning_colorize.color import AB_SCALE
 from lightning_colorize.networks import AbHead, ClassificationHead, DeconvHead
+from lightning_colorize.networks.colorizer import pad_input
 
 
 def pair(head=AbHead, **options):
@@ -109,6 +110,15 @@ def test_classification_at_a_quarter_of_any_map():
     for side in (2, 8, 32):  # coarser than, equal to and finer than a quarter
         assert head(torch.randn(1, 4, side, 2 * side), (32, 64)).shape == (1, 313, 8, 16)
     assert head.target(torch.zeros(1, 2, 30, 61)).shape == (1, 10, 8, 16)
+
+
+def test_targets_of_odd_sizes_are_those_of_the_padded_image():
+    """A network pads its input, so its cells have 4 pixels there too."""
+    head = ClassificationHead(4)
+    ab = torch.linspace(0, 0.6, 30).expand(1, 2, 30, 30)
+    target = head.target(ab)
+    assert torch.equal(target, head.target(pad_input(ab, 32, 32)))
+    assert torch.equal(target[..., :7, :7], head.target(ab[..., :28, :28]))
 
 
 def test_the_decoding_of_a_classification_is_saved():

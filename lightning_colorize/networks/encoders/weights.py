@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-_SKIPPED: ContextVar[bool] = ContextVar("skip_weights", default=False)
+_SKIPPED: ContextVar[str] = ContextVar("skip_weights", default="")
 
 State = dict[str, Tensor]
 
@@ -18,13 +18,16 @@ class WeightsError(ValueError):
 
 
 @contextmanager
-def skip_weights() -> Iterator[None]:
+def skip_weights(initial: bool = False) -> Iterator[None]:
     """Build encoders without downloading or reading weights.
 
     For loading a checkpoint, whose state dict follows; the file that training started from may be
     gone.
+
+    Args:
+        initial: The task itself loads a checkpoint to start from (`--model.checkpoint`).
     """
-    token = _SKIPPED.set(True)
+    token = _SKIPPED.set("initial" if initial else "all")
     try:
         yield
     finally:
@@ -33,7 +36,12 @@ def skip_weights() -> Iterator[None]:
 
 def weights_skipped() -> bool:
     """Return whether `skip_weights` is active."""
-    return _SKIPPED.get()
+    return bool(_SKIPPED.get())
+
+
+def checkpoint_skipped() -> bool:
+    """Return whether a task is built without the checkpoint that it started from."""
+    return _SKIPPED.get() == "all"
 
 
 def obtain_weights(
@@ -60,7 +68,8 @@ def obtain_weights(
         reason = " ".join(str(error).split())[:120]
         raise WeightsError(
             f"pretrained weights ({published}) could not be downloaded: {reason}; "
-            "set weights: PATH to a downloaded file, or pretrained: false"
+            "give a downloaded file (--model.encoder.weights PATH, or weights of the encoder that "
+            "is named), or pretrained: false"
         ) from error
 
 

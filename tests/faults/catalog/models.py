@@ -159,6 +159,11 @@ LOSSES: Rows = {
 }
 
 NETWORKS: Rows = {
+    "rare-colors-not-weighted-in-fit": (
+        "tasks.base:ColorizationTask.on_fit_start",
+        swap("first.finish()", "None"),
+        "tasks/test_classification.py",
+    ),
     "class-weights-not-normalized": (
         "color.bins:AbBins.finish",
         swap("weights / (smooth * weights).sum()", "weights"),

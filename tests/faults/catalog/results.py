@@ -309,6 +309,14 @@ COMMANDS: Rows = {
         swap("metadata[_DIGEST] != _digest(stored, content)", "False"),
         "inference/test_export.py",
     ),
+    "mirror-to-another-specialist": (
+        "tasks.routed:RoutedPredictor.predict_views",
+        swap(
+            "self.views_of(net, L[which])",
+            "self.views_of(self.net if self.flip else net, L[which])",
+        ),
+        "commands/test_router.py",
+    ),
     "unsure-images-to-specialists": (
         "tasks.routed:RoutedPredictor.choose",
         swap("p >= self.confidence", "True"),

@@ -1,0 +1,63 @@
+"""Training a classification of colors with the command."""
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch.utils.data import DataLoader
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.inference import load_model
+from lightning_colorize.losses import CrossEntropy
+from lightning_colorize.networks import ConvEncoder
+from lightning_colorize.tasks import RegressionTask
+
+CLASSES = ("--model.loss", "lightning_colorize.losses.CrossEntropy")
+HEAD = ("--model.head", "lightning_colorize.networks.ClassificationHead")
+
+
+@pytest.fixture(scope="module")
+def classes(photo_folder, tmp_path_factory):
+    """A run with a moving average; read only."""
+    from tests.conftest import Commands
+
+    command = Commands(photo_folder, tmp_path_factory.mktemp("classes"))
+    return command.fit("classes", *CLASSES, "--model.ema_decay", 0.5)
+
+
+def test_rare_colors_weigh_more(classes):
+    """The weights are those of the training images, in the network and in its average."""
+    state = torch.load(classes / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    for prefix in ("net.", "averaged.module."):
+        bins = {n: state[f"{prefix}head.bins.{n}"] for n in ("pixels", "prior", "weights")}
+        assert bins["pixels"] > 0
+        assert bins["prior"].sum() == pytest.approx(1)
+        common, rare = bins["prior"].argmax(), bins["prior"] == 0
+        assert bins["weights"][common] < 1 < bins["weights"][rare].max()
+
+
+def test_a_given_head_keeps_its_decoding(classes, command):
+    start = (*CLASSES, "--model.checkpoint", classes)
+    changed = ("--model.head.vividness", 1, "--model.head.temperature", 0.9)
+    given = load_model(command.fit("given", *start, *HEAD, *changed))
+    assert (given.decoding["vividness"], given.decoding["temperature"]) == (1, 0.9)
+    assert load_model(command.fit("own", *start)).decoding == load_model(classes).decoding
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model.head", "AbHead"], "CrossEntropy needs a ClassificationHead, not AbHead"),
+        (["--trainer.precision", "bf16-true"], "accepted: bf16-mixed"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_the_run(command, words, message, capsys):
+    assert command("fit", *command.words("refused", *CLASSES, *words)) == 2
+    assert message in capsys.readouterr().err
+    assert not (command.root / "tiny/refused").exists()
+
+
+def test_other_data_must_be_counted_first():
+    task = RegressionTask(ConvEncoder([4, 8]), CrossEntropy())
+    trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", max_steps=1)
+    with pytest.raises(UsageError, match="counts the colors of the training images"):
+        trainer.fit(task, DataLoader([0]))
