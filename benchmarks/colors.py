@@ -13,7 +13,7 @@ each alone (experiments/regularization/), for 20 epochs. `--only` chooses some.
 A training of 10 minutes takes as many steps as 10 minutes had when `speed` was measured, on a quiet
 machine: other work delays it, but does not shorten it. `speed` is repeated for another `--size`.
 All start from MobileNetV2's weights. The last weights of each run are measured on GENERAL's test
-split, those of a classification with several decodings; that of `finalists` also with two that the
+split, those of a classification with several decodings; `finalists` also with two that the
 validation images choose: the most faithful one, and the most faithful of the vivid ones. Run a
 command again to continue: trainings are resumed, measured runs are kept. Several commands may share
 RUNS, each with its own --seeds. The measured runs are added to benchmarks/results/colors_*.json,
@@ -28,6 +28,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +39,7 @@ import yaml
 from matplotlib.axes import Axes
 
 from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_json
 from lightning_colorize.common.processes import keep_freed_memory
 from lightning_colorize.evaluation import find_images
@@ -53,8 +55,8 @@ MEASURED = "measured.json"
 MORE = "_more"
 DIAL = ("vividness=0,0.25,0.5,0.75,1", "temperature=0.38,1")
 """Decodings of a classification."""
-CHOICES = ("vividness=0,0.25,0.5,0.75,1", "strength=1,1.2,1.35,1.5", "flip=1")
-"""Decodings among which those of a finalist are chosen."""
+CHOICES = ("strength=1,1.1,1.2,1.35,1.5", "flip=1")
+"""Decodings of any network, among which those of a finalist are chosen."""
 CHOSEN = {"faithful": 0.0, "vivid": 0.75}
 """The least colorfulness ratio on the validation images; of these, CIEDE2000 decides."""
 
@@ -306,15 +308,11 @@ def measure_speed(args: argparse.Namespace) -> None:
 def measure(run: Path, data: Path, finalist: bool) -> dict[str, Any]:
     """Return what a run cost, and each metric with its 95 % interval by decoding and baseline."""
     model = load_model(run / LAST)
-    settings: dict[str, Setting] = {"network": {}}
-    chosen: dict[str, Setting] = {}
-    if model.is_classification:
-        settings = {" ".join(f"{v:g}" for v in s.values()): s for s in parse_grid(DIAL, model)}
-        if finalist:
-            choices = parse_grid(CHOICES, model)
-            grid = measure_split(model, data, "val", choices)
-            chosen = {name: choices[grid.best(least)] for name, least in CHOSEN.items()}
-        settings |= chosen
+    dial = DIAL if model.is_classification else ()
+    own = parse_grid(dial, model)
+    settings = {" ".join(f"{v:g}" for v in s.values()) or "network": s for s in own}
+    chosen = choose(model, data) if finalist else {}
+    settings |= chosen
     grid = measure_split(model, data, "test", [*settings.values()])
     rows = intervals(grid.values)
     result = RunResult.read(run)
@@ -329,6 +327,18 @@ def measure(run: Path, data: Path, finalist: bool) -> dict[str, Any]:
         "seconds": result.seconds,
         "parameters": result.parameters,
     }
+
+
+def choose(model: Colorizer, data: Path) -> dict[str, Setting]:
+    """Return the decodings that the validation images choose; none where none is so colorful."""
+    dial = DIAL[:1] if model.is_classification else ()
+    choices = parse_grid([*dial, *CHOICES], model)
+    grid = measure_split(model, data, "val", choices)
+    chosen = {}
+    for name, least in CHOSEN.items():
+        with suppress(UsageError):
+            chosen[name] = choices[grid.best(least)]
+    return chosen
 
 
 def measure_split(
