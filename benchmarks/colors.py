@@ -7,8 +7,8 @@
     python benchmarks/colors.py measures --data GENERAL --out RUNS --weights ...
 
 `recipes` trains losses and decoders at 64 px for 10 minutes; `finalists` the same at 128 px for
-three times as long, and cross-entropy also on the images of OPEN; `curve` one recipe on parts of
-the images and on those of OPEN, with equal steps; `measures` what may help against overfitting,
+three times as long, and the two best ones also on the images of OPEN; `curve` one recipe on parts
+of the images and on those of OPEN, with equal steps; `measures` what may help against overfitting,
 each alone (experiments/regularization/), for 20 epochs. `--only` chooses some.
 A training of 10 minutes takes as many steps as 10 minutes had when `speed` was measured, on a quiet
 machine: other work delays it, but does not shorten it. `speed` is repeated for another `--size`.
@@ -93,6 +93,8 @@ GAN = Recipe(
     },
 )
 CROSS_ENTROPY = _loss("cross_entropy")
+COLOR_QUERIES = Recipe("color_queries", "color_queries")
+BEST = (CROSS_ENTROPY, COLOR_QUERIES)
 # The best of `recipes` and of `measures`.
 COMBINED = Recipe(
     "combined",
@@ -107,7 +109,7 @@ RECIPES = (
     *map(_loss, ("mse", "l1", "chroma_weighted", "l1_perceptual_mobilenet")),
     CROSS_ENTROPY,
     Recipe("attention", "attention"),
-    Recipe("color_queries", "color_queries"),
+    COLOR_QUERIES,
     Recipe("default_model", "default_model"),
     COMBINED,
     GAN,
@@ -144,7 +146,10 @@ def main() -> None:
     keep_freed_memory()
     recipes: dict[str, list[Recipe]] = {
         "recipes": [*RECIPES],
-        "finalists": [*RECIPES, *with_more(args, CROSS_ENTROPY, f"cross_entropy{MORE}")],
+        "finalists": [
+            *RECIPES,
+            *(more for best in BEST for more in with_more(args, best, f"{best.name}{MORE}")),
+        ],
         "curve": [*curve(args)],
         "measures": [*MEASURES],
     }
