@@ -185,7 +185,7 @@ def systems(report: dict[str, Any]) -> str:
 
 
 def colors(report: dict[str, Any]) -> str:
-    """Metrics of trainings over seeds, those of a classification with three decodings."""
+    """Metrics of trainings over seeds, those of one seed with their interval over the images."""
     columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
     shown = {"network": "", "faithful": ", faithful", "vivid": ", vivid"}
     shown |= {f"{v} 0.38": f", vividness {v}" for v in ("0", "0.5", "1")}
@@ -196,8 +196,11 @@ def colors(report: dict[str, Any]) -> str:
                 continue
             cells = []
             for column, digits in columns.items():
-                values = [run["decodings"][decoding][column]["value"] for run in runs.values()]
-                cells.append(mean_range(values, digits))
+                measured = [run["decodings"][decoding][column] for run in runs.values()]
+                if len(measured) == 1:
+                    cells.append(with_interval(measured[0], digits))
+                else:
+                    cells.append(mean_range([each["value"] for each in measured], digits))
             seen = sum(run["images_seen"] for run in runs.values()) / len(runs)
             rows.append([f"{name}{shown[decoding]}", *cells, f"{seen:,.0f}"])
     for name, metrics in report["baselines"].items():

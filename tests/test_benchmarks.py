@@ -254,7 +254,7 @@ def test_hyperband_on_recorded_trials(tmp_path, monkeypatch):
 def _measured(psnr, lut, decodings):
     def row(psnr, ratio):
         metrics = {"psnr": psnr, "ciede2000": 10.0, "colorfulness_ratio": ratio, "ab_corr": 0.5}
-        return {name: {"value": value} for name, value in metrics.items()}
+        return {n: {"value": v, "low": v - 1, "high": v + 1} for n, v in metrics.items()}
 
     return {
         "decodings": {name: row(psnr, 0.1 + i) for i, name in enumerate(decodings)},
