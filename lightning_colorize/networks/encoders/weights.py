@@ -68,8 +68,8 @@ def obtain_weights(
         reason = " ".join(str(error).split())[:120]
         raise WeightsError(
             f"pretrained weights ({published}) could not be downloaded: {reason}; "
-            "give a downloaded file (--model.encoder.weights PATH, or weights of the encoder that "
-            "is named), or pretrained: false"
+            "set weights: PATH to a downloaded file, or pretrained: false (of the network's "
+            "encoder: --model.encoder.weights PATH)"
         ) from error
 
 
