@@ -54,7 +54,8 @@ def main() -> None:
             write_json(folder / MEASURED, measure_epochs(folder, args.data))
         runs.append(json.loads((folder / MEASURED).read_text()))
     report = {"criteria": choose(runs), "epochs": [len(run) for run in runs]}
-    write_report(RESULT, f"python benchmarks/choice.py --seeds {len(runs)}", report)
+    words = f"--data {args.data.name} --out {args.out.name} --weights {args.weights.name}"
+    write_report(RESULT, f"python benchmarks/choice.py {words}", report)
 
 
 def measure_epochs(folder: Path, data: Path) -> list[dict[str, Any]]:

@@ -144,12 +144,10 @@ def main() -> None:
         measure_speed(args)
         return
     keep_freed_memory()
+    more = [] if args.more is None else [with_more(args, r, f"{r.name}{MORE}") for r in BEST]
     recipes: dict[str, list[Recipe]] = {
         "recipes": [*RECIPES],
-        "finalists": [
-            *RECIPES,
-            *(more for best in BEST for more in with_more(args, best, f"{best.name}{MORE}")),
-        ],
+        "finalists": [*RECIPES, *more],
         "curve": [*curve(args)],
         "measures": [*MEASURES],
     }
@@ -172,10 +170,18 @@ def main() -> None:
         draw(report, args.what, ROOT / "docs" / "images" / f"{file.stem}.png")
 
 
-def training_parser(documentation: str | None) -> argparse.ArgumentParser:
-    """Return a parser of what `train` needs, but for `what`, the folder of the runs in `--out`."""
+def training_parser(
+    documentation: str | None, folders: Literal["+"] | None = None
+) -> argparse.ArgumentParser:
+    """Return a parser of what `train` needs, but for `what`, the folder of the runs in `--out`.
+
+    Args:
+        documentation: Of the script.
+        folders: "+" for several folders in `--data`.
+    """
     parser = argparse.ArgumentParser(description=(documentation or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with train, val, test")
+    help_ = "folder with train, val, test"
+    parser.add_argument("--data", type=Path, required=True, nargs=folders, help=help_)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--weights", type=Path, required=True, help="of MobileNetV2")
     parser.add_argument("--normalization", default="half", help="input range of the weights")
@@ -197,19 +203,17 @@ def curve(args: argparse.Namespace) -> Iterator[Recipe]:
         yield Recipe(f"{images}", "default_model", equal | part)
     if args.more is not None:
         every = count + count_images(args.more)
-        yield from with_more(args, Recipe("", "default_model", equal), f"{every}")
+        yield with_more(args, Recipe("", "default_model", equal), f"{every}")
 
 
-def with_more(args: argparse.Namespace, recipe: Recipe, name: str) -> Iterator[Recipe]:
-    """Yield a recipe on the images of `--more` too, if given."""
-    if args.more is None:
-        return
+def with_more(args: argparse.Namespace, recipe: Recipe, name: str) -> Recipe:
+    """Return a recipe on the images of `--more` too."""
     experiment = yaml.safe_load((EXPERIMENTS / "default_model.yaml").read_text())
     folders = [{"root": str(args.data.resolve()), "weight": count_images(args.data)}]
     for folder in experiment["data"]["source"]["init_args"]["folders"]:
         if "train" in folder["splits"]:
             folders.append(folder | {"root": str(args.more.resolve() / folder["root"])})
-    yield Recipe(name, recipe.experiment, recipe.settings | mixture(folders))
+    return Recipe(name, recipe.experiment, recipe.settings | mixture(folders))
 
 
 def mixture(folders: list[dict[str, Any]]) -> dict[str, Any]:

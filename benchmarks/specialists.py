@@ -1,10 +1,10 @@
 """Do specialists for categories color better than one network for all, trained as long?
 
-    python benchmarks/specialists.py --data PHOTOS --out RUNS --weights mobilenet_v2.pth
+    python benchmarks/specialists.py --data general landscapes pets --out RUNS --weights ...
 
-PHOTOS contains general/, landscapes/ and pets/, each with train, val and test. Trains photos_cpu at
-64 px on all of them for 10 minutes, then this network for 5 more minutes on each of them and, as
-the control, on all; `router` joins the three specialists. Each category's test images are colored
+The folders are beside each other; each is a category, with train, val and test. Trains photos_cpu
+at 64 px on all of them for 10 minutes, then this network for 5 more minutes on each of them and, as
+the control, on all; `router` joins the specialists. Each category's test images are colored
 by the control, by the router's choice, and by the category's own specialist. Run it again to
 continue. Results go to benchmarks/results/specialists.json.
 """
@@ -25,41 +25,42 @@ from lightning_colorize.inference import load_model
 from lightning_colorize.metrics.spec import NAMES
 
 RESULT = Path(__file__).parent / "results" / "specialists.json"
-CATEGORIES = ("general", "landscapes", "pets")
 CONTROL = "one network"
 
 
 def main() -> None:
     """Train, join, and measure."""
-    parser = training_parser(__doc__)
+    parser = training_parser(__doc__, folders="+")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     args.what = "specialists"
     keep_freed_memory()
-    weights = {name: count_images(args.data / name) for name in CATEGORIES}
-    everything = mixture([{"root": name, "weight": weights[name]} for name in CATEGORIES])
+    folders = {folder.name: folder for folder in args.data}
+    args.data = args.data[0].parent
+    everything = mixture([{"root": n, "weight": count_images(f)} for n, f in folders.items()])
     common = train(Recipe("common", settings=everything), args.seed, args)
     args.minutes = -(-args.minutes // 2)
     tuned = {"model.checkpoint": common, "model.optimizer.lr": 0.0003}
     models = {CONTROL: train(Recipe("all", settings=everything | tuned), args.seed, args)}
-    for name in CATEGORIES:
-        own = {"data.root": (args.data / name).resolve()}
+    for name, folder in folders.items():
+        own = {"data.root": folder.resolve()}
         models[name] = train(Recipe(name, settings=own | tuned), args.seed, args)
     routed = common.parent / "routed.safetensors"
     if not routed.is_file():
         command = (sys.executable, "-m", "lightning_colorize", "router", common, routed)
-        words = [f"{name}={models[name]}" for name in CATEGORIES]
+        words = [f"{name}={models[name]}" for name in folders]
         subprocess.run([*map(str, command), *words], check=True)
     report = {
         "folders": {
             name: measure(
-                args.data / name,
+                folder,
                 {CONTROL: models[CONTROL], "router": routed, "its specialist": models[name]},
             )
-            for name in CATEGORIES
+            for name, folder in folders.items()
         }
     }
-    write_report(RESULT, "python benchmarks/specialists.py --data photos", report)
+    words = f"--data {' '.join(folders)} --out {args.out.name} --weights {args.weights.name}"
+    write_report(RESULT, f"python benchmarks/specialists.py {words}", report)
 
 
 def measure(folder: Path, models: dict[str, Path]) -> dict[str, Any]:
