@@ -13,7 +13,6 @@ import math
 import os
 import random
 import resource
-import shlex
 import sys
 import tempfile
 import time
@@ -25,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.environment import benchmark_command, write_report
 from lightning_colorize.data.audit import audit
 from lightning_colorize.data.sources import FolderSource
 
@@ -205,10 +204,7 @@ def main(argv: list[str] | None = None) -> None:
             found[kind] = found_copies(photos, kind)
             print(f"{kind}: {found[kind]} of {len(photos)}", flush=True)
     row = {"copies": len(photos), "found": found, **cost, "groups": joined}
-    # Paths of this machine are nobody's business.
-    folders = [str(folder) for folder in args.folders]
-    words = [Path(word).name if word in folders else word for word in argv]
-    write_report(args.json, shlex.join(["python", "benchmarks/audit.py", *words]), row)
+    write_report(args.json, benchmark_command("audit", argv), row)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ benchmarks/results/choice.json.
 
 import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from colors import Recipe, train, training_parser
 
-from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.environment import benchmark_command, write_report
 from lightning_colorize.common.files import write_json
 from lightning_colorize.common.processes import keep_freed_memory
 from lightning_colorize.evaluation import evaluate, find_images
@@ -54,8 +55,7 @@ def main() -> None:
             write_json(folder / MEASURED, measure_epochs(folder, args.data))
         runs.append(json.loads((folder / MEASURED).read_text()))
     report = {"criteria": choose(runs), "epochs": [len(run) for run in runs]}
-    words = f"--data {args.data.name} --out {args.out.name} --weights {args.weights.name}"
-    write_report(RESULT, f"python benchmarks/choice.py {words}", report)
+    write_report(RESULT, benchmark_command("choice", sys.argv[1:]), report)
 
 
 def measure_epochs(folder: Path, data: Path) -> list[dict[str, Any]]:

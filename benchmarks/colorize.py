@@ -27,7 +27,7 @@ from skimage.color import lab2rgb, rgb2lab
 from torch.nn import functional as F
 
 from lightning_colorize import Colorizer
-from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.environment import benchmark_command, write_report
 from lightning_colorize.common.processes import cores, keep_freed_memory
 from lightning_colorize.data.decoding.files import read_bytes
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
@@ -63,7 +63,7 @@ def main() -> None:
         small = write_images(args.photos, root / "small", args.images, (288, 216))
         report["small"] = compare(model, small, root / "out_small")
         report["memory_mib"] = measure_memory(args.photos, root)
-    write_report(RESULT, f"python benchmarks/colorize.py photos --images {args.images}", report)
+    write_report(RESULT, benchmark_command("colorize", sys.argv[1:]), report)
     print(report)
 
 

@@ -38,7 +38,7 @@ import numpy as np
 import yaml
 from matplotlib.axes import Axes
 
-from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.environment import benchmark_command, write_report
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_json
 from lightning_colorize.common.processes import keep_freed_memory
@@ -153,9 +153,8 @@ def main() -> None:
     }
     chosen = [r for r in recipes[args.what] if not args.only or r.name in args.only]
     file = ROOT / "benchmarks" / "results" / f"colors_{args.what}.json"
-    # Paths of this machine are nobody's business, and the report is more than the chosen part.
-    words = " ".join(re.sub(r"(?<![^=])/\S*/", "", word) for word in sys.argv[1:])
-    command = re.sub(r" --(only|seeds)( (?!-)\S+)+", "", words)
+    # The report is more than the chosen part.
+    command = re.sub(r" --(only|seeds)( (?!-)\S+)+", "", benchmark_command("colors", sys.argv[1:]))
     # All recipes with one seed before the next seed.
     for seed, recipe in itertools.product(args.seeds, chosen):
         run = args.out / args.what / f"{recipe.name}-{seed}"
@@ -166,7 +165,7 @@ def main() -> None:
         earlier = json.loads(file.read_text()) if file.is_file() else {}
         report = collect(run.parent, [recipe.name for recipe in recipes[args.what]], earlier)
         seeds = " ".join(sorted({key for runs in report["runs"].values() for key in runs}))
-        write_report(file, f"python benchmarks/colors.py {command} --seeds {seeds}", report)
+        write_report(file, f"{command} --seeds {seeds}", report)
         draw(report, args.what, ROOT / "docs" / "images" / f"{file.stem}.png")
 
 

@@ -13,7 +13,6 @@ busy machine the ratio of CPU times, which is written too, is more reliable.
 
 import argparse
 import copy
-import shlex
 import statistics
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.environment import benchmark_command, write_report
 from lightning_colorize.benchmarking.stages import endless
 from lightning_colorize.benchmarking.timing import summary, synchronize
 from lightning_colorize.benchmarking.training import BareTraining
@@ -223,7 +222,7 @@ def main(
     }
     for name in ("ratio", "ratio_of_cpu_time", "milliseconds_per_step"):
         print(name, report[name])
-    write_report(args.json, shlex.join(["python", f"benchmarks/{script}.py", *argv]), report)
+    write_report(args.json, benchmark_command(script, argv), report)
 
 
 if __name__ == "__main__":

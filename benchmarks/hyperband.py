@@ -13,7 +13,6 @@ interval over the orders go to benchmarks/results/hyperband.json.
 import argparse
 import json
 import random
-import shlex
 import statistics
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.environment import benchmark_command, write_report
 from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.sweeps.hyperband import Hyperband, stop_reason
 from lightning_colorize.sweeps.spec import Metric
@@ -78,8 +77,7 @@ def main() -> None:
         "orders": args.orders,
         "rules": rows,
     }
-    command = f"python benchmarks/hyperband.py {shlex.join([args.trials.name, *sys.argv[2:]])}"
-    write_report(RESULTS / "hyperband.json", command, report)
+    write_report(RESULTS / "hyperband.json", benchmark_command("hyperband", sys.argv[1:]), report)
 
 
 def replay(histories: Sequence[Sequence[float]], goal: Goal, rule: Hyperband) -> Replay:

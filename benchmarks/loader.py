@@ -10,7 +10,6 @@ times are written too.
 """
 
 import argparse
-import shlex
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.environment import benchmark_command, write_report
 from lightning_colorize.benchmarking.images import write_images
 from lightning_colorize.benchmarking.timing import Timing, summary
 from lightning_colorize.color import to_lab
@@ -241,8 +240,7 @@ def measure_sizes(
             print(f"  {name:<26}{times['median']:.2f} ({times['low']:.2f} to {times['high']:.2f})")
         print(f"  {foot(row)}")
     report = {"size": args.size, **settings, "pairs": args.pairs, "rows": rows}
-    words = ["python", f"benchmarks/{result.stem}.py", *argv]
-    write_report(args.json, shlex.join(words), report)
+    write_report(args.json, benchmark_command(result.stem, argv), report)
     torch.set_num_threads(threads)
 
 

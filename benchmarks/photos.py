@@ -19,7 +19,6 @@ Images go to docs/images/ and show photographs in the public domain, never image
 import argparse
 import csv
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -36,7 +35,7 @@ from torchvision.io import write_jpeg
 from torchvision.transforms.v2 import functional as TF
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
-from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.environment import benchmark_command, write_report
 from lightning_colorize.color import to_lab, to_rgb
 from lightning_colorize.data.decoding.files import read_image
 from lightning_colorize.data.sources import EmbeddedSource
@@ -113,9 +112,7 @@ def train_systems(args: argparse.Namespace) -> None:
         report = json.loads(args.result.read_text())
         if any(report[name] != value for name, value in conditions.items()):
             sys.exit(f"{args.result} was made under other conditions; give another --result")
-    # Paths of this machine are nobody's business.
-    words = [re.sub(r"(?<![^=])/\S*/", "", word) for word in sys.argv[2:]]
-    command = " ".join(["python benchmarks/photos.py systems", *words])
+    command = benchmark_command("photos", sys.argv[1:])
     for name in args.only:
         if name in report["systems"]:
             continue
@@ -281,8 +278,7 @@ def default_model(args: argparse.Namespace) -> None:
         grid = evaluate_grid(model, batches, list(settings.values()))
         rows = dict(zip([*settings, *grid.baselines], intervals(grid.values), strict=True))
         report["folders"][folder.name] = {"images": grid.images, "rows": rows}
-    names = " ".join(folder.name for folder in args.data)
-    command = f"python benchmarks/photos.py default --data {names}"
+    command = benchmark_command("photos", sys.argv[1:])
     write_report(ROOT / "benchmarks/results/default_model.json", command, report)
     model = load_model("default")
     wide = [center_crop(rgb, 3 / 2) for rgb in map(read_image, sorted(PHOTOGRAPHS.glob("*.jpg")))]

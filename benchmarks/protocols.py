@@ -6,11 +6,12 @@ Results go to benchmarks/results/protocols.json.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.environment import benchmark_command, write_report
 from lightning_colorize.cli import main as lightning_colorize
 from lightning_colorize.evaluation.protocol_result import ProtocolResult
 
@@ -31,7 +32,7 @@ def main() -> None:
             if lightning_colorize(["evaluate", "default", "--protocol", name, *words]):
                 raise SystemExit(f"protocol {name} failed")
             report["protocols"][name] = ProtocolResult.read(file).model_dump()
-    write_report(RESULT, f"python benchmarks/protocols.py {args.folder.name}", report)
+    write_report(RESULT, benchmark_command("protocols", sys.argv[1:]), report)
 
 
 if __name__ == "__main__":

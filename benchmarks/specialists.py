@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from colors import Recipe, count_images, measure_split, mixture, train, training_parser
 
-from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.environment import benchmark_command, write_report
 from lightning_colorize.common.processes import keep_freed_memory
 from lightning_colorize.evaluation.statistics import differences_from_first, intervals
 from lightning_colorize.inference import load_model
@@ -33,6 +33,8 @@ def main() -> None:
     parser = training_parser(__doc__, folders="+")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    if len({folder.resolve().parent for folder in args.data}) > 1:
+        parser.error("the folders of --data must lie beside each other")
     args.what = "specialists"
     keep_freed_memory()
     folders = {folder.name: folder for folder in args.data}
@@ -59,8 +61,7 @@ def main() -> None:
             for name, folder in folders.items()
         }
     }
-    words = f"--data {' '.join(folders)} --out {args.out.name} --weights {args.weights.name}"
-    write_report(RESULT, f"python benchmarks/specialists.py {words}", report)
+    write_report(RESULT, benchmark_command("specialists", sys.argv[1:]), report)
 
 
 def measure(folder: Path, models: dict[str, Path]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from lightning_colorize.benchmarking.comparison import figures, find_rule
+from lightning_colorize.benchmarking.environment import benchmark_command
 from lightning_colorize.benchmarking.images import write_images
 from lightning_colorize.benchmarking.reproduction import (
     expected_results,
@@ -249,6 +250,34 @@ def test_hyperband_on_recorded_trials(tmp_path, monkeypatch):
     assert report["command"] == "python benchmarks/hyperband.py trials.json --rule 1,3 --orders 20"
     assert 1 / 6 < row["spent"]["low"] <= row["spent"]["median"] <= row["spent"]["high"] < 1
     assert row["regret"] == {"median": 0, "low": 0, "high": 0}  # their order never changes
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("/a/b/photos", "photos"),
+        ("/a/b/photos/", "photos/"),
+        ("--data=/a/b/photos", "--data=photos"),
+        ("cnn:model.encoder.weights=/a/b/v2.pth", "cnn:model.encoder.weights=v2.pth"),
+        ("data/photos", "data/photos"),
+        ("1/2", "1/2"),
+        ("two words", "'two words'"),
+    ],
+)
+def test_command_of_a_report_names_no_folders_of_the_machine(word, shown):
+    assert (
+        benchmark_command("photos", ["--of", word]) == f"python benchmarks/photos.py --of {shown}"
+    )
+
+
+@pytest.mark.usefixtures("neighbors")
+def test_specialists_of_folders_that_are_apart(tmp_path, monkeypatch, capsys):
+    folders = [str(tmp_path / name) for name in ("a/pets", "b/landscapes")]
+    words = ["--data", *folders, "--out", str(tmp_path), "--weights", "v2.pth"]
+    monkeypatch.setattr("sys.argv", ["specialists.py", *words])
+    with pytest.raises(SystemExit):
+        _script("specialists").main()
+    assert "the folders of --data must lie beside each other" in capsys.readouterr().err
 
 
 def _measured(psnr, lut, decodings):

@@ -2,6 +2,9 @@
 
 import os
 import platform
+import re
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,18 @@ def environment() -> dict[str, Any]:
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "load_average": os.getloadavg(),
     }
+
+
+def benchmark_command(script: str, words: Iterable[str]) -> str:
+    """Return the command of a script in `benchmarks/`, for its report.
+
+    Args:
+        script: Its name, without `.py`.
+        words: Its arguments. Of absolute paths the last part is kept: a report is published, and
+            the folders of this machine are nobody's business.
+    """
+    shown = [re.sub(r"(^|=)/\S*/(?=\S)", r"\1", word) for word in words]
+    return shlex.join(["python", f"benchmarks/{script}.py", *shown])
 
 
 def write_report(path: Path, command: str, report: dict[str, Any]) -> None:
