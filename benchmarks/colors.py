@@ -94,11 +94,7 @@ GAN = Recipe(
 )
 CROSS_ENTROPY = _loss("cross_entropy")
 COLOR_QUERIES = Recipe("color_queries", "color_queries")
-# The two best together, at 128 px only.
-COLOR_QUERIES_CROSS_ENTROPY = Recipe(
-    "color_queries_cross_entropy", "color_queries", CROSS_ENTROPY.settings
-)
-BEST = (CROSS_ENTROPY, COLOR_QUERIES, COLOR_QUERIES_CROSS_ENTROPY)
+BEST = (CROSS_ENTROPY, COLOR_QUERIES)
 # The best of `recipes` and of `measures`.
 COMBINED = Recipe(
     "combined",
@@ -151,7 +147,7 @@ def main() -> None:
     more = [] if args.more is None else [with_more(args, r, f"{r.name}{MORE}") for r in BEST]
     recipes: dict[str, list[Recipe]] = {
         "recipes": [*RECIPES],
-        "finalists": [*RECIPES, COLOR_QUERIES_CROSS_ENTROPY, *more],
+        "finalists": [*RECIPES, *more],
         "curve": [*curve(args)],
         "measures": [*MEASURES],
     }
