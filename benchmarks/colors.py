@@ -28,7 +28,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -39,7 +38,6 @@ import yaml
 from matplotlib.axes import Axes
 
 from lightning_colorize.benchmarking.environment import benchmark_command, write_report
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_json
 from lightning_colorize.common.processes import keep_freed_memory
 from lightning_colorize.evaluation import find_images
@@ -55,7 +53,7 @@ MEASURED = "measured.json"
 MORE = "_more"
 DIAL = ("vividness=0,0.25,0.5,0.75,1", "temperature=0.38,1")
 """Decodings of a classification."""
-CHOICES = ("strength=1,1.1,1.2,1.35,1.5", "flip=1")
+CHOICES = ("strength=0.7,0.8,0.9,1,1.1,1.2,1.35,1.5", "flip=1")
 """Decodings of any network, among which those of a finalist are chosen."""
 CHOSEN = {"faithful": 0.0, "vivid": 0.75}
 """The least colorfulness ratio on the validation images; of these, CIEDE2000 decides."""
@@ -338,15 +336,15 @@ def measure(run: Path, data: Path, finalist: bool) -> dict[str, Any]:
 
 
 def choose(model: Colorizer, data: Path) -> dict[str, Setting]:
-    """Return the decodings that the validation images choose; none where none is so colorful."""
+    """Return the decodings that the validation images choose.
+
+    Where none is colorful enough, the most colorful one counts.
+    """
     dial = DIAL[:1] if model.is_classification else ()
     choices = parse_grid([*dial, *CHOICES], model)
     grid = measure_split(model, data, "val", choices)
-    chosen = {}
-    for name, least in CHOSEN.items():
-        with suppress(UsageError):
-            chosen[name] = choices[grid.best(least)]
-    return chosen
+    most = max(row["colorfulness_ratio"] for row in grid.rows)
+    return {name: choices[grid.best(min(least, most))] for name, least in CHOSEN.items()}
 
 
 def measure_split(
