@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import get_loader, set_loader
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -65,6 +66,20 @@ from lightning_colorize.training.options import RunOptions
 _ENCODER_ARGUMENTS = "model.init_args.encoder.init_args"
 # Of a task: the run that its network starts from.
 _CHECKPOINTS = ("checkpoint", "generator_checkpoint")
+_load_yaml = get_loader("yaml")
+
+
+def _load_setting(text: str) -> Any:
+    """Return a setting's value from YAML.
+
+    A null for a class within a class, as in `--model.encoder.weights null`, reaches jsonargparse
+    4.53's inner parser as the word None.
+    """
+    value = _load_yaml(text)
+    return None if value == "None" else value
+
+
+set_loader("yaml", _load_setting)
 
 
 class ColorizeCLI(LightningCLI):

@@ -1,6 +1,7 @@
 """Run folders, settings, messages and exit codes of `fit`, on tiny runs."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from lightning_colorize.training.cli import base_config, config_path
 from lightning_colorize.training.devices import default_precision, several_processes
 from tests.conftest import metric_rows
 
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 VAL = ("psnr", "ssim", "ciede2000", "mse_ab", "colorfulness", "colorfulness_ratio", "ab_corr")
 
 
@@ -102,6 +104,22 @@ def test_configuration_files_and_options_are_merged(command, tmp_path):
     assert config["trainer"]["max_steps"] == 2
     assert config["run"]["experiment"] == "mine"
     assert config["run"]["name"] is None
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("decoder", "widths", "[9, 9, 9]"),
+        ("encoder", "weights", "w"),
+        ("encoder", "norm_eval", "true"),
+    ],
+)
+def test_null_replaces_a_value_of_a_class_within_a_class(command, capsys, part, name, value):
+    option = f"--model.{part}.{name}"
+    words = ["--config", EXPERIMENTS / "photos_cpu.yaml", option, value, option, "null"]
+    assert command("fit", *words, "--print_config") == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["model"]["init_args"][part]["init_args"][name] is None
 
 
 def test_averaged_weights_are_validated_saved_and_tested(command):
