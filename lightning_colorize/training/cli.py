@@ -79,7 +79,7 @@ def _load_setting(text: str) -> Any:
     return None if value == "None" else value
 
 
-set_loader("yaml", _load_setting)
+set_loader("yaml", _load_setting, exceptions=(yaml.YAMLError,))
 
 
 class ColorizeCLI(LightningCLI):
