@@ -152,7 +152,9 @@ def main() -> None:
     chosen = [r for r in recipes[args.what] if not args.only or r.name in args.only]
     file = ROOT / "benchmarks" / "results" / f"colors_{args.what}.json"
     # The report is more than the chosen part.
-    command = re.sub(r" --(only|seeds)( (?!-)\S+)+", "", benchmark_command("colors", sys.argv[1:]))
+    command = re.sub(
+        r" --(only|seeds)([ =](?!-)\S+)+", "", benchmark_command("colors", sys.argv[1:])
+    )
     # All recipes with one seed before the next seed.
     for seed, recipe in itertools.product(args.seeds, chosen):
         run = args.out / args.what / f"{recipe.name}-{seed}"
@@ -307,8 +309,9 @@ def measure_speed(args: argparse.Namespace) -> None:
         speeds[recipe.name] = result.steady_images_per_second
     earlier = json.loads(SPEEDS.read_text())["images_per_second"] if SPEEDS.is_file() else {}
     sizes = earlier | {str(args.size): speeds}
-    command = " && ".join(f"python benchmarks/colors.py speed --size {size}" for size in sizes)
-    write_report(SPEEDS, command, {"images_per_second": sizes})
+    command = re.sub(r" --size[ =]\S+", "", benchmark_command("colors", sys.argv[1:]))
+    commands = " && ".join(f"{command} --size {size}" for size in sizes)
+    write_report(SPEEDS, commands, {"images_per_second": sizes})
 
 
 def measure(run: Path, data: Path, finalist: bool) -> dict[str, Any]:

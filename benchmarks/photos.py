@@ -271,7 +271,9 @@ def default_model(args: argparse.Namespace) -> None:
     model = load_model("default")
     own = model.decoding
     settings = {"default": own}
-    settings |= {f"vividness {v:g}": {**own, "vividness": v} for v in (0, 1)}
+    for vividness in (0, 1):
+        name = f"vividness {vividness}, strength 1"
+        settings[name] = {**own, "vividness": vividness, "strength": 1}
     report: dict[str, Any] = {"decoding": own, "size": model.size, "folders": {}}
     for folder in args.data:
         batches = find_images(folder, "test").batches(model.size, 32, torch.device("cpu"))

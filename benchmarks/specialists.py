@@ -33,12 +33,13 @@ def main() -> None:
     parser = training_parser(__doc__, folders="+")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    if len({folder.resolve().parent for folder in args.data}) > 1:
+    parents = {folder.absolute().parent for folder in args.data}
+    if len(parents) > 1:
         parser.error("the folders of --data must lie beside each other")
     args.what = "specialists"
     keep_freed_memory()
     folders = {folder.name: folder for folder in args.data}
-    args.data = args.data[0].parent
+    args.data = parents.pop()
     everything = mixture([{"root": n, "weight": count_images(f)} for n, f in folders.items()])
     common = train(Recipe("common", settings=everything), args.seed, args)
     args.minutes = -(-args.minutes // 2)

@@ -256,7 +256,10 @@ def test_hyperband_on_recorded_trials(tmp_path, monkeypatch):
     ("word", "shown"),
     [
         ("/a/b/photos", "photos"),
-        ("/a/b/photos/", "photos/"),
+        ("/a/b/photos/", "photos"),
+        ("/photos", "photos"),
+        ("/a b/photos", "photos"),
+        ("cnn=/a/one,/a/two", "cnn=one,two"),
         ("--data=/a/b/photos", "--data=photos"),
         ("cnn:model.encoder.weights=/a/b/v2.pth", "cnn:model.encoder.weights=v2.pth"),
         ("data/photos", "data/photos"),

@@ -34,10 +34,11 @@ def benchmark_command(script: str, words: Iterable[str]) -> str:
 
     Args:
         script: Its name, without `.py`.
-        words: Its arguments. Of absolute paths the last part is kept: a report is published, and
-            the folders of this machine are nobody's business.
+        words: Its arguments. Only the last part of an absolute path is kept: a report is
+            published, and the folders of this machine are nobody's business.
     """
-    shown = [re.sub(r"(^|=)/\S*/(?=\S)", r"\1", word) for word in words]
+    absolute = re.compile(r"""(?<![^=,["'])/[^,"'\]]*""")
+    shown = [absolute.sub(lambda path: Path(path[0]).name, word) for word in words]
     return shlex.join(["python", f"benchmarks/{script}.py", *shown])
 
 

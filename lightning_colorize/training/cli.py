@@ -70,10 +70,10 @@ _load_yaml = get_loader("yaml")
 
 
 def _load_setting(text: str) -> Any:
-    """Return a setting's value from YAML.
+    """Return a setting's value from YAML, with the word None as null.
 
-    A null for a class within a class, as in `--model.encoder.weights null`, reaches jsonargparse
-    4.53's inner parser as the word None.
+    So does W&B pass a null of a sweep, and jsonargparse 4.53 that of a class within a class, as in
+    `--model.encoder.weights null`, to its inner parser.
     """
     value = _load_yaml(text)
     return None if value == "None" else value

@@ -114,9 +114,10 @@ def test_configuration_files_and_options_are_merged(command, tmp_path):
         ("encoder", "norm_eval", "true"),
     ],
 )
-def test_null_replaces_a_value_of_a_class_within_a_class(command, capsys, part, name, value):
+@pytest.mark.parametrize("null", ["null", "None"])  # W&B writes a sweep's null as None
+def test_null_replaces_a_value_of_a_class_within_a_class(command, capsys, part, name, value, null):
     option = f"--model.{part}.{name}"
-    words = ["--config", EXPERIMENTS / "photos_cpu.yaml", option, value, option, "null"]
+    words = ["--config", EXPERIMENTS / "photos_cpu.yaml", option, value, option, null]
     assert command("fit", *words, "--print_config") == 0
     config = yaml.safe_load(capsys.readouterr().out)
     assert config["model"]["init_args"][part]["init_args"][name] is None
