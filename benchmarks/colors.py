@@ -53,7 +53,7 @@ MEASURED = "measured.json"
 MORE = "_more"
 DIAL = ("vividness=0,0.25,0.5,0.75,1", "temperature=0.38,1")
 """Decodings of a classification."""
-CHOICES = ("strength=0.7,0.8,0.9,1,1.1,1.2,1.35,1.5", "flip=1")
+CHOICES = ("strength=0.5,0.6,0.7,0.8,0.9,1,1.1,1.2,1.35,1.5", "flip=1")
 """Decodings of any network, among which those of a finalist are chosen."""
 CHOSEN = {"faithful": 0.0, "vivid": 0.75}
 """The least colorfulness ratio on the validation images; of these, CIEDE2000 decides."""
